@@ -1,0 +1,54 @@
+# Everything runs in its own .venv, made on first use; a stamp in it remembers what is installed, so a second run
+# installs nothing unless pyproject.toml or constraints.txt changed. Another interpreter: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin/python
+PINS := pyproject.toml constraints.txt
+# The two variables pin what builds packages too: pip reads the first up to 25.2, the second from 25.3 on.
+INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint slow bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.demo ## Set up, fine-tune the default with mixup, amp and swa, and show what it gained
+	@$(BIN) scripts/demo.py
+
+test: .venv/.test ## Set up and run the test suite
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest
+
+slow: .venv/.test ## Run the slow tests
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m slow
+
+lint: .venv/.test ## Check style and types
+	$(BIN) -m ruff check
+	$(BIN) -m ruff format --check
+	$(BIN) -m mypy recipes tricks
+
+BENCH ?= loop
+bench: .venv/.bench ## Time the loop against its peers (BENCH=throughput: examples a second)
+	$(BIN) scripts/bench.py $(BENCH)
+
+clean: ## Remove .venv and caches; runs/ stays
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+.venv/.made:
+	@command -v "$(PYTHON)" >/dev/null \
+		|| { echo "No '$(PYTHON)' here. Trickbook needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "'$(PYTHON)' is $$("$(PYTHON)" -V 2>&1), and Trickbook needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 2; }
+	@"$(PYTHON)" -m venv --clear .venv
+	@touch $@
+
+# The test extra includes the demo extra, so it makes that stamp too.
+.venv/.demo: EXTRA = demo
+.venv/.test: EXTRA = test
+.venv/.bench: EXTRA = test,bench
+.venv/.demo .venv/.test .venv/.bench: .venv/.made $(PINS)
+	@echo "Installing the pinned packages for '$(EXTRA)' into .venv (the first time takes minutes)"
+	@$(INSTALL) -e '.[$(EXTRA)]'
+	@touch .venv/.demo $@

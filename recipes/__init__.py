@@ -1,0 +1,33 @@
+"""Trickbook's framework: the loop, data, models, and the contract of a trick. Knows no trick.
+
+    import recipes
+    run = recipes.finetune(["+tricks=[mixup,amp,swa]", "train.epochs=1"])
+    run.metrics["test"]["accuracy"], run.predict(["a text"]).names()
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recipes.api import finetune, load
+    from recipes.batch import Batch, Loss, Outcome
+    from recipes.errors import UserError
+    from recipes.folder import FinishedRun
+    from recipes.loop import Run
+    from recipes.ranges import allowed
+    from recipes.trick import Trick
+
+# Imported when first asked for: a misspelt override is answered before torch is loaded.
+_HOMES = {
+    "finetune": "api", "load": "api", "Batch": "batch", "Loss": "batch", "Outcome": "batch", "UserError": "errors",
+    "FinishedRun": "folder", "Run": "loop", "allowed": "ranges", "Trick": "trick",
+}  # fmt: skip
+
+__all__ = ["Batch", "FinishedRun", "Loss", "Outcome", "Run", "Trick", "UserError", "allowed", "finetune", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"recipes.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'recipes' has no attribute {name!r}")

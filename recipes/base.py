@@ -1,0 +1,181 @@
+"""The base of every seam: what happens where no trick is on (`recipes/order.py` lists the seams)."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+
+from recipes.batch import Batch, Loss, Outcome, cut_by_length
+from recipes.batches import Batches, group
+from recipes.encoding import Encoded
+from recipes.errors import UserError
+from recipes.model import load_model, pooled_vectors
+from recipes.randomness import generator, key, seed_forward
+
+if TYPE_CHECKING:
+    from recipes.loop import Run
+
+# What one more pass costs, in tokens. On a CPU: adding up the gradient of the word embeddings and starting some hundred
+# small kernels, read on MiniLM with 2 cores. On a GPU a pass of less than some thousand tokens takes no longer than an
+# empty one; that figure is an estimate, not measured here.
+COST_OF_PASS = {"cpu": 128}
+COST_OF_PASS_ON_GPU = 4096
+
+
+class Base:
+    """The inner functions of one run.
+
+    Args:
+        run: the run that they serve.
+    """
+
+    def __init__(self, run: "Run") -> None:
+        """Only remember the run; it is not set up yet."""
+        self.run = run
+
+    def clean(self, text: str) -> str:
+        """Leave a text as it is."""
+        return text
+
+    def examples(self, examples: Dataset) -> Dataset:
+        """Leave the training rows as they are."""
+        return examples
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+        """Tokenize and cut the tail; of a pair, that of the longer text."""
+        return self.run.tokenizer(list(texts), pairs, truncation=True, max_length=self.run.max_length)
+
+    def batches(self, dataset: Encoded, epoch: int) -> Batches:
+        """Shuffle, and group by length without bias (`recipes.batches.group`)."""
+        config = self.run.config
+        random = generator(config.seeds.order, "order", epoch)
+        return Batches(dataset, group(dataset.lengths, dataset.labels, config.train.batch_size, random), epoch)
+
+    def model(self) -> nn.Module:
+        """Load the model under a new head."""
+        run = self.run
+        torch.manual_seed(key(run.config.seeds.init, "init"))
+        return load_model(run.config.model, run.tokenizer, run.splits.classes, run.splits.multi_label)
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """AdamW with bias correction; no weight decay on biases and normalization, whatever has one dimension."""
+        train = self.run.config.train
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [each for each in parameters if each.dim() > 1], "weight_decay": train.weight_decay},
+            {"params": [each for each in parameters if each.dim() <= 1], "weight_decay": 0.0},
+        ]
+        return AdamW(groups, lr=train.learning_rate, fused=self.run.accelerator.device.type in ("cpu", "cuda"))
+
+    def schedule(self, share: float) -> float:
+        """Rise over the warm-up, then fall to 0 in a line or a half cosine, or stay."""
+        train = self.run.config.train
+        if share < train.warmup:
+            return share / train.warmup
+        rest = (share - train.warmup) / (1 - train.warmup) if train.warmup < 1 else 0.0
+        if train.schedule == "constant":
+            return 1.0
+        return 1 - rest if train.schedule == "linear" else (1 + math.cos(math.pi * rest)) / 2
+
+    def accelerator(self, **options: Any) -> Accelerator:
+        """One device a process, in 32 bits, unless the options say otherwise."""
+        device = self.run.config.train.device
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there.get(device, True):
+            raise UserError(f"train.device={device}: there is none here; use train.device=auto.")
+        if device == "cuda" or device == "mps" or device == "auto":
+            return Accelerator(**options)
+        return Accelerator(cpu=True, **options)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy with soft targets; with several labels to a row, the mean of the classes' binary ones."""
+        if self.run.splits.multi_label:
+            return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+        return functional.cross_entropy(logits, targets, reduction="none")
+
+    def objective(self, batch: Batch) -> Outcome:
+        """Forward, then the loss of each row."""
+        run = self.run
+        run.rows_passed += len(batch)
+        seed_forward(run.config.seeds.dropout, batch.epoch, batch.index, batch.part)
+        with pooled_vectors(run.bare_model) as features:
+            logits = cast(Tensor, run.model(**batch.inputs).logits)
+        return Outcome(run.seams.loss(logits, batch.targets), logits, batch.targets, features[-1])
+
+    def gradient(self, batch: Batch) -> Loss:
+        """Run the batch in parts of like length, each dealt to the processes; add each part's share to `.grad`."""
+        run = self.run
+        cuts = cut_by_length(batch.lengths.numpy(), run.cost_of_pass)
+        total = Loss()
+        for number, rows in enumerate(cuts):
+            with run.no_sync() if number < len(cuts) - 1 else nullcontext():
+                total += self._part(self._own(batch, rows, number, len(cuts)))
+        run.parts_passed += len(cuts)
+        return total
+
+    def _own(self, batch: Batch, rows: Any, number: int, count: int) -> Batch:
+        """This process's rows of a part."""
+        processes, rank = self.run.accelerator.num_processes, self.run.accelerator.process_index
+        if count == 1 and processes == 1:
+            return batch
+        own, place = rows[rank::processes], number * processes + rank
+        return batch.take(own, place) if len(own) else batch.take(rows[:1], place).without_weight()
+
+    def _part(self, part: Batch) -> Loss:
+        run = self.run
+        outcome = run.seams.objective(part)
+        share = (outcome.loss * part.weights).sum() / part.total
+        # DDP averages over the processes what is a sum over rows.
+        run.accelerator.backward(share * run.accelerator.num_processes if run.accelerator.num_processes > 1 else share)
+        with torch.no_grad():
+            plain = (self.loss(outcome.logits.detach(), outcome.targets) * part.weights).sum() / part.total
+        return Loss(share.detach(), plain)
+
+    def update(self) -> None:
+        """Set the rate, clip, step, and count the step if there was one."""
+        run = self.run
+        limit = run.config.train.clip_norm
+        run.grad_norm = run.accelerator.clip_grad_norm_(run.model.parameters(), math.inf if limit is None else limit)
+        # The middle of the update's own stretch: neither the first nor the last one is at rate 0.
+        run.factor = run.seams.schedule((run.updates + 0.5) / run.total_updates)
+        for group, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):
+            group["lr"] = rate * run.factor
+        run.optimizer.step()
+        if not run.optimizer.step_was_skipped:
+            run.updates += 1
+        run.optimizer.zero_grad()
+
+    def weights(self) -> AbstractContextManager[None]:
+        """The current weights."""
+        return nullcontext()
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Softmax, or with several labels to a row the sigmoid of each class."""
+        logits = cast(Tensor, self.run.bare_model(**batch.inputs).logits).float()
+        return logits.sigmoid() if self.run.splits.multi_label else logits.softmax(-1)
+
+    def decide(self, probabilities: Tensor) -> Tensor:
+        """The most probable class, or with several labels to a row every class from 0.5 on."""
+        if self.run.splits.multi_label:
+            return (probabilities >= 0.5).to(torch.int8)
+        chosen = torch.zeros_like(probabilities, dtype=torch.int8)
+        return chosen.scatter_(1, probabilities.argmax(1, keepdim=True), 1)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside this context dropout is off and no gradient is kept; the mode comes back whatever happens."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

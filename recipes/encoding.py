@@ -1,0 +1,141 @@
+"""Tokenizing once: examples become flat arrays of token ids, kept in a cache on disk."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset
+from datasets.fingerprint import Hasher
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from recipes.batch import Batch
+
+Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A split as the model sees it, in the data's own order."""
+
+    examples: Dataset
+    columns: Mapping[str, np.ndarray]
+    """Each model input, the rows' tokens one after the other, (all tokens)."""
+    offsets: np.ndarray
+    """Where each row's tokens begin, (row + 1)."""
+    labels: np.ndarray
+    """Class number, (row), -1 where training has no such label; with several labels 0/1, (row, class)."""
+    num_classes: int
+    padding: Mapping[str, int]
+    """What fills each model input behind a row's end."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, (row)."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """The records' ids."""
+        return list(self.examples["id"])
+
+    def collate(self, rows: np.ndarray, epoch: int, index: int) -> Batch:
+        """Make the batch of these rows, padded to the longest of them."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        places = np.arange(width) < lengths[:, None]
+        inputs = {}
+        for name, flat in self.columns.items():
+            values = np.full(places.shape, self.padding[name], dtype=np.int64)
+            values[places] = np.concatenate([flat[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+            inputs[name] = torch.from_numpy(values)
+        inputs["attention_mask"] = torch.from_numpy(places.astype(np.int64))
+        targets, weights = self._targets(rows)
+        return Batch(
+            ids=[self.ids[row] for row in rows],
+            inputs=inputs,
+            lengths=torch.from_numpy(lengths),
+            targets=targets,
+            weights=weights,
+            total=float(weights.sum()) or 1.0,
+            epoch=epoch,
+            index=index,
+        )
+
+    def _targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        labels = torch.from_numpy(self.labels[rows])
+        if labels.dim() == 2:
+            targets = labels.to(torch.get_default_dtype())
+            return targets, torch.ones(len(rows))
+        targets = torch.zeros(len(rows), self.num_classes)
+        known = labels >= 0
+        targets[known] = targets[known].scatter(1, labels[known, None], 1.0)
+        return targets, known.to(targets.dtype)
+
+
+def encode(
+    examples: Dataset,
+    encode_texts: Encode,
+    tokenizer: PreTrainedTokenizerBase,
+    classes: Sequence[str],
+    key: Sequence[object],
+) -> Encoded:
+    """Tokenize a split, or take it from the cache.
+
+    Args:
+        examples: rows (id, source, text, text_pair, label).
+        encode_texts: the `encode` seam.
+        tokenizer: whose padding the batches use.
+        classes: the labels, in the model's order.
+        key: everything but the texts that the tokens depend on.
+    """
+
+    def tokens(rows: Mapping[str, list[Any]]) -> dict[str, Any]:
+        pairs = None if rows["text_pair"][0] is None else rows["text_pair"]
+        encoded = encode_texts(rows["text"], pairs)
+        return {name: values for name, values in encoded.items() if name != "attention_mask"}
+
+    fingerprint = Hasher.hash((examples._fingerprint, [str(part) for part in key]))
+    folder = Path(os.environ.get("TRICKBOOK_CACHE", datasets.config.HF_DATASETS_CACHE)) / "trickbook"
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = examples.map(
+        tokens,
+        batched=True,
+        remove_columns=examples.column_names,
+        new_fingerprint=fingerprint,
+        cache_file_name=str(folder / f"{fingerprint}.arrow"),
+    )
+    columns, offsets = {}, np.zeros(1, dtype=np.int64)
+    table = encoded.with_format("arrow")[:]
+    for name in encoded.column_names:
+        lists = table[name].combine_chunks()
+        offsets = np.asarray(lists.offsets, dtype=np.int64)
+        columns[name] = np.asarray(lists.values)
+    padding = {
+        "input_ids": tokenizer.pad_token_id or 0,
+        "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
+    }
+    return Encoded(
+        examples, columns, offsets, _numbers(examples["label"], classes), len(classes),
+        {name: padding.get(name, 0) for name in columns},
+    )  # fmt: skip
+
+
+def _numbers(labels: Sequence[Any], classes: Sequence[str]) -> np.ndarray:
+    number = {name: place for place, name in enumerate(classes)}
+    if any(isinstance(label, list) for label in labels):
+        matrix = np.zeros((len(labels), len(classes)), dtype=np.int8)
+        for row, names in enumerate(labels):
+            matrix[row, [number[name] for name in names or () if name in number]] = 1
+        return matrix
+    return np.fromiter((number.get(label, -1) for label in labels), dtype=np.int64, count=len(labels))

@@ -1,0 +1,205 @@
+"""The run folder: what a run leaves behind, written atomically, nothing pickled.
+
+`config.yaml` · `history.jsonl` · `metrics.json` · `predictions/<split>.csv` · `model/` · `checkpoints/` · pictures ·
+TensorBoard events. A folder with `metrics.json` is a finished run; one with `config.yaml` alone goes on.
+"""
+
+import csv
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.errors import UserError, unreadable
+from recipes.metrics import Predictions
+
+FORMAT = 1
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A path to write to that takes the given name only when all of it is on disk.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; nothing half-written is left.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        _flush(draft)
+        if path.is_dir():
+            shutil.rmtree(path)
+        draft.replace(path)
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+    finally:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    for entry in path.rglob("*") if path.is_dir() else [path]:
+        if entry.is_file():
+            descriptor = os.open(entry, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON that a person can read."""
+    with written(path) as draft:
+        draft.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write `id,label,prediction,p_<class>...`, in the data's own order; several labels are joined by `|`."""
+
+    def cell(names: Any) -> str:
+        return "|".join(names) if isinstance(names, list) else names or ""
+
+    with written(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["id", "label", "prediction", *(f"p_{name}" for name in predictions.classes)])
+        for row, (name, chosen) in enumerate(zip(predictions.ids, predictions.names(), strict=True)):
+            shares = (f"{share:.6g}" for share in predictions.probabilities[row])
+            writer.writerow([name, cell(predictions.labels[row]), cell(chosen), *shares])
+
+
+class History:
+    """`history.jsonl`: a line for each update and each evaluation.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened before the first line."""
+        self.path = path
+
+    def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines; a number that is not finite is written as null, which JSON has."""
+        text = "".join(json.dumps(_finite(line)) + "\n" for line in lines)
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise unreadable(str(self.path), error) from error
+
+    def read(self) -> list[dict[str, Any]]:
+        """Every whole line; a kill can leave half of one at the end."""
+        if not self.path.exists():
+            return []
+        found = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def cut(self, updates: int) -> None:
+        """Drop what came after an update: it will be made again."""
+        kept = [line for line in self.read() if line["update"] <= updates]
+        with written(self.path) as draft:
+            draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
+    }
+
+
+@dataclass
+class FinishedRun:
+    """A run folder with its results: what `finetune` and `load` give."""
+
+    folder: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config."""
+        return read_config(self.folder) or {}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds."""
+        values: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return values
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A line for each update and each evaluation."""
+        return History(self.folder / "history.jsonl").read()
+
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Predictions:
+        """Predict texts (or pairs of texts) with the saved model, in the order given."""
+        from recipes.prediction import predict
+
+        return predict(self, texts, pairs)
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """The config that a folder's run was started with; None where there is no run."""
+    path = folder / "config.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in a folder has ended."""
+    return (folder / "metrics.json").is_file()
+
+
+def claim(folder: Path, values: dict[str, Any]) -> None:
+    """Make a folder this config's own, or find that it is.
+
+    Raises:
+        UserError: it holds a run with other values, or cannot be written.
+    """
+    if not values["resume"] and (folder / "config.yaml").exists():
+        _set_aside(folder)
+    wanted = {name: value for name, value in values.items() if name != "resume"}
+    held = read_config(folder)
+    if held is not None:
+        held.pop("resume", None)
+    if held == wanted:
+        return
+    if held is not None:
+        differences = list(_differences(held, wanted, ""))
+        longer = {"train.epochs", "train.max_updates"}
+        if {path for path, _, _ in differences} > longer or held["train"]["schedule"] != "constant" or not all(
+            path in longer and (new is None or old is None or new > old) for path, old, new in differences
+        ):
+            listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in differences)
+            raise UserError(
+                f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over with "
+                "resume=false, or give it the same values (more epochs or updates are welcome under train.schedule=constant)."
+            )
+        (folder / "metrics.json").unlink(missing_ok=True)
+    with written(folder / "config.yaml") as draft:
+        draft.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _set_aside(folder: Path) -> None:
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
+        number += 1
+    folder.rename(aside)
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+    elif old != new:
+        yield path, old, new

@@ -1,0 +1,112 @@
+"""How good predictions are: plain numbers from labels and probabilities, per document."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "ece")
+TWO_CLASSES = (*SINGLE, "roc_auc", "average_precision")
+MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss")
+LOWER_IS_BETTER = ("loss", "ece")
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of a split, in the data's order."""
+
+    ids: Sequence[str]
+    labels: Sequence[Any]
+    """As the data has them: a name, a list of names, or None."""
+    probabilities: np.ndarray
+    """(row, class)."""
+    decisions: np.ndarray
+    """0/1, (row, class)."""
+    classes: Sequence[str]
+    multi_label: bool
+
+    def names(self) -> list[str | list[str]]:
+        """What is predicted, by name."""
+        if self.multi_label:
+            return [[self.classes[place] for place in np.flatnonzero(row)] for row in self.decisions]
+        return [self.classes[place] for place in self.decisions.argmax(1)]
+
+
+def available(num_classes: int, multi_label: bool) -> tuple[str, ...]:
+    """The metrics that such data has."""
+    if multi_label:
+        return MULTI
+    return TWO_CLASSES if num_classes == 2 else SINGLE
+
+
+def measure(predictions: Predictions) -> dict[str, float]:
+    """Every metric over the rows that have a label; empty where none has.
+
+    A label that training has not seen is an error in accuracy and is left out of loss and ece, with the number of such
+    rows as `unseen`; macro F1 is over the training classes.
+    """
+    kept = [row for row, label in enumerate(predictions.labels) if label is not None]
+    if not kept:
+        return {}
+    labels = [predictions.labels[row] for row in kept]
+    probabilities = np.clip(predictions.probabilities[kept].astype(np.float64), 1e-12, 1.0)
+    number = {name: place for place, name in enumerate(predictions.classes)}
+    if predictions.multi_label:
+        return _measure_sets(labels, probabilities, predictions.decisions[kept], number)
+    true = np.array([number.get(label, -1) for label in labels])
+    chosen = predictions.decisions[kept].argmax(1)
+    seen = true >= 0
+    places = np.arange(len(number))
+    found: dict[str, float] = {
+        "accuracy": float((true == chosen).mean()),
+        "macro_f1": sk.f1_score(true, chosen, labels=places, average="macro", zero_division=0),
+        "weighted_f1": sk.f1_score(true, chosen, labels=places, average="weighted", zero_division=0),
+        "mcc": sk.matthews_corrcoef(true, chosen),
+    }
+    if seen.any():
+        own = probabilities[seen, true[seen]]
+        found["loss"] = float(-np.log(own).mean())
+        found["ece"] = calibration_error(probabilities[seen].max(1), chosen[seen] == true[seen])
+        if len(number) == 2 and len(set(true[seen])) == 2:
+            found["roc_auc"] = sk.roc_auc_score(true[seen], probabilities[seen, 1])
+            found["average_precision"] = sk.average_precision_score(true[seen], probabilities[seen, 1])
+    if not seen.all():
+        found["unseen"] = int((~seen).sum())
+    return {name: value if name == "unseen" else float(value) for name, value in found.items()}
+
+
+def _measure_sets(
+    labels: Sequence[Sequence[str]], probabilities: np.ndarray, chosen: np.ndarray, number: dict[str, int]
+) -> dict[str, float]:
+    true = np.zeros_like(chosen)
+    strangers = np.zeros(len(labels), dtype=int)
+    for row, names in enumerate(labels):
+        true[row, [number[name] for name in names if name in number]] = 1
+        strangers[row] = sum(name not in number for name in names)
+    # A label that training has not seen is missed: it counts among the positives, and its row's set is wrong.
+    hits, asked, given = float((true * chosen).sum()), float(true.sum() + strangers.sum()), float(chosen.sum())
+    other = np.clip(1 - probabilities, 1e-12, 1.0)
+    return {
+        "micro_f1": 2 * hits / (asked + given) if asked + given else 0.0,
+        "macro_f1": float(sk.f1_score(true, chosen, average="macro", zero_division=0)),
+        "subset_accuracy": float(((true == chosen).all(1) & (strangers == 0)).mean()),
+        "loss": float(-(true * np.log(probabilities) + (1 - true) * np.log(other)).mean()),
+        **({"unseen": int(strangers.sum())} if strangers.any() else {}),
+    }
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv 1706.04599)."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, confidence - right, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def better(metric: str, new: float, old: float | None) -> bool:
+    """Whether a metric's value beats another."""
+    if old is None:
+        return True
+    return new < old if metric in LOWER_IS_BETTER else new > old

@@ -1,0 +1,97 @@
+"""The onion: which functions a trick may wrap, in which order, and which tricks exclude each other.
+
+The training step is one nested call, `update <- gradient <- objective <- loss`. A trick wraps the function that it is
+about, so most questions of order are answered by *which* function is wrapped. What remains, the order of two tricks
+inside one seam, stands in `SEAMS` and nowhere else. Outer layers choose *what* is optimized, inner layers choose *how*
+it is computed:
+
+- `examples`: drop first, so that nothing is made from a row that goes; add last, so that what is added is not rewritten.
+- `objective`: mix once and compare copies of the same mixture; extra terms see each copy.
+- `loss`: reshape the targets, then weigh them, then measure.
+- `gradient`: plan for the whole batch, then where the gradient is taken, then how it fits in memory. An attack outside
+  the split takes its direction from the whole batch; inside, it would be another algorithm for every part size.
+- `update`: clip right before the step, average what the step left.
+- `weights`: one owner, else one average silently discards the other.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from recipes.errors import UserError
+
+# Outermost layer first; a star means that one trick at a time may fill it. In an unstarred layer tricks commute and
+# apply in name order, so the order of `+tricks=[...]` never matters.
+SEAMS: Mapping[str, Sequence[str]] = {
+    "clean": ["clean"],
+    "examples": ["drop", "rewrite", "add"],
+    "encode": ["cut*"],
+    "batches": ["batches*"],
+    "model": ["load", "reshape", "adapt", "freeze"],
+    "optimizer": ["optimizer"],
+    "schedule": ["schedule"],
+    "accelerator": ["accelerator"],
+    "loss": ["targets", "weighting", "criterion*"],
+    "objective": ["mix*", "compare", "term"],
+    "gradient": ["plan", "sharpen*", "attack*", "split*"],
+    "update": ["average", "slow", "clip"],
+    "weights": ["final*"],
+    "predict": ["vote", "calibrate*"],
+    "decide": ["decide*"],
+    "train": ["train*"],
+}
+
+STAGES: Mapping[str, Sequence[str]] = {
+    "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule"],
+    "in_training": ["accelerator", "loss", "objective", "gradient", "update"],
+    "post_training": ["weights", "predict", "decide", "train"],
+}
+
+
+def layers_of(seam: str) -> dict[str, bool]:
+    """The layers of a seam, outermost first, and whether one trick at a time may fill it."""
+    return {layer.rstrip("*"): layer.endswith("*") for layer in SEAMS[seam]}
+
+
+def around(seam: str, tricks: Mapping[str, Any]) -> list[str]:
+    """The names of the tricks that wrap a seam, outermost first."""
+    ranks = list(layers_of(seam))
+    wrapping = [name for name in tricks if seam in tricks[name].layers]
+    return sorted(wrapping, key=lambda name: (ranks.index(tricks[name].layers[seam]), name))
+
+
+def compose(seam: str, base: Callable[..., Any], tricks: Mapping[str, Any], run: Any) -> Callable[..., Any]:
+    """Wrap the base of a seam in every trick that is about it; an unwrapped seam is the base itself."""
+    for name in reversed(around(seam, tricks)):
+        base = partial(getattr(tricks[name], seam), run, base)
+    return base
+
+
+def onion(tricks: Mapping[str, Any]) -> dict[str, list[str]]:
+    """For each seam that has a trick, the tricks around it, outermost first."""
+    return {seam: names for seam in SEAMS if (names := around(seam, tricks))}
+
+
+def stage_of(layers: Iterable[str]) -> str:
+    """The folder that a trick lives in: that of the last stage it touches."""
+    return [stage for stage, seams in STAGES.items() if set(seams) & set(layers)][-1]
+
+
+def refusals(tricks: Mapping[str, Any]) -> list[str]:
+    """One sentence for each pair of tricks that cannot be on together, with the remedy."""
+    sentences = []
+    for seam in SEAMS:
+        for layer, single in layers_of(seam).items():
+            names = sorted(name for name in tricks if tricks[name].layers.get(seam) == layer)
+            if single and len(names) > 1:
+                sentences.append(
+                    f"tricks {' and '.join(names)} both fill {seam}/{layer}, which holds one trick at a time; "
+                    f"keep one of them: {' or '.join(f'+tricks=[{name}]' for name in names)}."
+                )
+    return sentences
+
+
+def check(tricks: Mapping[str, Any]) -> None:
+    """Raise `UserError` when tricks exclude each other."""
+    if sentences := refusals(tricks):
+        raise UserError(*sentences)

@@ -1,0 +1,94 @@
+"""Predicting: a split while a run is made, or texts with a run folder."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from recipes import order
+from recipes.base import Base, evaluating
+from recipes.batches import by_length
+from recipes.encoding import Encoded, encode
+from recipes.folder import FinishedRun
+from recipes.linear import Linear, joined
+from recipes.metrics import Predictions
+from recipes.tricks import build
+
+BATCH_SIZE = 64
+
+
+class Predicting(Protocol):
+    """What predicting needs of a run: a live one, or one read back from its folder."""
+
+    seams: SimpleNamespace
+    bare_model: nn.Module
+
+
+def predict_split(
+    run: Predicting, dataset: Encoded, device: torch.device, batch_size: int, rank: int = 0, processes: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict this process's rows of a split with the weights that the model has now.
+
+    Returns:
+        Probabilities and decisions, each (row, class) in the data's order, 0 where another process predicts.
+    """
+    probabilities = np.zeros((len(dataset), dataset.num_classes), dtype=np.float32)
+    decisions = np.zeros_like(probabilities, dtype=np.int8)
+    plan = by_length(dataset.lengths, batch_size)
+    with evaluating(run.bare_model):
+        for number in range(rank, len(plan), processes):
+            batch = dataset.collate(plan[number], -1, number).to(device)
+            found = run.seams.predict(batch)
+            probabilities[plan[number]] = found.cpu().numpy()
+            decisions[plan[number]] = run.seams.decide(found).cpu().numpy()
+    return probabilities, decisions
+
+
+class Predictor:
+    """A finished run read back: its model, its tokenizer, and the seams that act when predicting.
+
+    Args:
+        run: the finished run.
+    """
+
+    def __init__(self, run: FinishedRun) -> None:
+        """Load the model; a GPU is used where there is one."""
+        self.config = run.config
+        self.tricks = build(self.config["tricks"])
+        self.tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
+        self.max_length = self.tokenizer.model_max_length
+        self.bare_model: nn.Module = AutoModelForSequenceClassification.from_pretrained(run.folder / "model")
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.bare_model.to(self.device)
+        settings: Any = self.bare_model.config
+        classes = [settings.id2label[number] for number in range(settings.num_labels)]
+        several = settings.problem_type == "multi_label_classification"
+        self.splits = SimpleNamespace(classes=classes, multi_label=several)
+        base: Any = Base(self)  # type: ignore[arg-type]
+        self.seams = SimpleNamespace(
+            **{seam: order.compose(seam, getattr(base, seam), self.tricks, self)
+               for seam in ("clean", "encode", "predict", "decide")}
+        )  # fmt: skip
+
+    def predict(self, rows: Dataset) -> Predictions:
+        """Predict examples."""
+        cleaned = rows.map(lambda row: {"text": self.seams.clean(row["text"])})
+        key = [self.tokenizer.backend_tokenizer.to_str(), self.max_length, self.tricks]
+        dataset = encode(cleaned, self.seams.encode, self.tokenizer, self.splits.classes, key)
+        probabilities, decisions = predict_split(self, dataset, self.device, BATCH_SIZE)
+        return Predictions(dataset.ids, rows["label"], probabilities, decisions, self.splits.classes, self.splits.multi_label)
+
+
+def predict(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:
+    """Predict texts, or pairs of texts, in the order given; ids are their places."""
+    ids = [str(number) for number in range(len(texts))]
+    if run.config["model"]["source"] == "linear":
+        return Linear.load(run.folder / "model").predict(joined(texts, pairs), ids, [None] * len(ids))
+    second = list(pairs) if pairs else [None] * len(ids)
+    columns = {"id": ids, "source": ids, "text": list(texts), "text_pair": second, "label": [None] * len(ids)}
+    return Predictor(run).predict(Dataset.from_dict(columns))

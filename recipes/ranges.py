@@ -1,0 +1,81 @@
+"""What values a config field may hold, said once, in the class: checked on loading, printed in errors and tables."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from recipes.errors import nearest
+
+
+def allowed(values: str) -> Any:
+    """A dataclass field without a default that holds only these values.
+
+    Args:
+        values: an interval such as `"(0, 1]"` or `"[1, inf)"`, or words such as `"best | last"`.
+    """
+    return dataclasses.field(metadata={"allowed": values})
+
+
+def is_allowed(value: Any, values: str) -> bool:
+    """Whether a value is inside an interval or among the words."""
+    if not values:
+        return True
+    if values[0] not in "[(":
+        return value in [word.strip() for word in values.split("|")]
+    low, high = (float(end) for end in values[1:-1].split(","))
+    if not isinstance(value, int | float) or math.isnan(value):
+        return False
+    above = value >= low if values[0] == "[" else value > low
+    below = value <= high if values[-1] == "]" else value < high
+    return above and below
+
+
+def out_of_range(settings: Any, path: str) -> Iterator[str]:
+    """A sentence for each field of a dataclass instance, and of those inside it, that holds a value it may not."""
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        values = item.metadata.get("allowed")
+        if dataclasses.is_dataclass(value):
+            yield from out_of_range(value, f"{path}{item.name}.")
+        elif values and value is not None and not is_allowed(value, values):
+            kind = "in" if values[0] in "[(" else "one of"
+            yield f"{path}{item.name} must be {kind} {values}, got {value}."
+
+
+def typed(kind: type, values: DictConfig, path: str) -> tuple[Any, list[str]]:
+    """Merge values into a dataclass's schema.
+
+    Returns:
+        The instance, or None, and a sentence for each key that is unknown, missing or of the wrong type.
+    """
+    schema = OmegaConf.structured(kind)
+    names = [item.name for item in dataclasses.fields(kind)]
+    problems = []
+    for key, value in values.items():
+        name = str(key)
+        if name not in names:
+            problems.append(f"{path}.{name} does not exist; {nearest(name, names)}")
+            continue
+        try:
+            schema[name] = value
+        except OmegaConfBaseException:
+            wanted = _kind_name(kind, name)
+            problems.append(f"{path}.{name} must be {wanted}, got {value!r}.")
+    missing = [name for name in names if name not in values or OmegaConf.is_missing(values, name)]
+    problems += [f"{path}.{name} has no value; set it in the YAML file that selects it." for name in missing]
+    if problems:
+        return None, problems
+    arguments: Mapping[str, Any] = OmegaConf.to_container(schema)  # type: ignore[assignment]
+    try:
+        return kind(**arguments), []
+    except ValueError as error:
+        return None, [f"{path}.{line}" for line in str(error).splitlines()]
+
+
+def _kind_name(kind: type, name: str) -> str:
+    annotation = {item.name: item.type for item in dataclasses.fields(kind)}[name]
+    return getattr(annotation, "__name__", str(annotation).replace("typing.", ""))

@@ -1,0 +1,274 @@
+"""What a person sees: the header, the bar, tables, pictures, TensorBoard. Lines instead of a bar outside a terminal."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.figure
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from recipes import order
+from recipes.batch import cut_by_length
+from recipes.batches import length_goes_with_label, padding_waste
+from recipes.errors import UserError
+from recipes.metrics import Predictions
+
+if TYPE_CHECKING:
+    from recipes.loop import Run
+
+SMOOTHING = 0.98
+SECONDS_BETWEEN_FLUSHES = 1.0
+
+
+class Report:
+    """Everything a run tells, on the main process; silent on the others.
+
+    Args:
+        run: whose story it is.
+    """
+
+    def __init__(self, run: "Run") -> None:
+        """Nothing is written yet."""
+        self.run = run
+        self.console = Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.waiting: list[dict[str, Any]] = []
+        self.flushed = time.monotonic()
+        self.smoothed = 0.0
+        self.weight = 0.0
+        self.bar: Progress | None = None
+        self.board: Any = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether another process does the talking."""
+        return not self.run.accelerator.is_main_process
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if not self.silent:
+            self.console.print(text, markup=False)
+
+    # Before.
+
+    def header(self) -> None:
+        """The data card, the model card, the onion, and every note."""
+        if self.silent:
+            return
+        for title, rows in (("data", self._data_card()), ("model", self._model_card()), ("onion", self._onion())):
+            self.console.print(f"[bold]{title}[/bold]")
+            for name, value in rows:
+                self.console.print(f"  {name:<10} {value}", markup=False)
+        for note in self.run.notes:
+            self.say(f"note: {note}")
+
+    def _data_card(self) -> Iterator[tuple[str, str]]:
+        run = self.run
+        train, classes = run.train, run.splits.classes
+        counts = train.labels.sum(0) if train.labels.ndim == 2 else np.bincount(train.labels, minlength=len(classes))
+        most, least = int(counts.argmax()), int(counts.argmin())
+        yield "rows", f"train {len(train):,} · validation {len(run.validation):,}"
+        yield "classes", (
+            f"{len(classes)}{' (several to a row)' if run.splits.multi_label else ''}: "
+            f"{classes[most]} {counts[most] / len(train):.1%} ... {classes[least]} {counts[least]:,} rows"
+        )
+        lengths = train.lengths
+        median, high = np.percentile(lengths, [50, 95])
+        cut = float((lengths >= run.max_length).mean())
+        yield "tokens", f"median {median:.0f} · 95 % {high:.0f} · longest {lengths.max()} · at the limit {cut:.1%}"
+        plan = run.seams.batches(train, 0).plan[:200]
+        parts = [batch[rows] for batch in plan for rows in cut_by_length(lengths[batch], run.cost_of_pass)]
+        relation = length_goes_with_label(lengths, train.labels)
+        yield "batches", (
+            f"grouped by length within each label · length goes with label {relation:.2f} · computed / real tokens "
+            f"{padding_waste(lengths, parts):.2f} · {len(parts) / len(plan):.2f} parts an update"
+        )
+
+    def _model_card(self) -> Iterator[tuple[str, str]]:
+        run = self.run
+        trained = sum(each.numel() for each in run.bare_model.parameters() if each.requires_grad)
+        whole = sum(each.numel() for each in run.bare_model.parameters())
+        yield "name", f"{run.config.model.name or run.config.model.source} ({type(run.bare_model).__name__})"
+        yield "parameters", f"{whole / 1e6:.1f} M, {trained / 1e6:.1f} M trained"
+        device, precision = run.accelerator.device, run.accelerator.mixed_precision
+        processes = run.accelerator.num_processes
+        yield "device", (
+            f"{device}{f' x {processes} processes' if processes > 1 else ''} · "
+            f"{'fp32' if precision == 'no' else precision} · {torch.get_num_threads()} threads"
+        )
+        train = run.config.train
+        yield "training", (
+            f"{run.total_updates} updates of {train.batch_size} · {train.schedule}, peak {train.learning_rate:g}, "
+            f"warm-up {train.warmup:.0%}"
+        )
+
+    def _onion(self) -> Iterator[tuple[str, str]]:
+        onion = order.onion(self.run.tricks)
+        for seam, names in onion.items():
+            yield seam, " > ".join([*names, "base"])
+        if not onion:
+            yield "base", "no tricks"
+
+    # During.
+
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """A bar in a terminal, lines elsewhere; TensorBoard either way."""
+        if self.silent:
+            yield
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.board = SummaryWriter(str(self.run.folder), purge_step=self.run.done + 1)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as self.bar:
+            self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.done)
+            try:
+                yield
+            finally:
+                self.flush()
+                self.board.close()
+
+    def update(self, **record: Any) -> None:
+        """Take an update's record; tensors are read later, so that a GPU need not be waited for."""
+        self.waiting.append(record)
+        if time.monotonic() - self.flushed > SECONDS_BETWEEN_FLUSHES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            UserError: a loss is no number.
+        """
+        records = [{name: _plain(value) for name, value in record.items()} for record in self.waiting]
+        self.waiting, self.flushed = [], time.monotonic()
+        if self.silent or not records:
+            return
+        self.run.history.append(records)
+        for record in records:
+            self._draw(record)
+        last = records[-1]
+        speed = sum(each["examples"] for each in records) / max(1e-9, sum(each["seconds"] for each in records))
+        line = (
+            f"loss {last['loss']:.3f} · smoothed {self.smoothed / self.weight if self.weight else 0:.3f} · "
+            f"rate {last['learning_rate']:.1e} · {speed:.0f} examples/s"
+        )
+        if self.bar is not None:
+            self.bar.update(self.task, completed=last["update"], description=line)
+        every = max(1, self.run.total_updates // 10)
+        if not self.console.is_terminal and last["update"] // every > (records[0]["update"] - 1) // every:
+            self.say(f"update {last['update']}/{self.run.total_updates} · {line}")
+        for record in records:
+            if not np.isfinite(record["loss"]) and self.run.accelerator.scaler is None:
+                raise UserError(
+                    f"the loss of update {record['update']} is {record['loss']}; lower train.learning_rate (now "
+                    f"{self.run.config.train.learning_rate:g}) or look at the data. The last checkpoint is kept."
+                )
+
+    def _draw(self, record: Mapping[str, Any]) -> None:
+        if np.isfinite(record["loss"]):
+            self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * record["loss"]
+            self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
+        if self.board is not None:
+            step = record["update"]
+            for name in ("loss", "cross_entropy", "learning_rate", "grad_norm"):
+                self.board.add_scalar(f"train/{name}", record[name], step)
+            if self.weight:
+                self.board.add_scalar("train/loss_smoothed", self.smoothed / self.weight, step)
+
+    def evaluation(self, update: int, split: str, **metrics: float) -> None:
+        """Take an evaluation's scores."""
+        self.flush()
+        if self.silent:
+            return
+        self.run.history.append([{"update": update, "split": split, **metrics}])
+        if self.board is not None:
+            for name, value in metrics.items():
+                self.board.add_scalar(f"{split}/{name}", value, update)
+        if self.console.is_terminal:
+            self.console.print(score_table({split: metrics}, f"after update {update}"))
+        else:
+            scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            self.say(f"update {update}/{self.run.total_updates} · {split} · {scores}")
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, torch.Tensor) else value
+
+
+def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str = "split") -> Table:
+    """A table with a row of metrics for each name."""
+    names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(first)
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, metrics in rows.items():
+        cells = (f"{metrics[name]:.4f}" if isinstance(metrics.get(name), float) else str(metrics.get(name, ""))
+                 for name in names)  # fmt: skip
+        table.add_row(row, *cells)
+    return table
+
+
+def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path: Path) -> None:
+    """Loss, raw and smoothed, and the validation metric over the updates."""
+    figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    updates = [line for line in history if "split" not in line and line["loss"] is not None]
+    if updates:
+        places, losses = [line["update"] for line in updates], [line["loss"] for line in updates]
+        axes.plot(places, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="loss")
+        axes.plot(places, _smooth(losses), color="tab:blue", label="loss, smoothed")
+    axes.set(xlabel="update", ylabel="training loss")
+    axes.set_ylim(bottom=0)
+    right = axes.twinx()
+    scores = [line for line in history if line.get("split") == "validation"]
+    right.plot([line["update"] for line in scores], [line[metric] for line in scores], color="tab:orange", marker="o",
+               label=f"validation {metric}")  # fmt: skip
+    right.set_ylabel(f"validation {metric}")
+    figure.legend(loc="outside upper center", ncols=3)
+    figure.savefig(path, dpi=120)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    rate = 1 - min(0.5, 5 / len(values))
+    smoothed, weight, found = 0.0, 0.0, []
+    for value in values:
+        smoothed, weight = rate * smoothed + (1 - rate) * value, rate * weight + (1 - rate)
+        found.append(smoothed / weight)
+    return found
+
+
+def draw_confusion(predictions: Predictions, path: Path) -> None:
+    """How often each label (row) is answered with each class (column); shares of the row, counts where they fit."""
+    classes = list(predictions.classes)
+    number = {name: place for place, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=int)
+    for label, chosen in zip(predictions.labels, predictions.names(), strict=True):
+        for true in label if isinstance(label, list) else [label]:
+            for name in chosen if isinstance(chosen, list) else [chosen]:
+                if true in number and name in number:
+                    counts[number[true], number[name]] += 1
+    side = min(14.0, 3.5 + 0.45 * len(classes))
+    figure = matplotlib.figure.Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the label's rows", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="label")
+    if len(classes) <= 30:
+        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+        axes.set_yticks(range(len(classes)), classes)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
+    with matplotlib.rc_context({"font.sans-serif": ["Noto Sans CJK SC", "SimHei", "DejaVu Sans"]}):
+        figure.savefig(path, dpi=120)

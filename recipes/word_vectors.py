@@ -1,0 +1,29 @@
+"""Changing word vectors on their way from the embedding layer into the model.
+
+By a scoped forward hook on the layer's output, not through `inputs_embeds`, which some classifiers refuse. Scopes nest
+as the onion does: the inner one (mixing, in `objective`) sees the vectors first, the outer one (an attack, in
+`gradient`) sees what it made of them.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from torch import Tensor, nn
+
+from recipes.model import word_embeddings
+
+
+@contextmanager
+def changed(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside this context the model sees `change(word vectors)`, (row, token, hidden), instead of its own."""
+    handle = word_embeddings(model).register_forward_hook(lambda module, inputs, output: change(output), prepend=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def of(model: nn.Module, token_ids: Tensor) -> Tensor:
+    """The word vectors of tokens, (row, token, hidden), past any hook."""
+    return cast(Tensor, word_embeddings(model).forward(token_ids))

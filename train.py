@@ -1,0 +1,28 @@
+"""Fine-tune a text classifier: `python train.py +tricks=[mixup,amp,swa]`. Hydra composes `conf/`, recipes run it."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from recipes.config import explained, read
+from recipes.errors import told_plainly
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def train(composed: DictConfig) -> float:
+    """Run one config; returns the chosen validation metric, so that any sweeper can optimize it."""
+    config = read(composed)
+    from recipes.api import finetune_config
+    from recipes.training import show
+
+    run = finetune_config(config, Path(HydraConfig.get().runtime.output_dir))
+    show(run)
+    return float(run.metrics["validation"][config.evaluate.metric])
+
+
+if __name__ == "__main__":
+    with told_plainly(), explained(sys.argv[1:]):
+        train()

@@ -1,0 +1,1 @@
+"""Tricks of the pre-training stage."""
