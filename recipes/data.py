@@ -173,7 +173,7 @@ def _read_hub(settings: Data, split: str, source: str) -> Dataset:
 
 
 def _read_pydocs() -> Dataset:
-    """Docstrings of the standard library: the 12 packages with the most of them, each text once."""
+    """Docstrings of the standard library: the 12 packages with the most of them, each text once, from 8 words on."""
     root = Path(sysconfig.get_paths()["stdlib"])
     rows: dict[str, str] = {}
     for package in sorted(entry for entry in root.iterdir() if (entry / "__init__.py").is_file()):
@@ -185,7 +185,7 @@ def _read_pydocs() -> Dataset:
             for node in ast.walk(ast.parse(file.read_bytes())):
                 if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                     text = ast.get_docstring(node) or ""
-                    if len(text.split()) >= 3:
+                    if len(text.split()) >= 8:
                         rows.setdefault(text, package.name)
     largest = {label for label, _ in sorted(Counter(rows.values()).items(), key=lambda item: (-item[1], item[0]))
                [:PYDOCS_CLASSES]}  # fmt: skip

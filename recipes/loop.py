@@ -141,10 +141,13 @@ class Run:
         seconds = time.perf_counter() - began
         self.seconds += seconds
         self.report.update(
-            update=self.done, epoch=round(self.done / self.updates_per_epoch, 6), loss=loss.composed,
-            cross_entropy=loss.cross_entropy, learning_rate=max(self.base_rates) * self.factor,
+            update=self.done, epoch=round(self.done / self.updates_per_epoch, 6), loss=self._over_ranks(loss.composed),
+            cross_entropy=self._over_ranks(loss.cross_entropy), learning_rate=max(self.base_rates) * self.factor,
             grad_norm=self.grad_norm, examples=len(batch), parts=self.parts_passed - parts, seconds=seconds,
         )  # fmt: skip
+
+    def _over_ranks(self, share: Any) -> Any:
+        return self.accelerator.reduce(share) if self.accelerator.num_processes > 1 else share
 
     def _due(self, every: float) -> bool:
         """Whether a multiple of so many epochs has just been reached; the end of training always is one."""
@@ -159,8 +162,8 @@ class Run:
     def _evaluate(self) -> None:
         with self.seams.weights():
             metrics = measure(self.predictions(self.validation))
-            if better(self.config.evaluate.metric, metrics[self.config.evaluate.metric],
-                      self.best and self.best["metrics"][self.config.evaluate.metric]):  # fmt: skip
+            name = self.config.evaluate.metric
+            if self.best is None or better(name, metrics[name], self.best["metrics"][name]):
                 self.best, self.since_best = {"update": self.done, "metrics": metrics}, 0
                 if self.accelerator.is_main_process:
                     self.checkpoints.save_best(self.bare_model.state_dict())

@@ -1,0 +1,38 @@
+"""One thread, no hub, a cache of the tests' own; what a test needs of data is made here."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRICKBOOK_CACHE"] = tempfile.mkdtemp(prefix="trickbook-cache-")
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="trickbook-datasets-")
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+# Forked children hang if this process has ever computed on several threads.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> Iterator[None]:
+    yield
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    """Write a file into this test's folder."""
+
+    def writer(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return writer

@@ -1,0 +1,66 @@
+"""The laws over every trick of conf/tricks (2 to 8), and over the loop without any (1)."""
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.config import CONF
+from recipes.randomness import seed_forward
+from recipes.testing import TINY, TrickLaws, copied, difference, in_child, names, scratch, tiny_run, trained
+
+TRICKS = ["accumulate", "amp", "mixup", "swa"]
+
+
+def test_every_trick_is_under_the_laws() -> None:
+    assert names() == TRICKS
+    assert len(list((CONF / "tricks").glob("*.yaml"))) == len(TRICKS)
+    assert {kind.trick for kind in TrickLaws.__subclasses__()} >= set(TRICKS)
+
+
+for name in TRICKS:
+    globals()[f"Test{name.title()}"] = type(f"Test{name.title()}", (TrickLaws,), {"trick": name})
+
+
+@pytest.mark.parametrize("overrides", [(), ("train.schedule=cosine", "train.clip_norm=null", "seeds.dropout=5")])
+def test_off_is_off(overrides: tuple[str, ...]) -> None:
+    """Law 1: with no trick, 20 updates with dropout on equal a plain loop, bit for bit."""
+
+    def ours() -> dict[str, np.ndarray]:
+        with scratch() as folder:
+            found = trained(folder, *overrides)
+            return {**found["weights"], "losses": np.array(found["losses"])}
+
+    def plain() -> dict[str, np.ndarray]:
+        with scratch() as folder:
+            run = tiny_run(folder, *overrides)
+            train, model = run.config.train, run.bare_model
+            decayed = [each for each in model.parameters() if each.dim() > 1]
+            others = [each for each in model.parameters() if each.dim() <= 1]
+            optimizer = torch.optim.AdamW(
+                [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}], lr=1e-3, fused=True
+            )
+            losses, done, total = [], 0, 20
+            for epoch in range(4):
+                for batch in run.seams.batches(run.train, epoch):
+                    if done == total:
+                        break
+                    seed_forward(run.config.seeds.dropout, epoch, batch.index)
+                    logits = model(**batch.inputs).logits
+                    loss = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+                    loss = (loss * batch.weights).sum() / batch.weights.sum()
+                    loss.backward()
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm or float("inf"))
+                    share = (done + 0.5) / total
+                    fall = (share - 0.1) / 0.9
+                    factor = share / 0.1 if share < 0.1 else (
+                        1 - fall if train.schedule == "linear" else (1 + np.cos(np.pi * fall)) / 2)  # fmt: skip
+                    for group in optimizer.param_groups:
+                        group["lr"] = 1e-3 * factor
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    losses.append(loss.item())
+                    done += 1
+            return {**copied(run), "losses": np.array(losses)}
+
+    assert len(TINY) > 5
+    assert difference(in_child(ours), in_child(plain)) == 0
