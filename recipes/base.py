@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # What one more pass costs, in tokens. On a CPU: adding up the gradient of the word embeddings and starting some hundred
 # small kernels, read on MiniLM with 2 cores. On a GPU a pass of less than some thousand tokens takes no longer than an
 # empty one; that figure is an estimate, not measured here.
-COST_OF_PASS = {"cpu": 128}
+COST_OF_PASS: dict[str, float] = {"cpu": 128}
 COST_OF_PASS_ON_GPU = 4096
 
 

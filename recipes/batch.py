@@ -116,7 +116,7 @@ class Loss:
         return Loss(self.composed + other.composed, self.cross_entropy + other.cross_entropy)
 
 
-def cut_by_length(lengths: np.ndarray, cost_of_pass: int) -> list[np.ndarray]:
+def cut_by_length(lengths: np.ndarray, cost_of_pass: float) -> list[np.ndarray]:
     """Cut a batch into parts of like length, where padding costs more than another pass does.
 
     The exact optimum over all cuts of the rows sorted by length: the padded tokens of every part plus

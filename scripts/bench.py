@@ -1,0 +1,552 @@
+"""Time the training loop against its peers, and look at what its batches do.
+
+loop        ms an update of a model so small that the loop itself shows
+throughput  examples a second of an epoch of MiniLM on real texts
+fairness    no training: padding, parts and label shares of the batches
+
+Every contestant starts from the same weights and trains on the same rows, on the CPU: fused AdamW, clipping, linear
+schedule, dropout on, nothing evaluated or saved. They take turns, round by round, because a machine's speed drifts;
+a ratio is taken within a round, and the median is shown over the rounds. `docs/benchmarks.md` has results.
+"""
+
+import argparse
+import copy
+import importlib
+import io
+import logging
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup
+
+from recipes.batch import cut_by_length
+from recipes.batches import POOL, length_goes_with_label, padding_waste
+from recipes.config import Config, compose_config
+from recipes.config import read as read_config
+from recipes.data import Splits
+from recipes.data import read as read_data
+from recipes.errors import UserError, told_plainly
+from recipes.loop import Run
+from recipes.report import Report
+
+OURS, PLAIN = "Trickbook", "hand-written loop"
+# The tiny model's data: every text is this many tokens long, so nobody pads and nobody can gain by not padding.
+TOKENS, TINY_ROWS, VOCABULARY = 32, 1280, 1000
+WARM_UP_BATCHES = 4
+EPOCHS_OF_BATCHES = 20
+
+Collate = Callable[[Any], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every contestant trains."""
+
+    config: Config
+    splits: Splits
+    folder: Path
+    """Where runs may write."""
+
+    @cached_property
+    def run(self) -> Run:
+        """A run that is set up and never trained: its rows and its weights are everybody's."""
+        return Run(self.config, {}, self.splits, self._new_folder())
+
+    def timed_run(self) -> "TimedRun":
+        """A run to train, with a clock in it."""
+        return TimedRun(self.config, {}, self.splits, self._new_folder())
+
+    def model(self) -> nn.Module:
+        """A copy of the weights to start from."""
+        return copy.deepcopy(self.run.bare_model).train()
+
+    def optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
+        """What one writes by hand: fused AdamW without decay on biases and norms, a linear schedule with warm-up."""
+        train, updates = self.config.train, self.run.total_updates
+        groups = [
+            {"params": [each for each in model.parameters() if each.dim() > 1], "weight_decay": train.weight_decay},
+            {"params": [each for each in model.parameters() if each.dim() <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = AdamW(groups, lr=train.learning_rate, fused=True)
+        return optimizer, get_linear_schedule_with_warmup(optimizer, int(train.warmup * updates), updates)
+
+    def _new_folder(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+
+# Contestants: a task in, the seconds of all its updates out.
+
+
+class TimedReport(Report):
+    """The report as it is, with a clock from the first update until the last one is on disk."""
+
+    seconds: float
+
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """Start when the loop may begin, stop when the history and TensorBoard are closed."""
+        with super().progress():
+            began = time.perf_counter()
+            yield
+        self.seconds = time.perf_counter() - began
+
+
+class TimedRun(Run):
+    """The real loop, which neither evaluates nor saves: its peers do not either."""
+
+    report: TimedReport
+
+    def __init__(self, config: Config, tricks: Mapping[str, Any], splits: Splits, folder: Path) -> None:
+        super().__init__(config, tricks, splits, folder)
+        self.report = TimedReport(self)
+
+    def _evaluate(self) -> None:
+        pass
+
+    def _save(self) -> None:
+        pass
+
+
+def ours(task: Task) -> float:
+    run = task.timed_run()
+    with redirect_stdout(io.StringIO()):
+        run.fit()
+    return run.report.seconds
+
+
+def plain(task: Task, batches: Iterable[Mapping[str, Tensor]]) -> float:
+    """The loop that everybody writes by hand."""
+    model = task.model()
+    optimizer, schedule = task.optimizer(model)
+    limit = task.config.train.clip_norm or float("inf")
+    began = time.perf_counter()
+    for batch in batches:
+        loss = model(**batch).loss
+        loss.backward()
+        clip_grad_norm_(model.parameters(), limit)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - began
+
+
+def trainer(task: Task, rows: Any, collate: Collate, sampling: str = "random") -> float:
+    """The Trainer of transformers."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.began = time.perf_counter()
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            self.seconds = time.perf_counter() - self.began
+
+    train, clock = task.config.train, Clock()
+    arguments = TrainingArguments(
+        output_dir=str(task.folder / "trainer"),
+        use_cpu=True,
+        per_device_train_batch_size=train.batch_size,
+        train_sampling_strategy=sampling,
+        max_steps=task.run.total_updates,
+        optim="adamw_torch_fused",
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.clip_norm,
+        lr_scheduler_type="linear",
+        warmup_steps=train.warmup,
+        report_to="none",
+        logging_strategy="no",
+        save_strategy="no",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    peer = Trainer(task.model(), arguments, data_collator=collate, train_dataset=rows, callbacks=[clock])
+    with redirect_stdout(io.StringIO()):
+        peer.train()
+    return clock.seconds
+
+
+def lightning(task: Task, rows: Any, collate: Collate) -> float:
+    """The Trainer of PyTorch Lightning."""
+    import lightning as peer
+
+    class Module(peer.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = task.model()
+
+        def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
+            return self.model(**batch).loss
+
+        def configure_optimizers(self) -> dict[str, Any]:
+            optimizer, schedule = task.optimizer(self.model)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+        def on_train_start(self) -> None:
+            self.began = time.perf_counter()
+
+        def on_train_end(self) -> None:
+            self.seconds = time.perf_counter() - self.began
+
+    module = Module()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it advises more workers, which would only take cores from the training
+        loop = peer.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_steps=task.run.total_updates,
+            gradient_clip_val=task.config.train.clip_norm,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=task.folder,
+        )
+        loop.fit(module, DataLoader(rows, task.config.train.batch_size, shuffle=True, collate_fn=collate))
+    return module.seconds
+
+
+def without_padding(task: Task) -> float:
+    """A bound: the hand-written loop over the same number of real tokens and no others.
+
+    Neighbours by length share a batch, and each of its rows is cut, or goes on with its own tokens, to the batch's mean
+    length. So every batch is a full rectangle, the batches are as many and of as many different lengths as in training
+    (one mean length for all would make attention, which grows with the square, too cheap), and the sum of tokens is the
+    real one but for rounding, by which the time is scaled.
+    """
+    train, size = task.run.train, task.config.train.batch_size
+    batches, computed = [], 0
+    for rows in cut(np.argsort(train.lengths, kind="stable"), size):
+        width = round(train.lengths[rows].mean())
+        tokens = [
+            np.resize(train.columns["input_ids"][train.offsets[row] : train.offsets[row + 1]], width) for row in rows
+        ]
+        ids = torch.from_numpy(np.stack(tokens)).long()
+        labels = torch.from_numpy(train.labels[rows])
+        batches.append({"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels})
+        computed += ids.numel()
+    return plain(task, batches) * int(train.lengths.sum()) / computed
+
+
+# What the peers are fed.
+
+
+class Rectangle:
+    """Rows of one length, padded already; a whole batch is taken at once, which costs next to nothing."""
+
+    def __init__(self, task: Task) -> None:
+        train = task.run.train
+        whole = train.collate(np.arange(len(train)), 0, 0)
+        self.tensors = {**whole.inputs, "labels": torch.from_numpy(train.labels)}
+
+    def __len__(self) -> int:
+        return len(self.tensors["labels"])
+
+    def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        index = torch.tensor(rows)
+        return {name: values[index] for name, values in self.tensors.items()}
+
+
+def as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return batch
+
+
+def ragged(task: Task) -> list[dict[str, Any]]:
+    """Rows as lists of their own length."""
+    train, names = task.run.train, ("input_ids", "token_type_ids")
+    bounds = zip(train.offsets, train.offsets[1:], train.labels, strict=False)
+    return [
+        {**{name: train.columns[name][begin:end].tolist() for name in names}, "labels": int(label)}
+        for begin, end, label in bounds
+    ]
+
+
+def padded_by(task: Task) -> Collate:
+    return DataCollatorWithPadding(task.run.tokenizer)
+
+
+def grouped(task: Task) -> DataLoader[dict[str, Tensor]]:
+    """The usual way to group by length: sort inside pools of batches."""
+    random = np.random.default_rng(task.config.seed)
+    plan = sorted_pools(task.run.train.lengths, task.config.train.batch_size, random)
+    return DataLoader(ragged(task), batch_sampler=[rows.tolist() for rows in plan], collate_fn=padded_by(task))
+
+
+def endless(task: Task, rows: Any, collate: Collate) -> Iterator[dict[str, Tensor]]:
+    """Shuffled batches, epoch after epoch, as many as the task has updates."""
+    loader = DataLoader(rows, task.config.train.batch_size, shuffle=True, collate_fn=collate)
+    return islice(chain.from_iterable(repeat(loader)), task.run.total_updates)
+
+
+def cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[begin : begin + size] for begin in range(0, len(order), size)]
+
+
+def sorted_pools(lengths: np.ndarray, size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Shuffle the rows, sort them by length inside pools of batches, shuffle the batches."""
+    pools = cut(random.permutation(len(lengths)), POOL * size)
+    batches = [batch for pool in pools for batch in cut(pool[np.argsort(-lengths[pool], kind="stable")], size)]
+    return [batches[place] for place in random.permutation(len(batches))]
+
+
+# Measuring.
+
+
+def take_turns(
+    contestants: Mapping[str, Callable[[Task], float]], warm_up: Task, task: Task, rounds: int
+) -> dict[str, list[float]]:
+    """Let each one train once a round; another one begins each time.
+
+    Returns:
+        Each one's seconds, round by round.
+    """
+    for contestant in contestants.values():
+        contestant(warm_up)
+    names = list(contestants)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(contestants[name](task))
+            print(f"round {turn + 1}/{rounds}: {name} {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
+    return seconds
+
+
+def against(seconds: Sequence[float], others: Sequence[float]) -> str:
+    """The median of the rounds' ratios and, where there are several, the smallest and the largest."""
+    ratios = [one / other for one, other in zip(seconds, others, strict=True)]
+    spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+    return f"{statistics.median(ratios):.2f}{spread}"
+
+
+def label_share_variance(labels: np.ndarray, plan: Sequence[np.ndarray]) -> float:
+    """How much the classes' shares differ from one batch to another, summed over the classes."""
+    shares = np.stack([np.bincount(labels[rows], minlength=labels.max() + 1) / len(rows) for rows in plan])
+    return float(shares.var(0).sum())
+
+
+def batching_rows(task: Task) -> Iterator[list[str]]:
+    """What each way to make batches costs, and what it does to the labels, over some epochs."""
+    run, size = task.run, task.config.train.batch_size
+    lengths, labels = run.train.lengths, run.train.labels
+    random = np.random.default_rng(task.config.seed)
+    ways: dict[str, Callable[[int], Sequence[np.ndarray]]] = {
+        "random": lambda epoch: cut(random.permutation(len(lengths)), size),
+        f"pools of {POOL} sorted by length": lambda epoch: sorted_pools(lengths, size, random),
+        OURS: lambda epoch: run.seams.batches(run.train, epoch).plan,
+    }
+    by_chance = None
+    for name, way in ways.items():
+        plan = [rows for epoch in range(EPOCHS_OF_BATCHES) for rows in way(epoch)]
+        parts = [rows[part] for rows in plan for part in cut_by_length(lengths[rows], run.cost_of_pass)]
+        # A ragged last batch is smaller, so its shares differ more for that reason alone.
+        varies = label_share_variance(labels, [rows for rows in plan if len(rows) == size])
+        by_chance = by_chance or varies
+        yield [
+            name,
+            f"{padding_waste(lengths, plan):.2f}",
+            f"{padding_waste(lengths, parts):.2f}",
+            f"{len(parts) / len(plan):.2f}",
+            f"{varies / by_chance:.2f}",
+        ]
+
+
+# The three commands.
+
+
+def tiny_task(updates: int, threads: int | None, folder: Path) -> Task:
+    """Texts of one length for a random model of 2 layers and width 32."""
+    random = np.random.default_rng(0)
+    words = random.integers(0, VOCABULARY, (TINY_ROWS, TOKENS - 2))  # [CLS] and [SEP] make it whole
+    ids = [str(row) for row in range(TINY_ROWS)]
+    columns = {
+        "id": ids,
+        "source": ids,
+        "text": [" ".join(f"w{word}" for word in row) for row in words],
+        "text_pair": [None] * TINY_ROWS,
+        "label": [str(label) for label in random.integers(0, 2, TINY_ROWS)],
+    }
+    rows = Dataset.from_dict(columns)
+    config = configured(["model=tiny", f"train.max_updates={updates}"], threads)
+    return Task(config, Splits(rows, rows.select(range(2)), None, ["0", "1"], multi_label=False), folder)
+
+
+def text_task(data: Path, arguments: argparse.Namespace, folder: Path) -> Task:
+    """The first rows of a user's file for MiniLM, one epoch."""
+    path = next((data / name for name in ("train.csv", "train.csv.gz") if (data / name).is_file()), None)
+    if path is None:
+        raise UserError(f"--data {data}: there is no train.csv and no train.csv.gz in this folder.")
+    overrides = ["data=files", "model=minilm", "train.epochs=1", f"data.max_length={arguments.max_length}"]
+    config = configured([*overrides, f"train.batch_size={arguments.batch_size}"], arguments.threads)
+    # Set here, not as an override, so that a path may hold any character. As validation too: then no rows are cut off.
+    config.data.train = config.data.validation = str(path)
+    splits = read_data(config.data, {}, test=False)
+    count = min(arguments.rows or len(splits.train), len(splits.train))
+    return Task(config, replace(splits, train=splits.train.select(range(count)), notes=[]), folder)
+
+
+def configured(overrides: Sequence[str], threads: int | None) -> Config:
+    composed, _ = compose_config([*overrides, "train.device=cpu", f"train.threads={threads or 'null'}"])
+    return read_config(composed)
+
+
+def loop(arguments: argparse.Namespace, folder: Path) -> None:
+    require("lightning")
+    task = tiny_task(arguments.updates, arguments.threads, folder)
+    contestants = {
+        OURS: ours,
+        PLAIN: lambda task: plain(task, endless(task, Rectangle(task), as_it_is)),
+        "transformers Trainer": lambda task: trainer(task, Rectangle(task), as_it_is),
+        "PyTorch Lightning": lambda task: lightning(task, Rectangle(task), as_it_is),
+    }
+    warm_up = tiny_task(WARM_UP_BATCHES, arguments.threads, folder)
+    seconds = take_turns(contestants, warm_up, task, arguments.rounds)
+    rows = [
+        [name, f"{1000 * statistics.median(each) / arguments.updates:.2f}", against(each, seconds[PLAIN])]
+        for name, each in seconds.items()
+    ]
+    title = f"{arguments.updates} updates of {task.config.train.batch_size} rows of {TOKENS} tokens"
+    show(f"{title}, {arguments.rounds} rounds", ["loop", "ms an update", f"time / {PLAIN}"], rows, arguments.markdown)
+
+
+def throughput(arguments: argparse.Namespace, folder: Path) -> None:
+    contestants = {
+        OURS: ours,
+        PLAIN: lambda task: plain(task, grouped(task)),
+        "transformers Trainer": lambda task: trainer(task, ragged(task), padded_by(task)),
+        "the same, group_by_length": lambda task: trainer(task, ragged(task), padded_by(task), "group_by_length"),
+        "no padding at all (bound)": without_padding,
+    }
+    for data in arguments.data:
+        task = text_task(data, arguments, folder)
+        few = range(min(len(task.splits.train), WARM_UP_BATCHES * arguments.batch_size))
+        warm_up = replace(task, splits=replace(task.splits, train=task.splits.train.select(few)))
+        seconds = take_turns(contestants, warm_up, task, arguments.rounds)
+        examples = len(task.run.train)
+        rows = []
+        for name, each in seconds.items():
+            median = statistics.median(each)
+            rows.append([name, f"{median:.1f}", f"{examples / median:.0f}", against(each, seconds[PLAIN]),
+                         against(each, seconds[OURS])])  # fmt: skip
+        title = f"{data.name}: {examples:,} rows, batch size {arguments.batch_size}, {arguments.rounds} rounds"
+        header = ["loop", "seconds", "examples/s", f"time / {PLAIN}", f"time / {OURS}"]
+        show(title, header, rows, arguments.markdown)
+        show_batching(data.name, task, arguments.markdown)
+
+
+def fairness(arguments: argparse.Namespace, folder: Path) -> None:
+    for data in arguments.data:
+        show_batching(data.name, text_task(data, arguments, folder), arguments.markdown)
+
+
+def show_batching(name: str, task: Task, markdown: bool) -> None:
+    train = task.run.train
+    relation = length_goes_with_label(train.lengths, train.labels)
+    title = (
+        f"{name}: batches of {task.config.train.batch_size} of {len(train):,} rows, mean length "
+        f"{train.lengths.mean():.0f}, correlation ratio of length and label {relation:.2f}"
+    )
+    header = ["batches", "computed / real tokens", "cut in parts", "parts an update", "label-share variance / random"]
+    show(title, header, list(batching_rows(task)), markdown)
+
+
+def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> None:
+    """Print a table, for the terminal or as Markdown."""
+    console = Console(highlight=False, width=200)  # Markdown has no way to break a row
+    console.print(f"{title} ({machine()})", markup=False, soft_wrap=True)
+    if markdown:
+        console.print()
+    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def machine() -> str:
+    """What the figures depend on beside the code."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    return f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, {versions}"
+
+
+def require(package: str) -> None:
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise UserError(f"{package} is not installed; the peers come with: pip install -e '.[bench]'") from error
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--threads", type=positive, help="threads of the process; as torch finds unless given")
+    common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    texts = argparse.ArgumentParser(add_help=False)
+    texts.add_argument(
+        "--data", type=Path, action="append", required=True, metavar="FOLDER",
+        help="holds train.csv or train.csv.gz with the columns text and label; may be given several times",
+    )  # fmt: skip
+    texts.add_argument("--batch-size", type=positive, default=32)
+    texts.add_argument("--max-length", type=positive, default=256, help="tokens of one row (%(default)s)")
+
+    command = commands.add_parser("loop", parents=[common], help="ms an update on a tiny model, against the peers")
+    command.add_argument("--updates", type=positive, default=200, help="of each contestant in a round (%(default)s)")
+    command.add_argument("--rounds", type=positive, default=9)
+    command.set_defaults(command=loop)
+
+    command = commands.add_parser("throughput", parents=[common, texts], help="examples a second of an epoch of MiniLM")
+    command.add_argument("--rows", type=positive, default=1600, help="how many, from the file's first on (%(default)s)")
+    command.add_argument("--rounds", type=positive, default=2)
+    command.set_defaults(command=throughput)
+
+    command = commands.add_parser("fairness", parents=[common, texts], help="what the batches do; no training")
+    command.add_argument("--rows", type=positive, help="how many, from the file's first on; all unless given")
+    command.set_defaults(command=fairness)
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
+
+
+def main() -> None:
+    arguments = read_arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        # Token lists go where the runs go: a benchmark leaves nothing behind.
+        os.environ["TRICKBOOK_CACHE"] = folder
+        arguments.command(arguments, Path(folder))
+
+
+if __name__ == "__main__":
+    with told_plainly():
+        main()
