@@ -5,22 +5,25 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from recipes.config import explained, read
-from recipes.errors import told_plainly
+from recipes.errors import past_hydra, told_plainly
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def train(composed: DictConfig) -> float:
     """Run one config; returns the chosen validation metric, so that any sweeper can optimize it."""
-    config = read(composed)
-    from recipes.api import finetune_config
-    from recipes.training import show
+    job = HydraConfig.get()
+    with past_hydra(job.overrides.task, sweeping=job.mode == RunMode.MULTIRUN):
+        config = read(composed)
+        from recipes.api import finetune_config
+        from recipes.training import show
 
-    run = finetune_config(config, Path(HydraConfig.get().runtime.output_dir))
-    show(run)
-    return float(run.metrics["validation"][config.evaluate.metric])
+        run = finetune_config(config, Path(job.runtime.output_dir))
+        show(run)
+        return float(run.metrics["validation"][config.evaluate.metric])
 
 
 if __name__ == "__main__":

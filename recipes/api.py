@@ -1,14 +1,20 @@
 """The whole of it, for a notebook as for the command line: `finetune(overrides)`, `load(folder)`."""
 
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import cast
+
+from accelerate import PartialState
 
 from recipes import order
 from recipes.config import Config, as_values, compose_config, read
 from recipes.data import read as read_data
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, claim, is_finished
+from recipes.training import train
 from recipes.tricks import build
 
 
@@ -31,15 +37,22 @@ def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """The same from a typed config."""
     tricks = build(config.tricks)
-    claim(folder, as_values(config))
-    if is_finished(folder):
-        return FinishedRun(folder)
-    from recipes.training import train
-
+    with _one_process_first(config):
+        claim(folder, as_values(config))
+        if is_finished(folder):
+            return FinishedRun(folder)
     splits = read_data(config.data, config.evaluate.extra, config.evaluate.test)
     procedure = order.compose("train", partial(train, tricks=tricks, folder=folder), tricks, None)
     finished: FinishedRun = procedure(config, splits)
     return finished
+
+
+def _one_process_first(config: Config) -> AbstractContextManager[None]:
+    """Under torchrun the first process claims the folder before the others look at it."""
+    if "RANK" not in os.environ:
+        return nullcontext()
+    state = PartialState(cpu=config.train.device == "cpu")
+    return cast(AbstractContextManager[None], state.main_process_first())
 
 
 def load(folder: str | Path) -> FinishedRun:

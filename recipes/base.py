@@ -50,7 +50,8 @@ class Base:
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
         """Tokenize and cut the tail; of a pair, that of the longer text."""
-        return self.run.tokenizer(list(texts), pairs, truncation=True, max_length=self.run.max_length)
+        limit = self.run.max_length
+        return cast(Mapping[str, Any], self.run.tokenizer(list(texts), pairs, truncation=True, max_length=limit))
 
     def batches(self, dataset: Encoded, epoch: int) -> Batches:
         """Shuffle, and group by length without bias (`recipes.batches.group`)."""
@@ -105,7 +106,7 @@ class Base:
         run = self.run
         run.rows_passed += len(batch)
         seed_forward(run.config.seeds.dropout, batch.epoch, batch.index, batch.part)
-        with pooled_vectors(run.bare_model) as features:
+        with pooled_vectors(run.head) as features:
             logits = cast(Tensor, run.model(**batch.inputs).logits)
         return Outcome(run.seams.loss(logits, batch.targets), logits, batch.targets, features[-1])
 
@@ -145,8 +146,8 @@ class Base:
         run.grad_norm = run.accelerator.clip_grad_norm_(run.model.parameters(), math.inf if limit is None else limit)
         # The middle of the update's own stretch: neither the first nor the last one is at rate 0.
         run.factor = run.seams.schedule((run.updates + 0.5) / run.total_updates)
-        for group, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):
-            group["lr"] = rate * run.factor
+        for parameters, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):
+            parameters["lr"] = rate * run.factor
         run.optimizer.step()
         if not run.optimizer.step_was_skipped:
             run.updates += 1

@@ -6,7 +6,9 @@ label share of a batch varied ten times as much as it does at random. So rows ar
 of their length among the rows of their own label*, inside pools of `POOL` batches of a fresh random order: every batch
 has the pool's label mix, and still rows of about one length. Where the labels' lengths differ, one batch holds groups of
 different length; `recipes.batch.cut_by_length` runs those as parts of one update, which changes nothing but the speed.
-`docs/benchmarks.md` has the figures: waste 1.03 to 1.10, and a label share that varies *less* than at random.
+Lengths are blurred a little before they are ranked: in a small data set whose lengths all differ the same rows would
+else meet in every epoch. `docs/benchmarks.md` has the figures: waste 1.03 to 1.10, and a label share that varies *less*
+than at random. Where nearly every row has a label set of its own, batches are random and only the parts save padding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,10 @@ import numpy as np
 from recipes.batch import Batch
 from recipes.encoding import Encoded
 
-POOL = 50
+POOL = 100
+# Of 1,000 reviews 81 % of the pairs that shared a batch met again in the next epoch without it, 54 % with it (3 % at
+# random), for half a percent more padding.
+BLUR = 0.05
 
 
 class Batches(Sequence[Batch]):
@@ -46,9 +51,7 @@ class Batches(Sequence[Batch]):
             yield self[place]
 
 
-def group(
-    lengths: np.ndarray, labels: np.ndarray, batch_size: int, random: np.random.Generator
-) -> list[np.ndarray]:
+def group(lengths: np.ndarray, labels: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
     """Deal rows into batches of like length and of the same label mix.
 
     Args:
@@ -65,13 +68,22 @@ def group(
     batches: list[np.ndarray] = []
     for start in range(0, len(order), POOL * batch_size):
         pool = order[start : start + POOL * batch_size]
-        place = _rank_within_label(lengths[pool], labels[pool], random)
-        pool = pool[np.argsort(place, kind="stable")]
-        batches += [pool[begin : begin + batch_size] for begin in range(0, len(pool), batch_size)]
+        blurred = lengths[pool] * (1 + BLUR * random.random(len(pool)))
+        pool = pool[np.argsort(_rank_within_label(blurred, labels[pool], random), kind="stable")]
+        batches += _cut(pool, batch_size, random)
     # The ragged batch stays last; the others come in any order, not from short to long.
     whole = [batch for batch in batches if len(batch) == batch_size]
     ragged = [batch for batch in batches if len(batch) < batch_size]
     return [whole[place] for place in random.permutation(len(whole))] + ragged
+
+
+def _cut(rows: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Cut sorted rows into batches; what is left over is taken anywhere, else it would always be the longest rows."""
+    left = len(rows) % batch_size
+    begin = batch_size * int(random.integers(len(rows) // batch_size + 1))
+    whole = np.concatenate([rows[:begin], rows[begin + left :]]) if left else rows
+    batches = [whole[start : start + batch_size] for start in range(0, len(whole), batch_size)]
+    return [*batches, rows[begin : begin + left]] if left else batches
 
 
 def _rank_within_label(lengths: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -97,9 +109,12 @@ def padding_waste(lengths: np.ndarray, parts: Sequence[np.ndarray]) -> float:
 
 
 def length_goes_with_label(lengths: np.ndarray, labels: np.ndarray) -> float:
-    """How much of a row's length its label tells: the correlation ratio, 0 to 1 (|r| for two classes)."""
+    """How much of a row's length its label tells: the correlation ratio, 0 to 1 (|r| for two classes).
+
+    Where rows have several labels, that of the label which tells most.
+    """
     if labels.ndim == 2:
-        labels = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+        return max(length_goes_with_label(lengths, column) for column in labels.T)
     total = float(((lengths - lengths.mean()) ** 2).sum())
     if total == 0:
         return 0.0

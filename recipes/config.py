@@ -6,12 +6,14 @@ ranges and no values: every value stands in `conf/`, where a user sees it.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
@@ -23,9 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import UserError, nearest
-from recipes.ranges import allowed, out_of_range
+from recipes.ranges import allowed, out_of_range, wanted
 
 CONF = Path(__file__).parents[1] / "conf"
+# What metrics.json and the run folder already call by these names.
+TAKEN = ("train", "validation", "test", "format", "candidates", "kept", "cost", "onion", "versions", "seed", "tricks")
 
 
 @dataclass
@@ -157,7 +161,7 @@ class Config:
 def _run_name(*, _root_: DictConfig) -> str:
     """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so the same run finds its folder."""
     values = {name: _root_[name] for name in _root_ if name != "hydra"}
-    plain = OmegaConf.to_container(OmegaConf.create(values, parent=_root_._get_parent()), resolve=True)  # type: ignore
+    plain = OmegaConf.to_container(OmegaConf.create(values, parent=_root_._get_parent()), resolve=True)  # type: ignore[arg-type]
     choices = _root_.hydra.runtime.choices
     tricks = "+".join(sorted(values["tricks"])) or "base"
     return f"{choices.data}-{choices.model}-{tricks[:100]}-s{values['seed']}-{digest(plain)}"  # type: ignore[arg-type]
@@ -169,23 +173,39 @@ def digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def _schema() -> DictConfig:
+    """The types of every value; only `evaluate.extra` takes names of the user's own."""
+    schema = OmegaConf.structured(Config)
+    schema.evaluate = OmegaConf.structured(Evaluate)
+    schema.evaluate.extra = {}
+    OmegaConf.set_struct(schema.evaluate.extra, False)
+    return cast(DictConfig, schema)
+
+
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
-ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="schema", node=_schema())
 
 
 def read(composed: DictConfig) -> Config:
     """Turn a composed config into the typed one.
 
     Raises:
-        UserError: with every value that is out of range.
+        UserError: with every value that is unknown, out of range, missing, or read by nobody.
     """
     if unknown := list(_unknown(composed, Config, "")):
         raise UserError(*unknown)
     try:
         config = cast(Config, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:
-        raise UserError(_first_line(error)) from error
-    if problems := list(out_of_range(config, "")):
+        raise UserError(_told(error)) from error
+    if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_badly_named(config)]:
+        # Loads torch, which is worth it to tell all that is wrong at once.
+        from recipes.tricks import build
+
+        try:
+            build(config.tricks)
+        except UserError as error:
+            problems += error.problems
         raise UserError(*problems)
     return config
 
@@ -198,6 +218,39 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
             yield f"{path}{key} does not exist; {nearest(key, known)}"
         elif is_dataclass(known[key]):
             yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
+
+
+def _incomplete(config: Config) -> Iterator[str]:
+    """What the chosen source cannot do without."""
+    data, model = config.data, config.model
+    if data.source == "files" and not data.train:
+        yield "data.train is not set; data=files needs data.train=<path of a CSV, TSV, JSONL or Parquet file>."
+    if data.source == "hub" and not data.train:
+        yield "data.train is not set; data=hub needs data.train=<a split's name>."
+    if data.source == "hub" and not data.name:
+        yield "data.name is not set; data=hub needs data.name=<owner/name>."
+    if model.source == "hub" and not model.name:
+        yield "model.name is not set; model=hub needs model.name=<owner/name, or a local folder>."
+
+
+def _unread(config: Config) -> Iterator[str]:
+    """What is set and read by nobody under the chosen source: a forgotten `data=files` would train on other texts."""
+    data, model = config.data, config.model
+    both = ("train", "validation", "test", "text_pair", "id", "group", "separator")
+    readers = {"name": ["hub"], "subset": ["hub"], **dict.fromkeys(both, ["files", "hub"])}
+    for name, sources in readers.items():
+        value = getattr(data, name)
+        if value is not None and data.source in ("pydocs", "files") and data.source not in sources:
+            choices = " or ".join(f"data={source}" for source in sources)
+            yield f"data.{name}={value}: data={data.source} does not read it; choose {choices}, or leave it out."
+    if model.name is not None and model.source in ("minilm", "tiny", "linear"):
+        yield f"model.name={model.name}: model={model.source} does not read it; choose model=hub, or leave it out."
+
+
+def _badly_named(config: Config) -> Iterator[str]:
+    for name in config.evaluate.extra:
+        if name in TAKEN or not re.fullmatch(r"\w[\w-]*", name):
+            yield f"evaluate.extra.{name}: a name must be of letters, digits, - and _, and none of {', '.join(TAKEN)}."
 
 
 def as_values(config: Config) -> dict[str, Any]:
@@ -229,36 +282,63 @@ def explained(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(*(mistakes(arguments) or [_first_line(error)])) from error
+        raise UserError(*(mistakes(arguments) or [_told(error)])) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}.") from error
+    except ValueError as error:
+        # Hydra lets a few of its own pass as this, such as that of `data=null`.
+        if sentences := mistakes(arguments):
+            raise UserError(*sentences) from error
+        raise
 
 
 def mistakes(arguments: Sequence[str]) -> list[str]:
     """A sentence for each override that cannot be composed with those before it."""
     parsed = get_args_parser().parse_args(list(arguments))
+    name = parsed.config_name or "train"
+    if parsed.config_dir and not Path(parsed.config_dir).is_dir():
+        return [f"--config-dir={parsed.config_dir}: there is no such folder."]
     GlobalHydra.instance().clear()
     sentences: list[str] = []
+    sweeps = parsed.multirun or any(line.startswith("hydra.mode=") for line in parsed.overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         accepted = [f"hydra.searchpath=[{Path(parsed.config_dir).resolve()}]"] if parsed.config_dir else []
-        for line in sorted(parsed.overrides, key=_chooses_values):
+        for line in sorted(parsed.overrides, key=_turn):
             try:
-                choices = list(_single(OverridesParser.create().parse_override(line)))
+                override = OverridesParser.create().parse_override(line)
+                choices = list(_single(override))
             except HydraException:
-                sentences.append(f"{line!r} cannot be read as an override; write it as name=value.")
+                sentences.append(
+                    f"{line} cannot be read as an override; write it as name=value, and put quotes around a value that "
+                    "holds one of =,:[]{}() or a space: 'name=\"a, b\"'."
+                )
                 continue
+            if override.is_delete():
+                sentences.append(f"{line}: nothing can be taken away; set another value (null, where it may be empty).")
+                continue
+            if len(choices) > 1 and not sweeps:
+                sentences.append(
+                    f"{line}: several values are a sweep, which needs -m; one value that holds a comma needs quotes: "
+                    f"'{_key(line)}=\"a, b\"'."
+                )
             for choice in choices:
                 try:
-                    compose("train", [*accepted, choice], return_hydra_config=True)
-                except (HydraException, OmegaConfBaseException) as error:
-                    sentences.append(_explain(choice, accepted, error))
+                    compose(name, [*accepted, choice], return_hydra_config=True)
+                except (HydraException, OmegaConfBaseException, ValueError) as error:
+                    sentences.append(_explain(choice, name, accepted, error))
                     break
             else:
                 accepted.append(choices[0])
     return sentences
 
 
-def _chooses_values(line: str) -> bool:
-    """Groups before values, so that a value finds the group that it belongs to."""
-    return "." in line.partition("=")[0]
+def _key(line: str) -> str:
+    return line.partition("=")[0].lstrip("+~")
+
+
+def _turn(line: str) -> int:
+    """Where to look for groups, then groups, then values, so that a value finds the group that it belongs to."""
+    return 0 if _key(line) == "hydra.searchpath" else 2 if "." in _key(line) else 1
 
 
 def _single(override: Override) -> Iterator[str]:
@@ -270,30 +350,47 @@ def _single(override: Override) -> Iterator[str]:
         yield override.input_line or ""
 
 
-def _explain(line: str, accepted: Sequence[str], error: Exception) -> str:
+def _explain(line: str, config_name: str, accepted: Sequence[str], error: Exception) -> str:
     override = OverridesParser.create().parse_override(line)
     name, value = override.key_or_group, override.value()
     loader = GlobalHydra.instance().config_loader()
     if options := loader.get_group_options(name):
         if name == "tricks" and not line.startswith("+"):
             return f"{line}: tricks are added to what is chosen so far; write +{line}."
-        unknown = [str(choice) for choice in (value if isinstance(value, list) else [value]) if str(choice) not in options]
-        if unknown:
-            return " ".join(f"{name}={choice}: there is no such {name}; {nearest(choice, options)}" for choice in unknown)
-    composed = compose("train", list(accepted))
+        kind = "trick" if name == "tricks" else name
+        chosen = ["null" if each is None else str(each) for each in (value if isinstance(value, list) else [value])]
+        if unknown := [each for each in chosen if each not in options]:
+            return " ".join(f"{name}={each}: there is no such {kind}; {nearest(each, options)}" for each in unknown)
+    composed = compose(config_name, list(accepted), return_hydra_config=True)
     path = name.split(".")
     if path[0] == "tricks" and len(path) > 1 and path[1] not in composed.tricks:
         if path[1] not in loader.get_group_options("tricks"):
-            return f"tricks.{path[1]}: no such trick; {nearest(path[1], loader.get_group_options('tricks'))}"
+            return f"tricks.{path[1]}: there is no such trick; {nearest(path[1], loader.get_group_options('tricks'))}"
         return f"{line}: tricks.{path[1]} has values but is not selected; add +tricks=[{path[1]}]."
     node: Any = composed
     for depth, part in enumerate(path):
         if not isinstance(node, DictConfig) or part not in node:
-            known = list(map(str, node)) if isinstance(node, DictConfig) else []
+            known = [key for key in map(str, node) if key != "hydra"] if isinstance(node, DictConfig) else []
             return f"{'.'.join(path[: depth + 1])} does not exist; {nearest(part, known)}"
         node = node[part]
-    return f"{line}: {_first_line(error.__cause__ or error)}."
+    if item := _field(path):
+        return f"{name} must be {wanted(item)}, got {'null' if value is None else value}."
+    return f"{line}: {_told(error.__cause__ or error)}"
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+def _field(path: Sequence[str]) -> Field[Any] | None:
+    """The field of the schema that a dotted path names."""
+    kind: Any = Config
+    item: Field[Any] | None = None
+    for part in path:
+        if not is_dataclass(kind):
+            return None
+        item = next((each for each in fields(kind) if each.name == part), None)
+        kind = item and item.type
+    return item
+
+
+def _told(error: BaseException) -> str:
+    """What Hydra or OmegaConf says, as one sentence, without its indented details."""
+    lines = [line.rstrip(".") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
+    return f"{'; '.join(lines)}."

@@ -7,21 +7,24 @@ as `source`. `label` is a name, or a list of names where a record may have sever
 
 import ast
 import csv
+import difflib
+import gzip
+import json
+import math
 import sysconfig
 import warnings
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import datasets
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from recipes.config import Data
 from recipes.errors import UserError, nearest
@@ -72,17 +75,15 @@ def read(settings: Data, extra: dict[str, str], test: bool) -> Splits:
     if settings.source == "pydocs":
         raw["train"] = _read_pydocs()
         sources |= {"train": "standard library", "validation": None, "test": None}
-    elif not settings.train:
-        problems.append(f"data.train is not set; data={settings.source} needs data.train=<{_kind(settings)}>.")
     for name, source in sources.items():
-        if source and name not in raw:
+        if source and name not in raw and (test or name != "test"):
             try:
                 raw[name] = _read_hub(settings, name, source) if settings.source == "hub" else _read_file(name, source)
             except UserError as error:
                 problems += error.problems
     if problems:
         raise UserError(*problems)
-    examples = {}
+    examples: dict[str, Dataset] = {}
     for name, rows in raw.items():
         try:
             examples[name] = _as_examples(rows, settings, name, str(sources[name]))
@@ -90,26 +91,17 @@ def read(settings: Data, extra: dict[str, str], test: bool) -> Splits:
             problems += error.problems
     if problems:
         raise UserError(*problems)
-    for name in {"train", "validation"} & examples.keys():
-        if missing := [row for row, label in enumerate(examples[name]["label"]) if label is None]:
-            problems.append(
-                f"{name}: {len(missing)} of {len(examples[name])} rows have no label (first: id "
-                f"{examples[name]['id'][missing[0]]}); label or remove them."
-            )
-    if problems:
-        raise UserError(*problems)
-    groups = _column(raw["train"], settings.group, "group", "train") if settings.group else None
+    notes = _settle_labels(examples)
+    groups = _codes(_column(raw["train"], settings.group, "group", "train")) if settings.group else None
     for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
-        if name not in examples:
+        if not sources[name]:
             whole = len(raw["train"]) / len(examples["train"])
             rest, part = _cut(examples["train"], groups, min(0.5, share * whole), settings.split_seed)
-            groups = None if groups is None else groups.take(pa.array(rest))
+            groups = None if groups is None else groups[rest]
             examples[name], examples["train"] = examples["train"].select(part), examples["train"].select(rest)
-    return _checked(examples, list(extra), test)
-
-
-def _kind(settings: Data) -> str:
-    return "a split's name" if settings.source == "hub" else "path of a CSV, TSV, JSONL or Parquet file"
+    if not test:
+        examples.pop("test", None)
+    return _checked(examples, list(extra), notes)
 
 
 def _read_file(split: str, path: str) -> Dataset:
@@ -121,23 +113,40 @@ def _read_file(split: str, path: str) -> Dataset:
     suffix = next((end for end in reversed(file.suffixes) if end in FORMATS), None)
     if suffix is None:
         raise UserError(f"{setting}: the ending must be one of {', '.join(FORMATS)} (.gz may follow).")
-    if file.stat().st_size == 0:
-        raise UserError(f"{setting}: the file is empty.")
     builder, separator = FORMATS[suffix]
-    options: dict[str, Any] = {}
     try:
-        if builder == "csv":
-            # Every cell is text as it stands: "NA" is a word, "007" is not 7. A BOM is no part of the first column's name.
-            features = datasets.Features({name: datasets.Value("string") for name in _header(file, separator)})
-            options = {"sep": separator, "features": features, "keep_default_na": False, "encoding": "utf-8-sig"}
-        return datasets.load_dataset(builder, data_files=str(file.resolve()), split="train", **options)
-    except (datasets.exceptions.DatasetGenerationError, UnicodeDecodeError, ValueError, pa.ArrowInvalid) as error:
+        options = _csv_options(file, separator) if builder == "csv" else {}
+        with warnings.catch_warnings():
+            # pandas only warns when it drops the cells for which the header has no name.
+            warnings.filterwarnings("error", "Length of header or names does not match")
+            rows = datasets.load_dataset(builder, data_files=str(file.resolve()), split="train", **options)
+        for column in rows.data.columns if builder == "json" else ():
+            column.validate(full=True)  # the JSON reader takes any bytes for text
+    except (datasets.exceptions.DatasetsError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{setting}: {_reading_failed(error, file)}") from error
+    return rows
 
 
-def _header(file: Path, separator: str) -> list[str]:
-    with fsspec.open(str(file), "rt", encoding="utf-8-sig", newline="", compression="infer") as lines:
-        return next(csv.reader(lines, delimiter=separator), [])
+def _opened(file: Path) -> IO[bytes]:
+    with file.open("rb") as start:
+        compressed = start.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(file)) if compressed else file.open("rb")
+
+
+def _csv_options(file: Path, separator: str) -> dict[str, Any]:
+    """How to read a CSV so that every cell is text as it stands: "NA" is a word, "007" is not 7."""
+    with _opened(file) as raw:
+        lines = (line.decode("utf-8-sig") for line in raw)
+        header = next((row for row in csv.reader(lines, delimiter=separator) if row), [])
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise ValueError(f"the header names {twice[0]!r} twice")
+    names = [name or f"column {number}" for number, name in enumerate(header, 1)]
+    features = datasets.Features({name: datasets.Value("string") for name in names})
+    # Of a table with one column an empty line is a row, an empty text.
+    return {
+        "sep": separator, "features": features, "column_names": names, "header": 0, "index_col": False,
+        "keep_default_na": False, "encoding": "utf-8-sig", "skip_blank_lines": len(names) > 1,
+    }  # fmt: skip
 
 
 def _reading_failed(error: BaseException, file: Path) -> str:
@@ -145,30 +154,61 @@ def _reading_failed(error: BaseException, file: Path) -> str:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
-    for cause in chain:
-        if isinstance(cause, UnicodeDecodeError):
-            return (
-                f"not UTF-8 (byte {cause.start} of a block); convert it, for instance with "
-                f"iconv -f GB18030 -t UTF-8 {file.name} > utf8-{file.name}."
-            )
-        if "EOF inside string" in str(cause):
-            return f"a quote is opened and never closed ({str(cause).strip().split('. ')[-1]})."
-        if "corresponds to no data" in str(cause):
-            return "there is a header and no row under it."
-    last = str(chain[-1]).strip().split("\n")[0].removeprefix("Error tokenizing data. C error: ")
-    return f"cannot be read: {last.rstrip('.')}."
+    said = "\n".join(map(str, chain))
+    if any(isinstance(cause, UnicodeDecodeError) for cause in chain) or "Invalid UTF8" in said:
+        return _not_utf8(file)
+    if "EOF inside string" in said:
+        row = said.partition("starting at row ")[2].split()[0]
+        return f"a quote is opened and never closed (in record {row}); close it, or write it as two inside a quoted cell."
+    if "Expected" in said and "saw" in said or "Length of header" in said:
+        line = said.partition("in line ")[2].split(",")[0]
+        where = f"line {line}" if line else "the first row"
+        return f"{where} has more cells than the header has names; put quotes around a text that holds the separator."
+    if "No columns to parse" in said or file.stat().st_size == 0:
+        return "the file is empty."
+    if "corresponds to no data" in said or "BatchSize must be greater than 0" in said:
+        return "there is no row in it."
+    if {".json", ".jsonl"} & set(file.suffixes) and (wrong := _first_bad_line(file)):
+        return wrong
+    reason = next((str(cause) for cause in reversed(chain) if str(cause).strip()), type(error).__name__)
+    return f"cannot be read: {reason.strip().splitlines()[0].rstrip('.')}."
+
+
+def _not_utf8(file: Path) -> str:
+    with _opened(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                return f"is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {file.name} > utf8-{file.name}."
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return (
+                    f"line {number} is not UTF-8 (byte {error.start + 1} of the line); convert the file, for instance "
+                    f"with iconv -f GB18030 -t UTF-8 {file.name} > utf8-{file.name}."
+                )
+    return "is not UTF-8."
+
+
+def _first_bad_line(file: Path) -> str | None:
+    with _opened(file) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                if line.strip():
+                    json.loads(line)
+            except ValueError as error:
+                return f"line {number} is no JSON ({error}); each line must be one object."
+    return None
 
 
 def _read_hub(settings: Data, split: str, source: str) -> Dataset:
-    if not settings.name:
-        raise UserError("data.name is not set; data=hub needs data.name=owner/name.")
     try:
         return datasets.load_dataset(settings.name, settings.subset, split=source)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        first = str(error).strip().split("\n")[0].rstrip(".")
+    # RuntimeError: the data set needs a script of its own, which `datasets` runs no longer.
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
         raise UserError(
-            f"data.name={settings.name}, split {source}: cannot be loaded ({first}). Check the name and the network, or "
-            "download it elsewhere and use data=files."
+            f"data.name={settings.name}: split {source} cannot be loaded ({reason}). Check data.name, data.subset and "
+            f"data.{split}, and the network; or download it elsewhere and use data=files."
         ) from error
 
 
@@ -196,14 +236,25 @@ def _read_pydocs() -> Dataset:
 def _column(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:
     if name not in rows.column_names:
         raise UserError(f"data.{setting}={name}: {split} has no such column; {nearest(name, rows.column_names)}")
-    return rows.with_format("arrow")[:][name]
+    return rows.select_columns(name).with_format("arrow")[:][name]
 
 
 def _texts(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:
     column = _column(rows, name, setting, split)
+    if isinstance(rows.features[name], datasets.Json):  # where cells are of several kinds
+        column = pa.chunked_array([pa.array([_written(cell) for cell in column.to_pylist()], pa.large_string())])
     if pa.types.is_nested(column.type):
         raise UserError(f"data.{setting}={name}: {split} holds {column.type} there, not text.")
-    return pc.fill_null(pc.cast(column, pa.large_string()), "")
+    try:
+        return pc.fill_null(pc.cast(column, pa.large_string()), "")
+    except pa.ArrowException as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"data.{setting}={name}: {split} holds {column.type} there, not text ({reason}).") from error
+
+
+def _written(cell: str | None) -> str | None:
+    value = None if cell is None else json.loads(cell)
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _as_examples(rows: Dataset, settings: Data, split: str, source: str) -> Dataset:
@@ -228,10 +279,15 @@ def _as_examples(rows: Dataset, settings: Data, split: str, source: str) -> Data
         put("text_pair", _texts, rows, settings.text_pair, "text_pair", split)
     if settings.label in rows.column_names or split in ("train", "validation"):
         put("label", _labels, rows, settings, split)
+    if settings.group and split == "train":
+        put("group", _column, rows, settings.group, "group", split)
     if "id" in columns and settings.id:
-        again = [value for value, count in Counter(columns["id"].to_pylist()).items() if count > 1]
-        if again:
-            problems.append(f"data.id={settings.id}: {split} has {again[0]!r} more than once; ids must be unique.")
+        counts = pc.value_counts(columns["id"])
+        again = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(again):
+            problems.append(
+                f"data.id={settings.id}: {split} has {again[0]['values'].as_py()!r} more than once; ids must be unique."
+            )
     if problems:
         raise UserError(*problems)
     columns.setdefault("label", pa.nulls(len(rows), pa.large_string()))
@@ -242,68 +298,160 @@ def _as_examples(rows: Dataset, settings: Data, split: str, source: str) -> Data
 
 
 def _labels(rows: Dataset, settings: Data, split: str) -> pa.ChunkedArray:
-    """Label names; null where a row has none (an empty cell, or the hub's -1)."""
+    """Label names, or lists of them; null where a row has none (an empty cell, or a number below a hub's names)."""
     column = _column(rows, settings.label, "label", split)
     feature = rows.features[settings.label]
     inside = getattr(feature, "feature", None)
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return pa.chunked_array([pa.array(
-            [None if cell is None else [_label_name(value, inside) for value in cell] for cell in column.to_pylist()],
-            pa.list_(pa.large_string()),
-        )])  # fmt: skip
+    lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    cells: list[Any] = []
+    if isinstance(feature, datasets.Json):  # where cells are of several kinds
+        cells = [None if cell is None else json.loads(cell) for cell in column.to_pylist()]
+        lists = any(isinstance(cell, list) for cell in cells)
+        if not lists:
+            return pa.chunked_array([pa.array([_label_name(cell, None) for cell in cells], pa.large_string())])
+    if lists:
+        cells = cells or column.to_pylist()
+        several = [cell if cell is None or isinstance(cell, list) else [cell] for cell in cells]
+        return _label_lists([cell and [_label_name(value, inside) for value in cell] for cell in several])
+    if pa.types.is_nested(column.type):
+        raise UserError(f"data.label={settings.label}: {split} holds {column.type} there, not labels.")
     if settings.separator:
-        cells = pc.cast(column, pa.large_string()).to_pylist()
-        split_cells = [None if cell is None else [part.strip() for part in cell.split(settings.separator)
-                       if part.strip()] for cell in cells]  # fmt: skip
-        return pa.chunked_array([pa.array(split_cells, pa.list_(pa.large_string()))])
-    names = {value: _label_name(value, feature) for value in pc.unique(column).to_pylist()}
-    keys = pa.array(list(names), column.type)
-    values = pa.array([names[value] for value in names], pa.large_string())
-    return pc.take(values, pc.index_in(column, keys))
+        parts = [cell.split(settings.separator) for cell in _texts(rows, settings.label, "label", split).to_pylist()]
+        return _label_lists([[_label_name(part, None) for part in cell] for cell in parts])
+    coded = column.combine_chunks().dictionary_encode()
+    names = pa.array([_label_name(value, feature) for value in coded.dictionary.to_pylist()], pa.large_string())
+    return pa.chunked_array([pc.take(names, coded.indices)])
+
+
+def _label_lists(cells: Sequence[Sequence[str | None] | None]) -> pa.ChunkedArray:
+    """Several labels to a row, each once."""
+    kept = [None if cell is None else [name for name in dict.fromkeys(cell) if name] for cell in cells]
+    return pa.chunked_array([pa.array(kept, pa.list_(pa.large_string()))])
 
 
 def _label_name(value: Any, feature: Any) -> str | None:
     if isinstance(feature, datasets.ClassLabel) and isinstance(value, int):
         return None if value < 0 else str(feature.int2str(value))
-    if value is None or str(value).strip() == "" or (value == -1 and not isinstance(value, str)):
+    if value is None or str(value).strip() == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
 
 
-def _strata(labels: Sequence[Any]) -> list[str]:
-    return ["\x1f".join(label) if isinstance(label, list) else str(label) for label in labels]
+def _arrow(rows: Dataset, name: str) -> Any:
+    """A column in one piece."""
+    return rows.select_columns(name).with_format("arrow")[:][name].combine_chunks()
 
 
-def _cut(rows: Dataset, groups: pa.Array | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut off about this share of the rows, stratified by label; groups stay whole.
+def _has_lists(rows: Dataset) -> bool:
+    return bool(pa.types.is_list(rows.features.arrow_schema.field("label").type))
+
+
+def _label_counts(rows: Dataset) -> dict[str, int]:
+    labels = _arrow(rows, "label")
+    counts = pc.value_counts((pc.list_flatten(labels) if _has_lists(rows) else labels).drop_null())
+    return {each["values"]: each["counts"] for each in counts.to_pylist()}
+
+
+def _settle_labels(examples: dict[str, Dataset]) -> list[str]:
+    """Find the splits, and the rows, that have no labels.
+
+    Returns:
+        Notes on those that get predictions only.
+
+    Raises:
+        UserError: they are training or validation rows, or one split has lists of labels and another has not.
+    """
+    known, several = _label_counts(examples["train"]), _has_lists(examples["train"])
+    problems, notes = [], []
+    for name, rows in list(examples.items()):
+        counts, held = _label_counts(rows), name in ("train", "validation")
+        # All rows at -1, or without any of several labels, is how unlabelled test sets come.
+        unlabelled = not counts or (list(counts) == ["-1"] and "-1" not in known)
+        if unlabelled and not held:
+            nothing = pa.nulls(len(rows), rows.features.arrow_schema.field("label").type)
+            examples[name] = Dataset(rows.data.table.set_column(4, "label", pa.chunked_array([nothing])))
+            notes.append(f"{name} has no labels; it gets predictions only.")
+            continue
+        if _has_lists(rows) != several:
+            problems.append(f"{name} has {'one label' if several else 'lists of labels'} to a row, train has not.")
+        missing = np.flatnonzero(_arrow(rows, "label").is_null().to_numpy(zero_copy_only=False))
+        if len(missing) and held:
+            problems.append(
+                f"{name}: {len(missing)} of {len(rows)} rows have no label (first: id {rows[int(missing[0])]['id']}); "
+                "label or remove them."
+            )
+        elif len(missing):
+            notes.append(f"{name}: {len(missing)} of {len(rows)} rows have no label; they get predictions only.")
+    if problems:
+        raise UserError(*problems)
+    return notes
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    """A number for each different value, (row); null is a value."""
+    coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return np.asarray(coded.indices)
+
+
+def _strata(rows: Dataset) -> np.ndarray:
+    """The class of each row, (row); of several labels the rarest."""
+    if not _has_lists(rows):
+        return _codes(pa.chunked_array([_arrow(rows, "label")]))
+    counts = _label_counts(rows)
+    rarest = [
+        min(names, key=lambda name: (counts[name], name), default="") for names in _arrow(rows, "label").to_pylist()
+    ]
+    return _codes(pa.chunked_array([pa.array(rarest, pa.large_string())]))
+
+
+def _cut(rows: Dataset, groups: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut off about this share of the rows, and of each class; groups stay whole.
 
     Returns:
         The rows that stay and the rows cut off, each in the file's order.
     """
-    strata = np.unique(_strata(rows["label"]), return_inverse=True)[1]
-    folds = max(2, round(1 / share))
-    enough = int(np.bincount(strata).max()) >= folds
-    if len(rows) < folds:
-        raise UserError(f"{len(rows)} rows are too few to be split in {folds} parts; give data.validation and data.test.")
-    if groups is None:
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed) if enough else KFold(
-            folds, shuffle=True, random_state=seed)  # fmt: skip
-        return _first_fold(splitter.split(strata, strata))
-    keys = np.unique([str(value) for value in groups.to_pylist()], return_inverse=True)[1]
-    if keys.max() + 1 < folds:
-        raise UserError(f"data.group holds {keys.max() + 1} different values, too few for a split in {folds} parts.")
-    grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed) if enough else GroupKFold(folds)
-    return _first_fold(grouped.split(strata, strata, keys))
+    strata, random = _strata(rows), np.random.default_rng(seed)
+    taken = _spread(strata, share, random) if groups is None else _whole_groups(strata, groups, share, random)
+    if not 0 < taken.sum() < len(rows):
+        what = f"{len(rows)} rows" if groups is None else f"{len(np.unique(groups))} groups"
+        raise UserError(
+            f"{what} of {len(np.unique(strata))} classes are too few to cut {share:.0%} off; give data.validation and "
+            "data.test, or more rows."
+        )
+    return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
-def _first_fold(folds: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    with warnings.catch_warnings():
-        # A class with fewer members than folds lands where it may; it still trains, and the data card shows it.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        rest, part = next(iter(folds))
-    return rest, part
+def _spread(strata: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Take evenly from the rows in order of class, any order within: each class gives its share, to one row."""
+    classes = random.permutation(strata.max() + 1)[strata]
+    order = np.lexsort((random.random(len(strata)), classes))
+    marks = np.floor(np.arange(len(strata) + 1) * share + 0.5)
+    taken = np.zeros(len(strata), dtype=bool)
+    taken[order] = np.diff(marks) > 0
+    # A class that would be gone from training keeps a row.
+    first = np.unique(strata, return_index=True)[1]
+    gone = np.bincount(strata, ~taken) == 0
+    taken[first[gone]] = False
+    return taken
+
+
+def _whole_groups(strata: np.ndarray, groups: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Take groups, in any order, as long as each brings the class counts nearer to their share."""
+    wanted = share * np.bincount(strata)
+    taken = np.zeros(len(strata), dtype=bool)
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    for number in random.permutation(len(members)):
+        found, counts = np.unique(strata[members[number]], return_counts=True)
+        # |wanted - counts|^2 < |wanted|^2
+        if (counts * (2 * wanted[found] - counts)).sum() > 0:
+            wanted[found] -= counts
+            taken[members[number]] = True
+    if not taken.any() and len(members) > 1:  # each is larger than what is wanted
+        taken[min(members, key=len)] = True
+    return taken
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
@@ -312,41 +460,46 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(known, key=int) if all(name.lstrip("-").isdecimal() for name in known) else known
 
 
-def _checked(examples: dict[str, Dataset], extra: Sequence[str], test: bool) -> Splits:
+def _checked(examples: dict[str, Dataset], extra: Sequence[str], notes: list[str]) -> Splits:
     """Refuse what cannot be trained on, and note what the user should know."""
-    problems, notes = [], []
-    multi_label = pa.types.is_list(examples["train"].features.arrow_schema.field("label").type)
-    counts = {name: Counter(_names(rows["label"])) for name, rows in examples.items()}
+    problems = []
+    multi_label = _has_lists(examples["train"])
+    counts = {name: _label_counts(rows) for name, rows in examples.items()}
     classes = _in_order(counts["train"])
     if len(classes) < 2 and not (multi_label and classes):
         what = f"only one class, {classes[0]!r}" if classes else "no labels"
         problems.append(f"train has {what}; a classifier needs at least two. Is data.label the right column?")
     if len(classes) > len(examples["train"]) / 2 and len(classes) > 50 and not multi_label:
-        problems.append(
-            f"train has {len(classes)} different labels in {len(examples['train'])} rows; is data.label the right column?"
-        )
+        rows = len(examples["train"])
+        problems.append(f"train has {len(classes)} different labels in {rows} rows; is data.label the right column?")
     for name, rows in examples.items():
         unseen = {label: count for label, count in counts[name].items() if label not in counts["train"]}
         if unseen:
-            known = sum(unseen.values()) < sum(counts[name].values())
             listing = ", ".join(f"{label!r} ({count})" for label, count in sorted(unseen.items())[:5])
             told = f"{name} has labels that train does not: {listing}{' ...' if len(unseen) > 5 else ''}"
-            if known:
-                notes.append(f"{told}; they count as errors in accuracy and are left out of loss and ece.")
-            else:
+            if len(unseen) == len(counts[name]):
                 problems.append(f"{told}, and none that it has: {', '.join(classes[:10])}. Are they spelt alike?")
-        empty = pc.sum(pc.equal(pc.utf8_trim_whitespace(rows.with_format("arrow")[:]["text"]), "")).as_py()
+            elif misspelt := list(_misspelt(unseen, counts[name], classes)):
+                problems.append(
+                    f"{told}; {', '.join(misspelt)}? Spell them alike, or rename one if they are two labels."
+                )
+            else:
+                notes.append(f"{told}; they count as errors in accuracy and are left out of loss and ece.")
+        empty = pc.sum(pc.equal(pc.utf8_trim_whitespace(_arrow(rows, "text")), "")).as_py()
         if empty:
             notes.append(f"{name} has {empty} empty texts.")
     if problems:
         raise UserError(*problems)
     return Splits(
-        examples["train"], examples["validation"], examples["test"] if test else None, classes, multi_label,
+        examples["train"], examples["validation"], examples.get("test"), classes, multi_label,
         {name: examples[name] for name in extra}, notes,
     )  # fmt: skip
 
 
-def _names(labels: Iterable[Any]) -> Iterable[str]:
-    for label in labels:
-        if label is not None:
-            yield from label if isinstance(label, list) else [label]
+def _misspelt(unseen: Iterable[str], held: Mapping[str, int], classes: Sequence[str]) -> Iterator[str]:
+    """Labels that are one of training's under another spelling: letters alike, and that one never used here."""
+    for label in sorted(unseen):
+        same = [name for name in classes if name.casefold() == label.casefold()]
+        absent = [name for name in classes if name not in held and not any(map(str.isdecimal, name + label))]
+        if close := same or difflib.get_close_matches(label, absent, n=1, cutoff=0.85):
+            yield f"is {label!r} train's {close[0]!r}"

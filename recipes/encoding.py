@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from recipes.batch import Batch
+from recipes.errors import unreadable
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
 
@@ -88,16 +89,22 @@ def encode(
     encode_texts: Encode,
     tokenizer: PreTrainedTokenizerBase,
     classes: Sequence[str],
-    key: Sequence[object],
+    key: Sequence[object] | None,
 ) -> Encoded:
     """Tokenize a split, or take it from the cache.
+
+    Processes that make the same split at once do no harm: each writes a file of its own, and the last one to be done
+    gives it the common name.
 
     Args:
         examples: rows (id, source, text, text_pair, label).
         encode_texts: the `encode` seam.
         tokenizer: whose padding the batches use.
         classes: the labels, in the model's order.
-        key: everything but the texts that the tokens depend on.
+        key: everything but texts and tokenizer that the tokens depend on; None keeps them out of the cache.
+
+    Raises:
+        UserError: the cache cannot be written.
     """
 
     def tokens(rows: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -105,16 +112,18 @@ def encode(
         encoded = encode_texts(rows["text"], pairs)
         return {name: values for name, values in encoded.items() if name != "attention_mask"}
 
-    fingerprint = Hasher.hash((examples._fingerprint, [str(part) for part in key]))
-    folder = Path(os.environ.get("TRICKBOOK_CACHE", datasets.config.HF_DATASETS_CACHE)) / "trickbook"
-    folder.mkdir(parents=True, exist_ok=True)
-    encoded = examples.map(
-        tokens,
-        batched=True,
-        remove_columns=examples.column_names,
-        new_fingerprint=fingerprint,
-        cache_file_name=str(folder / f"{fingerprint}.arrow"),
-    )
+    options: dict[str, Any] = {"batched": True, "remove_columns": examples.column_names}
+    if key is None:
+        encoded = examples.map(tokens, keep_in_memory=True, new_fingerprint="uncached", **options)
+    else:
+        fingerprint = Hasher.hash((examples._fingerprint, _identity(tokenizer), [str(part) for part in key]))
+        folder = Path(os.environ.get("TRICKBOOK_CACHE", datasets.config.HF_DATASETS_CACHE)) / "trickbook"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = str(folder / f"{fingerprint}.arrow")
+            encoded = examples.map(tokens, cache_file_name=file, new_fingerprint=fingerprint, **options)
+        except OSError as error:
+            raise unreadable(str(folder), error) from error
     columns, offsets = {}, np.zeros(1, dtype=np.int64)
     table = encoded.with_format("arrow")[:]
     for name in encoded.column_names:
@@ -129,6 +138,22 @@ def encode(
         examples, columns, offsets, _numbers(examples["label"], classes), len(classes),
         {name: padding.get(name, 0) for name in columns},
     )  # fmt: skip
+
+
+def _identity(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """All of a tokenizer that decides its tokens.
+
+    Its settings count beside its vocabulary: bert and distilbert share one, but only bert takes segment ids.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        vocabulary = str(sorted(tokenizer.get_vocab().items()))
+    else:
+        backend.no_truncation()  # what the last call left behind; each call sets its own
+        backend.no_padding()
+        vocabulary = backend.to_str()
+    settings = (type(tokenizer).__name__, tokenizer.model_input_names, tokenizer.truncation_side)
+    return [*map(str, settings), vocabulary]
 
 
 def _numbers(labels: Sequence[Any], classes: Sequence[str]) -> np.ndarray:

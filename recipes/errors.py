@@ -1,12 +1,21 @@
 """What a user did wrong, told in one paragraph and ended with exit code 2; a bug keeps its traceback."""
 
 import difflib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from recipes.interruption import Interrupted
+
+# What a disk or its owner refuses. That a file is missing may be a bug of ours, and keeps its traceback.
+NOT_OUR_FAULT = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR,
+    errno.EISDIR, errno.ENAMETOOLONG, errno.EIO,
+)  # fmt: skip
 
 
 class UserError(Exception):
@@ -26,13 +35,17 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """The names closest to a misspelt one and all that there are, as the end of a sentence."""
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    guess = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{guess}There are: {', '.join(known) or 'none'}."
+    guess = f"did you mean {' or '.join(close)}? There" if close else "there"
+    return f"{guess} are: {', '.join(known) or 'none'}."
 
 
 def unreadable(path: str, error: OSError) -> UserError:
     """An operating system's refusal, as a user's error."""
     return UserError(f"{path}: {error.strerror or error}.")
+
+
+class _PastHydra(BaseException):
+    """Carries a user's error out of Hydra, which would print a line of its own about an `Exception`."""
 
 
 @contextmanager
@@ -46,15 +59,59 @@ def told_plainly() -> Iterator[None]:
         return
     # Hydra prints a trace of its own and exits with 1 unless this is set; with it, our exceptions reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Until training answers signals with a checkpoint, SIGTERM is to unwind as Ctrl-C does, so that drafts are removed.
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
+    except _PastHydra as carried:
+        sys.exit(_say(_paragraph(carried.__cause__), 2))
     except UserError as error:
-        lines = error.problems if len(error.problems) == 1 else [f"- {problem}" for problem in error.problems]
-        sys.exit(_say("\n".join(lines), 2))
+        sys.exit(_say(_paragraph(error), 2))
+    except OSError as error:
+        if error.errno not in NOT_OUR_FAULT:
+            raise
+        sys.exit(_say(_paragraph(error), 2))
     except Interrupted as error:
         sys.exit(_say(str(error), 128 + error.signal_number))
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        sys.exit(_say("Stopped; the same command goes on from the last checkpoint, or starts again.", 128 + number))
     finally:
+        signal.signal(signal.SIGTERM, before)
         del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextmanager
+def past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]:
+    """Around what Hydra runs: a user's error leaves it without Hydra's own line.
+
+    In a sweep it is told at once, and again at the end; the sweep goes on.
+
+    Args:
+        overrides: of this run of a sweep.
+        sweeping: whether there are other runs.
+    """
+    try:
+        yield
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NOT_OUR_FAULT:
+            raise
+        if not sweeping:
+            raise _PastHydra from error
+        _say(f"The run with {' '.join(overrides)} has failed. {_paragraph(error)}", 2)
+        raise
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _paragraph(error: BaseException | None) -> str:
+    if isinstance(error, OSError):
+        place = error.filename or "the run folder"
+        return f"{place}: {error.strerror}. Make room or allow it, or choose another place with hydra.run.dir=<folder>."
+    problems = error.problems if isinstance(error, UserError) else (str(error),)
+    return "\n".join(problems if len(problems) == 1 else [f"- {problem}" for problem in problems])
 
 
 def _say(message: str, code: int) -> int:

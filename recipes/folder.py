@@ -142,6 +142,12 @@ class FinishedRun:
         """A line for each update and each evaluation."""
         return History(self.folder / "history.jsonl").read()
 
+    def predictions(self, split: str) -> dict[str, list[str]]:
+        """The columns of `predictions/<split>.csv`, by name."""
+        with (self.folder / "predictions" / f"{split}.csv").open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Predictions:
         """Predict texts (or pairs of texts) with the saved model, in the order given."""
         from recipes.prediction import predict

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(Exception):
-    """The run was asked to stop and has left a checkpoint.
+class Interrupted(BaseException):
+    """The run was asked to stop and has left a checkpoint; no `Exception`, so a sweep stops with it.
 
     Args:
         signal_number: the signal; the exit code is 128 + this.

@@ -126,7 +126,9 @@ class Linear:
         settings = {"analyzer": self.vectorizer.analyzer, "classes": self.classes, "multi_label": self.multi_label}
         (folder / "linear.json").write_text(json.dumps({**settings, "vocabulary": vocabulary}), encoding="utf-8")
         numbers = {"weights": self.weights, "bias": self.bias, "idf": self.vectorizer.idf_}
-        save_file({name: np.ascontiguousarray(values) for name, values in numbers.items()}, folder / "linear.safetensors")
+        save_file(
+            {name: np.ascontiguousarray(values) for name, values in numbers.items()}, folder / "linear.safetensors"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "Linear":

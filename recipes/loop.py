@@ -27,18 +27,17 @@ from recipes.batch import Batch
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.encoding import Encoded, encode
-from recipes.errors import UserError
 from recipes.folder import History
 from recipes.interruption import Interrupted, interruptions
-from recipes.metrics import Predictions, available, better, measure
-from recipes.model import load_tokenizer
+from recipes.metrics import Predictions, better, measure
+from recipes.model import head, load_tokenizer
 from recipes.prediction import predict_split
 from recipes.randomness import generator
 from recipes.report import Report
 from recipes.trick import Trick
 
 # What a checkpoint counts; everything else is a tensor, or follows from the config.
-COUNTERS = ("updates", "done", "rows_passed", "parts_passed", "since_best", "best", "seconds")
+COUNTERS = ("updates", "batches_done", "rows_passed", "parts_passed", "since_best", "best", "seconds")
 
 
 class Run:
@@ -55,12 +54,12 @@ class Run:
         """Load the model, encode the data, and wrap every seam; nothing is trained yet."""
         self.config, self.tricks, self.splits, self.folder = config, tricks, splits.without_test(), folder
         self.notes = list(splits.notes)
-        self.updates = self.done = self.rows_passed = self.parts_passed = self.since_best = 0
+        self.updates = self.batches_done = self.rows_passed = self.parts_passed = self.since_best = 0
         self.best: dict[str, Any] | None = None
         self.seconds, self.factor, self.grad_norm = 0.0, 0.0, torch.zeros(())
         base = Base(self)
-        wrapped = {seam: order.compose(seam, getattr(base, seam), tricks, self) for seam in order.SEAMS if seam != "train"}
-        self.seams = SimpleNamespace(**wrapped)
+        seams = [seam for seam in order.SEAMS if seam != "train"]
+        self.seams = SimpleNamespace(**{seam: order.compose(seam, getattr(base, seam), tricks, self) for seam in seams})
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         self.accelerator: Accelerator = self.seams.accelerator()
@@ -74,6 +73,7 @@ class Run:
         self.validation = self.encoded(splits.validation)
         self.bare_model: nn.Module = self.seams.model()
         self.bare_model.train()
+        self.head = head(self.bare_model)
         optimizer = self.seams.optimizer(self.bare_model)
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.model, self.optimizer = self.accelerator.prepare(self.bare_model, optimizer)
@@ -118,13 +118,13 @@ class Run:
         self._resume()
         self.report.header()
         with interruptions() as stopped, self.report.progress():
-            while self.done < self.total_updates and not self._patience_is_over():
-                batches = self.seams.batches(self.train, self.done // self.updates_per_epoch)
-                for batch in batches.since(self.done % self.updates_per_epoch):
+            while self.batches_done < self.total_updates and not self._patience_is_over():
+                batches = self.seams.batches(self.train, self.batches_done // self.updates_per_epoch)
+                for batch in batches.since(self.batches_done % self.updates_per_epoch):
                     self._step(batch)
                     if self._due(self.config.evaluate.every):
                         self._evaluate()
-                    ended = self.done == self.total_updates or self._patience_is_over()
+                    ended = self.batches_done == self.total_updates or self._patience_is_over()
                     if ended or stopped() or self._due(self.config.checkpoint.every):
                         self._save()
                     if stopped() and not ended:
@@ -137,23 +137,29 @@ class Run:
         parts = self.parts_passed
         loss = self.seams.gradient(batch.to(self.accelerator.device))
         self.seams.update()
-        self.done += 1
+        self.batches_done += 1
         seconds = time.perf_counter() - began
         self.seconds += seconds
         self.report.update(
-            update=self.done, epoch=round(self.done / self.updates_per_epoch, 6), loss=self._over_ranks(loss.composed),
-            cross_entropy=self._over_ranks(loss.cross_entropy), learning_rate=max(self.base_rates) * self.factor,
-            grad_norm=self.grad_norm, examples=len(batch), parts=self.parts_passed - parts, seconds=seconds,
-        )  # fmt: skip
+            update=self.batches_done,
+            epoch=round(self.batches_done / self.updates_per_epoch, 6),
+            loss=self._over_ranks(loss.composed),
+            cross_entropy=self._over_ranks(loss.cross_entropy),
+            learning_rate=max(self.base_rates) * self.factor,
+            grad_norm=self.grad_norm,
+            examples=len(batch),
+            parts=self.parts_passed - parts,
+            seconds=seconds,
+        )
 
     def _over_ranks(self, share: Any) -> Any:
         return self.accelerator.reduce(share) if self.accelerator.num_processes > 1 else share
 
     def _due(self, every: float) -> bool:
         """Whether a multiple of so many epochs has just been reached; the end of training always is one."""
-        times = round(self.done / (every * self.updates_per_epoch))
-        reached = times > 0 and round(times * every * self.updates_per_epoch) == self.done
-        return reached or self.done == self.total_updates
+        times = round(self.batches_done / (every * self.updates_per_epoch))
+        reached = times > 0 and round(times * every * self.updates_per_epoch) == self.batches_done
+        return reached or self.batches_done == self.total_updates
 
     def _patience_is_over(self) -> bool:
         patience = self.config.evaluate.early_stopping
@@ -164,12 +170,12 @@ class Run:
             metrics = measure(self.predictions(self.validation))
             name = self.config.evaluate.metric
             if self.best is None or better(name, metrics[name], self.best["metrics"][name]):
-                self.best, self.since_best = {"update": self.done, "metrics": metrics}, 0
+                self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
                 if self.accelerator.is_main_process:
                     self.checkpoints.save_best(self.bare_model.state_dict())
             else:
                 self.since_best += 1
-        self.report.evaluation(update=self.done, split="validation", **metrics)
+        self.report.evaluation(update=self.batches_done, split="validation", **metrics)
 
     # Predicting.
 
@@ -182,9 +188,8 @@ class Run:
             for values in (probabilities, decisions):
                 whole = self.accelerator.reduce(torch.from_numpy(values).to(self.accelerator.device))
                 values[:] = whole.cpu().numpy()
-        return Predictions(
-            dataset.ids, dataset.examples["label"], probabilities, decisions, self.splits.classes, self.splits.multi_label
-        )
+        labels, splits = dataset.examples["label"], self.splits
+        return Predictions(dataset.ids, labels, probabilities, decisions, splits.classes, splits.multi_label)
 
     # Stopping and going on.
 
@@ -215,7 +220,7 @@ class Run:
     def _save(self) -> None:
         self.report.flush()
         if self.accelerator.is_main_process:
-            self.checkpoints.save(self.done, *self.state())
+            self.checkpoints.save(self.batches_done, *self.state())
 
     def _resume(self) -> None:
         tensors, counters, notes = self.checkpoints.newest()
@@ -224,15 +229,5 @@ class Run:
             self.load(tensors, counters)
             self.note(f"going on after update {self.updates}.")
         if self.accelerator.is_main_process:
-            self.history.cut(self.done)
+            self.history.cut(self.batches_done)
         self.accelerator.wait_for_everyone()
-
-
-
-def check_metric(config: Config, splits: Splits) -> None:
-    """Refuse a metric that such data does not have, before anything is trained."""
-    names = available(len(splits.classes), splits.multi_label)
-    if config.evaluate.metric not in names:
-        raise UserError(
-            f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose one of them."
-        )

@@ -1,5 +1,6 @@
 """How good predictions are: plain numbers from labels and probabilities, per document."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +32,8 @@ class Predictions:
     def names(self) -> list[str | list[str]]:
         """What is predicted, by name."""
         if self.multi_label:
-            return [[self.classes[place] for place in np.flatnonzero(row)] for row in self.decisions]
-        return [self.classes[place] for place in self.decisions.argmax(1)]
+            return [[self.classes[int(place)] for place in np.flatnonzero(row)] for row in self.decisions]
+        return [self.classes[int(place)] for place in self.decisions.argmax(1)]
 
 
 def available(num_classes: int, multi_label: bool) -> tuple[str, ...]:
@@ -64,18 +65,34 @@ def measure(predictions: Predictions) -> dict[str, float]:
         "accuracy": float((true == chosen).mean()),
         "macro_f1": sk.f1_score(true, chosen, labels=places, average="macro", zero_division=0),
         "weighted_f1": sk.f1_score(true, chosen, labels=places, average="weighted", zero_division=0),
-        "mcc": sk.matthews_corrcoef(true, chosen),
+        "mcc": _matthews_correlation(true, chosen),
+        **_measure_probabilities(true[seen], probabilities[seen]),
     }
-    if seen.any():
-        own = probabilities[seen, true[seen]]
-        found["loss"] = float(-np.log(own).mean())
-        found["ece"] = calibration_error(probabilities[seen].max(1), chosen[seen] == true[seen])
-        if len(number) == 2 and len(set(true[seen])) == 2:
-            found["roc_auc"] = sk.roc_auc_score(true[seen], probabilities[seen, 1])
-            found["average_precision"] = sk.average_precision_score(true[seen], probabilities[seen, 1])
     if not seen.all():
         found["unseen"] = int((~seen).sum())
     return {name: value if name == "unseen" else float(value) for name, value in found.items()}
+
+
+def _matthews_correlation(true: np.ndarray, chosen: np.ndarray) -> float:
+    """Of several classes (Gorodkin 2004), -1 among them; 0 where either side is all of one class."""
+    rows, hits = len(true), int((true == chosen).sum())
+    asked, given = (np.bincount(side + 1, minlength=max(true.max(), chosen.max()) + 2) for side in (true, chosen))
+    spread = float(rows**2 - asked @ asked) * float(rows**2 - given @ given)
+    return float(hits * rows - asked @ given) / spread**0.5 if spread else 0.0
+
+
+def _measure_probabilities(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """What no decision enters; not a number where a probability is none, as after a run that diverged."""
+    if not len(true):
+        return {}
+    finite = bool(np.isfinite(probabilities).all())
+    found = {"loss": float(-np.log(probabilities[np.arange(len(true)), true]).mean())}
+    right = probabilities.argmax(1) == true
+    found["ece"] = calibration_error(probabilities.max(1), right) if finite else math.nan
+    if probabilities.shape[1] == 2 and len(set(true)) == 2:
+        found["roc_auc"] = sk.roc_auc_score(true, probabilities[:, 1]) if finite else math.nan
+        found["average_precision"] = sk.average_precision_score(true, probabilities[:, 1]) if finite else math.nan
+    return found
 
 
 def _measure_sets(
@@ -87,11 +104,11 @@ def _measure_sets(
         true[row, [number[name] for name in names if name in number]] = 1
         strangers[row] = sum(name not in number for name in names)
     # A label that training has not seen is missed: it counts among the positives, and its row's set is wrong.
-    hits, asked, given = float((true * chosen).sum()), float(true.sum() + strangers.sum()), float(chosen.sum())
+    hits, named = (true * chosen).sum(0), true.sum(0) + chosen.sum(0)
     other = np.clip(1 - probabilities, 1e-12, 1.0)
     return {
-        "micro_f1": 2 * hits / (asked + given) if asked + given else 0.0,
-        "macro_f1": float(sk.f1_score(true, chosen, average="macro", zero_division=0)),
+        "micro_f1": float(2 * hits.sum() / max(1, named.sum() + strangers.sum())),
+        "macro_f1": float((2 * hits / np.maximum(1, named)).mean()),
         "subset_accuracy": float(((true == chosen).all(1) & (strangers == 0)).mean()),
         "loss": float(-(true * np.log(probabilities) + (1 - true) * np.log(other)).mean()),
         **({"unseen": int(strangers.sum())} if strangers.any() else {}),

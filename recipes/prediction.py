@@ -14,6 +14,7 @@ from recipes import order
 from recipes.base import Base, evaluating
 from recipes.batches import by_length
 from recipes.encoding import Encoded, encode
+from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
@@ -75,20 +76,35 @@ class Predictor:
                for seam in ("clean", "encode", "predict", "decide")}
         )  # fmt: skip
 
-    def predict(self, rows: Dataset) -> Predictions:
-        """Predict examples."""
-        cleaned = rows.map(lambda row: {"text": self.seams.clean(row["text"])})
-        key = [self.tokenizer.backend_tokenizer.to_str(), self.max_length, self.tricks]
-        dataset = encode(cleaned, self.seams.encode, self.tokenizer, self.splits.classes, key)
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
+        """Predict texts, or pairs of texts."""
+        nothing = [None] * len(ids)
+        first = [self.seams.clean(text) for text in texts]
+        second = nothing if pairs is None else [self.seams.clean(text) for text in pairs]
+        rows = Dataset.from_dict({"id": ids, "source": ids, "text": first, "text_pair": second, "label": nothing})
+        dataset = encode(rows, self.seams.encode, self.tokenizer, self.splits.classes, None)
         probabilities, decisions = predict_split(self, dataset, self.device, BATCH_SIZE)
-        return Predictions(dataset.ids, rows["label"], probabilities, decisions, self.splits.classes, self.splits.multi_label)
+        return Predictions(ids, nothing, probabilities, decisions, self.splits.classes, self.splits.multi_label)
 
 
 def predict(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:
-    """Predict texts, or pairs of texts, in the order given; ids are their places."""
+    """Predict texts, or pairs of texts, in the order given; ids are their places.
+
+    Raises:
+        UserError: a text has no pair though the run was trained on pairs, or the other way round.
+    """
+    _check(run, texts, pairs)
     ids = [str(number) for number in range(len(texts))]
     if run.config["model"]["source"] == "linear":
         return Linear.load(run.folder / "model").predict(joined(texts, pairs), ids, [None] * len(ids))
-    second = list(pairs) if pairs else [None] * len(ids)
-    columns = {"id": ids, "source": ids, "text": list(texts), "text_pair": second, "label": [None] * len(ids)}
-    return Predictor(run).predict(Dataset.from_dict(columns))
+    return Predictor(run).predict(texts, pairs, ids)
+
+
+def _check(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
+    if isinstance(texts, str) or not len(texts):
+        raise UserError("predict takes a list of texts, at least one: predict(['a text']).")
+    if pairs is not None and len(pairs) != len(texts):
+        raise UserError(f"predict was given {len(texts)} texts and {len(pairs)} pairs; each text needs its own.")
+    if (pairs is None) == bool(run.config["data"]["text_pair"]):
+        trained = "on pairs of texts: predict(texts, pairs)" if pairs is None else "on single texts: predict(texts)"
+        raise UserError(f"{run.folder} was trained {trained}.")

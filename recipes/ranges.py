@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import nearest
+
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", dict: "a mapping", list: "a list"}
 
 
 def allowed(values: str) -> Any:
@@ -42,8 +46,7 @@ def out_of_range(settings: Any, path: str) -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield from out_of_range(value, f"{path}{item.name}.")
         elif values and value is not None and not is_allowed(value, values):
-            kind = "in" if values[0] in "[(" else "one of"
-            yield f"{path}{item.name} must be {kind} {values}, got {value}."
+            yield f"{path}{item.name} must be {wanted(item)}, got {value}."
 
 
 def typed(kind: type, values: DictConfig, path: str) -> tuple[Any, list[str]]:
@@ -63,8 +66,8 @@ def typed(kind: type, values: DictConfig, path: str) -> tuple[Any, list[str]]:
         try:
             schema[name] = value
         except OmegaConfBaseException:
-            wanted = _kind_name(kind, name)
-            problems.append(f"{path}.{name} must be {wanted}, got {value!r}.")
+            item = next(each for each in dataclasses.fields(kind) if each.name == name)
+            problems.append(f"{path}.{name} must be {wanted(item)}, got {value!r}.")
     missing = [name for name in names if name not in values or OmegaConf.is_missing(values, name)]
     problems += [f"{path}.{name} has no value; set it in the YAML file that selects it." for name in missing]
     if problems:
@@ -76,6 +79,13 @@ def typed(kind: type, values: DictConfig, path: str) -> tuple[Any, list[str]]:
         return None, [f"{path}.{line}" for line in str(error).splitlines()]
 
 
-def _kind_name(kind: type, name: str) -> str:
-    annotation = {item.name: item.type for item in dataclasses.fields(kind)}[name]
-    return getattr(annotation, "__name__", str(annotation).replace("typing.", ""))
+def wanted(item: dataclasses.Field[Any]) -> str:
+    """What a field may hold, in words: `a number in (0, 1]`."""
+    union = isinstance(item.type, types.UnionType)
+    kind: Any = next(each for each in typing.get_args(item.type) if each is not types.NoneType) if union else item.type
+    kind = typing.get_origin(kind) or kind
+    values = item.metadata.get("allowed", "")
+    said = KINDS.get(kind, getattr(kind, "__name__", str(kind)))
+    if values:
+        said = f"{said} in {values}" if values[0] in "[(" else f"one of {values}"
+    return f"{said} or null" if union else said

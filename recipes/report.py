@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recipes.loop import Run
 
 SMOOTHING = 0.98
+SAMPLE = 1000
 SECONDS_BETWEEN_FLUSHES = 1.0
 
 
@@ -74,21 +75,42 @@ class Report:
         counts = train.labels.sum(0) if train.labels.ndim == 2 else np.bincount(train.labels, minlength=len(classes))
         most, least = int(counts.argmax()), int(counts.argmin())
         yield "rows", f"train {len(train):,} · validation {len(run.validation):,}"
-        yield "classes", (
-            f"{len(classes)}{' (several to a row)' if run.splits.multi_label else ''}: "
-            f"{classes[most]} {counts[most] / len(train):.1%} ... {classes[least]} {counts[least]:,} rows"
+        yield (
+            "classes",
+            (
+                f"{len(classes)}{' (several to a row)' if run.splits.multi_label else ''}: "
+                f"{classes[most]} {counts[most] / len(train):.1%} ... {classes[least]} {counts[least]:,} rows"
+            ),
         )
         lengths = train.lengths
         median, high = np.percentile(lengths, [50, 95])
-        cut = float((lengths >= run.max_length).mean())
-        yield "tokens", f"median {median:.0f} · 95 % {high:.0f} · longest {lengths.max()} · at the limit {cut:.1%}"
+        rows_cut, text_cut = self._share_cut()
+        yield (
+            "tokens",
+            (
+                f"median {median:.0f} · 95 % {high:.0f} · longest {lengths.max()} · cut at {run.max_length}: "
+                f"{rows_cut:.1%} of the rows, {text_cut:.1%} of the text"
+            ),
+        )
         plan = run.seams.batches(train, 0).plan[:200]
         parts = [batch[rows] for batch in plan for rows in cut_by_length(lengths[batch], run.cost_of_pass)]
         relation = length_goes_with_label(lengths, train.labels)
-        yield "batches", (
-            f"grouped by length within each label · length goes with label {relation:.2f} · computed / real tokens "
-            f"{padding_waste(lengths, parts):.2f} · {len(parts) / len(plan):.2f} parts an update"
+        yield (
+            "batches",
+            (
+                f"grouped by length within each label · length goes with label {relation:.2f} · computed / real tokens "
+                f"{padding_waste(lengths, parts):.2f} · {len(parts) / len(plan):.2f} parts an update"
+            ),
         )
+
+    def _share_cut(self) -> tuple[float, float]:
+        """How many rows lose their tail, and how much of all text that is; read on a sample."""
+        rows = np.unique(np.linspace(0, len(self.run.train) - 1, SAMPLE).astype(int))
+        sample = self.run.train.examples.select(rows)
+        pairs = None if sample["text_pair"][0] is None else list(sample["text_pair"])
+        whole = np.array([len(ids) for ids in self.run.tokenizer(list(sample["text"]), pairs)["input_ids"]])
+        kept = np.minimum(whole, self.run.train.lengths[rows])
+        return float((whole > kept).mean()), float(1 - kept.sum() / whole.sum())
 
     def _model_card(self) -> Iterator[tuple[str, str]]:
         run = self.run
@@ -98,14 +120,20 @@ class Report:
         yield "parameters", f"{whole / 1e6:.1f} M, {trained / 1e6:.1f} M trained"
         device, precision = run.accelerator.device, run.accelerator.mixed_precision
         processes = run.accelerator.num_processes
-        yield "device", (
-            f"{device}{f' x {processes} processes' if processes > 1 else ''} · "
-            f"{'fp32' if precision == 'no' else precision} · {torch.get_num_threads()} threads"
+        yield (
+            "device",
+            (
+                f"{device}{f' x {processes} processes' if processes > 1 else ''} · "
+                f"{'fp32' if precision == 'no' else precision} · {torch.get_num_threads()} threads"
+            ),
         )
         train = run.config.train
-        yield "training", (
-            f"{run.total_updates} updates of {train.batch_size} · {train.schedule}, peak {train.learning_rate:g}, "
-            f"warm-up {train.warmup:.0%}"
+        yield (
+            "training",
+            (
+                f"{run.total_updates} updates of {train.batch_size} · {train.schedule}, peak {train.learning_rate:g}, "
+                f"warm-up {train.warmup:.0%}"
+            ),
         )
 
     def _onion(self) -> Iterator[tuple[str, str]]:
@@ -125,10 +153,10 @@ class Report:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self.board = SummaryWriter(str(self.run.folder), purge_step=self.run.done + 1)
+        self.board = SummaryWriter(str(self.run.folder), purge_step=self.run.batches_done + 1)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as self.bar:
-            self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.done)
+            self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.batches_done)
             try:
                 yield
             finally:

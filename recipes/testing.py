@@ -141,7 +141,8 @@ def gradients(run: Run, batch: Batch) -> dict[str, np.ndarray]:
     """The gradient that the run makes of a batch."""
     run.optimizer.zero_grad()
     run.seams.gradient(batch)
-    found = {name: each.grad.numpy().copy() for name, each in run.bare_model.named_parameters() if each.grad is not None}
+    named = run.bare_model.named_parameters()
+    found = {name: each.grad.numpy().copy() for name, each in named if each.grad is not None}
     run.optimizer.zero_grad()
     return found
 
@@ -326,11 +327,11 @@ class TrickLaws:
 
             def fatal(run: Run, batch: Batch) -> None:
                 step(run, batch)
-                if run.done == updates:
+                if run.batches_done == updates:
                     run.report.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            Run._step = fatal  # type: ignore[method-assign]
+            Run._step = fatal  # type: ignore[method-assign, assignment]
             finetune_config(config, folder)
 
         with scratch() as folder:

@@ -1,5 +1,6 @@
 """One run of the whole procedure: train, choose the weights, score, save. The base of the `train` seam."""
 
+import os
 import resource
 import shutil
 import sys
@@ -10,13 +11,15 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from rich.console import Console
 
 from recipes import linear, order
 from recipes.config import Config
 from recipes.data import Splits
+from recipes.errors import UserError
 from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions, written
-from recipes.loop import Run, check_metric
-from recipes.metrics import Predictions, measure
+from recipes.loop import Run
+from recipes.metrics import Predictions, available, measure
 from recipes.report import draw_confusion, draw_learning_curve, score_table
 from recipes.trick import Trick
 
@@ -36,7 +39,7 @@ def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: P
         UserError: the metric does not fit the data, there is no such model, the loss is no number, the disk is full.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    check_metric(config, splits)
+    _check(config, splits, tricks)
     if config.model.source == "linear":
         return linear.train(config, splits, folder)
     run = Run(config, tricks, splits, folder)
@@ -45,31 +48,49 @@ def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: P
     with run.seams.weights():
         scores = {name: run.predictions(run.encoded(rows)) for name, rows in _shut(splits).items()}
         scores = {"validation": run.predictions(run.validation), **scores}
-        if not run.accelerator.is_main_process:
-            return FinishedRun(folder)
-        _save_model(run)
-    draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
-    metrics = {
-        "candidates": candidates,
-        "kept": kept,
-        "cost": {
-            "train_seconds": round(run.seconds, 3),
-            "examples_per_second": round(_examples_seen(run) / max(run.seconds, 1e-9), 3),
-            "peak_memory_mb": peak_memory_mb(run.accelerator.device),
-            "passes_per_update": round(run.rows_passed * run.accelerator.num_processes / max(1, _examples_seen(run)), 4),
-        },
-        "onion": order.onion(tricks),
+        if run.accelerator.is_main_process:
+            _save_model(run)
+    metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run), "onion": order.onion(tricks)}
+    if run.accelerator.is_main_process:
+        draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
+        finish(folder, config, scores, metrics)
+    run.accelerator.wait_for_everyone()
+    return FinishedRun(folder)
+
+
+def _cost(run: Run) -> dict[str, float]:
+    """What training took; every process asks, since the passes of all are counted."""
+    rows = torch.tensor(run.rows_passed, device=run.accelerator.device)
+    passed = int(run.accelerator.reduce(rows)) if run.accelerator.num_processes > 1 else run.rows_passed
+    seen = max(1, sum(line.get("examples", 0) for line in run.history.read()))
+    return {
+        "train_seconds": round(run.seconds, 3),
+        "examples_per_second": round(seen / max(run.seconds, 1e-9), 3),
+        "peak_memory_mb": peak_memory_mb(run.accelerator.device),
+        "passes_per_update": round(passed / seen, 4),
     }
-    return finish(folder, config, scores, metrics)
+
+
+def _check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
+    """Refuse what cannot work, before anything is trained."""
+    problems = []
+    names = available(len(splits.classes), splits.multi_label)
+    if config.evaluate.metric not in names:
+        problems.append(
+            f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose one of them."
+        )
+    if config.evaluate.early_stopping and (owners := order.around("weights", tricks)):
+        problems.append(
+            f"evaluate.early_stopping={config.evaluate.early_stopping}: {owners[0]} averages the end of training, "
+            "which an early stop would cut off; leave out one of the two."
+        )
+    if problems:
+        raise UserError(*problems)
 
 
 def _shut(splits: Splits) -> dict[str, Dataset]:
     """What no run may look at before its weights are chosen."""
     return {**({} if splits.test is None else {"test": splits.test}), **splits.extra}
-
-
-def _examples_seen(run: Run) -> int:
-    return sum(line["examples"] for line in run.history.read() if "examples" in line)
 
 
 def _choose_weights(run: Run) -> tuple[dict[str, Any], str]:
@@ -127,9 +148,9 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def show(run: FinishedRun) -> None:
-    """Print a finished run's scores and where they are."""
-    from rich.console import Console
-
+    """Print a finished run's scores and where they are; one process speaks for all."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     metrics = run.metrics
     splits = {name: values for name, values in metrics.items() if isinstance(values, dict) and "loss" in values}
     console = Console(highlight=False, width=max(100, shutil.get_terminal_size().columns))

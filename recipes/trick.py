@@ -137,9 +137,7 @@ class Trick:
 
     # Post-training seams.
 
-    def weights(
-        self, run: "Run", inner: Callable[[], AbstractContextManager[None]]
-    ) -> AbstractContextManager[None]:
+    def weights(self, run: "Run", inner: Callable[[], AbstractContextManager[None]]) -> AbstractContextManager[None]:
         """Inside this context the model has the weights that are evaluated, saved and shipped."""
         return inner()
 

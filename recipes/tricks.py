@@ -35,7 +35,9 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
             kind: Any = get_class(target)
         except (HydraException, ImportError, ValueError, TypeError) as error:
             reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
-            problems.append(f"tricks.{name}._target_={target} cannot be imported ({reason}); is its folder on PYTHONPATH?")
+            problems.append(
+                f"tricks.{name}._target_={target} cannot be imported ({reason}); is its folder on PYTHONPATH?"
+            )
             continue
         if not issubclass(kind, Trick):
             problems.append(f"tricks.{name}._target_={target} is no recipes.Trick.")

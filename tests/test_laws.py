@@ -36,7 +36,9 @@ def test_off_is_off(overrides: tuple[str, ...]) -> None:
             decayed = [each for each in model.parameters() if each.dim() > 1]
             others = [each for each in model.parameters() if each.dim() <= 1]
             optimizer = torch.optim.AdamW(
-                [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}], lr=1e-3, fused=True
+                [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
+                lr=1e-3,
+                fused=True,
             )
             losses, done, total = [], 0, 20
             for epoch in range(4):

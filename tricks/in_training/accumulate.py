@@ -1,7 +1,8 @@
 """Accumulate: run a batch in parts that fit in memory and step once.
 
-gradient = sum over parts of sum_i w_i loss_i / W, W the weight of the whole batch: exactly the gradient of the batch in
-one piece (with dropout off; with dropout on each part draws its own), whatever the part size, ragged last part included.
+gradient = sum over parts of sum_i w_i loss_i / W, W the weight of the whole batch: exactly the gradient of the batch
+in one piece (with dropout off; with dropout on each part draws its own), whatever the part size, ragged last part
+included.
 
 Source: the usual 1/k per part weighs a short last part too much (huggingface/transformers#34191 and #38837); weighting
     by what each part really holds does not.

@@ -1,8 +1,8 @@
 """AMP: forward and loss in 16 bits where that does no harm, weights and sums in 32.
 
 Under autocast matrix products run in bf16 or fp16, while softmax, normalization, the loss and the optimizer stay in
-fp32. fp16 needs its loss scaled up so that small gradients do not vanish; a step whose gradient overflows is skipped and
-not counted.
+fp32. fp16 needs its loss scaled up so that small gradients do not vanish; a step whose gradient overflows is skipped
+and not counted.
 
 Source: Micikevicius et al. 2018, Mixed Precision Training, arXiv 1710.03740.
 Cost: one pass; on hardware that computes 16 bits, less memory and time. Where a CPU only emulates bf16 it was seen 2 to
@@ -44,5 +44,8 @@ class Amp(Trick):
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         if torch.cpu._is_amx_tile_supported():
             return "bf16"
-        run.note("amp: this hardware does not compute bf16 at speed, so training stays in fp32 (force: tricks.amp.precision=bf16).")
+        run.note(
+            "amp: this hardware does not compute bf16 at speed, so training stays in fp32 (tricks.amp.precision=bf16 "
+            "forces it)."
+        )
         return "fp32"

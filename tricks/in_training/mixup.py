@@ -8,8 +8,8 @@ Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, arXiv 1710.09412; on word vectors
     (one lambda per batch there; one per row here, as in the first paper). Their code mixes the losses instead of the
     targets, which is the same wherever the loss is linear in the targets, as every loss here is.
 Cost: one pass, over rows as long as the longer of the two.
-Use when: labels are noisy or data is scarce. Avoid when: on large clean data and pretrained encoders an independent study
-    of 10 runs found nothing.
+Use when: labels are noisy or data is scarce. Avoid when: training is short; on pretrained encoders an independent
+    study of 10 runs (xashru/mixup-text) found nothing.
 Composes: plans in gradient/plan, for the whole batch, so that attacks and parts see one mixture; mixes in
     objective/mix, so that what compares passes compares the same mixture. The loss jitters: `cooldown` ends it early.
 """
@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes import Batch, Loss, Outcome, Run, Trick, allowed
-from recipes import word_vectors
+from recipes import Batch, Loss, Outcome, Run, Trick, allowed, word_vectors
 
 LAMBDA = "mixup.lambda"
 
@@ -85,7 +84,7 @@ def plan(batch: Batch, partner: np.ndarray, lambdas: np.ndarray) -> Batch:
 
 
 def mix_vectors(own: Tensor, other: Tensor, own_mask: Tensor, other_mask: Tensor, lambdas: Tensor) -> Tensor:
-    """lambda * own + (1 - lambda) * other, each 0 behind its own end.
+    """Mix: lambda * own + (1 - lambda) * other, each 0 behind its own end.
 
     Args:
         own: word vectors, (row, token, hidden); may be wider than the masks, where a model pads by itself.

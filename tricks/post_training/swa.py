@@ -1,15 +1,16 @@
 """SWA: average the weights of a last stretch of training that keeps a high rate.
 
 average <- average + (weights - average) / (n + 1) at each collection, from `start` on. The rate of that stretch is
-steady at `rate` times the base, or falls from the base to it in every cycle; weights are then taken at each cycle's end.
+steady at `rate` times the base, or falls from the base to it in every cycle; weights are then taken at each cycle's
+end.
 
-Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, arXiv 1803.05407. There
-    SGD's rate is 0.05 to 0.1, here a factor of the base rate, since the optimizer is AdamW.
+Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, arXiv 1803.05407.
+    There SGD's rate is 0.05 to 0.1, here a factor of the base rate, since the optimizer is AdamW.
 Cost: one pass; a copy of the weights, and about a hundredth of an update for each collection.
-Use when: the last stretch wanders around a flat optimum. Avoid when: training is a few dozen updates long. On pretrained
-    text encoders evidence is thin (huggingface/transformers#9439 saw no gain).
-Composes: schedule (the last stretch), update/average (collects after the step), weights/final (owns what is evaluated and
-    saved). Excludes other owners of the final weights, and early stopping, under which it would never start.
+Use when: the last stretch wanders around a flat optimum. Avoid when: training is a few dozen updates long. On
+    pretrained text encoders evidence is thin (huggingface/transformers#9439 saw no gain).
+Composes: schedule (the last stretch), update/average (collects after the step), weights/final (owns what is evaluated
+    and saved). Excludes other owners of the final weights, and early stopping, under which it would never start.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recipes import Run, Trick, UserError, allowed
+from recipes import Run, Trick, allowed
 
 
 @dataclass

@@ -1,0 +1,42 @@
+"""Token cutoff: train on texts of which some words are hidden.
+
+Each token's word vector becomes 0 with probability `share`.
+
+Source: Shen et al. 2020, A Simple but Tough-to-Beat Data Augmentation Approach, arXiv 2009.13818 (without its
+    consistency term).
+Cost: one pass.
+Use when: data is scarce. Avoid when: single words decide.
+Composes: plans in gradient/plan, for the whole batch, so that every part and every further pass hides the same tokens;
+    hides in objective/term.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from recipes import Batch, Loss, Outcome, Run, Trick, allowed, word_vectors
+
+KEPT = "cutoff.kept"
+
+
+@dataclass
+class Cutoff(Trick):
+    """Hide tokens."""
+
+    share: float = allowed("[0, 1)")
+    """Of the tokens that are hidden."""
+
+    layers = {"gradient": "plan", "objective": "term"}
+    neutral = {"share": 0.0}
+
+    def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
+        """Draw the tokens that stay, for the whole batch at once."""
+        kept = run.generator("cutoff", batch).random(tuple(batch.inputs["input_ids"].shape)) >= self.share
+        return inner(replace(batch, carried={**batch.carried, KEPT: torch.from_numpy(kept).to(batch.weights)}))
+
+    def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+        """Run the batch without the others."""
+        kept = batch.carried[KEPT][..., None]
+        with word_vectors.changed(run.bare_model, lambda vectors: vectors * kept.to(vectors.dtype)):
+            return inner(batch)

@@ -1,0 +1,51 @@
+"""The worked example of docs/third_party, from outside the tree: as its author would run it, with pytest and by hand."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.testing import made_up_text
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "docs" / "third_party", tmp_path / "theirs"))
+
+
+@pytest.mark.slow
+def test_it_passes_the_laws(theirs: Path) -> None:
+    (theirs / "conftest.py").write_text("import torch\n\ntorch.set_num_threads(1)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(theirs)],
+        cwd=theirs, env=environment(theirs), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "9 passed" in done.stdout
+
+
+@pytest.mark.slow
+def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "--config-dir", str(theirs / "conf"), "+tricks=[cutoff,mixup]"]
+    values = ["model=tiny", "data=files", f"data.train={made_up_text(12)}", "train.max_updates=3"]
+    done = subprocess.run(
+        [*command, *values, "tricks.cutoff.share=0.3", f"hydra.run.dir={tmp_path / 'run'}"],
+        cwd=tmp_path, env=environment(theirs), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "cutoff" in done.stdout
+    wrong = subprocess.run(
+        [*command, *values, "tricks.cutoff.share=1.5", "tricks.cutoff.shar=0"],
+        cwd=tmp_path, env=environment(theirs), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert wrong.returncode == 2
+    assert "tricks.cutoff.shar" in wrong.stderr and "Traceback" not in wrong.stderr
