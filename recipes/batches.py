@@ -4,11 +4,12 @@ Random batches waste half of the work on padding (1.9 to 2.9 times the real toke
 saves that, and biases the batches where length goes with the label: on a spam data set with a correlation of 0.45, the
 label share of a batch varied ten times as much as it does at random. So rows are not sorted by length but by *the rank
 of their length among the rows of their own label*, inside pools of `POOL` batches of a fresh random order: every batch
-has the pool's label mix, and still rows of about one length. Where the labels' lengths differ, one batch holds groups of
-different length; `recipes.batch.cut_by_length` runs those as parts of one update, which changes nothing but the speed.
-Lengths are blurred a little before they are ranked: in a small data set whose lengths all differ the same rows would
-else meet in every epoch. `docs/benchmarks.md` has the figures: waste 1.03 to 1.10, and a label share that varies *less*
-than at random. Where nearly every row has a label set of its own, batches are random and only the parts save padding.
+has the pool's label mix, and still rows of about one length. Where the labels' lengths differ, one batch holds groups
+of different length; `recipes.batch.cut_by_length` runs those as parts of one update, which changes nothing but the
+speed. Lengths are blurred a little before they are ranked: in a small data set whose lengths all differ the same rows
+would else meet in every epoch. `docs/benchmarks.md` has the figures: waste 1.03 to 1.10, and a label share that varies
+*less* than at random. Where nearly every row has a label set of its own, batches are random and only the parts save
+padding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,8 +81,8 @@ def group(lengths: np.ndarray, labels: np.ndarray, batch_size: int, random: np.r
 def _cut(rows: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
     """Cut sorted rows into batches; what is left over is taken anywhere, else it would always be the longest rows."""
     left = len(rows) % batch_size
-    begin = batch_size * int(random.integers(len(rows) // batch_size + 1))
-    whole = np.concatenate([rows[:begin], rows[begin + left :]]) if left else rows
+    begin = int(random.integers(len(rows) - left + 1))
+    whole = np.concatenate([rows[:begin], rows[begin + left :]])
     batches = [whole[start : start + batch_size] for start in range(0, len(whole), batch_size)]
     return [*batches, rows[begin : begin + left]] if left else batches
 

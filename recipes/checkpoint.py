@@ -25,7 +25,8 @@ BEST = "best"
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
     value = 0
     for name in sorted(tensors):
-        value = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), value))
+        contents: Any = tensors[name].reshape(-1).view(torch.uint8).numpy()
+        value = zlib.crc32(contents, zlib.crc32(name.encode(), value))
     return value
 
 
@@ -104,7 +105,7 @@ class Checkpoints:
 
     def newest(self) -> tuple[dict[str, Tensor] | None, dict[str, Any], list[str]]:
         """The newest whole checkpoint, its counters, and a note on each damaged one that was passed over."""
-        notes = []
+        notes: list[str] = []
         for path in reversed(self.all()):
             if (found := read(path)) is not None:
                 return *found, notes

@@ -16,6 +16,7 @@ from typing import Any, cast
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -296,13 +297,13 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
     """A sentence for each override that cannot be composed with those before it."""
     parsed = get_args_parser().parse_args(list(arguments))
     name = parsed.config_name or "train"
-    if parsed.config_dir and not Path(parsed.config_dir).is_dir():
-        return [f"--config-dir={parsed.config_dir}: there is no such folder."]
-    GlobalHydra.instance().clear()
-    sentences: list[str] = []
     sweeps = parsed.multirun or any(line.startswith("hydra.mode=") for line in parsed.overrides)
+    sentences: list[str] = []
+    accepted: list[str] = []
+    GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        accepted = [f"hydra.searchpath=[{Path(parsed.config_dir).resolve()}]"] if parsed.config_dir else []
+        if parsed.config_dir:
+            sentences += _look_also_in([parsed.config_dir], "--config-dir")
         for line in sorted(parsed.overrides, key=_turn):
             try:
                 override = OverridesParser.create().parse_override(line)
@@ -312,6 +313,9 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
                     f"{line} cannot be read as an override; write it as name=value, and put quotes around a value that "
                     "holds one of =,:[]{}() or a space: 'name=\"a, b\"'."
                 )
+                continue
+            if override.key_or_group == "hydra.searchpath":
+                sentences += _look_also_in(override.value(), "hydra.searchpath")
                 continue
             if override.is_delete():
                 sentences.append(f"{line}: nothing can be taken away; set another value (null, where it may be empty).")
@@ -330,6 +334,21 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
             else:
                 accepted.append(choices[0])
     return sentences
+
+
+def _look_also_in(places: Any, setting: str) -> Iterator[str]:
+    """Let Hydra find configs in more folders; a sentence for each that is not there."""
+    if not isinstance(places, list):
+        yield f"{setting} must be a list of folders, got {places}."
+        return
+    loader: Any = GlobalHydra.instance().config_loader()
+    for place in places:
+        if "://" not in place and not Path(place).is_dir():
+            yield f"{setting}={place}: there is no such folder."
+            continue
+        path = place if "://" in place else f"file://{Path(place).resolve()}"
+        loader.config_search_path.prepend(setting, path, SearchPathQuery(provider="schema"))
+    loader.repository.initialize_sources(loader.config_search_path)
 
 
 def _key(line: str) -> str:
@@ -361,6 +380,7 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
         chosen = ["null" if each is None else str(each) for each in (value if isinstance(value, list) else [value])]
         if unknown := [each for each in chosen if each not in options]:
             return " ".join(f"{name}={each}: there is no such {kind}; {nearest(each, options)}" for each in unknown)
+        return f"{line}: {_told(error)}"
     composed = compose(config_name, list(accepted), return_hydra_config=True)
     path = name.split(".")
     if path[0] == "tricks" and len(path) > 1 and path[1] not in composed.tricks:
@@ -392,5 +412,5 @@ def _field(path: Sequence[str]) -> Field[Any] | None:
 
 def _told(error: BaseException) -> str:
     """What Hydra or OmegaConf says, as one sentence, without its indented details."""
-    lines = [line.rstrip(".") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
+    lines = [line.rstrip(".:") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
     return f"{'; '.join(lines)}."

@@ -41,7 +41,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def unreadable(path: str, error: OSError) -> UserError:
     """An operating system's refusal, as a user's error."""
-    return UserError(f"{path}: {error.strerror or error}.")
+    return UserError(f"{path}: {_reason(error)}.")
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return "a file stands where a folder should be"
+    return error.strerror or str(error)
 
 
 class _PastHydra(BaseException):
@@ -109,7 +115,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _paragraph(error: BaseException | None) -> str:
     if isinstance(error, OSError):
         place = error.filename or "the run folder"
-        return f"{place}: {error.strerror}. Make room or allow it, or choose another place with hydra.run.dir=<folder>."
+        return f"{place}: {_reason(error)}. Make room or allow it, or choose another place with hydra.run.dir=<folder>."
     problems = error.problems if isinstance(error, UserError) else (str(error),)
     return "\n".join(problems if len(problems) == 1 else [f"- {problem}" for problem in problems])
 

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,14 @@ def written(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise unreadable(str(path), error) from error
     finally:
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-        else:
+        _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
+        with suppress(OSError):  # what went wrong before is what is told
             draft.unlink(missing_ok=True)
 
 
@@ -158,7 +163,10 @@ class FinishedRun:
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The config that a folder's run was started with; None where there is no run."""
     path = folder / "config.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged; start over with resume=false, which keeps the folder aside.") from error
 
 
 def is_finished(folder: Path) -> bool:
@@ -174,6 +182,8 @@ def claim(folder: Path, values: dict[str, Any]) -> None:
     """
     if not values["resume"] and (folder / "config.yaml").exists():
         _set_aside(folder)
+    for draft in folder.rglob(".*.tmp"):  # a kill leaves them
+        _remove(draft)
     wanted = {name: value for name, value in values.items() if name != "resume"}
     held = read_config(folder)
     if held is not None:

@@ -113,7 +113,11 @@ def load_model(
         else:
             model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
         if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            if not model.supports_gradient_checkpointing:
+                raise UserError(f"model.gradient_checkpointing=true: {type(model).__name__} cannot; set it to false.")
+            # transformers 5.17 has only the old name, 5.23 warns of it.
+            new_name = getattr(model, "activation_checkpointing_enable", None)
+            (new_name or model.gradient_checkpointing_enable)({"use_reentrant": False})
     except UNLOADABLE as error:
         raise _no_such_model(settings, error) from error
     return cast(PreTrainedModel, model)

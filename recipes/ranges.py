@@ -58,17 +58,18 @@ def typed(kind: type, values: DictConfig, path: str) -> tuple[Any, list[str]]:
     schema = OmegaConf.structured(kind)
     names = [item.name for item in dataclasses.fields(kind)]
     problems = []
-    for key, value in values.items():
-        name = str(key)
+    present = [str(key) for key in values if not OmegaConf.is_missing(values, key)]
+    for name in present:
         if name not in names:
             problems.append(f"{path}.{name} does not exist; {nearest(name, names)}")
             continue
         try:
-            schema[name] = value
+            schema[name] = values[name]
         except OmegaConfBaseException:
             item = next(each for each in dataclasses.fields(kind) if each.name == name)
-            problems.append(f"{path}.{name} must be {wanted(item)}, got {value!r}.")
-    missing = [name for name in names if name not in values or OmegaConf.is_missing(values, name)]
+            value = "null" if values[name] is None else repr(values[name])
+            problems.append(f"{path}.{name} must be {wanted(item)}, got {value}.")
+    missing = [name for name in names if name not in present]
     problems += [f"{path}.{name} has no value; set it in the YAML file that selects it." for name in missing]
     if problems:
         return None, problems

@@ -266,7 +266,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    rate = 1 - min(0.5, 5 / len(values))
+    rate = 1 - min(0.5, 15 / len(values))
     smoothed, weight, found = 0.0, 0.0, []
     for value in values:
         smoothed, weight = rate * smoothed + (1 - rate) * value, rate * weight + (1 - rate)

@@ -43,8 +43,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from recipes.batch import cut_by_length
-from recipes.batches import POOL, length_goes_with_label, padding_waste
+from recipes.batches import length_goes_with_label, padding_waste
 from recipes.config import Config, compose_config
 from recipes.config import read as read_config
 from recipes.data import Splits
@@ -56,6 +58,8 @@ from recipes.report import Report
 OURS, PLAIN = "Trickbook", "hand-written loop"
 # The tiny model's data: every text is this many tokens long, so nobody pads and nobody can gain by not padding.
 TOKENS, TINY_ROWS, VOCABULARY = 32, 1280, 1000
+# What transformers and most hand-written loops sort at a time, in batches.
+POOL = 50
 WARM_UP_BATCHES = 4
 EPOCHS_OF_BATCHES = 20
 
@@ -243,9 +247,8 @@ def without_padding(task: Task) -> float:
     batches, computed = [], 0
     for rows in cut(np.argsort(train.lengths, kind="stable"), size):
         width = round(train.lengths[rows].mean())
-        tokens = [
-            np.resize(train.columns["input_ids"][train.offsets[row] : train.offsets[row + 1]], width) for row in rows
-        ]
+        bounds = zip(train.offsets[rows], train.offsets[rows + 1], strict=True)
+        tokens = [np.resize(train.columns["input_ids"][begin:end], width) for begin, end in bounds]
         ids = torch.from_numpy(np.stack(tokens)).long()
         labels = torch.from_numpy(train.labels[rows])
         batches.append({"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels})
@@ -279,7 +282,7 @@ def as_it_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 def ragged(task: Task) -> list[dict[str, Any]]:
     """Rows as lists of their own length."""
     train, names = task.run.train, ("input_ids", "token_type_ids")
-    bounds = zip(train.offsets, train.offsets[1:], train.labels, strict=False)
+    bounds = zip(train.offsets[:-1], train.offsets[1:], train.labels, strict=True)
     return [
         {**{name: train.columns[name][begin:end].tolist() for name in names}, "labels": int(label)}
         for begin, end, label in bounds
@@ -402,16 +405,19 @@ def text_task(data: Path, arguments: argparse.Namespace, folder: Path) -> Task:
     if path is None:
         raise UserError(f"--data {data}: there is no train.csv and no train.csv.gz in this folder.")
     overrides = ["data=files", "model=minilm", "train.epochs=1", f"data.max_length={arguments.max_length}"]
-    config = configured([*overrides, f"train.batch_size={arguments.batch_size}"], arguments.threads)
-    # Set here, not as an override, so that a path may hold any character. As validation too: then no rows are cut off.
-    config.data.train = config.data.validation = str(path)
+    # As validation too: then no rows are cut off.
+    config = configured([*overrides, f"train.batch_size={arguments.batch_size}"], arguments.threads, path)
     splits = read_data(config.data, {}, test=False)
     count = min(arguments.rows or len(splits.train), len(splits.train))
-    return Task(config, replace(splits, train=splits.train.select(range(count)), notes=[]), folder)
+    first = splits.train.select(range(count))
+    return Task(config, replace(splits, train=first, validation=first.select([0]), notes=[]), folder)
 
 
-def configured(overrides: Sequence[str], threads: int | None) -> Config:
+def configured(overrides: Sequence[str], threads: int | None, file: Path | None = None) -> Config:
     composed, _ = compose_config([*overrides, "train.device=cpu", f"train.threads={threads or 'null'}"])
+    if file is not None:
+        # Not as an override, so that a path may hold any character.
+        composed.data.train = composed.data.validation = str(file)
     return read_config(composed)
 
 
@@ -430,8 +436,9 @@ def loop(arguments: argparse.Namespace, folder: Path) -> None:
         [name, f"{1000 * statistics.median(each) / arguments.updates:.2f}", against(each, seconds[PLAIN])]
         for name, each in seconds.items()
     ]
-    title = f"{arguments.updates} updates of {task.config.train.batch_size} rows of {TOKENS} tokens"
-    show(f"{title}, {arguments.rounds} rounds", ["loop", "ms an update", f"time / {PLAIN}"], rows, arguments.markdown)
+    size = task.config.train.batch_size
+    title = f"{arguments.updates} updates of {size} rows of {TOKENS} tokens, {arguments.rounds} rounds ({machine()})"
+    show(title, ["loop", "ms an update", f"time / {PLAIN}"], rows, arguments.markdown)
 
 
 def throughput(arguments: argparse.Namespace, folder: Path) -> None:
@@ -449,19 +456,22 @@ def throughput(arguments: argparse.Namespace, folder: Path) -> None:
         seconds = take_turns(contestants, warm_up, task, arguments.rounds)
         examples = len(task.run.train)
         rows = []
-        for name, each in seconds.items():
+        for contestant, each in seconds.items():
             median = statistics.median(each)
-            rows.append([name, f"{median:.1f}", f"{examples / median:.0f}", against(each, seconds[PLAIN]),
-                         against(each, seconds[OURS])])  # fmt: skip
-        title = f"{data.name}: {examples:,} rows, batch size {arguments.batch_size}, {arguments.rounds} rounds"
+            ratios = [against(each, seconds[PLAIN]), against(each, seconds[OURS])]
+            rows.append([contestant, f"{median:.1f}", f"{examples / median:.0f}", *ratios])
+        name = data.resolve().name
+        title = (
+            f"{name}: {examples:,} rows in batches of {arguments.batch_size}, {arguments.rounds} rounds ({machine()})"
+        )
         header = ["loop", "seconds", "examples/s", f"time / {PLAIN}", f"time / {OURS}"]
         show(title, header, rows, arguments.markdown)
-        show_batching(data.name, task, arguments.markdown)
+        show_batching(name, task, arguments.markdown)
 
 
 def fairness(arguments: argparse.Namespace, folder: Path) -> None:
     for data in arguments.data:
-        show_batching(data.name, text_task(data, arguments, folder), arguments.markdown)
+        show_batching(data.resolve().name, text_task(data, arguments, folder), arguments.markdown)
 
 
 def show_batching(name: str, task: Task, markdown: bool) -> None:
@@ -477,11 +487,14 @@ def show_batching(name: str, task: Task, markdown: bool) -> None:
 
 def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> None:
     """Print a table, for the terminal or as Markdown."""
-    console = Console(highlight=False, width=200)  # Markdown has no way to break a row
-    console.print(f"{title} ({machine()})", markup=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=120)
+    console.print(f"\n{title}", markup=False)
     if markdown:
-        console.print()
-    table = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+        rule = ["---", *["---:"] * (len(header) - 1)]
+        lines = [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
+        console.print("", *lines, sep="\n", markup=False)
+        return
+    table = Table(box=box.SIMPLE_HEAD)
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place else "left")
     for row in rows:
@@ -506,24 +519,26 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--threads", type=positive, help="threads of the process; as torch finds unless given")
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     texts = argparse.ArgumentParser(add_help=False)
     texts.add_argument(
         "--data", type=Path, action="append", required=True, metavar="FOLDER",
         help="holds train.csv or train.csv.gz with the columns text and label; may be given several times",
     )  # fmt: skip
-    texts.add_argument("--batch-size", type=positive, default=32)
+    texts.add_argument("--threads", type=positive, help="of the process; as torch finds unless given")
+    texts.add_argument("--batch-size", type=positive, default=32, help="rows to an update (%(default)s)")
     texts.add_argument("--max-length", type=positive, default=256, help="tokens of one row (%(default)s)")
 
     command = commands.add_parser("loop", parents=[common], help="ms an update on a tiny model, against the peers")
     command.add_argument("--updates", type=positive, default=200, help="of each contestant in a round (%(default)s)")
-    command.add_argument("--rounds", type=positive, default=9)
+    command.add_argument("--rounds", type=positive, default=9, help="turns of each contestant (%(default)s)")
+    # Kernels this small gain nothing from a second thread, and lose much wherever another process has its core.
+    command.add_argument("--threads", type=positive, default=1, help="of the process (%(default)s)")
     command.set_defaults(command=loop)
 
     command = commands.add_parser("throughput", parents=[common, texts], help="examples a second of an epoch of MiniLM")
     command.add_argument("--rows", type=positive, default=1600, help="how many, from the file's first on (%(default)s)")
-    command.add_argument("--rounds", type=positive, default=2)
+    command.add_argument("--rounds", type=positive, default=2, help="turns of each contestant (%(default)s)")
     command.set_defaults(command=throughput)
 
     command = commands.add_parser("fairness", parents=[common, texts], help="what the batches do; no training")

@@ -45,7 +45,7 @@ class Mixup(Trick):
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Give every row its partner and its lambda; one with lambda 1 has none."""
         done = run.updates / run.total_updates
-        if len(batch) < 2 or not self.share or done < self.warmup or done >= 1 - self.cooldown:
+        if len(batch) < 2 or done < self.warmup or done >= 1 - self.cooldown:
             return inner(batch)
         draws = run.generator("mixup", batch)
         partner = draws.permutation(len(batch))

@@ -1,0 +1,198 @@
+"""Batches of like length that are fair to every label."""
+
+import numpy as np
+import pytest
+
+from recipes.batch import cut_by_length
+from recipes.batches import (
+    BLUR,
+    POOL,
+    Batches,
+    by_length,
+    group,
+    length_goes_with_label,
+    padding_waste,
+)
+from recipes.encoding import Encoded
+from recipes.randomness import generator
+
+
+def lengths_of(count: int, seed: int = 0) -> np.ndarray:
+    """Tokens of texts: most of them short, some long."""
+    return np.clip(np.exp(np.random.default_rng(seed).normal(3, 0.6, count)).astype(int), 4, 128)
+
+
+def share_variance(plan: list[np.ndarray], members: np.ndarray, batch_size: int) -> np.ndarray:
+    """How much a label's share varies between whole batches, (label)."""
+    return np.array([members[rows].mean(0) for rows in plan if len(rows) == batch_size]).var(0)
+
+
+def random_plan(count: int, batch_size: int, seed: int) -> list[np.ndarray]:
+    order = np.random.default_rng(seed).permutation(count)
+    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(labels.max() + 1)[labels]
+
+
+class TestGroup:
+    @pytest.mark.parametrize(("rows", "batch_size"), [(1, 8), (7, 8), (8, 8), (9, 8), (403, 4), (3333, 16), (50, 1)])
+    @pytest.mark.parametrize("several", [False, True])
+    def test_deals_every_row_once_and_only_the_last_batch_is_ragged(
+        self, rows: int, batch_size: int, several: bool
+    ) -> None:
+        random = np.random.default_rng(0)
+        labels = random.integers(2, size=(rows, 3), dtype=np.int8) if several else random.integers(3, size=rows)
+        plan = group(lengths_of(rows), labels, batch_size, np.random.default_rng(1))
+        assert sorted(np.concatenate(plan).tolist()) == list(range(rows))
+        assert [len(batch) for batch in plan[:-1]] == [batch_size] * (len(plan) - 1)
+        assert len(plan) == -(-rows // batch_size)
+
+    def test_is_a_function_of_seed_and_epoch(self) -> None:
+        lengths, labels = lengths_of(500), np.arange(500) % 3
+
+        def plan(seed: int, epoch: int) -> list[list[int]]:
+            return [rows.tolist() for rows in group(lengths, labels, 16, generator(seed, "order", epoch))]
+
+        assert plan(0, 0) == plan(0, 0)
+        assert plan(0, 0) != plan(0, 1)
+        assert plan(0, 0) != plan(1, 0)
+        # Not the same batches in another order either.
+        assert not {tuple(sorted(rows)) for rows in plan(0, 0)} & {tuple(sorted(rows)) for rows in plan(0, 1)}
+
+    @pytest.mark.parametrize(("blur", "least", "most"), [(0.0, 0.8, 1.0), (BLUR, 0.0, 0.65)])
+    def test_a_small_data_set_meets_in_other_company_every_epoch(
+        self, monkeypatch: pytest.MonkeyPatch, blur: float, least: float, most: float
+    ) -> None:
+        monkeypatch.setattr("recipes.batches.BLUR", blur)
+        lengths = np.arange(1000) // 2 + 10  # lengths that hardly repeat: without a blur the batches are frozen
+        batch_of = np.empty((2, 1000), int)
+        for epoch in (0, 1):
+            for place, rows in enumerate(group(lengths, np.arange(1000) % 2, 32, np.random.default_rng(epoch))):
+                batch_of[epoch, rows] = place
+        first, second = (number[:, None] == number[None] for number in batch_of)
+        again = ((first & second).sum() - 1000) / (first.sum() - 1000)
+        assert least <= again <= most
+
+    def test_a_ragged_batch_is_not_always_the_longest_rows(self) -> None:
+        lengths, labels = np.arange(100) + 4, np.arange(100) % 2
+        ragged = [group(lengths, labels, 32, np.random.default_rng(seed))[-1] for seed in range(200)]
+        assert {len(rows) for rows in ragged} == {4}
+        assert 0.35 < np.mean([rows.mean() for rows in ragged]) / 100 < 0.65
+        assert len(set(np.concatenate(ragged).tolist())) > 80
+
+    def test_order_of_the_batches_is_not_by_length(self) -> None:
+        lengths, labels = lengths_of(1600), np.zeros(1600, int)
+        plan = group(lengths, labels, 16, np.random.default_rng(0))
+        means = np.array([lengths[rows].mean() for rows in plan])
+        assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
+
+    def test_rows_of_one_batch_are_of_like_length(self) -> None:
+        lengths, labels = lengths_of(3200), np.random.default_rng(3).integers(4, size=3200)
+        waste = padding_waste(lengths, group(lengths, labels, 32, np.random.default_rng(0)))
+        assert padding_waste(lengths, random_plan(3200, 32, 0)) > 2.0
+        assert waste < 1.05 + BLUR
+
+
+class TestFairness:
+    """The label share of a batch varies at most as much as in random batches."""
+
+    ROWS, BATCH = 32 * POOL, 32
+
+    def check(self, lengths: np.ndarray, labels: np.ndarray, members: np.ndarray, most: float) -> None:
+        ours, chance = [], []
+        for seed in range(6):
+            plan = group(lengths, labels, self.BATCH, np.random.default_rng(seed))
+            ours.append(share_variance(plan, members, self.BATCH))
+            chance.append(share_variance(random_plan(len(lengths), self.BATCH, seed), members, self.BATCH))
+        assert (np.mean(ours, 0) <= most * np.mean(chance, 0)).all()
+
+    @pytest.mark.parametrize("share", [0.5, 0.13, 0.02])
+    def test_where_length_says_nothing(self, share: float) -> None:
+        labels = (np.random.default_rng(0).random(self.ROWS) < share).astype(int)
+        self.check(lengths_of(self.ROWS), labels, one_hot(labels), 0.7)
+
+    @pytest.mark.parametrize("share", [0.5, 0.13, 0.02])
+    def test_where_length_decides_the_label(self, share: float) -> None:
+        lengths = np.random.default_rng(1).permutation(self.ROWS) + 4
+        labels = (lengths > np.quantile(lengths, 1 - share)).astype(int)
+        assert length_goes_with_label(lengths, labels) > 0.2
+        self.check(lengths, labels, one_hot(labels), 0.7)
+        # Sorting by length alone, which this is about, is far from fair.
+        blind = group(lengths, np.zeros_like(labels), self.BATCH, np.random.default_rng(0))
+        unfair = share_variance(blind, one_hot(labels), self.BATCH)
+        assert (unfair > 5 * share_variance(random_plan(self.ROWS, 32, 0), one_hot(labels), self.BATCH)).all()
+
+    def test_many_labels_of_unlike_size(self) -> None:
+        random = np.random.default_rng(2)
+        labels = np.minimum(random.geometric(0.15, self.ROWS) - 1, 20)
+        self.check(10 * labels + random.integers(4, 12, self.ROWS), labels, one_hot(labels), 1.0)
+
+    def test_several_labels_to_a_row(self) -> None:
+        random = np.random.default_rng(4)
+        labels = (random.random((self.ROWS, 4)) < [0.5, 0.3, 0.2, 0.1]).astype(np.int8)
+        self.check(4 + labels @ [3, 20, 7, 40] + random.integers(3, size=self.ROWS), labels, labels, 0.8)
+
+    def test_label_sets_that_are_all_different(self) -> None:
+        random = np.random.default_rng(5)
+        labels = (random.random((self.ROWS, 20)) < 0.3).astype(np.int8)
+        self.check(4 + 5 * labels.sum(1), labels, labels.sum(1, keepdims=True), 1.3)
+
+
+class TestBatches:
+    class Dataset:
+        def collate(self, rows: np.ndarray, epoch: int, index: int) -> tuple[list[int], int, int]:
+            return rows.tolist(), epoch, index
+
+    def test_collates_when_asked_with_the_position(self) -> None:
+        dataset: Encoded = self.Dataset()  # type: ignore[assignment]
+        batches = Batches(dataset, [np.array([3, 1]), np.array([0, 2]), np.array([4])], 7)
+        assert len(batches) == 3
+        assert batches[1] == ([0, 2], 7, 1)
+        assert list(batches) == [([3, 1], 7, 0), ([0, 2], 7, 1), ([4], 7, 2)]
+        assert list(batches.since(2)) == [([4], 7, 2)]
+        assert list(batches.since(3)) == []
+
+
+def test_by_length_runs_the_longest_first() -> None:
+    plan = by_length(np.array([3, 9, 4, 9, 1]), 2)
+    assert [rows.tolist() for rows in plan] == [[1, 3], [2, 0], [4]]
+    assert by_length(np.zeros(0, int), 2) == []
+
+
+def test_padding_waste_by_hand() -> None:
+    lengths = np.array([2, 4, 6])
+    assert padding_waste(lengths, [np.array([0, 1, 2])]) == 18 / 12
+    assert padding_waste(lengths, [np.array([0, 1]), np.array([2])]) == 14 / 12
+    assert padding_waste(lengths, [np.array([place]) for place in range(3)]) == 1.0
+
+
+def test_parts_save_the_padding_that_fairness_costs() -> None:
+    random = np.random.default_rng(0)
+    labels = (random.random(3200) < 0.13).astype(int)
+    lengths = np.where(labels == 1, 60, 12) + random.integers(4, size=3200)
+    plan = group(lengths, labels, 32, np.random.default_rng(0))
+    assert padding_waste(lengths, plan) > 2
+    parts = [batch[rows] for batch in plan for rows in cut_by_length(lengths[batch], 128)]
+    assert padding_waste(lengths, parts) < 1.1
+    assert len(parts) == 2 * len(plan)
+
+
+class TestLengthGoesWithLabel:
+    def test_by_hand(self) -> None:
+        # Means 2 and 6 around 4: between 4 * 4 = 16, within 4 * 1 = 4.
+        lengths, labels = np.array([1, 3, 5, 7]), np.array([0, 0, 1, 1])
+        assert length_goes_with_label(lengths, labels) == pytest.approx((16 / 20) ** 0.5)
+
+    def test_is_the_correlation_for_two_classes(self) -> None:
+        lengths, labels = lengths_of(300), np.random.default_rng(1).integers(2, size=300)
+        assert length_goes_with_label(lengths, labels) == pytest.approx(abs(np.corrcoef(lengths, labels)[0, 1]))
+
+    def test_constant_lengths_and_unseen_labels(self) -> None:
+        assert length_goes_with_label(np.full(5, 9), np.arange(5)) == 0.0
+        assert length_goes_with_label(np.array([1, 3, 5, 7]), np.array([-1, -1, 1, 1])) == pytest.approx(0.8**0.5)
+
+    def test_of_several_labels_the_one_that_tells_most(self) -> None:
+        labels = np.array([[0, 1, 1], [0, 0, 1], [1, 1, 1], [1, 0, 1]])
+        assert length_goes_with_label(np.array([1, 3, 5, 7]), labels) == pytest.approx(0.8**0.5)

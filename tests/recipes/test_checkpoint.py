@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from recipes.checkpoint import Checkpoints, flatten_optimizer, inside, read, restore_optimizer, write
+from recipes.errors import UserError
+
+WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3, dtype=torch.int64), "empty": torch.zeros(0)}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]) for name in one
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.bool]
+)
+def test_what_is_written_is_read(dtype: torch.dtype, tmp_path: Path) -> None:
+    tensors = {**WEIGHTS, "c": torch.tensor([[1.5, 0.0], [-2.25, 1.0]]).to(dtype)}
+    write(tmp_path / "a.safetensors", tensors, {"updates": 3, "best": None, "名": [1.5]})
+    found = read(tmp_path / "a.safetensors")
+    assert found is not None
+    assert same(found[0], tensors)
+    assert found[1] == {"updates": 3, "best": None, "名": [1.5]}
+
+
+def test_weights_that_share_memory_are_each_written(tmp_path: Path) -> None:
+    shared = torch.arange(4.0)
+    write(
+        tmp_path / "a.safetensors",
+        {"one": shared, "two": shared, "part": shared[:2], "turned": shared.view(2, 2).T},
+        {},
+    )
+    found = read(tmp_path / "a.safetensors")
+    assert found is not None
+    assert same(
+        found[0], {"one": shared, "two": shared, "part": shared[:2], "turned": torch.tensor([[0.0, 2.0], [1.0, 3.0]])}
+    )
+
+
+@pytest.mark.parametrize("place", ["header", "tensors", "last"])
+def test_a_changed_byte_is_noticed(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write(path, WEIGHTS, {})
+    content = bytearray(path.read_bytes())
+    content[{"header": 12, "tensors": len(content) - 10, "last": len(content) - 1}[place]] ^= 1
+    path.write_bytes(content)
+    assert read(path) is None
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.99])
+def test_a_half_written_file_is_noticed(kept: float, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write(path, WEIGHTS, {})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    assert read(path) is None
+
+
+def test_tensors_that_changed_places_are_noticed(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    one, other = torch.zeros(3), torch.ones(3)
+    path = tmp_path / "a.safetensors"
+    write(path, {"one": one, "other": other}, {})
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    save_file({"one": other, "other": one}, path, metadata=header)
+    assert read(path) is None
+    save_file({"one": one, "other": other}, path)
+    assert read(path) is None
+
+
+def test_no_file() -> None:
+    assert read(Path("nowhere.safetensors")) is None
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="a file stands where a folder should be"):
+        write(tmp_path / "file" / "a.safetensors", WEIGHTS, {})
+
+
+def test_the_last_ones_are_kept_beside_the_best(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save_best(WEIGHTS)
+    for updates in (9, 10, 100, 1000):
+        checkpoints.save(updates, {"a": torch.tensor([float(updates)])}, {"updates": updates})
+    assert [path.stem for path in checkpoints.all()] == ["00000100", "00001000"]
+    tensors, counters, notes = checkpoints.newest()
+    assert tensors is not None
+    assert (tensors["a"].item(), counters, notes) == (1000.0, {"updates": 1000}, [])
+    assert same(checkpoints.best(), WEIGHTS)
+
+
+def test_a_damaged_one_is_passed_over_and_told(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for updates in (1, 2, 3):
+        checkpoints.save(updates, {"a": torch.tensor([float(updates)])}, {"updates": updates})
+    for updates in (2, 3):
+        path = tmp_path / f"{updates:08d}.safetensors"
+        path.write_bytes(path.read_bytes()[:-1])
+    tensors, counters, notes = checkpoints.newest()
+    assert counters == {"updates": 1}
+    assert notes == [
+        f"checkpoint {updates:08d}.safetensors is damaged and was removed; going on from the one before."
+        for updates in (3, 2)
+    ]
+    assert [path.stem for path in checkpoints.all()] == ["00000001"]
+
+
+def test_without_a_whole_one_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "none", keep=1)
+    assert checkpoints.newest() == (None, {}, [])
+    with pytest.raises(UserError, match=r"best\.safetensors is damaged or missing; start over with resume=false\."):
+        checkpoints.best()
+    checkpoints.save(1, WEIGHTS, {})
+    (tmp_path / "none" / "00000001.safetensors").write_bytes(b"")
+    tensors, counters, notes = checkpoints.newest()
+    assert (tensors, counters, len(notes)) == (None, {}, 1)
+
+
+def steps(optimizer: torch.optim.Optimizer, weight: torch.Tensor, count: int) -> None:
+    for number in range(count):
+        weight.grad = torch.full_like(weight, 0.5 + number)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_optimizer_goes_on_where_it_stood(fused: bool, tmp_path: Path) -> None:
+    through = torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.AdamW([through], lr=0.1, fused=fused)
+    steps(optimizer, through, 3)
+    write(
+        tmp_path / "a.safetensors",
+        {f"optimizer.{name}": each for name, each in flatten_optimizer(optimizer).items()},
+        {},
+    )
+    stopped = through.detach().clone().requires_grad_()
+    steps(optimizer, through, 2)
+
+    found = read(tmp_path / "a.safetensors")
+    assert found is not None
+    again = torch.optim.AdamW([stopped], lr=0.1, fused=fused)
+    restore_optimizer(again, inside(found[0], "optimizer."))
+    steps(again, stopped, 2)
+    assert torch.equal(stopped, through)
+
+
+def test_an_optimizer_before_its_first_step() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.AdamW([weight])
+    assert flatten_optimizer(optimizer) == {}
+    restore_optimizer(optimizer, {})
+    steps(optimizer, weight, 1)
+
+
+def test_names_inside_a_prefix() -> None:
+    tensors = {"model.a": WEIGHTS["a"], "models.a": WEIGHTS["b"], "model.model.b": WEIGHTS["b"]}
+    assert list(inside(tensors, "model.")) == ["a", "model.b"]

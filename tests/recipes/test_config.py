@@ -1,0 +1,267 @@
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from recipes.api import finetune
+from recipes.config import CONF, Config, as_values, compose_config, mistakes, read
+from recipes.errors import UserError
+
+Write = Callable[[str, str], Path]
+
+DATA = {
+    "ag_news", "chnsenticorp", "cola", "files", "hub", "imdb", "mrpc", "pydocs", "rte", "sst2", "thucnews",
+    "tnews", "trec",
+}  # fmt: skip
+MODELS = {
+    "bert", "bert_chinese", "deberta_v3", "distilbert", "hub", "linear", "longformer", "macbert", "minilm",
+    "modernbert",
+    "roberta", "tiny", "xlm_roberta",
+}  # fmt: skip
+# What such a choice cannot do without.
+NEEDED = {
+    "data=files": ["data.train=a.csv"],
+    "data=hub": ["data.name=owner/name"],
+    "model=hub": ["model.name=owner/name"],
+}
+
+
+def config(*overrides: str) -> Config:
+    return read(compose_config(overrides)[0])
+
+
+def problems(*overrides: str) -> tuple[str, ...]:
+    with pytest.raises(UserError) as caught:
+        config(*overrides)
+    return caught.value.problems
+
+
+def names(group: str) -> set[str]:
+    return {path.stem for path in (CONF / group).glob("*.yaml")}
+
+
+def test_every_known_choice_is_there() -> None:
+    assert names("data") >= DATA
+    assert names("model") >= MODELS
+
+
+@pytest.mark.parametrize("choice", sorted({*(f"data={name}" for name in names("data") | DATA),
+                                           *(f"model={name}" for name in names("model") | MODELS)}))  # fmt: skip
+def test_every_choice_composes_and_is_whole(choice: str) -> None:
+    found = config(choice, *NEEDED.get(choice, []))
+    group, _, name = choice.partition("=")
+    if group == "data":
+        assert found.data.source == (name if name in ("pydocs", "files") else "hub")
+        assert found.data.text
+    else:
+        assert found.model.source == (name if name in ("minilm", "tiny", "linear") else "hub")
+        assert found.train.epochs > 0
+
+
+def test_the_yaml_files_hold_every_value_and_the_class_none() -> None:
+    assert as_values(config())["train"] == {
+        "batch_size": 32, "epochs": 3.0, "max_updates": None, "learning_rate": 1e-4, "schedule": "linear",
+        "warmup": 0.1,
+        "weight_decay": 0.01, "clip_norm": 1.0, "device": "auto", "threads": None,
+    }  # fmt: skip
+    with pytest.raises(TypeError):
+        Config()  # type: ignore[call-arg]
+
+
+def test_a_model_sets_its_rate_and_epochs_and_the_command_line_has_the_last_word() -> None:
+    assert config("model=modernbert").train.learning_rate == 8e-5
+    assert config("model=modernbert", "train.learning_rate=1e-3").train.learning_rate == 1e-3
+    assert config("train.learning_rate=1e-3", "model=modernbert").train.learning_rate == 1e-3
+
+
+def test_seeds_follow_the_seed() -> None:
+    found = config("seed=7", "seeds.order=3")
+    assert (found.seeds.order, found.seeds.init, found.seeds.dropout) == (3, 7, 7)
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("data.trian=x", "data.trian does not exist; did you mean train? There are: group, id, "),
+        ("trian.epochs=2", "trian does not exist; did you mean train? There are: checkpoint, data, "),
+        ("train.epochs=abc", "train.epochs must be a number in (0, inf), got abc."),
+        ("train.epochs=null", "train.epochs must be a number in (0, inf), got null."),
+        ("train.max_updates=1.5", "train.max_updates must be an integer in [1, inf) or null, got 1.5."),
+        ("resume=perhaps", "resume must be true or false, got perhaps."),
+        ("data.text=null", "data.text must be text, got null."),
+        ("model=bret", "model=bret: there is no such model; did you mean bert? There are: bert, bert_chinese, "),
+        ("data=base", "data=base: there is no such data; there are: ag_news, "),
+        ("data=null", "data=null: there is no such data; there are: ag_news, "),
+        ("+tricks=[mixup,swap]", "tricks=swap: there is no such trick; did you mean swa? There are: accumulate, "),
+        ("tricks=[mixup]", "tricks=[mixup]: tricks are added to what is chosen so far; write +tricks=[mixup]."),
+        ("tricks.swa.rate=1", "tricks.swa.rate=1: tricks.swa has values but is not selected; add +tricks=[swa]."),
+        ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
+        ("train.epochs", "train.epochs cannot be read as an override; write it as name=value, "),
+        ("data.train=a=b.csv", "data.train=a=b.csv cannot be read as an override; "),
+        ("~seed", "~seed: nothing can be taken away; "),
+        ("hydra.run.dirr=x", "hydra.run.dirr does not exist; did you mean dir? "),
+        ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
+    ],
+)  # fmt: skip
+def test_an_override_that_cannot_be_composed(line: str, told: str) -> None:
+    (problem,) = problems(line)
+    assert problem.startswith(told)
+    assert problem.endswith(".")
+
+
+def test_every_wrong_override_is_told_in_one_go() -> None:
+    lines = ("trian.epochs=2", "model=bret", "tricks.mixup.alpha=1", "train.epochs=abc", "x=[1", "+tricks=[amp,mixpu]")
+    found = problems("train.batch_size=8", *lines)
+    assert len(found) == len(lines)
+    for word in ("trian does", "bert?", "+tricks=[mixup]", "train.epochs must", "x=[1 cannot", "mixup?"):
+        assert sum(word in problem for problem in found) == 1, word
+
+
+def test_a_value_may_come_before_the_group_that_it_belongs_to() -> None:
+    assert config("tricks.mixup.alpha=2", "+tricks=[mixup]").tricks["mixup"]["alpha"] == 2
+    found = problems("tricks.mixup.alpha=2", "+tricks=[mixup]", "trian=1")
+    assert len(found) == 1
+    assert found[0].startswith("trian does not exist")
+
+
+def test_every_wrong_value_is_told_in_one_go_the_tricks_too() -> None:
+    found = problems("train.warmup=1.5", "train.schedule=step", "+tricks=[mixup,swa]", "tricks.mixup.alpha=0",
+                     "tricks.mixup.share=much", "tricks.swa.every=0")  # fmt: skip
+    assert found == (
+        "train.schedule must be one of linear | cosine | constant, got step.",
+        "train.warmup must be a number in [0, 1], got 1.5.",
+        "tricks.mixup.share must be a number in [0, 1], got 'much'.",
+        "tricks.swa.every must be an integer in [1, inf), got 0.",
+    )
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
+def test_numbers_that_are_none(value: str) -> None:
+    assert problems(f"train.epochs={value}")[0].startswith("train.epochs must be a number in (0, inf), got ")
+
+
+def test_a_setting_that_nobody_reads_is_an_error() -> None:
+    assert problems("+foo=1")[0].startswith("foo does not exist; there are: checkpoint, ")
+    assert problems("+train.epoch=1", "+foo=1") == (
+        "train.epoch does not exist; did you mean epochs? There are: batch_size, clip_norm, device, epochs, "
+        "learning_rate, max_updates, schedule, threads, warmup, weight_decay.",
+        *problems("+foo=1"),
+    )
+
+
+def test_values_of_a_trick_that_is_not_selected_are_refused_also_when_added() -> None:
+    with pytest.raises(UserError, match=r"tricks\.mixup has values but is not selected; add \+tricks=\[mixup\]\."):
+        finetune(["+tricks.mixup.alpha=1"])
+
+
+def test_what_the_source_of_the_data_cannot_do_without() -> None:
+    assert problems("data=files", "model=hub", "train.epochs=0") == (
+        "train.epochs must be a number in (0, inf), got 0.0.",
+        "data.train is not set; data=files needs data.train=<path of a CSV, TSV, JSONL or Parquet file>.",
+        "model.name is not set; model=hub needs model.name=<owner/name, or a local folder>.",
+    )
+    assert problems("data=hub", "data.train=null") == (
+        "data.train is not set; data=hub needs data.train=<a split's name>.",
+        "data.name is not set; data=hub needs data.name=<owner/name>.",
+    )
+
+
+def test_a_forgotten_choice_of_data_or_model_is_told() -> None:
+    assert problems("data.train=my.csv", "data.id=key") == (
+        "data.train=my.csv: data=pydocs does not read it; choose data=files or data=hub, or leave it out.",
+        "data.id=key: data=pydocs does not read it; choose data=files or data=hub, or leave it out.",
+    )
+    assert problems("data=files", "data.train=a.csv", "data.name=b/c") == (
+        "data.name=b/c: data=files does not read it; choose data=hub, or leave it out.",
+    )
+    assert problems("model=tiny", "model.name=b/c") == (
+        "model.name=b/c: model=tiny does not read it; choose model=hub, or leave it out.",
+    )
+
+
+def test_more_files_to_score_are_named_by_the_user() -> None:
+    either = config("evaluate.extra.hard=hard.csv").evaluate.extra
+    assert either == config("evaluate.extra={hard: hard.csv}").evaluate.extra == {"hard": "hard.csv"}
+    assert config("+evaluate.extra.hard=hard.csv").evaluate.extra == either
+    for name in ("test", "train", "cost", "seed"):
+        assert problems(f"evaluate.extra.{name}=a.csv")[0].startswith(
+            f"evaluate.extra.{name}: a name must be of letters"
+        )
+    assert problems("evaluate.extra={../a: a.csv}")[0].startswith("evaluate.extra.../a: ")
+
+
+# The run folder's name.
+
+
+def folder(*overrides: str) -> str:
+    return str(compose_config(overrides)[1])
+
+
+def test_the_run_folder_is_named_by_its_choices_and_has_no_clock() -> None:
+    name = folder("model=tiny", "+tricks=[swa,mixup]", "seed=3")
+    assert re.fullmatch(r"runs/pydocs-tiny-mixup\+swa-s3-[0-9a-f]{8}", name)
+    assert folder("seed=3", "+tricks=[mixup,swa]", "model=tiny") == name
+    assert re.fullmatch(r"runs/pydocs-minilm-base-s0-[0-9a-f]{8}", folder())
+
+
+CHANGES = (
+    "seed=1", "seeds.init=1", "data.split_seed=1", "data.text=body", "data.max_length=32", "model=tiny",
+    "model.dropout=0.2", "train.epochs=4", "train.max_updates=5", "train.clip_norm=null", "evaluate.every=0.5",
+    "evaluate.extra.hard=a.csv", "checkpoint.keep=3", "+tricks=[mixup]",
+)  # fmt: skip
+
+
+def test_every_value_but_resume_names_another_folder() -> None:
+    found = [folder(), *(folder(change) for change in CHANGES)]
+    assert len(set(found)) == len(CHANGES) + 1
+    assert folder("resume=false") == folder()
+    one, other = (folder("+tricks=[mixup]", f"tricks.mixup.alpha={value}") for value in (1, 2))
+    assert one != other
+
+
+def test_a_value_as_it_stands_is_no_change() -> None:
+    assert folder("train.epochs=3", "seeds.order=0") == folder()
+
+
+# Elsewhere than in conf/.
+
+
+def test_a_folder_of_one_s_own_beside_conf(write: Write) -> None:
+    write("conf/data/mine.yaml", "source: files\ntrain: mine.csv\n")
+    place = f"hydra.searchpath=[{write('conf/model/mine.yaml', 'source: tiny').parents[1]}]"
+    assert config(place, "data=mine", "model=mine").data.train == "mine.csv"
+    found = problems("data=mien", "trian=1", place)
+    assert "did you mean mine?" in found[0]
+    assert found[1].startswith("trian does not exist")
+    assert len(found) == 2
+
+
+def test_a_wrong_file_in_it(write: Write) -> None:
+    place = f"hydra.searchpath=[{write('conf/data/mine.yaml', 'txet: body').parents[1]}]"
+    assert problems("data=mine", place) == (
+        "data=mine: In 'data/mine': ConfigKeyError raised while composing config; Key 'txet' not in 'Data'.",
+    )
+    write("conf/data/mine.yaml", "text: [a\nlabel")
+    (problem,) = problems("data=mine", place)
+    assert problem.startswith("a YAML file cannot be read: ")
+    assert "mine.yaml" in problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--config-dir", "nowhere", "seed=1"], ["--config-dir=nowhere: there is no such folder."]),
+        (["-m", "model=tiny,linear", "+tricks=[],[mixup],[mixup,amp]"], []),
+        (["-m", "model=tiny,linaer"], ["model=linaer: there is no such model; did you mean linear? "]),
+        (["hydra.mode=MULTIRUN", "model=tiny,linear"], []),
+        (["seed=0,1"], ["seed=0,1: several values are a sweep, which needs -m; "]),
+    ],
+)
+def test_a_command_line(arguments: Sequence[str], told: Sequence[str]) -> None:
+    found = mistakes(arguments)
+    assert len(found) == len(told)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, told, strict=True))

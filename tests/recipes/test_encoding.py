@@ -1,0 +1,263 @@
+"""Tokens: cached once, flat, and padded as each tokenizer wants it."""
+
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import BertTokenizer, DistilBertTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
+
+from recipes.encoding import Encoded, encode
+from recipes.errors import UserError
+
+LETTERS = [chr(ord("a") + place) for place in range(26)]
+BERT = {piece: number for number, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS])}
+ROBERTA = {piece: number for number, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *LETTERS])}
+CLASSES = ["no", "yes"]
+
+
+class Counting:
+    """The `encode` seam, counting its calls."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
+        self.tokenizer, self.options, self.rows = tokenizer, options, 0
+
+    def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+        self.rows += len(texts)
+        found: Mapping[str, Any] = self.tokenizer(list(texts), pairs and list(pairs), **self.options)
+        return found
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path))
+    return tmp_path / "trickbook"
+
+
+def bert() -> BertTokenizer:
+    return BertTokenizer(vocab=BERT)
+
+
+def rows_of(texts: list[str], labels: Sequence[Any] | None = None, pairs: list[str] | None = None) -> Dataset:
+    ids = [f"row {number}" for number in range(len(texts))]
+    labels = labels or [CLASSES[number % 2] for number in range(len(texts))]
+    second = pairs or [None] * len(texts)
+    return Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": labels})
+
+
+def encoded(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase | None = None, key: Sequence[object] | None = ()
+) -> Encoded:
+    tokenizer = tokenizer or bert()
+    return encode(rows, Counting(tokenizer), tokenizer, CLASSES, key)
+
+
+TEXTS = ["a b", "c", "d e f g"]
+
+
+class TestEncoded:
+    def test_flat_columns_in_the_order_of_the_data(self) -> None:
+        found = encoded(rows_of(TEXTS))
+        assert len(found) == 3
+        assert found.lengths.tolist() == [4, 3, 6]
+        assert found.offsets.tolist() == [0, 4, 7, 13]
+        assert found.columns["input_ids"].tolist() == [2, 5, 6, 3, 2, 7, 3, 2, 8, 9, 10, 11, 3]
+        assert found.ids == ["row 0", "row 1", "row 2"]
+        assert "attention_mask" not in found.columns
+        assert found.labels.tolist() == [0, 1, 0]
+
+    def test_more_rows_than_one_batch_of_the_map(self) -> None:
+        texts = [" ".join("a" * (1 + number % 5)) for number in range(2500)]
+        found = encoded(rows_of(texts))
+        assert found.lengths.tolist() == [3 + number % 5 for number in range(2500)]
+        assert len(found.columns["input_ids"]) == found.lengths.sum()
+
+    def test_pairs_have_segments(self) -> None:
+        found = encoded(rows_of(["a", "b c"], pairs=["d", ""]))
+        batch = found.collate(np.array([0, 1]), 0, 0)
+        assert batch.inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, 0, 1]]
+        assert batch.inputs["input_ids"].tolist() == [[2, 5, 3, 8, 3], [2, 6, 7, 3, 3]]
+
+    def test_token_ids_take_four_bytes_at_most(self) -> None:
+        assert {each.dtype.itemsize for each in encoded(rows_of(TEXTS)).columns.values()} <= {1, 4}
+
+
+class TestCollate:
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_pads_on_the_right_with_the_tokenizers_ids(self, side: str) -> None:
+        tokenizer = bert()
+        tokenizer.padding_side = side
+        batch = encoded(rows_of(TEXTS), tokenizer).collate(np.array([2, 0]), 5, 9)
+        assert batch.inputs["input_ids"].tolist() == [[2, 8, 9, 10, 11, 3], [2, 5, 6, 3, 0, 0]]
+        assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 1, 0, 0]]
+        assert batch.inputs["token_type_ids"].tolist() == [[0] * 6, [0] * 6]
+        assert batch.inputs["input_ids"].dtype == torch.int64
+        assert (batch.epoch, batch.index, batch.part) == (5, 9, ())
+        assert batch.ids == ["row 2", "row 0"]
+        assert batch.lengths.tolist() == [6, 4]
+
+    def test_another_tokenizer_pads_with_another_id(self) -> None:
+        batch = encoded(rows_of(TEXTS), RobertaTokenizer(vocab=ROBERTA, merges=[])).collate(np.array([1, 0]), 0, 0)
+        assert batch.inputs["input_ids"].tolist() == [[0, 8, 2, 1, 1], [0, 6, 5, 7, 2]]
+        assert "token_type_ids" not in batch.inputs
+
+    def test_segments_are_padded_with_their_own_id(self) -> None:
+        tokenizer = bert()
+        tokenizer._pad_token_type_id = 1  # as xlnet has 3
+        batch = encoded(rows_of(TEXTS), tokenizer).collate(np.array([2, 0]), 0, 0)
+        assert batch.inputs["token_type_ids"].tolist() == [[0] * 6, [0, 0, 0, 0, 1, 1]]
+
+    def test_is_as_wide_as_its_longest_row(self) -> None:
+        found = encoded(rows_of(TEXTS))
+        assert found.collate(np.array([1]), 0, 0).inputs["input_ids"].shape == (1, 3)
+
+    def test_targets_are_one_hot_and_an_unseen_label_has_no_weight(self) -> None:
+        found = encoded(rows_of(TEXTS, ["yes", "never heard of", "no"]))
+        batch = found.collate(np.array([0, 1, 2]), 0, 0)
+        assert found.labels.tolist() == [1, -1, 0]
+        assert batch.targets.tolist() == [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+        assert batch.weights.tolist() == [1.0, 0.0, 1.0]
+        assert batch.total == 2.0
+
+    def test_rows_without_labels_divide_by_nothing(self) -> None:
+        batch = encoded(rows_of(TEXTS, [None, None, None])).collate(np.array([0, 1]), 0, 0)
+        assert batch.weights.tolist() == [0.0, 0.0]
+        assert batch.total == 1.0
+
+    def test_several_labels(self) -> None:
+        found = encoded(rows_of(TEXTS, [["no", "yes"], [], ["yes", "never heard of"]]))
+        batch = found.collate(np.array([0, 1, 2]), 0, 0)
+        assert batch.targets.tolist() == [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
+        assert batch.targets.dtype == torch.float32
+        assert batch.weights.tolist() == [1.0, 1.0, 1.0]
+
+    def test_follows_the_default_precision(self) -> None:
+        torch.set_default_dtype(torch.float64)
+        try:
+            for labels in (["no", "yes", "no"], [["no"], [], ["yes"]]):
+                batch = encoded(rows_of(TEXTS, labels)).collate(np.array([0, 1]), 0, 0)
+                assert batch.targets.dtype == batch.weights.dtype == torch.float64
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+class TestCache:
+    def test_tokenizes_once(self) -> None:
+        rows, tokenizer = rows_of(TEXTS), bert()
+        first, second = Counting(tokenizer), Counting(tokenizer)
+        one = encode(rows, first, tokenizer, CLASSES, ["key"])
+        two = encode(rows, second, tokenizer, CLASSES, ["key"])
+        assert (first.rows, second.rows) == (3, 0)
+        assert np.array_equal(one.columns["input_ids"], two.columns["input_ids"])
+        assert two.lengths.tolist() == [4, 3, 6]
+
+    def test_a_copy_read_again_is_the_same(self) -> None:
+        first, second = Counting(bert()), Counting(bert())
+        encode(rows_of(TEXTS), first, first.tokenizer, CLASSES, [])
+        encode(rows_of(TEXTS), second, second.tokenizer, CLASSES, [])
+        assert second.rows == 0
+
+    def test_the_last_calls_truncation_is_no_part_of_the_tokenizer(self) -> None:
+        rows = rows_of(TEXTS)
+        first, second = Counting(bert(), truncation=True, max_length=9), Counting(bert())
+        encode(rows_of(["x y"]), first, first.tokenizer, CLASSES, [9])  # leaves its truncation behind
+        encode(rows, first, first.tokenizer, CLASSES, [9])
+        encode(rows, second, second.tokenizer, CLASSES, [9])
+        assert second.rows == 0
+
+    @pytest.mark.parametrize("change", ["texts", "pairs", "key", "vocabulary", "settings", "side"])
+    def test_tokenizes_again_when_something_that_matters_changes(self, change: str) -> None:
+        tokenizer: PreTrainedTokenizerBase = bert()
+        encode(rows_of(TEXTS), Counting(tokenizer), tokenizer, CLASSES, [128, "segments(4)"])
+        rows, key = rows_of(TEXTS), [128, "segments(4)"]
+        if change == "texts":
+            rows = rows_of(["a b", "c", "d e f h"])
+        elif change == "pairs":
+            rows = rows_of(TEXTS, pairs=TEXTS)
+        elif change == "key":
+            key = [128, "segments(5)"]
+        elif change == "vocabulary":
+            tokenizer = BertTokenizer(vocab={piece: (number + 9) % len(BERT) for piece, number in BERT.items()})
+        elif change == "settings":  # the same vocabulary, but no segments
+            tokenizer = DistilBertTokenizer(vocab=BERT)
+        else:
+            tokenizer.truncation_side = "left"
+        again = Counting(tokenizer)
+        found = encode(rows, again, tokenizer, CLASSES, key)
+        assert again.rows == 3
+        assert ("token_type_ids" in found.columns) == (change != "settings")
+
+    def test_labels_and_classes_are_read_afresh(self) -> None:
+        rows, tokenizer = rows_of(TEXTS), bert()
+        encode(rows, Counting(tokenizer), tokenizer, CLASSES, [])
+        again = Counting(tokenizer)
+        assert encode(rows, again, tokenizer, ["yes", "no"], []).labels.tolist() == [1, 0, 1]
+        assert again.rows == 0
+
+    def test_no_key_leaves_no_trace(self, cache: Path) -> None:
+        tokenizer = bert()
+        for _ in range(2):
+            counting = Counting(tokenizer)
+            assert encode(rows_of(TEXTS), counting, tokenizer, CLASSES, None).lengths.tolist() == [4, 3, 6]
+            assert counting.rows == 3
+        assert not cache.exists()
+
+    def test_writers_at_once_leave_one_whole_file(self, cache: Path) -> None:
+        texts, children = ["a b c"] * 1500, []
+        (held, release), (begun, begin) = os.pipe(), os.pipe()
+
+        def child() -> int:
+            os.close(release)
+            tokenizer = bert()
+
+            def waiting(first: Sequence[str], second: Any) -> Mapping[str, Any]:
+                os.write(begin, b"x")
+                os.read(held, 1)  # until the parent has seen all of them here
+                found: Mapping[str, Any] = tokenizer(list(first))
+                return found
+
+            return int(encode(rows_of(texts), waiting, tokenizer, CLASSES, []).lengths.tolist() != [5] * 1500)
+
+        for _ in range(3):
+            if (number := os.fork()) == 0:
+                code = 1
+                try:
+                    code = child()
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(code)
+            children.append(number)
+        for _ in children:
+            os.read(begun, 1)
+        os.close(release)
+        assert [os.waitpid(number, 0)[1] for number in children] == [0, 0, 0]
+        for end in (held, begun, begin):
+            os.close(end)
+        assert len(list(cache.iterdir())) == 1
+        counting = Counting(bert())
+        found = encode(rows_of(texts), counting, counting.tokenizer, CLASSES, [])
+        assert counting.rows == 0
+        assert found.columns["input_ids"].tolist() == [2, 5, 6, 7, 3] * 1500
+
+    def test_a_writer_that_dies_leaves_nothing(self, cache: Path) -> None:
+        def dies(first: Sequence[str], second: Any) -> Mapping[str, Any]:
+            raise RuntimeError("died")
+
+        with pytest.raises(RuntimeError, match="died"):
+            encode(rows_of(TEXTS), dies, bert(), CLASSES, [])
+        assert list(cache.iterdir()) == []
+        counting = Counting(bert())
+        encode(rows_of(TEXTS), counting, counting.tokenizer, CLASSES, [])
+        assert counting.rows == 3
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").write_text("in the way")
+        monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path / "file"))
+        with pytest.raises(UserError, match="file/trickbook: "):
+            encoded(rows_of(TEXTS))

@@ -1,0 +1,206 @@
+"""Metrics: numbers worked out by hand, and the agreement with scikit-learn."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from recipes.metrics import (
+    MULTI,
+    SINGLE,
+    TWO_CLASSES,
+    Predictions,
+    available,
+    better,
+    calibration_error,
+    measure,
+)
+
+
+def single(labels: list[Any], rows: list[list[float]], classes: list[str]) -> Predictions:
+    probabilities = np.array(rows, dtype=np.float32)
+    decisions = np.eye(len(classes), dtype=np.int8)[probabilities.argmax(1)]
+    return Predictions([str(row) for row in range(len(rows))], labels, probabilities, decisions, classes, False)
+
+
+def several(labels: list[Any], rows: list[list[float]], classes: list[str]) -> Predictions:
+    probabilities = np.array(rows, dtype=np.float32)
+    decisions = (probabilities >= 0.5).astype(np.int8)
+    return Predictions([str(row) for row in range(len(rows))], labels, probabilities, decisions, classes, True)
+
+
+ABC = ["a", "b", "c"]
+SIX = single(
+    ["a", "a", "b", "b", "c", "a"],
+    [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.5, 0.4, 0.1], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2]],
+    ABC,
+)
+
+
+class TestSingleLabel:
+    def test_by_hand(self) -> None:
+        found = measure(SIX)
+        # Chosen: a b b a c a; right are rows 0, 2, 4, 5.
+        assert found["accuracy"] == pytest.approx(4 / 6)
+        # a: 2 right of 3 asked, 3 given; b: 1 right of 2 asked, 2 given; c: 1 of 1, 1.
+        f1 = {"a": 2 * 2 / (3 + 3), "b": 2 * 1 / (2 + 2), "c": 1.0}
+        assert found["macro_f1"] == pytest.approx(sum(f1.values()) / 3)
+        assert found["weighted_f1"] == pytest.approx((3 * f1["a"] + 2 * f1["b"] + f1["c"]) / 6)
+        # (hits * rows - sum asked * given) / sqrt((rows^2 - sum asked^2) (rows^2 - sum given^2))
+        assert found["mcc"] == pytest.approx((4 * 6 - (9 + 4 + 1)) / (36 - 14))
+        own = [0.8, 0.3, 0.7, 0.4, 0.7, 0.6]
+        assert found["loss"] == pytest.approx(-sum(map(math.log, own)) / 6, rel=1e-6)
+        assert set(found) == set(SINGLE)
+        assert all(type(value) is float for value in found.values())
+
+    def test_calibration_error_by_hand(self) -> None:
+        # Of 15 bins: [9/15, 10/15) holds .6 wrong and .65 right, [12/15, 13/15) holds .8 right, .85 right, .82 wrong,
+        # and 1.0 belongs to the last.
+        confidence = np.array([0.62, 0.65, 0.81, 0.85, 0.82, 1.0])
+        right = np.array([False, True, True, True, False, True])
+        gaps = abs(0.62 + 0.65 - 1), abs(0.81 + 0.85 + 0.82 - 2), 0.0
+        assert calibration_error(confidence, right) == pytest.approx(sum(gaps) / 6)
+
+    def test_calibration_is_of_the_probabilities_whatever_is_decided(self) -> None:
+        moved = Predictions(SIX.ids, SIX.labels, SIX.probabilities, np.roll(SIX.decisions, 1, 1), ABC, False)
+        assert measure(moved)["ece"] == measure(SIX)["ece"]
+        assert measure(moved)["loss"] == measure(SIX)["loss"]
+        assert measure(moved)["accuracy"] != measure(SIX)["accuracy"]
+
+    @pytest.mark.parametrize("count", [2, 3, 7])
+    def test_agrees_with_sklearn(self, count: int) -> None:
+        random = np.random.default_rng(count)
+        classes = [f"class {number}" for number in range(count)]
+        probabilities = random.dirichlet(np.ones(count), 200)
+        true = np.where(random.random(200) < 0.5, probabilities.argmax(1), random.integers(count, size=200))
+        found = measure(single([classes[number] for number in true], probabilities.tolist(), classes))
+        chosen = probabilities.argmax(1)
+        assert found["accuracy"] == pytest.approx(sk.accuracy_score(true, chosen))
+        assert found["macro_f1"] == pytest.approx(sk.f1_score(true, chosen, average="macro"))
+        assert found["weighted_f1"] == pytest.approx(sk.f1_score(true, chosen, average="weighted"))
+        assert found["mcc"] == pytest.approx(sk.matthews_corrcoef(true, chosen))
+        assert found["loss"] == pytest.approx(sk.log_loss(true, probabilities, labels=range(count)), rel=1e-6)
+        if count == 2:
+            assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(true, probabilities[:, 1]))
+            assert found["average_precision"] == pytest.approx(sk.average_precision_score(true, probabilities[:, 1]))
+
+    def test_two_classes_have_ranking_metrics_of_the_second(self) -> None:
+        found = measure(single(["no", "yes", "yes"], [[0.9, 0.1], [0.4, 0.6], [0.95, 0.05]], ["no", "yes"]))
+        assert set(found) == set(TWO_CLASSES)
+        assert found["roc_auc"] == 0.5  # one yes above the no, one below
+        assert found["average_precision"] == pytest.approx(1 / 2 * (1 / 1 + 2 / 3))
+
+    def test_an_unseen_label_is_wrong_in_accuracy_and_out_of_loss_and_ece(self) -> None:
+        rows = [[0.9, 0.05, 0.05], [0.2, 0.8, 0.0], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]
+        found = measure(single(["a", "b", "new", "newer"], rows, ABC))
+        assert found["accuracy"] == 0.5
+        assert found["loss"] == pytest.approx(-(math.log(0.9) + math.log(0.8)) / 2, rel=1e-6)
+        assert found["ece"] == pytest.approx((0.1 + 0.2) / 2, rel=1e-6)
+        assert found["unseen"] == 2
+        assert type(found["unseen"]) is int
+        # a was given to an unseen row, c too: 2/(1+2), 1, 0, over the three training classes.
+        assert found["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+    def test_mcc_of_unseen_labels_agrees_with_sklearn(self) -> None:
+        rows = [[0.9, 0.05, 0.05], [0.2, 0.8, 0.0], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]
+        found = measure(single(["a", "b", "new", "c"], rows, ABC))
+        assert found["mcc"] == pytest.approx(sk.matthews_corrcoef([0, 1, -1, 2], [0, 1, 0, 2]))
+
+    def test_nothing_but_unseen_labels(self) -> None:
+        found = measure(single(["new", "new"], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"]))
+        assert found == {"accuracy": 0, "macro_f1": 0, "weighted_f1": 0, "mcc": 0, "unseen": 2}
+
+    def test_one_class_all_right_says_nothing_of_mcc_and_ranking(self) -> None:
+        found = measure(single(["a", "a"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]))
+        assert found["accuracy"] == 1.0
+        assert found["mcc"] == 0.0
+        assert "roc_auc" not in found
+
+    def test_rows_without_a_label_are_left_out(self) -> None:
+        rows = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+        with_gap = measure(single(["a", None, "b"], rows, ["a", "b"]))
+        assert with_gap == measure(single(["a", "b"], [rows[0], rows[2]], ["a", "b"]))
+        assert measure(single([None, None], rows[:2], ["a", "b"])) == {}
+
+    def test_certainty_costs_no_infinite_loss(self) -> None:
+        found = measure(single(["b"], [[1.0, 0.0]], ["a", "b"]))
+        assert found["loss"] == pytest.approx(-math.log(1e-12))
+
+    def test_a_diverged_run_has_no_numbers_and_no_crash(self) -> None:
+        found = measure(single(["a", "b"], [[math.nan, math.nan], [0.2, 0.8]], ["a", "b"]))
+        assert all(math.isnan(found[name]) for name in ("loss", "ece", "roc_auc", "average_precision"))
+        assert found["accuracy"] == 1.0
+
+
+class TestSeveralLabels:
+    LABELS: list[Any] = [["a", "b"], [], ["c"], ["a"]]
+    ROWS = [[0.9, 0.8, 0.1], [0.2, 0.6, 0.1], [0.1, 0.2, 0.4], [0.7, 0.1, 0.2]]
+
+    def test_by_hand(self) -> None:
+        found = measure(several(self.LABELS, self.ROWS, ABC))
+        # Chosen: {a, b}, {b}, {}, {a}. Hits a 2, b 1, c 0; asked 2, 1, 1; given 2, 2, 0.
+        assert found["micro_f1"] == pytest.approx(2 * 3 / (4 + 4))
+        assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+        assert found["subset_accuracy"] == 0.5
+        own = [0.9, 0.8, 0.9, 0.8, 0.4, 0.9, 0.9, 0.8, 0.4, 0.7, 0.9, 0.8]
+        assert found["loss"] == pytest.approx(-sum(map(math.log, own)) / 12, rel=1e-6)
+        assert set(found) == set(MULTI)
+
+    def test_agrees_with_sklearn(self) -> None:
+        random = np.random.default_rng(0)
+        probabilities, true = random.random((200, 5)), random.integers(2, size=(200, 5))
+        classes = list("vwxyz")
+        labels = [[classes[place] for place in np.flatnonzero(row)] for row in true]
+        found = measure(several(labels, probabilities.tolist(), classes))
+        chosen = probabilities >= 0.5
+        assert found["micro_f1"] == pytest.approx(sk.f1_score(true, chosen, average="micro"))
+        assert found["macro_f1"] == pytest.approx(sk.f1_score(true, chosen, average="macro"))
+        assert found["subset_accuracy"] == pytest.approx(sk.accuracy_score(true, chosen))
+        losses = [sk.log_loss(true[:, place], probabilities[:, place]) for place in range(5)]
+        assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+    def test_an_unseen_label_is_missed(self) -> None:
+        found = measure(several([["a", "new"], ["b"]], [[0.9, 0.1, 0.1], [0.1, 0.9, 0.1]], ABC))
+        assert found["micro_f1"] == pytest.approx(2 * 2 / (3 + 2))
+        assert found["macro_f1"] == pytest.approx(2 / 3)
+        assert found["subset_accuracy"] == 0.5
+        assert found["unseen"] == 1
+
+    def test_one_label_that_rows_have_or_not(self) -> None:
+        found = measure(several([["a"], [], ["a"]], [[0.9], [0.8], [0.1]], ["a"]))
+        assert found["macro_f1"] == found["micro_f1"] == pytest.approx(2 * 1 / (2 + 2))
+
+    def test_nobody_has_a_label_and_none_is_given(self) -> None:
+        found = measure(several([[], []], [[0.1, 0.2], [0.1, 0.2]], ["a", "b"]))
+        assert (found["micro_f1"], found["macro_f1"], found["subset_accuracy"]) == (0.0, 0.0, 1.0)
+
+    def test_rows_without_labels_are_not_rows_with_none(self) -> None:
+        found = measure(several([None, []], [[0.9, 0.9], [0.1, 0.1]], ["a", "b"]))
+        assert found["subset_accuracy"] == 1.0
+
+
+def test_names_of_what_is_predicted() -> None:
+    assert SIX.names() == ["a", "b", "b", "a", "c", "a"]
+    found = several([[], [], []], [[0.9, 0.8], [0.1, 0.1], [0.2, 0.5]], ["a", "b"])
+    assert found.names() == [["a", "b"], [], ["b"]]
+
+
+def test_available_metrics_are_those_measured() -> None:
+    assert available(3, False) == SINGLE
+    assert available(2, False) == TWO_CLASSES
+    assert available(2, True) == available(9, True) == MULTI
+
+
+@pytest.mark.parametrize(
+    ("metric", "new", "old", "wanted"),
+    [
+        ("accuracy", 0.6, 0.5, True), ("accuracy", 0.5, 0.5, False), ("accuracy", 0.4, 0.5, False),
+        ("loss", 0.4, 0.5, True), ("loss", 0.5, 0.5, False), ("loss", 0.6, 0.5, False), ("ece", 0.1, 0.2, True),
+        ("macro_f1", 0.0, None, True), ("loss", 9.0, None, True), ("loss", math.nan, 0.5, False),
+        ("accuracy", math.nan, 0.5, False),
+    ],
+)  # fmt: skip
+def test_better(metric: str, new: float, old: float | None, wanted: bool) -> None:
+    assert better(metric, new, old) is wanted

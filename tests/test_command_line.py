@@ -1,0 +1,463 @@
+"""`python train.py ...` as a user runs it, in children forked from this process (a fresh one takes 7 seconds)."""
+
+import errno
+import json
+import os
+import resource
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch.utils.tensorboard  # noqa: F401  (each child would import it again)
+from hydra.core.global_hydra import GlobalHydra
+
+import recipes.api  # noqa: F401
+
+ROOT = Path(__file__).parents[1]
+TEXT = "".join(
+    f"{word} number {number},{label}\n" for number in range(40) for word, label in (("good", "pos"), ("bad", "neg"))
+)
+# 8 updates an epoch
+TINY = ("model=tiny", "train.device=cpu", "train.batch_size=7", "train.epochs=1", "evaluate.every=1")
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+class Started:
+    """A child that runs train.py in a folder."""
+
+    def __init__(self, folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> None:
+        self.folder = folder
+        self.process = os.fork()
+        if self.process == 0:
+            os._exit(self._run(arguments, prepare))
+
+    def _run(self, arguments: tuple[str, ...], prepare: Callable[[], None]) -> int:
+        os.chdir(self.folder)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        sys.argv = [str(ROOT / "train.py"), *arguments]
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore", DeprecationWarning)
+        GlobalHydra.instance().clear()
+        try:
+            prepare()
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            code: object = 0
+        except SystemExit as ended:
+            code = ended.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return code if isinstance(code, int) else 0 if code is None else 1
+
+    def ended(self) -> Ended:
+        _, status = os.waitpid(self.process, 0)
+        code = os.waitstatus_to_exitcode(status)
+        return Ended(code, (self.folder / "out").read_text(), (self.folder / "err").read_text())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the command is given: `text.csv` lies there."""
+    (tmp_path / "text.csv").write_text("text,label\n" + TEXT)
+    return tmp_path
+
+
+FILE = ("data=files", "data.train=text.csv")
+
+
+def command(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Ended:
+    return Started(folder, *arguments, prepare=prepare).ended()
+
+
+def refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> str:
+    """The paragraph with which a command ends that the user must change."""
+    before = {path for path in folder.rglob("*") if "checkpoints" in path.parts}
+    ended = command(folder, *arguments, prepare=prepare)
+    assert ended.code == 2, ended
+    paragraph = ended.err.strip()
+    assert paragraph
+    assert "\n\n" not in paragraph
+    assert "Traceback" not in ended.out + ended.err
+    assert "Error executing job" not in ended.err
+    assert before <= {path for path in folder.rglob("*")}
+    assert not [path for path in folder.rglob("*") if path.name == "metrics.json" or path.suffix == ".tmp"]
+    return paragraph
+
+
+def finished(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Ended:
+    ended = command(folder, *arguments, prepare=prepare)
+    assert ended.code == 0, ended
+    assert ended.err == ""
+    return ended
+
+
+def metrics(folder: Path, name: str = "run") -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / name / "metrics.json").read_text())
+    return found
+
+
+def updates(folder: Path, name: str = "run") -> list[int]:
+    lines = map(json.loads, (folder / name / "history.jsonl").read_text().splitlines())
+    return [line["update"] for line in lines if "split" not in line]
+
+
+# A run.
+
+
+def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
+    ended = finished(folder, *FILE, *TINY, "+tricks=[mixup]")
+    (run,) = (folder / "runs").iterdir()
+    assert run.name.startswith("files-tiny-mixup-s0-")
+    assert ended.out.strip().splitlines()[-1].endswith(f"runs/{run.name}")
+    assert "accuracy" in ended.out
+    expected = {".hydra", "checkpoints", "config.yaml", "confusion_matrix.png", "history.jsonl", "learning_curve.png",
+                "metrics.json", "model", "predictions"}  # fmt: skip
+    found = {path.name for path in run.iterdir()}
+    assert expected == {name for name in found if not name.startswith("events.")}
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_finished_run_started_again_says_so_and_shows_its_table(folder: Path) -> None:
+    first = finished(folder, *FILE, *TINY, "hydra.run.dir=run")
+    stamp = (folder / "run" / "metrics.json").stat().st_mtime_ns
+    began = time.perf_counter()
+    again = finished(folder, *FILE, *TINY, "hydra.run.dir=run")
+    assert time.perf_counter() - began < 3
+    assert "finished already" in again.out
+    assert "finished already" not in first.out
+    assert "accuracy" in again.out
+    assert (folder / "run" / "metrics.json").stat().st_mtime_ns == stamp
+
+
+def test_starting_over_keeps_the_old_folder_aside(folder: Path) -> None:
+    for _ in range(2):
+        finished(folder, *FILE, *TINY, "hydra.run.dir=run", "resume=false")
+    assert metrics(folder)["test"] == metrics(folder, "run.old1")["test"]
+    assert updates(folder) == updates(folder, "run.old1") == list(range(1, 9))
+
+
+def test_other_values_in_a_named_folder_are_refused(folder: Path) -> None:
+    finished(folder, *FILE, *TINY, "hydra.run.dir=run")
+    before = (folder / "run" / "metrics.json").read_bytes()
+    ended = command(folder, *FILE, *TINY, "hydra.run.dir=run", "seed=1", "train.epochs=2")
+    assert ended.code == 2
+    assert "train.epochs: 1.0 there, 2.0 here" in ended.err
+    assert "seed: 0 there, 1 here" in ended.err
+    assert (folder / "run" / "metrics.json").read_bytes() == before
+
+
+CONSTANT = (*FILE, *TINY, "train.schedule=constant", "hydra.run.dir=run")
+
+
+def test_more_epochs_of_a_constant_schedule_go_on(folder: Path) -> None:
+    finished(folder, *CONSTANT)
+    ended = finished(folder, *CONSTANT, "train.epochs=2")
+    assert "going on after update 8" in ended.out
+    assert updates(folder) == list(range(1, 17))
+    finished(folder, *CONSTANT[:-1], "train.epochs=2", "hydra.run.dir=whole")
+    assert metrics(folder)["test"] == metrics(folder, "whole")["test"]
+
+
+def test_a_sweep_over_tricks(folder: Path) -> None:
+    finished(folder, "-m", *FILE, *TINY, "+tricks=[],[mixup],[mixup,amp]")
+    runs = sorted(path.parent.name.rpartition("-s0-")[0] for path in folder.glob("runs/*/metrics.json"))
+    assert runs == ["files-tiny-amp+mixup", "files-tiny-base", "files-tiny-mixup"]
+
+
+def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:
+    ended = command(folder, "-m", *FILE, *TINY, "data.label=lable,label", "train.max_updates=1")
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert "The run with data=files data.train=text.csv" in ended.err
+    assert "data.label=lable: train has no such column; did you mean label? There are: label, text." in ended.err
+    assert len(list(folder.glob("runs/*/metrics.json"))) == 1
+
+
+# What is wrong with the command.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["+tricks=[mixpu]"], "tricks=mixpu: there is no such trick; did you mean mixup?"),
+        (["train.lerning_rate=1"], "train.lerning_rate does not exist; did you mean learning_rate?"),
+        (["trian.epochs=1"], "trian does not exist; did you mean train?"),
+        (["modle=tiny"], "modle does not exist; did you mean model?"),
+        (["model=tniy"], "model=tniy: there is no such model; did you mean tiny?"),
+        (["train.warmup=2"], "train.warmup must be a number in [0, 1], got 2.0."),
+        (["+tricks=[mixup]", "tricks.mixup.alpha=-1"], "tricks.mixup.alpha must be a number in (0, inf), got -1.0."),
+        (["+tricks=[mixup]", "tricks.mixup.alhpa=1"], "tricks.mixup.alhpa does not exist; did you mean alpha?"),
+        (["tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add +tricks=[mixup]."),
+        (["+tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add +tricks=[mixup]."),
+        (["+foo=1"], "foo does not exist; there are: "),
+        (["data=files"], "data.train is not set; data=files needs data.train=<path"),
+        (["model=tiny,linear"], "model=tiny,linear: several values are a sweep, which needs -m"),
+        (["--config-dir=nowhere"], "--config-dir=nowhere: there is no such folder."),
+        (["data=null"], "data=null: there is no such data"),
+    ],
+)
+def test_an_override_that_is_wrong(arguments: list[str], told: str, folder: Path) -> None:
+    paragraph = refused(folder, *arguments)
+    assert told in paragraph
+    assert len(paragraph.splitlines()) == 1
+    assert not (folder / "runs").exists() or not list((folder / "runs").rglob("config.yaml")) or "train." in told or (
+        "tricks.mixup" in told or "foo" in told or "data.train" in told)  # fmt: skip
+
+
+def test_all_that_is_wrong_is_told_at_once(folder: Path) -> None:
+    paragraph = refused(folder, "trian=1", "model=tniy", "+tricks=[mixpu]", "train.epochs=many")
+    assert len(paragraph.splitlines()) == 4
+    assert all(line.startswith("- ") for line in paragraph.splitlines())
+
+
+# What is wrong with the data.
+
+GOOD = "text,label\n" + TEXT
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, "data.train=train.csv: there is no such file; did you mean text.csv?"),
+        ({"train": ""}, "data.train=train.csv: the file is empty."),
+        ({"train": "text,lable\n" + TEXT}, "data.label=label: train has no such column; did you mean lable?"),
+        ({"train": GOOD.replace("neg", "pos")}, "train has only one class, 'pos'"),
+        ({"train": GOOD, "validation": GOOD.replace("pos", "positive")}, "'positive' (40); is 'positive' train's"),
+        ({"train": GOOD, "test": "text,label\nx,good\ny,bad\n"}, "test has labels that train does not: 'bad' (1), 'good' (1)"),
+        ({"train": GOOD.encode() + b"caf\xe9,pos\n"}, "data.train=train.csv: line 82 is not UTF-8"),
+        ({"train": GOOD + '"never closed,pos\n'}, "data.train=train.csv: a quote is opened and never closed (in record 81)"),
+        ({"train": GOOD + "well, yes,pos\n"}, "data.train=train.csv: line 82 has more cells than the header has names"),
+        ({"train": GOOD + "unlabelled,\n"}, "train: 1 of 81 rows have no label (first: id 80)"),
+    ],
+)  # fmt: skip
+def test_data_that_is_wrong(files: Mapping[str, str | bytes], told: str, folder: Path) -> None:
+    for name, content in files.items():
+        (folder / f"{name}.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    paths = [f"data.{name}={name}.csv" for name in {"train": "", **files}]
+    assert told.replace("'positive' (40); is", "'positive' (40)").split(";")[0] in refused(
+        folder, "data=files", *paths, *TINY
+    )
+
+
+def test_all_that_is_wrong_with_the_data_is_told_at_once(folder: Path) -> None:
+    paragraph = refused(folder, *FILE, *TINY, "data.text=txet", "data.label=lable", "data.id=key")
+    assert len(paragraph.splitlines()) == 3
+
+
+def test_a_label_typo_between_splits(folder: Path) -> None:
+    (folder / "dev.csv").write_text("text,label\nx,neg\ny,poss\n")
+    paragraph = refused(folder, *FILE, *TINY, "data.validation=dev.csv")
+    assert paragraph == (
+        "validation has labels that train does not: 'poss' (1); is 'poss' train's 'pos'? Spell them alike, or rename one if "
+        "they are two labels."
+    )
+
+
+def test_the_hub_out_of_reach(folder: Path) -> None:
+    paragraph = refused(folder, "data=hub", "data.name=owner/none", *TINY)
+    assert paragraph.startswith("data.name=owner/none: split train cannot be loaded (")
+    assert len(paragraph.splitlines()) == 1
+
+
+# What is wrong with model, metric, tricks.
+
+
+def test_no_such_model(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    tiny = [each for each in TINY if not each.startswith("model")]
+    for name in ("owner/none", "./empty", "./nowhere"):
+        paragraph = refused(folder, *FILE, *tiny, "model=hub", f"model.name={name}")
+        assert f"model.name={name}" in paragraph
+        assert len(paragraph.splitlines()) == 1
+
+
+def test_no_such_metric(folder: Path) -> None:
+    paragraph = refused(folder, *FILE, *TINY, "evaluate.metric=acuracy")
+    assert "evaluate.metric=acuracy" in paragraph
+    assert "macro_f1" in paragraph
+
+
+def write_trick(folder: Path) -> Callable[[], None]:
+    """A trick of one's own that fills the layer of swa; returns what puts it on the path."""
+    (folder / "mine" / "tricks").mkdir(parents=True)
+    (folder / "mine" / "tricks" / "mine.yaml").write_text(
+        "# @package tricks.mine\n_target_: mine_trick.Mine\nsize: 1\n"
+    )
+    (folder / "mine_trick.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from recipes import Trick, allowed\n"
+        "@dataclass\n"
+        "class Mine(Trick):\n"
+        "    size: int = allowed('[1, inf)')\n"
+        "    layers = {'weights': 'final'}\n"
+        "    def weights(self, run, inner):\n"
+        "        return inner()\n"
+    )
+    return lambda: sys.path.insert(0, str(folder))
+
+
+def test_two_tricks_in_a_layer_that_holds_one(folder: Path) -> None:
+    prepare = write_trick(folder)
+    place = ["--config-dir", "mine"]
+    paragraph = refused(folder, *place, *FILE, *TINY, "+tricks=[swa,mine]", prepare=prepare)
+    assert "tricks mine and swa both fill weights/final" in paragraph
+    assert "+tricks=[mine] or +tricks=[swa]" in paragraph
+    assert "tricks.mine.size must be an integer in [1, inf), got 0." in refused(
+        folder, *place, *FILE, *TINY, "+tricks=[mine]", "tricks.mine.size=0", prepare=prepare
+    )
+    finished(folder, *place, *FILE, *TINY, "+tricks=[mine]", prepare=prepare)
+
+
+def test_a_trick_whose_class_is_not_found(folder: Path) -> None:
+    write_trick(folder)
+    paragraph = refused(folder, "--config-dir", "mine", *FILE, *TINY, "+tricks=[mine]")
+    assert "tricks.mine._target_=mine_trick.Mine cannot be imported" in paragraph
+
+
+# What the disk refuses.
+
+
+@pytest.mark.parametrize("place", ["text.csv", "text.csv/run"])
+def test_a_run_folder_that_cannot_be(place: str, folder: Path) -> None:
+    paragraph = refused(folder, *FILE, *TINY, f"hydra.run.dir={place}")
+    assert "text.csv" in paragraph
+    assert "a file stands where a folder should be" in paragraph
+    assert "hydra.run.dir=" in paragraph
+
+
+def small_files() -> None:
+    """No file can grow past this: what a full disk does, with another number."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+
+def test_a_disk_that_is_full_at_a_checkpoint(folder: Path) -> None:
+    finished(folder, *CONSTANT)
+    before = {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
+    assert all(len(content) > 50_000 for content in before.values())
+    paragraph = refused(folder, *CONSTANT, "train.epochs=2", prepare=small_files)
+    assert "run/checkpoints/" in paragraph
+    assert os.strerror(errno.EFBIG) in paragraph
+    assert before == {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
+    finished(folder, *CONSTANT, "train.epochs=2")
+    assert updates(folder) == list(range(1, 17))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-100], lambda content: content[:-1] + b"\0\0", lambda _: b""]
+)
+def test_a_damaged_checkpoint_is_passed_over(damage: Callable[[bytes], bytes], folder: Path) -> None:
+    often = (*CONSTANT, "checkpoint.every=0.5")
+    finished(folder, *often)
+    newest = folder / "run" / "checkpoints" / "00000008.safetensors"
+    newest.write_bytes(damage(newest.read_bytes()))
+    ended = finished(folder, *often, "train.epochs=2")
+    assert "checkpoint 00000008.safetensors is damaged and was removed; going on from the one before." in ended.out
+    assert "going on after update 4" in ended.out
+    assert updates(folder) == list(range(1, 17))
+
+
+# Stopping.
+
+LONG = (*FILE, *TINY, "train.epochs=60", "checkpoint.every=1", "evaluate.every=60", "hydra.run.dir=run")
+
+
+def stopped(folder: Path, number: int, *arguments: str) -> Ended:
+    """A run that gets a signal once its first checkpoint is there."""
+    child = Started(folder, *arguments)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("run*/**/checkpoints/0*.safetensors")):
+        assert time.monotonic() < deadline
+        assert os.waitpid(child.process, os.WNOHANG) == (0, 0), (folder / "err").read_text()
+        time.sleep(0.005)
+    os.kill(child.process, number)
+    return child.ended()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(number: int, folder: Path) -> None:
+    ended = stopped(folder, number, *LONG)
+    assert ended.code == 128 + number
+    assert "the same command goes on" in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    done = updates(folder)
+    assert done == list(range(1, len(done) + 1))
+    assert len(done) < 480
+    assert (folder / "run" / "checkpoints" / f"{len(done):08d}.safetensors").exists()
+    assert not (folder / "run" / "metrics.json").exists()
+    assert not list(folder.rglob("*.tmp"))
+    again = finished(folder, *LONG)
+    assert f"going on after update {len(done)}" in again.out
+    assert updates(folder) == list(range(1, 481))
+
+
+def test_a_signal_stops_the_whole_sweep(folder: Path) -> None:
+    ended = stopped(folder, signal.SIGTERM, "-m", *(each for each in LONG if "run.dir" not in each), "seed=0,1")
+    assert ended.code == 143
+    assert len(list(folder.glob("runs/*/config.yaml"))) == 1
+
+
+# Tracebacks.
+
+
+def test_a_traceback_is_shown_when_asked_for(folder: Path) -> None:
+    def asked() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    ended = command(folder, *TINY, "data=files", "data.train=none.csv", prepare=asked)
+    assert ended.code == 1
+    assert "Traceback" in ended.err
+    assert "recipes.errors.UserError: data.train=none.csv: there is no such file" in ended.err
+    ended = command(folder, "trian=1", prepare=asked)
+    assert ended.code == 1
+    assert "Traceback" in ended.err
+
+
+def test_a_bug_keeps_its_traceback(folder: Path) -> None:
+    def broken() -> None:
+        import recipes.training
+
+        recipes.training.train = None  # type: ignore[assignment]
+        recipes.api.train = None  # type: ignore[attr-defined]
+
+    ended = command(folder, *FILE, *TINY, prepare=broken)
+    assert ended.code == 1
+    assert "TypeError" in ended.err
+
+
+# A process of its own.
+
+
+@pytest.mark.slow
+def test_help_and_a_wrong_override_in_a_fresh_process(tmp_path: Path) -> None:
+    def spawned(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, str(ROOT / "train.py"), *arguments]
+        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+
+    shown = spawned("--help")
+    assert shown.returncode == 0
+    assert "mixup" in shown.stdout
+    assert "base" not in shown.stdout.split("== Config ==")[0]
+    began = time.perf_counter()
+    wrong = spawned("trian.epochs=1")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("trian does not exist; did you mean train? ")
+    assert time.perf_counter() - began < 20

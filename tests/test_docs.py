@@ -1,0 +1,67 @@
+"""What the documents say is so: their commands parse, their table is the tricks', their example runs."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+import recipes
+from recipes.config import compose_config, mistakes, read
+from recipes.testing import in_child, made_up_text, names
+from recipes.tricks import build
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_trick_table_is_made_of_the_tricks() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
+    inside = README.split(script["MARKS"][0])[1].split(script["MARKS"][1])[0]
+    assert inside.strip() == script["table"]().strip(), "run python scripts/tricks.py --write"
+    assert len(inside.strip().splitlines()) == 2 + len(names()) == 6
+
+
+def commands() -> list[str]:
+    found = []
+    for document in (README, *((path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs").glob("*.md")))):
+        blocks = re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
+        inline = re.findall(r"`((?:python|torchrun)[^`]*train\.py[^`]*)`", document)
+        lines = [line for block in blocks for line in block.splitlines()] + inline
+        found += [line.partition("#")[0].strip() for line in lines if "train.py" in line]
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_documented_command_composes(command: str) -> None:
+    words = shlex.split(command)
+    arguments = words[words.index("train.py") + 1 :]
+    if "--config-dir" in arguments:
+        arguments[arguments.index("--config-dir") + 1] = str(ROOT / "docs" / "third_party" / "conf")
+    assert mistakes(arguments) == []
+    if not {"-m", "--config-dir"} & set(arguments):
+        build(read(compose_config(arguments)[0]).tricks)
+
+
+def test_the_documents_have_commands() -> None:
+    assert len(commands()) == 7
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 4
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews.csv").write_bytes(made_up_text(12).read_bytes())
+
+    def example() -> tuple[float, int, list[str]]:
+        space: dict[str, object] = {"__name__": "notebook"}
+        for block in blocks:
+            exec(compile(block, "docs/python.md", "exec"), space)
+        return space["run"].metrics["test"]["accuracy"], len(space["losses"]), space["found"].names()  # type: ignore
+
+    accuracy, updates, predicted = in_child(example)
+    assert 0 <= accuracy <= 1 and updates == 30 and len(predicted) == 2
+    with pytest.raises(recipes.UserError, match=r"train\.warmup"):
+        recipes.finetune(["train.epochs=-1", "train.warmup=2"])

@@ -1,0 +1,127 @@
+"""Accumulate: which rows go together, when processes keep their gradients to themselves, and that shares add up."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.batch import Batch, Loss
+from tricks.in_training.accumulate import Accumulate
+
+LENGTHS = [3, 9, 5, 7, 1]
+
+
+def make_batch() -> Batch:
+    mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long()
+    return Batch(
+        ids=list("abcde"),
+        inputs={"input_ids": mask * 5, "attention_mask": mask},
+        lengths=torch.tensor(LENGTHS),
+        targets=torch.eye(5),
+        weights=torch.tensor([1.0, 2.0, 0.5, 1.0, 0.5]),
+        total=5.0,
+        epoch=0,
+        index=0,
+    )
+
+
+class Seen:
+    """The inner function and the run: what came, and whether gradients were held back."""
+
+    def __init__(self, processes: int = 1) -> None:
+        self.batches: list[Batch] = []
+        self.held: list[bool] = []
+        self.holding = False
+        self.accelerator = SimpleNamespace(num_processes=processes)
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        self.holding = True
+        yield
+        self.holding = False
+
+    def inner(self, batch: Batch) -> Loss:
+        self.batches.append(batch)
+        self.held.append(self.holding)
+        share = float(batch.weights.sum()) / batch.total
+        return Loss(share * len(batch), share)
+
+
+def run(part_size: int, processes: int = 1) -> tuple[Seen, Loss]:
+    seen: Any = Seen(processes)
+    return seen, Accumulate(part_size=part_size).gradient(seen, seen.inner, make_batch())
+
+
+def test_parts_hold_the_longest_rows_first_and_the_last_one_may_be_ragged() -> None:
+    seen, _ = run(2)
+    assert [batch.ids for batch in seen.batches] == [["b", "d"], ["c", "a"], ["e"]]
+    assert [batch.inputs["input_ids"].shape[1] for batch in seen.batches] == [9, 5, 1]
+    assert [batch.part for batch in seen.batches] == [(0,), (1,), (2,)]
+
+
+def test_shares_are_by_what_a_part_really_holds() -> None:
+    seen, loss = run(2)
+    assert [float(batch.weights.sum()) for batch in seen.batches] == [3.0, 1.5, 0.5]
+    assert {batch.total for batch in seen.batches} == {5.0}
+    assert loss.cross_entropy == pytest.approx(1.0)
+    assert loss.composed == pytest.approx((3.0 * 2 + 1.5 * 2 + 0.5) / 5)
+
+
+def test_all_parts_but_the_last_hold_their_gradients_back() -> None:
+    assert run(2)[0].held == [True, True, False]
+    assert run(1)[0].held == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("part_size", [5, 6, 1_000_000])
+def test_a_batch_that_fits_is_not_touched(part_size: int) -> None:
+    seen: Any = Seen()
+    batch = make_batch()
+    Accumulate(part_size=part_size).gradient(seen, seen.inner, batch)
+    assert len(seen.batches) == 1
+    assert seen.batches[0] is batch
+    assert seen.held == [False]
+
+
+def test_the_size_is_that_of_one_process() -> None:
+    assert [len(batch) for batch in run(2, processes=2)[0].batches] == [4, 1]
+    assert [len(batch) for batch in run(3, processes=2)[0].batches] == [5]
+
+
+def test_every_row_comes_once() -> None:
+    for part_size in range(1, 6):
+        ids = [name for batch in run(part_size)[0].batches for name in batch.ids]
+        assert sorted(ids) == list("abcde")
+
+
+def test_the_gradient_is_that_of_the_whole() -> None:
+    weight = torch.tensor([0.3, -0.2, 0.5, 0.1, 0.7], dtype=torch.float64)
+
+    def gradient(part_size: int) -> torch.Tensor:
+        leaf = weight.clone().requires_grad_()
+        seen: Any = Seen()
+
+        def inner(batch: Batch) -> Loss:
+            losses = ((batch.targets.double() @ leaf) * batch.lengths.double()).exp()
+            share = (losses * batch.weights.double()).sum() / batch.total
+            share.backward()
+            return Loss(share.detach(), share.detach())
+
+        total = Accumulate(part_size=part_size).gradient(seen, inner, make_batch())
+        assert leaf.grad is not None
+        assert float(total.composed) == pytest.approx(
+            float((np.exp(weight.numpy() * LENGTHS) * make_batch().weights.numpy()).sum() / 5)
+        )
+        return leaf.grad
+
+    whole = gradient(5)
+    for part_size in (1, 2, 3, 4):
+        assert torch.allclose(gradient(part_size), whole, rtol=1e-14)
+
+
+def test_part_size_is_at_least_one() -> None:
+    with pytest.raises(ValueError, match="^part_size must be "):
+        Accumulate(part_size=0)
