@@ -1,8 +1,8 @@
 """Trickbook's framework: the loop, data, models, and the contract of a trick. Knows no trick.
 
-    import recipes
-    run = recipes.finetune(["+tricks=[mixup,amp,swa]", "train.epochs=1"])
-    run.metrics["test"]["accuracy"], run.predict(["a text"]).names()
+import recipes
+run = recipes.finetune(["+tricks=[mixup,amp,swa]", "train.epochs=1"])
+run.metrics["test"]["accuracy"], run.predict(["a text"]).names()
 """
 
 import importlib

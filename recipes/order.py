@@ -5,7 +5,8 @@ about, so most questions of order are answered by *which* function is wrapped. W
 inside one seam, stands in `SEAMS` and nowhere else. Outer layers choose *what* is optimized, inner layers choose *how*
 it is computed:
 
-- `examples`: drop first, so that nothing is made from a row that goes; add last, so that what is added is not rewritten.
+- `examples`: drop first, so that nothing is made from a row that goes; add last, so that what is added is not
+  rewritten.
 - `objective`: mix once and compare copies of the same mixture; extra terms see each copy.
 - `loss`: reshape the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then where the gradient is taken, then how it fits in memory. An attack outside

@@ -13,6 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
 
 from recipes import order
 from recipes.batch import cut_by_length
@@ -44,7 +46,7 @@ class Report:
         self.smoothed = 0.0
         self.weight = 0.0
         self.bar: Progress | None = None
-        self.board: Any = None
+        self.board: SummaryWriter | None = None
 
     @property
     def silent(self) -> bool:
@@ -151,8 +153,6 @@ class Report:
         if self.silent:
             yield
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         self.board = SummaryWriter(str(self.run.folder), purge_step=self.run.batches_done + 1)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as self.bar:
@@ -204,12 +204,16 @@ class Report:
         if np.isfinite(record["loss"]):
             self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * record["loss"]
             self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
-        if self.board is not None:
-            step = record["update"]
-            for name in ("loss", "cross_entropy", "learning_rate", "grad_norm"):
-                self.board.add_scalar(f"train/{name}", record[name], step)
-            if self.weight:
-                self.board.add_scalar("train/loss_smoothed", self.smoothed / self.weight, step)
+        scalars = {name: record[name] for name in ("loss", "cross_entropy", "learning_rate", "grad_norm")}
+        if self.weight:
+            scalars["loss_smoothed"] = self.smoothed / self.weight
+        self._write("train", scalars, record["update"])
+
+    def _write(self, split: str, scalars: Mapping[str, float], update: int) -> None:
+        """One event for all: the writer's cost is by the event."""
+        if self.board is not None and self.board.file_writer is not None:
+            values = [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in scalars.items()]
+            self.board.file_writer.add_summary(Summary(value=values), update)
 
     def evaluation(self, update: int, split: str, **metrics: float) -> None:
         """Take an evaluation's scores."""
@@ -217,9 +221,7 @@ class Report:
         if self.silent:
             return
         self.run.history.append([{"update": update, "split": split, **metrics}])
-        if self.board is not None:
-            for name, value in metrics.items():
-                self.board.add_scalar(f"{split}/{name}", value, update)
+        self._write(split, metrics, update)
         if self.console.is_terminal:
             self.console.print(score_table({split: metrics}, f"after update {update}"))
         else:
