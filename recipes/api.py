@@ -40,6 +40,8 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
     with _one_process_first(config):
         claim(folder, as_values(config))
         if is_finished(folder):
+            if os.environ.get("RANK", "0") == "0":
+                print(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
     splits = read_data(config.data, config.evaluate.extra, config.evaluate.test)
     procedure = order.compose("train", partial(train, tricks=tricks, folder=folder), tricks, None)

@@ -110,7 +110,7 @@ def _read_file(split: str, path: str) -> Dataset:
     file = Path(path).expanduser()
     setting = f"data.{split}={path}" if split in ("train", "validation", "test") else f"evaluate.extra.{split}={path}"
     if not file.is_file():
-        siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        siblings = [entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(entry.suffixes)]
         raise UserError(f"{setting}: there is no such file; {nearest(file.name, siblings[:50])}")
     suffix = next((end for end in reversed(file.suffixes) if end in FORMATS), None)
     if suffix is None:
@@ -485,7 +485,7 @@ def _checked(examples: dict[str, pa.Table], extra: Sequence[str], notes: list[st
                 notes.append(f"{told}; they count as errors in accuracy and are left out of loss and ece.")
         empty = pc.sum(pc.equal(pc.utf8_trim_whitespace(rows["text"]), "")).as_py()
         if empty:
-            notes.append(f"{name} has {empty} empty texts.")
+            notes.append(f"{name} has {empty} empty {'text' if empty == 1 else 'texts'}.")
     if problems:
         raise UserError(*problems)
     made = {name: Dataset(rows.combine_chunks()) for name, rows in examples.items()}
@@ -504,9 +504,11 @@ def _untrainable(rows: pa.Table) -> Iterator[str]:
 
 
 def _misspelt(unseen: Iterable[str], held: Mapping[str, int], classes: Sequence[str]) -> Iterator[str]:
-    """Labels that are one of training's under another spelling: letters alike, and that one never used here."""
+    """Labels that are one of training's under another spelling: one that is never used here as training has it."""
     for label in sorted(unseen):
-        same = [name for name in classes if name.casefold() == label.casefold()]
         absent = [name for name in classes if name not in held and not any(map(str.isdecimal, name + label))]
+        same = [name for name in classes if name.casefold() == label.casefold()]
+        same += [name for name in absent if min(len(name), len(label)) >= 3 and
+                 (name.startswith(label) or label.startswith(name))]  # fmt: skip
         if close := same or difflib.get_close_matches(label, absent, n=1, cutoff=0.85):
             yield f"is {label!r} train's {close[0]!r}"

@@ -193,13 +193,16 @@ def claim(folder: Path, values: dict[str, Any]) -> None:
     if held is not None:
         differences = list(_differences(held, wanted, ""))
         longer = {"train.epochs", "train.max_updates"}
-        if {path for path, _, _ in differences} > longer or held["train"]["schedule"] != "constant" or not all(
-            path in longer and (new is None or old is None or new > old) for path, old, new in differences
+        if (
+            {path for path, _, _ in differences} > longer
+            or held["train"]["schedule"] != "constant"
+            or not all(path in longer and (new is None or old is None or new > old) for path, old, new in differences)
         ):
             listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in differences)
             raise UserError(
-                f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over with "
-                "resume=false, or give it the same values (more epochs or updates are welcome under train.schedule=constant)."
+                f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
+                "with resume=false, or give it the same values (more epochs or updates are welcome under "
+                "train.schedule=constant)."
             )
         (folder / "metrics.json").unlink(missing_ok=True)
     with written(folder / "config.yaml") as draft:

@@ -37,6 +37,8 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     if config.tricks:
         names = ",".join(config.tricks)
         raise UserError(f"model=linear has no training loop, so +tricks=[{names}] cannot act; leave them out.")
+    for note in splits.notes:
+        print(f"note: {note}")
     began = time.perf_counter()
     model = Linear.fit(splits, config.seed)
     seconds = time.perf_counter() - began

@@ -30,7 +30,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-import torch.utils.tensorboard  # noqa: F401  (every run opens it: load it before forking)
 from accelerate.state import AcceleratorState, GradientState
 
 from recipes import base, order

@@ -9,8 +9,8 @@ import pytest
 from recipes import order
 from recipes.config import compose_config, read
 from recipes.testing import names
-from recipes.tricks import build
 from recipes.trick import Trick
+from recipes.tricks import build
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"recipes": {"recipes"}, "tricks": {"recipes"}, "train.py": {"recipes"}, "scripts": {"recipes"}}

@@ -1,4 +1,4 @@
-"""The worked example of docs/third_party, from outside the tree: as its author would run it, with pytest and by hand."""
+"""The worked example of docs/third_party, run from outside the tree: with pytest, and by hand."""
 
 import os
 import shutil

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import BertTokenizer, DistilBertTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
+from transformers import BertTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
 
 from recipes.encoding import Encoded, encode
 from recipes.errors import UserError
@@ -184,7 +184,7 @@ class TestCache:
         elif change == "vocabulary":
             tokenizer = BertTokenizer(vocab={piece: (number + 9) % len(BERT) for piece, number in BERT.items()})
         elif change == "settings":  # the same vocabulary, but no segments
-            tokenizer = DistilBertTokenizer(vocab=BERT)
+            tokenizer = BertTokenizer(vocab=BERT, model_input_names=["input_ids", "attention_mask"])
         else:
             tokenizer.truncation_side = "left"
         again = Counting(tokenizer)

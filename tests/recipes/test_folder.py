@@ -225,6 +225,12 @@ def test_more_of_a_constant_schedule_goes_on(changes: dict[str, Any], tmp_path: 
     assert not is_finished(tmp_path / "run")
 
 
+def test_more_of_a_schedule_that_falls_is_another_run(tmp_path: Path) -> None:
+    claim(tmp_path / "run", values(train__schedule="linear"))
+    with pytest.raises(UserError, match=r"train\.epochs: 1\.0 there, 2\.0 here"):
+        claim(tmp_path / "run", values(train__schedule="linear", train__epochs=2.0))
+
+
 def test_starting_over_keeps_each_old_folder_aside(tmp_path: Path) -> None:
     for number in range(3):
         claim(tmp_path / "run", values(seed=number, resume=False))

@@ -119,12 +119,13 @@ def test_a_trick_cannot_act(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_it_leaves_a_run_folder_like_any_other(tmp_path: Path) -> None:
+def test_it_leaves_a_run_folder_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = configs.read(compose_config(["model=linear"])[0])
     train = rows(GOOD + BAD, ["pos"] * 3 + ["neg"] * 3)
     hidden = rows(["good", "awful"], [None, None])
-    held = replace(splits(train, ["neg", "pos"], test=train), extra={"hidden": hidden})
+    held = replace(splits(train, ["neg", "pos"], test=train), extra={"hidden": hidden}, notes=["look here."])
     run = linear.train(config, held, tmp_path)
+    assert "note: look here." in capsys.readouterr().out
     assert run == FinishedRun(tmp_path)
     assert run.metrics["test"]["accuracy"] == 1.0
     assert run.metrics["hidden"] == {}

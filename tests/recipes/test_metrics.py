@@ -52,16 +52,18 @@ class TestSingleLabel:
         assert found["mcc"] == pytest.approx((4 * 6 - (9 + 4 + 1)) / (36 - 14))
         own = [0.8, 0.3, 0.7, 0.4, 0.7, 0.6]
         assert found["loss"] == pytest.approx(-sum(map(math.log, own)) / 6, rel=1e-6)
+        # In bins of their own: .8 right, .6 wrong and .6 right, .7 right and .7 right, .5 wrong.
+        assert found["ece"] == pytest.approx((0.2 + abs(0.6 + 0.6 - 1) + 2 * 0.3 + 0.5) / 6, rel=1e-6)
         assert set(found) == set(SINGLE)
         assert all(type(value) is float for value in found.values())
 
     def test_calibration_error_by_hand(self) -> None:
         # Of 15 bins: [9/15, 10/15) holds .6 wrong and .65 right, [12/15, 13/15) holds .8 right, .85 right, .82 wrong,
-        # and 1.0 belongs to the last.
-        confidence = np.array([0.62, 0.65, 0.81, 0.85, 0.82, 1.0])
-        right = np.array([False, True, True, True, False, True])
-        gaps = abs(0.62 + 0.65 - 1), abs(0.81 + 0.85 + 0.82 - 2), 0.0
-        assert calibration_error(confidence, right) == pytest.approx(sum(gaps) / 6)
+        # and 1.0 belongs to the last, with .95.
+        confidence = np.array([0.62, 0.65, 0.81, 0.85, 0.82, 0.95, 1.0])
+        right = np.array([False, True, True, True, False, True, False])
+        gaps = abs(0.62 + 0.65 - 1), abs(0.81 + 0.85 + 0.82 - 2), abs(0.95 + 1.0 - 1)
+        assert calibration_error(confidence, right) == pytest.approx(sum(gaps) / 7)
 
     def test_calibration_is_of_the_probabilities_whatever_is_decided(self) -> None:
         moved = Predictions(SIX.ids, SIX.labels, SIX.probabilities, np.roll(SIX.decisions, 1, 1), ABC, False)

@@ -17,7 +17,9 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, gpu: str = "none", amx: bool = False) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu != "none")
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: gpu == "new")
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or gpu == "new"
+        )
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
         self.notes: list[str] = []
 
