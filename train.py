@@ -8,8 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from recipes.config import explained, read
+from recipes.config import read
 from recipes.errors import past_hydra, told_plainly
+from recipes.overrides import explained
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -19,7 +20,7 @@ def train(composed: DictConfig) -> float:
     with past_hydra(job.overrides.task, sweeping=job.mode == RunMode.MULTIRUN):
         config = read(composed)
         from recipes.api import finetune_config
-        from recipes.training import show
+        from recipes.results import show
 
         run = finetune_config(config, Path(job.runtime.output_dir))
         show(run)

@@ -1,4 +1,4 @@
-"""The configuration: its schema, how it is composed from `conf/`, and every complaint about it.
+"""The configuration: its schema, and every complaint about its values.
 
 Nothing here imports torch, so a misspelt override is answered in a moment. The dataclasses hold types, meanings and
 ranges and no values: every value stands in `conf/`, where a user sees it.
@@ -7,26 +7,17 @@ ranges and no values: every value stands in `conf/`, where a user sees it.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import Field, asdict, dataclass, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.errors import UserError, nearest
-from recipes.ranges import allowed, out_of_range, wanted
+from recipes.errors import UserError, nearest, told
+from recipes.ranges import allowed, out_of_range
 
 CONF = Path(__file__).parents[1] / "conf"
 # What metrics.json and the run folder already call by these names.
@@ -198,7 +189,7 @@ def read(composed: DictConfig) -> Config:
     try:
         config = cast(Config, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:
-        raise UserError(_told(error)) from error
+        raise UserError(told(error)) from error
     if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_badly_named(config)]:
         # Loads torch, which is worth it to tell all that is wrong at once.
         from recipes.tricks import build
@@ -257,160 +248,3 @@ def _badly_named(config: Config) -> Iterator[str]:
 def as_values(config: Config) -> dict[str, Any]:
     """The resolved config as plain values, as `config.yaml` holds it."""
     return asdict(config)
-
-
-def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
-    """Compose `conf/train.yaml` with overrides, as the command line does.
-
-    Returns:
-        The config and the run folder.
-
-    Raises:
-        UserError: with every override that is wrong.
-    """
-    GlobalHydra.instance().clear()
-    with explained(overrides), initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("train", list(overrides), return_hydra_config=True)
-        folder = Path(composed.hydra.run.dir)
-    OmegaConf.set_struct(composed, False)
-    del composed["hydra"]
-    return composed, folder
-
-
-@contextmanager
-def explained(arguments: Sequence[str]) -> Iterator[None]:
-    """Turn what Hydra says of a command line into our own words, all mistakes at once."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(*(mistakes(arguments) or [_told(error)])) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}.") from error
-    except ValueError as error:
-        # Hydra lets a few of its own pass as this, such as that of `data=null`.
-        if sentences := mistakes(arguments):
-            raise UserError(*sentences) from error
-        raise
-
-
-def mistakes(arguments: Sequence[str]) -> list[str]:
-    """A sentence for each override that cannot be composed with those before it."""
-    parsed = get_args_parser().parse_args(list(arguments))
-    name = parsed.config_name or "train"
-    sweeps = parsed.multirun or any(line.startswith("hydra.mode=") for line in parsed.overrides)
-    sentences: list[str] = []
-    accepted: list[str] = []
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        if parsed.config_dir:
-            sentences += _look_also_in([parsed.config_dir], "--config-dir")
-        for line in sorted(parsed.overrides, key=_turn):
-            try:
-                override = OverridesParser.create().parse_override(line)
-                choices = list(_single(override))
-            except HydraException:
-                sentences.append(
-                    f"{line} cannot be read as an override; write it as name=value, and put quotes around a value that "
-                    "holds one of =,:[]{}() or a space: 'name=\"a, b\"'."
-                )
-                continue
-            if override.key_or_group == "hydra.searchpath":
-                sentences += _look_also_in(override.value(), "hydra.searchpath")
-                continue
-            if override.is_delete():
-                sentences.append(f"{line}: nothing can be taken away; set another value (null, where it may be empty).")
-                continue
-            if len(choices) > 1 and not sweeps:
-                sentences.append(
-                    f"{line}: several values are a sweep, which needs -m; one value that holds a comma needs quotes: "
-                    f"'{_key(line)}=\"a, b\"'."
-                )
-            for choice in choices:
-                try:
-                    compose(name, [*accepted, choice], return_hydra_config=True)
-                except (HydraException, OmegaConfBaseException, ValueError) as error:
-                    sentences.append(_explain(choice, name, accepted, error))
-                    break
-            else:
-                accepted.append(choices[0])
-    return sentences
-
-
-def _look_also_in(places: Any, setting: str) -> Iterator[str]:
-    """Let Hydra find configs in more folders; a sentence for each that is not there."""
-    if not isinstance(places, list):
-        yield f"{setting} must be a list of folders, got {places}."
-        return
-    loader: Any = GlobalHydra.instance().config_loader()
-    for place in places:
-        if "://" not in place and not Path(place).is_dir():
-            yield f"{setting}={place}: there is no such folder."
-            continue
-        path = place if "://" in place else f"file://{Path(place).resolve()}"
-        loader.config_search_path.prepend(setting, path, SearchPathQuery(provider="schema"))
-    loader.repository.initialize_sources(loader.config_search_path)
-
-
-def _key(line: str) -> str:
-    return line.partition("=")[0].lstrip("+~")
-
-
-def _turn(line: str) -> int:
-    """Where to look for groups, then groups, then values, so that a value finds the group that it belongs to."""
-    return 0 if _key(line) == "hydra.searchpath" else 2 if "." in _key(line) else 1
-
-
-def _single(override: Override) -> Iterator[str]:
-    """An override, or each of the overrides that it sweeps over."""
-    if override.is_sweep_override():
-        prefix = (override.input_line or "").partition("=")[0]
-        yield from (f"{prefix}={value}" for value in override.sweep_string_iterator())
-    else:
-        yield override.input_line or ""
-
-
-def _explain(line: str, config_name: str, accepted: Sequence[str], error: Exception) -> str:
-    override = OverridesParser.create().parse_override(line)
-    name, value = override.key_or_group, override.value()
-    loader = GlobalHydra.instance().config_loader()
-    if options := loader.get_group_options(name):
-        if name == "tricks" and not line.startswith("+"):
-            return f"{line}: tricks are added to what is chosen so far; write +{line}."
-        kind = "trick" if name == "tricks" else name
-        chosen = ["null" if each is None else str(each) for each in (value if isinstance(value, list) else [value])]
-        if unknown := [each for each in chosen if each not in options]:
-            return " ".join(f"{name}={each}: there is no such {kind}; {nearest(each, options)}" for each in unknown)
-        return f"{line}: {_told(error)}"
-    composed = compose(config_name, list(accepted), return_hydra_config=True)
-    path = name.split(".")
-    if path[0] == "tricks" and len(path) > 1 and path[1] not in composed.tricks:
-        if path[1] not in loader.get_group_options("tricks"):
-            return f"tricks.{path[1]}: there is no such trick; {nearest(path[1], loader.get_group_options('tricks'))}"
-        return f"{line}: tricks.{path[1]} has values but is not selected; add +tricks=[{path[1]}]."
-    node: Any = composed
-    for depth, part in enumerate(path):
-        if not isinstance(node, DictConfig) or part not in node:
-            known = [key for key in map(str, node) if key != "hydra"] if isinstance(node, DictConfig) else []
-            return f"{'.'.join(path[: depth + 1])} does not exist; {nearest(part, known)}"
-        node = node[part]
-    if item := _field(path):
-        return f"{name} must be {wanted(item)}, got {'null' if value is None else value}."
-    return f"{line}: {_told(error.__cause__ or error)}"
-
-
-def _field(path: Sequence[str]) -> Field[Any] | None:
-    """The field of the schema that a dotted path names."""
-    kind: Any = Config
-    item: Field[Any] | None = None
-    for part in path:
-        if not is_dataclass(kind):
-            return None
-        item = next((each for each in fields(kind) if each.name == part), None)
-        kind = item and item.type
-    return item
-
-
-def _told(error: BaseException) -> str:
-    """What Hydra or OmegaConf says, as one sentence, without its indented details."""
-    lines = [line.rstrip(".:") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
-    return f"{'; '.join(lines)}."

@@ -50,6 +50,12 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def told(error: BaseException) -> str:
+    """What Hydra or OmegaConf says, as one sentence, without its indented details."""
+    lines = [line.rstrip(".:") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
+    return f"{'; '.join(lines)}."
+
+
 class _PastHydra(BaseException):
     """Carries a user's error out of Hydra, which would print a line of its own about an `Exception`."""
 

@@ -22,6 +22,7 @@ from recipes.data import Splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, written
 from recipes.metrics import Predictions, measure
+from recipes.results import finish, peak_memory_mb
 
 STRENGTH = 10.0
 
@@ -32,8 +33,6 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     Raises:
         UserError: a trick is on; there is no training loop that it could bend.
     """
-    from recipes.training import finish, peak_memory_mb
-
     if config.tricks:
         names = ",".join(config.tricks)
         raise UserError(f"model=linear has no training loop, so +tricks=[{names}] cannot act; leave them out.")

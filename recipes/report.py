@@ -1,26 +1,22 @@
-"""What a person sees: the header, the bar, tables, pictures, TensorBoard. Lines instead of a bar outside a terminal."""
+"""What a person sees of a run: the header, the bar, tables, TensorBoard. Lines instead of a bar outside a terminal."""
 
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.figure
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from recipes import order
 from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
-from recipes.errors import UserError
-from recipes.metrics import Predictions
+from recipes.results import score_table
 
 if TYPE_CHECKING:
     from recipes.loop import Run
@@ -154,6 +150,8 @@ class Report:
             yield
             return
         self.board = SummaryWriter(str(self.run.folder), purge_step=self.run.batches_done + 1)
+        for line in self.run.history.read():  # a resumed run's curve goes on where it was
+            self._smooth(line.get("loss") if "split" not in line else None)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as self.bar:
             self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.batches_done)
@@ -166,19 +164,20 @@ class Report:
     def update(self, **record: Any) -> None:
         """Take an update's record; tensors are read later, so that a GPU need not be waited for."""
         self.waiting.append(record)
-        if time.monotonic() - self.flushed > SECONDS_BETWEEN_FLUSHES:
-            self.flush()
 
-    def flush(self) -> None:
-        """Write what waits.
+    def is_due(self) -> bool:
+        """Whether it is time to flush."""
+        return time.monotonic() - self.flushed > SECONDS_BETWEEN_FLUSHES
 
-        Raises:
-            UserError: a loss is no number.
-        """
+    def flush(self) -> list[dict[str, Any]]:
+        """Write what waits; gives it back as numbers."""
         records = [{name: _plain(value) for name, value in record.items()} for record in self.waiting]
         self.waiting, self.flushed = [], time.monotonic()
-        if self.silent or not records:
-            return
+        if records and not self.silent:
+            self._tell(records)
+        return records
+
+    def _tell(self, records: Sequence[dict[str, Any]]) -> None:
         self.run.history.append(records)
         for record in records:
             self._draw(record)
@@ -193,17 +192,14 @@ class Report:
         every = max(1, self.run.total_updates // 10)
         if not self.console.is_terminal and last["update"] // every > (records[0]["update"] - 1) // every:
             self.say(f"update {last['update']}/{self.run.total_updates} · {line}")
-        for record in records:
-            if not np.isfinite(record["loss"]) and self.run.accelerator.scaler is None:
-                raise UserError(
-                    f"the loss of update {record['update']} is {record['loss']}; lower train.learning_rate (now "
-                    f"{self.run.config.train.learning_rate:g}) or look at the data. The last checkpoint is kept."
-                )
+
+    def _smooth(self, loss: float | None) -> None:
+        if loss is not None and np.isfinite(loss):
+            self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
+            self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
 
     def _draw(self, record: Mapping[str, Any]) -> None:
-        if np.isfinite(record["loss"]):
-            self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * record["loss"]
-            self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
+        self._smooth(record["loss"])
         scalars = {name: record[name] for name in ("loss", "cross_entropy", "learning_rate", "grad_norm")}
         if self.weight:
             scalars["loss_smoothed"] = self.smoothed / self.weight
@@ -217,7 +213,6 @@ class Report:
 
     def evaluation(self, update: int, split: str, **metrics: float) -> None:
         """Take an evaluation's scores."""
-        self.flush()
         if self.silent:
             return
         self.run.history.append([{"update": update, "split": split, **metrics}])
@@ -231,74 +226,3 @@ class Report:
 
 def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, torch.Tensor) else value
-
-
-def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str = "split") -> Table:
-    """A table with a row of metrics for each name."""
-    names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first)
-    for name in names:
-        table.add_column(name, justify="right")
-    for row, metrics in rows.items():
-        cells = (f"{metrics[name]:.4f}" if isinstance(metrics.get(name), float) else str(metrics.get(name, ""))
-                 for name in names)  # fmt: skip
-        table.add_row(row, *cells)
-    return table
-
-
-def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path: Path) -> None:
-    """Loss, raw and smoothed, and the validation metric over the updates."""
-    figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    updates = [line for line in history if "split" not in line and line["loss"] is not None]
-    if updates:
-        places, losses = [line["update"] for line in updates], [line["loss"] for line in updates]
-        axes.plot(places, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="loss")
-        axes.plot(places, _smooth(losses), color="tab:blue", label="loss, smoothed")
-    axes.set(xlabel="update", ylabel="training loss")
-    axes.set_ylim(bottom=0)
-    right = axes.twinx()
-    scores = [line for line in history if line.get("split") == "validation"]
-    right.plot([line["update"] for line in scores], [line[metric] for line in scores], color="tab:orange", marker="o",
-               label=f"validation {metric}")  # fmt: skip
-    right.set_ylabel(f"validation {metric}")
-    figure.legend(loc="outside upper center", ncols=3)
-    figure.savefig(path, dpi=120)
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    rate = 1 - min(0.5, 15 / len(values))
-    smoothed, weight, found = 0.0, 0.0, []
-    for value in values:
-        smoothed, weight = rate * smoothed + (1 - rate) * value, rate * weight + (1 - rate)
-        found.append(smoothed / weight)
-    return found
-
-
-def draw_confusion(predictions: Predictions, path: Path) -> None:
-    """How often each label (row) is answered with each class (column); shares of the row, counts where they fit."""
-    classes = list(predictions.classes)
-    number = {name: place for place, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)), dtype=int)
-    for label, chosen in zip(predictions.labels, predictions.names(), strict=True):
-        for true in label if isinstance(label, list) else [label]:
-            for name in chosen if isinstance(chosen, list) else [chosen]:
-                if true in number and name in number:
-                    counts[number[true], number[name]] += 1
-    side = min(14.0, 3.5 + 0.45 * len(classes))
-    figure = matplotlib.figure.Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
-    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the label's rows", shrink=0.8)
-    axes.set(xlabel="predicted", ylabel="label")
-    if len(classes) <= 30:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
-        for (row, column), count in np.ndenumerate(counts):
-            if count:
-                color = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
-    with matplotlib.rc_context({"font.sans-serif": ["Noto Sans CJK SC", "SimHei", "DejaVu Sans"]}):
-        figure.savefig(path, dpi=120)

@@ -47,12 +47,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
-from recipes.config import Config, compose_config
+from recipes.config import Config
 from recipes.config import read as read_config
 from recipes.data import Splits
 from recipes.data import read as read_data
 from recipes.errors import UserError, told_plainly
 from recipes.loop import Run
+from recipes.overrides import compose_config
 from recipes.report import Report
 
 OURS, PLAIN = "Trickbook", "hand-written loop"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import recipes
 from recipes.errors import told_plainly
-from recipes.report import score_table
+from recipes.results import score_table
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from recipes import order
-from recipes.config import CONF, compose_config, read
+from recipes.config import CONF, read
+from recipes.overrides import compose_config
 from recipes.tricks import build
 
 MARKS = "<!-- tricks: made by scripts/tricks.py -->\n", "<!-- end of tricks -->\n"

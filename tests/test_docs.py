@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import recipes
-from recipes.config import compose_config, mistakes, read
+from recipes.config import read
+from recipes.overrides import compose_config, mistakes
 from recipes.testing import in_child, made_up_text, names
 from recipes.tricks import build
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from recipes import order
-from recipes.config import compose_config, read
+from recipes.config import read
+from recipes.overrides import compose_config
 from recipes.testing import names
 from recipes.trick import Trick
 from recipes.tricks import build

@@ -15,9 +15,10 @@ import pytest
 from datasets import Dataset
 
 from recipes import config as configs
-from recipes.config import Data, compose_config
+from recipes.config import Data
 from recipes.data import Splits, read
 from recipes.errors import UserError
+from recipes.overrides import compose_config
 
 Write = Callable[[str, str | bytes], Path]
 

@@ -9,12 +9,12 @@ from datasets import Dataset
 
 from recipes import config as configs
 from recipes import linear
-from recipes.config import compose_config
 from recipes.data import Splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.linear import Linear, is_chinese, joined
 from recipes.metrics import Predictions
+from recipes.overrides import compose_config
 
 GOOD, BAD = ["good fine film", "fine and good", "a good one"], ["bad awful film", "awful and bad", "a bad one"]
 

@@ -1,0 +1,80 @@
+"""What every run ends with, whatever made it: predictions, pictures, `metrics.json`, and the table that shows them."""
+
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from recipes.config import Config
+from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions
+from recipes.metrics import Predictions, measure
+from recipes.pictures import draw_confusion
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
+NARROWEST = 160
+
+
+def finish(folder: Path, config: Config, scores: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> FinishedRun:
+    """Write predictions, pictures and, last of all, `metrics.json`, which says that the run is finished."""
+    for name, predictions in scores.items():
+        write_predictions(folder / "predictions" / f"{name}.csv", predictions)
+    measured = {name: measure(predictions) for name, predictions in scores.items()}
+    shown = "test" if measured.get("test") else "validation"
+    draw_confusion(scores[shown], folder / "confusion_matrix.png")
+    write_json(
+        folder / "metrics.json",
+        {
+            "format": FORMAT,
+            **measured,
+            **metrics,
+            "versions": {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
+            "seed": config.seed,
+            "tricks": sorted(config.tricks),
+        },
+    )
+    return FinishedRun(folder)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory that the device (on a CPU: this process since it began) has held, in MB of 2**20 bytes."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)
+
+
+def show(run: FinishedRun) -> None:
+    """Print a finished run's scores and where they are; one process speaks for all."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    metrics = run.metrics
+    scored = {name: metrics[name] for name in run.splits if metrics[name]}
+    # A file has no width; a table that is cut in it is lost.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else NARROWEST
+    console = Console(highlight=False, width=width)
+    console.print(score_table(scored, f"finished: {metrics['kept']} weights"))
+    if len(metrics["candidates"]) > 1:
+        console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
+    console.print(str(run.folder), markup=False, soft_wrap=True)
+
+
+def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str = "split") -> Table:
+    """A table with a row of metrics for each name."""
+    names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(first)
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, metrics in rows.items():
+        cells = (f"{metrics[name]:.4f}" if isinstance(metrics.get(name), float) else str(metrics.get(name, ""))
+                 for name in names)  # fmt: skip
+        table.add_row(row, *cells)
+    return table

@@ -1,0 +1,106 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from recipes.config import Config, read
+from recipes.errors import UserError
+from recipes.overrides import compose_config, mistakes
+
+Write = Callable[[str, str], Path]
+
+
+def config(*overrides: str) -> Config:
+    return read(compose_config(overrides)[0])
+
+
+def problems(*overrides: str) -> tuple[str, ...]:
+    with pytest.raises(UserError) as caught:
+        config(*overrides)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("data.trian=x", "data.trian does not exist; did you mean train? There are: group, id, "),
+        ("trian.epochs=2", "trian does not exist; did you mean train? There are: checkpoint, data, "),
+        ("train.epochs=abc", "train.epochs must be a number in (0, inf), got abc."),
+        ("train.epochs=null", "train.epochs must be a number in (0, inf), got null."),
+        ("train.max_updates=1.5", "train.max_updates must be an integer in [1, inf) or null, got 1.5."),
+        ("resume=perhaps", "resume must be true or false, got perhaps."),
+        ("data.text=null", "data.text must be text, got null."),
+        ("model=bret", "model=bret: there is no such model; did you mean bert? There are: bert, bert_chinese, "),
+        ("data=base", "data=base: there is no such data; there are: ag_news, "),
+        ("data=null", "data=null: there is no such data; there are: ag_news, "),
+        ("+tricks=[mixup,swap]", "tricks=swap: there is no such trick; did you mean swa? There are: accumulate, "),
+        ("tricks=[mixup]", "tricks=[mixup]: tricks are added to what is chosen so far; write +tricks=[mixup]."),
+        ("tricks.swa.rate=1", "tricks.swa.rate=1: tricks.swa has values but is not selected; add +tricks=[swa]."),
+        ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
+        ("train.epochs", "train.epochs cannot be read as an override; write it as name=value, "),
+        ("data.train=a=b.csv", "data.train=a=b.csv cannot be read as an override; "),
+        ("data.train=a;b.csv", "data.train=a;b.csv cannot be read as an override; write it as name=value, and put "),
+        ("~seed", "~seed: nothing can be taken away; "),
+        ("hydra.run.dirr=x", "hydra.run.dirr does not exist; did you mean dir? "),
+        ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
+    ],
+)  # fmt: skip
+def test_an_override_that_cannot_be_composed(line: str, told: str) -> None:
+    (problem,) = problems(line)
+    assert problem.startswith(told)
+    assert problem.endswith(".")
+
+
+def test_every_wrong_override_is_told_in_one_go() -> None:
+    lines = ("trian.epochs=2", "model=bret", "tricks.mixup.alpha=1", "train.epochs=abc", "x=[1", "+tricks=[amp,mixpu]")
+    found = problems("train.batch_size=8", *lines)
+    assert len(found) == len(lines)
+    for word in ("trian does", "bert?", "+tricks=[mixup]", "train.epochs must", "x=[1 cannot", "mixup?"):
+        assert sum(word in problem for problem in found) == 1, word
+
+
+def test_a_value_may_come_before_the_group_that_it_belongs_to() -> None:
+    assert config("tricks.mixup.alpha=2", "+tricks=[mixup]").tricks["mixup"]["alpha"] == 2
+    found = problems("tricks.mixup.alpha=2", "+tricks=[mixup]", "trian=1")
+    assert len(found) == 1
+    assert found[0].startswith("trian does not exist")
+
+
+# Elsewhere than in conf/.
+
+
+def test_a_folder_of_one_s_own_beside_conf(write: Write) -> None:
+    write("conf/data/mine.yaml", "source: files\ntrain: mine.csv\n")
+    place = f"hydra.searchpath=[{write('conf/model/mine.yaml', 'source: tiny').parents[1]}]"
+    assert config(place, "data=mine", "model=mine").data.train == "mine.csv"
+    found = problems("data=mien", "trian=1", place)
+    assert "did you mean mine?" in found[0]
+    assert found[1].startswith("trian does not exist")
+    assert len(found) == 2
+
+
+def test_a_wrong_file_in_it(write: Write) -> None:
+    place = f"hydra.searchpath=[{write('conf/data/mine.yaml', 'txet: body').parents[1]}]"
+    assert problems("data=mine", place) == (
+        "data=mine: In 'data/mine': ConfigKeyError raised while composing config; Key 'txet' not in 'Data'.",
+    )
+    write("conf/data/mine.yaml", "text: [a\nlabel")
+    (problem,) = problems("data=mine", place)
+    assert problem.startswith("a YAML file cannot be read: ")
+    assert "mine.yaml" in problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--config-dir", "nowhere", "seed=1"], ["--config-dir=nowhere: there is no such folder."]),
+        (["-m", "model=tiny,linear", "+tricks=[],[mixup],[mixup,amp]"], []),
+        (["-m", "model=tiny,linaer"], ["model=linaer: there is no such model; did you mean linear? "]),
+        (["hydra.mode=MULTIRUN", "model=tiny,linear"], []),
+        (["seed=0,1"], ["seed=0,1: several values are a sweep, which needs -m; "]),
+    ],
+)
+def test_a_command_line(arguments: Sequence[str], told: Sequence[str]) -> None:
+    found = mistakes(arguments)
+    assert len(found) == len(told)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, told, strict=True))
