@@ -1,19 +1,19 @@
 """The whole of it, for a notebook as for the command line: `finetune(overrides)`, `load(folder)`."""
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from accelerate import PartialState
 
 from recipes import order
-from recipes.config import Config, as_values, compose_config, read
+from recipes.config import Config, as_values, read
 from recipes.data import read as read_data
 from recipes.errors import UserError
-from recipes.folder import FinishedRun, claim, is_finished
+from recipes.folder import FinishedRun, claimed, is_finished
+from recipes.overrides import compose_config
 from recipes.training import train
 from recipes.tricks import build
 
@@ -37,24 +37,28 @@ def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """The same from a typed config."""
     tricks = build(config.tricks)
-    with _one_process_first(config):
-        claim(folder, as_values(config))
+    with _claimed_by_the_first(folder, config):
         if is_finished(folder):
             if os.environ.get("RANK", "0") == "0":
                 print(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
-    splits = read_data(config.data, config.evaluate.extra, config.evaluate.test)
-    procedure = order.compose("train", partial(train, tricks=tricks, folder=folder), tricks, None)
-    finished: FinishedRun = procedure(config, splits)
+        splits = read_data(config.data, config.evaluate.extra, config.evaluate.test)
+        procedure = order.compose("train", partial(train, tricks=tricks, folder=folder), tricks, None)
+        finished: FinishedRun = procedure(config, splits)
     return finished
 
 
-def _one_process_first(config: Config) -> AbstractContextManager[None]:
-    """Under torchrun the first process claims the folder before the others look at it."""
+@contextmanager
+def _claimed_by_the_first(folder: Path, config: Config) -> Iterator[None]:
+    """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
     if "RANK" not in os.environ:
-        return nullcontext()
+        with claimed(folder, as_values(config)):
+            yield
+        return
     state = PartialState(cpu=config.train.device == "cpu")
-    return cast(AbstractContextManager[None], state.main_process_first())
+    with claimed(folder, as_values(config)) if state.is_main_process else nullcontext():
+        state.wait_for_everyone()
+        yield
 
 
 def load(folder: str | Path) -> FinishedRun:

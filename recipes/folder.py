@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from recipes.errors import UserError, unreadable
 from recipes.metrics import Predictions
@@ -147,6 +148,12 @@ class FinishedRun:
         """A line for each update and each evaluation."""
         return History(self.folder / "history.jsonl").read()
 
+    @property
+    def splits(self) -> list[str]:
+        """The splits that were predicted, validation first."""
+        names = [path.stem for path in (self.folder / "predictions").glob("*.csv")]
+        return sorted(names, key=lambda name: (name != "validation", name != "test", name))
+
     def predictions(self, split: str) -> dict[str, list[str]]:
         """The columns of `predictions/<split>.csv`, by name."""
         with (self.folder / "predictions" / f"{split}.csv").open(encoding="utf-8", newline="") as lines:
@@ -174,39 +181,68 @@ def is_finished(folder: Path) -> bool:
     return (folder / "metrics.json").is_file()
 
 
-def claim(folder: Path, values: dict[str, Any]) -> None:
-    """Make a folder this config's own, or find that it is.
+@contextmanager
+def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
+    """Inside this context a folder is this config's own, and no other process works in it.
 
     Raises:
-        UserError: it holds a run with other values, or cannot be written.
+        UserError: it holds a run with other values, another process is at work there, or it cannot be written.
     """
     if not values["resume"] and (folder / "config.yaml").exists():
-        _set_aside(folder)
-    for draft in folder.rglob(".*.tmp"):  # a kill leaves them
-        _remove(draft)
-    wanted = {name: value for name, value in values.items() if name != "resume"}
+        with _locked(folder):
+            _set_aside(folder)
+    with _locked(folder):
+        for draft in folder.rglob(".*.tmp"):  # a kill leaves them
+            _remove(draft)
+        _settle(folder, {name: value for name, value in values.items() if name != "resume"})
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(NotImplementedError):  # a file system that has no locks
+            lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"hydra.run.dir={folder}: another process is training there; wait for it, or name another folder."
+        ) from error
+    except OSError as error:
+        raise unreadable(str(folder), error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _settle(folder: Path, wanted: dict[str, Any]) -> None:
+    """Write the folder's config, or see that it is the same one, or a shorter run of it."""
     held = read_config(folder)
-    if held is not None:
-        held.pop("resume", None)
     if held == wanted:
         return
     if held is not None:
         differences = list(_differences(held, wanted, ""))
-        longer = {"train.epochs", "train.max_updates"}
-        if (
-            {path for path, _, _ in differences} > longer
-            or held["train"]["schedule"] != "constant"
-            or not all(path in longer and (new is None or old is None or new > old) for path, old, new in differences)
-        ):
+        if not _only_longer(held, differences):
             listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in differences)
             raise UserError(
                 f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
-                "with resume=false, or give it the same values (more epochs or updates are welcome under "
-                "train.schedule=constant)."
+                "with resume=false, or give it the same values (more epochs or updates are welcome where they change "
+                "nothing of what is done: train.schedule=constant, train.warmup=0, no tricks)."
             )
         (folder / "metrics.json").unlink(missing_ok=True)
     with written(folder / "config.yaml") as draft:
         draft.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _only_longer(held: dict[str, Any], differences: Sequence[tuple[str, Any, Any]]) -> bool:
+    """Whether a run differs by its end alone: no rate and no trick may depend on where that is."""
+    plain = held["train"]["schedule"] == "constant" and held["train"]["warmup"] == 0 and not held["tricks"]
+    return plain and all(
+        path in ("train.epochs", "train.max_updates") and None not in (old, new) and new > old
+        for path, old, new in differences
+    )
 
 
 def _set_aside(folder: Path) -> None:

@@ -89,7 +89,7 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 def test_the_last_ones_are_kept_beside_the_best(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save_best(WEIGHTS)
+    checkpoints.save_best(3, WEIGHTS)
     for updates in (9, 10, 100, 1000):
         checkpoints.save(updates, {"a": torch.tensor([float(updates)])}, {"updates": updates})
     assert [path.stem for path in checkpoints.all()] == ["00000100", "00001000"]

@@ -14,7 +14,7 @@ from recipes.errors import UserError
 from recipes.folder import (
     FinishedRun,
     History,
-    claim,
+    claimed,
     is_finished,
     read_config,
     write_json,
@@ -151,7 +151,7 @@ def test_history_on_a_full_disk(write: Write) -> None:
 
 
 def values(**changes: Any) -> dict[str, Any]:
-    train = {"epochs": 1.0, "max_updates": None, "schedule": "constant", "learning_rate": 1e-5}
+    train = {"epochs": 1.0, "max_updates": None, "schedule": "constant", "warmup": 0.0, "learning_rate": 1e-5}
     found: dict[str, Any] = {"seed": 0, "resume": True, "train": train, "tricks": {}}
     for path, value in changes.items():
         node = found
@@ -160,6 +160,11 @@ def values(**changes: Any) -> dict[str, Any]:
             node = node[part]
         node[name] = value
     return found
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> None:
+    with claimed(folder, settings):
+        pass
 
 
 def test_a_folder_becomes_the_config_s_own(tmp_path: Path) -> None:
@@ -187,7 +192,7 @@ def test_drafts_that_a_kill_left_are_removed(tmp_path: Path) -> None:
     (tmp_path / "run" / ".model.123.tmp").mkdir()
     (tmp_path / "run" / ".model.123.tmp" / "weights").write_text("half")
     claim(tmp_path / "run", values())
-    assert inside(tmp_path / "run") == ["checkpoints", "config.yaml"]
+    assert inside(tmp_path / "run") == [".lock", "checkpoints", "config.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +202,7 @@ def test_drafts_that_a_kill_left_are_removed(tmp_path: Path) -> None:
         {"train__schedule": "linear", "train__epochs": 2.0},
         {"train__epochs": 0.5},
         {"train__epochs": 2.0, "seed": 1},
+        {"train__max_updates": 9},
         {"tricks": {"mixup": {"alpha": 0.4}}},
     ],
 )
@@ -216,7 +222,7 @@ def test_other_values_are_refused_with_the_differences(changes: dict[str, Any], 
 
 @pytest.mark.parametrize("changes", [{"train__epochs": 2.0}, {"train__epochs": 2.0, "train__max_updates": 9}])
 def test_more_of_a_constant_schedule_goes_on(changes: dict[str, Any], tmp_path: Path) -> None:
-    claim(tmp_path / "run", values())
+    claim(tmp_path / "run", values(**{name: 8 for name in changes if "updates" in name}))
     (tmp_path / "run" / "metrics.json").write_text("{}")
     claim(tmp_path / "run", values(**changes))
     held = read_config(tmp_path / "run")
@@ -225,10 +231,25 @@ def test_more_of_a_constant_schedule_goes_on(changes: dict[str, Any], tmp_path: 
     assert not is_finished(tmp_path / "run")
 
 
-def test_more_of_a_schedule_that_falls_is_another_run(tmp_path: Path) -> None:
-    claim(tmp_path / "run", values(train__schedule="linear"))
+@pytest.mark.parametrize(
+    "ends", [{"train__schedule": "linear"}, {"train__warmup": 0.1}, {"tricks": {"mixup": {"cooldown": 0.1}}}]
+)
+def test_more_of_what_depends_on_the_end_is_another_run(ends: dict[str, Any], tmp_path: Path) -> None:
+    claim(tmp_path / "run", values(**ends))
     with pytest.raises(UserError, match=r"train\.epochs: 1\.0 there, 2\.0 here"):
-        claim(tmp_path / "run", values(train__schedule="linear", train__epochs=2.0))
+        claim(tmp_path / "run", values(**ends, train__epochs=2.0))
+
+
+def test_one_process_works_in_a_folder_at_a_time(tmp_path: Path) -> None:
+    with claimed(tmp_path / "run", values()):
+        with pytest.raises(UserError, match=r"hydra\.run\.dir=.*run: another process is training there"):
+            claim(tmp_path / "run", values())
+        with pytest.raises(UserError, match="another process"):
+            claim(tmp_path / "run", values(resume=False))
+    with pytest.raises(OSError, match="of the work inside"), claimed(tmp_path / "run", values()):
+        raise OSError("of the work inside")
+    claim(tmp_path / "run", values())
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_starting_over_keeps_each_old_folder_aside(tmp_path: Path) -> None:
