@@ -1,17 +1,20 @@
 """The base of every seam: what happens where no trick is on (`recipes/order.py` lists the seams)."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
+from recipes import order
 from recipes.batch import Batch, Loss, Outcome, cut_by_length
 from recipes.batches import Batches, group
 from recipes.encoding import Encoded
@@ -21,6 +24,7 @@ from recipes.randomness import generator, key, seed_forward
 
 if TYPE_CHECKING:
     from recipes.loop import Run
+    from recipes.trick import Trick
 
 # What one more pass costs, in tokens. On a CPU: adding up the gradient of the word embeddings and starting some hundred
 # small kernels, read on MiniLM with 2 cores. On a GPU a pass of less than some thousand tokens takes no longer than an
@@ -91,9 +95,10 @@ class Base:
         there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if not there.get(device, True):
             raise UserError(f"train.device={device}: there is none here; use train.device=auto.")
-        if device == "cuda" or device == "mps" or device == "auto":
-            return Accelerator(**options)
-        return Accelerator(cpu=True, **options)
+        # Accelerate's state is global: without this the second run of a process trains in the first one's precision.
+        AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
+        GradientState._reset_state()
+        return Accelerator(cpu=device == "cpu", **options)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy with soft targets; with several labels to a row, the mean of the classes' binary ones."""
@@ -157,9 +162,9 @@ class Base:
             run.updates += not run.optimizer.step_was_skipped
         run.optimizer.optimizer.zero_grad()
 
-    def weights(self) -> AbstractContextManager[None]:
-        """The current weights."""
-        return nullcontext()
+    def weights(self) -> AbstractContextManager[bool]:
+        """The current weights, so there are no others: False."""
+        return nullcontext(False)
 
     def predict(self, batch: Batch) -> Tensor:
         """Softmax, or with several labels to a row the sigmoid of each class."""
@@ -174,13 +179,22 @@ class Base:
         return chosen.scatter_(1, probabilities.argmax(1, keepdim=True), 1)
 
 
+def wrapped(run: "Run", tricks: Mapping[str, "Trick"], seams: Iterable[str]) -> Base:
+    """A run's seams: each base function inside the tricks that wrap it, to be called by name."""
+    base, composed = Base(run), Base(run)
+    for seam in seams:
+        setattr(composed, seam, order.compose(seam, getattr(base, seam), tricks, run))
+    return composed
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside this context dropout is off and no gradient is kept; the mode comes back whatever happens."""
-    training = model.training
+    """Inside this context dropout is off and no gradient is kept; each module's mode comes back whatever happens."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training

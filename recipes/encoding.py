@@ -56,10 +56,10 @@ class Encoded:
         width = int(lengths.max())
         places = np.arange(width) < lengths[:, None]
         inputs = {}
+        tokens = np.where(places, self.offsets[rows, None] + np.arange(width), 0)
         for name, flat in self.columns.items():
-            values = np.full(places.shape, self.padding[name], dtype=np.int64)
-            values[places] = np.concatenate([flat[self.offsets[row] : self.offsets[row + 1]] for row in rows])
-            inputs[name] = torch.from_numpy(values)
+            values = np.where(places, flat[tokens], self.padding[name])
+            inputs[name] = torch.from_numpy(values.astype(np.int64, copy=False))
         inputs["attention_mask"] = torch.from_numpy(places.astype(np.int64))
         targets, weights = self._targets(rows)
         return Batch(
@@ -78,10 +78,17 @@ class Encoded:
         if labels.dim() == 2:
             targets = labels.to(torch.get_default_dtype())
             return targets, torch.ones(len(rows))
+        known = (labels >= 0).to(torch.get_default_dtype())
         targets = torch.zeros(len(rows), self.num_classes)
-        known = labels >= 0
-        targets[known] = targets[known].scatter(1, labels[known, None], 1.0)
-        return targets, known.to(targets.dtype)
+        return targets.scatter_(1, labels.clamp(min=0)[:, None], known[:, None]), known
+
+
+def cleaned(examples: Dataset, clean: Callable[[str], str]) -> Dataset:
+    """The same rows with every text, and every text of a pair, cleaned."""
+    columns = examples.to_dict()
+    for name in ("text", "text_pair"):
+        columns[name] = [None if text is None else clean(text) for text in columns[name]]
+    return Dataset.from_dict(columns, examples.features)
 
 
 def encode(

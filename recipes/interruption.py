@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: remembered while an update runs, then answered with a checkpoint."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,13 +23,17 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptions() -> Iterator[Callable[[], int]]:
-    """Inside this context the signals only leave a mark; gives a function that answers with it, 0 if none came."""
+    """Inside this context the signals only leave a mark; gives a function that answers with it, 0 if none came.
+
+    Python gives signals to the main thread alone; in another one they are left as they are.
+    """
     received = [0]
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    answered = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, remember) for number in answered}
     try:
         yield lambda: received[-1]
     finally:

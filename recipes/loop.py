@@ -8,25 +8,27 @@ All that a trick may bend is called through `self.seams`; the loop itself never 
 """
 
 import math
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from datasets import Dataset
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from recipes import checkpoint, order
-from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, Base
+from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, wrapped
 from recipes.batch import Batch
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.encoding import Encoded, encode
+from recipes.encoding import Encoded, cleaned, encode
+from recipes.errors import UserError
 from recipes.folder import History
 from recipes.interruption import Interrupted, interruptions
 from recipes.metrics import Predictions, better, measure
@@ -36,9 +38,6 @@ from recipes.randomness import generator
 from recipes.report import Report
 from recipes.trick import Trick
 
-# What a checkpoint counts; everything else is a tensor, or follows from the config.
-COUNTERS = ("updates", "batches_done", "rows_passed", "parts_passed", "since_best", "best", "seconds")
-
 
 class Run:
     """One run: what tricks see, and the loop over updates.
@@ -46,7 +45,7 @@ class Run:
     Args:
         config: everything that decides it.
         tricks: the selected ones, by name.
-        splits: train and validation; the test split never comes here.
+        splits: the data; of the test split only the notes are kept.
         folder: where checkpoints and history go.
     """
 
@@ -56,21 +55,18 @@ class Run:
         self.notes = list(splits.notes)
         self.updates = self.batches_done = self.rows_passed = self.parts_passed = self.since_best = 0
         self.best: dict[str, Any] | None = None
-        self.seconds, self.factor, self.grad_norm = 0.0, 0.0, torch.zeros(())
-        base = Base(self)
-        seams = [seam for seam in order.SEAMS if seam != "train"]
-        self.seams = SimpleNamespace(**{seam: order.compose(seam, getattr(base, seam), tricks, self) for seam in seams})
-        if config.train.threads:
-            torch.set_num_threads(config.train.threads)
+        self.fingerprint = [rows._fingerprint for rows in (splits.train, splits.validation)]
+        self.seconds, self.lap = 0.0, time.perf_counter()
+        self.factor, self.grad_norm = 0.0, torch.zeros(())
+        self.seams = wrapped(self, tricks, [seam for seam in order.SEAMS if seam != "train"])
         self.accelerator: Accelerator = self.seams.accelerator()
         self.cost_of_pass = COST_OF_PASS.get(self.accelerator.device.type, COST_OF_PASS_ON_GPU)
-        train = splits.train
-        if order.around("clean", tricks):
-            train = train.map(lambda row: {"text": self.seams.clean(row["text"])})
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(config.model, train["text"])
+        train, validation = self.cleaned(splits.train), self.cleaned(splits.validation)
+        texts = [text for column in ("text", "text_pair") for text in train[column] if text is not None]
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(config.model, texts)
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
         self.train = self.encoded(self.seams.examples(train))
-        self.validation = self.encoded(splits.validation)
+        self.validation = self.encoded(validation)
         self.bare_model: nn.Module = self.seams.model()
         self.bare_model.train()
         self.head = head(self.bare_model)
@@ -78,7 +74,9 @@ class Run:
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.model, self.optimizer = self.accelerator.prepare(self.bare_model, optimizer)
         self.updates_per_epoch = len(self.seams.batches(self.train, 0))
-        self.total_updates = config.train.max_updates or math.ceil(config.train.epochs * self.updates_per_epoch)
+        # Rounded before it is raised: 0.7 epochs of 10 updates are 7, though the product is a little more.
+        whole = math.ceil(round(config.train.epochs * self.updates_per_epoch, 6))
+        self.total_updates = config.train.max_updates or whole
         self.checkpoints = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
         self.history = History(folder / "history.jsonl")
         self.report = Report(self)
@@ -99,12 +97,14 @@ class Run:
             return nullcontext()
         return cast(AbstractContextManager[None], self.accelerator.no_sync(self.model))
 
-    def encoded(self, examples: Any) -> Encoded:
-        """A split as the model sees it; the cache is shared by all runs that would make the same."""
-        tokenizer = getattr(self.tokenizer, "backend_tokenizer", None)
+    def cleaned(self, examples: Dataset) -> Dataset:
+        """A split with every text, and pair, as the tricks on `clean` leave it."""
+        return cleaned(examples, self.seams.clean) if order.around("clean", self.tricks) else examples
+
+    def encoded(self, examples: Dataset) -> Encoded:
+        """A cleaned split as the model sees it; the cache is shared by all runs that would make the same."""
         shaping = [repr(self.tricks[name]) for name in order.around("encode", self.tricks)]
-        key = [tokenizer.to_str() if tokenizer else self.config.model.name, self.max_length, *shaping]
-        return encode(examples, self.seams.encode, self.tokenizer, self.splits.classes, key)
+        return encode(examples, self.seams.encode, self.tokenizer, self.splits.classes, [self.max_length, *shaping])
 
     # Training.
 
@@ -113,33 +113,35 @@ class Run:
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, with a checkpoint on disk.
-            UserError: the loss is no number, the disk is full.
+            UserError: training diverged, the data has changed since the checkpoint, the disk is full.
         """
         self._resume()
         self.report.header()
-        with interruptions() as stopped, self.report.progress():
+        with interruptions() as received, self.report.progress():
+            self.lap = time.perf_counter()
             while self.batches_done < self.total_updates and not self._patience_is_over():
                 batches = self.seams.batches(self.train, self.batches_done // self.updates_per_epoch)
+                if len(batches) != self.updates_per_epoch:
+                    raise ValueError(f"epochs differ: {len(batches)} batches, {self.updates_per_epoch} in the first")
                 for batch in batches.since(self.batches_done % self.updates_per_epoch):
                     self._step(batch)
                     if self._due(self.config.evaluate.every):
                         self._evaluate()
                     ended = self.batches_done == self.total_updates or self._patience_is_over()
-                    if ended or stopped() or self._due(self.config.checkpoint.every):
+                    stopped = bool(self._over_ranks(int(received() > 0)))
+                    if ended or stopped or self._due(self.config.checkpoint.every):
                         self._save()
-                    if stopped() and not ended:
-                        raise Interrupted(stopped(), f"Stopped after update {self.updates}; the same command goes on.")
+                    if stopped:
+                        said = f"Stopped after update {self.batches_done}; the same command goes on."
+                        raise Interrupted(received() or signal.SIGTERM, said)
                     if ended:
                         break
 
     def _step(self, batch: Batch) -> None:
-        began = time.perf_counter()
         parts = self.parts_passed
         loss = self.seams.gradient(batch.to(self.accelerator.device))
         self.seams.update()
         self.batches_done += 1
-        seconds = time.perf_counter() - began
-        self.seconds += seconds
         self.report.update(
             update=self.batches_done,
             epoch=round(self.batches_done / self.updates_per_epoch, 6),
@@ -149,11 +151,36 @@ class Run:
             grad_norm=self.grad_norm,
             examples=len(batch),
             parts=self.parts_passed - parts,
-            seconds=seconds,
+            seconds=self._time_lap(),
+        )
+        if self.report.is_due():
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the history; this waits for a GPU. With a loss scale a step may overflow: it is skipped, not lost."""
+        scaler = self.accelerator.scaler
+        for record in self.report.flush():
+            for name in ("loss", "grad_norm"):
+                if not math.isfinite(record[name]) and (scaler is None or scaler.get_scale() < 1):
+                    raise self._diverged(f"{name} of update {record['update']} is {record[name]}")
+
+    def _diverged(self, what: str) -> UserError:
+        return UserError(
+            f"training diverged: {what}. Lower train.learning_rate (now {self.config.train.learning_rate:g}) or set "
+            "train.clip_norm; after that look at the data. The last checkpoint is kept."
         )
 
+    def _time_lap(self) -> float:
+        """The seconds since the last lap ended, collation and all; evaluations and checkpoints are laps of none."""
+        before, self.lap = self.lap, time.perf_counter()
+        self.seconds += self.lap - before
+        return self.lap - before
+
     def _over_ranks(self, share: Any) -> Any:
-        return self.accelerator.reduce(share) if self.accelerator.num_processes > 1 else share
+        """The sum of what the processes have."""
+        if self.accelerator.num_processes == 1:
+            return share
+        return self.accelerator.reduce(torch.as_tensor(share, device=self.accelerator.device))
 
     def _due(self, every: float) -> bool:
         """Whether a multiple of so many epochs has just been reached; the end of training always is one."""
@@ -166,68 +193,46 @@ class Run:
         return patience is not None and self.since_best >= patience
 
     def _evaluate(self) -> None:
+        self._flush()
+        self._time_lap()
         with self.seams.weights():
             metrics = measure(self.predictions(self.validation))
             name = self.config.evaluate.metric
             if self.best is None or better(name, metrics[name], self.best["metrics"][name]):
                 self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
                 if self.accelerator.is_main_process:
-                    self.checkpoints.save_best(self.bare_model.state_dict())
+                    self.checkpoints.save_best(self.batches_done, self.bare_model.state_dict())
             else:
                 self.since_best += 1
         self.report.evaluation(update=self.batches_done, split="validation", **metrics)
+        self.lap = time.perf_counter()
 
     # Predicting.
 
     def predictions(self, dataset: Encoded) -> Predictions:
         """Predict a split with the weights that the model has now; rows come back in the data's order."""
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        device, batch_size = self.accelerator.device, 2 * self.config.train.batch_size
-        probabilities, decisions = predict_split(self, dataset, device, batch_size, rank, processes)
-        if processes > 1:  # every row is zero but on the process that predicted it
-            for values in (probabilities, decisions):
-                whole = self.accelerator.reduce(torch.from_numpy(values).to(self.accelerator.device))
-                values[:] = whole.cpu().numpy()
-        labels, splits = dataset.examples["label"], self.splits
-        return Predictions(dataset.ids, labels, probabilities, decisions, splits.classes, splits.multi_label)
+        found = predict_split(self, dataset, 2 * self.config.train.batch_size, self.accelerator)
+        if not np.isfinite(found.probabilities).all():
+            raise self._diverged(f"the predictions after update {self.batches_done} are not all numbers")
+        return found
 
     # Stopping and going on.
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that the next update depends on: tensors and JSON values by name."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.bare_model.state_dict().items()}
-        optimizer = checkpoint.flatten_optimizer(self.optimizer)
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
-        counters = {name: getattr(self, name) for name in COUNTERS}
-        scaler = self.accelerator.scaler
-        states: dict[str, Any] = {name: trick.state() for name, trick in self.tricks.items()}
-        for trick, state in states.items():
-            tensors |= {f"trick.{trick}.{name}": each for name, each in state.items() if isinstance(each, Tensor)}
-            states[trick] = {name: each for name, each in state.items() if not isinstance(each, Tensor)}
-        return tensors, {**counters, "scaler": scaler and scaler.state_dict(), "tricks": states}
-
-    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
-        self.bare_model.load_state_dict(checkpoint.inside(tensors, "model."))
-        checkpoint.restore_optimizer(self.optimizer, checkpoint.inside(tensors, "optimizer."))
-        for name in COUNTERS:
-            setattr(self, name, counters[name])
-        if self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(counters["scaler"])
-        for name, trick in self.tricks.items():
-            trick.load({**counters["tricks"][name], **checkpoint.inside(tensors, f"trick.{name}.")})
-
     def _save(self) -> None:
-        self.report.flush()
+        self._flush()
         if self.accelerator.is_main_process:
-            self.checkpoints.save(self.batches_done, *self.state())
+            self.checkpoints.save(self.batches_done, *checkpoint.state(self))
+        self.lap = time.perf_counter()
 
     def _resume(self) -> None:
         tensors, counters, notes = self.checkpoints.newest()
         self.notes += notes
         if tensors is not None:
-            self.load(tensors, counters)
-            self.note(f"going on after update {self.updates}.")
+            checkpoint.restore(self, tensors, counters)
+            self.note(f"going on after update {self.batches_done}.")
+            if self.best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
+                self.best = None
+                self.note("checkpoints/best.safetensors is damaged; the best weights are sought anew from here on.")
         if self.accelerator.is_main_process:
             self.history.cut(self.batches_done)
         self.accelerator.wait_for_everyone()

@@ -1,6 +1,5 @@
 """How good predictions are: plain numbers from labels and probabilities, per document."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,8 @@ import numpy as np
 from sklearn import metrics as sk
 
 SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "ece")
-TWO_CLASSES = (*SINGLE, "roc_auc", "average_precision")
+RANKING = ("roc_auc", "average_precision")
+TWO_CLASSES = (*SINGLE, *RANKING)
 MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss")
 LOWER_IS_BETTER = ("loss", "ece")
 BINS = 15
@@ -82,16 +82,15 @@ def _matthews_correlation(true: np.ndarray, chosen: np.ndarray) -> float:
 
 
 def _measure_probabilities(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """What no decision enters; not a number where a probability is none, as after a run that diverged."""
+    """What no decision enters."""
     if not len(true):
         return {}
-    finite = bool(np.isfinite(probabilities).all())
     found = {"loss": float(-np.log(probabilities[np.arange(len(true)), true]).mean())}
     right = probabilities.argmax(1) == true
-    found["ece"] = calibration_error(probabilities.max(1), right) if finite else math.nan
+    found["ece"] = calibration_error(probabilities.max(1), right)
     if probabilities.shape[1] == 2 and len(set(true)) == 2:
-        found["roc_auc"] = sk.roc_auc_score(true, probabilities[:, 1]) if finite else math.nan
-        found["average_precision"] = sk.average_precision_score(true, probabilities[:, 1]) if finite else math.nan
+        found["roc_auc"] = sk.roc_auc_score(true, probabilities[:, 1])
+        found["average_precision"] = sk.average_precision_score(true, probabilities[:, 1])
     return found
 
 

@@ -6,14 +6,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from recipes import order
-from recipes.base import Base, evaluating
+from recipes import checkpoint
+from recipes.base import Base, evaluating, wrapped
 from recipes.batches import by_length
-from recipes.encoding import Encoded, encode
+from recipes.encoding import Encoded, cleaned, encode
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.linear import Linear, joined
@@ -21,23 +22,30 @@ from recipes.metrics import Predictions
 from recipes.tricks import build
 
 BATCH_SIZE = 64
+SEAMS = ("clean", "encode", "predict", "decide")
 
 
 class Predicting(Protocol):
     """What predicting needs of a run: a live one, or one read back from its folder."""
 
-    seams: SimpleNamespace
+    seams: Base
     bare_model: nn.Module
+    splits: Any
 
 
 def predict_split(
-    run: Predicting, dataset: Encoded, device: torch.device, batch_size: int, rank: int = 0, processes: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predict this process's rows of a split with the weights that the model has now.
+    run: Predicting, dataset: Encoded, batch_size: int, accelerator: Accelerator | None = None
+) -> Predictions:
+    """Predict a split with the weights that the model has now, in the data's order.
 
-    Returns:
-        Probabilities and decisions, each (row, class) in the data's order, 0 where another process predicts.
+    Args:
+        run: the model and the seams.
+        dataset: the rows.
+        batch_size: rows to a batch.
+        accelerator: deals the batches to the processes; each gets the whole result.
     """
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    device = next(run.bare_model.parameters()).device
     probabilities = np.zeros((len(dataset), dataset.num_classes), dtype=np.float32)
     decisions = np.zeros_like(probabilities, dtype=np.int8)
     plan = by_length(dataset.lengths, batch_size)
@@ -47,7 +55,11 @@ def predict_split(
             found = run.seams.predict(batch)
             probabilities[plan[number]] = found.cpu().numpy()
             decisions[plan[number]] = run.seams.decide(found).cpu().numpy()
-    return probabilities, decisions
+    if accelerator and processes > 1:  # a row is zero but on the process that predicted it
+        for values in (probabilities, decisions):
+            values[:] = accelerator.reduce(torch.from_numpy(values).to(device)).cpu().numpy()
+    labels, splits = dataset.examples["label"], run.splits
+    return Predictions(dataset.ids, labels, probabilities, decisions, splits.classes, splits.multi_label)
 
 
 class Predictor:
@@ -64,27 +76,23 @@ class Predictor:
         self.tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
         self.max_length = self.tokenizer.model_max_length
         self.bare_model: nn.Module = AutoModelForSequenceClassification.from_pretrained(run.folder / "model")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.bare_model.to(self.device)
+        self.bare_model.to("cuda" if torch.cuda.is_available() else "cpu")
         settings: Any = self.bare_model.config
         classes = [settings.id2label[number] for number in range(settings.num_labels)]
         several = settings.problem_type == "multi_label_classification"
         self.splits = SimpleNamespace(classes=classes, multi_label=several)
-        base: Any = Base(self)  # type: ignore[arg-type]
-        self.seams = SimpleNamespace(
-            **{seam: order.compose(seam, getattr(base, seam), self.tricks, self)
-               for seam in ("clean", "encode", "predict", "decide")}
-        )  # fmt: skip
+        live: Any = self  # as far as these seams look
+        self.seams = wrapped(live, self.tricks, SEAMS)
+        checkpoint.read_tricks(run.folder / "model", self.tricks)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts."""
         nothing = [None] * len(ids)
-        first = [self.seams.clean(text) for text in texts]
-        second = nothing if pairs is None else [self.seams.clean(text) for text in pairs]
-        rows = Dataset.from_dict({"id": ids, "source": ids, "text": first, "text_pair": second, "label": nothing})
-        dataset = encode(rows, self.seams.encode, self.tokenizer, self.splits.classes, None)
-        probabilities, decisions = predict_split(self, dataset, self.device, BATCH_SIZE)
-        return Predictions(ids, nothing, probabilities, decisions, self.splits.classes, self.splits.multi_label)
+        second = nothing if pairs is None else pairs
+        rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": nothing})
+        rows = cleaned(rows, self.seams.clean)
+        encoded = encode(rows, self.seams.encode, self.tokenizer, self.splits.classes, None)
+        return predict_split(self, encoded, BATCH_SIZE)
 
 
 def predict(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:

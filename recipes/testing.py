@@ -1,6 +1,6 @@
 """The laws that every trick keeps, ready to be inherited.
 
-    from recipes.testing import TrickLaws
+from recipes.testing import TrickLaws
 
     class TestMine(TrickLaws):
         trick = "mine"
@@ -30,16 +30,16 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from accelerate.state import AcceleratorState, GradientState
 
 from recipes import base, order
 from recipes.api import finetune_config
 from recipes.batch import Batch
-from recipes.config import CONF, Config, compose_config, read
+from recipes.config import CONF, Config, read
 from recipes.data import read as read_data
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.loop import Run
+from recipes.overrides import compose_config
 from recipes.trick import Trick
 from recipes.tricks import build
 
@@ -81,12 +81,6 @@ def in_child(work: Callable[[], Result]) -> Result:
     return result  # type: ignore[no-any-return]
 
 
-def forget_accelerator() -> None:
-    """Accelerate's state is global: a second run of a process starts from none."""
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-
-
 @cache
 def made_up_text(longest: int) -> Path:
     """A small labelled CSV: three classes that differ in their words and a little in length."""
@@ -113,10 +107,9 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
     return read(compose_config([*TINY, *files, *overrides])[0])
 
 
-def tiny_run(config: Config, folder: Path) -> Run:
-    """A run that is set up and not yet trained."""
-    forget_accelerator()
-    place = Path(tempfile.mkdtemp(dir=folder))
+def tiny_run(config: Config, folder: Path, place: Path | None = None) -> Run:
+    """A run that is set up and not yet trained, in `place` or a new folder."""
+    place = place or Path(tempfile.mkdtemp(dir=folder))
     return Run(config, build(config.tricks), read_data(config.data, {}, False), place)
 
 
@@ -258,6 +251,23 @@ class TrickLaws:
         without, neutralized = in_child(lambda: trained(off)), in_child(lambda: trained(on))
         assert difference(without["weights"], neutralized["weights"]) <= self.tolerance <= 1e-6
         assert farthest(without["losses"], neutralized["losses"]) <= self.tolerance
+        if not self.tolerance:  # and so is all that is made of them
+            with scratch() as folder:
+                for config, name in ((off, "off"), (on, "on")):
+                    in_child(partial(finetune_config, config, folder / name))
+                _assert_same(folder / "off", folder / "on", ("tricks", "onion"))
+
+    def test_leaves_no_trace(self) -> None:
+        """A run of the same process without the trick, afterwards, is as it would have been before."""
+        plain = self.config()
+
+        def after_another() -> dict[str, Any]:
+            trained(self.config(self.trick))
+            return trained(plain)
+
+        alone, second = in_child(partial(trained, plain)), in_child(after_another)
+        assert difference(alone["weights"], second["weights"]) == 0
+        assert alone["losses"] == second["losses"]
 
     def test_is_reached(self) -> None:
         """In a whole run with the values of its YAML file, every seam that the trick names is called."""
@@ -342,9 +352,7 @@ class TrickLaws:
                     continue
                 raise AssertionError(f"the run was not killed at update {updates}")
             in_child(lambda: finetune_config(config, folder / "killed"))
-            whole, stopped = comparable(folder / "whole"), comparable(folder / "killed")
-        for name in whole:
-            assert whole[name] == stopped[name], name
+            _assert_same(folder / "whole", folder / "killed")
 
     def test_isolation(self) -> None:
         """Law 6: a trick moves no batch, no new head and no other trick's draws, unless it is about them."""
@@ -460,10 +468,16 @@ def declared(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
     return build({trick: yaml_values(trick, overrides)})[trick]
 
 
-def comparable(folder: Path) -> dict[str, Any]:
-    """All of a finished run that a clock does not change: history, metrics, predictions, weights."""
+def _assert_same(one: Path, other: Path, but: Sequence[str] = ()) -> None:
+    first, second = comparable(one, but), comparable(other, but)
+    for name in first:
+        assert first[name] == second[name], name
+
+
+def comparable(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
+    """All of a finished run that a clock does not change: history, metrics (but some), predictions, weights."""
     run = FinishedRun(folder)
-    metrics = {name: value for name, value in run.metrics.items() if name != "cost"}
+    metrics = {name: value for name, value in run.metrics.items() if name not in ("cost", *but)}
     metrics["passes"] = run.metrics["cost"]["passes_per_update"]
     history = [{name: value for name, value in line.items() if name != "seconds"} for line in run.history]
     files = {path.name: path.read_bytes() for path in sorted((folder / "predictions").iterdir())}

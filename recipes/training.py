@@ -1,29 +1,24 @@
 """One run of the whole procedure: train, choose the weights, score, save. The base of the `train` seam."""
 
-import os
-import resource
-import shutil
-import sys
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from rich.console import Console
 
-from recipes import linear, order
+from recipes import checkpoint, linear, order
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.errors import UserError
-from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions, written
+from recipes.folder import FinishedRun, written
 from recipes.loop import Run
-from recipes.metrics import Predictions, available, measure
-from recipes.report import draw_confusion, draw_learning_curve, score_table
+from recipes.metrics import RANKING, Predictions, available, measure
+from recipes.pictures import draw_learning_curve
+from recipes.prediction import SEAMS
+from recipes.results import finish, peak_memory_mb
 from recipes.trick import Trick
-
-PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
 
 
 def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: Path) -> FinishedRun:
@@ -42,20 +37,33 @@ def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: P
     _check(config, splits, tricks)
     if config.model.source == "linear":
         return linear.train(config, splits, folder)
-    run = Run(config, tricks, splits, folder)
-    run.fit()
-    candidates, kept = _choose_weights(run)
-    with run.seams.weights():
-        scores = {name: run.predictions(run.encoded(rows)) for name, rows in _shut(splits).items()}
-        scores = {"validation": run.predictions(run.validation), **scores}
+    with _threads(config.train.threads):
+        run = Run(config, tricks, splits, folder)
+        run.fit()
+        validation, candidates, kept = _choose_weights(run)
+        with run.seams.weights():
+            shut = {name: run.predictions(run.encoded(run.cleaned(rows))) for name, rows in _shut(splits).items()}
+            if run.accelerator.is_main_process:
+                _save_model(run)
+        metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run), "onion": order.onion(tricks)}
         if run.accelerator.is_main_process:
-            _save_model(run)
-    metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run), "onion": order.onion(tricks)}
-    if run.accelerator.is_main_process:
-        draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
-        finish(folder, config, scores, metrics)
-    run.accelerator.wait_for_everyone()
+            draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
+            finish(folder, config, {"validation": validation, **shut}, metrics)
+        run.accelerator.wait_for_everyone()
     return FinishedRun(folder)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Inside this context torch computes on so many threads."""
+    before = torch.get_num_threads()
+    if count is not None and count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def _cost(run: Run) -> dict[str, float]:
@@ -79,6 +87,11 @@ def _check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
         problems.append(
             f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose one of them."
         )
+    elif config.evaluate.metric in RANKING and len(set(splits.validation["label"]) & set(splits.classes)) < 2:
+        problems.append(
+            f"evaluate.metric={config.evaluate.metric} ranks rows of two classes, and validation has rows of one only; "
+            f"choose one of {', '.join(name for name in names if name not in RANKING)}, or other validation rows."
+        )
     if config.evaluate.early_stopping and (owners := order.around("weights", tricks)):
         problems.append(
             f"evaluate.early_stopping={config.evaluate.early_stopping}: {owners[0]} averages the end of training, "
@@ -93,20 +106,27 @@ def _shut(splits: Splits) -> dict[str, Dataset]:
     return {**({} if splits.test is None else {"test": splits.test}), **splits.extra}
 
 
-def _choose_weights(run: Run) -> tuple[dict[str, Any], str]:
-    """Compare the candidates on validation and leave the model with the weights that are kept."""
-    last = measure(run.predictions(run.validation))
-    candidates: dict[str, Any] = {"last": last}
+def _choose_weights(run: Run) -> tuple[Predictions, dict[str, Any], str]:
+    """Compare the candidates on validation and leave the model with the weights that are kept.
+
+    Returns:
+        What the kept weights say of the validation split, the scores of all candidates, and which were kept.
+    """
+    predictions = run.predictions(run.validation)
+    candidates: dict[str, Any] = {"last": measure(predictions)}
     if run.best is not None:
         candidates["best"] = {**run.best["metrics"], "update": run.best["update"]}
-    kept = run.config.evaluate.keep
-    if order.around("weights", run.tricks):
-        with run.seams.weights():
-            candidates["averaged"] = measure(run.predictions(run.validation))
-        return candidates, "averaged"
-    if kept == "best":
+    with run.seams.weights() as owned:
+        if owned:
+            predictions = run.predictions(run.validation)
+            candidates["averaged"] = measure(predictions)
+            return predictions, candidates, "averaged"
+    if run.config.evaluate.keep == "last" or run.best is None:
+        return predictions, candidates, "last"
+    if run.best["update"] < run.batches_done:
         run.bare_model.load_state_dict(run.checkpoints.best())
-    return candidates, kept
+        predictions = run.predictions(run.validation)
+    return predictions, candidates, "best"
 
 
 def _save_model(run: Run) -> None:
@@ -116,45 +136,5 @@ def _save_model(run: Run) -> None:
         # pipeline() does not cut a text that is too long unless the tokenizer knows the length that was trained.
         run.tokenizer.model_max_length = run.max_length
         run.tokenizer.save_pretrained(draft)
-
-
-def finish(folder: Path, config: Config, scores: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> FinishedRun:
-    """Write predictions, pictures and, last of all, `metrics.json`, which says that the run is finished."""
-    for name, predictions in scores.items():
-        write_predictions(folder / "predictions" / f"{name}.csv", predictions)
-    measured = {name: measure(predictions) for name, predictions in scores.items()}
-    shown = "test" if measured.get("test") else "validation"
-    draw_confusion(scores[shown], folder / "confusion_matrix.png")
-    write_json(
-        folder / "metrics.json",
-        {
-            "format": FORMAT,
-            **measured,
-            **metrics,
-            "versions": {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
-            "seed": config.seed,
-            "tricks": sorted(config.tricks),
-        },
-    )
-    return FinishedRun(folder)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that the device (on a CPU: this process) has held, in MB of 2**20 bytes."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    scale = 2**20 if sys.platform == "darwin" else 2**10
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)
-
-
-def show(run: FinishedRun) -> None:
-    """Print a finished run's scores and where they are; one process speaks for all."""
-    if os.environ.get("RANK", "0") != "0":
-        return
-    metrics = run.metrics
-    splits = {name: values for name, values in metrics.items() if isinstance(values, dict) and "loss" in values}
-    console = Console(highlight=False, width=max(100, shutil.get_terminal_size().columns))
-    console.print(score_table(splits, f"finished: {metrics['kept']} weights"))
-    if len(metrics["candidates"]) > 1:
-        console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
-    console.print(str(run.folder), markup=False)
+        names = {name for seam in SEAMS for name in order.around(seam, run.tricks)}
+        checkpoint.write_tricks(draft, {name: run.tricks[name] for name in sorted(names)})

@@ -98,7 +98,7 @@ class Trick:
         return inner(texts, pairs)
 
     def batches(self, run: "Run", inner: Callable[..., "Batches"], dataset: "Encoded", epoch: int) -> "Batches":
-        """Deal the training rows of one epoch into batches."""
+        """Deal the training rows of one epoch into batches; into as many in every epoch."""
         return inner(dataset, epoch)
 
     def model(self, run: "Run", inner: Callable[[], Module]) -> Module:
@@ -137,8 +137,11 @@ class Trick:
 
     # Post-training seams.
 
-    def weights(self, run: "Run", inner: Callable[[], AbstractContextManager[None]]) -> AbstractContextManager[None]:
-        """Inside this context the model has the weights that are evaluated, saved and shipped."""
+    def weights(self, run: "Run", inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
+        """Inside this context the model has the weights that are evaluated, saved and shipped.
+
+        It gives whether those are others than the ones that are trained: as long as they are not, call inner.
+        """
         return inner()
 
     def predict(self, run: "Run", inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:

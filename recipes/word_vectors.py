@@ -9,15 +9,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from recipes.model import word_embeddings
 
 
 @contextmanager
-def changed(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside this context the model sees `change(word vectors)`, (row, token, hidden), instead of its own."""
-    handle = word_embeddings(model).register_forward_hook(lambda module, inputs, output: change(output), prepend=True)
+def changed(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside this context the model sees `change(word vectors)` instead of its own.
+
+    Args:
+        model: the classifier.
+        width: tokens of the batch; a model that pads by itself (longformer) keeps what it adds behind them.
+        change: from (row, width, hidden) to the same.
+    """
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        new = change(output[:, :width])
+        return new if output.shape[1] == width else torch.cat([new, output[:, width:]], dim=1)
+
+    handle = word_embeddings(model).register_forward_hook(hook, prepend=True)
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -12,17 +12,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 
 # Forked children hang if this process has ever computed on several threads.
 torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 @pytest.fixture

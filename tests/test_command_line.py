@@ -128,8 +128,8 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
     assert run.name.startswith("files-tiny-mixup-s0-")
     assert ended.out.strip().splitlines()[-1].endswith(f"runs/{run.name}")
     assert "accuracy" in ended.out
-    expected = {".hydra", "checkpoints", "config.yaml", "confusion_matrix.png", "history.jsonl", "learning_curve.png",
-                "metrics.json", "model", "predictions"}  # fmt: skip
+    expected = {".hydra", ".lock", "checkpoints", "config.yaml", "confusion_matrix.png", "history.jsonl",
+                "learning_curve.png", "metrics.json", "model", "predictions"}  # fmt: skip
     found = {path.name for path in run.iterdir()}
     assert expected == {name for name in found if not name.startswith("events.")}
     assert not list(folder.rglob("*.tmp"))

@@ -3,10 +3,13 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import recipes
 from recipes.batches import by_length
@@ -154,50 +157,57 @@ class TestPairs:
             run.predict(["fine", "grim"], ["fine"])
 
 
+class Rows:
+    """Five rows; a batch of them is their places and the batch's number."""
+
+    lengths = np.array([3, 9, 4, 9, 1])
+    num_classes = 2
+    ids = list("abcde")
+    examples = {"label": [None] * 5}
+
+    def __len__(self) -> int:
+        return 5
+
+    def collate(self, rows: np.ndarray, epoch: int, index: int) -> torch.Tensor:
+        return torch.tensor([[float(row), float(index)] for row in rows])
+
+
+class Ranks:
+    """One of several processes; what the others predict stays 0."""
+
+    def __init__(self, process_index: int, num_processes: int) -> None:
+        self.process_index, self.num_processes = process_index, num_processes
+
+    def reduce(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
 class TestSplit:
     """Dealing a split to processes."""
 
-    class Rows:
-        lengths = np.array([3, 9, 4, 9, 1])
-        num_classes = 2
-
-        def __len__(self) -> int:
-            return 5
-
-        def collate(self, rows: np.ndarray, epoch: int, index: int) -> Any:
-            import torch
-
-            class Given:
-                def to(self, device: Any) -> Any:
-                    return torch.stack([torch.tensor([float(row), float(index)]) for row in rows])
-
-            return Given()
-
     def dealt(self, rank: int, processes: int) -> tuple[np.ndarray, np.ndarray]:
-        from types import SimpleNamespace
+        model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1).eval())
 
-        import torch
-        from torch import nn
-
-        model = nn.Linear(1, 1).train()
-
-        def predict(batch: Any) -> Any:
-            assert not model.training
+        def predict(batch: torch.Tensor) -> torch.Tensor:
+            assert not model[0].training
             assert not torch.is_grad_enabled()
             return batch + 1
 
+        seams = SimpleNamespace(predict=predict, decide=lambda found: found > 2)
         run: Any = SimpleNamespace(
-            bare_model=model, seams=SimpleNamespace(predict=predict, decide=lambda found: found > 2)
+            bare_model=model, seams=seams, splits=SimpleNamespace(classes=["x", "y"], multi_label=False)
         )
-        rows: Any = self.Rows()
-        found = predict_split(run, rows, torch.device("cpu"), 2, rank, processes)
-        assert model.training
-        return found
+        rows: Any = Rows()
+        ranks: Any = Ranks(rank, processes)
+        found = predict_split(run, rows, 2, ranks)
+        assert [module.training for module in model.modules()] == [True, True, False]
+        assert (list(found.ids), found.classes) == (Rows.ids, ["x", "y"])
+        return found.probabilities, found.decisions
 
     def test_rows_come_back_in_the_datas_order(self) -> None:
         probabilities, decisions = self.dealt(0, 1)
         assert probabilities[:, 0].tolist() == [1, 2, 3, 4, 5]
-        plan = by_length(self.Rows.lengths, 2)
+        plan = by_length(Rows.lengths, 2)
         for number, rows in enumerate(plan):
             assert (probabilities[rows, 1] == number + 1).all()
         assert decisions.tolist() == (probabilities > 2).astype(int).tolist()

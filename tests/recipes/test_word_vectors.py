@@ -24,7 +24,7 @@ def model() -> nn.Module:
 def test_the_model_sees_what_was_changed(model: nn.Module) -> None:
     word_embeddings(model).weight.data[7] = 0.0
     zeros = model(torch.full_like(IDS, 7)).logits
-    with word_vectors.changed(model, torch.zeros_like):
+    with word_vectors.changed(model, 3, torch.zeros_like):
         assert torch.equal(model(IDS).logits, zeros)
     assert not torch.allclose(model(IDS).logits, zeros)
 
@@ -36,8 +36,8 @@ def test_the_inner_scope_acts_first(model: nn.Module) -> None:
         calls.append(name)
         return vectors
 
-    with word_vectors.changed(model, lambda vectors: call("attack", 10 * vectors)):
-        with word_vectors.changed(model, lambda vectors: call("mix", vectors + 1)):
+    with word_vectors.changed(model, 3, lambda vectors: call("attack", 10 * vectors)):
+        with word_vectors.changed(model, 3, lambda vectors: call("mix", vectors + 1)):
             found = word_embeddings(model)(IDS)
         alone = word_embeddings(model)(IDS)
     own = word_vectors.of(model, IDS)
@@ -48,9 +48,9 @@ def test_the_inner_scope_acts_first(model: nn.Module) -> None:
 
 def test_nothing_stays_behind_not_even_after_an_exception(model: nn.Module) -> None:
     plain = model(IDS).logits
-    with pytest.raises(RuntimeError, match="inside"), word_vectors.changed(model, torch.zeros_like):
+    with pytest.raises(RuntimeError, match="inside"), word_vectors.changed(model, 3, torch.zeros_like):
         raise RuntimeError("inside")
-    with pytest.raises(RuntimeError, match="in the change"), word_vectors.changed(model, _fail):
+    with pytest.raises(RuntimeError, match="in the change"), word_vectors.changed(model, 3, _fail):
         model(IDS)
     assert not word_embeddings(model)._forward_hooks
     assert torch.equal(model(IDS).logits, plain)
@@ -63,7 +63,7 @@ def _fail(vectors: Tensor) -> Tensor:
 def test_a_foreign_hook_sees_what_the_model_sees_and_stays(model: nn.Module) -> None:
     seen: list[Tensor] = []
     word_embeddings(model).register_forward_hook(lambda module, inputs, output: seen.append(output))
-    with word_vectors.changed(model, torch.zeros_like):
+    with word_vectors.changed(model, 3, torch.zeros_like):
         model(IDS)
     model(IDS)
     assert torch.equal(seen[0], torch.zeros(2, 3, 8))
@@ -71,8 +71,16 @@ def test_a_foreign_hook_sees_what_the_model_sees_and_stays(model: nn.Module) -> 
 
 
 def test_of_passes_every_hook_and_has_a_gradient(model: nn.Module) -> None:
-    with word_vectors.changed(model, torch.zeros_like):
+    with word_vectors.changed(model, 3, torch.zeros_like):
         vectors = word_vectors.of(model, IDS)
     assert torch.equal(vectors, word_embeddings(model).weight[IDS])
     vectors.sum().backward()
     assert word_embeddings(model).weight.grad[IDS].eq(1).all()
+
+
+def test_what_a_model_adds_behind_the_batch_is_kept(model: nn.Module) -> None:
+    own = word_vectors.of(model, IDS)
+    with word_vectors.changed(model, 2, torch.zeros_like):
+        found = word_embeddings(model)(IDS)
+    assert torch.equal(found[:, :2], torch.zeros_like(own[:, :2]))
+    assert torch.equal(found[:, 2:], own[:, 2:])

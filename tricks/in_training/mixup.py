@@ -2,7 +2,7 @@
 
 x = lambda * x_i + (1 - lambda) * x_j and y = lambda * y_i + (1 - lambda) * y_j, with lambda ~ Beta(alpha, alpha), x the
 word vectors, 0 behind a text's end. The mixture attends to the longer of the two texts; positions and segments are
-those of the first.
+those of the first, and behind its end those of the second.
 
 Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, arXiv 1710.09412; on word vectors Guo, Mao, Zhang 2019, arXiv 1905.08941
     (one lambda per batch there; one per row here, as in the first paper). Their code mixes the losses instead of the
@@ -64,7 +64,7 @@ class Mixup(Trick):
             masks = batch.inputs["attention_mask"], partners.inputs["attention_mask"]
             return mix_vectors(own, vectors, *masks, batch.carried[LAMBDA])
 
-        with word_vectors.changed(run.bare_model, mix):
+        with word_vectors.changed(run.bare_model, vectors.shape[1], mix):
             return inner(mixture(batch, partners, batch.carried[LAMBDA]))
 
 
@@ -87,7 +87,7 @@ def mix_vectors(own: Tensor, other: Tensor, own_mask: Tensor, other_mask: Tensor
     """Mix: lambda * own + (1 - lambda) * other, each 0 behind its own end.
 
     Args:
-        own: word vectors, (row, token, hidden); may be wider than the masks, where a model pads by itself.
+        own: word vectors, (row, token, hidden).
         other: the partners' word vectors, (row, token, hidden).
         own_mask: 1 on the row's tokens, (row, token).
         other_mask: 1 on the partner's tokens, (row, token).
@@ -95,8 +95,7 @@ def mix_vectors(own: Tensor, other: Tensor, own_mask: Tensor, other_mask: Tensor
     """
     share = lambdas.to(own.dtype)[:, None] * own_mask
     rest = (1 - lambdas).to(own.dtype)[:, None] * other_mask
-    width = own_mask.shape[1]
-    return torch.cat([share[..., None] * own[:, :width] + rest[..., None] * other, own[:, width:]], dim=1)
+    return share[..., None] * own + rest[..., None] * other
 
 
 def mixture(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:

@@ -48,11 +48,12 @@ class Swa(Trick):
 
     def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:
         """The plain schedule until `start`, then this stretch's own."""
-        if share < self.start:
+        done, total = share * run.total_updates, run.total_updates
+        if done < self._first(total):
             return inner(share)
         if not self.cycle:
             return self.rate
-        within = (share - self.start) / self.cycle % 1.0
+        within = (done - self._first(total)) / self._between(total) % 1.0
         return 1.0 - (1.0 - self.rate) * within
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
@@ -62,12 +63,18 @@ class Swa(Trick):
         if run.updates > before and self._collects(run.updates, run.total_updates):
             self._collect(run.bare_model)
 
+    def _first(self, total: int) -> int:
+        """The updates before the last stretch, which is at least one update long, unless `start` is 1."""
+        return int(round(self.start * total, 6))
+
+    def _between(self, total: int) -> int:
+        """The updates from one collection to the next."""
+        return max(1, round(self.cycle * total)) if self.cycle else self.every
+
     def _collects(self, updates: int, total: int) -> bool:
-        first = round(self.start * total)
-        if updates <= first:
-            return False
-        every = max(1, round(self.cycle * total)) if self.cycle else self.every
-        return (updates - first) % every == 0 or (updates == total and not self.collected)
+        within = updates - self._first(total)
+        at_last = updates == total and not self.collected
+        return within > 0 and (within % self._between(total) == 0 or at_last)
 
     def _collect(self, model: nn.Module) -> None:
         current = {name: tensor.detach() for name, tensor in model.state_dict().items()}
@@ -81,7 +88,7 @@ class Swa(Trick):
             self.average |= {name: current[name].clone() for name in current if name not in moving}
         self.collected += 1
 
-    def weights(self, run: Run, inner: Callable[[], AbstractContextManager[None]]) -> AbstractContextManager[None]:
+    def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
         """The average, once there is one; the model's own weights come back by copy."""
         return exchanged(run.bare_model, self.average) if self.collected else inner()
 
@@ -98,11 +105,11 @@ class Swa(Trick):
 
 
 @contextmanager
-def exchanged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+def exchanged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[bool]:
     """Inside this context the model has these weights."""
     own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     try:
         model.load_state_dict(weights)
-        yield
+        yield True
     finally:
         model.load_state_dict(own)

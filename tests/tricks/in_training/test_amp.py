@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import nn
 
+from recipes.base import Base
 from recipes.errors import UserError
 from tricks.in_training.amp import Amp
 
@@ -82,7 +82,7 @@ def test_products_are_in_16_bits_and_weights_and_gradients_in_32(monkeypatch: py
     Machine(monkeypatch)
     config = SimpleNamespace(train=SimpleNamespace(device="cpu"))
     run: Any = SimpleNamespace(config=config, note=str)
-    accelerator = Amp(precision="bf16").accelerator(run, lambda **options: Accelerator(cpu=True, **options))
+    accelerator = Amp(precision="bf16").accelerator(run, Base(run).accelerator)
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.data = torch.tensor([[1.0, 1.0]])
     inside: list[torch.dtype] = []

@@ -93,13 +93,6 @@ class TestMixVectors:
     def test_lambda_zero_is_the_partner(self) -> None:
         assert torch.equal(self.mixed(0.0, 0.0)[0], OWN[1])
 
-    def test_padding_of_the_models_own_stays(self) -> None:
-        wide = torch.cat([OWN, torch.full((2, 2, 3), 8.0)], dim=1)
-        found = self.mixed(0.75, 0.5, own=wide)
-        assert found.shape == (2, 6, 3)
-        assert torch.equal(found[:, 4:], wide[:, 4:])
-        assert torch.equal(found[:, :4], self.mixed(0.75, 0.5))
-
     @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
     def test_keeps_the_precision_of_the_vectors(self, dtype: torch.dtype) -> None:
         vectors = OWN.to(dtype)

@@ -11,7 +11,9 @@ from torch import nn
 
 from tricks.post_training.swa import Swa, exchanged
 
-RUN: Any = SimpleNamespace()
+
+def run_of(total: int = 100) -> Any:
+    return SimpleNamespace(total_updates=total)
 
 
 def swa(**values: Any) -> Swa:
@@ -60,27 +62,34 @@ class TestSchedule:
 
     def test_is_the_plain_one_until_the_start(self) -> None:
         for share in (0.0, 0.3, 0.7499):
-            assert swa().schedule(RUN, self.inner, share) == 10 + share
+            assert swa().schedule(run_of(), self.inner, share) == 10 + share
 
     def test_constant_from_then_on(self) -> None:
         for share in (0.75, 0.8, 0.999):
-            assert swa(rate=0.3).schedule(RUN, self.inner, share) == 0.3
+            assert swa(rate=0.3).schedule(run_of(), self.inner, share) == 0.3
 
     def test_cycles_fall_from_the_base_rate(self) -> None:
         trick = swa(start=0.5, rate=0.2, cycle=0.25)
         shares = [0.5, 0.5625, 0.625, 0.6875, 0.75, 0.8125]
         wanted = [1.0, 0.8, 0.6, 0.4, 1.0, 0.8]
-        assert [trick.schedule(RUN, self.inner, share) for share in shares] == pytest.approx(wanted)
+        assert [trick.schedule(run_of(16), self.inner, share) for share in shares] == pytest.approx(wanted)
 
     def test_weights_are_taken_where_a_cycle_is_lowest(self) -> None:
         trick = swa(start=0.5, rate=0.1, cycle=0.125)
         collected = Training(40).go(trick)
-        rates = {update: trick.schedule(RUN, self.inner, (update - 0.5) / 40) for update in range(21, 41)}
+        rates = {update: trick.schedule(run_of(40), self.inner, (update - 0.5) / 40) for update in range(21, 41)}
         lowest = sorted(sorted(rates, key=rates.__getitem__)[:4])
         assert collected == lowest == [25, 30, 35, 40]
 
+    @pytest.mark.parametrize("cycle", [0.07, 0.1, 0.13, 0.3])
+    def test_cycle_and_collection_never_drift_apart(self, cycle: float) -> None:
+        trick = swa(start=0.3, rate=0.1, cycle=cycle)
+        rates = [trick.schedule(run_of(97), self.inner, (update - 0.5) / 97) for update in range(1, 98)]
+        turns = [update for update in range(30, 97) if rates[update] > rates[update - 1]]
+        assert [update for update in Training(97).go(trick) if update < 97] == [turn for turn in turns if turn > 30]
+
     def test_start_one_leaves_the_schedule_alone(self) -> None:
-        assert swa(start=1.0).schedule(RUN, self.inner, 0.999) == 10.999
+        assert swa(start=1.0).schedule(run_of(), self.inner, 0.999) == 10.999
 
 
 class TestCollection:
@@ -92,6 +101,8 @@ class TestCollection:
             (8, {"start": 0.5, "every": 3}, [7]),
             (8, {"start": 0.0}, [1, 2, 3, 4, 5, 6, 7, 8]),
             (8, {"start": 1.0}, []),
+            (20, {"start": 0.98}, [20]),  # the last stretch is one update at least
+            (40, {"start": 0.5, "cycle": 0.3}, [32]),
             (8, {"start": 0.5, "every": 99}, [8]),  # too rare: the last weights at least
             (100, {"start": 0.9, "cycle": 0.05}, [95, 100]),
             (10, {"start": 0.5, "cycle": 0.01}, [6, 7, 8, 9, 10]),  # a cycle is one update at least

@@ -1,0 +1,201 @@
+"""The loop's own promises, beside the laws: where it ends, what it refuses, what it finds again."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recipes.batch import Batch, Loss
+from recipes.config import Config
+from recipes.errors import UserError
+from recipes.interruption import Interrupted
+from recipes.loop import Run
+from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, scratch, tiny_config, tiny_run
+
+UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
+
+
+def made(config: Config, look: Callable[[Run], Any]) -> Any:
+    """What a run looks like, set up in a child."""
+
+    def work() -> Any:
+        with scratch() as folder:
+            return look(tiny_run(config, folder))
+
+    return in_child(work)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "updates"), [("1", 6), ("0.7", 5), ("0.1", 1), ("2.5", 15), ("1.1666666666666667", 7)]
+)
+def test_part_of_an_epoch_is_rounded_up_and_a_whole_number_stays(epochs: str, updates: int) -> None:
+    assert UPDATES_PER_EPOCH == 6
+    config = tiny_config(f"train.epochs={epochs}", "train.max_updates=null")
+    assert made(config, lambda run: run.total_updates) == updates
+
+
+def told(config: Config, break_it: Callable[[Run], None]) -> str:
+    def look(run: Run) -> str:
+        break_it(run)
+        with pytest.raises(UserError) as caught:
+            run.fit()
+        return str(caught.value)
+
+    return str(made(config, look))
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_it_is_saved() -> None:
+    def break_it(run: Run) -> None:
+        gradient = run.seams.gradient
+
+        def broken(batch: Batch) -> Loss:
+            found = gradient(batch)
+            if run.updates == UPDATES - 1:
+                next(run.bare_model.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
+            return found
+
+        run.seams.gradient = broken  # type: ignore[method-assign]
+
+    assert told(tiny_config(), break_it).startswith(f"training diverged: grad_norm of update {UPDATES} is ")
+
+
+def test_predictions_that_are_no_numbers_end_the_run() -> None:
+    def break_it(run: Run) -> None:
+        predict = run.seams.predict
+        run.seams.predict = lambda batch: predict(batch) * torch.nan  # type: ignore[method-assign]
+
+    assert "the predictions after update 9 are not all numbers. Lower train.learning_rate (now 0.001)" in told(
+        tiny_config(), break_it
+    )
+
+
+def test_an_absurd_rate_is_told_as_what_it_is() -> None:
+    assert told(tiny_config("train.learning_rate=1e30"), lambda run: None).startswith("training diverged: ")
+
+
+def test_epochs_of_different_length_are_a_bug_of_the_trick() -> None:
+    def look(run: Run) -> None:
+        batches = run.seams.batches
+
+        def shrinking(dataset: Any, epoch: int) -> Any:
+            found = batches(dataset, epoch)
+            found.plan = found.plan[: len(found.plan) - epoch]
+            return found
+
+        run.seams.batches = shrinking  # type: ignore[method-assign]
+        with pytest.raises(ValueError, match="5 batches, 6 in the first"):
+            run.fit()
+
+    made(tiny_config(), look)
+
+
+@pytest.mark.parametrize("update", [3, UPDATES])
+def test_a_signal_is_answered_with_a_checkpoint_even_after_the_last_update(update: int) -> None:
+    def look(run: Run) -> tuple[int, str, int]:
+        step = run._step
+
+        def signalled(batch: Batch) -> None:
+            step(batch)
+            if run.batches_done == update:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        run._step = signalled  # type: ignore[method-assign]
+        with pytest.raises(Interrupted) as caught:
+            run.fit()
+        newest = run.checkpoints.newest()[1]
+        return caught.value.signal_number, str(caught.value), newest["batches_done"]
+
+    assert made(tiny_config(), look) == (
+        signal.SIGTERM,
+        f"Stopped after update {update}; the same command goes on.",
+        update,
+    )
+
+
+def stopped_at(folder: Path, update: int, config: Config) -> None:
+    """Train so far, in a child, and leave the checkpoint."""
+
+    def work() -> None:
+        run = tiny_run(config, folder, folder)
+        step = run._step
+
+        def stopping(batch: Batch) -> None:
+            step(batch)
+            if run.batches_done == update:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        run._step = stopping  # type: ignore[method-assign]
+        with pytest.raises(Interrupted):
+            run.fit()
+
+    in_child(work)
+
+
+def resumed(folder: Path, config: Config) -> Mapping[str, Any]:
+    def work() -> Mapping[str, Any]:
+        run = tiny_run(config, folder, folder)
+        run._resume()
+        return {"at": run.batches_done, "notes": run.notes, "best": run.best}
+
+    return in_child(work)
+
+
+def test_other_data_are_not_gone_on_with(tmp_path: Path) -> None:
+    stopped_at(tmp_path, 10, tiny_config())
+    assert resumed(tmp_path, tiny_config())["at"] == 10
+    with pytest.raises(AssertionError, match="the data has changed since .* was begun"):
+        resumed(tmp_path, tiny_config(longest=13))
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "another's"])
+def test_damaged_best_weights_are_sought_anew(damage: str, tmp_path: Path) -> None:
+    config = tiny_config()
+    stopped_at(tmp_path, 12, config)
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    whole = resumed(tmp_path, config)
+    assert whole["best"]["update"] == 9
+    assert not any("best" in note for note in whole["notes"])
+    if damage == "missing":
+        best.unlink()
+    elif damage == "cut":
+        best.write_bytes(best.read_bytes()[:-9])
+    else:
+        stopped_at(tmp_path / "another", 20, tiny_config("evaluate.every=1.0", "seed=3"))
+        (tmp_path / "another" / "checkpoints" / "best.safetensors").rename(best)
+    found = resumed(tmp_path, config)
+    if damage != "another's":  # one of a later update will be made again
+        assert found["best"] is None
+        assert "best.safetensors is damaged" in found["notes"][-1]
+
+
+def test_the_smoothed_loss_goes_on_where_it_was(tmp_path: Path) -> None:
+    stopped_at(tmp_path, 12, tiny_config())
+
+    def work() -> tuple[float, float]:
+        run = tiny_run(tiny_config(), tmp_path, tmp_path)
+        run._resume()
+        with run.report.progress():
+            smoothed, weight = 0.0, 0.0
+            for line in run.history.read():
+                if "split" not in line:
+                    smoothed, weight = 0.98 * smoothed + 0.02 * line["loss"], 0.98 * weight + 0.02
+            return run.report.smoothed / run.report.weight, smoothed / weight
+
+    found, wanted = in_child(work)
+    assert found == pytest.approx(wanted)
+
+
+def test_a_run_in_another_thread_needs_no_signals() -> None:
+    import threading
+
+    def look(run: Run) -> int:
+        thread = threading.Thread(target=run.fit)
+        thread.start()
+        thread.join()
+        return run.updates
+
+    assert made(tiny_config("train.max_updates=2"), look) == 2

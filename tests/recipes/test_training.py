@@ -1,0 +1,174 @@
+"""From a trained model to a finished run: which weights, which splits, what lies beside the model."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from recipes import Trick
+from recipes.api import finetune_config, load
+from recipes.batch import Batch
+from recipes.config import Config
+from recipes.errors import UserError
+from recipes.folder import FinishedRun
+from recipes.testing import in_child, tiny_config
+
+
+@dataclass
+class Shout(Trick):
+    """Upper case: a trick on `clean`; it counts what it has seen."""
+
+    layers = {"clean": "clean"}
+    seen = []  # type: ignore[var-annotated]  # noqa: RUF012
+
+    def clean(self, run: Any, inner: Callable[[str], str], text: str) -> str:
+        self.seen.append(text)
+        return inner(text).replace("w", "q")
+
+
+@dataclass
+class Favour(Trick):
+    """Learn a class to favour, and favour it when predicting: a trick with a state that predicting needs."""
+
+    layers = {"model": "load", "predict": "vote"}
+
+    def __post_init__(self) -> None:
+        self.favour = torch.zeros(3)
+
+    def model(self, run: Any, inner: Callable[[], Any]) -> Any:
+        self.favour, self.times = torch.tensor([0.0, 7.0, 0.0]), 2
+        return inner()
+
+    def predict(self, run: Any, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        return (inner(batch) + self.favour * self.times) / 15
+
+    def state(self) -> dict[str, Any]:
+        return {"favour": self.favour, "times": self.times}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.favour, self.times = state["favour"], state["times"]
+
+
+@dataclass
+class Zeroed(Trick):
+    """Owns the final weights: the head's are 0."""
+
+    layers = {"weights": "final"}
+
+    def weights(self, run: Any, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
+        return self.zeroed(run.head)
+
+    @contextmanager
+    def zeroed(self, head: torch.nn.Linear) -> Iterator[bool]:
+        before = head.weight.detach().clone()
+        head.weight.data.zero_()
+        try:
+            yield True
+        finally:
+            head.weight.data.copy_(before)
+
+
+def with_trick(kind: type, *overrides: str) -> Config:
+    return replace(tiny_config(*overrides), tricks={"own": {"_target_": f"{kind.__module__}.{kind.__name__}"}})
+
+
+def finished(config: Config, folder: Path, look: Callable[[FinishedRun], Any]) -> Any:
+    return in_child(lambda: look(finetune_config(config, folder)))
+
+
+def test_texts_are_cleaned_in_every_split_and_when_predicting(tmp_path: Path) -> None:
+    def look(run: FinishedRun) -> tuple[int, bool, str]:
+        trained = len(Shout.seen)
+        tokens = set((run.folder / "model" / "tokenizer.json").read_text())
+        load(run.folder).predict(["w1 w2", "w3"])
+        return trained, "w" in tokens, " ".join(Shout.seen[trained:])
+
+    rows = 3 * 44  # train, validation and test are one file here
+    seen, _, predicted = finished(with_trick(Shout, "train.max_updates=2"), tmp_path / "run", look)
+    assert (seen, predicted) == (rows, "w1 w2 w3")
+
+
+def test_cleaned_text_is_what_the_model_sees(tmp_path: Path) -> None:
+    def look(run: FinishedRun) -> list[bool]:
+        model = load(run.folder)
+        first, second = model.predict(["w1 a2 w3"]).probabilities, model.predict(["q1 a2 q3"]).probabilities
+        return [bool((first == second).all())]
+
+    assert finished(with_trick(Shout, "train.max_updates=2"), tmp_path / "with", look) == [True]
+    assert finished(tiny_config("train.max_updates=2"), tmp_path / "without", look) == [False]
+
+
+def test_what_predicting_needs_of_a_trick_lies_beside_the_model(tmp_path: Path) -> None:
+    def look(run: FinishedRun) -> tuple[list[str], list[str], list[str]]:
+        files = sorted(path.name for path in (run.folder / "model").iterdir())
+        return files, run.predictions("test")["prediction"], load(run.folder).predict(["a1 b2"] * 3).names()  # type: ignore
+
+    files, said, again = finished(with_trick(Favour, "train.max_updates=2"), tmp_path / "run", look)
+    assert set(said) == set(again) == {"y"}
+    assert "tricks.safetensors" in files
+    path = tmp_path / "run" / "model" / "tricks.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(AssertionError, match="tricks.safetensors is damaged"):
+        in_child(lambda: load(tmp_path / "run").predict(["a"]))
+
+
+def test_a_run_without_such_tricks_has_no_such_file(tmp_path: Path) -> None:
+    def look(run: FinishedRun) -> list[str]:
+        return [path.name for path in (run.folder / "model").iterdir()]
+
+    files = finished(tiny_config("train.max_updates=2"), tmp_path / "run", look)
+    assert "model.safetensors" in files
+    assert "tricks.safetensors" not in files
+
+
+def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
+    def look(run: FinishedRun) -> tuple[str, set[str], list[str]]:
+        found = load(run.folder).predict(["a1 a2", "b1", "c3"]).probabilities
+        return run.metrics["kept"], set(run.metrics["candidates"]), [f"{share:.4f}" for share in found.std(0)]
+
+    kept, candidates, spread = finished(with_trick(Zeroed), tmp_path / "run", look)
+    assert (kept, candidates) == ("averaged", {"last", "best", "averaged"})
+    assert spread == ["0.0000"] * 3
+
+
+@pytest.mark.parametrize(("keep", "rate"), [("best", "0.03"), ("last", "0.03")])
+def test_the_weights_that_are_kept_are_the_ones_saved(keep: str, rate: str, tmp_path: Path) -> None:
+    config = tiny_config(f"evaluate.keep={keep}", f"train.learning_rate={rate}", "evaluate.every=0.5", "seed=1")
+
+    def look(run: FinishedRun) -> dict[str, Any]:
+        return run.metrics
+
+    metrics = finished(config, tmp_path / "run", look)
+    candidates = metrics["candidates"]
+    assert metrics["kept"] == keep
+    assert candidates["best"]["update"] < 20  # else the two are one
+    assert candidates["best"]["loss"] != candidates["last"]["loss"]
+    assert metrics["validation"]["loss"] == pytest.approx(candidates[keep]["loss"])
+
+
+def test_a_metric_that_ranks_two_classes_needs_both(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "good day,p\nbad day,n\n" * 9)
+    (tmp_path / "validation.csv").write_text("text,label\n" + "good,p\n" * 9)
+    files = [f"data.{name}={tmp_path}/{name}.csv" for name in ("train", "validation")]
+    config = tiny_config("evaluate.metric=roc_auc", "data.test=null", *files)
+    with pytest.raises(UserError, match=r"evaluate\.metric=roc_auc ranks rows of two classes, and validation has rows"):
+        finetune_config(config, tmp_path / "run")
+
+
+def test_threads_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recipes.training import _threads
+
+    count = [3]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: count.__setitem__(0, number))
+    with pytest.raises(ValueError), _threads(1):
+        assert count == [1]
+        raise ValueError
+    assert count == [3]
+    with _threads(None):
+        assert count == [3]
