@@ -10,7 +10,7 @@ from accelerate import PartialState
 
 from recipes import order
 from recipes.config import Config, as_values, read
-from recipes.data import read as read_data
+from recipes.data import read_splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, claimed, is_finished
 from recipes.overrides import compose_config
@@ -42,7 +42,7 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
             if os.environ.get("RANK", "0") == "0":
                 print(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
-        splits = read_data(config.data, config.evaluate.extra, config.evaluate.test)
+        splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
         procedure = order.compose("train", partial(train, tricks=tricks, folder=folder), tricks, None)
         finished: FinishedRun = procedure(config, splits)
     return finished

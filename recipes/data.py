@@ -60,7 +60,7 @@ class Splits:
         return replace(self, test=None, extra={})
 
 
-def read(settings: Data, extra: dict[str, str], test: bool) -> Splits:
+def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
     """Read every split that the config names, and cut those that it does not name from the training rows.
 
     Args:

@@ -143,7 +143,7 @@ def _no_such_model(settings: Model, error: Exception) -> UserError:
     if isinstance(error, UnpicklingError):
         reason = "its .bin file is damaged, or holds more than tensors and is not opened"
     if "tiktoken" in reason:  # tried last, and so the one that is named
-        reason = "its tokenizer is a SentencePiece file, which needs: pip install sentencepiece protobuf"
+        reason = "its tokenizer is a SentencePiece file, which needs: pip install -e '.[sentencepiece]'"
     return UserError(
         f"{_called(settings)}: cannot be loaded as a sequence classifier ({reason}). Give the hub's name of an "
         "encoder, or the path of a folder that holds one; without a network, model=minilm needs none."

@@ -35,7 +35,7 @@ from recipes import base, order
 from recipes.api import finetune_config
 from recipes.batch import Batch
 from recipes.config import CONF, Config, read
-from recipes.data import read as read_data
+from recipes.data import read_splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.loop import Run
@@ -110,7 +110,7 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
 def tiny_run(config: Config, folder: Path, place: Path | None = None) -> Run:
     """A run that is set up and not yet trained, in `place` or a new folder."""
     place = place or Path(tempfile.mkdtemp(dir=folder))
-    return Run(config, build(config.tricks), read_data(config.data, {}, False), place)
+    return Run(config, build(config.tricks), read_splits(config.data, {}, False), place)
 
 
 def trained(config: Config) -> dict[str, Any]:

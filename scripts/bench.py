@@ -49,8 +49,7 @@ from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
 from recipes.config import Config
 from recipes.config import read as read_config
-from recipes.data import Splits
-from recipes.data import read as read_data
+from recipes.data import Splits, read_splits
 from recipes.errors import UserError, told_plainly
 from recipes.loop import Run
 from recipes.overrides import compose_config
@@ -408,7 +407,7 @@ def text_task(data: Path, arguments: argparse.Namespace, folder: Path) -> Task:
     overrides = ["data=files", "model=minilm", "train.epochs=1", f"data.max_length={arguments.max_length}"]
     # As validation too: then no rows are cut off.
     config = configured([*overrides, f"train.batch_size={arguments.batch_size}"], arguments.threads, path)
-    splits = read_data(config.data, {}, test=False)
+    splits = read_splits(config.data, {}, test=False)
     count = min(arguments.rows or len(splits.train), len(splits.train))
     first = splits.train.select(range(count))
     return Task(config, replace(splits, train=first, validation=first.select([0]), notes=[]), folder)

@@ -16,7 +16,7 @@ from datasets import Dataset
 
 from recipes import config as configs
 from recipes.config import Data
-from recipes.data import Splits, read
+from recipes.data import Splits, read_splits
 from recipes.errors import UserError
 from recipes.overrides import compose_config
 
@@ -31,7 +31,7 @@ def load(
     train: Path | str, extra: dict[str, str] | None = None, opened: bool = True, base: Data = FILES, **values: Any
 ) -> Splits:
     paths = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    return read(replace(base, train=str(train), **paths), extra or {}, opened)
+    return read_splits(replace(base, train=str(train), **paths), extra or {}, opened)
 
 
 def problems(*arguments: Any, **values: Any) -> tuple[str, ...]:
@@ -405,7 +405,7 @@ def test_the_test_split_stays_shut_when_asked(write: Write) -> None:
     shut = load(train, opened=False)
     assert shut.test is None
     assert [list(rows["id"]) for rows in (shut.train, shut.validation)] == parts(load(train))[:2]
-    assert read(replace(FILES, train=str(train), test="nowhere.csv"), {}, False).test is None
+    assert read_splits(replace(FILES, train=str(train), test="nowhere.csv"), {}, False).test is None
 
 
 # What is wrong with a file.
