@@ -62,7 +62,7 @@ def test_every_choice_composes_and_is_whole(choice: str) -> None:
 
 def test_the_yaml_files_hold_every_value_and_the_class_none() -> None:
     assert as_values(config())["train"] == {
-        "batch_size": 32, "epochs": 3.0, "max_updates": None, "learning_rate": 1e-4, "schedule": "linear",
+        "batch_size": 32, "epochs": 4.0, "max_updates": None, "learning_rate": 3e-4, "schedule": "linear",
         "warmup": 0.1,
         "weight_decay": 0.01, "clip_norm": 1.0, "device": "auto", "threads": None,
     }  # fmt: skip
@@ -163,7 +163,7 @@ def test_the_run_folder_is_named_by_its_choices_and_has_no_clock() -> None:
 
 CHANGES = (
     "seed=1", "seeds.init=1", "data.split_seed=1", "data.text=body", "data.max_length=32", "model=tiny",
-    "model.dropout=0.2", "train.epochs=4", "train.max_updates=5", "train.clip_norm=null", "evaluate.every=0.5",
+    "model.dropout=0.2", "train.epochs=5", "train.max_updates=5", "train.clip_norm=null", "evaluate.every=0.5",
     "evaluate.extra.hard=a.csv", "checkpoint.keep=3", "+tricks=[mixup]",
 )  # fmt: skip
 
@@ -177,4 +177,4 @@ def test_every_value_but_resume_names_another_folder() -> None:
 
 
 def test_a_value_as_it_stands_is_no_change() -> None:
-    assert folder("train.epochs=3", "seeds.order=0") == folder()
+    assert folder("train.epochs=4", "seeds.order=0") == folder()

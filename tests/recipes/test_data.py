@@ -568,7 +568,7 @@ def test_the_hub_out_of_reach_is_one_paragraph() -> None:
 
 
 def test_the_embedded_default_has_twelve_classes_and_each_text_once() -> None:
-    splits = read(configs.read(compose_config([])[0]).data, {}, True)
+    splits = read_splits(configs.read(compose_config([])[0]).data, {}, True)
     rows = whole(splits)
     assert len(splits.classes) == 12
     assert len(rows) > 2000
