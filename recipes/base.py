@@ -148,7 +148,7 @@ class Base:
         """Set the rate, clip, step, and count the step if there was one."""
         run = self.run
         limit = run.config.train.clip_norm
-        run.grad_norm = run.accelerator.clip_grad_norm_(run.model.parameters(), math.inf if limit is None else limit)
+        run.grad_norm = run.accelerator.clip_grad_norm_(run.parameters, math.inf if limit is None else limit)
         # The middle of the update's own stretch: neither the first nor the last one is at rate 0.
         run.factor = run.seams.schedule((run.updates + 0.5) / run.total_updates)
         for parameters, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):

@@ -69,6 +69,7 @@ class Run:
         self.validation = self.encoded(validation)
         self.bare_model: nn.Module = self.seams.model()
         self.bare_model.train()
+        self.parameters = list(self.bare_model.parameters())
         self.head = head(self.bare_model)
         optimizer = self.seams.optimizer(self.bare_model)
         self.base_rates = [group["lr"] for group in optimizer.param_groups]

@@ -3,6 +3,7 @@
 loop        ms an update of a model so small that the loop itself shows
 throughput  examples a second of an epoch of MiniLM on real texts
 fairness    no training: padding, parts and label shares of the batches
+grouping    what grouping the batches does to the scores: the same training with random ones, seed by seed
 
 Every contestant starts from the same weights and trains on the same rows, on the CPU: fused AdamW, clipping, linear
 schedule, dropout on, nothing evaluated or saved. They take turns, round by round, because a machine's speed drifts;
@@ -24,9 +25,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
-from itertools import chain, islice, repeat
+from itertools import chain, islice, product, repeat
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,14 @@ from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmu
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.batch import cut_by_length
-from recipes.batches import length_goes_with_label, padding_waste
-from recipes.config import Config
+from recipes.batches import Batches, length_goes_with_label, padding_waste
+from recipes.config import Config, Seeds
 from recipes.config import read as read_config
 from recipes.data import Splits, read_splits
+from recipes.encoding import Encoded
 from recipes.errors import UserError, told_plainly
 from recipes.loop import Run
+from recipes.metrics import measure
 from recipes.overrides import compose_config
 from recipes.report import Report
 
@@ -474,6 +477,50 @@ def fairness(arguments: argparse.Namespace, folder: Path) -> None:
         show_batching(data.resolve().name, text_task(data, arguments, folder), arguments.markdown)
 
 
+def grouping(arguments: argparse.Namespace, folder: Path) -> None:
+    for data in arguments.data:
+        task = text_task(data, arguments, folder)
+        rows = task.splits.train
+        half = len(rows) // 2
+        splits = replace(task.splits, train=rows.select(range(half)), validation=rows.select(range(half, 2 * half)))
+        found: dict[str, list[dict[str, float]]] = {"random": [], "grouped": []}
+        for seed, (name, each) in product(range(arguments.seeds), found.items()):
+            train = replace(task.config.train, epochs=arguments.epochs)
+            run = TimedRun(
+                replace(task.config, seed=seed, seeds=Seeds(seed, seed, seed), train=train), {}, splits, folder
+            )
+            if name == "random":
+                run.seams.batches = partial(shuffled, run.config)
+            with redirect_stdout(io.StringIO()):
+                run.fit()
+            each.append(measure(run.predictions(run.validation)))
+            print(f"seed {seed}: {name} {each[-1]['accuracy']:.4f}", file=sys.stderr, flush=True)
+        title = (
+            f"{data.resolve().name}: {half:,} rows trained on for {arguments.epochs:g} epochs, {half:,} others scored, "
+            f"{arguments.seeds} seeds ({machine()})"
+        )
+        table = [[metric, *compared(*([score[metric] for score in each] for each in found.values()))]
+                 for metric in ("loss", "accuracy", "macro_f1")]  # fmt: skip
+        show(title, ["metric", *found, "difference, paired by seed"], table, arguments.markdown)
+
+
+def shuffled(config: Config, dataset: Encoded, epoch: int) -> Batches:
+    """Batches of rows in random order."""
+    order = np.random.default_rng((config.seed, epoch)).permutation(len(dataset))
+    return Batches(dataset, cut(order, config.train.batch_size), epoch)
+
+
+def compared(one: Sequence[float], other: Sequence[float]) -> list[str]:
+    """The mean of each, and of their difference with its standard error."""
+    differences = [second - first for first, second in zip(one, other, strict=True)]
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return [
+        f"{statistics.mean(one):.4f}",
+        f"{statistics.mean(other):.4f}",
+        f"{statistics.mean(differences):+.4f} ± {error:.4f}",
+    ]
+
+
 def show_batching(name: str, task: Task, markdown: bool) -> None:
     train = task.run.train
     relation = length_goes_with_label(train.lengths, train.labels)
@@ -517,7 +564,7 @@ def require(package: str) -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness")
+    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness | grouping")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     texts = argparse.ArgumentParser(add_help=False)
@@ -544,6 +591,12 @@ def read_arguments() -> argparse.Namespace:
     command = commands.add_parser("fairness", parents=[common, texts], help="what the batches do; no training")
     command.add_argument("--rows", type=positive, help="how many, from the file's first on; all unless given")
     command.set_defaults(command=fairness)
+
+    command = commands.add_parser("grouping", parents=[common, texts], help="scores with random and grouped batches")
+    command.add_argument("--rows", type=positive, default=1600, help="half to train, half to score (%(default)s)")
+    command.add_argument("--epochs", type=float, default=3, help="of each training (%(default)s)")
+    command.add_argument("--seeds", type=positive, default=8, help="trainings of each kind (%(default)s)")
+    command.set_defaults(command=grouping)
     return parser.parse_args()
 
 
@@ -559,6 +612,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         # Token lists go where the runs go: a benchmark leaves nothing behind.
         os.environ["TRICKBOOK_CACHE"] = folder
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
         arguments.command(arguments, Path(folder))
 
 
