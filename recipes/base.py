@@ -140,6 +140,8 @@ class Base:
         share = (outcome.loss * part.weights).sum() / part.total
         # DDP averages over the processes what is a sum over rows.
         run.accelerator.backward(share * run.accelerator.num_processes if run.accelerator.num_processes > 1 else share)
+        if run.is_plain:
+            return Loss(share.detach(), share.detach())
         with torch.no_grad():
             plain = (self.loss(outcome.logits.detach(), outcome.targets) * part.weights).sum() / part.total
         return Loss(share.detach(), plain)

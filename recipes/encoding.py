@@ -74,13 +74,13 @@ class Encoded:
         )
 
     def _targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        labels = torch.from_numpy(self.labels[rows])
-        if labels.dim() == 2:
-            targets = labels.to(torch.get_default_dtype())
-            return targets, torch.ones(len(rows))
-        known = (labels >= 0).to(torch.get_default_dtype())
-        targets = torch.zeros(len(rows), self.num_classes)
-        return targets.scatter_(1, labels.clamp(min=0)[:, None], known[:, None]), known
+        labels, precision = self.labels[rows], torch.get_default_dtype()
+        if labels.ndim == 2:
+            return torch.from_numpy(labels).to(precision), torch.ones(len(rows))
+        targets = np.zeros((len(rows), self.num_classes), dtype=np.float32)
+        known = labels >= 0
+        targets[known, labels[known]] = 1
+        return torch.from_numpy(targets).to(precision), torch.from_numpy(known).to(precision)
 
 
 def cleaned(examples: Dataset, clean: Callable[[str], str]) -> Dataset:

@@ -59,6 +59,7 @@ class Run:
         self.seconds, self.lap = 0.0, time.perf_counter()
         self.factor, self.grad_norm = 0.0, torch.zeros(())
         self.seams = wrapped(self, tricks, [seam for seam in order.SEAMS if seam != "train"])
+        self.is_plain = not (order.around("loss", tricks) or order.around("objective", tricks))
         self.accelerator: Accelerator = self.seams.accelerator()
         self.cost_of_pass = COST_OF_PASS.get(self.accelerator.device.type, COST_OF_PASS_ON_GPU)
         train, validation = self.cleaned(splits.train), self.cleaned(splits.validation)
