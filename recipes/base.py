@@ -61,7 +61,8 @@ class Base:
         """Shuffle, and group by length without bias (`recipes.batches.group`)."""
         config = self.run.config
         random = generator(config.seeds.order, "order", epoch)
-        return Batches(dataset, group(dataset.lengths, dataset.labels, config.train.batch_size, random), epoch)
+        plan = group(dataset.lengths, dataset.labels, config.train.batch_size, self.run.label_weight, random)
+        return Batches(dataset, plan, epoch)
 
     def model(self) -> nn.Module:
         """Load the model under a new head."""

@@ -2,12 +2,12 @@
 
 Random batches waste half of the work on padding (1.9 to 2.9 times the real tokens on short texts). Rows are therefore
 sorted by length, inside pools of `POOL` batches of a fresh random order, and the batches shuffled. Where length goes
-with the label that makes biased batches: on a spam data set the label share of a batch varied nine times as much as it
-does at random. `bias_of_sorting` foretells that from the training rows (`docs/benchmarks.md` sets it against what was
-counted). From `TOLERATED` on, rows are sorted by *the rank of their length among the rows of their own label* instead:
-every batch then has the pool's label mix, and still rows of about one length. Where the labels' lengths differ, such a
-batch holds groups of different length; `recipes.batch.cut_by_length` runs those as parts of one update, which changes
-nothing but the speed.
+with the label that alone makes biased batches: on a spam data set the label share of a batch varied ten times as much
+as it does at random. Sorting by *the rank of a row's length among the rows of its own label* gives every batch the
+pool's label mix, and wastes more. So rows are sorted by a mean of both ranks, with the least weight on the second that
+leaves label shares to vary about as they do at random (`weight_of_label`); where length says nothing of the label that
+is none. `docs/benchmarks.md` has the counts. Where a batch then holds groups of different length,
+`recipes.batch.cut_by_length` runs those as parts of one update, which changes nothing but the speed.
 
 Each epoch sorts other pools, takes rows of one length in another order, and cuts between other rows: of 1,000 film
 reviews, all in one pool, 54 % of the pairs that share a batch meet again in the next epoch (64 % without the last; at
@@ -22,9 +22,10 @@ from recipes.batch import Batch
 from recipes.encoding import Encoded
 
 POOL = 100
-# A tenth more standard deviation of a batch's label share than random batches have.
+# How much more than at random a label's share may vary between batches: a tenth, in standard deviations.
 TOLERATED = 1.2
-TENTHS = 10
+# On how many pools, and how finely (2**-6), the weight is found.
+TRIAL_POOLS, TRIALS = 4, 6
 
 
 class Batches(Sequence[Batch]):
@@ -54,26 +55,27 @@ class Batches(Sequence[Batch]):
             yield self[place]
 
 
-def group(lengths: np.ndarray, labels: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
+def group(
+    lengths: np.ndarray, labels: np.ndarray, batch_size: int, weight: float, random: np.random.Generator
+) -> list[np.ndarray]:
     """Deal rows into batches of like length that are fair to every label.
 
     Args:
         lengths: tokens of each row, (row).
         labels: class number, (row), or 0/1, (row, class), where rows of one label set count as one label.
         batch_size: rows to a batch; the last one may be smaller.
+        weight: what `weight_of_label` finds for them.
         random: decides order, pools and ties.
 
     Returns:
         The rows of each batch.
     """
-    sorting_is_fair = bias_of_sorting(lengths, labels, batch_size) < TOLERATED
-    labels = labels if labels.ndim == 1 else np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+    sets = _sets(labels)
     order = random.permutation(len(lengths))
     batches: list[np.ndarray] = []
     for start in range(0, len(order), POOL * batch_size):
         pool = order[start : start + POOL * batch_size]
-        places = lengths[pool] if sorting_is_fair else _rank_within_label(lengths[pool], labels[pool], random)
-        pool = pool[np.argsort(places, kind="stable")]
+        pool = pool[_order(lengths[pool], sets[pool], weight, random)]
         batches += _cut(pool, batch_size, random)
     # The ragged batch stays last; the others come in any order, not from short to long.
     whole = [batch for batch in batches if len(batch) == batch_size]
@@ -95,7 +97,62 @@ def _cut(rows: np.ndarray, batch_size: int, random: np.random.Generator) -> list
     return [*batches, rows[begin : begin + left]] if left else batches
 
 
-def _rank_within_label(lengths: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def weight_of_label(lengths: np.ndarray, labels: np.ndarray, batch_size: int) -> float:
+    """How much the rank among the rows of the same label must count, 0 to 1, for batches that are fair to every label.
+
+    Found by halving, on a sample of the rows: the least weight with which a label's share varies at most `TOLERATED`
+    times as much between batches as it does between random ones.
+    """
+    random = np.random.default_rng(0)
+    rows = random.permutation(len(lengths))[: TRIAL_POOLS * POOL * batch_size]
+    pools = [rows[start : start + POOL * batch_size] for start in range(0, len(rows), POOL * batch_size)]
+    sets = _sets(labels)
+
+    def is_fair(weight: float) -> bool:
+        plans = [pool[_order(lengths[pool], sets[pool], weight, random)] for pool in pools]
+        return label_variance(labels, [each for plan in plans for each in _cut(plan, batch_size, random)]) <= TOLERATED
+
+    if is_fair(0.0):
+        return 0.0
+    unfair, fair = 0.0, 1.0
+    for _ in range(TRIALS):
+        middle = (unfair + fair) / 2
+        unfair, fair = (unfair, middle) if is_fair(middle) else (middle, fair)
+    return fair
+
+
+def label_variance(labels: np.ndarray, batches: Sequence[np.ndarray]) -> float:
+    """How many times as much a label's share varies between batches as it does between random ones.
+
+    That of the label for which it is most; where rows have several, how many they have counts as one more.
+
+    Args:
+        labels: class number, (row), or 0/1, (row, class).
+        batches: the rows of each; those that are shorter than the first are left out.
+    """
+    size = len(batches[0])
+    held = labels[np.stack([batch for batch in batches if len(batch) == size])]
+    members = held if labels.ndim == 2 else held[..., None] == np.unique(held)
+    members = np.concatenate([members, members.sum(-1, keepdims=True)], axis=-1)
+    at_random = members.reshape(-1, members.shape[-1]).var(0) / size
+    between = members.mean(1).var(0)[at_random > 0] / at_random[at_random > 0]
+    return float(between.max(initial=0.0))
+
+
+def _sets(labels: np.ndarray) -> np.ndarray:
+    """A number for each different label, or set of labels, (row)."""
+    return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _order(lengths: np.ndarray, labels: np.ndarray, weight: float, random: np.random.Generator) -> np.ndarray:
+    """The rows by length: `weight` parts by the rank among the rows of the same label, the rest by the plain one."""
+    places = _rank(lengths, np.zeros(len(lengths)), random)
+    if weight:
+        places = weight * _rank(lengths, labels, random) + (1 - weight) * places
+    return np.argsort(places, kind="stable")
+
+
+def _rank(lengths: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Where in [0, 1) a row stands by length among the rows of its label."""
     by_label = np.lexsort((lengths, labels))
     _, starts, counts = np.unique(labels[by_label], return_index=True, return_counts=True)
@@ -115,35 +172,6 @@ def padding_waste(lengths: np.ndarray, parts: Sequence[np.ndarray]) -> float:
     """Tokens computed over tokens real, 1 at best."""
     computed = sum(int(lengths[rows].max()) * len(rows) for rows in parts)
     return computed / sum(int(lengths[rows].sum()) for rows in parts)
-
-
-def bias_of_sorting(lengths: np.ndarray, labels: np.ndarray, batch_size: int) -> float:
-    """How many times as much a batch's label share would vary as at random, were rows sorted by length.
-
-    1 + (batch_size - 1) * r, r the share of the labels' variance between tenths of the rows by length (epsilon squared,
-    which takes off what chance alone gives): the design effect of cluster samples (Kish 1965, Survey Sampling).
-
-    Args:
-        lengths: tokens of each row, (row).
-        labels: class number, (row), or 0/1, (row, class).
-        batch_size: rows to a batch.
-    """
-    count = len(lengths)
-    tenth = np.searchsorted(np.sort(lengths), lengths) * TENTHS // count
-    if labels.ndim == 1:
-        labels = np.unique(labels, return_inverse=True)[1]
-        classes = int(labels.max()) + 1
-        held = np.bincount(tenth * classes + labels, minlength=TENTHS * classes).reshape(TENTHS, classes)
-    else:
-        held = np.stack([np.bincount(tenth, column, TENTHS) for column in labels.T], axis=1)
-    rows = np.bincount(tenth, minlength=TENTHS)[:, None]
-    share = held.sum(0) / count
-    whole = count * float((share * (1 - share)).sum())
-    chance = (np.count_nonzero(rows) - 1) / max(1, count - 1)
-    if whole == 0 or chance >= 1:
-        return 1.0
-    between = float(((held - rows * share) ** 2 / np.maximum(1, rows)).sum()) / whole
-    return 1 + (batch_size - 1) * max(0.0, (between - chance) / (1 - chance))
 
 
 def length_goes_with_label(lengths: np.ndarray, labels: np.ndarray) -> float:

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from recipes import checkpoint, order
 from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, wrapped
 from recipes.batch import Batch
+from recipes.batches import weight_of_label
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.encoding import Encoded, cleaned, encode
@@ -68,6 +69,7 @@ class Run:
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
         self.train = self.encoded(self.seams.examples(train))
         self.validation = self.encoded(validation)
+        self.label_weight = weight_of_label(self.train.lengths, self.train.labels, config.train.batch_size)
         self.bare_model: nn.Module = self.seams.model()
         self.bare_model.train()
         self.parameters = list(self.bare_model.parameters())

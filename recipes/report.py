@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recipes import order
 from recipes.batch import cut_by_length
-from recipes.batches import TOLERATED, bias_of_sorting, length_goes_with_label, padding_waste
+from recipes.batches import length_goes_with_label, padding_waste
 from recipes.results import score_table
 
 if TYPE_CHECKING:
@@ -93,13 +93,12 @@ class Report:
         plan = run.seams.batches(train, 0).plan[:200]
         parts = [batch[rows] for batch in plan for rows in cut_by_length(lengths[batch], run.cost_of_pass)]
         relation = length_goes_with_label(lengths, train.labels)
-        bias = bias_of_sorting(lengths, train.labels, run.config.train.batch_size)
-        how = "sorted by length" if bias < TOLERATED else "sorted by length within each label"
+        waste, passes = padding_waste(lengths, parts), len(parts) / len(plan)
         yield (
             "batches",
             (
-                f"{how} · length goes with label {relation:.2f}, sorting varies labels x {bias:.1f} · computed / real "
-                f"tokens {padding_waste(lengths, parts):.2f} · {len(parts) / len(plan):.2f} parts an update"
+                f"by length · length goes with label {relation:.2f}, so {run.label_weight:.0%} by rank within it · "
+                f"computed / real tokens {waste:.2f} · {passes:.2f} parts an update"
             ),
         )
 

@@ -47,7 +47,7 @@ from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmu
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.batch import cut_by_length
-from recipes.batches import Batches, bias_of_sorting, length_goes_with_label, padding_waste
+from recipes.batches import Batches, length_goes_with_label, padding_waste
 from recipes.config import Config, Seeds
 from recipes.config import read as read_config
 from recipes.data import Splits, read_splits
@@ -525,10 +525,10 @@ def show_batching(name: str, task: Task, markdown: bool) -> None:
     train = task.run.train
     relation = length_goes_with_label(train.lengths, train.labels)
     size = task.config.train.batch_size
-    foretold = bias_of_sorting(train.lengths, train.labels, size)
+    weight = task.run.label_weight
     title = (
         f"{name}: batches of {size} of {len(train):,} rows, mean length {train.lengths.mean():.0f}; correlation ratio "
-        f"of length and label {relation:.2f}; foretold of sorted batches: {foretold:.2f} times the label-share variance"
+        f"of length and label {relation:.2f}, weight of the label {weight:.2f}"
     )
     header = ["batches", "computed / real tokens", "cut in parts", "parts an update", "label-share variance / random"]
     show(title, header, list(batching_rows(task)), markdown)
