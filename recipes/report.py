@@ -93,14 +93,12 @@ class Report:
         plan = run.seams.batches(train, 0).plan[:200]
         parts = [batch[rows] for batch in plan for rows in cut_by_length(lengths[batch], run.cost_of_pass)]
         relation = length_goes_with_label(lengths, train.labels)
-        waste, passes = padding_waste(lengths, parts), len(parts) / len(plan)
         yield (
             "batches",
-            (
-                f"by length · length goes with label {relation:.2f}, so {run.label_weight:.0%} by rank within it · "
-                f"computed / real tokens {waste:.2f} · {passes:.2f} parts an update"
-            ),
+            f"by length · length goes with label {relation:.2f}, so {run.label_weight:.0%} by rank within the label",
         )
+        waste, passes = padding_waste(lengths, parts), len(parts) / len(plan)
+        yield "padding", f"computed / real tokens {waste:.2f} · {passes:.2f} parts an update"
 
     def _share_cut(self) -> tuple[float, float]:
         """How many rows lose their tail, and how much of all text that is; read on a sample."""

@@ -19,7 +19,7 @@ from recipes.metrics import Predictions, measure
 from recipes.pictures import draw_confusion
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
-NARROWEST = 160
+WIDTH_OF_FILES = 160
 
 
 def finish(folder: Path, config: Config, scores: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> FinishedRun:
@@ -51,15 +51,19 @@ def peak_memory_mb(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)
 
 
+def console_for_tables() -> Console:
+    """A console as wide as the terminal; a file has no width, and a table that is cut in it is lost."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_OF_FILES
+    return Console(highlight=False, width=width)
+
+
 def show(run: FinishedRun) -> None:
     """Print a finished run's scores and where they are; one process speaks for all."""
     if os.environ.get("RANK", "0") != "0":
         return
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}
-    # A file has no width; a table that is cut in it is lost.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else NARROWEST
-    console = Console(highlight=False, width=width)
+    console = console_for_tables()
     console.print(score_table(scored, f"finished: {metrics['kept']} weights"))
     if len(metrics["candidates"]) > 1:
         console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))

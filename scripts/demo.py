@@ -6,11 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rich.console import Console
-
 import recipes
 from recipes.errors import told_plainly
-from recipes.results import score_table
+from recipes.results import console_for_tables, score_table
 
 
 def main() -> None:
@@ -23,7 +21,7 @@ def main() -> None:
         "model=linear": floor.metrics["test"],
         "model=minilm +tricks=[mixup,amp,swa]": run.metrics["test"],
     }
-    console = Console(highlight=False)
+    console = console_for_tables()
     console.print(score_table(rows, "test split of data=pydocs", "what"))
     seconds = run.metrics["cost"]["train_seconds"]
     console.print(f"trained in {seconds / 60:.1f} minutes; everything of this run is in {run.folder}", markup=False)
