@@ -62,7 +62,7 @@ def test_every_choice_composes_and_is_whole(choice: str) -> None:
 
 def test_the_yaml_files_hold_every_value_and_the_class_none() -> None:
     assert as_values(config())["train"] == {
-        "batch_size": 32, "epochs": 4.0, "max_updates": None, "learning_rate": 3e-4, "schedule": "linear",
+        "batch_size": 32, "epochs": 6.0, "max_updates": None, "learning_rate": 3e-4, "schedule": "linear",
         "warmup": 0.1,
         "weight_decay": 0.01, "clip_norm": 1.0, "device": "auto", "threads": None,
     }  # fmt: skip
@@ -177,4 +177,4 @@ def test_every_value_but_resume_names_another_folder() -> None:
 
 
 def test_a_value_as_it_stands_is_no_change() -> None:
-    assert folder("train.epochs=4", "seeds.order=0") == folder()
+    assert folder("train.epochs=6", "seeds.order=0") == folder()
