@@ -111,7 +111,8 @@ def _read_file(split: str, path: str) -> Dataset:
     setting = f"data.{split}={path}" if split in ("train", "validation", "test") else f"evaluate.extra.{split}={path}"
     if not file.is_file():
         siblings = [entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(entry.suffixes)]
-        raise UserError(f"{setting}: there is no such file; {nearest(file.name, siblings[:50])}")
+        hint = nearest(file.name, siblings[:50]) if siblings else f"{file.parent.resolve()} holds no data files."
+        raise UserError(f"{setting}: there is no such file; {hint}")
     suffix = next((end for end in reversed(file.suffixes) if end in FORMATS), None)
     if suffix is None:
         raise UserError(f"{setting}: the ending must be one of {', '.join(FORMATS)} (.gz may follow).")

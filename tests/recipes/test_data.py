@@ -415,7 +415,7 @@ def test_every_missing_file_is_told_at_once(write: Write, tmp_path: Path) -> Non
     write("train.csv", "")
     found = problems(tmp_path / "trian.csv", test=tmp_path / "none" / "test.csv", extra={"hard": "hard.csv"})
     assert found[0].endswith("trian.csv: there is no such file; did you mean train.csv? There are: train.csv.")
-    assert found[1].endswith("test.csv: there is no such file; there are: none.")
+    assert found[1].endswith(f"test.csv: there is no such file; {tmp_path / 'none'} holds no data files.")
     assert found[2].startswith("evaluate.extra.hard=hard.csv: there is no such file; ")
     assert len(found) == 3
 
