@@ -91,6 +91,31 @@ def cleaned(examples: Dataset, clean: Callable[[str], str]) -> Dataset:
     return Dataset.from_dict(columns, examples.features)
 
 
+def cached(examples: Dataset, make: Callable[..., dict[str, Any]], key: Sequence[object], **options: Any) -> Dataset:
+    """Map rows once; another run that would make the same takes them from the cache.
+
+    Processes that make the same at once do no harm: each writes a file of its own, and the last one to be done gives it
+    the common name.
+
+    Args:
+        examples: rows of any kind.
+        make: from a batch of them to a batch of others, as `Dataset.map` wants it.
+        key: everything but the rows that the result depends on.
+        **options: of `Dataset.map`.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    fingerprint = Hasher.hash((examples._fingerprint, [str(part) for part in key]))
+    folder = Path(os.environ.get("TRICKBOOK_CACHE", datasets.config.HF_DATASETS_CACHE)) / "trickbook"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = str(folder / f"{fingerprint}.arrow")
+        return examples.map(make, cache_file_name=file, new_fingerprint=fingerprint, batched=True, **options)
+    except OSError as error:
+        raise unreadable(str(folder), error) from error
+
+
 def encode(
     examples: Dataset,
     encode_texts: Encode,
@@ -99,9 +124,6 @@ def encode(
     key: Sequence[object] | None,
 ) -> Encoded:
     """Tokenize a split, or take it from the cache.
-
-    Processes that make the same split at once do no harm: each writes a file of its own, and the last one to be done
-    gives it the common name.
 
     Args:
         examples: rows (id, source, text, text_pair, label).
@@ -119,18 +141,11 @@ def encode(
         encoded = encode_texts(rows["text"], pairs)
         return {name: values for name, values in encoded.items() if name != "attention_mask"}
 
-    options: dict[str, Any] = {"batched": True, "remove_columns": examples.column_names}
+    options: dict[str, Any] = {"remove_columns": examples.column_names}
     if key is None:
-        encoded = examples.map(tokens, keep_in_memory=True, new_fingerprint="uncached", **options)
+        encoded = examples.map(tokens, keep_in_memory=True, new_fingerprint="uncached", batched=True, **options)
     else:
-        fingerprint = Hasher.hash((examples._fingerprint, _identity(tokenizer), [str(part) for part in key]))
-        folder = Path(os.environ.get("TRICKBOOK_CACHE", datasets.config.HF_DATASETS_CACHE)) / "trickbook"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = str(folder / f"{fingerprint}.arrow")
-            encoded = examples.map(tokens, cache_file_name=file, new_fingerprint=fingerprint, **options)
-        except OSError as error:
-            raise unreadable(str(folder), error) from error
+        encoded = cached(examples, tokens, (_identity(tokenizer), *key), **options)
     columns, offsets = {}, np.zeros(1, dtype=np.int64)
     table = encoded.with_format("arrow")[:]
     for name in encoded.column_names:

@@ -67,13 +67,13 @@ class Run:
         texts = [text for column in ("text", "text_pair") for text in train[column] if text is not None]
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(config.model, texts)
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
-        self.train = self.encoded(self.seams.examples(train))
-        self.validation = self.encoded(validation)
-        self.label_weight = weight_of_label(self.train.lengths, self.train.labels, config.train.batch_size)
         self.bare_model: nn.Module = self.seams.model()
         self.bare_model.train()
         self.parameters = list(self.bare_model.parameters())
         self.head = head(self.bare_model)
+        self.train = self.encoded(self.seams.examples(train))
+        self.validation = self.encoded(validation)
+        self.label_weight = weight_of_label(self.train.lengths, self.train.labels, config.train.batch_size)
         optimizer = self.seams.optimizer(self.bare_model)
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.model, self.optimizer = self.accelerator.prepare(self.bare_model, optimizer)

@@ -1,0 +1,49 @@
+"""Making rows from rows: each row's variants come from draws of its own, once, into the cache."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+
+from recipes.encoding import cached
+from recipes.randomness import key as draw_key
+
+Make = Callable[[str, random.Random], Sequence[str]]
+
+
+def with_variants(
+    examples: Dataset, make: Make, seed: int, purpose: str, settings: Sequence[object], workers: int = 1
+) -> Dataset:
+    """The rows, and behind them what is made of each: the same for a row whatever stands beside it.
+
+    Args:
+        examples: rows (id, source, text, text_pair, label).
+        make: from a text, and draws for it alone, to its variants; of a pair both texts are given to it in turn, and as
+            many pairs made as both have variants. It is pickled where there are several workers.
+        seed: the config's.
+        purpose: what the draws are for.
+        settings: everything else that `make` depends on; with the rows and the seed, the name in the cache.
+        workers: processes that make variants.
+
+    Returns:
+        The rows as they were, then the variants with `id` = the row's id + "+1", "+2" and so on, and its `source`.
+    """
+
+    def rows(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        made: dict[str, list[Any]] = {name: [] for name in batch}
+        for values in zip(*batch.values(), strict=True):
+            row = dict(zip(batch, values, strict=True))
+            draws = random.Random(draw_key(seed, purpose, row["id"]))
+            texts = make(row["text"], draws)
+            pairs = [None] * len(texts) if row["text_pair"] is None else make(row["text_pair"], draws)
+            for number, (text, pair) in enumerate(zip(texts, pairs, strict=False), 1):
+                for name, value in {**row, "id": f"{row['id']}+{number}", "text": text, "text_pair": pair}.items():
+                    made[name].append(value)
+        return made
+
+    made = cached(
+        examples, rows, ("variants", seed, purpose, *settings), remove_columns=examples.column_names,
+        features=examples.features, num_proc=workers if workers > 1 else None,
+    )  # fmt: skip
+    return concatenate_datasets([examples, made])
