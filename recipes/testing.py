@@ -279,6 +279,7 @@ class TrickLaws:
             for seam in kind.layers:
                 setattr(kind, seam, _counted(getattr(kind, seam), seam, reached))
             with scratch() as folder:
+                os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # what was encoded before is not encoded again
                 finetune_config(config, folder / "run")
             return reached
 
