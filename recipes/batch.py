@@ -10,7 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows that one update consumes over all processes, or a part of them. Never written into: make a new one."""
+    """The rows that one update consumes over all processes, or a part of them. Never written into: make a new one.
+
+    A row is a document, or one of its windows: a document's windows share its weight and repeat its id and targets.
+    """
 
     ids: list[str]
     """The records' ids, (row)."""
@@ -33,10 +36,18 @@ class Batch:
     """Row by row, the example that this one is mixed with, where a plan says so."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
     """What a plan decided, row by row: (row) or (row, token), by name."""
+    documents: Tensor | None = None
+    """The place, among those of the update, of the document that each row is a window of, (row), on the CPU; None where
+    each row is a document."""
 
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.ids)
+
+    @property
+    def examples(self) -> int:
+        """The number of documents."""
+        return len(self) if self.documents is None else len(set(self.documents.tolist()))
 
     def take(self, rows: np.ndarray, part: int) -> "Batch":
         """The part that holds these rows, without the padding that they do not need."""
@@ -64,6 +75,7 @@ class Batch:
             part=part,
             partners=None if self.partners is None else self.partners._select(rows, width, part),
             carried={name: pick(values) for name, values in self.carried.items()},
+            documents=None if self.documents is None else self.documents[torch.from_numpy(rows)],
         )
 
     def without_weight(self) -> "Batch":
@@ -71,7 +83,7 @@ class Batch:
         return replace(self, weights=torch.zeros_like(self.weights))
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device; lengths stay on the CPU, where parts are cut."""
+        """The same on another device; lengths and documents stay on the CPU, where rows are cut and joined."""
         if self.weights.device == device:
             return self
 

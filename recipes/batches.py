@@ -162,10 +162,17 @@ def _rank(lengths: np.ndarray, labels: np.ndarray, random: np.random.Generator) 
     return place
 
 
-def by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Batches for evaluation: longest first, so that what does not fit in memory shows at once."""
+def by_length(lengths: np.ndarray, counts: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Batches for evaluation: longest first, so that what does not fit in memory shows at once.
+
+    Args:
+        lengths: tokens of each row, (row).
+        counts: windows of each row, (row).
+        batch_size: windows to a batch; those of its last row may be more.
+    """
     order = np.argsort(-lengths, kind="stable")
-    return [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+    begun = (np.cumsum(counts[order]) - counts[order]) // batch_size
+    return np.split(order, np.flatnonzero(np.diff(begun)) + 1) if len(order) else []
 
 
 def padding_waste(lengths: np.ndarray, parts: Sequence[np.ndarray]) -> float:

@@ -1,9 +1,16 @@
 """Cutting texts by tokens: all of a text's tokens, and the special tokens put around what is kept of them."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
+
+from recipes.errors import UserError
+
+if TYPE_CHECKING:
+    from recipes.loop import Run
 
 # Any text that has tokens; it shows where the tokenizer puts its special ones.
 PROBE = "a"
@@ -37,3 +44,66 @@ def with_special_tokens(
                 row += values[end:following]
         made[name] = rows
     return made
+
+
+def room_in(run: "Run", size: int | None, path: str, in_pairs: bool) -> int:
+    """The text tokens of a window of `size` tokens, or of `data.max_length`.
+
+    Raises:
+        UserError: there is no room for text, or the model cannot read so many.
+    """
+    size = size or run.max_length
+    room = size - run.tokenizer.num_special_tokens_to_add(pair=in_pairs)
+    if size > run.max_length or room < 1:
+        raise UserError(
+            f"{path}={size}: a window holds {size - room} special tokens, some text, and at most "
+            f"data.max_length={run.max_length} tokens; choose {size - room + 1} to {run.max_length}."
+        )
+    return room
+
+
+def windows(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    room: int,
+    stride: int,
+    most: int | None,
+) -> dict[str, list[list[list[int]]]]:
+    """What the model takes of each text, window by window; the last window is as long as what is left.
+
+    Args:
+        tokenizer: its special tokens are put around every window.
+        texts: single texts, or the first ones of pairs.
+        pairs: the second ones: the longer text of a pair is split, and at most half a window of the shorter one stands
+            in each.
+        room: tokens of a window without special ones.
+        stride: tokens between the starts of two windows.
+        most: windows of one text; None: all.
+    """
+    first = token_ids(tokenizer, texts)
+    rows: list[list[tuple[Sequence[int], ...]]]
+    if pairs is None:
+        rows = [[(window,) for window in _split(ids, room, stride, most)] for ids in first]
+    else:
+        second = token_ids(tokenizer, pairs)
+        rows = [_split_pair(one, other, room, stride, most) for one, other in zip(first, second, strict=True)]
+    sides = zip(*(window for row in rows for window in row), strict=True)
+    ends = list(accumulate((len(row) for row in rows), initial=0))
+    made = with_special_tokens(tokenizer, *sides)
+    return {name: [inputs[begin:end] for begin, end in pairwise(ends)] for name, inputs in made.items()}
+
+
+def _split(ids: Sequence[int], room: int, stride: int, most: int | None) -> list[Sequence[int]]:
+    starts = range(0, max(1, len(ids) - room + stride), stride)[:most]
+    return [ids[start : start + room] for start in starts]
+
+
+def _split_pair(
+    one: Sequence[int], other: Sequence[int], room: int, stride: int, most: int | None
+) -> list[tuple[Sequence[int], ...]]:
+    beside = min(len(one), len(other), room // 2)
+    room, stride = room - beside, min(stride, room - beside)
+    if len(one) > len(other):
+        return [(window, other[:beside]) for window in _split(one, room, stride, most)]
+    return [(one[:beside], window) for window in _split(other, room, stride, most)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
@@ -23,54 +24,85 @@ Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split as the model sees it, in the data's own order."""
+    """A split as the model sees it, in the data's own order: a row is a document, read as one window or several."""
 
     examples: Dataset
     columns: Mapping[str, np.ndarray]
-    """Each model input, the rows' tokens one after the other, (all tokens)."""
+    """Each model input, the windows' tokens one after the other, (all tokens)."""
     offsets: np.ndarray
-    """Where each row's tokens begin, (row + 1)."""
+    """Where each window's tokens begin, (window + 1)."""
     labels: np.ndarray
     """Class number, (row), -1 where training has no such label; with several labels 0/1, (row, class)."""
     num_classes: int
     padding: Mapping[str, int]
-    """What fills each model input behind a row's end."""
+    """What fills each model input behind a window's end."""
+    window_offsets: np.ndarray | None = None
+    """Where each row's windows begin, (row + 1); None where each row is one window."""
 
     def __len__(self) -> int:
         """The number of rows."""
-        return len(self.offsets) - 1
+        return len(self.labels)
+
+    @cached_property
+    def window_lengths(self) -> np.ndarray:
+        """Tokens of each window, (window)."""
+        return np.diff(self.offsets)
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, (row)."""
-        return np.diff(self.offsets)
+        """Tokens of each row, those of all its windows, (row)."""
+        if self.window_offsets is None:
+            return self.window_lengths
+        return np.add.reduceat(self.window_lengths, self.window_offsets[:-1])
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Windows of each row, (row)."""
+        return np.ones(len(self), dtype=np.int64) if self.window_offsets is None else np.diff(self.window_offsets)
 
     @cached_property
     def ids(self) -> Sequence[str]:
         """The records' ids."""
         return list(self.examples["id"])
 
+    def windows_of(self, rows: np.ndarray) -> np.ndarray:
+        """The windows of these rows, row by row."""
+        if self.window_offsets is None:
+            return rows
+        counts = self.counts[rows]
+        before = np.cumsum(counts) - counts
+        return np.repeat(self.window_offsets[rows] - before, counts) + np.arange(counts.sum())
+
     def collate(self, rows: np.ndarray, epoch: int, index: int) -> Batch:
-        """Make the batch of these rows, padded to the longest of them."""
-        lengths = self.lengths[rows]
+        """Make the batch of these rows, padded to the longest window of them."""
+        windows = self.windows_of(rows)
+        lengths = self.window_lengths[windows]
         width = int(lengths.max())
         places = np.arange(width) < lengths[:, None]
         inputs = {}
-        tokens = np.where(places, self.offsets[rows, None] + np.arange(width), 0)
+        tokens = np.where(places, self.offsets[windows, None] + np.arange(width), 0)
         for name, flat in self.columns.items():
             values = np.where(places, flat[tokens], self.padding[name])
             inputs[name] = torch.from_numpy(values.astype(np.int64, copy=False))
         inputs["attention_mask"] = torch.from_numpy(places.astype(np.int64))
+        ids = [self.ids[row] for row in rows]
         targets, weights = self._targets(rows)
+        total, documents = float(weights.sum()) or 1.0, None
+        if self.window_offsets is not None:  # a row's windows share its weight
+            counts = torch.from_numpy(self.counts[rows])
+            documents = torch.arange(len(rows)).repeat_interleave(counts)
+            ids = [ids[place] for place in documents.tolist()]
+            targets, weights = targets[documents], (weights / counts)[documents]
         return Batch(
-            ids=[self.ids[row] for row in rows],
+            ids=ids,
             inputs=inputs,
             lengths=torch.from_numpy(lengths),
             targets=targets,
             weights=weights,
-            total=float(weights.sum()) or 1.0,
+            total=total,
             epoch=epoch,
             index=index,
+            documents=documents,
         )
 
     def _targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -127,7 +159,7 @@ def encode(
 
     Args:
         examples: rows (id, source, text, text_pair, label).
-        encode_texts: the `encode` seam.
+        encode_texts: the `encode` seam; for each text it gives the tokens, or a list of windows, each with its tokens.
         tokenizer: whose padding the batches use.
         classes: the labels, in the model's order.
         key: everything but texts and tokenizer that the tokens depend on; None keeps them out of the cache.
@@ -146,19 +178,23 @@ def encode(
         encoded = examples.map(tokens, keep_in_memory=True, new_fingerprint="uncached", batched=True, **options)
     else:
         encoded = cached(examples, tokens, (_identity(tokenizer), *key), **options)
-    columns, offsets = {}, np.zeros(1, dtype=np.int64)
+    columns, offsets, window_offsets = {}, np.zeros(1, dtype=np.int64), None
     table = encoded.with_format("arrow")[:]
     for name in encoded.column_names:
         lists = table[name].combine_chunks()
+        if pa.types.is_list(lists.type.value_type):
+            window_offsets, lists = np.asarray(lists.offsets, dtype=np.int64), lists.values
         offsets = np.asarray(lists.offsets, dtype=np.int64)
         columns[name] = np.asarray(lists.values)
+    if window_offsets is not None and len(window_offsets) == len(offsets):
+        window_offsets = None
     padding = {
         "input_ids": tokenizer.pad_token_id or 0,
         "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
     }
     return Encoded(
         examples, columns, offsets, _numbers(examples["label"], classes), len(classes),
-        {name: padding.get(name, 0) for name in columns},
+        {name: padding.get(name, 0) for name in columns}, window_offsets,
     )  # fmt: skip
 
 

@@ -153,7 +153,7 @@ class Run:
             cross_entropy=self._over_ranks(loss.cross_entropy),
             learning_rate=max(self.base_rates) * self.factor,
             grad_norm=self.grad_norm,
-            examples=len(batch),
+            examples=batch.examples,
             parts=self.parts_passed - parts,
             seconds=self._time_lap(),
         )

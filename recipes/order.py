@@ -83,13 +83,25 @@ def refusals(tricks: Mapping[str, Any]) -> list[str]:
     sentences = []
     for seam in SEAMS:
         for layer, single in layers_of(seam).items():
-            names = sorted(name for name in tricks if tricks[name].layers.get(seam) == layer)
+            names = _filling(seam, layer, tricks)
             if single and len(names) > 1:
-                sentences.append(
-                    f"tricks {' and '.join(names)} both fill {seam}/{layer}, which holds one trick at a time; "
-                    f"keep one of them: {' or '.join(f'+tricks=[{name}]' for name in names)}."
-                )
+                sentences.append(_refusal(names, f"both fill {seam}/{layer}, which holds one trick at a time"))
+    for name in sorted(tricks):
+        for place, why in tricks[name].excludes().items():
+            seam, _, layer = place.partition("/")
+            pairs = [sorted((name, other)) for other in _filling(seam, layer, tricks)]
+            sentences += [_refusal(pair, f"exclude each other: {why}") for pair in pairs]
     return sentences
+
+
+def _filling(seam: str, layer: str, tricks: Mapping[str, Any]) -> list[str]:
+    """The tricks in a layer of a seam."""
+    return sorted(name for name in tricks if tricks[name].layers.get(seam) == layer)
+
+
+def _refusal(names: Sequence[str], why: str) -> str:
+    remedy = " or ".join(f"+tricks=[{name}]" for name in names)
+    return f"tricks {' and '.join(names)} {why}; keep one of them: {remedy}."
 
 
 def check(tricks: Mapping[str, Any]) -> None:

@@ -41,14 +41,14 @@ def predict_split(
     Args:
         run: the model and the seams.
         dataset: the rows.
-        batch_size: rows to a batch.
+        batch_size: windows to a batch.
         accelerator: deals the batches to the processes; each gets the whole result.
     """
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = next(run.bare_model.parameters()).device
     probabilities = np.zeros((len(dataset), dataset.num_classes), dtype=np.float32)
     decisions = np.zeros_like(probabilities, dtype=np.int8)
-    plan = by_length(dataset.lengths, batch_size)
+    plan = by_length(dataset.lengths, dataset.counts, batch_size)
     with evaluating(run.bare_model):
         for number in range(rank, len(plan), processes):
             batch = dataset.collate(plan[number], -1, number).to(device)

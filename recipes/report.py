@@ -72,7 +72,8 @@ class Report:
         train, classes = run.train, run.splits.classes
         counts = train.labels.sum(0) if train.labels.ndim == 2 else np.bincount(train.labels, minlength=len(classes))
         most, least = int(counts.argmax()), int(counts.argmin())
-        yield "rows", f"train {len(train):,} · validation {len(run.validation):,}"
+        windows = "" if train.window_offsets is None else f" in {train.counts.sum():,} windows"
+        yield "rows", f"train {len(train):,}{windows} · validation {len(run.validation):,}"
         yield (
             "classes",
             (
@@ -90,14 +91,15 @@ class Report:
                 f"{rows_cut:.1%} of the rows, {text_cut:.1%} of the text"
             ),
         )
-        plan = run.seams.batches(train, 0).plan[:200]
-        parts = [batch[rows] for batch in plan for rows in cut_by_length(lengths[batch], run.cost_of_pass)]
+        plan = [train.windows_of(batch) for batch in run.seams.batches(train, 0).plan[:200]]
+        widths = train.window_lengths
+        parts = [batch[rows] for batch in plan for rows in cut_by_length(widths[batch], run.cost_of_pass)]
         relation = length_goes_with_label(lengths, train.labels)
         yield (
             "batches",
             f"by length · length goes with label {relation:.2f}, so {run.label_weight:.0%} by rank within the label",
         )
-        waste, passes = padding_waste(lengths, parts), len(parts) / len(plan)
+        waste, passes = padding_waste(widths, parts), len(parts) / len(plan)
         yield "padding", f"computed / real tokens {waste:.2f} · {passes:.2f} parts an update"
 
     def _share_cut(self) -> tuple[float, float]:

@@ -77,6 +77,10 @@ class Trick:
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
 
+    def excludes(self) -> Mapping[str, str]:
+        """Layers of other tricks, each as `seam/layer`, that cannot be beside this one at its values, and why."""
+        return {}
+
     def check(self, run: "Run") -> Iterable[str]:
         """Sentences on what makes this trick do nothing, or harm, in this run."""
         return ()

@@ -197,9 +197,16 @@ class TestBatches:
 
 
 def test_by_length_runs_the_longest_first() -> None:
-    plan = by_length(np.array([3, 9, 4, 9, 1]), 2)
+    plan = by_length(np.array([3, 9, 4, 9, 1]), np.ones(5, int), 2)
     assert [rows.tolist() for rows in plan] == [[1, 3], [2, 0], [4]]
-    assert by_length(np.zeros(0, int), 2) == []
+    assert by_length(np.zeros(0, int), np.zeros(0, int), 2) == []
+
+
+def test_by_length_counts_windows() -> None:
+    lengths, counts = np.array([10, 70, 30, 20, 11, 9]), np.array([1, 7, 3, 2, 1, 1])
+    # Longest first the rows begin at window 0, 7, 10, 12, 13, 14: those inside one stretch of 4 go together.
+    assert [rows.tolist() for rows in by_length(lengths, counts, 4)] == [[1], [2], [3], [4, 0, 5]]
+    assert [rows.tolist() for rows in by_length(lengths, counts, 100)] == [[1, 2, 3, 4, 0, 5]]
 
 
 def test_padding_waste_by_hand() -> None:

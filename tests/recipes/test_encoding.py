@@ -146,6 +146,69 @@ class TestCollate:
             torch.set_default_dtype(torch.float32)
 
 
+class TestWindows:
+    """Texts that the `encode` seam splits into several inputs."""
+
+    def split(self, labels: Sequence[Any] | None = None, key: Sequence[object] | None = ()) -> Encoded:
+        """Windows of two letters: ab, cd, e | c | fg, h."""
+        tokenizer = bert()
+
+        def windows(texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+            pieces = [[text[begin : begin + 4] for begin in range(0, len(text), 4)] for text in texts]
+            made = [tokenizer(each) for each in pieces]
+            return {name: [each[name] for each in made] for name in ("input_ids", "token_type_ids", "attention_mask")}
+
+        return encode(rows_of(["a b c d e", "c", "f g h"], labels), windows, tokenizer, CLASSES, key)
+
+    @pytest.mark.parametrize("key", [(), None])
+    def test_rows_stay_documents(self, key: Sequence[object] | None) -> None:
+        for _ in range(2):  # made, and read back
+            found = self.split(key=key)
+            assert len(found) == 3
+            assert found.counts.tolist() == [3, 1, 2]
+            assert found.window_lengths.tolist() == [4, 4, 3, 3, 4, 3]
+            assert found.lengths.tolist() == [11, 3, 7]
+            assert found.windows_of(np.array([2, 0])).tolist() == [4, 5, 0, 1, 2]
+            assert {each.dtype.itemsize for each in found.columns.values()} <= {1, 4}
+
+    def test_collate(self) -> None:
+        batch = self.split(["yes", "no", "never heard of"]).collate(np.array([2, 0, 1]), 0, 0)
+        assert batch.inputs["input_ids"].tolist() == [
+            [2, 10, 11, 3], [2, 12, 3, 0], [2, 5, 6, 3], [2, 7, 8, 3], [2, 9, 3, 0], [2, 7, 3, 0],
+        ]  # fmt: skip
+        assert batch.documents is not None
+        assert batch.documents.tolist() == [0, 0, 1, 1, 1, 2]
+        assert batch.ids == ["row 2"] * 2 + ["row 0"] * 3 + ["row 1"]
+        assert batch.targets.tolist() == [[0, 0]] * 2 + [[0, 1]] * 3 + [[1, 0]]
+        assert batch.weights.tolist() == pytest.approx([0, 0, 1 / 3, 1 / 3, 1 / 3, 1])
+        assert batch.total == 2.0
+        assert batch.lengths.tolist() == [4, 3, 4, 4, 3, 3]
+        assert (batch.examples, len(batch)) == (3, 6)
+        part = batch.take(np.array([5, 1]), 0)
+        assert part.documents is not None
+        assert part.documents.tolist() == [2, 0]
+        assert part.examples == 2
+
+    def test_several_labels(self) -> None:
+        batch = self.split([["no", "yes"], [], ["yes"]]).collate(np.array([0, 2]), 0, 0)
+        assert batch.targets.tolist() == [[1, 1]] * 3 + [[0, 1]] * 2
+        assert batch.weights.tolist() == pytest.approx([1 / 3] * 3 + [1 / 2] * 2)
+
+    def test_one_window_a_row_is_no_split(self) -> None:
+        tokenizer = bert()
+
+        def whole(texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+            return {name: [[row] for row in rows] for name, rows in tokenizer(list(texts)).items()}
+
+        found, plain = encode(rows_of(TEXTS), whole, tokenizer, CLASSES, None), encoded(rows_of(TEXTS))
+        assert found.window_offsets is None
+        assert found.offsets.tolist() == plain.offsets.tolist()
+        assert found.columns["input_ids"].tolist() == plain.columns["input_ids"].tolist()
+        batch = found.collate(np.array([0, 1]), 0, 0)
+        assert batch.documents is None
+        assert batch.examples == 2
+
+
 class TestCache:
     def test_tokenizes_once(self) -> None:
         rows, tokenizer = rows_of(TEXTS), bert()

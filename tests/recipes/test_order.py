@@ -14,7 +14,7 @@ class Wrapper:
     """A trick that writes its name around what it wraps."""
 
     def __init__(self, name: str, **layers: str) -> None:
-        self.name, self.layers = name, layers
+        self.name, self.layers, self.excludes = name, layers, dict[str, str]
 
     def __getattr__(self, seam: str) -> Callable[..., str]:
         if seam not in order.SEAMS:
@@ -82,6 +82,16 @@ class TestRefusals:
             a={"gradient": "attack", "weights": "final"}, b={"gradient": "attack"}, c={"weights": "final"},
         )  # fmt: skip
         assert len(order.refusals(chosen)) == 2
+
+    def test_a_trick_excludes_layers_of_others(self) -> None:
+        chosen = tricks(window={"encode": "cut"}, mixup={"objective": "mix"}, fgm={"gradient": "attack"})
+        assert order.refusals(chosen) == []
+        chosen["window"].excludes = lambda: {"objective/mix": "windows of different texts would be mixed"}
+        assert order.refusals(chosen) == [
+            "tricks mixup and window exclude each other: windows of different texts would be mixed; keep one of them: "
+            "+tricks=[mixup] or +tricks=[window]."
+        ]
+        assert order.refusals({name: chosen[name] for name in ("window", "fgm")}) == []
 
     def test_unstarred_layers_hold_many(self) -> None:
         order.check(tricks(a={"loss": "targets"}, b={"loss": "targets"}, c={"loss": "weighting"}))

@@ -161,6 +161,7 @@ class Rows:
     """Five rows; a batch of them is their places and the batch's number."""
 
     lengths = np.array([3, 9, 4, 9, 1])
+    counts = np.ones(5, int)
     num_classes = 2
     ids = list("abcde")
     examples = {"label": [None] * 5}
@@ -207,7 +208,7 @@ class TestSplit:
     def test_rows_come_back_in_the_datas_order(self) -> None:
         probabilities, decisions = self.dealt(0, 1)
         assert probabilities[:, 0].tolist() == [1, 2, 3, 4, 5]
-        plan = by_length(Rows.lengths, 2)
+        plan = by_length(Rows.lengths, Rows.counts, 2)
         for number, rows in enumerate(plan):
             assert (probabilities[rows, 1] == number + 1).all()
         assert decisions.tolist() == (probabilities > 2).astype(int).tolist()
