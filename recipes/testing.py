@@ -207,11 +207,13 @@ class TrickLaws:
     """The trick's name: that of its YAML file."""
     overrides: ClassVar[Sequence[str]] = ()
     """What composing needs beside, such as the search path of a config of one's own."""
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Values of the trick under the laws that differ from those of its YAML file."""
     tolerance: ClassVar[float] = 0.0
     """How far neutral values may be from the base, where arithmetic does not allow 0; 1e-6 at most."""
 
     def config(self, *tricks: str, overrides: Sequence[str] = (), longest: int = 12, **settings: Any) -> Config:
-        """A tiny run's config with these tricks on, each at its YAML file's values.
+        """A tiny run's config with these tricks on, each at its YAML file's values but for `settings`.
 
         Args:
             *tricks: their names.
@@ -222,12 +224,12 @@ class TrickLaws:
         base_config = tiny_config(*self.overrides, *overrides, longest=longest)
         values = {name: dict(yaml_values(name, tuple(self.overrides))) for name in tricks}
         if self.trick in values:
-            values[self.trick] |= settings
+            values[self.trick] |= {**self.settings, **settings}
         return replace(base_config, tricks=values)
 
     def declared(self) -> Trick:
-        """The trick, with the values of its YAML file."""
-        return declared(self.trick, tuple(self.overrides))
+        """The trick, with the values that are under the laws."""
+        return build({self.trick: {**yaml_values(self.trick, tuple(self.overrides)), **self.settings}})[self.trick]
 
     def compatible(self) -> list[str]:
         """Other tricks that can be on together with this one and with each other."""
@@ -290,7 +292,8 @@ class TrickLaws:
         selected = [self.trick, *self.compatible()]
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
-            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]")
+            values = [f"tricks.{self.trick}.{name}={value}" for name, value in self.settings.items()]
+            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *values)
             runs.append(in_child(partial(trained, config)))
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
