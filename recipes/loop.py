@@ -54,10 +54,10 @@ class Run:
         """Load the model, encode the data, and wrap every seam; nothing is trained yet."""
         self.config, self.tricks, self.splits, self.folder = config, tricks, splits.without_test(), folder
         self.notes = list(splits.notes)
-        self.updates = self.batches_done = self.rows_passed = self.parts_passed = self.since_best = 0
+        self.updates = self.batches_done = self.parts_passed = self.since_best = 0
         self.best: dict[str, Any] | None = None
         self.fingerprint = [rows._fingerprint for rows in (splits.train, splits.validation)]
-        self.seconds, self.lap = 0.0, time.perf_counter()
+        self.rows_passed, self.seconds, self.lap = 0.0, 0.0, time.perf_counter()
         self.factor, self.grad_norm = 0.0, torch.zeros(())
         self.seams = wrapped(self, tricks, [seam for seam in order.SEAMS if seam != "train"])
         self.is_plain = not (order.around("loss", tricks) or order.around("objective", tricks))

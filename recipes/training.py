@@ -69,7 +69,7 @@ def _threads(count: int | None) -> Iterator[None]:
 def _cost(run: Run) -> dict[str, float]:
     """What training took; every process asks, since the passes of all are counted."""
     rows = torch.tensor(run.rows_passed, device=run.accelerator.device)
-    passed = int(run.accelerator.reduce(rows)) if run.accelerator.num_processes > 1 else run.rows_passed
+    passed = float(run.accelerator.reduce(rows)) if run.accelerator.num_processes > 1 else run.rows_passed
     seen = max(1, sum(line.get("examples", 0) for line in run.history.read()))
     return {
         "train_seconds": round(run.seconds, 3),
