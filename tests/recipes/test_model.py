@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,13 +31,14 @@ from recipes.folder import FinishedRun
 from recipes.model import head, layers, load_model, load_tokenizer, pooled_vectors, word_embeddings
 from recipes.prediction import predict
 from recipes.randomness import seed_forward
-from tricks.in_training.mixup import Mixup, plan
+from tricks.in_training.mixup import LAYER, TAKEN, Mixup, plan
 
 LETTERS = [chr(ord("a") + place) for place in range(26)]
 SIGNS = [*LETTERS, *map(str, range(10))]
 TEXTS = ["a cab", "zebra 12 crossing the road", "no", "seven quick foxes", "what is 3 and 4", "end"]
 CLASSES = ["left", "right", "up"]
 WIDTH = 32
+NOTHING: Mapping[str, Tensor] = {}
 
 
 def word_pieces(*special: str) -> dict[str, int]:
@@ -270,7 +272,9 @@ class TestMixup:
     LAMBDAS = np.array([0.7, 1.0, 0.4, 0.5, 1.0, 0.9])
     PARTNER = np.array([1, 0, 1, 4, 2, 3])  # shorter and longer ones than the row itself
 
-    def objective(self, model: nn.Module, batch: Batch, seen: list[Batch]) -> Outcome:
+    def objective(
+        self, model: nn.Module, batch: Batch, seen: list[Batch], carried: Mapping[str, Tensor] = NOTHING, **values: Any
+    ) -> Outcome:
         def inner(mixed: Batch) -> Outcome:
             seen.append(mixed)
             with pooled_vectors(head(model)) as features:
@@ -278,9 +282,11 @@ class TestMixup:
             loss = functional.cross_entropy(logits, mixed.targets, reduction="none")
             return Outcome(loss, logits, mixed.targets, features[-1])
 
-        run: Any = SimpleNamespace(bare_model=model)
-        trick = Mixup(alpha=1.0, share=1.0, warmup=0.0, cooldown=0.0)
-        return trick.objective(run, inner, plan(batch, self.PARTNER, self.LAMBDAS))
+        run: Any = SimpleNamespace(bare_model=model, head=head(model), rows_passed=0.0)
+        settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2, **values}
+        trick = Mixup(alpha=1.0, share=1.0, warmup=0.0, cooldown=0.0, **settings)
+        planned = plan(batch, self.PARTNER, self.LAMBDAS)
+        return trick.objective(run, inner, replace(planned, carried={**planned.carried, **carried}))
 
     @FAMILY
     def test_mixes_forward_and_backward(self, folders: dict[str, str], family: str) -> None:
@@ -330,6 +336,69 @@ class TestMixup:
         layers(model)[0].register_forward_hook(lambda module, inputs, output: widths.append(inputs[0].shape[1]))
         self.objective(model, batch, [])
         assert widths[0] % 16 == 0 and widths[0] > batch.inputs["input_ids"].shape[1]
+
+    @FAMILY
+    def test_hidden_states_are_of_each_text_alone_and_then_of_both(self, folders: dict[str, str], family: str) -> None:
+        """Against one row at a time without any padding, so that no mask is needed."""
+        model, batch = loaded(folders[family]).eval(), batch_of(folders[family])
+        layer = layers(model)[1]
+
+        def run(ids: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+            hook = layer.register_forward_pre_hook(lambda module, inputs: (change(inputs[0]), *inputs[1:]))
+            logits: Tensor = model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).logits[0]
+            hook.remove()
+            return logits
+
+        def states_of(ids: Tensor) -> Tensor:
+            seen: list[Tensor] = []
+            run(ids, lambda states: seen.append(states) or states)  # type: ignore[func-returns-value]
+            return seen[0][:, : len(ids)]
+
+        def given(states: Tensor) -> Callable[[Tensor], Tensor]:
+            return lambda found: torch.cat([states, found[:, states.shape[1] :]], dim=1)
+
+        texts = [batch.inputs["input_ids"][row, : batch.lengths[row]] for row in range(len(TEXTS))]
+        whole, blocks = [], []
+        taken = torch.zeros_like(batch.inputs["input_ids"], dtype=torch.bool)
+        for row, share in enumerate(self.LAMBDAS):
+            own, other = texts[row], texts[row if share == 1.0 else int(self.PARTNER[row])]
+            one, two = states_of(own), states_of(other)
+            longer = max(own, other, key=len)
+            sides = [functional.pad(states, (0, 0, 0, len(longer) - states.shape[1])) for states in (one, two)]
+            whole.append(run(longer, given(share * sides[0] + (1 - share) * sides[1])))
+            taken[row, 1] = True
+            blocks.append(run(own, given(torch.cat([one[:, :1], two[:, 1:2], one[:, 2:]], dim=1))))
+        carried = {LAYER: torch.ones(len(TEXTS), dtype=torch.int64), TAKEN: taken}
+        for mask, wanted in (("whole", whole), ("block", blocks)):
+            found = self.objective(model, batch, [], carried, level="hidden", mask=mask).logits
+            assert torch.allclose(found, torch.stack(wanted), atol=2e-5), mask
+            assert not torch.isclose(found, logits_of(model, batch), atol=1e-3).all(-1)[self.LAMBDAS != 1.0].any(), mask
+        assert not any(each._forward_pre_hooks for each in model.modules())
+
+    @FAMILY
+    def test_pooled_vectors_are_mixed_before_the_head(self, folders: dict[str, str], family: str) -> None:
+        model, batch = loaded(folders[family]).eval(), batch_of(folders[family])
+        with pooled_vectors(head(model)) as seen:
+            logits_of(model, batch)
+        share = torch.tensor(self.LAMBDAS, dtype=torch.float32)[:, None]
+        other = torch.where(share == 1.0, seen[0], seen[0][self.PARTNER])
+        wanted = head(model)(share * seen[0] + (1 - share) * other)
+        assert torch.allclose(self.objective(model, batch, [], level="sentence").logits, wanted, atol=1e-5)
+
+    @pytest.mark.parametrize("mask", ["whole", "block"])
+    @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "mpnet"])
+    def test_hidden_goes_with_gradient_checkpointing(self, folders: dict[str, str], family: str, mask: str) -> None:
+        batch, gradients = batch_of(folders[family]), []
+        taken = (torch.arange(batch.inputs["input_ids"].shape[1]) == 1).expand_as(batch.inputs["input_ids"])
+        carried = {LAYER: torch.ones(len(TEXTS), dtype=torch.int64), TAKEN: taken}
+        for checkpointing in (False, True):
+            model = loaded(folders[family], 0.2, checkpointing).train()
+            seed_forward(0, 0, 0)
+            self.objective(model, batch, [], carried, level="hidden", mask=mask).loss.sum().backward()
+            gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        assert gradients[0].keys() == gradients[1].keys()
+        for name, gradient in gradients[0].items():
+            assert torch.allclose(gradient, gradients[1][name], atol=1e-6), name
 
 
 class TestShipping:

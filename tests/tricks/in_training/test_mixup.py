@@ -1,15 +1,19 @@
 """Mixup: the arithmetic of the plan, of the vectors and of the targets, worked out by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from recipes.batch import Batch, Loss
-from tricks.in_training.mixup import LAMBDA, Mixup, mix_vectors, mixture, plan
+from recipes import UserError
+from recipes.batch import Batch, Loss, Outcome
+from recipes.mixing import mix_vectors, mixture
+from recipes.model import pooled_vectors
+from tricks.in_training.mixup import LAMBDA, LAYER, TAKEN, Mixup, plan
 
 # Two rows of four tokens with vectors of three numbers; the first row has two tokens, the second four.
 OWN = torch.tensor(
@@ -37,6 +41,11 @@ def make_batch() -> Batch:
         epoch=1,
         index=2,
     )
+
+
+def mixup(**values: Any) -> Mixup:
+    settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2}
+    return Mixup(**{**settings, "alpha": 0.4, "share": 1.0, "warmup": 0.0, "cooldown": 0.0, **values})
 
 
 def planned(*lambdas: float) -> Batch:
@@ -153,7 +162,7 @@ class TestWhen:
             return np.random.default_rng(3)
 
         run: Any = SimpleNamespace(updates=updates, total_updates=100, generator=generator)
-        trick = Mixup(**{"alpha": 0.4, "share": 1.0, "warmup": 0.0, "cooldown": 0.0, **values})
+        trick = mixup(**values)
         batch, found = make_batch().reordered(np.arange(self.ROWS) % 2), []
         trick.gradient(run, lambda each: found.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
         assert all(purpose == "mixup" and each is batch for purpose, each in asked)
@@ -173,7 +182,7 @@ class TestWhen:
     def test_a_share_of_the_rows(self) -> None:
         lambdas = self.seen(share=0.25).carried[LAMBDA]
         assert 0.18 < float((lambdas != 1.0).float().mean()) < 0.32
-        assert (self.seen(share=0.0).carried[LAMBDA] == 1.0).all()
+        assert self.seen(share=0.0).partners is None
 
     def test_partners_are_a_permutation(self) -> None:
         partners = self.seen(alpha=1.0).partners
@@ -190,6 +199,254 @@ class TestWhen:
         run: Any = SimpleNamespace(updates=0, total_updates=10)
         alone = make_batch().reordered(np.array([0]))
         found: list[Batch] = []
-        trick = Mixup(alpha=0.4, share=1.0, warmup=0.0, cooldown=0.0)
+        trick = mixup()
         trick.gradient(run, lambda each: found.append(each) or Loss(), alone)  # type: ignore[func-returns-value]
         assert found == [alone]
+
+
+class Layer(nn.Module):
+    """Adds the sum over the tokens that may be seen to every token."""
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        return states + (states * mask[..., None]).sum(1, keepdim=True)
+
+
+class Toy(nn.Module):
+    """Token k has the vector (k, 2k, 3k); two layers; what enters the head is the sum over the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(num_hidden_layers=2, num_labels=3)
+        self.words = nn.Embedding.from_pretrained(torch.arange(10.0)[:, None] * torch.tensor([1.0, 2.0, 3.0]))
+        self.stack = nn.ModuleList([Layer(), Layer()])
+        self.head = nn.Linear(3, 3)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.words
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Any:
+        states = self.words(input_ids)
+        for layer in self.stack:
+            states = layer(states, attention_mask)
+        return SimpleNamespace(logits=self.head((states * attention_mask[..., None]).sum(1)))
+
+
+def run_of(model: nn.Module, **values: Any) -> Any:
+    tokenizer = SimpleNamespace(all_special_ids=[0, 5])
+    draws = lambda purpose, batch: np.random.default_rng(3)  # noqa: E731
+    return SimpleNamespace(
+        bare_model=model, head=model.head, rows_passed=0.0, updates=0, total_updates=1, generator=draws,
+        tokenizer=tokenizer, **values,
+    )  # fmt: skip
+
+
+class TestLevels:
+    """The vectors that enter the head, of (5 6) and (7 8 9 4), worked out by hand in their first number."""
+
+    def pooled(self, batch: Batch, **values: Any) -> tuple[list[float], Batch, float]:
+        model, seen = Toy(), []
+
+        def inner(mixed: Batch) -> Outcome:
+            seen.append(mixed)
+            with pooled_vectors(model.head) as features:
+                logits = model(**mixed.inputs).logits
+            return Outcome(logits.sum(-1), logits, mixed.targets, features[-1])
+
+        run = run_of(model)
+        features = mixup(**values).objective(run, inner, batch).features
+        assert not any(each._forward_pre_hooks or each._forward_hooks for each in model.modules())
+        assert torch.allclose(features, features[:, :1] * torch.tensor([1.0, 2.0, 3.0]))
+        assert len(seen) == 1 and seen[0].partners is None
+        return features[:, 0].tolist(), seen[0], run.rows_passed
+
+    def carrying(self, *lambdas: float, **carried: Tensor) -> Batch:
+        batch = planned(*lambdas)
+        return replace(batch, carried={**batch.carried, **carried})
+
+    def test_plain(self) -> None:
+        # 5 + 6 = 11 on each, 16 + 17 = 33 on each, 49 + 50; and 28, 140 for the other.
+        assert self.pooled(make_batch())[0] == [99.0, 700.0]
+
+    def test_embedding(self) -> None:
+        # 3/4 of (5 6) and 1/4 of (7 8 9 4) are (5.5 6.5 2.25 1), times 25 in the sum; half of each (6 7 4.5 2).
+        pooled, seen, _ = self.pooled(planned(0.75, 0.5))
+        assert pooled == [15.25 * 25, 19.5 * 25]
+        assert seen.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+
+    def test_hidden(self) -> None:
+        # Before the second layer each has seen itself alone: (16 17) and (35 36 37 32). Mixed they are (20.75 21.75
+        # 9.25 8) and (25.5 26.5 18.5 16), and the second layer sees all four tokens: times 5 in the sum.
+        layer = torch.tensor([1, 1])
+        pooled, seen, passed = self.pooled(self.carrying(0.75, 0.5, **{LAYER: layer}), level="hidden")
+        assert pooled == [59.75 * 5, 86.5 * 5]
+        assert seen.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+        assert seen.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
+        assert passed == 2  # two rows and their partners through half of the layers
+
+    def test_hidden_before_the_first_layer_is_mixing_word_vectors(self) -> None:
+        layer = torch.tensor([0, 0])
+        assert self.pooled(self.carrying(0.75, 0.5, **{LAYER: layer}), level="hidden")[0] == [15.25 * 25, 19.5 * 25]
+
+    def test_hidden_alone(self) -> None:
+        layer = torch.tensor([1, 1])
+        pooled, seen, _ = self.pooled(self.carrying(1.0, 0.5, **{LAYER: layer}), level="hidden")
+        assert pooled[0] == 99.0
+        assert seen.inputs["attention_mask"][0].tolist() == [1, 1, 0, 0]
+
+    def test_block(self) -> None:
+        # The second token of (16 17) is the other's 36, the first two of (35 36 37 32) are 16 17; the row's own length.
+        carried = {LAYER: torch.tensor([1, 1]), TAKEN: torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]).bool()}
+        pooled, seen, passed = self.pooled(self.carrying(0.5, 0.5, **carried), level="hidden", mask="block")
+        assert pooled == [52.0 * 3, 102.0 * 5]
+        assert seen.inputs["attention_mask"].tolist() == MASK.tolist()
+        assert seen.targets.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]
+        assert passed == 1
+
+    def test_sentence(self) -> None:
+        pooled, seen, passed = self.pooled(planned(0.75, 0.5), level="sentence")
+        assert pooled == [0.75 * 99 + 0.25 * 700, 0.5 * 700 + 0.5 * 99]
+        assert seen.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+        assert torch.equal(seen.inputs["input_ids"], make_batch().inputs["input_ids"])
+        assert passed == 2
+
+    def test_a_partner_has_its_share_of_the_gradient(self) -> None:
+        for level, values in (("sentence", {}), ("hidden", {"depths": [0.5]})):
+            model = Toy()
+            model.words.weight.requires_grad_()
+            trick, run = mixup(level=level, **values), run_of(model)
+            batch = self.carrying(0.75, 1.0, **{LAYER: torch.tensor([1, 1])}).take(np.array([0]), 0)
+            mixed = trick._sentence if level == "sentence" else trick._hidden
+            assert batch.partners is not None
+            with mixed(run, batch, batch.partners):
+                model(**batch.inputs).logits.sum().backward()
+            assert model.words.weight.grad is not None
+            assert model.words.weight.grad.abs().sum(-1).nonzero().flatten().tolist() == [4, 5, 6, 7, 8, 9]
+
+
+class Weighing(Toy):
+    """What enters the head is the sum over the tokens, which count and matter 2, 1, 3 and 4 times."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        times = torch.tensor([2.0, 1.0, 3.0, 4.0]) * attention_mask
+        return SimpleNamespace(logits=self.head((self.words(input_ids) * times[..., None]).sum(1)))
+
+
+class TestWords:
+    """The whole way of (1 2 3 4) and (6 7 8 9), of which the first gives two words and the second one."""
+
+    # The noise is (34, -34, -30, 30).
+    DRAWS = SimpleNamespace(
+        permutation=lambda count: np.array([1, 0]), beta=lambda one, other, count: np.array([0.5, 0.75]),
+        random=np.zeros, integers={3: 1, 4: 2}.__getitem__, normal=lambda size: np.array([[0.0, 1, 1], [0, 1, 0]]),
+    )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("mask", "ids", "pooled"),
+        [
+            # Two words from the second place on, and one at the third: 2 + 7 + 24 + 16 and 12 + 7 + 9 + 36.
+            ("span", [[1, 7, 8, 4], [6, 7, 3, 9]], [49.0, 64.0]),
+            # The first and the last, and the first: 12 + 2 + 9 + 36 and 2 + 7 + 24 + 36.
+            ("fourier", [[6, 2, 3, 9], [1, 7, 8, 9]], [59.0, 69.0]),
+            # The last two for the first two, and the last for the second: 16 + 9 + 9 + 16 and 12 + 4 + 24 + 36.
+            ("saliency", [[8, 9, 3, 4], [6, 4, 8, 9]], [50.0, 76.0]),
+        ],
+    )
+    def test_by_hand(self, mask: str, ids: list[list[int]], pooled: list[float]) -> None:
+        model, trick, outcomes = Weighing(), mixup(mask=mask), []
+        run = run_of(model, seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
+        run.generator = lambda purpose, batch: self.DRAWS
+        rows = replace(
+            make_batch(), lengths=torch.tensor([4, 4]), targets=torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+            inputs={
+                "input_ids": torch.tensor([[1, 2, 3, 4], [6, 7, 8, 9]]), "attention_mask": torch.ones(2, 4).long(),
+            },
+        )  # fmt: skip
+
+        def inner(mixed: Batch) -> Outcome:
+            with pooled_vectors(model.head) as features:
+                logits = model(**mixed.inputs).logits
+            assert mixed.inputs["input_ids"].tolist() == ids
+            return Outcome(logits.sum(-1), logits, mixed.targets, features[-1])
+
+        def gradient(planned: Batch) -> Loss:
+            outcomes.append(trick.objective(run, inner, planned))
+            return Loss()
+
+        trick.gradient(run, gradient, rows)
+        (outcome,) = outcomes
+        assert torch.equal(outcome.features, torch.tensor(pooled)[:, None] * torch.tensor([1.0, 2.0, 3.0]))
+        assert outcome.targets.tolist() == [[0.5, 0.5, 0.0], [0.25, 0.75, 0.0]]
+        assert run.rows_passed == (2 if mask == "saliency" else 0)
+
+
+class TestPlanned:
+    """What `gradient` makes of a batch at each level and mask; tokens 0 and 5 are special."""
+
+    def made(self, run: Any = None, batch: Batch | None = None, **values: Any) -> Batch:
+        found: list[Batch] = []
+        batch = batch or make_batch().reordered(np.arange(20) % 2)
+        trick = mixup(**{"alpha": 1.0, **values})
+        trick.gradient(run or run_of(Toy()), lambda each: found.append(each) or Loss(), batch)  # type: ignore
+        return found[0]
+
+    def test_the_layer_is_one_of_the_depths(self) -> None:
+        layers = {tuple(self.made(level="hidden", depths=[depth]).carried[LAYER].tolist()) for depth in (0, 0.49, 0.5)}
+        assert layers == {(0,) * 20, (1,) * 20}
+
+    def test_all_levels_have_the_same_partners_and_lambdas(self) -> None:
+        one, *others = (self.made(level=level) for level in ("embedding", "hidden", "sentence"))
+        for other in others:
+            assert torch.equal(one.carried[LAMBDA], other.carried[LAMBDA])
+            assert one.partners is not None and other.partners is not None
+            assert one.partners.ids == other.partners.ids
+
+    def test_blocks_are_of_words_that_both_have(self) -> None:
+        batch = self.made(level="hidden", mask="block")
+        assert batch.partners is not None
+        taken, lambdas = batch.carried[TAKEN], batch.carried[LAMBDA]
+        # The short row has one word, at place 1; the long one four, of which place 1 alone is a word in the short one.
+        for row in range(20):
+            both_long = batch.ids[row] == batch.partners.ids[row] == "long"
+            assert both_long or not taken[row, [0, 2, 3]].any()
+            assert lambdas[row] == 1 - int(taken[row].sum()) / (4 if batch.ids[row] == "long" else 1)
+        assert taken.any()
+
+    @pytest.mark.parametrize("mask", ["span", "fourier", "saliency"])
+    def test_words_give_way_and_special_tokens_stay(self, mask: str) -> None:
+        model = Toy()
+        run = run_of(model, seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
+        made, plain = self.made(run, mask=mask), make_batch().reordered(np.arange(20) % 2)
+        assert made.partners is None and not made.carried
+        ids, before = made.inputs["input_ids"], plain.inputs["input_ids"]
+        assert (ids[before == 5] == 5).all() and (ids[before == 0] == 0).all()
+        assert not torch.isin(ids[(before != 5) & (before != 0)], torch.tensor([0, 5])).any()
+        kept = ((ids == before) & (before != 5) & (before != 0)).sum(1) / torch.tensor([1, 4] * 10)
+        short = plain.targets[:, 0] == 1
+        # A short row's only word is exchanged or not; where it is, the target is the partner's.
+        assert torch.equal(made.targets[short, 0] == 1, kept[short] == 1)
+        assert torch.allclose(made.targets.sum(1), torch.ones(20))
+        assert (ids != before).any()
+
+    def test_the_target_is_the_share_of_the_words(self) -> None:
+        # Long rows alone: four words each, all of them unlike their partner's at the same place.
+        rows = replace(
+            make_batch().reordered(np.array([1, 1])),
+            inputs={
+                "input_ids": torch.tensor([[6, 7, 8, 9], [1, 2, 3, 4]]), "attention_mask": torch.ones(2, 4).long(),
+            },
+            targets=torch.eye(2),
+        )  # fmt: skip
+        for seed in range(20):
+            run = run_of(Toy())
+            run.generator = lambda purpose, batch, seed=seed: np.random.default_rng(seed)
+            for mask in ("span", "fourier"):
+                made = self.made(run, rows, mask=mask)
+                ids = made.inputs["input_ids"]
+                own = torch.stack([(ids[0] > 4).float().mean(), (ids[1] < 5).float().mean()])
+                assert torch.allclose(made.targets.diagonal(), own)
+
+    def test_a_model_without_a_list_of_layers_is_refused(self) -> None:
+        model = Toy()
+        model.config.num_hidden_layers = 3
+        with pytest.raises(UserError, match=r"tricks\.mixup\.level=hidden: Toy has no list of 3 layers, before "):
+            self.made(run_of(model), level="hidden")
