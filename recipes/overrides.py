@@ -144,6 +144,8 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
         chosen = ["null" if each is None else str(each) for each in (value if isinstance(value, list) else [value])]
         if unknown := [each for each in chosen if each not in options]:
             return " ".join(f"{name}={each}: there is no such {kind}; {nearest(each, options)}" for each in unknown)
+        if name != "tricks" and line.startswith("+"):
+            return f"{line}: {name} is chosen, not added; write {line[1:]}."
         return f"{line}: {told(error)}"
     composed = compose(config_name, list(accepted), return_hydra_config=True)
     path = name.split(".")

@@ -35,6 +35,8 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("data=null", "data=null: there is no such data; there are: ag_news, "),
         ("+tricks=[mixup,swap]", "tricks=swap: there is no such trick; did you mean swa? There are: accumulate, "),
         ("tricks=[mixup]", "tricks=[mixup]: tricks are added to what is chosen so far; write +tricks=[mixup]."),
+        ("+recipe=cutmix", "+recipe=cutmix: recipe is chosen, not added; write recipe=cutmix."),
+        ("+model=bret", "model=bret: there is no such model; did you mean bert? "),
         ("tricks.swa.rate=1", "tricks.swa.rate=1: tricks.swa has values but is not selected; add +tricks=[swa]."),
         ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
         ("train.epochs", "train.epochs cannot be read as an override; write it as name=value, "),

@@ -1,0 +1,96 @@
+"""The laws for every cell of level and mask, and that there are no others."""
+
+from typing import Any
+
+import pytest
+
+from recipes.config import CONF, read
+from recipes.errors import UserError
+from recipes.overrides import compose_config, mistakes
+from recipes.testing import TrickLaws
+from recipes.tricks import build
+
+CELLS: dict[str, dict[str, Any]] = {
+    "embedding-whole": {"level": "embedding", "mask": "whole"},
+    "embedding-span": {"level": "embedding", "mask": "span"},
+    "embedding-fourier": {"level": "embedding", "mask": "fourier"},
+    "embedding-saliency": {"level": "embedding", "mask": "saliency"},
+    "hidden-whole": {"level": "hidden", "mask": "whole", "depths": [0.0, 0.5]},
+    "hidden-block": {"level": "hidden", "mask": "block", "depths": [0.0, 0.5], "block": 2},
+    "sentence-whole": {"level": "sentence", "mask": "whole"},
+}
+LAWS = sorted(name for name in dir(TrickLaws) if name.startswith("test_"))
+FAST = {"test_neutral_is_off", "test_splitting_is_invisible"}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("law", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in LAWS])
+def test_every_cell_is_under_the_laws(cell: str, law: str) -> None:
+    laws = type("Cell", (TrickLaws,), {"trick": "mixup", "settings": {"alpha": 1.0, **CELLS[cell]}})()
+    getattr(laws, law)()
+
+
+def test_the_laws_are_all_there() -> None:
+    assert len(LAWS) == 10 and FAST < set(LAWS)
+
+
+def refused(*overrides: str) -> tuple[str, ...]:
+    with pytest.raises(UserError) as caught:
+        build(read(compose_config(["+tricks=[mixup]", *overrides])[0]).tricks)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("mask", ["whole", "span", "block", "fourier", "saliency"])
+@pytest.mark.parametrize("level", ["embedding", "hidden", "sentence"])
+def test_there_are_no_other_cells(level: str, mask: str) -> None:
+    overrides = f"tricks.mixup.level={level}", f"tricks.mixup.mask={mask}"
+    if f"{level}-{mask}" in CELLS:
+        built = build(read(compose_config(["+tricks=[mixup]", *overrides])[0]).tricks)["mixup"]
+        assert (built.level, built.mask) == (level, mask)  # type: ignore[attr-defined]
+        return
+    (problem,) = refused(*overrides)
+    masks = " | ".join(cell.partition("-")[2] for cell in CELLS if cell.startswith(level))
+    assert problem.startswith(f"tricks.mixup.mask must be one of {masks} at level={level}, got {mask}: ")
+
+
+def test_other_values_that_are_refused() -> None:
+    assert refused("tricks.mixup.level=word") == (
+        "tricks.mixup.level must be one of embedding | hidden | sentence, got word.",
+    )
+    for depths in ("[]", "[0.5,1.0]", "[-0.1]"):
+        (problem,) = refused(f"tricks.mixup.depths={depths}")
+        assert problem.startswith("tricks.mixup.depths must be a list of numbers in [0, 1), got [")
+    (problem,) = refused("tricks.mixup.depths=0.5")
+    assert problem == "tricks.mixup.depths must be a list, got 0.5."
+
+
+# Presets: recipes by their published names.
+
+PRESETS = {
+    "manifold_mixup": ("hidden", "whole"),
+    "sentence_mixup": ("sentence", "whole"),
+    "cutmix": ("embedding", "span"),
+    "patchup": ("hidden", "block"),
+    "fmix": ("embedding", "fourier"),
+    "ssmix": ("embedding", "saliency"),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_recipe(name: str) -> None:
+    assert (CONF / "recipe" / f"{name}.yaml").read_text(encoding="utf-8").startswith("# @package _global_\n")
+    alone, folder = compose_config([f"recipe={name}", "model=tiny", "seed=3"])
+    assert set(alone.tricks) == {"mixup"}
+    assert (alone.tricks.mixup.level, alone.tricks.mixup.mask) == PRESETS[name]
+    assert folder.name.startswith("pydocs-tiny-mixup-s3-")
+    values = [f"tricks.mixup.{field}={alone.tricks.mixup[field]}" for field in alone.tricks.mixup if field[0] != "_"]
+    assert read(alone) == read(compose_config(["+tricks=[mixup]", *values, "model=tiny", "seed=3"])[0])
+    beside = compose_config(["+tricks=[amp]", f"recipe={name}", "tricks.mixup.alpha=0.7", "model=tiny"])[0]
+    assert set(build(read(beside).tricks)) == {"amp", "mixup"}
+    assert beside.tricks.mixup.mask == PRESETS[name][1]
+    assert beside.tricks.mixup.alpha == 0.7
+
+
+def test_a_misspelt_recipe_is_told() -> None:
+    (problem,) = mistakes(["recipe=ssmxi"])
+    assert problem.startswith("recipe=ssmxi: there is no such recipe; did you mean ssmix? There are: ")
