@@ -17,7 +17,7 @@ import sysconfig
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from recipes import copies
 from recipes.config import Data
 from recipes.errors import UserError, nearest
 
@@ -54,10 +55,22 @@ class Splits:
     extra: dict[str, Dataset] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """What the user should know of this data."""
+    shut: Callable[[], frozenset[bytes]] = frozenset
+    """Digests (`recipes.copies`) of the rows that a run may not see, made when first asked for."""
 
-    def without_test(self) -> "Splits":
-        """What a run may see while it is made: the test split and the extra ones stay shut."""
-        return replace(self, test=None, extra={})
+    def without_test(self, cleaned: Callable[[Dataset], Dataset]) -> "Splits":
+        """What a run may see while it is made: the test split and the extra ones stay shut.
+
+        Args:
+            cleaned: what the run makes of the texts of a split.
+        """
+        held = [*([] if self.test is None else [self.test]), *self.extra.values()]
+
+        @functools.cache
+        def shut() -> frozenset[bytes]:
+            return frozenset(copies.digest(text) for rows in held for text in copies.folded(cleaned(rows)))
+
+        return replace(self, test=None, extra={}, shut=shut)
 
 
 def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:

@@ -52,7 +52,7 @@ class Run:
 
     def __init__(self, config: Config, tricks: Mapping[str, Trick], splits: Splits, folder: Path) -> None:
         """Load the model, encode the data, and wrap every seam; nothing is trained yet."""
-        self.config, self.tricks, self.splits, self.folder = config, tricks, splits.without_test(), folder
+        self.config, self.tricks, self.splits, self.folder = config, tricks, splits.without_test(self.cleaned), folder
         self.notes = list(splits.notes)
         self.updates = self.batches_done = self.parts_passed = self.since_best = 0
         self.best: dict[str, Any] | None = None

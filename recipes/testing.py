@@ -82,9 +82,9 @@ def in_child(work: Callable[[], Result]) -> Result:
 
 
 @cache
-def made_up_text(longest: int) -> Path:
+def made_up_text(longest: int, seed: int = 0) -> Path:
     """A small labelled CSV: three classes that differ in their words and a little in length."""
-    chance = random.Random(0)
+    chance = random.Random(seed)
     lines = ["text,label"]
     for row in range(ROWS):
         label = row % 3
@@ -103,7 +103,8 @@ def made_up_text(longest: int) -> Path:
 @cache
 def tiny_config(*overrides: str, longest: int = 12) -> Config:
     """The config of a tiny run on made-up text of up to so many words."""
-    files = [f"data.{split}={made_up_text(longest)}" for split in ("train", "validation", "test")]
+    splits = enumerate(("train", "validation", "test"))
+    files = [f"data.{split}={made_up_text(longest, seed)}" for seed, split in splits]
     return read(compose_config([*TINY, *files, *overrides])[0])
 
 

@@ -1,9 +1,13 @@
 """Making rows from rows: each row's variants come from draws of its own, once, into the cache."""
 
+import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import datasets
 from datasets import Dataset, concatenate_datasets
 
 from recipes.encoding import cached
@@ -42,8 +46,20 @@ def with_variants(
                     made[name].append(value)
         return made
 
-    made = cached(
-        examples, rows, ("variants", seed, purpose, *settings), remove_columns=examples.column_names,
-        features=examples.features, num_proc=workers if workers > 1 else None,
-    )  # fmt: skip
+    with _bar():
+        made = cached(
+            examples, rows, ("variants", seed, purpose, *settings), remove_columns=examples.column_names,
+            features=examples.features, num_proc=workers if workers > 1 else None, desc=purpose,
+        )  # fmt: skip
     return concatenate_datasets([examples, made])
+
+
+@contextmanager
+def _bar() -> Iterator[None]:
+    """Inside this context a map shows how far it is, on the first process's terminal."""
+    if sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
+        datasets.enable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.disable_progress_bars()

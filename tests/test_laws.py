@@ -8,7 +8,9 @@ from recipes.config import CONF
 from recipes.randomness import seed_forward
 from recipes.testing import TrickLaws, copied, difference, in_child, names, scratch, tiny_config, tiny_run, trained
 
-TRICKS = ["accumulate", "amp", "duplicate", "mixup", "normalize", "sliding_window", "swa", "truncate"]
+TRICKS = [
+    "accumulate", "amp", "deduplicate", "duplicate", "eda", "mixup", "normalize", "sliding_window", "swa", "truncate",
+]  # fmt: skip
 
 
 def test_every_trick_is_under_the_laws() -> None:

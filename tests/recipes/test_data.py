@@ -15,6 +15,7 @@ import pytest
 from datasets import Dataset
 
 from recipes import config as configs
+from recipes import copies
 from recipes.config import Data
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
@@ -583,3 +584,26 @@ def test_many_rows_are_read_in_seconds(write: Write) -> None:
     splits = load(train)
     assert time.perf_counter() - began < 20
     assert [len(part) for part in parts(splits)] == [140_000, 20_000, 40_000]
+
+
+class TestShut:
+    def test_of_the_test_split_and_the_extra_ones_only_digests_are_left(self) -> None:
+        def rows(*texts: str) -> Dataset:
+            return Dataset.from_dict({"text": texts, "text_pair": [None] * len(texts)})
+
+        asked: list[list[str]] = []
+
+        def cleaned(examples: Dataset) -> Dataset:
+            asked.append(list(examples["text"]))
+            return examples.map(lambda row: {"text": row["text"].strip("*")})
+
+        splits = Splits(rows("a"), rows("b"), rows("*C  d*"), ["x"], False, {"more": rows("e", "c d")})
+        run_sees = splits.without_test(cleaned)
+        assert run_sees.test is None and run_sees.extra == {} and asked == []
+        assert run_sees.shut() == {copies.digest("c d"), copies.digest("e")}
+        assert run_sees.shut() is run_sees.shut()
+        assert asked == [["*C  d*"], ["e", "c d"]]
+
+    def test_where_nothing_is_held_back_there_is_nothing(self) -> None:
+        rows = Dataset.from_dict({"text": ["a"], "text_pair": [None]})
+        assert Splits(rows, rows, None, ["x"], False).without_test(lambda each: each).shut() == frozenset()

@@ -1,13 +1,15 @@
 """Rows made from rows: the same ones whatever stands beside them, however many make them, made once."""
 
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import datasets
 import pytest
 from datasets import Dataset
 
-from recipes.variants import with_variants
+from recipes.variants import _bar, with_variants
 
 TEXTS = ["a b c d e", "f g h i j k", "l m", "n o p q", "r s t u v w x", "y z"]
 LABELS = ["no", "yes", "no", "yes", "yes", "no"]
@@ -114,3 +116,15 @@ def test_a_text_without_variants_adds_nothing() -> None:
     examples = rows()
     found = with_variants(examples, lambda text, draws: [], 0, "nothing", [])
     assert found[:] == examples[:]
+
+
+@pytest.mark.parametrize(("terminal", "rank", "shown"), [(True, "0", True), (True, "1", False), (False, "0", False)])
+def test_a_bar_is_shown_on_the_first_processs_terminal(
+    terminal: bool, rank: str, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(ZeroDivisionError), _bar():
+        assert datasets.are_progress_bars_disabled() != shown
+        raise ZeroDivisionError
+    assert datasets.are_progress_bars_disabled()
