@@ -149,7 +149,7 @@ def chinese_cutter() -> Callable[[str], list[str]]:
             warnings.simplefilter("ignore")  # its syntax is old
             import jieba
     except ImportError as error:
-        raise UserError("Chinese text is cut into words by jieba; install it: pip install 'jieba>=0.42'.") from error
+        raise UserError("Chinese text is cut into words by jieba: pip install -e '.[chinese]'.") from error
     jieba.setLogLevel(logging.WARNING)
     cut: Callable[[str], list[str]] = jieba.lcut
     return cut

@@ -140,5 +140,5 @@ def test_jieba_is_loaded_late_and_named_where_it_is_missing() -> None:
         "'b']\ntry: split('我')\nexcept Exception as error: print(type(error).__name__, error)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("UserError") and "pip install 'jieba>=0.42'" in told
+    assert told.startswith("UserError") and "pip install -e '.[chinese]'" in told
     assert chinese_cutter() is chinese_cutter()
