@@ -14,6 +14,7 @@ from recipes.encoding import cached
 from recipes.randomness import key as draw_key
 
 Make = Callable[[str, random.Random], Sequence[str]]
+STRIDE = 50  # rows between two looks at the bar: a language model makes a few variants a second
 
 
 def with_variants(
@@ -49,7 +50,7 @@ def with_variants(
     with _bar():
         made = cached(
             examples, rows, ("variants", seed, purpose, *settings), remove_columns=examples.column_names,
-            features=examples.features, num_proc=workers if workers > 1 else None, desc=purpose,
+            features=examples.features, num_proc=workers if workers > 1 else None, desc=purpose, batch_size=STRIDE,
         )  # fmt: skip
     return concatenate_datasets([examples, made])
 

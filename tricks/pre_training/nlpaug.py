@@ -1,0 +1,221 @@
+"""Nlpaug: add variants of each training row that augmenters of the package nlpaug make.
+
+Originals stay. A result that is empty, or has the words of its source or of another variant, is drawn again; after
+three draws for each variant wanted the row has fewer. `augmenters` names nlpaug's classes with their arguments; a flow
+holds others: {_target_: nlpaug.flow.Sometimes, aug_p: 0.5, flow: [{_target_: ...}, ...]}.
+
+nlpaug 1.1.11, of 2022, is no longer maintained. Tried with numpy 2.4, pandas 3.1, nltk 3.10 and transformers 5.23:
+    work: char.KeyboardAug, OcrAug, RandomCharAug; word.SpellingAug, SplitAug, RandomWordAug, ReservedAug, TfIdfAug;
+    flow.Sequential, Sometimes, one inside the other;
+    works in here only: word.ContextualWordEmbsAug, which calls what transformers 5 has renamed; bert, roberta or
+    distilbert from a folder whose name says so. With model_type=distilbert it is broken;
+    work where NLTK's data lies (`NLTK_DATA` below): word.SynonymAug, AntonymAug. nlpaug itself fetches a tagger that nltk
+    has given up. sentence.RandomSentAug fails here for want of punkt_tab;
+    not tried: word.WordEmbsAug (fails without gensim) and what writes whole texts: BackTranslationAug, AbstSummAug,
+    LambadaAug, ContextualWordEmbsForSentenceAug.
+
+Source: Ma 2019, github.com/makcedward/nlpaug; contextual words: Kobayashi 2018, arXiv 1805.06201; TF-IDF: Xie et al.
+    2019, arXiv 1904.12848.
+Cost: the added rows, in each epoch. Before it, once for each cache, on a shared core and texts of 16 words: 2,200 to
+    2,600 variants a second for characters, misspellings and swaps, 800 TF-IDF, 250 WordNet, 4 a 6-layer language model.
+Use when: texts will hold such errors as the augmenter makes (typing, misspelling, OCR) and training texts do not.
+Avoid when: a pretrained encoder has thousands of rows: `duplicate` may gain as much. For plain word operations: nlpaug
+    parts words at each other character and joins them by spaces (don't -> don ' t); eda leaves texts as they are. For
+    Chinese, which it does not part into words. AntonymAug where a word decides the label (the best movie -> the evil).
+Composes: examples/add: after deduplicate, over rows that normalize has cleaned. Variants that eda has added vary too.
+"""
+
+import json
+import os
+import random
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from transformers import PreTrainedTokenizerFast
+
+from recipes import Run, Trick, UserError, allowed
+from recipes.errors import told
+from recipes.variants import with_variants
+
+DRAWS = 3
+NLTK_DATA = "python -m nltk.downloader wordnet omw-1.4 averaged_perceptron_tagger_eng punkt_tab"
+# Runs of letters and digits; from the first Chinese radical on, each character by itself.
+WORD = re.compile(r"[^\W\u2e80-\U0010ffff]+|\w")
+# What transformers 5 has renamed and nlpaug still calls.
+RENAMED = {"_convert_token_to_id": "convert_tokens_to_ids", "_convert_id_to_token": "convert_ids_to_tokens"}
+# What code raises that has fallen behind the packages it calls, or that lacks its data.
+BROKEN = (AttributeError, ImportError, LookupError, NameError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass
+class Nlpaug(Trick):
+    """Add what the augmenters make of each row."""
+
+    augmenters: list[dict[str, Any]] = allowed("")
+    """By class, `_target_`, with their arguments; applied one after the other."""
+    variants: int = allowed("[0, inf)")
+    """Of each row."""
+    workers: int = allowed("[1, inf)")
+    """Processes that make them."""
+
+    layers = {"examples": "add"}
+    neutral = {"variants": 0}
+    control = "duplicate"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no list of classes before anything is loaded."""
+        super().__post_init__()
+        if not self.augmenters or not all("_target_" in each for each in self.augmenters):
+            raise ValueError(
+                "augmenters must each name their class, such as [{_target_: nlpaug.augmenter.word.SplitAug}]."
+            )
+
+    def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
+        """Add the variants, and tell how many there are."""
+        if not self.variants:
+            return inner(examples)
+        settings = (json.dumps(self.augmenters, sort_keys=True), self.variants, *written(self.augmenters))
+        made = with_variants(
+            examples, Augment(self.augmenters, self.variants), run.config.seed, "nlpaug", settings, self.workers
+        )
+        count, wanted = len(made) - len(examples), self.variants * len(examples)
+        fewer = f", {wanted - count:,} fewer than wanted: too little changed" if count < wanted else ""
+        run.note(f"nlpaug: {count:,} variants of {len(examples):,} training rows{fewer}.")
+        return inner(made)
+
+
+class Augment:
+    """From a text to its variants; each process that is given one loads the augmenters for itself, when first used."""
+
+    def __init__(self, settings: Sequence[Mapping[str, Any]], variants: int) -> None:
+        self.settings, self.variants, self.process = settings, variants, os.getpid()
+
+    @cached_property
+    def chain(self) -> list[Any]:
+        """The augmenters."""
+        if os.getpid() != self.process:
+            torch.set_num_threads(1)  # the threads of the process that this one was forked from are not there: it hangs
+        with seeded(0):
+            return [loaded(each, f"tricks.nlpaug.augmenters[{place}]") for place, each in enumerate(self.settings)]
+
+    def __call__(self, text: str, draws: random.Random) -> list[str]:
+        """Draw until there are enough variants, or draws."""
+        chain, seen, found = self.chain, {(), words(text)}, list[str]()
+        for _ in range(DRAWS * self.variants):
+            with seeded(draws.getrandbits(32)):
+                variant = through(chain, text)
+            if words(variant) not in seen:
+                seen.add(words(variant))
+                found.append(variant)
+            if len(found) == self.variants:
+                break
+        return found
+
+
+def through(chain: Sequence[Any], text: str) -> str:
+    """What one augmenter makes of what the one before it has made; empty where one gives nothing.
+
+    Raises:
+        UserError: one of them fails.
+    """
+    for place, augmenter in enumerate(chain):
+        try:
+            answer = augmenter.augment(text)
+        except BROKEN as error:
+            name = f"tricks.nlpaug.augmenters[{place}]: {type(augmenter).__name__}"
+            raise UserError(f"{name} fails on {text[:60]!r} with {reason(error)}") from error
+        while isinstance(answer, list):  # a flow inside a flow gives a list of lists
+            answer = answer[0] if answer else ""
+        text = answer
+    return text
+
+
+def words(text: str) -> tuple[str, ...]:
+    """What must differ for a text to be another one: nlpaug moves white space where it changes nothing else."""
+    return tuple(WORD.findall(text.casefold()))
+
+
+def loaded(settings: Mapping[str, Any], path: str) -> Any:
+    """Make an augmenter from its class and arguments.
+
+    Raises:
+        UserError: a package or a file is missing, the class or its arguments are wrong.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from nlpaug.augmenter.word import spelling
+
+            augmenter = instantiate(settings, _convert_="all")
+        if spelling.SPELLING_ERROR_MODEL:
+            # They come in the order of a set of texts, which is another one in each process.
+            for candidates in spelling.SPELLING_ERROR_MODEL.dict.values():
+                candidates.sort()
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path} needs the package nlpaug ({error}); pip install -e '.[nlpaug]'.") from error
+    except HydraException as error:
+        raise UserError(f"{path}: {settings['_target_']} cannot be made: {reason(error.__cause__ or error)}") from error
+    finally:
+        forget()
+    return augmenter
+
+
+def forget() -> None:
+    """Empty nlpaug's stores, where it finds what it loaded first whatever it is asked for next."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("nlpaug.augmenter."):
+            for store in [each for each in vars(module) if each.endswith(("_MODEL", "_MODELS"))]:
+                setattr(module, store, {})
+
+
+@contextmanager
+def seeded(number: int) -> Iterator[None]:
+    """Inside this context what nlpaug draws from is seeded, and what it calls has its old name; both are put back."""
+    states = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices):
+        random.seed(number)
+        np.random.seed(number)
+        torch.default_generator.manual_seed(number)
+        if devices:
+            torch.cuda.manual_seed_all(number)
+        for old, new in RENAMED.items():
+            setattr(PreTrainedTokenizerFast, old, getattr(PreTrainedTokenizerFast, new))
+        try:
+            yield
+        finally:
+            for old in RENAMED:
+                delattr(PreTrainedTokenizerFast, old)
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def reason(error: BaseException) -> str:
+    """Why it went wrong, and what to do."""
+    if "NLTK Downloader" in str(error):
+        return f"data of NLTK missing; get it by {NLTK_DATA}, or choose another augmenter."
+    said = f"{type(error).__name__}: {told(error)}"
+    return f"{said} What works of nlpaug, and what does not, stands at the top of tricks/pre_training/nlpaug.py."
+
+
+def written(settings: object) -> list[float]:
+    """When the files that are named were last written: a model trained anew makes other variants."""
+    if isinstance(settings, Mapping):
+        return written(list(settings.values()))
+    if isinstance(settings, list):
+        return [when for each in settings for when in written(each)]
+    if isinstance(settings, str) and os.path.exists(settings):
+        return [each.stat().st_mtime for each in sorted([Path(settings), *Path(settings).glob("*")])]
+    return []
