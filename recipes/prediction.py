@@ -1,6 +1,7 @@
 """Predicting: a split while a run is made, or texts with a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -8,10 +9,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from recipes import checkpoint
+from recipes import checkpoint, order
 from recipes.base import Base, evaluating, wrapped
 from recipes.batches import by_length
 from recipes.encoding import Encoded, cleaned, encode
@@ -19,6 +22,7 @@ from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
+from recipes.trick import Trick
 from recipes.tricks import build
 
 BATCH_SIZE = 64
@@ -75,13 +79,13 @@ class Predictor:
         self.tricks = build(self.config["tricks"])
         self.tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
         self.max_length = self.tokenizer.model_max_length
-        self.bare_model: nn.Module = AutoModelForSequenceClassification.from_pretrained(run.folder / "model")
+        live: Any = self  # as far as these seams look
+        self.bare_model: nn.Module = _loaded(run.folder / "model", self.tricks, live)
         self.bare_model.to("cuda" if torch.cuda.is_available() else "cpu")
         settings: Any = self.bare_model.config
         classes = [settings.id2label[number] for number in range(settings.num_labels)]
         several = settings.problem_type == "multi_label_classification"
         self.splits = SimpleNamespace(classes=classes, multi_label=several)
-        live: Any = self  # as far as these seams look
         self.seams = wrapped(live, self.tricks, SEAMS)
         checkpoint.read_tricks(run.folder / "model", self.tricks)
 
@@ -93,6 +97,18 @@ class Predictor:
         rows = cleaned(rows, self.seams.clean)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.splits.classes, None)
         return predict_split(self, encoded, BATCH_SIZE)
+
+
+def _loaded(folder: Path, tricks: Mapping[str, Trick], run: Any) -> nn.Module:
+    """The saved model, in the shape that tricks gave it, with what they added."""
+    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder)
+    own = model.state_dict().keys()
+    reshaping = {name: trick for name, trick in tricks.items() if trick.layers.get("model") == "reshape"}
+    reshaped: nn.Module = order.compose("model", lambda: model, reshaping, run)()
+    with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as weights:
+        added = {name: weights.get_tensor(name) for name in reshaped.state_dict().keys() - own}
+    reshaped.load_state_dict(added, strict=False)
+    return reshaped
 
 
 def predict(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:

@@ -32,7 +32,11 @@ def seed_forward(seed: int, epoch: int, index: int, part: tuple[int, ...] = (), 
         part: of the batch.
         device: where the model is; torch.manual_seed would seed all there are, 60 times as slowly.
     """
-    number = key(seed, "dropout", epoch, index, *part)
+    seed_device(key(seed, "dropout", epoch, index, *part), device)
+
+
+def seed_device(number: int, device: str) -> None:
+    """Key what is drawn next on a device."""
     torch.default_generator.manual_seed(number)
     if device == "cuda":
         torch.cuda.manual_seed(number)

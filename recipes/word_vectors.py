@@ -39,3 +39,8 @@ def changed(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) ->
 def of(model: nn.Module, token_ids: Tensor) -> Tensor:
     """The word vectors of tokens, (row, token, hidden), past any hook."""
     return cast(Tensor, word_embeddings(model).forward(token_ids))
+
+
+def are_changed(model: nn.Module) -> bool:
+    """Whether something changes them now."""
+    return bool(word_embeddings(model)._forward_hooks)

@@ -4,6 +4,7 @@ loop        ms an update of a model so small that the loop itself shows
 throughput  examples a second of an epoch of MiniLM on real texts
 fairness    no training: padding, parts and label shares of the batches
 grouping    what grouping the batches does to the scores: the same training with random ones, seed by seed
+documents   the memory of one process that trains on one document, or predicts it, against the document's length
 
 Every contestant starts from the same weights and trains on the same rows, on the CPU: fused AdamW, clipping, linear
 schedule, dropout on, nothing evaluated or saved. They take turns, round by round, because a machine's speed drifts;
@@ -15,6 +16,7 @@ import copy
 import importlib
 import io
 import logging
+import multiprocessing
 import os
 import platform
 import statistics
@@ -57,6 +59,8 @@ from recipes.loop import Run
 from recipes.metrics import measure
 from recipes.overrides import compose_config
 from recipes.report import Report
+from recipes.results import peak_memory_mb
+from recipes.tricks import build
 
 OURS, PLAIN = "Trickbook", "hand-written loop"
 # The tiny model's data: every text is this many tokens long, so nobody pads and nobody can gain by not padding.
@@ -382,24 +386,29 @@ def batching_rows(task: Task) -> Iterator[list[str]]:
         ]
 
 
-# The three commands.
+# The commands.
 
 
 def tiny_task(updates: int, threads: int | None, folder: Path) -> Task:
     """Texts of one length for a random model of 2 layers and width 32."""
+    rows = made_up_rows(TINY_ROWS, TOKENS - 2)  # [CLS] and [SEP] make it whole
+    config = configured(["model=tiny", f"train.max_updates={updates}"], threads)
+    return Task(config, Splits(rows, rows.select(range(2)), None, ["0", "1"], multi_label=False), folder)
+
+
+def made_up_rows(count: int, tokens: int) -> Dataset:
+    """Texts of so many tokens each: every word is one."""
     random = np.random.default_rng(0)
-    words = random.integers(0, VOCABULARY, (TINY_ROWS, TOKENS - 2))  # [CLS] and [SEP] make it whole
-    ids = [str(row) for row in range(TINY_ROWS)]
+    words = random.integers(0, VOCABULARY, (count, tokens))
+    ids = [str(row) for row in range(count)]
     columns = {
         "id": ids,
         "source": ids,
         "text": [" ".join(f"w{word}" for word in row) for row in words],
-        "text_pair": [None] * TINY_ROWS,
-        "label": [str(label) for label in random.integers(0, 2, TINY_ROWS)],
+        "text_pair": [None] * count,
+        "label": [str(label) for label in random.integers(0, 2, count)],
     }
-    rows = Dataset.from_dict(columns)
-    config = configured(["model=tiny", f"train.max_updates={updates}"], threads)
-    return Task(config, Splits(rows, rows.select(range(2)), None, ["0", "1"], multi_label=False), folder)
+    return Dataset.from_dict(columns)
 
 
 def text_task(data: Path, arguments: argparse.Namespace, folder: Path) -> Task:
@@ -504,6 +513,61 @@ def grouping(arguments: argparse.Namespace, folder: Path) -> None:
         show(title, ["metric", *found, "difference, paired by seed"], table, arguments.markdown)
 
 
+def documents(arguments: argparse.Namespace, folder: Path) -> None:
+    table = []
+    for trick, tokens in product(arguments.tricks, arguments.tokens):
+        found = []
+        for work in (train_on_document, predict_document):
+            # A process for each point: the most that it has ever held is what is read.
+            with multiprocessing.get_context("spawn").Pool(1) as alone:
+                found.append(alone.apply(work, (trick, tokens, arguments, folder)))
+        (pieces, trained, train_seconds), (_, predicted, predict_seconds) = found
+        figures = (f"{trained:,.0f}", f"{train_seconds:.2f}", f"{predicted:,.0f}", f"{predict_seconds:.2f}")
+        table.append([trick, f"{tokens:,}", f"{pieces:,}", *figures])
+        print(*table[-1], file=sys.stderr, flush=True)
+    title = (
+        f"one document an update, a random model of 2 layers and width 32, pieces of {arguments.max_length} tokens "
+        f"({machine()})"
+    )
+    header = ["trick", "tokens", "pieces", "training: peak MB", "s an update", "predicting: peak MB", "s"]
+    show(title, header, table, arguments.markdown)
+
+
+def train_on_document(trick: str, tokens: int, arguments: argparse.Namespace, folder: Path) -> tuple[int, float, float]:
+    """The pieces of a document, the most memory, in MB, and the seconds of an update."""
+    run = document_run(trick, tokens, arguments, folder)
+    with redirect_stdout(io.StringIO()):
+        run.fit()
+    return pieces_of(run), peak_memory_mb(run.accelerator.device), run.report.seconds / run.updates
+
+
+def predict_document(trick: str, tokens: int, arguments: argparse.Namespace, folder: Path) -> tuple[int, float, float]:
+    """The same for predicting it."""
+    run = document_run(trick, tokens, arguments, folder)
+    began = time.perf_counter()
+    run.predictions(run.validation)
+    return pieces_of(run), peak_memory_mb(run.accelerator.device), time.perf_counter() - began
+
+
+def document_run(trick: str, tokens: int, arguments: argparse.Namespace, folder: Path) -> TimedRun:
+    """A run over documents of so many tokens, one an update."""
+    os.environ["TRICKBOOK_CACHE"] = str(folder)
+    torch.set_num_threads(arguments.threads)
+    size = f"data.max_length={arguments.max_length}"
+    config = configured(
+        ["model=tiny", "train.batch_size=1", "train.max_updates=2", size, f"+tricks=[{trick}]"], arguments.threads
+    )
+    rows = made_up_rows(2, tokens)
+    splits = Splits(rows, rows.select([0]), None, ["0", "1"], multi_label=False)
+    return TimedRun(config, build(config.tricks), splits, Path(tempfile.mkdtemp(dir=folder)))
+
+
+def pieces_of(run: Run) -> int:
+    """How many times the model looks at the first document: each piece begins with the same token."""
+    ids = run.validation.columns["input_ids"]
+    return int((ids == ids[0]).sum())
+
+
 def shuffled(config: Config, dataset: Encoded, epoch: int) -> Batches:
     """Batches of rows in random order."""
     order = np.random.default_rng((config.seed, epoch)).permutation(len(dataset))
@@ -566,7 +630,7 @@ def require(package: str) -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness | grouping")
+    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness | grouping | documents")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     texts = argparse.ArgumentParser(add_help=False)
@@ -599,6 +663,19 @@ def read_arguments() -> argparse.Namespace:
     command.add_argument("--epochs", type=float, default=3, help="of each training (%(default)s)")
     command.add_argument("--seeds", type=positive, default=8, help="trainings of each kind (%(default)s)")
     command.set_defaults(command=grouping)
+
+    command = commands.add_parser("documents", parents=[common], help="memory against the length of a document")
+    command.add_argument(
+        "--tricks", nargs="+", default=["segments", "sliding_window"], metavar="TRICK",
+        help="that read long texts, each by itself (%(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--tokens", type=positive, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000], metavar="COUNT",
+        help="lengths of the document (%(default)s)",
+    )  # fmt: skip
+    command.add_argument("--max-length", type=positive, default=512, help="tokens of one piece (%(default)s)")
+    command.add_argument("--threads", type=positive, default=1, help="of each process (%(default)s)")
+    command.set_defaults(command=documents)
     return parser.parse_args()
 
 

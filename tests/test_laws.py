@@ -9,7 +9,8 @@ from recipes.randomness import seed_forward
 from recipes.testing import TrickLaws, copied, difference, in_child, names, scratch, tiny_config, tiny_run, trained
 
 TRICKS = [
-    "accumulate", "amp", "deduplicate", "duplicate", "eda", "mixup", "normalize", "sliding_window", "swa", "truncate",
+    "accumulate", "amp", "deduplicate", "duplicate", "eda", "mixup", "nlpaug", "normalize", "segments",
+    "sliding_window", "swa", "truncate",
 ]  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""Every model family: its anatomy, dropout, checkpointing, mixing and shipping, on a tiny random model of it."""
+"""Every model family: anatomy, dropout, checkpointing, mixing, pieces and shipping, on a tiny random model of it."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase, pipeline
 
 from recipes import model as anatomy
-from recipes import word_vectors
+from recipes import pieces, word_vectors
 from recipes.base import Base
 from recipes.batch import Batch, Outcome
 from recipes.config import Model
@@ -29,9 +30,11 @@ from recipes.encoding import encode
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.model import head, layers, load_model, load_tokenizer, pooled_vectors, word_embeddings
+from recipes.pieces import read_in_pieces
 from recipes.prediction import predict
 from recipes.randomness import seed_forward
 from tricks.in_training.mixup import LAYER, TAKEN, Mixup, plan
+from tricks.pre_training.segments import Pool, Segments
 
 LETTERS = [chr(ord("a") + place) for place in range(26)]
 SIGNS = [*LETTERS, *map(str, range(10))]
@@ -264,6 +267,154 @@ def test_gradient_checkpointing_changes_no_gradient(folders: dict[str, str], fam
 def test_gradient_checkpointing_where_a_family_has_none(folders: dict[str, str]) -> None:
     with pytest.raises(UserError, match="gradient_checkpointing=true: MPNetForSequenceClassification cannot; set it"):
         loaded(folders["mpnet"], checkpointing=True)
+
+
+class TestPieces:
+    """Rows that are read in pieces of 8 tokens, the last one shorter: what each piece says alone, pooled."""
+
+    SIZE = 8
+    TEXTS = ["seven quick foxes cross the long road", "no", "a zebra 12", "what is 3 and 4 and 5"]
+
+    def batch(self, folder: str) -> Batch:
+        tokenizer = load_tokenizer(settings(folder), [])
+        run: Any = SimpleNamespace(tokenizer=tokenizer, max_length=self.SIZE)
+        cut = partial(Segments(None, None, "mean").encode, run, None)
+        ids, nothing = [str(place) for place in range(len(self.TEXTS))], [None] * len(self.TEXTS)
+        columns = {"id": ids, "source": ids, "text": self.TEXTS, "text_pair": nothing, "label": ["left"] * len(ids)}
+        encoded = encode(Dataset.from_dict(columns), cut, tokenizer, CLASSES, None)
+        return encoded.collate(np.arange(len(ids)), 0, 0)
+
+    def alone(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The logits, each piece run by itself through the model as it was loaded."""
+        pooled = []
+        for row, length in enumerate(batch.lengths.tolist()):
+            vectors = []
+            for begin in range(0, length, self.SIZE):
+                stretch = slice(begin, min(begin + self.SIZE, length))
+                with pooled_vectors(head(model)) as seen:
+                    model(**{name: values[row : row + 1, stretch] for name, values in batch.inputs.items()})
+                vectors.append(seen[0][0])
+            pooled.append(torch.stack(vectors).mean(0))
+        found: Tensor = head(model)(torch.stack(pooled))
+        return found
+
+    def in_pieces(self, folder: str, dropout: float | None = None) -> nn.Module:
+        model: Any = loaded(folder, dropout)
+        read_in_pieces(model, self.SIZE, Pool("mean", WIDTH, 0))
+        return model  # type: ignore[no-any-return]
+
+    @FAMILY
+    def test_is_what_the_pieces_say_alone(self, folders: dict[str, str], family: str) -> None:
+        batch = self.batch(folders[family])
+        counts = [-(-length // self.SIZE) for length in batch.lengths.tolist()]
+        assert max(counts) > 3 and min(counts) < 3
+        wanted, found = (make(folders[family], 0.0).train() for make in (loaded, self.in_pieces))
+        ran: list[nn.Module] = []
+        layers(found)[0].register_forward_pre_hook(lambda module, inputs: ran.append(module))
+        gradients = []
+        for logits, model in ((self.alone(wanted, batch), wanted), (logits_of(found, batch), found)):
+            functional.cross_entropy(logits, batch.targets).backward()
+            gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        assert torch.allclose(logits_of(found, batch), self.alone(wanted, batch), atol=1e-5)
+        assert gradients[0].keys() == gradients[1].keys()
+        assert len(gradients[0]) > 15
+        for name, gradient in gradients[0].items():
+            assert torch.allclose(gradient, gradients[1][name], atol=1e-5), name
+        # There and back, then once more above: or no memory was saved.
+        assert len(ran) == 3 * max(counts)
+
+    def test_padding_behind_the_longest_row_is_not_read(self, folders: dict[str, str]) -> None:
+        model, batch = self.in_pieces(folders["bert"], 0.0), self.batch(folders["bert"])
+        wider = {name: functional.pad(values, (0, 20)) for name, values in batch.inputs.items()}
+        ran: list[nn.Module] = []
+        layers(model)[0].register_forward_pre_hook(lambda module, inputs: ran.append(module))
+        assert torch.allclose(model(**wider).logits, logits_of(model, batch), atol=1e-6)
+        assert len(ran) == 2 * -(-int(batch.lengths.max()) // self.SIZE)
+
+    @FAMILY
+    def test_dropout_is_the_same_when_computed_again(
+        self, folders: dict[str, str], family: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        batch, gradients = self.batch(folders[family]), []
+        for again in (True, False):
+            model = self.in_pieces(folders[family], 0.3).train()
+            if not again:
+                held: Any = SimpleNamespace(save_for_backward=lambda vectors: None)
+                monkeypatch.setattr(pieces.ReadAgain, "apply", partial(pieces.ReadAgain.forward, held))
+            seed_forward(0, 0, 0)
+            functional.cross_entropy(logits_of(model, batch), batch.targets).backward()
+            gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        assert gradients[0].keys() == gradients[1].keys()
+        for name, gradient in gradients[0].items():
+            assert torch.allclose(gradient, gradients[1][name], atol=1e-7), name
+
+    def test_so_is_the_precision(self, folders: dict[str, str]) -> None:
+        model, batch = self.in_pieces(folders["bert"]).train(), self.batch(folders["bert"])
+        seen: list[torch.dtype] = []
+        inside = next(module for module in layers(model)[0].modules() if isinstance(module, nn.Linear))
+        inside.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = logits_of(model, batch)
+        functional.cross_entropy(logits.float(), batch.targets).backward()
+        assert len(seen) > 4 and set(seen) == {torch.bfloat16}
+        assert {each.grad.dtype for each in model.parameters() if each.grad is not None} == {torch.float32}
+
+    @FAMILY
+    def test_what_changes_word_vectors_sees_the_whole_row_once(self, folders: dict[str, str], family: str) -> None:
+        model, batch = self.in_pieces(folders[family], 0.0).train(), self.batch(folders[family])
+        plain = logits_of(model, batch)
+        width, own = batch.inputs["input_ids"].shape[1], word_embeddings(model)
+        added = torch.zeros(*batch.inputs["input_ids"].shape, own.weight.shape[1], requires_grad=True)
+        seen: list[Tensor] = []
+
+        def change(vectors: Tensor) -> Tensor:
+            seen.append(vectors)
+            return vectors + added
+
+        with word_vectors.changed(model, width, change):
+            changed = logits_of(model, batch)
+        functional.cross_entropy(changed, batch.targets).backward()
+        assert torch.allclose(changed, plain, atol=1e-6)
+        assert [each.shape for each in seen] == [added.shape]
+        assert added.grad is not None
+        # Every word of every piece has its part, padding has none.
+        assert torch.equal(added.grad.abs().sum(-1) > 0, batch.inputs["attention_mask"] == 1)
+        assert word_embeddings(model) is own and not own._forward_hooks
+
+    @FAMILY
+    def test_what_changes_pooled_vectors_sees_them_once(self, folders: dict[str, str], family: str) -> None:
+        model, batch = self.in_pieces(folders[family], 0.0).train(), self.batch(folders[family])
+        last, plain = head(model), logits_of(model, batch)
+        with pooled_vectors(last) as seen:
+            handle = last.register_forward_pre_hook(lambda _, inputs: (0.3 * inputs[0] + 0.7 * inputs[0].flip(0),))
+            mixed = logits_of(model, batch)
+            handle.remove()
+        functional.cross_entropy(mixed, batch.targets).backward()
+        assert [each.shape for each in seen] == [(len(self.TEXTS), WIDTH)]
+        assert torch.allclose(mixed, 0.3 * plain + 0.7 * plain.flip(0), atol=1e-5)
+        assert head(model) is last
+
+    @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "mpnet"])
+    def test_with_the_models_own_checkpointing(self, folders: dict[str, str], family: str) -> None:
+        batch = self.batch(folders[family])
+        gradients = []
+        for checkpointing in (False, True):
+            model: Any = loaded(folders[family], 0.2, checkpointing).train()
+            read_in_pieces(model, self.SIZE, Pool("mean", WIDTH, 0))
+            seed_forward(0, 0, 0)
+            functional.cross_entropy(logits_of(model, batch), batch.targets).backward()
+            gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        for name, gradient in gradients[0].items():
+            assert torch.allclose(gradient, gradients[1][name], atol=1e-6), name
+
+    def test_the_models_parts_come_back_whatever_happens(self, folders: dict[str, str]) -> None:
+        model, batch = self.in_pieces(folders["roberta"]), self.batch(folders["roberta"])
+        own = list(model.modules())
+        handle = layers(model)[1].register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            logits_of(model, batch)
+        handle.remove()
+        assert all(one is other for one, other in zip(model.modules(), own, strict=True))
 
 
 class TestMixup:

@@ -33,7 +33,7 @@ Composes: plans in gradient/plan, for the whole batch, so that attacks and parts
     objective/mix, so that what compares passes compares the same mixture. The loss jitters: `cooldown` ends it early.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,6 +88,12 @@ class Mixup(Trick):
             raise ValueError(f"mask must be one of {masks} at level={self.level}, got {self.mask}: {reason}.")
         if not self.depths or not all(0 <= depth < 1 for depth in self.depths):
             raise ValueError(f"depths must be a list of numbers in [0, 1), got {self.depths}.")
+
+    def excludes(self) -> Mapping[str, str]:
+        """Texts that are read in pieces have no words in common places, and no layer that sees all of them."""
+        if self.level == "sentence":
+            return {}
+        return {"model/reshape": "texts read in pieces can only be mixed as a whole (tricks.mixup.level=sentence)"}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Give every row its partner and its lambda; one with lambda 1 has none."""
