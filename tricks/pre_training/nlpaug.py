@@ -9,10 +9,10 @@ nlpaug 1.1.11, of 2022, is no longer maintained. Tried with numpy 2.4, pandas 3.
     flow.Sequential, Sometimes, one inside the other;
     works in here only: word.ContextualWordEmbsAug, which calls what transformers 5 has renamed; bert, roberta or
     distilbert from a folder whose name says so. With model_type=distilbert it is broken;
-    work where NLTK's data lies (`NLTK_DATA` below): word.SynonymAug, AntonymAug. nlpaug itself fetches a tagger that nltk
-    has given up. sentence.RandomSentAug fails here for want of punkt_tab;
-    not tried: word.WordEmbsAug (fails without gensim) and what writes whole texts: BackTranslationAug, AbstSummAug,
-    LambadaAug, ContextualWordEmbsForSentenceAug.
+    work where NLTK's data lies (`NLTK_DATA` below): word.SynonymAug, AntonymAug. nlpaug itself fetches a tagger that
+    nltk has given up;
+    not tried: sentence.RandomSentAug (needs punkt_tab), word.WordEmbsAug (needs gensim), and what writes whole texts:
+    BackTranslationAug, AbstSummAug, LambadaAug, ContextualWordEmbsForSentenceAug.
 
 Source: Ma 2019, github.com/makcedward/nlpaug; contextual words: Kobayashi 2018, arXiv 1805.06201; TF-IDF: Xie et al.
     2019, arXiv 1904.12848.
