@@ -56,6 +56,16 @@ class Draws:
         return [f"{text} {drawn()}"]
 
 
+class Reads:
+    """An augmenter that puts what a file says behind the text."""
+
+    def __init__(self, path: str) -> None:
+        self.said = Path(path).read_text()
+
+    def augment(self, text: str) -> list[str]:
+        return [f"{text} {self.said}"]
+
+
 class Fails:
     """An augmenter that fails on a text."""
 
@@ -148,6 +158,7 @@ class TestRandomness:
         first = augment("a", random.Random(1))
         assert len(set(first)) == 2
         assert augment("b", random.Random(2)) != augment("b", random.Random(1))
+        drawn()
         assert augment("a", random.Random(1)) == first  # not the first text any more, so the augmenter is there
         assert made("a", stub(Draws), variants=2) == first
 
@@ -226,13 +237,22 @@ class TestExamples:
             added(rows("a"), stub(Fails, on="a", error="division"))
 
     def test_a_model_trained_anew_makes_other_variants(self, tmp_path: Path) -> None:
-        (tmp_path / "model").mkdir()
-        (tmp_path / "model" / "words.txt").write_text("a")
-        settings = [{"_target_": "x", "flow": [{"path": str(tmp_path / "model")}], "aug_p": 0.1, "name": "none"}]
-        before = written(settings)
-        assert len(before) == 2 and written(settings) == before
-        os.utime(tmp_path / "model" / "words.txt", (1, 1))
-        assert written(settings) != before
+        said = []
+        for date, word in enumerate(("one", "two", "three")):
+            (tmp_path / "model").write_text(word)
+            os.utime(tmp_path / "model", (date // 2, date // 2))  # "two" looks as if it had not been written
+            said += added(rows("a"), stub(Reads, path=str(tmp_path / "model")))[0]
+        assert [text for _, text in said] == ["a one", "a one", "a three"]
+
+    def test_files_are_found_wherever_they_are_named(self, tmp_path: Path) -> None:
+        for place, name in enumerate(("a.txt", "b.txt", "folder/c.txt", "folder/d.txt"), 1):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+            os.utime(tmp_path / name, (place, place))
+        os.utime(tmp_path / "folder", (9, 9))
+        a, b, folder = (str(tmp_path / name) for name in ("a.txt", "b.txt", "folder"))
+        settings = [{"path": a, "aug_p": 0.1, "name": "none"}, {"flow": [{"path": folder}, {"path": b}]}]
+        assert written(settings) == [1, 9, 3, 4, 2]
 
 
 class TestErrors:
