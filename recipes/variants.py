@@ -1,6 +1,7 @@
 """Making rows from rows: each row's variants come from draws of its own, once, into the cache."""
 
 import os
+import pickle
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,14 +35,15 @@ def with_variants(
     Returns:
         The rows as they were, then the variants with `id` = the row's id + "+1", "+2" and so on, and its `source`.
     """
+    own = make if workers == 1 else _Packed(make)
 
     def rows(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         made: dict[str, list[Any]] = {name: [] for name in batch}
         for values in zip(*batch.values(), strict=True):
             row = dict(zip(batch, values, strict=True))
             draws = random.Random(draw_key(seed, purpose, row["id"]))
-            texts = make(row["text"], draws)
-            pairs = [None] * len(texts) if row["text_pair"] is None else make(row["text_pair"], draws)
+            texts = own(row["text"], draws)
+            pairs = [None] * len(texts) if row["text_pair"] is None else own(row["text_pair"], draws)
             for number, (text, pair) in enumerate(zip(texts, pairs, strict=False), 1):
                 for name, value in {**row, "id": f"{row['id']}+{number}", "text": text, "text_pair": pair}.items():
                     made[name].append(value)
@@ -64,3 +66,16 @@ def _bar() -> Iterator[None]:
         yield
     finally:
         datasets.disable_progress_bars()
+
+
+class _Packed:
+    """A function on its way to another process, whose own pickler is written in Python: slow on a large dictionary."""
+
+    def __init__(self, make: Make) -> None:
+        self.make = make
+
+    def __call__(self, text: str, draws: random.Random) -> Sequence[str]:
+        return self.make(text, draws)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Make], tuple[bytes]]:
+        return pickle.loads, (pickle.dumps(self.make),)

@@ -1,19 +1,22 @@
-"""Time the training loop against its peers, and look at what its batches do.
+"""Time the training loop and EDA against their peers, and look at what the batches do.
 
 loop        ms an update of a model so small that the loop itself shows
 throughput  examples a second of an epoch of MiniLM on real texts
 fairness    no training: padding, parts and label shares of the batches
 grouping    what grouping the batches does to the scores: the same training with random ones, seed by seed
 documents   the memory of one process that trains on one document, or predicts it, against the document's length
+eda         variants of texts a second, with WordNet, beside nlpaug and textaugment where they are installed
 
-Every contestant starts from the same weights and trains on the same rows, on the CPU: fused AdamW, clipping, linear
-schedule, dropout on, nothing evaluated or saved. They take turns, round by round, because a machine's speed drifts;
-a ratio is taken within a round, and the median is shown over the rounds. `docs/benchmarks.md` has results.
+In training every contestant starts from the same weights and trains on the same rows, on the CPU: fused AdamW,
+clipping, linear schedule, dropout on, nothing evaluated or saved. They take turns, round by round, because a machine's
+speed drifts; a ratio is taken within a round, and the median is shown over the rounds. `docs/benchmarks.md` has
+results.
 """
 
 import argparse
 import copy
 import importlib
+import importlib.util
 import io
 import logging
 import multiprocessing
@@ -31,11 +34,13 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain, islice, product, repeat
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
+import datasets
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -61,6 +66,7 @@ from recipes.overrides import compose_config
 from recipes.report import Report
 from recipes.results import peak_memory_mb
 from recipes.tricks import build
+from recipes.words import STOP_WORDS
 
 OURS, PLAIN = "Trickbook", "hand-written loop"
 # The tiny model's data: every text is this many tokens long, so nobody pads and nobody can gain by not padding.
@@ -69,7 +75,12 @@ TOKENS, TINY_ROWS, VOCABULARY = 32, 1280, 1000
 POOL = 50
 WARM_UP_BATCHES = 4
 EPOCHS_OF_BATCHES = 20
+# EDA's, for everyone: share of the words that change, and variants of each text.
+RATE, VARIANTS = 0.1, 4
 
+Fed = TypeVar("Fed")
+Clock = Callable[[], float]
+Variants = Callable[[Dataset], float]
 Collate = Callable[[Any], dict[str, Tensor]]
 
 
@@ -263,6 +274,84 @@ def without_padding(task: Task) -> float:
     return plain(task, batches) * int(train.lengths.sum()) / computed
 
 
+# Variants of texts: rows in, the seconds of all their variants out. Everyone has one thread, and those are seconds of
+# the processor, on which other processes of the machine weigh little.
+
+
+def ours_of(folder: Path, *overrides: str, clock: Clock = time.process_time) -> Variants:
+    """The trick as a run calls it, from the rows to those in the cache; several workers need the clock of the wall."""
+    values = ["tricks.eda.source=wordnet", f"tricks.eda.variants={VARIANTS}", *overrides]
+    config = configured(["+tricks=[eda]", *values], None)
+    trick = build(config.tricks)["eda"]
+    run: Any = SimpleNamespace(config=config, note=str)
+
+    def seconds(rows: Dataset) -> float:
+        with tempfile.TemporaryDirectory(dir=folder) as cache:
+            os.environ["TRICKBOOK_CACHE"] = cache
+            began = clock()
+            trick.examples(run, lambda examples: examples, rows)
+            return clock() - began
+
+    return seconds
+
+
+def nlpaug() -> dict[str, Variants]:
+    import nltk
+    from nlpaug.augmenter.word import RandomWordAug, SynonymAug
+
+    # Its tagger costs most of the time of a replacement, and another download; without it a word is any part of speech.
+    nltk.pos_tag = lambda tokens: [(token, "") for token in tokens]
+    augmenters = {"swap": RandomWordAug(action="swap", aug_p=RATE), "delete": RandomWordAug(aug_p=RATE)}
+    if nltk_has_wordnet():
+        augmenters["replace"] = SynonymAug(aug_p=RATE)
+    return {operation: in_lists(each.augment) for operation, each in augmenters.items()}
+
+
+def textaugment() -> dict[str, Variants]:
+    import nltk
+
+    nltk.download = lambda *_: True  # on being made, it fetches what it may not need
+    # The package wants gensim and googletrans, its EDA does not.
+    package: Any = importlib.util.find_spec("textaugment")
+    spec: Any = importlib.util.spec_from_file_location("textaugment_eda", Path(package.origin).with_name("eda.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    peer = module.EDA(stop_words=sorted(STOP_WORDS))
+
+    def changing(operation: Callable[[str, int], str]) -> Variants:
+        return in_lists(lambda texts: [operation(text, max(1, round(RATE * len(text.split())))) for text in texts])
+
+    found = {
+        "swap": changing(peer.random_swap),
+        "delete": in_lists(lambda texts: [peer.random_deletion(text, RATE) for text in texts]),
+    }
+    return found | ({"replace": changing(peer.synonym_replacement)} if nltk_has_wordnet() else {})
+
+
+def in_lists(make: Callable[[list[str]], Any]) -> Variants:
+    """All texts at once, which is how the peers are fastest, as many times as there are variants."""
+
+    def seconds(rows: Dataset) -> float:
+        texts = list(rows["text"])
+        began = time.process_time()
+        for _ in range(VARIANTS):
+            make(texts)
+        return time.process_time() - began
+
+    return seconds
+
+
+def nltk_has_wordnet() -> bool:
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        print("left out: replace; NLTK wants python -m nltk.downloader wordnet", file=sys.stderr)
+        return False
+    return True
+
+
 # What the peers are fed.
 
 
@@ -328,9 +417,9 @@ def sorted_pools(lengths: np.ndarray, size: int, random: np.random.Generator) ->
 
 
 def take_turns(
-    contestants: Mapping[str, Callable[[Task], float]], warm_up: Task, task: Task, rounds: int
+    contestants: Mapping[str, Callable[[Fed], float]], warm_up: Fed, task: Fed, rounds: int
 ) -> dict[str, list[float]]:
-    """Let each one train once a round; another one begins each time.
+    """Let each one run once a round; another one begins each time.
 
     Returns:
         Each one's seconds, round by round.
@@ -413,9 +502,7 @@ def made_up_rows(count: int, tokens: int) -> Dataset:
 
 def text_task(data: Path, arguments: argparse.Namespace, folder: Path) -> Task:
     """The first rows of a user's file for MiniLM, one epoch."""
-    path = next((data / name for name in ("train.csv", "train.csv.gz") if (data / name).is_file()), None)
-    if path is None:
-        raise UserError(f"--data {data}: there is no train.csv and no train.csv.gz in this folder.")
+    path = training_file(data)
     overrides = ["data=files", "model=minilm", "train.epochs=1", f"data.max_length={arguments.max_length}"]
     # As validation too: then no rows are cut off.
     config = configured([*overrides, f"train.batch_size={arguments.batch_size}"], arguments.threads, path)
@@ -423,6 +510,13 @@ def text_task(data: Path, arguments: argparse.Namespace, folder: Path) -> Task:
     count = min(arguments.rows or len(splits.train), len(splits.train))
     first = splits.train.select(range(count))
     return Task(config, replace(splits, train=first, validation=first.select([0]), notes=[]), folder)
+
+
+def training_file(data: Path) -> Path:
+    path = next((data / name for name in ("train.csv", "train.csv.gz") if (data / name).is_file()), None)
+    if path is None:
+        raise UserError(f"--data {data}: there is no train.csv and no train.csv.gz in this folder.")
+    return path
 
 
 def configured(overrides: Sequence[str], threads: int | None, file: Path | None = None) -> Config:
@@ -568,6 +662,55 @@ def pieces_of(run: Run) -> int:
     return int((ids == ids[0]).sum())
 
 
+def eda(arguments: argparse.Namespace, folder: Path) -> None:
+    datasets.disable_progress_bars()
+    found = {name: make for name, make in (("nlpaug", nlpaug), ("textaugment", textaugment)) if is_installed(name)}
+    everyone = {f"{name}: {operation}": peer for name, make in found.items() for operation, peer in make().items()}
+    operations = ("replace", "insert", "swap", "delete")
+    ours = {f"{OURS}: all four": ours_of(folder, *(f"tricks.eda.{name}={RATE}" for name in operations))}
+    for only in operations:
+        rates = [f"tricks.eda.{name}={RATE if name == only else 0}" for name in operations]
+        ours[f"{OURS}: {only}"] = ours_of(folder, *rates)
+    counts = range(1, arguments.workers + 1)
+    workers = {str(count): ours_of(folder, f"tricks.eda.workers={count}", clock=time.perf_counter) for count in counts}
+
+    for data in arguments.data or [None]:
+        name, rows = texts_of(data, arguments.rows)
+        few = rows.select(range(min(len(rows), 50)))
+        seconds = take_turns(ours | everyone, few, rows, arguments.rounds)
+        table = [
+            [who, per_second(rows, times), against(times, seconds[f"{OURS}: {who.partition(': ')[2]}"])]
+            for who, times in seconds.items()
+        ]
+        title = f"{name}: {VARIANTS} variants of {len(rows):,} rows each, {arguments.rounds} rounds ({machine(*found)})"
+        show(title, ["variants", "a second", f"time / {OURS}"], table, arguments.markdown)
+
+        many = concatenate_datasets([rows] * -(-arguments.worker_rows // len(rows)))
+        seconds = take_turns(workers, few, many, arguments.rounds)
+        table = [[who, per_second(many, times), against(seconds["1"], times)] for who, times in seconds.items()]
+        title = f"{name} over and over: {VARIANTS} variants of each of {len(many):,} rows, {arguments.rounds} rounds"
+        show(title, ["workers", "variants a second", "times as fast as one"], table, arguments.markdown)
+
+
+def texts_of(data: Path | None, most: int | None) -> tuple[str, Dataset]:
+    """The first rows of a user's file, or of pydocs, that are not empty: textaugment refuses those."""
+    file = training_file(data) if data else None
+    config = configured(["data=files" if data else "data=pydocs"], None, file)
+    rows = read_splits(config.data, {}, test=False).train.filter(lambda row: row["text"].strip())
+    return data.resolve().name if data else "pydocs", rows.select(range(min(most or len(rows), len(rows))))
+
+
+def is_installed(package: str) -> bool:
+    if importlib.util.find_spec(package):
+        return True
+    print(f"left out: {package}; pip install nltk, pip install --no-deps {package}", file=sys.stderr)
+    return False
+
+
+def per_second(rows: Dataset, seconds: Sequence[float]) -> str:
+    return f"{VARIANTS * len(rows) / statistics.median(seconds):,.0f}"
+
+
 def shuffled(config: Config, dataset: Encoded, epoch: int) -> Batches:
     """Batches of rows in random order."""
     order = np.random.default_rng((config.seed, epoch)).permutation(len(dataset))
@@ -615,9 +758,9 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], markd
     console.print(table)
 
 
-def machine() -> str:
+def machine(*packages: str) -> str:
     """What the figures depend on beside the code."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    versions = ", ".join(f"{name} {version(name)}" for name in packages or ("torch", "transformers"))
     return f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, {versions}"
 
 
@@ -631,6 +774,7 @@ def require(package: str) -> None:
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness | grouping | documents")
+    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness | grouping | eda")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     texts = argparse.ArgumentParser(add_help=False)
@@ -676,6 +820,17 @@ def read_arguments() -> argparse.Namespace:
     command.add_argument("--max-length", type=positive, default=512, help="tokens of one piece (%(default)s)")
     command.add_argument("--threads", type=positive, default=1, help="of each process (%(default)s)")
     command.set_defaults(command=documents)
+    command = commands.add_parser("eda", parents=[common], help="variants of texts a second, against the peers")
+    command.add_argument(
+        "--data", type=Path, action="append", metavar="FOLDER",
+        help="holds train.csv or train.csv.gz with the columns text and label; data=pydocs unless given",
+    )  # fmt: skip
+    command.add_argument("--rows", type=positive, help="how many, from the file's first on; all unless given")
+    command.add_argument("--rounds", type=positive, default=5, help="turns of each contestant (%(default)s)")
+    command.add_argument("--workers", type=positive, default=2, help="the most processes of ours (%(default)s)")
+    command.add_argument("--worker-rows", type=positive, default=100_000, help="for the workers (%(default)s)")
+    command.add_argument("--threads", type=positive, default=1, help="of the process (%(default)s)")
+    command.set_defaults(command=eda)
     return parser.parse_args()
 
 

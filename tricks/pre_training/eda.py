@@ -91,7 +91,8 @@ class Eda(Trick):
         return inner(with_variants(examples, make, run.config.seed, "eda", settings, self.workers))
 
     def _synonyms(self, run: Run, examples: Dataset) -> Synonyms:
-        texts = [text for column in ("text", "text_pair") for text in examples[column] if text is not None]
+        rows = examples[:]  # at once: a column alone is read row by row
+        texts = [text for column in ("text", "text_pair") for text in rows[column] if text is not None]
         chinese = self.language == "zh" or (self.language == "auto" and 2 * sum(map(has_han, texts)) > len(texts))
         wordnet = find_wordnet() if self.source == "wordnet" or (self.source == "auto" and not chinese) else None
         if self.file is not None:

@@ -311,6 +311,11 @@ class TestSources:
             assert found == {"0+1": "movie", "1+1": "This night"}
         assert notes[1] == "eda: synonyms from the model's vectors of the texts' 3 words; 2 words have some."
 
+    def test_the_models_own_vectors_for_both_texts_of_a_pair(self) -> None:
+        setting = trick(source="embeddings", **self.REPLACE)
+        found = setting.examples(a_run([]), lambda given: given, rows(["a film"], ["that day"]))
+        assert (found["text"][1], found["text_pair"][1]) == ("a movie", "that night")
+
     def test_for_chinese_wordnet_is_not_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(eda, "find_wordnet", lambda: Path("there"))
         monkeypatch.setattr(eda, "read_wordnet", lambda place: {"film": ["flick"]})
