@@ -19,7 +19,7 @@ MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e"
 LETTER, CHARACTER = rf"[^\W\d_{HAN}]", rf"(?:[^\W_{HAN}]|[{MARKS}])"
 URL_END = rf"[^\s<>\"“”{HAN}，。！？；：、（）《》]"
 # What a Chinese number counts, without which it means another thing.
-UNIT = "[百千万亿]*(?:平方?米|公里|公斤|小时|分钟|[美欧日]元|[年月日号点时分秒个名位人岁折元米吨层届度倍次种款台])?"
+UNIT = "[百千万亿]*(?:平方?米|公里|公斤|小时|分钟|[美欧日]元|[年月日号点时分秒个名位人岁折元米吨层届度倍次种款台块])?"
 
 HAS_HAN = re.compile(f"[{HAN}]")
 PIECES = re.compile(
@@ -32,7 +32,7 @@ PIECES = re.compile(
       | [@\#]\w+(?:-\w+)*
       | </?[a-zA-Z][^<>]*> | &\#?\w+;               # markup
       | \d{CHARACTER}*(?:[-.,:/'’]\d{CHARACTER}*|-{CHARACTER}+)*{UNIT}   # 1,000.5, 3rd, 10:30, 3-year-old, 5月
-      | (?<!\w)[:;=][-'^o]?[dDpPoO](?!\w)              # an emoticon
+      | (?<!\w)(?:[:;=][-'^o]?[dDpPoO](?!\w)|[oO][:;=]-?\))   # an emoticon: :D, O:-)
     )
   | (?P<han>[{HAN}]+)
   | (?P<word>

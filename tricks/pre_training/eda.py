@@ -97,6 +97,8 @@ class Eda(Trick):
         wordnet = find_wordnet() if self.source == "wordnet" or (self.source == "auto" and not chinese) else None
         if self.file is not None:
             place = Path(self.file).expanduser()
+            if not place.exists():
+                raise UserError(f"tricks.eda.file={self.file}: there is no such file or folder.")
             said, found = str(place), read_wordnet(place) if is_wordnet(place) else read_file(place)
         elif wordnet is not None:
             said, found = f"WordNet in {wordnet}", read_wordnet(wordnet)

@@ -282,7 +282,7 @@ class TestSources:
         assert notes[1] == f"eda: synonyms from {file}; {len(SYNONYMS)} words have some."
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="none.tsv"):
+        with pytest.raises(UserError, match="tricks.eda.file=.*none.tsv: there is no such file"):
             added(trick(file=str(tmp_path / "none.tsv")), rows(["love"]))
 
     def test_wordnet_where_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
