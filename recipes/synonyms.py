@@ -105,13 +105,13 @@ def _index(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         yield fields[0].replace("_", " "), fields[-int(fields[2]) :]
 
 
-def _others(word: str, synonyms: Iterable[str], most: int | None = None) -> list[str]:
+def _others(word: str, synonyms: Iterable[str], most: int | None = None) -> tuple[str, ...]:
     """The synonyms that are other words, each once."""
     distinct: dict[str, str] = {}
     for other in synonyms:
         distinct.setdefault(other.lower(), other)
     distinct.pop(word, None)
-    return list(distinct.values())[:most]
+    return tuple(distinct.values())[:most]
 
 
 # A user's file.

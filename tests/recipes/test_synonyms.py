@@ -56,9 +56,9 @@ class TestWordnet:
     def test_the_first_senses_of_all_parts_of_speech_come_first(self, tmp_path: Path) -> None:
         found = read_wordnet(wordnet(tmp_path / "wordnet"))
         # film: noun 1, verb 1, then noun 2.
-        assert found["film"] == ["movie", "motion picture", "shoot", "Cellulose"]
-        assert found["motion picture"] == ["film", "movie"]
-        assert found["good"] == ["Film", "fine"]
+        assert found["film"] == ("movie", "motion picture", "shoot", "Cellulose")
+        assert found["motion picture"] == ("film", "movie")
+        assert found["good"] == ("Film", "fine")
 
     def test_a_word_without_others_has_none(self, tmp_path: Path) -> None:
         found = read_wordnet(wordnet(tmp_path / "wordnet"))
@@ -66,7 +66,7 @@ class TestWordnet:
 
     def test_rare_senses_are_left_out(self, tmp_path: Path) -> None:
         found = read_wordnet(wordnet(tmp_path / "wordnet"))
-        assert found["big"] == [f"a{number}" for number in range(1, MOST + 1)]
+        assert found["big"] == tuple(f"a{number}" for number in range(1, MOST + 1))
 
     def test_a_zip_file_as_nltk_keeps_it(self, tmp_path: Path) -> None:
         folder, file = wordnet(tmp_path / "wordnet"), tmp_path / "corpora" / "wordnet.zip"
@@ -102,12 +102,12 @@ class TestFile:
     def test_words_and_tabs(self, write: Callable[[str, str], Path]) -> None:
         lines = "\ufeffFilm\tmovie\tmotion picture\n\n好\t棒\t不错\nfilm\tMovie\tfilm\tshow\t\n"
         found = read_file(write("a.tsv", lines))
-        assert found == {"film": ["movie", "motion picture", "show"], "好": ["棒", "不错"]}
+        assert found == {"film": ("movie", "motion picture", "show"), "好": ("棒", "不错")}
 
     def test_cilin(self, write: Callable[[str, str], Path]) -> None:
         lines = "Aa01A01= 人 士 人物\nAa01A02= 人类 人\r\nAa01A03# 相关 有关\nAa01A04@ 孤独\n"
         assert read_file(write("cilin.txt", lines)) == {
-            "人": ["士", "人物", "人类"], "士": ["人", "人物"], "人物": ["人", "士"], "人类": ["人"],
+            "人": ("士", "人物", "人类"), "士": ("人", "人物"), "人物": ("人", "士"), "人类": ("人",),
         }  # fmt: skip
 
     @pytest.mark.parametrize(
