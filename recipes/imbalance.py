@@ -1,0 +1,66 @@
+"""How much each class weighs, so that rare ones are heard; for the tricks that weigh classes."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recipes.encoding import Encoded
+from recipes.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from recipes.loop import Run
+
+
+def class_counts(dataset: Encoded) -> np.ndarray:
+    """Rows of each class, (class).
+
+    A row with several labels counts for each of them, one whose label training does not know for none.
+    """
+    if dataset.labels.ndim == 2:
+        counts: np.ndarray = dataset.labels.sum(0)
+        return counts
+    return np.bincount(dataset.labels[dataset.labels >= 0], minlength=dataset.num_classes)
+
+
+def class_weights(run: "Run", scheme: str, beta: float, values: Mapping[str, float], path: str) -> Tensor:
+    """The weight of each class, (class), scaled so that the mean over the training rows is 1.
+
+    Args:
+        run: whose training rows are counted; a class without any weighs as one with one row.
+        scheme: `balanced`: 1 / rows; `effective_number`: (1 - beta) / (1 - beta ** rows); `given`: as `values` says.
+        beta: in [0, 1); 0 weighs all alike, near 1 it is `balanced`.
+        values: a weight above 0 for each class, by name; read where `given`.
+        path: of the trick, for the user.
+
+    Raises:
+        UserError: `values` are not a weight above 0 for each class and no other.
+    """
+    counts = class_counts(run.train)
+    rows = np.maximum(counts, 1)
+    if scheme == "given":
+        weights = _given(values, run.splits.classes, path)
+    elif scheme == "effective_number":
+        weights = (1 - beta) / (1 - beta**rows)
+    else:
+        weights = 1 / rows
+    return torch.from_numpy(weights * (counts.sum() / (weights * counts).sum()))
+
+
+def _given(values: Mapping[str, float], classes: list[str], path: str) -> np.ndarray:
+    for name, weight in values.items():
+        if name not in classes:
+            raise UserError(f"{path}.values.{name}: there is no such class; {nearest(name, classes)}")
+        if not 0 < weight < float("inf"):
+            raise UserError(f"{path}.values.{name} must be a number in (0, inf), got {weight}.")
+    if missing := [name for name in classes if name not in values]:
+        raise UserError(f"{path}.values: every class needs a weight; missing: {', '.join(missing)}.")
+    return np.array([values[name] for name in classes], dtype=float)
+
+
+def one_label(run: "Run", path: str, instead: str) -> None:
+    """Raise `UserError` where rows have several labels."""
+    if run.splits.multi_label:
+        raise UserError(f"{path}: rows have several labels here, and this is for rows with one; {instead}.")

@@ -1,0 +1,58 @@
+"""Balanced batches: rows of rare classes come more often.
+
+An epoch has as many rows as before; a class has a share of them that goes with rows ** (1 - balance). All of a class's
+rows come equally often, but for the last time, when some of them are drawn. Every batch has the epoch's mix of classes.
+
+Source: class-balanced sampling, as in Kang et al. 2020, Decoupling Representation and Classifier for Long-Tailed
+    Recognition, arXiv 1910.09217 (q = 1 - balance there; 0, 0.5 and 1 compared).
+Cost: one pass; more padding, since batches go by class first and by length second.
+Use when: classes are imbalanced and each counts alike (macro F1). Avoid when: a class has a handful of rows: they come
+    again and again and are learnt by heart (see augmentation); or accuracy is what counts.
+Composes: seam batches, alone there. With class_weights or logit_adjustment, which know the rows' own counts, the same
+    imbalance is made up for twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from recipes import Run, Trick, allowed
+from recipes.batches import Batches, group
+from recipes.encoding import Encoded
+from recipes.imbalance import one_label
+from recipes.randomness import generator
+
+
+@dataclass
+class BalancedBatches(Trick):
+    """Draw an epoch's rows class by class."""
+
+    balance: float = allowed("[0, 1]")
+    """From the classes' own shares to equal ones."""
+
+    layers = {"batches": "batches"}
+    neutral = {"balance": 0.0}
+
+    def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
+        """The same rows in the same epoch, whatever else is on."""
+        if not self.balance:
+            return inner(dataset, epoch)
+        one_label(run, "tricks.balanced_batches", "tricks.focal with a scheme weighs rare labels")
+        random = generator(run.config.seeds.order, "balanced_batches", epoch)
+        rows = self.drawn(dataset.labels, random)
+        # By the rank within the label alone: each batch then has the epoch's mix.
+        plan = group(dataset.lengths[rows], dataset.labels[rows], run.config.train.batch_size, 1.0, random)
+        return Batches(dataset, [rows[places] for places in plan], epoch)
+
+    def drawn(self, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """The rows of an epoch, as many as there are labels."""
+        classes, counts = np.unique(labels, return_counts=True)
+        shares = counts ** (1 - self.balance)
+        ends = np.round(np.cumsum(shares) / shares.sum() * len(labels)).astype(int)
+        quotas = np.diff(ends, prepend=0)
+        chosen = []
+        for label, count, quota in zip(classes, counts, quotas, strict=True):
+            rows = random.permutation(np.flatnonzero(labels == label))
+            chosen.append(np.concatenate([np.tile(rows, quota // count), rows[: quota % count]]))
+        return np.concatenate(chosen)
