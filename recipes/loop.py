@@ -58,7 +58,7 @@ class Run:
         self.best: dict[str, Any] | None = None
         self.fingerprint = [rows._fingerprint for rows in (splits.train, splits.validation)]
         self.rows_passed, self.seconds, self.lap = 0.0, 0.0, time.perf_counter()
-        self.factor, self.grad_norm = 0.0, torch.zeros(())
+        self.factor, self.grad_norm, self.logged = 0.0, torch.zeros(()), dict[str, Any]()
         self.seams = wrapped(self, tricks, [seam for seam in order.SEAMS if seam != "train"])
         self.is_plain = not (order.around("loss", tricks) or order.around("objective", tricks))
         self.accelerator: Accelerator = self.seams.accelerator()
@@ -94,6 +94,10 @@ class Run:
     def note(self, text: str) -> None:
         """Say something in the run's header."""
         self.notes.append(text)
+
+    def log(self, **values: Any) -> None:
+        """Add numbers to this update's line of the history; those of the first process are written."""
+        self.logged |= values
 
     def no_sync(self) -> AbstractContextManager[None]:
         """Inside this context the processes keep their gradients to themselves: all parts of an update but the last."""
@@ -142,7 +146,7 @@ class Run:
                         break
 
     def _step(self, batch: Batch) -> None:
-        parts = self.parts_passed
+        parts, self.logged = self.parts_passed, {}
         loss = self.seams.gradient(batch.to(self.accelerator.device))
         self.seams.update()
         self.batches_done += 1
@@ -156,6 +160,7 @@ class Run:
             examples=batch.examples,
             parts=self.parts_passed - parts,
             seconds=self._time_lap(),
+            **self.logged,
         )
         if self.report.is_due():
             self._flush()

@@ -1,0 +1,105 @@
+"""FGM and PGD: the whole gradient against one written by hand, with other tricks, and what stays as it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recipes import word_vectors
+from recipes.batch import Batch
+from recipes.loop import Run
+from recipes.model import word_embeddings
+from recipes.testing import NO_DROPOUT, declared, difference, float64, gradients, in_child, tiny_config, tiny_run
+
+Objective = Callable[[Run, Batch], Tensor]
+
+
+def plain(run: Run, batch: Batch) -> Tensor:
+    return functional.cross_entropy(run.bare_model(**batch.inputs).logits, batch.targets)
+
+
+def attacked_by_hand(run: Run, batch: Batch, moves: list[tuple[float, float]], objective: Objective) -> Any:
+    """The gradient at x, plus that at x + r, where r goes uphill in the rows' word vectors."""
+    width = batch.inputs["input_ids"].shape[1]
+    there = torch.zeros(*batch.inputs["input_ids"].shape, word_embeddings(run.bare_model).weight.shape[1])  # type: ignore[union-attr, misc]
+    for step, limit in moves:
+        leaf = there.clone().requires_grad_()
+        with word_vectors.changed(run.bare_model, width, lambda vectors: vectors + leaf):  # noqa: B023
+            (direction,) = torch.autograd.grad(objective(run, batch), leaf)
+        for row in range(len(batch)):
+            there[row] += step * direction[row] / direction[row].norm()
+            there[row] *= min(1.0, limit / float(there[row].norm()))
+    run.optimizer.zero_grad()
+    objective(run, batch).backward()
+    with word_vectors.changed(run.bare_model, width, lambda vectors: vectors + there):
+        objective(run, batch).backward()
+    return {name: each.grad.numpy().copy() for name, each in run.bare_model.named_parameters() if each.grad is not None}
+
+
+def apart(folder: Path, moves: list[tuple[float, float]], objective: Objective, *overrides: str) -> float:
+    """How far a run's gradient of a batch is from the one by hand."""
+
+    def measured() -> float:
+        with float64():
+            run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), folder)
+            batch = run.seams.batches(run.train, 0)[0]
+            return difference(gradients(run, batch), attacked_by_hand(run, batch, moves, objective))
+
+    return in_child(measured)
+
+
+def test_fgm(tmp_path: Path) -> None:
+    assert apart(tmp_path, [(1.5, 1.5)], plain, "+tricks=[fgm]", "tricks.fgm.epsilon=1.5") < 1e-12
+
+
+def test_pgd(tmp_path: Path) -> None:
+    values = ["tricks.pgd.epsilon=0.5", "tricks.pgd.alpha=0.2", "tricks.pgd.count=4"]
+    assert apart(tmp_path, [(0.2, 0.5)] * 4, plain, "+tricks=[pgd]", *values) < 1e-12
+
+
+def test_the_attacked_pass_has_the_other_tricks_loss(tmp_path: Path) -> None:
+    def focal(run: Run, batch: Batch) -> Tensor:
+        log = functional.log_softmax(run.bare_model(**batch.inputs).logits, -1)
+        return (batch.targets * (1 - log.exp()) ** 2 * -log).sum(-1).mean()
+
+    assert apart(tmp_path, [(1.0, 1.0)], focal, "+tricks=[fgm,focal]") < 1e-12
+
+
+def test_without_an_attack_the_gradient_is_another(tmp_path: Path) -> None:
+    assert apart(tmp_path, [(1.0, 1.0)], plain) > 1e-4
+
+
+@pytest.mark.parametrize("trick", ["fgm", "pgd"])
+@pytest.mark.parametrize("other", [
+    "mixup", "recipe=manifold_mixup", "recipe=sentence_mixup", "recipe=cutmix", "r_drop", "accumulate",
+])  # fmt: skip
+def test_it_moves_what_others_make_and_nothing_else(trick: str, other: str, tmp_path: Path) -> None:
+    """With epsilon next to 0 the attacked pass is the clean one again, so the gradient is twice as large."""
+    tricks = [f"+tricks=[{trick}]", other] if "=" in other else [f"+tricks=[{trick},{other}]"]
+    alone = [other] if "=" in other else [f"+tricks=[{other}]"]
+
+    def of(*overrides: str) -> dict[str, np.ndarray]:
+        with float64():
+            run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), tmp_path)
+            return gradients(run, run.seams.batches(run.train, 0)[0])
+
+    without = in_child(lambda: of(*alone))
+    barely = in_child(lambda: of(*tricks, f"tricks.{trick}.epsilon=1e-9"))
+    assert difference({name: 2 * each for name, each in without.items()}, barely) < 1e-7
+    assert difference(barely, in_child(lambda: of(*tricks))) > 1e-4
+
+
+@pytest.mark.parametrize("trick", ["fgm", "pgd"])
+def test_passes_are_those_that_the_class_names(trick: str, tmp_path: Path) -> None:
+    def counted() -> float:
+        run = tiny_run(tiny_config(f"+tricks=[{trick}]"), tmp_path)
+        batch = run.seams.batches(run.train, 0)[0]
+        run.seams.gradient(batch)
+        return run.rows_passed / len(batch)
+
+    assert in_child(counted) == declared(trick).passes

@@ -1,0 +1,77 @@
+"""AWP: the gradient against one written by hand, and weights that come back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from recipes.batch import Batch
+from recipes.loop import Run
+from recipes.testing import NO_DROPOUT, copied, difference, float64, gradients, in_child, tiny_config, tiny_run
+from tricks.in_training.awp import displaced
+
+
+def by_hand(run: Run, batch: Batch, gamma: float) -> Any:
+    def backward() -> None:
+        run.optimizer.zero_grad()
+        functional.cross_entropy(run.bare_model(**batch.inputs).logits, batch.targets).backward()
+
+    named = dict(run.bare_model.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in named.items()}
+    backward()
+    for weight in named.values():
+        if weight.grad is not None and weight.dim() > 1 and weight.grad.norm() > 0:
+            weight.data += gamma * weight.norm() * weight.grad / weight.grad.norm()
+    backward()
+    found = {name: weight.grad.numpy().copy() for name, weight in named.items() if weight.grad is not None}
+    for name, weight in named.items():
+        weight.data.copy_(before[name])
+    return found
+
+
+def measured(folder: Path, *overrides: str) -> tuple[float, float]:
+    """How far the gradient is from the one by hand, and the weights from what they were."""
+    with float64():
+        run = tiny_run(tiny_config("+tricks=[awp]", "tricks.awp.gamma=0.1", *overrides, *NO_DROPOUT), folder)
+        batch = run.seams.batches(run.train, 0)[0]
+        before = copied(run)
+        found = gradients(run, batch)
+        return difference(found, by_hand(run, batch, 0.1)), difference(before, copied(run))
+
+
+def test_the_gradient_is_that_at_moved_weights(tmp_path: Path) -> None:
+    gradient, weights = in_child(lambda: measured(tmp_path))
+    assert gradient < 1e-12
+    assert weights == 0
+
+
+def test_before_its_start_it_is_the_plain_one(tmp_path: Path) -> None:
+    gradient, _ = in_child(lambda: measured(tmp_path, "tricks.awp.start=0.5"))
+    assert gradient > 1e-4
+
+
+def test_weights_come_back_by_copy_whatever_happens() -> None:
+    layer = nn.Linear(1, 1)
+    # 0.1 + 0.7 - 0.7 is not 0.1.
+    layer.weight.data.fill_(0.1)
+    kept = layer.weight.detach().clone()
+    with pytest.raises(ZeroDivisionError), displaced({layer.weight: torch.tensor([[0.7]])}):
+        assert layer.weight.item() == pytest.approx(0.8)
+        raise ZeroDivisionError
+    assert torch.equal(layer.weight, kept)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_nothing_moves_where_the_gradient_is_not_finite(bad: float, tmp_path: Path) -> None:
+    def moved() -> int:
+        run = tiny_run(tiny_config("+tricks=[awp]"), tmp_path)
+        batch = run.seams.batches(run.train, 0)[0]
+        run.seams.loss = lambda logits, targets: logits.sum(-1) * bad
+        run.seams.gradient(batch)
+        count: int = run.logged["weights_moved"]
+        return count
+
+    assert in_child(moved) == 0

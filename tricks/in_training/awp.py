@@ -1,0 +1,75 @@
+"""AWP: take the gradient where the weights themselves are moved in the direction that raises the loss most.
+
+v_l = gamma |w_l| g_l / |g_l| for every weight w_l of two or more dimensions, g its gradient on this batch; the update's
+gradient is that at w + v, and the weights come back by copy.
+
+Source: Wu, Xia, Wang 2020, Adversarial Weight Perturbation Helps Robust Generalization, arXiv 2004.05884 (gamma =
+    0.005; there the inputs are attacked too: add fgm or pgd). Competition code adds the gradient at w as well. Without
+    an attack on the inputs it is sharpness-aware minimization (Foret et al. 2021, arXiv 2010.01412), scaled by layer.
+Cost: two passes, a copy of the weights and one of their gradients.
+Use when: the model overfits and the loss is sharp. Avoid when: time is short: a plain run of twice the updates is the
+    arm to beat.
+Composes: gradient/sharpen: outside attacks, which so find their direction at the moved weights too; inside plans.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recipes import Batch, Loss, Run, Trick, allowed
+from recipes.attack import aside
+
+
+@dataclass
+class Awp(Trick):
+    """A second gradient, at moved weights, in place of the first."""
+
+    gamma: float = allowed("[0, inf)")
+    """How far a weight moves, as a share of its norm."""
+    start: float = allowed("[0, 1]")
+    """Share of all updates before the first such one."""
+
+    layers = {"gradient": "sharpen"}
+    neutral = {"gamma": 0.0}
+    control = "train_longer"
+    passes = 2.0
+
+    def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
+        """The loss is that of the clean pass; where its gradient is not finite, nothing moves."""
+        if not self.gamma or run.updates < self.start * run.total_updates:
+            return inner(batch)
+        with aside(run.parameters):
+            loss = inner(batch)
+            moves = {each: move for each in run.parameters if (move := self._move(each)) is not None}
+        if not math.isfinite(sum(move.abs().sum() for move in moves.values())):
+            moves = {}
+        with displaced(moves):
+            inner(batch)
+        run.log(weights_moved=len(moves))
+        return loss
+
+    def _move(self, weight: nn.Parameter) -> Tensor | None:
+        if weight.grad is None or weight.dim() < 2:
+            return None
+        length = weight.grad.norm().clamp_min(torch.finfo(weight.dtype).tiny)
+        move: Tensor = self.gamma * weight.detach().norm() / length * weight.grad
+        return move
+
+
+@contextmanager
+def displaced(moves: dict[nn.Parameter, Tensor]) -> Iterator[None]:
+    """Inside this context these weights are moved."""
+    own = {weight: weight.detach().clone() for weight in moves}
+    try:
+        with torch.no_grad():
+            for weight, move in moves.items():
+                weight.add_(move)
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, value in own.items():
+                weight.copy_(value)

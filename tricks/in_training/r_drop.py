@@ -1,0 +1,67 @@
+"""R-Drop: two passes over the same rows, each with its own dropout, must agree.
+
+loss = (l_1 + l_2) / 2 + alpha * (KL(p_1 || p_2) + KL(p_2 || p_1)) / 2 per row, KL summed over classes; with several
+labels to a row summed over the classes' two-sided KLs.
+
+Source: Liang et al. 2021, R-Drop: Regularized Dropout for Neural Networks, arXiv 2106.14448. Others weigh KL in other
+    ways. Their code for transformers (dropreg/R-Drop) adds l_1 and l_2 and half of the mean KL *summed over the batch*:
+    alpha = rows of the batch / 4 here. bert4torch's RDropLoss adds its alpha / 4 times both KLs averaged over rows *and
+    classes*: alpha = its alpha / (2 * classes) here.
+Cost: two passes, both kept until the backward one: twice the memory.
+Use when: the model overfits, or is unsteady from seed to seed. Avoid when: dropout is 0: nothing differs; or time is
+    short: a plain run of twice the updates is the arm to beat.
+Composes: objective/compare: inside mixing, so both copies are of one mixture; outside extra terms.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recipes import Batch, Outcome, Run, Trick, allowed
+
+
+@dataclass
+class RDrop(Trick):
+    """Run twice, and measure how far the two answers are from each other."""
+
+    alpha: float = allowed("[0, inf)")
+    """Weight of the disagreement."""
+
+    layers = {"objective": "compare"}
+    neutral = {"alpha": 0.0, "model.dropout": 0.0}
+    control = "train_longer"
+    passes = 2.0
+
+    def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+        """The second copy draws other dropout, since it is another part."""
+        first = inner(batch)
+        second = inner(replace(batch, part=(*batch.part, 1)))
+        apart = disagreement(first.logits, second.logits, run.splits.multi_label)
+        return replace(first, loss=(first.loss + second.loss) / 2 + self.alpha * apart)
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Without dropout both passes are the same."""
+        if not any(isinstance(module, nn.Dropout) and module.p for module in run.bare_model.modules()):
+            yield "tricks.r_drop: the model has no dropout, so two passes never differ; set model.dropout=0.1."
+
+
+def disagreement(one: Tensor, other: Tensor, several: bool) -> Tensor:
+    """The mean of both Kullback-Leibler divergences, (row), in 32 bits at least.
+
+    Args:
+        one: logits, (row, class).
+        other: logits, (row, class).
+        several: whether a row has several labels, so that each class has a distribution of its own.
+    """
+    kind = torch.promote_types(one.dtype, torch.float32)
+    pair = [logits.to(kind) for logits in (one, other)]
+    if several:
+        pair = [torch.stack([functional.logsigmoid(each), functional.logsigmoid(-each)], -1) for each in pair]
+    else:
+        pair = [functional.log_softmax(each, -1) for each in pair]
+    # KL(p || q) + KL(q || p) = sum of (p - q) (log p - log q)
+    difference = (pair[0].exp() - pair[1].exp()) * (pair[0] - pair[1])
+    return difference.flatten(1).sum(1) / 2
