@@ -230,6 +230,22 @@ def layers(model: nn.Module) -> nn.ModuleList:
     raise ValueError(f"{type(model).__name__} has no list of {count} layers")
 
 
+def depths(model: nn.Module) -> dict[nn.Parameter, int]:
+    """How deep a parameter stands: 0 above the layers, 1 in the last of L layers, L in the first, L + 1 below it.
+
+    Raises:
+        ValueError: the model has no list of layers.
+    """
+    stack = layers(model)
+    inside = {each: len(stack) - number for number, layer in enumerate(stack) for each in layer.parameters()}
+    found, outside = {}, len(stack) + 1
+    # In a model's own order the embeddings come first, and what is not in a layer later is above them.
+    for each in model.parameters():
+        found[each] = inside.get(each, outside)
+        outside = 0 if each in inside else outside
+    return found
+
+
 def head(model: nn.Module) -> nn.Linear:
     """The last linear map, onto the classes; what enters it is the pooled vector."""
     count = cast(PreTrainedModel, model).config.num_labels

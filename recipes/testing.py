@@ -21,7 +21,7 @@ import signal
 import socket
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -222,7 +222,8 @@ class TrickLaws:
             longest: words of the longest text.
             **settings: fields of this trick that differ.
         """
-        base_config = tiny_config(*self.overrides, *overrides, longest=longest)
+        needs = needed({self.trick, *tricks}, self.overrides)
+        base_config = tiny_config(*self.overrides, *needs, *overrides, longest=longest)
         values = {name: dict(yaml_values(name, tuple(self.overrides))) for name in tricks}
         if self.trick in values:
             values[self.trick] |= {**self.settings, **settings}
@@ -296,7 +297,8 @@ class TrickLaws:
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
             values = [f"tricks.{self.trick}.{name}={value}" for name, value in self.settings.items()]
-            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *values)
+            needs = needed(selected, self.overrides)
+            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
             runs.append(in_child(partial(trained, config)))
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
@@ -473,6 +475,12 @@ def yaml_values(trick: str, overrides: tuple[str, ...] = ()) -> Mapping[str, Any
 def declared(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
     """A trick with the values of its YAML file."""
     return build({trick: yaml_values(trick, overrides)})[trick]
+
+
+def needed(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:
+    """The overrides without which these tricks are refused."""
+    needs = [need for name in tricks for need in declared(name, tuple(overrides)).needs.items()]
+    return [f"{path}={'null' if value is None else value}" for path, value in needs]
 
 
 def _assert_same(one: Path, other: Path, but: Sequence[str] = ()) -> None:

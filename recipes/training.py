@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,11 @@ def _check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
             f"evaluate.early_stopping={config.evaluate.early_stopping}: {owners[0]} averages the end of training, "
             "which an early stop would cut off; leave out one of the two."
         )
+    for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
+        found = attrgetter(path)(config)
+        if found != value:
+            shown = "null" if value is None else value
+            problems.append(f"{path}={found}: {name} needs {path}={shown}; set it, or leave out {name}.")
     if problems:
         raise UserError(*problems)
 

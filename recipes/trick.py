@@ -50,6 +50,8 @@ class Trick:
     """The seams that this trick overrides, each with its layer from `recipes.order.SEAMS`."""
     neutral: ClassVar[Mapping[str, Any] | str] = "not declared"
     """Values at which the trick must change nothing, or one sentence that says why there are none."""
+    needs: ClassVar[Mapping[str, Any]] = {}
+    """Settings of the base, by their path, that must have these values beside this trick."""
     control: ClassVar[str | None] = None
     """The arm that an ablation of this trick must beat, if any."""
     passes: ClassVar[float] = 1.0

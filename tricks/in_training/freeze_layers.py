@@ -1,0 +1,61 @@
+"""Freeze layers: the embeddings and the lowest layers keep their pretrained weights, for good or for a while.
+
+Of `count` layers and the embeddings, the j-th from the top thaws after j / (count + 1) of `until`; with `until` null
+none does.
+
+Source: frozen for good: Lee, Tang, Lin 2019, What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning, arXiv
+    1911.03090 (a fourth of the layers trained keeps 90 % of the quality); from the top down: Howard, Ruder 2018,
+    arXiv 1801.06146 (gradual unfreezing).
+Cost: for good: one pass whose way back ends where they begin. For a while: one pass; what is frozen has its gradient
+    computed and dropped, so that several processes stay in step.
+Use when: rows are few, or memory is. Avoid when: there are thousands of rows unlike what the encoder was trained on.
+Composes: model/freeze, innermost: what others add to the model is trained; update/clip, right before the step. Attacks
+    still reach word vectors of frozen embeddings.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from recipes import Run, Trick, UserError, allowed
+from recipes.model import depths, layers
+
+
+@dataclass
+class FreezeLayers(Trick):
+    """No gradient for them, or none yet."""
+
+    count: int = allowed("[0, inf)")
+    """Layers, from the lowest on, and the embeddings below them."""
+    until: float | None = allowed("(0, 1]")
+    """Share of all updates after which all have thawed; null: never."""
+
+    layers = {"model": "freeze", "update": "clip"}
+    neutral = {"count": 0}
+
+    def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
+        """For good: the optimizer then leaves them out."""
+        model = inner()
+        if self.count > len(layers(model)):
+            raise UserError(f"tricks.freeze_layers.count={self.count}: the model has {len(layers(model))} layers.")
+        if self.until is None:
+            for weight in self._frozen(model, 0.0):
+                weight.requires_grad_(False)
+        return model
+
+    def update(self, run: Run, inner: Callable[[], None]) -> None:
+        """For a while: a weight without a gradient stays as it is."""
+        if self.until is not None:
+            for weight in self._frozen(run.bare_model, run.updates / run.total_updates / self.until):
+                weight.grad = None
+        inner()
+
+    def _frozen(self, model: nn.Module, thawed: float) -> list[nn.Parameter]:
+        """What is frozen when a share of the time until all have thawed is over."""
+        if not self.count or thawed >= 1:
+            return []
+        lowest = self.count + 1 - math.floor(round(thawed * (self.count + 1), 6))
+        embeddings = len(layers(model)) + 1
+        return [weight for weight, depth in depths(model).items() if depth > embeddings - lowest]

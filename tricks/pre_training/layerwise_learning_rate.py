@@ -1,0 +1,46 @@
+"""Layer-wise learning rate: lower layers learn more slowly.
+
+The rate of layer l of L is train.learning_rate * decay ** (L - l); the embeddings are layer 0; the head and what else
+stands above the layers keep the full rate.
+
+Source: Howard, Ruder 2018, Universal Language Model Fine-tuning, arXiv 1801.06146 (discriminative fine-tuning, decay
+    1/2.6); for BERT Sun et al. 2019, arXiv 1905.05583 (0.95); AutoGluon's default is 0.9.
+Cost: one pass; a group of the optimizer for each layer.
+Use when: rows are few, or training is unsteady: what was pretrained moves less. Avoid when: the text is unlike what the
+    encoder was trained on, so its lower layers have to learn.
+Composes: seam optimizer: it deals the groups of whatever optimizer there is. Schedules scale all groups alike.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import Optimizer
+
+from recipes import Run, Trick, allowed
+from recipes.model import depths
+
+
+@dataclass
+class LayerwiseLearningRate(Trick):
+    """Deal the optimizer's groups by depth."""
+
+    decay: float = allowed("(0, 1]")
+    """Rate of a layer over that of the one above."""
+
+    layers = {"optimizer": "optimizer"}
+    neutral = {"decay": 1.0}
+
+    def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:
+        """A group for each depth inside each group that there was."""
+        optimizer = inner(model)
+        if self.decay == 1:
+            return optimizer
+        depth = {weight: max(0, each - 1) for weight, each in depths(model).items()}
+        groups = list(optimizer.param_groups)
+        optimizer.param_groups.clear()
+        for group in groups:
+            for power in sorted({depth[weight] for weight in group["params"]}):
+                weights = [weight for weight in group["params"] if depth[weight] == power]
+                optimizer.add_param_group({**group, "params": weights, "lr": group["lr"] * self.decay**power})
+        return optimizer

@@ -1,0 +1,50 @@
+"""Reinitialize layers: the highest layers start anew, since what they hold is about the pretraining task.
+
+The weights of the last `count` layers, and of what stands between them and the head (a pooler), are drawn as those of a
+model that was never trained.
+
+Source: Zhang, Wu, Katiyar, Weinberger, Artzi 2021, Revisiting Few-sample BERT Fine-tuning, arXiv 2006.05987.
+Cost: one pass.
+Use when: rows are few and runs of other seeds differ much. Avoid when: the encoder was made for sentences (minilm): its
+    last layers are what it was made for.
+Composes: model/adapt. Draws from seeds.init.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from recipes import Run, Trick, UserError, allowed
+from recipes.model import depths, head, layers
+from recipes.randomness import key
+
+
+@dataclass
+class ReinitializeLayers(Trick):
+    """Draw the highest layers' weights."""
+
+    count: int = allowed("[0, inf)")
+    """Layers, from the highest on."""
+
+    layers = {"model": "adapt"}
+    neutral = {"count": 0}
+
+    def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
+        """Module by module, as the family itself does."""
+        model = cast(PreTrainedModel, inner())
+        if self.count > (most := len(layers(model))):
+            raise UserError(f"tricks.reinitialize_layers.count={self.count}: the model has {most} layers.")
+        if self.count:
+            torch.manual_seed(key(run.config.seeds.init, "reinitialize_layers"))
+            depth, kept = depths(model), set(head(model).parameters())
+            for module in model.modules():
+                own = list(module.parameters(recurse=False))
+                if own and all(depth[each] <= self.count and each not in kept for each in own):
+                    for each in own:
+                        each._is_hf_initialized = False  # type: ignore[attr-defined]
+                    model._init_weights(module)  # type: ignore[no-untyped-call]
+        return model
