@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recipes import word_vectors
 from recipes.batch import Batch, Loss, Outcome
+from recipes.gradients import aside
 from recipes.loop import Run
 from recipes.model import word_embeddings
 from recipes.trick import Trick
@@ -102,16 +103,3 @@ def moved(there: Tensor, direction: Tensor, step: float, limit: float) -> tuple[
     further = there + step * unit
     distance = further.flatten(1).norm(dim=1)[:, None, None]
     return torch.where(distance > limit, further * (limit / distance), further), ~finite.flatten()
-
-
-@contextmanager
-def aside(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Inside this context gradients start from nothing; afterwards those from before are back."""
-    held = [parameter.grad for parameter in parameters]
-    for parameter in parameters:
-        parameter.grad = None
-    try:
-        yield
-    finally:
-        for parameter, gradient in zip(parameters, held, strict=True):
-            parameter.grad = gradient

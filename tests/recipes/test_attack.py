@@ -1,10 +1,9 @@
-"""Attacks: the moves by hand, and gradients that are put aside."""
+"""Attacks: the moves by hand."""
 
 import pytest
 import torch
-from torch import nn
 
-from recipes.attack import aside, moved
+from recipes.attack import moved
 
 
 def test_each_row_moves_by_its_own_norm() -> None:
@@ -27,15 +26,3 @@ def test_rows_without_a_finite_direction_stay_and_are_counted(bad: float) -> Non
     found, skipped = moved(there, direction, 1.0, 2.0)
     assert found.tolist() == [[[0.5, 0.0]], [[0.0, 0.0]], [[1.0, 0.0]]]
     assert skipped.tolist() == [True, False, False]
-
-
-def test_gradients_put_aside_come_back_whatever_happens() -> None:
-    layer = nn.Linear(1, 1)
-    layer.weight.grad = torch.tensor([[5.0]])
-    kept = layer.weight.grad
-    with pytest.raises(ZeroDivisionError), aside(list(layer.parameters())):
-        layer(torch.ones(1, 1)).sum().backward()
-        assert layer.weight.grad is not None and layer.weight.grad.tolist() == [[1.0]]
-        raise ZeroDivisionError
-    assert layer.weight.grad is kept and kept.tolist() == [[5.0]]
-    assert layer.bias.grad is None

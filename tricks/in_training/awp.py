@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
-from recipes.attack import aside
+from recipes.gradients import aside
 
 
 @dataclass

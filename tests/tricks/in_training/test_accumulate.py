@@ -1,15 +1,20 @@
 """Accumulate: which rows go together, when processes keep their gradients to themselves, and that shares add up."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from recipes.batch import Batch, Loss
+from recipes import UserError
+from recipes.batch import Batch, Loss, Outcome
+from recipes.testing import NO_DROPOUT, difference, gradients, in_child, on_ranks, tiny_config, tiny_run
 from tricks.in_training.accumulate import Accumulate
 
 LENGTHS = [3, 9, 5, 7, 1]
@@ -125,3 +130,89 @@ def test_the_gradient_is_that_of_the_whole() -> None:
 def test_part_size_is_at_least_one() -> None:
     with pytest.raises(ValueError, match="^part_size must be "):
         Accumulate(part_size=0)
+
+
+class Memory(Seen):
+    """A model of one weight, and memory for so many rows of which each adds 1 to the gradient."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows, self.rows_passed, self.parts_passed = rows, 0, 0
+        self.parameters = [nn.Parameter(torch.zeros(1))]
+        self.config = SimpleNamespace(train=SimpleNamespace(batch_size=8))
+        self.sizes: list[int] = []
+
+    def log(self, part_size: int) -> None:
+        self.sizes.append(part_size)
+
+    def inner(self, batch: Batch) -> Loss:
+        (weight,) = self.parameters
+        self.rows_passed += len(batch)
+        # What a pass has added before memory ends is there.
+        (weight * min(len(batch), self.rows)).sum().backward()
+        if len(batch) > self.rows:
+            raise torch.OutOfMemoryError("no memory")
+        return super().inner(batch)
+
+
+class TestTheMostThatFit:
+    def test_half_as_many_until_they_fit_and_the_batch_once(self) -> None:
+        memory: Any = Memory(3)
+        trick = Accumulate(part_size=None)
+        memory.parameters[0].grad = torch.tensor([100.0])  # of an earlier pass of the same update
+        loss = trick.gradient(memory, memory.inner, make_batch())
+        assert trick.found == 2 and memory.sizes == [2]
+        assert memory.parameters[0].grad.tolist() == [105.0]
+        assert memory.rows_passed == 5
+        assert loss.cross_entropy == pytest.approx(1.0)
+
+    def test_it_is_kept_for_the_next_batch_and_in_checkpoints(self) -> None:
+        memory: Any = Memory(3)
+        trick, other = Accumulate(part_size=None), Accumulate(part_size=None)
+        for _ in range(2):
+            trick.gradient(memory, memory.inner, make_batch())
+        assert memory.sizes == [2, 2]
+        assert [len(batch) for batch in memory.batches] == [2, 2, 1] * 2
+        other.load(trick.state())
+        assert other.found == 2
+
+    def test_where_all_fits_nothing_is_split(self) -> None:
+        memory: Any = Memory(5)
+        Accumulate(part_size=None).gradient(memory, memory.inner, make_batch())
+        assert [len(batch) for batch in memory.batches] == [5] and memory.sizes == [8]
+
+    def test_a_row_that_does_not_fit_is_told(self) -> None:
+        memory: Any = Memory(0)
+        with pytest.raises(UserError, match=r"tricks\.accumulate\.part_size: memory ran out with a single row; lower"):
+            Accumulate(part_size=None).gradient(memory, memory.inner, make_batch())
+
+    def test_another_error_is_none_of_memory(self) -> None:
+        memory: Any = Memory(5)
+        memory.inner = lambda batch: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            Accumulate(part_size=None).gradient(memory, memory.inner, make_batch())
+
+    def test_processes_agree_before_training(self, tmp_path: Path) -> None:
+        """The second of two processes has memory for 2 rows; both then run parts of 2, and the gradient is the same."""
+        config = tiny_config("+tricks=[accumulate]", *NO_DROPOUT)
+
+        def gradient(part_size: int | None) -> tuple[dict[str, np.ndarray], int, float]:
+            config.tricks["accumulate"]["part_size"] = part_size
+            run = tiny_run(config, tmp_path)
+            objective = run.seams.objective
+
+            def small(part: Batch) -> Outcome:
+                if os.environ.get("RANK") == "1" and len(part) > 2:
+                    raise torch.OutOfMemoryError("no memory")
+                return objective(part)
+
+            if part_size is None:
+                run.seams.objective = small
+            found = gradients(run, run.seams.batches(run.train, 0)[0])
+            trick: Any = run.tricks["accumulate"]
+            return found, trick.found, run.rows_passed
+
+        alone, _, _ = in_child(lambda: gradient(2))
+        together, size, rows = on_ranks(2, lambda: gradient(None))
+        assert (size, rows) == (2, 4)
+        assert difference(alone, together) < 1e-6
