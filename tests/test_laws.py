@@ -9,8 +9,10 @@ from recipes.randomness import seed_forward
 from recipes.testing import TrickLaws, copied, difference, in_child, names, scratch, tiny_config, tiny_run, trained
 
 TRICKS = [
-    "accumulate", "amp", "deduplicate", "duplicate", "eda", "mixup", "nlpaug", "normalize", "segments",
-    "sliding_window", "swa", "truncate",
+    "accumulate", "amp", "awp", "balanced_batches", "class_weights", "clip_gradient", "deduplicate", "duplicate", "eda",
+    "fgm", "focal", "freeze_layers", "label_smoothing", "layerwise_learning_rate", "logit_adjustment", "mixup",
+    "nlpaug", "noise_scale", "normalize", "pgd", "r_drop", "reinitialize_layers", "segments", "sliding_window", "swa",
+    "truncate",
 ]  # fmt: skip
 
 
