@@ -1,7 +1,7 @@
 """Freeze layers: the embeddings and the lowest layers keep their pretrained weights, for good or for a while.
 
-Of `count` layers and the embeddings, the j-th from the top thaws after j / (count + 1) of `until`; with `until` null
-none does.
+Of n frozen layers and the embeddings, the j-th from the top thaws after j / (n + 1) of `until`; with `until` null none
+does.
 
 Source: frozen for good: Lee, Tang, Lin 2019, What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning, arXiv
     1911.03090 (a fourth of the layers trained keeps 90 % of the quality); from the top down: Howard, Ruder 2018,
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from recipes import Run, Trick, UserError, allowed
+from recipes import Run, Trick, allowed
 from recipes.model import depths, layers
 
 
@@ -27,19 +27,17 @@ from recipes.model import depths, layers
 class FreezeLayers(Trick):
     """No gradient for them, or none yet."""
 
-    count: int = allowed("[0, inf)")
-    """Layers, from the lowest on, and the embeddings below them."""
+    share: float = allowed("[0, 1]")
+    """Of the layers, from the lowest on, and the embeddings below them."""
     until: float | None = allowed("(0, 1]")
     """Share of all updates after which all have thawed; null: never."""
 
     layers = {"model": "freeze", "update": "clip"}
-    neutral = {"count": 0}
+    neutral = {"share": 0.0}
 
     def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
         """For good: the optimizer then leaves them out."""
         model = inner()
-        if self.count > len(layers(model)):
-            raise UserError(f"tricks.freeze_layers.count={self.count}: the model has {len(layers(model))} layers.")
         if self.until is None:
             for weight in self._frozen(model, 0.0):
                 weight.requires_grad_(False)
@@ -54,8 +52,9 @@ class FreezeLayers(Trick):
 
     def _frozen(self, model: nn.Module, thawed: float) -> list[nn.Parameter]:
         """What is frozen when a share of the time until all have thawed is over."""
-        if not self.count or thawed >= 1:
+        if not self.share or thawed >= 1:
             return []
-        lowest = self.count + 1 - math.floor(round(thawed * (self.count + 1), 6))
-        embeddings = len(layers(model)) + 1
-        return [weight for weight, depth in depths(model).items() if depth > embeddings - lowest]
+        total = len(layers(model))
+        frozen = round(self.share * total) + 1  # with the embeddings, which are the deepest
+        frozen -= math.floor(round(thawed * frozen, 6))
+        return [weight for weight, depth in depths(model).items() if depth > total + 1 - frozen]

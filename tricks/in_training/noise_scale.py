@@ -8,8 +8,8 @@ measurements by itself; the noise scale is tr(Sigma) / |G|^2: the batch size at 
 Source: McCandlish, Kaplan, Amodei et al. 2018, An Empirical Model of Large-Batch Training, arXiv 1812.06162 (the simple
     noise scale, appendix A.1; to reach the same loss, batches of B take S (1 + scale / B) updates).
 Cost: one pass; measured updates run as two halves, each of them in parts and on processes as batches are.
-Use when: the loss fluctuates and one must know whether that is a problem. Avoid when: memory is
-    short: it holds the gradient twice. It changes no update.
+Use when: the loss fluctuates and one must know whether that is a problem. Avoid when: memory is short: the gradient is
+    held twice. No update is changed.
 Composes: gradient/plan, after mixing, whose partners make rows a little alike: the scale comes out a little low.
     Excludes what moves weights by the gradient of the whole batch (gradient/sharpen).
 """

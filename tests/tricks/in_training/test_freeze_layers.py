@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
-from recipes import UserError
 from recipes.testing import copied, in_child, tiny_config, tiny_run
 
 PARTS = ("embeddings", "layer.0.", "layer.1.", "classifier")
@@ -24,13 +21,13 @@ def moved(folder: Path, updates: int, *overrides: str) -> list[list[str]]:
 
 
 def test_for_good(tmp_path: Path) -> None:
-    assert in_child(lambda: moved(tmp_path, 3, "tricks.freeze_layers.count=1")) == [["layer.1.", "classifier"]] * 3
-    assert in_child(lambda: moved(tmp_path, 2, "tricks.freeze_layers.count=2")) == [["classifier"]] * 2
+    assert in_child(lambda: moved(tmp_path, 3, "tricks.freeze_layers.share=0.5")) == [["layer.1.", "classifier"]] * 3
+    assert in_child(lambda: moved(tmp_path, 2, "tricks.freeze_layers.share=1")) == [["classifier"]] * 2
 
 
 def test_from_the_top_down(tmp_path: Path) -> None:
     """Two layers and the embeddings, and all have thawed after 3 of 4 updates: one at each."""
-    values = ["tricks.freeze_layers.count=2", "tricks.freeze_layers.until=0.75"]
+    values = ["tricks.freeze_layers.share=1", "tricks.freeze_layers.until=0.75"]
     assert in_child(lambda: moved(tmp_path, 4, *values)) == [
         ["classifier"], ["layer.1.", "classifier"], ["layer.0.", "layer.1.", "classifier"], list(PARTS),
     ]  # fmt: skip
@@ -38,13 +35,8 @@ def test_from_the_top_down(tmp_path: Path) -> None:
 
 def test_what_is_frozen_for_good_is_not_in_the_optimizer(tmp_path: Path) -> None:
     def trained() -> int:
-        run = tiny_run(tiny_config("+tricks=[freeze_layers]", "tricks.freeze_layers.count=2"), tmp_path)
+        run = tiny_run(tiny_config("+tricks=[freeze_layers]", "tricks.freeze_layers.share=1"), tmp_path)
         optimizer = run.optimizer
         return sum(len(group["params"]) for group in optimizer.param_groups)  # type: ignore[attr-defined]
 
     assert in_child(trained) == 4  # pooler and classifier
-
-
-def test_more_layers_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"tricks\.freeze_layers\.count=3: the model has 2 layers\."):
-        tiny_run(tiny_config("+tricks=[freeze_layers]", "tricks.freeze_layers.count=3"), tmp_path)
