@@ -1,11 +1,15 @@
-"""The trick table: from each YAML file and card to the README, so that neither can drift.
+"""The catalogue of tricks, made of YAML files, cards and code, so that it cannot drift from them.
 
-python scripts/tricks.py          print it
-python scripts/tricks.py --write  put it into README.md, between its two marks
+python scripts/tricks.py          print a row for each trick
+python scripts/tricks.py --pairs  print what each pair means: who is inside whom, or why it is refused
+python scripts/tricks.py --write  put the first into README.md, and everything into docs/tricks.md
 """
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -14,35 +18,124 @@ sys.path.insert(0, str(ROOT))
 from recipes import order
 from recipes.config import CONF, read
 from recipes.overrides import compose_config
+from recipes.ranges import wanted
+from recipes.trick import Trick
 from recipes.tricks import build
 
 MARKS = "<!-- tricks: made by scripts/tricks.py -->\n", "<!-- end of tricks -->\n"
+CATALOGUE = ROOT / "docs" / "tricks.md"
+# What it means that one trick is inside another, by the seam that both wrap.
+INSIDE = {
+    "clean": "{inner} rewrites what {outer} has rewritten",
+    "examples": "{inner} works on the rows that {outer} leaves or adds",
+    "encode": "{inner} cuts for {outer}",
+    "batches": "{outer} deals what {inner} dealt",
+    "model": "{inner} changes the model first, {outer} then",
+    "optimizer": "{outer} changes the groups that {inner} made",
+    "schedule": "{outer} changes the factor that {inner} gives",
+    "accelerator": "{inner} has the last word on the options",
+    "loss": "{inner} gets the targets and logits that {outer} has made",
+    "objective": "every pass that {outer} makes goes through {inner}",
+    "gradient": "{inner} takes every gradient that {outer} asks for",
+    "update": "{inner} acts closer to the step",
+    "weights": "{outer} decides whether {inner} is asked",
+    "predict": "{outer} merges what {inner} answers",
+    "decide": "{outer} decides whether {inner} is asked",
+    "train": "{outer} runs {inner} as often as it likes",
+}
+
+
+def tricks() -> dict[str, Trick]:
+    """Every trick, at the values of its YAML file."""
+    found = {}
+    for path in sorted((CONF / "tricks").glob("*.yaml")):
+        found[path.stem] = build(read(compose_config([f"+tricks=[{path.stem}]"])[0]).tricks)[path.stem]
+    return found
 
 
 def table() -> str:
     """A row for each trick: stage, what it does, where it wraps, passes, source."""
     lines = ["| trick | stage | what it does | wraps | passes | source |", "|---|---|---|---|---|---|"]
-    for path in sorted((CONF / "tricks").glob("*.yaml")):
-        trick = build(read(compose_config([f"+tricks=[{path.stem}]"])[0]).tricks)[path.stem]
-        card = sys.modules[type(trick).__module__].__doc__ or ""
+    for name, trick in tricks().items():
+        card = card_of(trick)
         says = card.split("\n")[0].partition(": ")[2]
         source = " ".join(card.partition("Source: ")[2].split("\n")[0].split()).split(";")[0].rstrip(":,. ")
         wraps = ", ".join(f"`{seam}`" for seam in order.SEAMS if seam in trick.layers)
         stage = order.stage_of(trick.layers).replace("_", "-")
-        home = f"{type(trick).__module__.replace('.', '/')}.py"
-        lines.append(f"| [`{path.stem}`]({home}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |")
+        lines.append(f"| [`{name}`]({home_of(trick)}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |")
     return "\n".join(lines) + "\n"
+
+
+def card_of(trick: Trick) -> str:
+    return sys.modules[type(trick).__module__].__doc__ or ""
+
+
+def home_of(trick: Trick) -> str:
+    return f"{type(trick).__module__.replace('.', '/')}.py"
+
+
+def entries() -> Iterator[str]:
+    """For each trick its layers, needs and settings with what they may hold, and its card."""
+    for name, trick in tricks().items():
+        layers = ", ".join(f"{seam}/{trick.layers[seam]}" for seam in order.SEAMS if seam in trick.layers)
+        needs = "".join(f"; needs {path}={'null' if value is None else value}" for path, value in trick.needs.items())
+        yield f"### [`{name}`](../{home_of(trick)})\n\n{layers}; passes: {trick.passes:g}{needs}\n"
+        yield "| setting | value | holds |\n|---|---|---|"
+        for item in dataclasses.fields(trick):
+            yield f"| {item.name} | `{shown(getattr(trick, item.name))}` | {wanted(item).replace(' |', ',')} |"
+        yield f"\n```text\n{card_of(trick).strip()}\n```\n"
+
+
+def shown(value: object) -> str:
+    """As YAML writes it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def pairs(all_tricks: Mapping[str, Trick]) -> Iterator[str]:
+    """A line for each pair that meets: refused, and why, or who is inside whom, and what that means."""
+    for one, other in combinations(all_tricks, 2):
+        pair = {name: all_tricks[name] for name in (one, other)}
+        if refused := order.refusals(pair):
+            yield f"- `{one}` and `{other}`: refused. {' '.join(refused)}"
+            continue
+        met = {seam: order.around(seam, pair) for seam in order.SEAMS}
+        meanings = [
+            f"{seam}: {INSIDE[seam].format(outer=f'`{names[0]}`', inner=f'`{names[1]}`')}"
+            for seam, names in met.items()
+            if len(names) == 2
+        ]
+        if meanings:
+            yield f"- `{one}` and `{other}`: {'; '.join(meanings)}."
+
+
+def catalogue() -> str:
+    """The whole page."""
+    meeting = list(pairs(tricks()))
+    apart = len(list(combinations(tricks(), 2))) - len(meeting)
+    return "\n".join([
+        "# The tricks\n", "Made by `python scripts/tricks.py --write` of YAML files, cards and code.\n", table(),
+        "## Each trick\n", *entries(),
+        "## Each pair\n",
+        f"What it means that two are on together, at the values of their YAML files. The {apart} pairs that are not "
+        "here wrap different seams: neither sees the other.\n", *meeting, "",
+    ])  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
-    if not parser.parse_args().write:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--pairs", action="store_true", help="print what each pair means")
+    what.add_argument("--write", action="store_true", help="write the table into README.md and the page docs/tricks.md")
+    arguments = parser.parse_args()
+    if arguments.pairs:
+        print(*pairs(tricks()), sep="\n")
+    elif arguments.write:
+        readme = ROOT / "README.md"
+        before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
+        readme.write_text(f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
+        CATALOGUE.write_text(catalogue(), encoding="utf-8")
+    else:
         print(table(), end="")
-        return
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
-    readme.write_text(f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 import recipes
 from recipes.config import read
+from recipes.order import SEAMS
 from recipes.overrides import compose_config, mistakes
 from recipes.testing import in_child, made_up_text, names
 from recipes.tricks import build
@@ -22,6 +23,23 @@ def test_the_trick_table_is_made_of_the_tricks() -> None:
     inside = README.split(script["MARKS"][0])[1].split(script["MARKS"][1])[0]
     assert inside.strip() == script["table"]().strip(), "run python scripts/tricks.py --write"
     assert len(inside.strip().splitlines()) == 2 + len(names()) == 28
+
+
+def test_the_catalogue_is_made_of_the_tricks() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
+    page = script["CATALOGUE"].read_text(encoding="utf-8")
+    assert page == script["catalogue"](), "run python scripts/tricks.py --write"
+    for name in names():
+        assert page.count(f"\n### [`{name}`]") == 1
+    assert set(script["INSIDE"]) == set(SEAMS)
+
+
+def test_every_pair_is_told_or_wraps_different_seams() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
+    lines = list(script["pairs"](script["tricks"]()))
+    assert sum("refused." in line for line in lines) > 5 and sum("refused." not in line for line in lines) > 20
+    assert "- `mixup` and `r_drop`: objective: every pass that `mixup` makes goes through `r_drop`." in lines
+    assert not [line for line in lines if line.startswith("- `amp` and `eda`")]
 
 
 def commands() -> list[str]:
