@@ -4,6 +4,7 @@ loop        ms an update of a model so small that the loop itself shows
 throughput  examples a second of an epoch of MiniLM on real texts
 fairness    no training: padding, parts and label shares of the batches
 grouping    what grouping the batches does to the scores: the same training with random ones, seed by seed
+tricks      what each trick costs beside none: passes, time and memory
 documents   the memory of one process that trains on one document, or predicts it, against the document's length
 eda         variants of texts a second, with WordNet, beside nlpaug and textaugment where they are installed
 
@@ -56,7 +57,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.batch import cut_by_length
 from recipes.batches import Batches, length_goes_with_label, padding_waste
-from recipes.config import Config, Seeds
+from recipes.config import CONF, Config, Seeds
 from recipes.config import read as read_config
 from recipes.data import Splits, read_splits
 from recipes.encoding import Encoded
@@ -66,6 +67,7 @@ from recipes.metrics import measure
 from recipes.overrides import compose_config
 from recipes.report import Report
 from recipes.results import peak_memory_mb
+from recipes.testing import needed
 from recipes.tricks import build
 from recipes.words import STOP_WORDS
 
@@ -608,6 +610,48 @@ def grouping(arguments: argparse.Namespace, folder: Path) -> None:
         show(title, ["metric", *found, "difference, paired by seed"], table, arguments.markdown)
 
 
+def tricks(arguments: argparse.Namespace, folder: Path) -> None:
+    names = ["", *(arguments.tricks or sorted(path.stem for path in (CONF / "tricks").glob("*.yaml")))]
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    for turn in range(arguments.rounds):
+        for name in names[turn:] + names[:turn]:
+            # A process for each: the most memory that it has ever held is what is read.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+                found[name].append(alone.submit(trick_cost, name, arguments, folder).result())
+            print(
+                f"round {turn + 1}/{arguments.rounds}: {name or 'none'}", *found[name][-1], file=sys.stderr, flush=True
+            )
+    seconds, memory, passes = ({name: [each[part] for each in found[name]] for name in names} for part in range(3))
+    table = [
+        [
+            name or "none", f"{passes[name][0]:.2f}", against(seconds[name], seconds[""]),
+            f"{statistics.median(memory[name]):,.0f}", against(memory[name], memory[""]),
+        ]
+        for name in names
+    ]  # fmt: skip
+    title = (
+        f"model={arguments.model}, {arguments.updates} updates of data=pydocs, {arguments.rounds} rounds ({machine()})"
+    )
+    show(title, ["trick", "passes", "time / none", "peak MB", "peak / none"], table, arguments.markdown)
+
+
+def trick_cost(name: str, arguments: argparse.Namespace, folder: Path) -> tuple[float, float, float]:
+    """The seconds of all updates but the first, the most memory in MB, and the passes of an update."""
+    os.environ["TRICKBOOK_CACHE"] = str(folder)
+    torch.set_num_threads(arguments.threads)
+    overrides = ["data=pydocs", f"model={arguments.model}", f"train.max_updates={arguments.updates}"]
+    if name:
+        overrides += [f"+tricks=[{name}]", *needed([name])]
+    config = configured(overrides, arguments.threads)
+    splits = read_splits(config.data, {}, test=False)
+    run = TimedRun(config, build(config.tricks), splits, Path(tempfile.mkdtemp(dir=folder)))
+    with redirect_stdout(io.StringIO()):
+        run.fit()
+    lines = run.history.read()
+    seen = sum(line["examples"] for line in lines)
+    return sum(line["seconds"] for line in lines[1:]), peak_memory_mb(run.accelerator.device), run.rows_passed / seen
+
+
 def documents(arguments: argparse.Namespace, folder: Path) -> None:
     table = []
     for trick, tokens in product(arguments.tricks, arguments.tokens):
@@ -784,8 +828,8 @@ def require(package: str) -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness | grouping | documents")
-    commands = parser.add_subparsers(required=True, metavar="loop | throughput | fairness | grouping | eda")
+    names = "loop | throughput | fairness | grouping | tricks | documents | eda"
+    commands = parser.add_subparsers(required=True, metavar=names)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     texts = argparse.ArgumentParser(add_help=False)
@@ -808,6 +852,14 @@ def read_arguments() -> argparse.Namespace:
     command.add_argument("--rows", type=positive, default=1600, help="how many, from the file's first on (%(default)s)")
     command.add_argument("--rounds", type=positive, default=2, help="turns of each contestant (%(default)s)")
     command.set_defaults(command=throughput)
+
+    command = commands.add_parser("tricks", parents=[common], help="passes, time and memory of each trick beside none")
+    command.add_argument("--tricks", nargs="+", metavar="NAME", help="all unless given")
+    command.add_argument("--model", default="minilm", help="as model=... (%(default)s)")
+    command.add_argument("--updates", type=positive, default=12, help="of each; the first is not timed (%(default)s)")
+    command.add_argument("--rounds", type=positive, default=3, help="turns of each (%(default)s)")
+    command.add_argument("--threads", type=positive, default=1, help="of each process (%(default)s)")
+    command.set_defaults(command=tricks)
 
     command = commands.add_parser("fairness", parents=[common, texts], help="what the batches do; no training")
     command.add_argument("--rows", type=positive, help="how many, from the file's first on; all unless given")

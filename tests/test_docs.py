@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,18 @@ def test_a_documented_command_composes(command: str) -> None:
         build(read(compose_config(arguments)[0]).tricks)
 
 
+BENCHES = re.findall(r"^python scripts/bench\.py (.*)$", (ROOT / "docs" / "benchmarks.md").read_text("utf-8"), re.M)
+
+
+@pytest.mark.parametrize("command", BENCHES)
+def test_a_documented_benchmark_can_be_asked_for(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "bench.py"), run_name="bench")
+    monkeypatch.setattr(sys, "argv", ["bench.py", *shlex.split(re.sub(r"<.*?>( \.\.\.)?", "folder", command))])
+    assert callable(script["read_arguments"]().command)
+
+
 def test_the_documents_have_commands() -> None:
-    assert len(commands()) == 7
+    assert len(commands()) == 7 and len(BENCHES) > 5
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
