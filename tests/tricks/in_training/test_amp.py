@@ -1,14 +1,18 @@
-"""AMP: which precision is chosen where, and what stays in 32 bits."""
+"""AMP: which precision is chosen where, what stays in 32 bits, and what a skipped step leaves alone."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from recipes.base import Base
 from recipes.errors import UserError
+from recipes.testing import in_child, tiny_config, tiny_run
 from tricks.in_training.amp import Amp
 
 
@@ -98,3 +102,49 @@ def test_products_are_in_16_bits_and_weights_and_gradients_in_32(monkeypatch: py
     optimizer.step()
     assert layer.weight.dtype == layer.weight.grad.dtype == torch.float32
     assert layer.weight[0, 0].item() == 1 - 1 / 512
+
+
+def test_a_whole_run_in_16_bits_is_close_to_one_in_32(tmp_path: Path) -> None:
+    def losses(precision: str) -> np.ndarray:
+        longer = ["train.learning_rate=3e-3", "train.max_updates=60"]
+        run = tiny_run(tiny_config("+tricks=[amp]", f"tricks.amp.precision={precision}", *longer), tmp_path)
+        run.fit()
+        return np.array([line["loss"] for line in run.history.read() if "loss" in line and "split" not in line])
+
+    full, half = in_child(lambda: losses("fp32")), in_child(lambda: losses("bf16"))
+    assert full[0] - full[-1] > 0.2  # it learns
+    assert np.abs(full - half).max() < 0.05
+    assert (full != half).any()
+
+
+def test_a_step_that_overflows_is_skipped_and_not_counted_scheduled_or_averaged(tmp_path: Path) -> None:
+    """A real loss scale, so large that the first gradients overflow; it is halved until they do not."""
+
+    def trained() -> tuple[list[int], list[float], int, list[float]]:
+        plain = Base.accelerator
+
+        def scaling(base: Base, **options: Any) -> Accelerator:
+            accelerator = plain(base, **options)
+            accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+            return accelerator
+
+        Base.accelerator = scaling  # type: ignore[method-assign]
+        run = tiny_run(tiny_config("+tricks=[swa]", "tricks.swa.start=0"), tmp_path)
+        loss = run.seams.loss
+        run.seams.loss = lambda logits, targets: 20 * loss(logits, targets)
+        counts, rates, weights = [], [], []
+        for batch in run.seams.batches(run.train, 0):
+            run._step(batch)
+            counts.append(run.updates)
+            rates.append(run.factor)
+            weights.append(float(run.bare_model.state_dict()["classifier.weight"].sum()))
+        trick: Any = run.tricks["swa"]
+        return counts, rates, trick.collected, weights
+
+    counts, rates, collected, weights = in_child(trained)
+    skipped = counts.count(0)
+    assert 0 < skipped < len(counts)
+    assert counts == [0] * skipped + list(range(1, len(counts) - skipped + 1))
+    assert len(set(weights[:skipped])) == 1 and weights[skipped] != weights[0]
+    assert collected == counts[-1]
+    assert len(set(rates[: skipped + 1])) == 1  # the schedule waits for the first step that happens
