@@ -161,8 +161,10 @@ class Base:
             run.optimizer.optimizer.step()
             run.updates += 1
         else:
+            scale = run.accelerator.scaler.get_scale()
             run.optimizer.step()
-            run.updates += not run.optimizer.step_was_skipped
+            # Not by `step_was_skipped`: a fused optimizer is called even then, and skips by itself.
+            run.updates += run.accelerator.scaler.get_scale() >= scale
         run.optimizer.optimizer.zero_grad()
 
     def weights(self) -> AbstractContextManager[bool]:
