@@ -1,5 +1,6 @@
 """One run of the whole procedure: train, choose the weights, score, save. The base of the `train` seam."""
 
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
@@ -38,6 +39,8 @@ def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: P
     _check(config, splits, tricks)
     if config.model.source == "linear":
         return linear.train(config, splits, folder)
+    # A run refers to itself, so the model of this process's last one may still be here.
+    gc.collect()
     with _threads(config.train.threads):
         run = Run(config, tricks, splits, folder)
         run.fit()

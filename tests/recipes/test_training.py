@@ -1,5 +1,7 @@
 """From a trained model to a finished run: which weights, which splits, what lies beside the model."""
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -8,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from recipes import Trick
 from recipes.api import finetune_config, load
+from recipes.base import Base
 from recipes.batch import Batch
 from recipes.config import Config
 from recipes.errors import UserError
@@ -172,3 +176,24 @@ def test_threads_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert count == [3]
     with _threads(None):
         assert count == [3]
+
+
+def test_a_process_holds_one_model_at_a_time(tmp_path: Path) -> None:
+    """A run refers to itself through its seams; the next one does not begin while it is there."""
+
+    def models() -> list[int]:
+        found, load = [], Base.model
+
+        def counted(self: Base) -> nn.Module:
+            found.append(sum(isinstance(each, PreTrainedModel) for each in gc.get_objects()))
+            return load(self)
+
+        Base.model = counted  # type: ignore[method-assign]
+        gc.disable()
+        for number in range(3):
+            finetune_config(tiny_config(), tmp_path / str(number))
+        return found
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what looks at every object
+        assert in_child(models) == [0, 0, 0]
