@@ -296,7 +296,7 @@ class TrickLaws:
         selected = [self.trick, *self.compatible()]
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
-            values = [f"tricks.{self.trick}.{name}={value}" for name, value in self.settings.items()]
+            values = [override(f"tricks.{self.trick}.{name}", value) for name, value in self.settings.items()]
             needs = needed(selected, self.overrides)
             config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
             runs.append(in_child(partial(trained, config)))
@@ -480,7 +480,12 @@ def declared(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
 def needed(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:
     """The overrides without which these tricks are refused."""
     needs = [need for name in tricks for need in declared(name, tuple(overrides)).needs.items()]
-    return [f"{path}={'null' if value is None else value}" for path, value in needs]
+    return [override(path, value) for path, value in needs]
+
+
+def override(path: str, value: Any) -> str:
+    """A value as the command line has it."""
+    return f"{path}={'null' if value is None else value}"
 
 
 def _assert_same(one: Path, other: Path, but: Sequence[str] = ()) -> None:
