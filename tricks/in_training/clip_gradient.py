@@ -6,8 +6,8 @@ the whole of it: g_u <- g_u * min(1, limit * max(|w_u|, 0.001) / |g_u|); the hea
 Source: adaptive: Brock, De, Smith, Simonyan 2021, High-Performance Large-Scale Image Recognition Without Normalization,
     arXiv 2102.06171 (AGC; there, too, without the last layer). On fine-tuned encoders no evidence was found.
 Cost: one pass; a norm of each weight and each gradient.
-Use when: single updates spoil training and a norm of all weights together hides which layer it is. Avoid when:
-    train.clip_norm does: it is the tried one.
+Use when: single updates spoil training and a norm of all weights together hides which layer it is.
+Avoid when: train.clip_norm does: it is the tried one.
 Composes: update/clip: right before the step, on the whole update's gradient. Needs train.clip_norm=null. With a loss
     scale the limit is scaled likewise.
 """

@@ -1,4 +1,4 @@
-"""FGM and PGD: the whole gradient against one written by hand, with other tricks, and what stays as it was."""
+"""FGM: the whole gradient against one written by hand, alone and with other tricks; the same for any attack."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,11 +55,6 @@ def apart(folder: Path, moves: list[tuple[float, float]], objective: Objective, 
 
 def test_fgm(tmp_path: Path) -> None:
     assert apart(tmp_path, [(1.5, 1.5)], plain, "+tricks=[fgm]", "tricks.fgm.epsilon=1.5") < 1e-12
-
-
-def test_pgd(tmp_path: Path) -> None:
-    values = ["tricks.pgd.epsilon=0.5", "tricks.pgd.alpha=0.2", "tricks.pgd.count=4"]
-    assert apart(tmp_path, [(0.2, 0.5)] * 4, plain, "+tricks=[pgd]", *values) < 1e-12
 
 
 def test_the_attacked_pass_has_the_other_tricks_loss(tmp_path: Path) -> None:
