@@ -19,6 +19,7 @@ from recipes.batch import Batch, Loss, Outcome, cut_by_length
 from recipes.batches import Batches, group
 from recipes.encoding import Encoded
 from recipes.errors import UserError
+from recipes.metrics import Predictions, measure
 from recipes.model import load_model, pooled_vectors
 from recipes.randomness import generator, key, seed_forward
 
@@ -182,6 +183,10 @@ class Base:
             return (probabilities >= 0.5).to(torch.int8)
         chosen = torch.zeros_like(probabilities, dtype=torch.int8)
         return chosen.scatter_(1, probabilities.argmax(1, keepdim=True), 1)
+
+    def results(self, scored: Mapping[str, Predictions]) -> dict[str, Any]:
+        """The metrics of each split."""
+        return {name: measure(predictions) for name, predictions in scored.items()}
 
 
 def wrapped(run: "Run", tricks: Mapping[str, "Trick"], seams: Iterable[str]) -> Base:

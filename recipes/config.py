@@ -21,7 +21,10 @@ from recipes.ranges import allowed, out_of_range
 
 CONF = Path(__file__).parents[1] / "conf"
 # What metrics.json and the run folder already call by these names.
-TAKEN = ("train", "validation", "test", "format", "candidates", "kept", "cost", "onion", "versions", "seed", "tricks")
+TAKEN = (
+    "train", "validation", "test", "format", "candidates", "kept", "cost", "onion", "versions", "seed", "tricks",
+    "forgetting",
+)  # fmt: skip
 
 
 @dataclass

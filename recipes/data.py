@@ -414,7 +414,7 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(coded.indices)
 
 
-def _strata(rows: pa.Table) -> np.ndarray:
+def strata(rows: pa.Table) -> np.ndarray:
     """The class of each row, (row); of several labels the rarest."""
     if not _has_lists(rows):
         return _codes(rows["label"])
@@ -429,12 +429,12 @@ def _cut(rows: pa.Table, groups: np.ndarray | None, share: float, seed: int) -> 
     Returns:
         The rows that stay and the rows cut off, each in the file's order.
     """
-    strata, random = _strata(rows), np.random.default_rng(seed)
-    taken = _spread(strata, share, random) if groups is None else _whole_groups(strata, groups, share, random)
+    classes, random = strata(rows), np.random.default_rng(seed)
+    taken = _spread(classes, share, random) if groups is None else _whole_groups(classes, groups, share, random)
     if share >= 1 or not 0 < taken.sum() < len(rows):
         what = f"{len(rows)} rows" if groups is None else f"{len(np.unique(groups))} groups"
         raise UserError(
-            f"{what} of {len(np.unique(strata))} classes are too few to cut {share:.0%} off; give data.validation and "
+            f"{what} of {len(np.unique(classes))} classes are too few to cut {share:.0%} off; give data.validation and "
             "data.test, or more rows."
         )
     return np.flatnonzero(~taken), np.flatnonzero(taken)

@@ -67,18 +67,19 @@ def write_json(path: Path, values: Any) -> None:
         draft.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def label_cell(label: Any) -> str:
+    """A label as `predictions/<split>.csv` has it; several are joined by `|`, none is empty."""
+    return "|".join(label) if isinstance(label, list) else label or ""
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write `id,label,prediction,p_<class>...`, in the data's own order; several labels are joined by `|`."""
-
-    def cell(names: Any) -> str:
-        return "|".join(names) if isinstance(names, list) else names or ""
-
+    """Write `id,label,prediction,p_<class>...`, in the data's own order."""
     with written(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["id", "label", "prediction", *(f"p_{name}" for name in predictions.classes)])
         for row, (name, chosen) in enumerate(zip(predictions.ids, predictions.names(), strict=True)):
             shares = (f"{share:.6g}" for share in predictions.probabilities[row])
-            writer.writerow([name, cell(predictions.labels[row]), cell(chosen), *shares])
+            writer.writerow([name, label_cell(predictions.labels[row]), label_cell(chosen), *shares])
 
 
 class History:

@@ -44,15 +44,16 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     with written(folder / "model") as draft:
         model.save(draft)
     held = {"validation": splits.validation, **({} if splits.test is None else {"test": splits.test}), **splits.extra}
-    scores = {name: model.predict_rows(rows) for name, rows in held.items()}
-    last = {"last": measure(scores["validation"])}
+    scored = {name: model.predict_rows(rows) for name, rows in held.items()}
+    measured = {name: measure(predictions) for name, predictions in scored.items()}
+    last = {"last": measured["validation"]}
     cost = {
         "train_seconds": round(seconds, 3),
         "examples_per_second": round(len(splits.train) / seconds, 3),
         "peak_memory_mb": peak_memory_mb(torch.device("cpu")),
         "passes_per_update": 1.0,
     }
-    return finish(folder, config, scores, {"candidates": last, "kept": "last", "cost": cost, "onion": {}})
+    return finish(folder, config, scored, {**measured, "candidates": last, "kept": "last", "cost": cost, "onion": {}})
 
 
 def joined(texts: Sequence[str], pairs: Sequence[str | None] | None) -> list[str]:

@@ -5,14 +5,15 @@ about, so most questions of order are answered by *which* function is wrapped. W
 inside one seam, stands in `SEAMS` and nowhere else. Outer layers choose *what* is optimized, inner layers choose *how*
 it is computed:
 
-- `examples`: drop first, so that nothing is made from a row that goes; add last, so that what is added is not
-  rewritten.
+- `examples`: join other data first, so that it is treated as all; then drop, so that nothing is made from a row that
+  goes; add last, so that what is added is not rewritten.
 - `objective`: mix once and compare copies of the same mixture; extra terms see each copy.
 - `loss`: reshape the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then where the gradient is taken, then how it fits in memory. An attack outside
   the split takes its direction from the whole batch; inside, it would be another algorithm for every part size.
 - `update`: clip right before the step, average what the step left.
 - `weights`: one owner, else one average silently discards the other.
+- `train`: what it is trained on, then how often and how.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from recipes.errors import UserError
 # apply in name order, so the order of `+tricks=[...]` never matters.
 SEAMS: Mapping[str, Sequence[str]] = {
     "clean": ["clean"],
-    "examples": ["drop", "rewrite", "add"],
+    "examples": ["join", "drop", "rewrite", "add"],
     "encode": ["cut*"],
     "batches": ["batches*"],
     "model": ["load", "reshape", "adapt", "freeze"],
@@ -39,13 +40,14 @@ SEAMS: Mapping[str, Sequence[str]] = {
     "weights": ["final*"],
     "predict": ["vote", "calibrate*"],
     "decide": ["decide*"],
-    "train": ["train*"],
+    "results": ["results"],
+    "train": ["data", "train*"],
 }
 
 STAGES: Mapping[str, Sequence[str]] = {
     "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule"],
     "in_training": ["accelerator", "loss", "objective", "gradient", "update"],
-    "post_training": ["weights", "predict", "decide", "train"],
+    "post_training": ["weights", "predict", "decide", "results", "train"],
 }
 
 

@@ -15,25 +15,23 @@ from rich.table import Table
 
 from recipes.config import Config
 from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions
-from recipes.metrics import Predictions, measure
+from recipes.metrics import Predictions
 from recipes.pictures import draw_confusion
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
 WIDTH_OF_FILES = 160
 
 
-def finish(folder: Path, config: Config, scores: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> FinishedRun:
+def finish(folder: Path, config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> FinishedRun:
     """Write predictions, pictures and, last of all, `metrics.json`, which says that the run is finished."""
-    for name, predictions in scores.items():
+    for name, predictions in scored.items():
         write_predictions(folder / "predictions" / f"{name}.csv", predictions)
-    measured = {name: measure(predictions) for name, predictions in scores.items()}
-    shown = "test" if measured.get("test") else "validation"
-    draw_confusion(scores[shown], folder / "confusion_matrix.png")
+    shown = "test" if metrics.get("test") else "validation"
+    draw_confusion(scored[shown], folder / "confusion_matrix.png")
     write_json(
         folder / "metrics.json",
         {
             "format": FORMAT,
-            **measured,
             **metrics,
             "versions": {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
             "seed": config.seed,

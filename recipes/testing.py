@@ -108,6 +108,20 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
     return read(compose_config([*TINY, *files, *overrides])[0])
 
 
+@cache
+def finished_run() -> Path:
+    """The folder of a tiny finished run, on texts of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="trickbook-run-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder / "run"))
+    return folder / "run"
+
+
+def given(trick: str) -> dict[str, Any]:
+    """What a user must give a trick, so that its YAML file does not have it."""
+    return {"folder": str(finished_run())} if trick == "incremental" else {}
+
+
 def tiny_run(config: Config, folder: Path, place: Path | None = None) -> Run:
     """A run that is set up and not yet trained, in `place` or a new folder."""
     place = place or Path(tempfile.mkdtemp(dir=folder))
@@ -299,6 +313,7 @@ class TrickLaws:
             values = [override(f"tricks.{self.trick}.{name}", value) for name, value in self.settings.items()]
             needs = needed(selected, self.overrides)
             config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
+            config = replace(config, tricks={name: {**config.tricks[name], **given(name)} for name in config.tricks})
             runs.append(in_child(partial(trained, config)))
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
@@ -436,12 +451,12 @@ class TrickLaws:
     def test_pairs(self) -> None:
         """Law 8: with every later trick it runs an update, or the two are refused with the remedy."""
 
-        def meet(others: Sequence[str]) -> dict[str, str]:
+        def meet(configs: Mapping[str, Config]) -> dict[str, str]:
             told = {}
             with scratch() as folder:
-                for other in others:
+                for other, config in configs.items():
                     try:
-                        run = tiny_run(self.config(self.trick, other), folder)
+                        run = tiny_run(config, folder)
                     except UserError as error:
                         told[other] = str(error)
                         continue
@@ -449,7 +464,8 @@ class TrickLaws:
                     assert run.updates == 1, other
             return told
 
-        for other, told in in_child(partial(meet, [name for name in names() if name > self.trick])).items():
+        configs = {name: self.config(self.trick, name) for name in names() if name > self.trick}
+        for other, told in in_child(partial(meet, configs)).items():
             assert self.trick in told and other in told and "keep one" in told, told
 
 
@@ -466,9 +482,8 @@ def names() -> list[str]:
 
 @cache
 def yaml_values(trick: str, overrides: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """What a trick's YAML file says."""
-    values: Mapping[str, Any] = tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick]
-    return values
+    """What a trick's YAML file says, and what it leaves to the user."""
+    return {**tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick], **given(trick)}
 
 
 @cache

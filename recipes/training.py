@@ -52,7 +52,8 @@ def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: P
         metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run), "onion": order.onion(tricks)}
         if run.accelerator.is_main_process:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
-            finish(folder, config, {"validation": validation, **shut}, metrics)
+            scored = {"validation": validation, **shut}
+            finish(folder, config, scored, {**run.seams.results(scored), **metrics})
         run.accelerator.wait_for_everyone()
     return FinishedRun(folder)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from recipes.encoding import Encoded
     from recipes.folder import FinishedRun
     from recipes.loop import Run
+    from recipes.metrics import Predictions
 
 
 @dataclasses.dataclass
@@ -157,6 +158,12 @@ class Trick:
     def decide(self, run: "Run", inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
         """What is answered, (row, class) of 0 and 1."""
         return inner(probabilities)
+
+    def results(
+        self, run: "Run", inner: Callable[..., dict[str, Any]], scored: Mapping[str, "Predictions"]
+    ) -> dict[str, Any]:
+        """What `metrics.json` says of each split that was predicted, by its name."""
+        return inner(scored)
 
     def train(
         self, run: None, inner: Callable[..., "FinishedRun"], config: "Config", splits: "Splits"

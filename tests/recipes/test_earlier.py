@@ -1,0 +1,173 @@
+"""A run to start from: what is read of it, what is refused, and which weights go where."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, BertConfig
+
+from recipes import UserError
+from recipes.earlier import EarlierRun, by_name
+from recipes.testing import finished_run
+
+FILES = "metrics.json", "config.yaml", "predictions", "model"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A finished run that a test may spoil."""
+    (tmp_path / "old").mkdir()
+    for name in FILES:
+        source = finished_run() / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / "old" / name)
+    return tmp_path / "old"
+
+
+def reconfigured(folder: Path, change: Callable[[dict[str, dict[str, object]]], None]) -> None:
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    change(values)
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+
+
+def of(folder: Path | None) -> EarlierRun:
+    return EarlierRun(None if folder is None else str(folder), "tricks.mine.from")
+
+
+def refused(work: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as error:
+        work()
+    return str(error.value)
+
+
+def fresh_model(labels: int, hidden: int = 32) -> torch.nn.Module:
+    torch.manual_seed(7)
+    vocabulary = load_file(finished_run() / "model" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, num_labels=labels,
+    )  # fmt: skip
+    model: torch.nn.Module = AutoModelForSequenceClassification.from_config(config)
+    return model
+
+
+class TestByName:
+    OLD = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])  # a, b, c
+    FRESH = torch.tensor([[10.0, 20.0], [30.0, 40.0], [50.0, 60.0]])
+
+    def test_rows_follow_their_names(self) -> None:
+        assert by_name(self.OLD, "abc", self.FRESH, "cab").tolist() == [[5, 6], [1, 2], [3, 4]]
+
+    def test_a_new_class_keeps_the_fresh_row_and_a_missing_one_goes(self) -> None:
+        assert by_name(self.OLD, "abc", self.FRESH, "cxa").tolist() == [[5, 6], [30, 40], [1, 2]]
+
+    def test_a_bias(self) -> None:
+        found = by_name(torch.tensor([1.0, 2.0]), "ab", torch.tensor([7.0, 8.0, 9.0]), "bxa")
+        assert found.tolist() == [2, 8, 1]
+
+    def test_in_the_precision_of_the_model(self) -> None:
+        assert by_name(self.OLD, "abc", self.FRESH.double(), "abx").dtype == torch.float64
+
+
+class TestWeights:
+    def test_all_are_given_and_the_head_by_name(self) -> None:
+        model, saved = fresh_model(4), load_file(finished_run() / "model" / "model.safetensors")
+        fresh = {name: each.clone() for name, each in model.state_dict().items()}
+        of(finished_run()).give_weights(model, ["z", "new", "y", "x"])
+        for name, given in model.state_dict().items():
+            wanted: Tensor = saved[name]
+            if name.startswith("classifier."):
+                wanted = torch.stack([saved[name][2], fresh[name][1], saved[name][1], saved[name][0]])
+            assert torch.equal(given, wanted), name
+
+    def test_another_size(self) -> None:
+        said = refused(lambda: of(finished_run()).give_weights(fresh_model(3, hidden=64), "xyz"))
+        assert said == (
+            f"tricks.mine.from={finished_run()}: its model is another than this one (bert.embeddings.LayerNorm.bias is "
+            "(32,) there, (64,) here). Take model=tiny, with the tricks that reshaped it."
+        )
+
+    def test_a_head_on_vectors_of_another_width(self, old: Path) -> None:
+        weights = load_file(old / "model" / "model.safetensors")
+        weights["classifier.weight"] = torch.zeros(3, 8)
+        save_file(weights, old / "model" / "model.safetensors")
+        said = refused(lambda: of(old).give_weights(fresh_model(5), "xyzuv"))
+        assert "(classifier.weight is (8,) there, (32,) here)" in said
+
+    def test_a_weight_that_only_one_has(self, old: Path) -> None:
+        weights = load_file(old / "model" / "model.safetensors")
+        weights["segments.score.weight"] = torch.zeros(1, 32)
+        save_file(weights, old / "model" / "model.safetensors")
+        said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
+        assert "(segments.score.weight is (1, 32) there, missing here)" in said
+
+    def test_another_family(self, old: Path) -> None:
+        settings = json.loads((old / "model" / "config.json").read_text())
+        settings["architectures"] = ["ElectraForSequenceClassification"]
+        (old / "model" / "config.json").write_text(json.dumps(settings))
+        weights = load_file(old / "model" / "model.safetensors")
+        save_file({name.replace("bert.", "electra."): each for name, each in weights.items()},
+                  old / "model" / "model.safetensors")  # fmt: skip
+        said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
+        assert "(ElectraForSequenceClassification there, BertForSequenceClassification here)" in said
+
+
+def test_labels_and_tokenizer() -> None:
+    run = of(finished_run())
+    assert (run.classes, run.multi_label, run.in_pairs) == (["x", "y", "z"], False, False)
+    tokenizer = run.tokenizer(77)
+    assert tokenizer.model_max_length == 77
+    assert tokenizer.convert_ids_to_tokens(tokenizer("w1")["input_ids"]) == ["[CLS]", "w1", "[SEP]"]
+
+
+def test_a_model_of_the_hub_is_told_by_its_name(old: Path) -> None:
+    reconfigured(old, lambda values: values["model"].update(source="hub", name="owner/name"))
+    assert of(old).choice == "model=hub model.name=owner/name"
+
+
+class TestRefusals:
+    def test_no_folder(self) -> None:
+        said = "tricks.mine.from is not set; give it the folder of a finished run: tricks.mine.from=runs/<name>."
+        assert refused(lambda: of(None)) == said
+
+    @pytest.mark.parametrize("file", ["config.yaml", "metrics.json", "model/config.json", "model/model.safetensors"])
+    def test_not_finished(self, old: Path, file: str) -> None:
+        (old / file).unlink()
+        assert refused(lambda: of(old)) == f"tricks.mine.from={old} holds no finished run (there is no {file})."
+
+    def test_a_model_without_weights(self, old: Path) -> None:
+        reconfigured(old, lambda values: values["model"].update(source="linear"))
+        said = f"tricks.mine.from={old} holds a run of model=linear, which has no weights to go on from."
+        assert refused(lambda: of(old)) == said
+
+
+class TestData:
+    def test_is_read_again(self) -> None:
+        splits = of(finished_run()).splits
+        assert len(splits.train) == 44 and splits.test is not None and splits.classes == ["x", "y", "z"]
+
+    def test_the_test_split_stays_shut_where_it_was(self, old: Path) -> None:
+        reconfigured(old, lambda values: values["evaluate"].update(test=False))
+        assert of(old).splits.test is None
+
+    def test_gone(self, old: Path) -> None:
+        reconfigured(old, lambda values: values["data"].update(train=str(old / "gone.csv")))
+        said = refused(lambda: of(old).splits)
+        assert said.startswith(
+            f"tricks.mine.from={old}: its data cannot be read again: data.train={old}/gone.csv: there is no such file"
+        )
+
+    @pytest.mark.parametrize("column", [0, 1])
+    def test_other_rows_or_labels(self, old: Path, column: int) -> None:
+        lines = (old / "predictions" / "test.csv").read_text().splitlines()
+        cells = lines[3].split(",")
+        cells[column] = "other"
+        lines[3] = ",".join(cells)
+        (old / "predictions" / "test.csv").write_text("\n".join(lines) + "\n")
+        said = f"tricks.mine.from={old}: its data has changed since (test has other rows or labels)."
+        assert refused(lambda: of(old).splits) == said
