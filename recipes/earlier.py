@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
@@ -39,7 +40,7 @@ class EarlierRun:
         self.config, self.metrics = self.run.config, self.run.metrics
         if self.config["model"]["source"] == "linear":
             raise UserError(f"{self.named} holds a run of model=linear, which has no weights to go on from.")
-        self._see("model/config.json", f"model/{SAFE_WEIGHTS_NAME}")
+        self._see("model/config.json", "model/tokenizer_config.json", f"model/{SAFE_WEIGHTS_NAME}")
         settings = AutoConfig.from_pretrained(self.run.folder / "model")
         self.architecture: str = settings.architectures[0]
         self.classes: list[str] = [settings.id2label[number] for number in range(settings.num_labels)]
@@ -71,9 +72,13 @@ class EarlierRun:
             classes: the model's, in order.
 
         Raises:
-            UserError: the model is another.
+            UserError: the model is another, or the weights are damaged.
         """
-        weights, own = load_file(self.run.folder / "model" / SAFE_WEIGHTS_NAME), model.state_dict()
+        try:
+            weights = load_file(self.run.folder / "model" / SAFE_WEIGHTS_NAME)
+        except SafetensorError as error:
+            raise UserError(f"{self.named}: model/{SAFE_WEIGHTS_NAME} is damaged.") from error
+        own = model.state_dict()
         rows = {id(each) for each in head(model).parameters()}
         of_the_head = {name for name, each in model.named_parameters() if id(each) in rows}
 

@@ -16,6 +16,7 @@ from recipes import UserError
 from recipes.earlier import EarlierRun, by_name
 from recipes.testing import finished_run
 
+IN_MODEL = "model/config.json", "model/tokenizer_config.json", "model/model.safetensors"
 FILES = "metrics.json", "config.yaml", "predictions", "model"
 
 
@@ -116,6 +117,12 @@ class TestWeights:
         said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
         assert "(ElectraForSequenceClassification there, BertForSequenceClassification here)" in said
 
+    def test_damaged(self, old: Path) -> None:
+        path = old / "model" / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1])
+        said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
+        assert said == f"tricks.mine.from={old}: model/model.safetensors is damaged."
+
 
 def test_labels_and_tokenizer() -> None:
     run = of(finished_run())
@@ -135,7 +142,7 @@ class TestRefusals:
         said = "tricks.mine.from is not set; give it the folder of a finished run: tricks.mine.from=runs/<name>."
         assert refused(lambda: of(None)) == said
 
-    @pytest.mark.parametrize("file", ["config.yaml", "metrics.json", "model/config.json", "model/model.safetensors"])
+    @pytest.mark.parametrize("file", ["config.yaml", "metrics.json", *IN_MODEL])
     def test_not_finished(self, old: Path, file: str) -> None:
         (old / file).unlink()
         assert refused(lambda: of(old)) == f"tricks.mine.from={old} holds no finished run (there is no {file})."

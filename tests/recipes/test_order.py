@@ -53,8 +53,9 @@ class TestCompose:
     def test_layers_that_are_not_alphabetical(self) -> None:
         chosen = tricks(
             add={"examples": "add"}, drop={"examples": "drop"}, rewrite={"examples": "rewrite"},
+            join={"examples": "join"},
         )  # fmt: skip
-        assert order.around("examples", chosen) == ["drop", "rewrite", "add"]
+        assert order.around("examples", chosen) == ["join", "drop", "rewrite", "add"]
 
     def test_arguments_pass_through(self) -> None:
         composed = order.compose("loss", lambda logits, targets: logits + targets, tricks(s={"loss": "targets"}), "")

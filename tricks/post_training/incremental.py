@@ -7,11 +7,13 @@ change. Where the head has grown, means over classes are taken there over the ol
 
 Source: rehearsal, Robins 1995, Catastrophic Forgetting, Rehearsal and Pseudorehearsal; de Masson d'Autume, Ruder, Kong,
     Yogatama 2019, Episodic Memory in Lifelong Language Learning, arXiv 1906.01076 (replays 1 row for every 100 new
-    ones; without, what was learnt first is lost).
+    ones).
 Cost: one pass; with replay over more rows. The old data is read once more.
 Use when: new rows come and training on all of them is too dear, or the old ones are gone (replay=0; what is forgotten
     is then measured only while the old test split can be read). Avoid when: old and new rows can be trained on
-    together, which forgets nothing. A rate lower than the first one forgets less.
+    together; or all labels are new and nothing is replayed: seen once (model=tiny, pydocs' 6 largest packages, then the
+    6 others), accuracy on the old test split fell from 0.72 to 0.00, with replay=0.1 to 0.43. `evaluate.keep=best`
+    chooses by the new validation split alone.
 Composes: train/data (labels, old test split), examples/join (replay, before copies are dropped and variants added;
     `deduplicate` also drops new rows that stand in the old test split), model/load, results. Excludes what draws
     weights anew (model/adapt). What reshapes the model must be as in the old run. Of a chain of runs the last one is
@@ -81,7 +83,7 @@ class Incremental(Trick):
             notes.append(f"incremental: the head grows from {len(old.classes)} labels by {_listed(new)}.")
         before, now = shaping(old.config["tricks"]), shaping(config.tricks)
         if before != now:
-            told = [f"with {', '.join(tricks)}" if tricks else "as they stand" for tricks in (before, now)]
+            told = [f"with {', '.join(tricks.values())}" if tricks else "as they stand" for tricks in (before, now)]
             notes.append(f"incremental: the old run read texts {told[0]}, this one reads them {told[1]}.")
         try:
             rows = old.splits.test if self.replay or config.evaluate.test else None

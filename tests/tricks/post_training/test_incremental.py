@@ -122,10 +122,10 @@ class TestLabels:
         assert found.notes[-1] == "incremental: what is forgotten is not measured (evaluate.test=false)."
 
     def test_texts_that_were_read_otherwise(self) -> None:
-        found = self.trained_on(incremental(), splits("xyz"), "+tricks=[normalize,truncate]")
-        assert "incremental: the old run read texts as they stand, this one reads them with normalize, truncate." in (
-            found.notes
-        )
+        found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_share=0.5")
+        (said,) = [note for note in found.notes if "texts" in note]
+        assert said.startswith("incremental: the old run read texts as they stand, this one reads them with Truncate(")
+        assert "head_share=0.5" in said
 
     def test_old_data_that_is_gone(self, tmp_path: Path) -> None:
         old = copy(tmp_path / "old")
