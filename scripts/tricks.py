@@ -41,6 +41,7 @@ INSIDE = {
     "weights": "{outer} decides whether {inner} is asked",
     "predict": "{outer} merges what {inner} answers",
     "decide": "{outer} decides whether {inner} is asked",
+    "results": "{outer} adds to what {inner} has made of the scores",
     "train": "{outer} runs {inner} as often as it likes",
 }
 

@@ -10,9 +10,9 @@ from recipes.testing import TrickLaws, copied, difference, in_child, names, scra
 
 TRICKS = [
     "accumulate", "amp", "awp", "balanced_batches", "class_weights", "clip_gradient", "deduplicate", "duplicate", "eda",
-    "fgm", "focal", "freeze_layers", "label_smoothing", "layerwise_learning_rate", "logit_adjustment", "mixup",
-    "nlpaug", "noise_scale", "normalize", "pgd", "r_drop", "reinitialize_layers", "segments", "sliding_window", "swa",
-    "truncate",
+    "fgm", "focal", "freeze_layers", "incremental", "label_smoothing", "layerwise_learning_rate", "logit_adjustment",
+    "mixup", "nlpaug", "noise_scale", "normalize", "pgd", "r_drop", "reinitialize_layers", "segments", "sliding_window",
+    "swa", "truncate",
 ]  # fmt: skip
 
 
