@@ -30,6 +30,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState, PartialState
 
 from recipes import base, order
 from recipes.api import finetune_config
@@ -196,7 +197,11 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
             "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         }  # fmt: skip
-        return work()
+        # What the parent process has trained has left it as one of one.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        result = work()
+        assert PartialState().num_processes == count
+        return result
 
     others = []
     for number in range(1, count):

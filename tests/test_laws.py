@@ -6,7 +6,18 @@ import torch
 
 from recipes.config import CONF
 from recipes.randomness import seed_forward
-from recipes.testing import TrickLaws, copied, difference, in_child, names, scratch, tiny_config, tiny_run, trained
+from recipes.testing import (
+    TrickLaws,
+    copied,
+    difference,
+    in_child,
+    names,
+    on_ranks,
+    scratch,
+    tiny_config,
+    tiny_run,
+    trained,
+)
 
 TRICKS = [
     "accumulate", "amp", "awp", "balanced_batches", "class_weights", "clip_gradient", "deduplicate", "duplicate", "eda",
@@ -69,3 +80,20 @@ def test_off_is_off(overrides: tuple[str, ...]) -> None:
             return {**copied(run), "losses": np.array(losses)}
 
     assert difference(in_child(ours), in_child(plain)) == 0
+
+
+def test_ranks_are_several_whatever_this_process_has_done() -> None:
+    """Else the law of several processes would compare a run with itself."""
+
+    def after_training() -> float:
+        trained(tiny_config())
+
+        def rows_passed() -> float:
+            with scratch() as folder:
+                run = tiny_run(tiny_config(), folder)
+                run._step(run.seams.batches(run.train, 0)[0])
+                return run.rows_passed
+
+        return on_ranks(2, rows_passed)
+
+    assert in_child(after_training) == 4
