@@ -230,6 +230,10 @@ class Laws(TrickLaws):
         """Pool by attention wherever the law says nothing else."""
         return super().config(*tricks, **({"pooling": self.pooling} | settings))
 
+    def compatible(self) -> list[str]:
+        """Not incremental: the run that it starts from has no such pool."""
+        return [name for name in super().compatible() if name != "incremental"]
+
 
 @pytest.mark.parametrize(
     "law",
