@@ -53,6 +53,7 @@ TINY = (
     "evaluate.every=1.5", "checkpoint.every=0.7",
 )  # fmt: skip
 NO_DROPOUT = ("model.dropout=0.0",)
+FREE_OF_ORDER: set[tuple[frozenset[str], str, tuple[str, ...]]] = set()
 
 
 # A tiny run, and a child process to make it in.
@@ -313,6 +314,10 @@ class TrickLaws:
     def test_order_is_free(self) -> None:
         """Law 3: the order of `+tricks=[...]` changes nothing."""
         selected = [self.trick, *self.compatible()]
+        # Of one set of tricks it is one law, whichever of them asks; many ask with the same.
+        asked = (frozenset(selected), repr(self.settings), tuple(self.overrides))
+        if asked in FREE_OF_ORDER:
+            return
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
             values = [override(f"tricks.{self.trick}.{name}", value) for name, value in self.settings.items()]
@@ -323,6 +328,7 @@ class TrickLaws:
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
             assert runs[0]["losses"] == other["losses"]
+        FREE_OF_ORDER.add(asked)
 
     def test_splitting_is_invisible(self) -> None:
         """Law 4: parts of any sizes and several processes make the same run as one whole batch."""
