@@ -6,6 +6,7 @@ mixtures and copies that are compared all see one perturbation a row, and its di
 objective.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,19 +26,19 @@ PLACES = "attack.places"
 
 
 @dataclass
-class Attack(Trick):
+class Attack(Trick, ABC):
     """Take the clean gradient, then add that at perturbed word vectors."""
 
     layers = {"gradient": "attack", "objective": "term"}
 
     def __post_init__(self) -> None:
-        """No row has been skipped."""
+        """Which rows run now is not known yet."""
         super().__post_init__()
         self._places = torch.zeros(0, dtype=torch.long)
 
+    @abstractmethod
     def steps(self) -> Sequence[tuple[float, float]]:
         """The moves of an attack: how far each goes, and how far from the start it may lead."""
-        raise NotImplementedError
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """The clean pass, a pass for each further move, and the pass whose gradient is added."""

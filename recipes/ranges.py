@@ -80,6 +80,11 @@ def typed(kind: type, values: DictConfig, path: str) -> tuple[Any, list[str]]:
         return None, [f"{path}.{line}" for line in str(error).splitlines()]
 
 
+def as_yaml(value: object) -> str:
+    """A value as YAML and the command line have it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def wanted(item: dataclasses.Field[Any]) -> str:
     """What a field may hold, in words: `a number in (0, 1]`."""
     union = isinstance(item.type, types.UnionType)

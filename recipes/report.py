@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from recipes import order
 from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
+from recipes.imbalance import class_counts
 from recipes.results import score_table
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Report:
     def _data_card(self) -> Iterator[tuple[str, str]]:
         run = self.run
         train, classes = run.train, run.splits.classes
-        counts = train.labels.sum(0) if train.labels.ndim == 2 else np.bincount(train.labels, minlength=len(classes))
+        counts = class_counts(train)
         most, least = int(counts.argmax()), int(counts.argmin())
         windows = "" if train.window_offsets is None else f" in {train.counts.sum():,} windows"
         yield "rows", f"train {len(train):,}{windows} · validation {len(run.validation):,}"

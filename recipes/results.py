@@ -4,7 +4,7 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ def show(run: FinishedRun) -> None:
     if len(metrics["candidates"]) > 1:
         console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
     console.print(str(run.folder), markup=False, soft_wrap=True)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Names on the left, figures on the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str = "split") -> Table:

@@ -41,6 +41,7 @@ from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.loop import Run
 from recipes.overrides import compose_config
+from recipes.ranges import as_yaml
 from recipes.trick import Trick
 from recipes.tricks import build
 
@@ -53,7 +54,7 @@ TINY = (
     "evaluate.every=1.5", "checkpoint.every=0.7",
 )  # fmt: skip
 NO_DROPOUT = ("model.dropout=0.0",)
-FREE_OF_ORDER: set[tuple[frozenset[str], str, tuple[str, ...]]] = set()
+FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
 
 # A tiny run, and a child process to make it in.
@@ -314,13 +315,13 @@ class TrickLaws:
     def test_order_is_free(self) -> None:
         """Law 3: the order of `+tricks=[...]` changes nothing."""
         selected = [self.trick, *self.compatible()]
-        # Of one set of tricks it is one law, whichever of them asks; many ask with the same.
-        asked = (frozenset(selected), repr(self.settings), tuple(self.overrides))
+        values = [f"tricks.{self.trick}.{name}={as_yaml(value)}" for name, value in self.settings.items()]
+        # Of one set of tricks at the same values it is one law, whichever of them asks; many ask with the same.
+        asked = (frozenset(selected), (*self.overrides, *values))
         if asked in FREE_OF_ORDER:
             return
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
-            values = [override(f"tricks.{self.trick}.{name}", value) for name, value in self.settings.items()]
             needs = needed(selected, self.overrides)
             config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
             config = replace(config, tricks={name: {**config.tricks[name], **given(name)} for name in config.tricks})
@@ -506,12 +507,7 @@ def declared(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
 def needed(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:
     """The overrides without which these tricks are refused."""
     needs = [need for name in tricks for need in declared(name, tuple(overrides)).needs.items()]
-    return [override(path, value) for path, value in needs]
-
-
-def override(path: str, value: Any) -> str:
-    """A value as the command line has it."""
-    return f"{path}={'null' if value is None else value}"
+    return [f"{path}={as_yaml(value)}" for path, value in needs]
 
 
 def _assert_same(one: Path, other: Path, but: Sequence[str] = ()) -> None:

@@ -19,6 +19,7 @@ from recipes.loop import Run
 from recipes.metrics import RANKING, Predictions, available, measure
 from recipes.pictures import draw_learning_curve
 from recipes.prediction import SEAMS
+from recipes.ranges import as_yaml
 from recipes.results import finish, peak_memory_mb
 from recipes.trick import Trick
 
@@ -105,8 +106,8 @@ def _check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
     for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
         found = attrgetter(path)(config)
         if found != value:
-            shown = "null" if value is None else value
-            problems.append(f"{path}={found}: {name} needs {path}={shown}; set it, or leave out {name}.")
+            needed = f"{path}={as_yaml(value)}"
+            problems.append(f"{path}={as_yaml(found)}: {name} needs {needed}; set it, or leave out {name}.")
     if problems:
         raise UserError(*problems)
 

@@ -66,7 +66,7 @@ from recipes.loop import Run
 from recipes.metrics import measure
 from recipes.overrides import compose_config
 from recipes.report import Report
-from recipes.results import peak_memory_mb
+from recipes.results import markdown_table, peak_memory_mb
 from recipes.testing import needed
 from recipes.tricks import build
 from recipes.words import STOP_WORDS
@@ -801,9 +801,7 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], markd
     console = Console(highlight=False, soft_wrap=True, width=120)
     console.print(f"\n{title}", markup=False)
     if markdown:
-        rule = ["---", *["---:"] * (len(header) - 1)]
-        lines = [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
-        console.print("", *lines, sep="\n", markup=False)
+        console.print("", markdown_table(header, rows), sep="\n", markup=False)
         return
     table = Table(box=box.SIMPLE_HEAD)
     for place, name in enumerate(header):

@@ -28,9 +28,9 @@ from recipes.config import read
 from recipes.data import read_splits
 from recipes.errors import UserError, told_plainly
 from recipes.overrides import compose_config
+from recipes.results import markdown_table
 
 DRAWN = Path("runs/drawn")
-HEADER = ["arm", "{metric}", "difference", "time", "passes"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def drawn(folder: Path, rows: int, seed: int) -> Path:
     return target
 
 
-def table(study: Study, found: Mapping[str, Sequence[Found]]) -> list[list[str]]:
+def table(found: Mapping[str, Sequence[Found]]) -> list[list[str]]:
     """A line for each arm: its mean, the difference to the first with its interval, and what it costs beside that."""
     base = next(iter(found.values()))
     lines = []
@@ -98,13 +98,6 @@ def table(study: Study, found: Mapping[str, Sequence[Found]]) -> list[list[str]]
             line[2] = f"{mean(differences):+.4f} ± {half:.4f}"
         lines.append(line)
     return lines
-
-
-def show(title: str, metric: str, lines: Sequence[Sequence[str]]) -> None:
-    """Print a table as Markdown."""
-    header = [f"test {metric}" if name == "{metric}" else name for name in HEADER]
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    print(f"\n{title}\n", *(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines)), sep="\n", flush=True)
 
 
 def main() -> None:
@@ -122,13 +115,14 @@ def main() -> None:
         for rows in study.rows:
             found: dict[str, list[Found]] = {name: [] for name in study.arms}
             for seed in range(arguments.seeds):
-                files["train"] = drawn(folder, rows, seed) if rows else files_of(folder)["train"]
-                data = [f"data.{split}={file}" for split, file in files.items()]
+                train = drawn(folder, rows, seed) if rows else files["train"]
+                data = [f"data.{split}={file}" for split, file in {**files, "train": train}.items()]
                 for name, own in study.arms.items():
                     found[name].append(run([*shared, *data, *own, f"seed={seed}"], study.metric))
                     print(f"{data_name} {rows or 'all'} seed {seed}: {name} {found[name][-1]}", file=sys.stderr)
-            title = f"{data_name}, {rows or 'all'} rows, {arguments.seeds} seeds"
-            show(title, study.metric, table(study, found))
+            header = ["arm", f"test {study.metric}", "difference", "time", "passes"]
+            print(f"\n{data_name}, {rows or 'all'} rows, {arguments.seeds} seeds\n")
+            print(markdown_table(header, table(found)), flush=True)
 
 
 if __name__ == "__main__":

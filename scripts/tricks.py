@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -18,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from recipes import order
 from recipes.config import CONF, read
 from recipes.overrides import compose_config
-from recipes.ranges import wanted
+from recipes.ranges import as_yaml, wanted
 from recipes.trick import Trick
 from recipes.tricks import build
 
@@ -46,6 +47,7 @@ INSIDE = {
 }
 
 
+@cache
 def tricks() -> dict[str, Trick]:
     """Every trick, at the values of its YAML file."""
     found = {}
@@ -79,17 +81,12 @@ def entries() -> Iterator[str]:
     """For each trick its layers, needs and settings with what they may hold, and its card."""
     for name, trick in tricks().items():
         layers = ", ".join(f"{seam}/{trick.layers[seam]}" for seam in order.SEAMS if seam in trick.layers)
-        needs = "".join(f"; needs {path}={'null' if value is None else value}" for path, value in trick.needs.items())
+        needs = "".join(f"; needs {path}={as_yaml(value)}" for path, value in trick.needs.items())
         yield f"### [`{name}`](../{home_of(trick)})\n\n{layers}; passes: {trick.passes:g}{needs}\n"
         yield "| setting | value | holds |\n|---|---|---|"
         for item in dataclasses.fields(trick):
-            yield f"| {item.name} | `{shown(getattr(trick, item.name))}` | {wanted(item).replace(' |', ',')} |"
+            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {wanted(item).replace(' |', ',')} |"
         yield f"\n```text\n{card_of(trick).strip()}\n```\n"
-
-
-def shown(value: object) -> str:
-    """As YAML writes it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def pairs(all_tricks: Mapping[str, Trick]) -> Iterator[str]:

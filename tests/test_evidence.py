@@ -46,7 +46,7 @@ def test_differences_are_paired_by_seed(evidence: ModuleType) -> None:
         "something": [evidence.Found(0.6, 20.0, 2.0), evidence.Found(0.7, 30.0, 2.0), evidence.Found(0.8, 10.0, 2.0)],
     }
     # 0.1, 0 and 0.2: mean 0.1, deviation 0.1; t of 2 degrees of freedom is 4.3027, over the root of 3.
-    assert evidence.table(evidence.Study([], {}), found) == [
+    assert evidence.table(found) == [
         ["nothing", "0.6000", "", "1.00", "1.00"],
         ["something", "0.7000", "+0.1000 ± 0.2484", "2.00", "2.00"],
     ]
