@@ -18,8 +18,8 @@ help: ## List the targets
 demo: .venv/.demo ## Set up, fine-tune the default with mixup, amp and swa, and show what it gained
 	@$(BIN) scripts/demo.py
 
-test: .venv/.test ## Set up and run the test suite
-	HF_HUB_OFFLINE=1 $(BIN) -m pytest
+test: .venv/.test ## Set up and run the test suite, a process for each core
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 slow: .venv/.test ## Run the slow tests
 	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m slow

@@ -12,6 +12,7 @@ that has used several threads hangs.
 """
 
 import atexit
+import gc
 import json
 import os
 import pickle
@@ -65,6 +66,7 @@ def in_child(work: Callable[[], Result]) -> Result:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        gc.freeze()  # or each collection would touch, and so copy, every page that the two share
         os.close(reading)
         with os.fdopen(writing, "wb") as answer:
             try:
