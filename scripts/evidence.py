@@ -13,7 +13,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -44,6 +44,8 @@ class Study:
     rows: Sequence[int | None] = (None,)
     """Training rows to draw; null: all."""
     metric: str = "accuracy"
+    contrasts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Further sums of arms to be told, by name: what each arm counts."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,29 @@ def table(found: Mapping[str, Sequence[Found]]) -> list[list[str]]:
     base = next(iter(found.values()))
     lines = []
     for name, runs in found.items():
-        scores = [each.score for each in runs]
+        score = mean(each.score for each in runs)
         time = mean(each.seconds for each in runs) / mean(each.seconds for each in base)
-        line = [name, f"{mean(scores):.4f}", "", f"{time:.2f}", f"{mean(each.passes for each in runs):.2f}"]
+        line = [name, f"{score:.4f}", "", f"{time:.2f}", f"{mean(each.passes for each in runs):.2f}"]
         if runs is not base:
-            differences = [each.score - first.score for each, first in zip(runs, base, strict=True)]
-            half = stdev(differences) / len(runs) ** 0.5 * t.ppf(0.975, len(runs) - 1)
-            line[2] = f"{mean(differences):+.4f} ± {half:.4f}"
+            line[2] = interval([each.score - first.score for each, first in zip(runs, base, strict=True)])
         lines.append(line)
     return lines
+
+
+def contrasts(study: Study, found: Mapping[str, Sequence[Found]]) -> list[list[str]]:
+    """A line for each contrast of a study: the sum of its arms, with its interval."""
+    lines = []
+    for name, counts in study.contrasts.items():
+        arms = zip(*(found[arm] for arm in counts), strict=True)
+        sums = [sum(count * each.score for count, each in zip(counts.values(), runs, strict=True)) for runs in arms]
+        lines.append([name, interval(sums)])
+    return lines
+
+
+def interval(values: Sequence[float]) -> str:
+    """The mean of one value a seed, and how far it may be off."""
+    half = stdev(values) / len(values) ** 0.5 * t.ppf(0.975, len(values) - 1)
+    return f"{mean(values):+.4f} ± {half:.4f}"
 
 
 def main() -> None:
@@ -123,6 +139,9 @@ def main() -> None:
             header = ["arm", f"test {study.metric}", "difference", "time", "passes"]
             print(f"\n{data_name}, {rows or 'all'} rows, {arguments.seeds} seeds\n")
             print(markdown_table(header, table(found)), flush=True)
+            if study.contrasts:
+                lines = contrasts(study, found)
+                print("", markdown_table(["contrast", f"test {study.metric}"], lines), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,14 @@ def test_differences_are_paired_by_seed(evidence: ModuleType) -> None:
     ]
 
 
+def test_contrasts_are_sums_of_arms_seed_by_seed(evidence: ModuleType) -> None:
+    scores = {"nothing": (0.5, 0.6), "one": (0.6, 0.8), "other": (0.7, 0.6), "both": (0.7, 0.9)}
+    found = {name: [evidence.Found(score, 1.0, 1.0) for score in two] for name, two in scores.items()}
+    study = evidence.Study([], {}, contrasts={"interaction": {"both": 1, "one": -1, "other": -1, "nothing": 1}})
+    # -0.1 and 0.1: mean 0, deviation 0.1414; t of 1 degree of freedom is 12.7062, over the root of 2.
+    assert evidence.contrasts(study, found) == [["interaction", "+0.0000 ± 1.2706"]]
+
+
 def test_rows_are_drawn_by_class_once_for_all_arms(
     evidence: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
