@@ -1,0 +1,116 @@
+"""What goes wrong where others combine tricks, a test for each.
+
+Together with accumulation (attacks that take their direction from older parts, gradients wiped by an attack, means of
+unequal parts, class weights that do not add up, averages of every part): law 4 of every trick. One of two owners of the
+targets or of the weights that silently wins: `tests/recipes/test_order.py`. Averages and a schedule of their own, lost
+on resuming: law 5. Clipping of scaled gradients: `test_clip_gradient.py`. Steps that were skipped and yet counted:
+`test_amp.py`. Windows that are scored as if they were texts: `test_sliding_window.py`. R-Drop's many alphas, and
+R-Drop without dropout: `test_r_drop.py`. The others are here.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.base import Base
+from recipes.batch import Batch, Outcome
+from recipes.loop import Run
+from recipes.model import word_embeddings
+from recipes.testing import NO_DROPOUT, declared, difference, float64, in_child, names, needed, tiny_config, tiny_run
+
+ATTACKS = ["awp", "fgm", "pgd"]
+IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared(name).layers)]
+
+
+def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[Run, Batch]:
+    """A tiny run with these tricks, and its first batch."""
+    run = tiny_run(tiny_config(f"+tricks=[{','.join(tricks)}]", *needed(tricks), *overrides), folder)
+    return run, run.seams.batches(run.train, 0)[0]
+
+
+def gradient_over(older: float, run: Run, batch: Batch) -> dict[str, np.ndarray]:
+    """What a batch adds to a gradient that is there already."""
+    for parameter in run.parameters:
+        parameter.grad = torch.full_like(parameter, older)
+    run.seams.gradient(batch)
+    named = run.bare_model.named_parameters()
+    return {name: each.grad.numpy() - older for name, each in named if each.grad is not None}
+
+
+@pytest.mark.parametrize("trick", ATTACKS)
+def test_no_attack_takes_its_direction_from_an_older_gradient(trick: str, tmp_path: Path) -> None:
+    def apart() -> float:
+        with float64():
+            run, batch = started(tmp_path, trick, overrides=NO_DROPOUT)
+            return difference(gradient_over(0.0, run, batch), gradient_over(3.0, run, batch))
+
+    assert in_child(apart) < 1e-12
+
+
+@pytest.mark.parametrize("trick", IN_THE_STEP)
+def test_a_loss_scale_scales_the_gradient_and_nothing_else(trick: str, tmp_path: Path) -> None:
+    """One scaler on the way of every backward pass, and no direction, mixture or measurement that depends on it."""
+
+    def apart() -> float:
+        with float64():
+            run, batch = started(tmp_path, trick, overrides=NO_DROPOUT)
+            plain = gradient_over(0.0, run, batch)
+            run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+            scaled = gradient_over(0.0, run, batch)
+            return difference(plain, {name: each / 2**20 for name, each in scaled.items()})
+
+    assert in_child(apart) < 1e-12
+
+
+@pytest.mark.parametrize("trick", ["fgm", "pgd"])
+def test_the_table_of_word_vectors_is_never_written(trick: str, tmp_path: Path) -> None:
+    """Whoever else reads it, such as an average, a tied head or another process, sees what the optimizer left."""
+
+    def written() -> int:
+        run, batch = started(tmp_path, trick)
+        table = word_embeddings(run.bare_model).weight
+        before = table._version
+        run.seams.gradient(batch)
+        return int(table._version - before)
+
+    assert in_child(written) == 0
+
+
+@pytest.mark.parametrize(("tricks", "passes"), [
+    (("fgm", "r_drop"), 4), (("pgd", "r_drop"), 8), (("awp", "fgm"), 4), (("fgm", "mixup"), 2),
+    (("mixup", "r_drop"), 2),
+])  # fmt: skip
+def test_passes_multiply(tricks: tuple[str, ...], passes: int, tmp_path: Path) -> None:
+    def counted() -> float:
+        run, batch = started(tmp_path, *tricks)
+        run.seams.gradient(batch)
+        return run.rows_passed / len(batch)
+
+    assert in_child(counted) == passes
+
+
+@pytest.mark.parametrize("attack", ["fgm", "pgd"])
+def test_copies_and_attacks_are_of_one_mixture(attack: str, tmp_path: Path) -> None:
+    """Every pass of an update sees the same rows, proportions and targets; the two copies draw other dropout."""
+
+    def passes() -> list[tuple[list[str], list[float], list[list[float]], tuple[int, ...]]]:
+        seen = []
+        inner = Base.objective
+
+        def logged(base: Base, batch: Batch) -> Outcome:
+            outcome = inner(base, batch)
+            shares = batch.carried["mixup.lambda"].tolist()
+            seen.append((batch.ids, shares, outcome.targets.tolist(), batch.part))
+            return outcome
+
+        Base.objective = logged  # type: ignore[method-assign]
+        run, batch = started(tmp_path, attack, "mixup", "r_drop")
+        run.seams.gradient(batch)
+        return seen
+
+    seen = in_child(passes)
+    assert len(seen) == 2 * int(declared(attack).passes)
+    assert len({repr(each[:3]) for each in seen}) == 1
+    assert len({each[3] for each in seen}) == 2
