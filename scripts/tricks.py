@@ -7,6 +7,7 @@ python scripts/tricks.py --write  put the first into README.md, and everything i
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -56,17 +57,26 @@ def tricks() -> dict[str, Trick]:
     return found
 
 
-def table() -> str:
-    """A row for each trick: stage, what it does, where it wraps, passes, source."""
+def table(root: str = "") -> str:
+    """A row for each trick: stage, what it does, where it wraps, passes, source; `root` leads links to the root."""
     lines = ["| trick | stage | what it does | wraps | passes | source |", "|---|---|---|---|---|---|"]
     for name, trick in tricks().items():
         card = card_of(trick)
         says = card.split("\n")[0].partition(": ")[2]
-        source = " ".join(card.partition("Source: ")[2].split("\n")[0].split()).split(";")[0].rstrip(":,. ")
+        source = first_source(card)
         wraps = ", ".join(f"`{seam}`" for seam in order.SEAMS if seam in trick.layers)
         stage = order.stage_of(trick.layers).replace("_", "-")
-        lines.append(f"| [`{name}`]({home_of(trick)}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |")
+        lines.append(
+            f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def first_source(card: str) -> str:
+    """The work that a card names first, up to its number on arXiv if it has one there."""
+    whole = " ".join(card.partition("Source: ")[2].partition("\nCost: ")[0].split())
+    first = re.split(r"; | \(|\. (?=[A-Z])", whole)[0].rstrip(".")
+    return re.sub(r"(arXiv \d{4}\.\d{5}).*", r"\1", first)
 
 
 def card_of(trick: Trick) -> str:
@@ -111,7 +121,7 @@ def catalogue() -> str:
     meeting = list(pairs(tricks()))
     apart = len(list(combinations(tricks(), 2))) - len(meeting)
     return "\n".join([
-        "# The tricks\n", "Made by `python scripts/tricks.py --write` of YAML files, cards and code.\n", table(),
+        "# The tricks\n", "Made by `python scripts/tricks.py --write` of YAML files, cards and code.\n", table("../"),
         "## Each trick\n", *entries(),
         "## Each pair\n",
         f"What it means that two are on together, at the values of their YAML files. The {apart} pairs that are not "

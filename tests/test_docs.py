@@ -43,6 +43,13 @@ def test_every_pair_is_told_or_wraps_different_seams() -> None:
     assert not [line for line in lines if line.startswith("- `amp` and `eda`")]
 
 
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
+
+
 def commands() -> list[str]:
     found = []
     for document in (README, *((path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs").glob("*.md")))):
