@@ -1,0 +1,34 @@
+"""Every recipe composes, trains, and says in its header how to run it and what was seen."""
+
+from pathlib import Path
+
+import pytest
+
+from recipes.config import CONF
+from recipes.testing import in_child, tiny_config, tiny_run
+
+RECIPES = {path.stem: path for path in sorted((CONF / "recipe").glob("*.yaml"))}
+
+
+def test_they_are_all_there() -> None:
+    assert set(RECIPES) == {
+        "plain", "mixup_amp_swa", "robust", "imbalanced", "few_shot", "long_documents", "competition", "autogluon_like",
+        "cutmix", "fmix", "manifold_mixup", "patchup", "sentence_mixup", "ssmix",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_trains(name: str, tmp_path: Path) -> None:
+    def updates() -> int:
+        run = tiny_run(tiny_config(f"recipe={name}"), tmp_path)
+        run._step(run.seams.batches(run.train, 0)[0])
+        return run.updates
+
+    assert in_child(updates) == 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_header_has_the_command_and_what_was_seen(name: str) -> None:
+    header = RECIPES[name].read_text(encoding="utf-8").partition("\ndefaults:")[0].partition("\ntricks:")[0]
+    assert f"#   python train.py recipe={name} " in header
+    assert "# Seen on " in header
