@@ -59,7 +59,9 @@ def restore(run: "Run", tensors: Mapping[str, Tensor], counters: Mapping[str, An
         setattr(run, name, counters[name])
     if run.accelerator.scaler:
         run.accelerator.scaler.load_state_dict(counters["scaler"])
-    _give_back(run.tricks, tensors, counters["tricks"])
+    device = run.accelerator.device
+    held = {name: tensor.to(device) for name, tensor in tensors.items() if name.startswith("trick.")}
+    _give_back(run.tricks, held, counters["tricks"])
 
 
 def write_tricks(folder: Path, tricks: Mapping[str, "Trick"]) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -264,3 +264,14 @@ def pooled_vectors(head: nn.Linear) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         handle.remove()
+
+
+@contextmanager
+def with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[bool]:
+    """Inside this context the model has these weights; its own come back by copy. Gives True, as `weights` does."""
+    own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    try:
+        model.load_state_dict(weights)
+        yield True
+    finally:
+        model.load_state_dict(own)

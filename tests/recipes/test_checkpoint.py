@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
-from recipes.checkpoint import Checkpoints, flatten_optimizer, inside, read, restore_optimizer, write
+from recipes.checkpoint import Checkpoints, flatten_optimizer, inside, read, restore, restore_optimizer, state, write
 from recipes.errors import UserError
+from recipes.testing import in_child, tiny_config, tiny_run
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3, dtype=torch.int64), "empty": torch.zeros(0)}
 
@@ -164,3 +166,16 @@ def test_an_optimizer_before_its_first_step() -> None:
 def test_names_inside_a_prefix() -> None:
     tensors = {"model.a": WEIGHTS["a"], "models.a": WEIGHTS["b"], "model.model.b": WEIGHTS["b"]}
     assert list(inside(tensors, "model.")) == ["a", "model.b"]
+
+
+@pytest.mark.parametrize("trick", ["ema", "swa"])
+def test_what_tricks_held_goes_back_to_where_training_computes(trick: str, tmp_path: Path) -> None:
+    def restored() -> set[str]:
+        start = ["tricks.swa.start=0"] if trick == "swa" else []
+        run = tiny_run(tiny_config(f"+tricks=[{trick}]", *start), tmp_path)
+        run._step(run.seams.batches(run.train, 0)[0])
+        Accelerator.device = torch.device("meta")
+        restore(run, *state(run))
+        return {each.device.type for each in run.tricks[trick].state().values() if isinstance(each, torch.Tensor)}
+
+    assert in_child(restored) == {"meta"}

@@ -13,8 +13,8 @@ Composes: schedule (the last stretch), update/average (collects after the step),
     and saved). Excludes other owners of the final weights, and early stopping, under which it would never start.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Run, Trick, allowed
+from recipes.model import with_weights
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Swa(Trick):
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
         """The average, once there is one; the model's own weights come back by copy."""
-        return exchanged(run.bare_model, self.average) if self.collected else inner()
+        return with_weights(run.bare_model, self.average) if self.collected else inner()
 
     def state(self) -> dict[str, Any]:
         """The average and how many weights are in it."""
@@ -102,14 +103,3 @@ class Swa(Trick):
         self.average = {
             name.removeprefix("average."): value for name, value in state.items() if name.startswith("average.")
         }
-
-
-@contextmanager
-def exchanged(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[bool]:
-    """Inside this context the model has these weights."""
-    own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    try:
-        model.load_state_dict(weights)
-        yield True
-    finally:
-        model.load_state_dict(own)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tricks.post_training.swa import Swa, exchanged
+from recipes.model import with_weights
+from tricks.post_training.swa import Swa
 
 
 def run_of(total: int = 100) -> Any:
@@ -204,7 +205,7 @@ class TestWeights:
         model = Counter(1 / 3, 4)
         places = [each.data_ptr() for each in model.state_dict().values()]
         before = {name: each.clone() for name, each in model.state_dict().items()}
-        with exchanged(model, Counter(5.0, 9).state_dict()):
+        with with_weights(model, Counter(5.0, 9).state_dict()):
             assert model.weight.tolist() == [5.0, 10.0]
             assert model.count.item() == 9
             assert [each.data_ptr() for each in model.state_dict().values()] == places
@@ -214,14 +215,14 @@ class TestWeights:
 
     def test_the_average_is_not_touched_by_what_happens_inside(self) -> None:
         model, average = Counter(1.0), Counter(5.0).state_dict()
-        with exchanged(model, average):
+        with with_weights(model, average):
             model.weight.data.zero_()
         assert average["weight"].tolist() == [5.0, 10.0]
 
     @pytest.mark.parametrize("weights", [Counter(5.0).state_dict(), {"weight": torch.ones(3)}])
     def test_after_an_exception_too(self, weights: dict[str, torch.Tensor]) -> None:
         model = Counter(1 / 3, 4)
-        with pytest.raises(RuntimeError), exchanged(model, weights):
+        with pytest.raises(RuntimeError), with_weights(model, weights):
             raise RuntimeError("inside")
         assert torch.equal(model.weight, Counter(1 / 3).weight)
         assert model.count.item() == 4
@@ -229,7 +230,7 @@ class TestWeights:
     def test_optimizers_hold_the_same_parameters(self) -> None:
         model = Counter(1.0)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        with exchanged(model, Counter(5.0).state_dict()), nullcontext():
+        with with_weights(model, Counter(5.0).state_dict()), nullcontext():
             pass
         model.weight.sum().backward()
         optimizer.step()
