@@ -4,8 +4,8 @@ gradient = that of the loss at x plus that at x + epsilon g / |g|, g the gradien
 text's word vectors, |g| its norm over all of them.
 
 Source: Miyato, Dai, Goodfellow 2017, Adversarial Training Methods for Semi-Supervised Text Classification, arXiv
-    1605.07725. The code in wide use moves the embedding *matrix* instead, by one norm over the batch: there epsilon = 1
-    is shared by all rows, here each text has its own.
+    1605.07725. The code in wide use moves the embedding *matrix* instead, by one norm over the batch: its epsilon is
+    shared by all rows, here each text has its own, so epsilon = its epsilon / the root of the batch's rows here.
 Cost: two passes, the second without anything more than the first.
 Use when: data is small and the encoder overfits. Avoid when: time is short: a plain run of twice the updates is the arm
     to beat.

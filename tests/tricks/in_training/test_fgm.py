@@ -62,7 +62,7 @@ def test_the_attacked_pass_has_the_other_tricks_loss(tmp_path: Path) -> None:
         log = functional.log_softmax(run.bare_model(**batch.inputs).logits, -1)
         return (batch.targets * (1 - log.exp()) ** 2 * -log).sum(-1).mean()
 
-    assert apart(tmp_path, [(1.0, 1.0)], focal, "+tricks=[fgm,focal]") < 1e-12
+    assert apart(tmp_path, [(0.5, 0.5)], focal, "+tricks=[fgm,focal]", "tricks.fgm.epsilon=0.5") < 1e-12
 
 
 def test_without_an_attack_the_gradient_is_another(tmp_path: Path) -> None:

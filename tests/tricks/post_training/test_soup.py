@@ -1,0 +1,131 @@
+"""Soup: the moments, the mean, the greedy choice by hand, other runs that join, going on."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from recipes.api import finetune_config
+from recipes.errors import UserError
+from recipes.folder import FinishedRun
+from recipes.testing import difference, in_child, tiny_config, tiny_run
+from tricks.post_training.soup import Soup, greedy, mean
+
+
+def soup(**values: Any) -> Soup:
+    return Soup(**{"folders": [], "start": 0.5, "every": 0.1, "choose": "greedy", **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({}, [12, 14, 16, 18]),  # the last weights join without being taken
+        ({"start": 0.0, "every": 0.25}, [5, 10, 15]),
+        ({"start": 0.8, "every": 0.01}, [17, 18, 19]),
+        ({"start": 1.0}, []),
+    ],
+)
+def test_moments(values: dict[str, Any], wanted: list[int]) -> None:
+    trick = soup(**values)
+    run: Any = SimpleNamespace(updates=0, total_updates=20, bare_model=torch.nn.Linear(1, 1))
+
+    def step() -> None:
+        run.updates += 1
+
+    for call in range(25):  # some steps are skipped
+        trick.update(run, step if call % 5 else lambda: None)
+    assert list(trick.moments) == wanted
+
+
+def test_the_mean_by_hand_and_a_counter_has_none() -> None:
+    one = {"weight": torch.tensor([1.0, 2.0]), "count": torch.tensor(3)}
+    other = {"weight": torch.tensor([2.0, 6.0]), "count": torch.tensor(5)}
+    found = mean([one, other])
+    assert found["weight"].tolist() == [1.5, 4.0]
+    assert found["count"].item() == 5
+
+
+def test_greedy_by_hand() -> None:
+    scores = {"a": 0.7, "b": 0.9, "c": 0.8, "d": 0.6, "bc": 0.85, "ba": 0.9, "bad": 0.95}
+    asked = []
+
+    def score(names: list[str]) -> float:
+        asked.append("".join(names))
+        return scores[asked[-1]]
+
+    # b is best; c makes it worse and goes; a makes it no worse and stays, d makes it better.
+    assert greedy(["a", "b", "c", "d"], score) == ["b", "a", "d"]
+    assert asked == ["a", "b", "c", "d", "bc", "ba", "bad"]
+
+
+def test_over_a_run_the_average_is_owned_only_at_the_end(tmp_path: Path) -> None:
+    def owned() -> list[bool]:
+        run = tiny_run(tiny_config("+tricks=[soup]", "tricks.soup.choose=uniform"), tmp_path)
+        found = []
+        evaluate = run._evaluate
+
+        def watched() -> None:
+            with run.seams.weights() as mine:
+                found.append(mine)
+            evaluate()
+
+        run._evaluate = watched  # type: ignore[method-assign]
+        run.fit()
+        return found
+
+    assert in_child(owned) == [False, False, True]
+
+
+def weights_of(run: FinishedRun) -> Any:
+    return load_file(run.folder / "model" / "model.safetensors")
+
+
+def test_runs_that_join(tmp_path: Path) -> None:
+    """With no moments and uniform: the mean of this run's last weights and those of the two folders."""
+
+    def made() -> list[dict[str, Any]]:
+        alone = [
+            finetune_config(tiny_config(f"seeds.order={seed}", "evaluate.keep=last"), tmp_path / str(seed))
+            for seed in (1, 2, 3)
+        ]
+        joined = f"tricks.soup.folders=[{tmp_path / '2'},{tmp_path / '3'}]"
+        both = tiny_config(
+            "seeds.order=1", "+tricks=[soup]", "tricks.soup.start=1", "tricks.soup.choose=uniform", joined
+        )
+        return [weights_of(each) for each in (*alone, finetune_config(both, tmp_path / "soup"))]
+
+    *alone, mixed = in_child(made)
+    wanted = {name: sum(each[name].astype("float64") for each in alone) / 3 for name in mixed}
+    assert difference(wanted, mixed) < 1e-6
+    assert difference(alone[0], mixed) > 1e-4
+
+
+def test_a_run_that_was_judged_on_other_rows_is_refused(tmp_path: Path) -> None:
+    def refused() -> str:
+        finetune_config(tiny_config("train.max_updates=2", "data.validation=null"), tmp_path / "other")
+        config = tiny_config("+tricks=[soup]", f"tricks.soup.folders=[{tmp_path / 'other'}]")
+        with pytest.raises(UserError) as told:
+            finetune_config(config, tmp_path / "soup")
+        return str(told.value)
+
+    assert "its validation rows are others than this run's" in in_child(refused)
+
+
+def test_the_greedy_average_is_no_worse_on_validation_than_any_ingredient(tmp_path: Path) -> None:
+    def scores() -> tuple[float, float]:
+        run = finetune_config(tiny_config("+tricks=[soup]", "train.learning_rate=3e-3"), tmp_path / "run")
+        candidates = run.metrics["candidates"]
+        return candidates["averaged"]["accuracy"], candidates["last"]["accuracy"]
+
+    mixed, last = in_child(scores)
+    assert mixed >= last
+
+
+def test_moments_come_back() -> None:
+    trick, other = soup(), soup()
+    trick.moments = {1: {"a": torch.ones(2)}, 11: {"a": torch.zeros(2)}}
+    other.load(trick.state())
+    assert {name: each["a"].tolist() for name, each in other.moments.items()} == {1: [1.0, 1.0], 11: [0.0, 0.0]}

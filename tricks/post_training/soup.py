@@ -1,0 +1,154 @@
+"""Soup: average the weights of several moments of training, or of several runs, and keep those that help.
+
+uniform: the mean of all ingredients. greedy: the best on validation first; each next one, from the better to the worse,
+stays if the mean with it is no worse than without. The last weights are always an ingredient.
+
+Source: Wortsman et al. 2022, Model Soups: Averaging Weights of Multiple Fine-Tuned Models Improves Accuracy without
+    Increasing Inference Time, arXiv 2203.05482 (recipe 1: greedy). There the ingredients are whole runs; moments of one
+    run, as in AutoGluon, cost no training.
+Cost: one pass; a copy of the weights for each ingredient, on the CPU and in every checkpoint; greedy predicts
+    validation twice for each of them, once, at the end.
+Use when: several runs of one model are there (other seeds or rates; the same data, and the same pretrained weights), or
+    the best moment is doubtful. Avoid when: validation is a few dozen rows, and greedy: they choose by chance.
+Composes: update/average (takes a moment after the step), weights/final (owns what is evaluated at the end and saved).
+    Excludes other owners of the final weights, and early stopping.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recipes import Run, Trick, UserError, allowed
+from recipes.earlier import EarlierRun
+from recipes.folder import label_cell
+from recipes.metrics import LOWER_IS_BETTER, measure
+from recipes.model import with_weights
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Soup(Trick):
+    """Take moments on the way, choose and average at the end."""
+
+    folders: list[str]
+    """Finished runs of the same model and data whose weights join."""
+    start: float = allowed("[0, 1]")
+    """Share of all updates before the first moment."""
+    every: float = allowed("(0, 1]")
+    """Share of all updates from one moment to the next."""
+    choose: str = allowed("greedy | uniform")
+    """Which ingredients stay."""
+
+    layers = {"update": "average", "weights": "final"}
+    neutral = {"start": 1.0}
+
+    def __post_init__(self) -> None:
+        """Nothing is taken yet."""
+        super().__post_init__()
+        self.moments: dict[int, Weights] = {}
+        self.joined: list[Weights] | None = None
+        self.average: Weights | None = None
+
+    def update(self, run: Run, inner: Callable[[], None]) -> None:
+        """Take what the step left, if there was a step and it is time; folders are read before the first one."""
+        if self.joined is None:
+            self.joined = [self._read(run, folder) for folder in self.folders]
+        before = run.updates
+        inner()
+        if run.updates > before and self._is_time(run.updates, run.total_updates):
+            self.moments[run.updates] = taken(run.bare_model)
+
+    def _is_time(self, updates: int, total: int) -> bool:
+        first, between = int(round(self.start * total, 6)), max(1, round(self.every * total))
+        return first < updates < total and (updates - first) % between == 0
+
+    def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
+        """The average, once training is over; before that the model's own."""
+        if run.batches_done < run.total_updates or not (self.moments or self.folders):
+            return inner()
+        if self.average is None:
+            self.average = self._cooked(run)
+        return with_weights(run.bare_model, self.average)
+
+    def _cooked(self, run: Run) -> Weights:
+        if self.joined is None:
+            self.joined = [self._read(run, folder) for folder in self.folders]
+        named = {f"update {update}": weights for update, weights in self.moments.items()}
+        named |= dict(zip(self.folders, self.joined, strict=True))
+        named["the last"] = taken(run.bare_model)
+
+        def score(names: list[str]) -> float:
+            with with_weights(run.bare_model, mean([named[name] for name in names])):
+                found = measure(run.predictions(run.validation))[run.config.evaluate.metric]
+            return -found if run.config.evaluate.metric in LOWER_IS_BETTER else found
+
+        chosen = greedy(list(named), score) if self.choose == "greedy" else list(named)
+        run.report.say(f"soup: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
+        return mean([named[name] for name in chosen])
+
+    def _read(self, run: Run, folder: str) -> Weights:
+        earlier = EarlierRun(folder, "tricks.soup.folders")
+        judged, held = run.splits.validation, earlier.run.predictions("validation")
+        if set(earlier.classes) != set(run.splits.classes):
+            raise UserError(f"{earlier.named}: its labels are {', '.join(earlier.classes)}; take a run on this data.")
+        if (held["id"], held["label"]) != (list(judged["id"]), [label_cell(label) for label in judged["label"]]):
+            raise UserError(
+                f"{earlier.named}: its validation rows are others than this run's, so it may have been trained on what "
+                "would judge it; take runs on the same data with the same data.split_seed."
+            )
+        with with_weights(run.bare_model, taken(run.bare_model)):
+            earlier.give_weights(run.bare_model, run.splits.classes)
+            return taken(run.bare_model)
+
+    def state(self) -> dict[str, Any]:
+        """Every moment that was taken."""
+        named = {
+            f"{update}.{name}": tensor for update, weights in self.moments.items() for name, tensor in weights.items()
+        }
+        return {"moments": list(self.moments), **named}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self.moments = {
+            update: {
+                name.removeprefix(f"{update}."): tensor.cpu()
+                for name, tensor in state.items()
+                if name.startswith(f"{update}.")
+            }
+            for update in state["moments"]
+        }
+
+
+def greedy(names: list[str], score: Callable[[list[str]], float]) -> list[str]:
+    """The ingredients that stay, the best first.
+
+    Args:
+        names: of all ingredients.
+        score: what the mean of some of them has on validation; higher is better.
+    """
+    alone = {name: score([name]) for name in names}
+    first, *others = sorted(names, key=lambda name: alone[name], reverse=True)
+    chosen, best = [first], alone[first]
+    for name in others:
+        if (found := score([*chosen, name])) >= best:
+            chosen, best = [*chosen, name], found
+    return chosen
+
+
+def taken(model: nn.Module) -> Weights:
+    """A copy of the weights, on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def mean(ingredients: list[Weights]) -> Weights:
+    """The mean of each number; what counts, and so has no mean, is that of the last."""
+    last = ingredients[-1]
+    return {
+        name: torch.stack([each[name] for each in ingredients]).mean(0) if tensor.is_floating_point() else tensor
+        for name, tensor in last.items()
+    }
