@@ -172,6 +172,10 @@ class Base:
         """The current weights, so there are no others: False."""
         return nullcontext(False)
 
+    def settle(self, validation: Predictions) -> Predictions:
+        """There is nothing to fit."""
+        return validation
+
     def predict(self, batch: Batch) -> Tensor:
         """Softmax, or with several labels to a row the sigmoid of each class."""
         logits = cast(Tensor, self.run.bare_model(**batch.inputs).logits).float()

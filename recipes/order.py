@@ -13,6 +13,7 @@ it is computed:
   the split takes its direction from the whole batch; inside, it would be another algorithm for every part size.
 - `update`: clip right before the step, average what the step left.
 - `weights`: one owner, else one average silently discards the other.
+- `settle`: calibrate first, so that decisions are about calibrated probabilities.
 - `train`: what it is trained on, then how often and how.
 """
 
@@ -38,7 +39,8 @@ SEAMS: Mapping[str, Sequence[str]] = {
     "gradient": ["plan", "sharpen*", "attack*", "split*"],
     "update": ["average", "slow", "clip"],
     "weights": ["final*"],
-    "predict": ["vote", "calibrate*"],
+    "settle": ["decide*", "calibrate*"],
+    "predict": ["vote"],
     "decide": ["decide*"],
     "results": ["results"],
     "train": ["data", "train*"],
@@ -47,7 +49,7 @@ SEAMS: Mapping[str, Sequence[str]] = {
 STAGES: Mapping[str, Sequence[str]] = {
     "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule"],
     "in_training": ["accelerator", "loss", "objective", "gradient", "update"],
-    "post_training": ["weights", "predict", "decide", "results", "train"],
+    "post_training": ["weights", "settle", "predict", "decide", "results", "train"],
 }
 
 

@@ -47,6 +47,7 @@ def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: P
         run.fit()
         validation, candidates, kept = _choose_weights(run)
         with run.seams.weights():
+            validation = run.seams.settle(validation)
             shut = {name: run.predictions(run.encoded(run.cleaned(rows))) for name, rows in _shut(splits).items()}
             if run.accelerator.is_main_process:
                 _save_model(run)

@@ -151,6 +151,15 @@ class Trick:
         """
         return inner()
 
+    def settle(
+        self, run: "Run", inner: Callable[["Predictions"], "Predictions"], validation: "Predictions"
+    ) -> "Predictions":
+        """Fit on validation what predicting needs, once the weights are chosen and before another split is opened.
+
+        Takes what the weights say of validation and gives what they say from now on.
+        """
+        return inner(validation)
+
     def predict(self, run: "Run", inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """Probabilities, (row, class)."""
         return inner(batch)

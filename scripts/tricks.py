@@ -41,6 +41,7 @@ INSIDE = {
     "gradient": "{inner} takes every gradient that {outer} asks for",
     "update": "{inner} acts closer to the step",
     "weights": "{outer} decides whether {inner} is asked",
+    "settle": "{outer} is fitted to what {inner} leaves",
     "predict": "{outer} merges what {inner} answers",
     "decide": "{outer} decides whether {inner} is asked",
     "results": "{outer} adds to what {inner} has made of the scores",

@@ -101,7 +101,7 @@ class TestRefusals:
     def test_stars_of_the_design(self, seam: str) -> None:
         starred = {
             "encode": {"cut"}, "batches": {"batches"}, "loss": {"criterion"}, "objective": {"mix"},
-            "gradient": {"sharpen", "attack", "split"}, "weights": {"final"}, "predict": {"calibrate"},
+            "gradient": {"sharpen", "attack", "split"}, "weights": {"final"}, "settle": {"decide", "calibrate"},
             "decide": {"decide"}, "train": {"train"},
         }  # fmt: skip
         assert {layer for layer, single in order.layers_of(seam).items() if single} == starred.get(seam, set())

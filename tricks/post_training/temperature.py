@@ -1,0 +1,93 @@
+"""Temperature: divide the logits by one number, so that a probability of 0.8 is right in 8 of 10 cases.
+
+p = softmax(z / T), with several labels to a row sigmoid(z / T); T makes the validation labels most probable. It is
+folded into the head's weights and bias, so that whatever loads the model has it.
+
+Source: Guo, Pleiss, Sun, Weinberger 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599.
+Cost: one pass; the validation split is predicted twice more at the end.
+Use when: probabilities are read, compared or thresholded: fine-tuned encoders are too sure. Avoid when: only the most
+    probable class counts, which stays the same; or validation is a few dozen rows.
+Composes: settle/calibrate: before decisions are fitted; results/results, to tell what it changed. Where windows are
+    merged by anything but the mean of logits, T is fitted to the merged answer and acts on each window's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logit
+
+from recipes import Run, Trick, allowed
+from recipes.metrics import Predictions, measure
+
+SMALLEST = 1e-7
+"""A probability below which 32 bits tell 1 - p from 1 no longer."""
+
+
+@dataclass
+class Temperature(Trick):
+    """Fit one number on validation, and fold it into the head."""
+
+    limit: float = allowed("[1, inf)")
+    """The temperature lies between 1 / limit and limit."""
+
+    layers = {"settle": "calibrate", "results": "results"}
+    neutral = {"limit": 1.0}
+
+    def __post_init__(self) -> None:
+        """Nothing is fitted yet."""
+        super().__post_init__()
+        self.told: dict[str, Any] = {}
+
+    def settle(self, run: Run, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
+        """Fit, fold, and predict validation anew."""
+        before = inner(validation)
+        logits, targets = labelled(before)
+        if self.limit == 1 or not len(logits):
+            return before
+        value = fitted(logits, targets, self.limit, before.multi_label)
+        with torch.no_grad():
+            for parameter in run.head.parameters():
+                parameter.div_(value)
+        after = run.predictions(run.validation)
+        self.told = {"temperature": value, "before": measure(before), "after": measure(after)}
+        name = "loss" if before.multi_label else "ece"
+        was, now = self.told["before"][name], self.told["after"][name]
+        run.report.say(f"temperature: {value:.3f}; {name} on validation was {was:.4f} and is {now:.4f}.")
+        return after
+
+    def results(
+        self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
+    ) -> dict[str, Any]:
+        """Add the temperature, and what it changed on validation."""
+        return {**inner(scored), **({"calibration": self.told} if self.told else {})}
+
+
+def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, but for a constant of each row, and targets of the rows whose labels training has seen; (row, class)."""
+    place = {name: number for number, name in enumerate(predictions.classes)}
+    names = [[label] if isinstance(label, str) else label for label in predictions.labels]
+    rows = [row for row, each in enumerate(names) if each is not None and all(name in place for name in each)]
+    targets = np.zeros((len(rows), len(place)))
+    for number, row in enumerate(rows):
+        targets[number, [place[name] for name in names[row]]] = 1
+    probabilities = predictions.probabilities[rows].astype(np.float64)
+    if predictions.multi_label:
+        return logit(probabilities.clip(SMALLEST, 1 - SMALLEST)), targets
+    return np.log(probabilities.clip(np.finfo(np.float32).tiny)), targets
+
+
+def fitted(logits: np.ndarray, targets: np.ndarray, limit: float, several: bool) -> float:
+    """The temperature between 1 / limit and limit that makes the targets most probable."""
+
+    def loss(exponent: float) -> float:
+        scaled = logits / np.exp(exponent)
+        if several:
+            return float((np.logaddexp(0, scaled) - targets * scaled).mean())
+        return float(-(targets * log_softmax(scaled, axis=1)).sum(1).mean())
+
+    end = np.log(limit)
+    return float(np.exp(minimize_scalar(loss, bounds=(-end, end), method="bounded").x))
