@@ -126,3 +126,30 @@ def better(metric: str, new: float, old: float | None) -> bool:
     if old is None:
         return True
     return new < old if metric in LOWER_IS_BETTER else new > old
+
+
+def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the scores that count answers, by drawing the labelled rows anew with replacement.
+
+    They tell how far the score may move on other rows of the same kind; another training run moves it too.
+    """
+    number = {name: place for place, name in enumerate(predictions.classes)}
+    kept = [row for row, label in enumerate(predictions.labels) if label is not None]
+    if not kept:
+        return {}
+    chosen = predictions.decisions[kept].astype(np.float64)
+    true, strangers = np.zeros_like(chosen), np.zeros(len(kept))
+    for place, row in enumerate(kept):
+        label = predictions.labels[row]
+        names = [label] if isinstance(label, str) else label
+        true[place, [number[name] for name in names if name in number]] = 1
+        strangers[place] = sum(name not in number for name in names)
+    times = np.random.default_rng(seed).multinomial(len(kept), np.full(len(kept), 1 / len(kept)), size=draws)
+    hits, named = times @ (true * chosen), times @ (true + chosen)
+    found = {"macro_f1": (2 * hits / np.maximum(1, named)).mean(1)}
+    if predictions.multi_label:
+        found["micro_f1"] = 2 * hits.sum(1) / np.maximum(1, named.sum(1) + times @ strangers)
+    else:
+        found["accuracy"] = hits.sum(1) / len(kept)
+    low_and_high = {name: np.quantile(values, [0.025, 0.975]) for name, values in found.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in low_and_high.items()}

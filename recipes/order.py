@@ -46,6 +46,9 @@ SEAMS: Mapping[str, Sequence[str]] = {
     "train": ["data", "train*"],
 }
 
+# The seams that act whenever texts are predicted, long after training too.
+PREDICTING = ("clean", "encode", "predict", "decide")
+
 STAGES: Mapping[str, Sequence[str]] = {
     "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule"],
     "in_training": ["accelerator", "loss", "objective", "gradient", "update"],

@@ -26,7 +26,6 @@ from recipes.trick import Trick
 from recipes.tricks import build
 
 BATCH_SIZE = 64
-SEAMS = ("clean", "encode", "predict", "decide")
 
 
 class Predicting(Protocol):
@@ -86,7 +85,7 @@ class Predictor:
         classes = [settings.id2label[number] for number in range(settings.num_labels)]
         several = settings.problem_type == "multi_label_classification"
         self.splits = SimpleNamespace(classes=classes, multi_label=several)
-        self.seams = wrapped(live, self.tricks, SEAMS)
+        self.seams = wrapped(live, self.tricks, order.PREDICTING)
         checkpoint.read_tricks(run.folder / "model", self.tricks)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:

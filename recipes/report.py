@@ -17,7 +17,7 @@ from recipes import order
 from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
 from recipes.imbalance import class_counts
-from recipes.results import score_table
+from recipes.tables import score_table
 
 if TYPE_CHECKING:
     from recipes.loop import Run

@@ -18,7 +18,6 @@ from recipes.folder import FinishedRun, written
 from recipes.loop import Run
 from recipes.metrics import RANKING, Predictions, available, measure
 from recipes.pictures import draw_learning_curve
-from recipes.prediction import SEAMS
 from recipes.ranges import as_yaml
 from recipes.results import finish, peak_memory_mb
 from recipes.trick import Trick
@@ -148,5 +147,5 @@ def _save_model(run: Run) -> None:
         # pipeline() does not cut a text that is too long unless the tokenizer knows the length that was trained.
         run.tokenizer.model_max_length = run.max_length
         run.tokenizer.save_pretrained(draft)
-        names = {name for seam in SEAMS for name in order.around(seam, run.tricks)}
+        names = {name for seam in order.PREDICTING for name in order.around(seam, run.tricks)}
         checkpoint.write_tricks(draft, {name: run.tricks[name] for name in sorted(names)})

@@ -66,7 +66,8 @@ from recipes.loop import Run
 from recipes.metrics import measure
 from recipes.overrides import compose_config
 from recipes.report import Report
-from recipes.results import markdown_table, peak_memory_mb
+from recipes.results import peak_memory_mb
+from recipes.tables import markdown_table
 from recipes.testing import needed
 from recipes.tricks import build
 from recipes.words import STOP_WORDS

@@ -28,7 +28,7 @@ from recipes.config import read
 from recipes.data import read_splits
 from recipes.errors import UserError, told_plainly
 from recipes.overrides import compose_config
-from recipes.results import markdown_table
+from recipes.tables import markdown_table
 
 DRAWN = Path("runs/drawn")
 

@@ -28,10 +28,10 @@ from recipes import Run, Trick, allowed
 class Ema(Trick):
     """Collect after the step, evaluate and save the average."""
 
-    warmup: bool
-    """Whether the decay begins at 2 / 11 and rises."""
     decay: float = allowed("[0, 1)")
     """Share of the average that stays at a collection."""
+    warmup: bool = allowed("")
+    """Whether the decay begins at 2 / 11 and rises."""
     every: int = allowed("[0, inf)")
     """Updates between collections; 0: never."""
 

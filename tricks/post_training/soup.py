@@ -35,14 +35,14 @@ Weights = dict[str, Tensor]
 class Soup(Trick):
     """Take moments on the way, choose and average at the end."""
 
-    folders: list[str]
-    """Finished runs of the same model and data whose weights join."""
     start: float = allowed("[0, 1]")
     """Share of all updates before the first moment."""
     every: float = allowed("(0, 1]")
     """Share of all updates from one moment to the next."""
     choose: str = allowed("greedy | uniform")
     """Which ingredients stay."""
+    folders: list[str] = allowed("")
+    """Finished runs of the same model and data whose weights join."""
 
     layers = {"update": "average", "weights": "final"}
     neutral = {"start": 1.0}

@@ -1,0 +1,121 @@
+"""The card that ships with a model: what it answers, how well, how it was made, and what it cannot."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes import order
+from recipes.config import Config
+from recipes.metrics import Predictions, intervals
+from recipes.tables import markdown_table
+from recipes.tricks import build
+
+FEW = 30
+"""Rows of a class from which on its scores mean something."""
+
+
+def card(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> str:
+    """The Markdown page, with the front matter that a hub reads.
+
+    Args:
+        config: the run's.
+        scored: the predictions of each split.
+        metrics: what `metrics.json` will hold.
+    """
+    library = {} if config.model.source == "linear" else {"library_name": "transformers"}
+    front = yaml.safe_dump({**library, "pipeline_tag": "text-classification", "tags": ["trickbook"]}, sort_keys=False)
+    return "\n".join(["---", f"{front}---", *_body(config, scored, metrics)]) + "\n"
+
+
+def _body(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> Iterator[str]:
+    first = scored["validation"]
+    model, tricks = config.model.name or config.model.source, sorted(config.tricks)
+    several = "any number of" if first.multi_label else "one of"
+    yield f"# {_data(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}\n"
+    yield f"Answers {several} {len(first.classes)} labels: {', '.join(first.classes)}.\n"
+    yield "## Use\n"
+    yield from _use(config)
+    yield "## Scores\n"
+    yield from _scores(scored, metrics)
+    yield "## Data\n"
+    yield from _rows(scored)
+    yield "## Training\n"
+    cost = metrics["cost"]
+    passes = f"{cost['passes_per_update']:g} passes an update"
+    yield f"Weights kept: {metrics['kept']}. Seed {config.seed}. It took {cost['train_seconds']:,.0f} s,"
+    yield f"{cost['peak_memory_mb']:,.0f} MB at most, and {passes}.\n"
+    if config.model.source != "linear":
+        settings = {"train": asdict(config.train), "tricks": {name: _settings(config, name) for name in tricks}}
+        yield f"```yaml\n{yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)}```\n"
+    yield "## Limits\n"
+    yield from (f"- {line}" for line in _limits(config, first))
+
+
+def _settings(config: Config, trick: str) -> dict[str, Any]:
+    return {name: value for name, value in config.tricks[trick].items() if name != "_target_"}
+
+
+def _data(config: Config) -> str:
+    data = config.data
+    return Path(data.train).name if data.source == "files" and data.train else data.name or data.source
+
+
+def _use(config: Config) -> Iterator[str]:
+    if config.model.source == "linear":
+        yield "No transformers model: from Trickbook's checkout, `recipes.load(<run folder>).predict(texts)`.\n"
+        return
+    yield "```python\nfrom transformers import pipeline\n"
+    yield 'pipeline("text-classification", model="<this folder>")\n```\n'
+    tricks = build(config.tricks)
+    changing = [name for seam in order.PREDICTING for name in order.around(seam, tricks)]
+    changing += [name for name, trick in tricks.items() if trick.layers.get("model") == "reshape"]
+    if changing:
+        yield (
+            f"That leaves out {', '.join(sorted(set(changing)))}, so its answers can differ from the scores below. "
+            "`recipes.load(<run folder>).predict(texts)`, from Trickbook's checkout, has all of it.\n"
+        )
+
+
+def _scores(scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> Iterator[str]:
+    lines = []
+    for split, predictions in scored.items():
+        within = intervals(predictions)
+        rows = sum(label is not None for label in predictions.labels)
+        for name, value in metrics[split].items():
+            low_and_high = "{:.4f} to {:.4f}".format(*within[name]) if name in within else ""
+            lines.append([split, f"{rows:,}", name, f"{value:.4f}" if name != "unseen" else str(value), low_and_high])
+    yield markdown_table(["split", "rows", "metric", "value", "95 % interval over rows"], lines)
+    chose = "" if metrics["kept"] == "last" else "Validation chose the weights, so its scores are a little too good. "
+    yield f"\n{chose}Another seed would move all of them too.\n"
+
+
+def _rows(scored: Mapping[str, Predictions]) -> Iterator[str]:
+    counts = {split: _counts(predictions) for split, predictions in scored.items()}
+    classes = scored["validation"].classes
+    yield markdown_table(
+        ["rows with", *counts], [[name, *(f"{each[name]:,}" for each in counts.values())] for name in classes]
+    )
+    yield ""
+
+
+def _counts(predictions: Predictions) -> Counter[str]:
+    held = [label for label in predictions.labels if label is not None]
+    return Counter(chain.from_iterable([label] if isinstance(label, str) else label for label in held))
+
+
+def _limits(config: Config, validation: Predictions) -> Iterator[str]:
+    if not validation.multi_label:
+        yield "Any text gets one of these labels, also one that is about none of them."
+    if config.model.source != "linear":
+        reading = order.around("encode", build(config.tricks))
+        longer = f"{reading[0]} says what is read of longer texts" if reading else "longer texts lose their tail"
+        yield f"An input has at most {config.data.max_length} tokens; {longer}."
+    counts = _counts(validation)
+    if few := [name for name in validation.classes if counts[name] < FEW]:
+        yield f"What is said of {', '.join(few)} rests on fewer than {FEW} validation rows."
+    yield "It was judged on rows of the kind it was trained on; other sources, languages or times may differ."
