@@ -189,10 +189,11 @@ def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
     Raises:
         UserError: it holds a run with other values, another process is at work there, or it cannot be written.
     """
+    busy = f"hydra.run.dir={folder}: another process is training there; wait for it, or name another folder."
     if not values["resume"] and (folder / "config.yaml").exists():
-        with _locked(folder):
+        with locked(folder, busy):
             _set_aside(folder)
-    with _locked(folder):
+    with locked(folder, busy):
         for draft in folder.rglob(".*.tmp"):  # a kill leaves them
             _remove(draft)
         _settle(folder, {name: value for name, value in values.items() if name != "resume"})
@@ -200,16 +201,19 @@ def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, busy: str) -> Iterator[None]:
+    """Inside this context a folder, which is made if need be, is this process's alone.
+
+    Raises:
+        UserError: with `busy`, another process has it; or it cannot be written.
+    """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(NotImplementedError):  # a file system that has no locks
             lock.acquire()
     except Timeout as error:
-        raise UserError(
-            f"hydra.run.dir={folder}: another process is training there; wait for it, or name another folder."
-        ) from error
+        raise UserError(busy) from error
     except OSError as error:
         raise unreadable(str(folder), error) from error
     try:

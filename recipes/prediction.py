@@ -65,6 +65,23 @@ def predict_split(
     return Predictions(dataset.ids, labels, probabilities, decisions, splits.classes, splits.multi_label)
 
 
+class LinearPredictor:
+    """A finished run of model=linear read back.
+
+    Args:
+        run: the finished run.
+    """
+
+    def __init__(self, run: FinishedRun) -> None:
+        """Load the model."""
+        self.model = Linear.load(run.folder / "model")
+        self.classes, self.multi_label = self.model.classes, self.model.multi_label
+
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
+        """Predict texts, or pairs of texts."""
+        return self.model.predict(joined(texts, pairs), ids, [None] * len(ids))
+
+
 class Predictor:
     """A finished run read back: its model, its tokenizer, and the seams that act when predicting.
 
@@ -84,18 +101,34 @@ class Predictor:
         settings: Any = self.bare_model.config
         classes = [settings.id2label[number] for number in range(settings.num_labels)]
         several = settings.problem_type == "multi_label_classification"
+        self.classes, self.multi_label, self.batch_size = classes, several, BATCH_SIZE
         self.splits = SimpleNamespace(classes=classes, multi_label=several)
         self.seams = wrapped(live, self.tricks, order.PREDICTING)
         checkpoint.read_tricks(run.folder / "model", self.tricks)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
-        """Predict texts, or pairs of texts."""
+        """Predict texts, or pairs of texts; where memory runs out, from then on in batches half as large."""
         nothing = [None] * len(ids)
         second = nothing if pairs is None else pairs
         rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": nothing})
         rows = cleaned(rows, self.seams.clean)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.splits.classes, None)
-        return predict_split(self, encoded, BATCH_SIZE)
+        while True:
+            try:
+                return predict_split(self, encoded, self.batch_size)
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+            self.batch_size //= 2
+            torch.cuda.empty_cache()
+
+
+Reader = LinearPredictor | Predictor
+
+
+def opened(run: FinishedRun) -> Reader:
+    """A finished run, ready to answer."""
+    return LinearPredictor(run) if run.config["model"]["source"] == "linear" else Predictor(run)
 
 
 def _loaded(folder: Path, tricks: Mapping[str, Trick], run: Any) -> nn.Module:
@@ -118,9 +151,7 @@ def predict(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None)
     """
     _check(run, texts, pairs)
     ids = [str(number) for number in range(len(texts))]
-    if run.config["model"]["source"] == "linear":
-        return Linear.load(run.folder / "model").predict(joined(texts, pairs), ids, [None] * len(ids))
-    return Predictor(run).predict(texts, pairs, ids)
+    return opened(run).predict(texts, pairs, ids)
 
 
 def _check(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> None:

@@ -1,10 +1,12 @@
-"""Tables: of scores in a terminal, and in Markdown."""
+"""What is shown: tables of scores in a terminal and in Markdown, and how far something is."""
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 WIDTH_OF_FILES = 160
@@ -34,3 +36,13 @@ def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str 
                  for name in names)  # fmt: skip
         table.add_row(row, *cells)
     return table
+
+
+@contextmanager
+def progress(what: str) -> Iterator[tuple[Console, Callable[[int], None]]]:
+    """On standard error, so many done and since when; gives a console to print on, and what to call with the count."""
+    console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH_OF_FILES)
+    columns = (TextColumn("{task.completed:,} " + what), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield console, lambda done: bar.update(task, completed=done)

@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 
 from recipes import Run, Trick, UserError, allowed
+from recipes.precision import fast
 
 
 @dataclass
@@ -36,16 +37,10 @@ class Amp(Trick):
         on_gpu = torch.cuda.is_available() and run.config.train.device in ("auto", "cuda")
         if self.precision == "fp16" and not on_gpu:
             raise UserError("tricks.amp.precision=fp16 needs a CUDA GPU; use auto or bf16.")
-        precision = self._found(run, on_gpu) if self.precision == "auto" else self.precision
+        precision = fast(on_gpu) if self.precision == "auto" else self.precision
+        if self.precision == "auto" and precision == "fp32":
+            run.note(
+                "amp: this hardware does not compute bf16 at speed, so training stays in fp32 "
+                "(tricks.amp.precision=bf16 forces it)."
+            )
         return inner(mixed_precision="no" if precision == "fp32" else precision, **options)
-
-    def _found(self, run: Run, on_gpu: bool) -> str:
-        if on_gpu:
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        if torch.cpu._is_amx_tile_supported():
-            return "bf16"
-        run.note(
-            "amp: this hardware does not compute bf16 at speed, so training stays in fp32 (tricks.amp.precision=bf16 "
-            "forces it)."
-        )
-        return "fp32"

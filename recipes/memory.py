@@ -1,0 +1,60 @@
+"""A limit on memory: kept by the allocator of a GPU, looked at now and then on a CPU."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from recipes.errors import UserError
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def in_bytes(told: str, whole: int) -> int:
+    """A share of the whole, or a number of bytes.
+
+    Raises:
+        UserError: it is neither.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([A-Za-z]*)", told.strip())
+    if not found or found[2].upper() not in UNITS or float(found[1]) == 0:
+        raise UserError(f"--memory-limit={told}: give a share above 0 up to 1, such as 0.5, or bytes, such as 4GB.")
+    number, unit = float(found[1]), found[2].upper()
+    return int(number * whole) if not unit and number <= 1 else int(number * UNITS[unit])
+
+
+@contextmanager
+def limit(told: str | None) -> Iterator[Callable[[str], None]]:
+    """Inside this context memory is limited; what it gives raises `UserError` where a CPU has gone over that.
+
+    It takes what would lower the need, for the error to say.
+    """
+    if told is None:
+        yield lambda remedy: None
+        return
+    if torch.cuda.is_available():
+        whole = torch.cuda.get_device_properties(0).total_memory
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+        torch.cuda.set_per_process_memory_fraction(min(1.0, in_bytes(told, whole) / whole))
+        try:
+            yield lambda remedy: None
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        return
+    allowed = in_bytes(told, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+    def check(remedy: str) -> None:
+        if (held := in_use()) > allowed:
+            megabytes = f"{held / 2**20:,.0f} MB are held, {allowed / 2**20:,.0f} MB allowed"
+            raise UserError(f"--memory-limit={told}: {megabytes}; {remedy}, or allow more. What is done is kept.")
+
+    check("not a row is read yet")
+    yield check
+
+
+def in_use() -> int:
+    """Bytes that this process holds now (Linux)."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,146 @@
+"""Records of a file of any size, one by one, with what is wrong with the bad ones; and files that grow by pieces."""
+
+import csv
+import gzip
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recipes.errors import UserError
+
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+SEPARATORS = {"csv": ",", "tsv": "\t"}
+STANDARD = "-"
+ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a file."""
+
+    number: int
+    """Its place, from 0 on."""
+    values: Mapping[str, Any]
+    """By column; empty where it cannot be read."""
+    problem: str = ""
+    """Why it cannot be read."""
+
+
+def format_of(name: str, told: str | None) -> str:
+    """The format of a file, by its ending unless it is told.
+
+    Raises:
+        UserError: the ending is none that is known.
+    """
+    if told:
+        return told
+    if name == STANDARD:
+        return "jsonl"
+    found = next((FORMATS[end] for end in reversed(Path(name).suffixes) if end in FORMATS), None)
+    if found is None:
+        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)} (.gz may follow an input's).")
+    return found
+
+
+def records(name: str, kind: str) -> Iterator[Record]:
+    """The records of a file, or of standard input, in their order.
+
+    Raises:
+        UserError: the file is not there, or cannot be read as a whole.
+    """
+    if name != STANDARD and not Path(name).is_file():
+        raise UserError(f"{name}: there is no such file.")
+    if kind == "parquet":
+        if name == STANDARD:
+            raise UserError("-: Parquet cannot be read from standard input; give a file, or --format=csv or jsonl.")
+        return _of_parquet(Path(name))
+    return _of_csv(_lines(name), SEPARATORS[kind]) if kind in SEPARATORS else _of_json(_lines(name))
+
+
+def _lines(name: str) -> Iterator[str]:
+    """Lines of text; bytes that are no UTF-8 stay visible, and make their record a bad one."""
+    with sys.stdin.buffer if name == STANDARD else Path(name).open("rb") as raw:
+        packed = raw.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[union-attr]
+        with io.TextIOWrapper(gzip.open(raw) if packed else raw, "utf-8-sig", "surrogateescape", newline="") as lines:
+            yield from lines
+
+
+def _of_csv(lines: Iterable[str], separator: str) -> Iterator[Record]:
+    reader = csv.reader(lines, delimiter=separator)
+    header = next(reader, None)
+    if not header:
+        raise UserError("the input is empty; its first line must name the columns.")
+    csv.field_size_limit(sys.maxsize)
+    for number, cells in enumerate(row for row in reader if row):
+        problem = "" if len(cells) == len(header) else f"{len(cells)} cells, and the header names {len(header)}"
+        yield Record(number, dict(zip(header, cells, strict=False)), problem or _not_text(cells))
+
+
+def _of_json(lines: Iterable[str]) -> Iterator[Record]:
+    for number, line in enumerate(line for line in lines if line.strip()):
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            yield Record(number, {}, f"no JSON ({error})")
+            continue
+        if isinstance(values, dict):
+            yield Record(number, values, _not_text(values.values()))
+        else:
+            yield Record(number, {}, "no object; each line must be one, with the columns' names")
+
+
+def _of_parquet(path: Path) -> Iterator[Record]:
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                for values in batch.to_pylist():
+                    yield Record(number, values)
+                    number += 1
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}).") from error
+
+
+def _not_text(cells: Iterable[Any]) -> str:
+    strange = any("\udc80" <= letter <= "\udcff" for cell in cells if isinstance(cell, str) for letter in cell)
+    return "not UTF-8" if strange else ""
+
+
+def write_piece(path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write some rows, as a piece that `join_pieces` takes: without a header."""
+    if kind == "parquet":
+        schema = pa.schema([(name, pa.float32() if name.startswith("p_") else pa.string()) for name in names])
+        pq.write_table(pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema), path)
+        return
+    with path.open("w", encoding="utf-8", newline="") as lines:
+        write_rows(lines, kind, names, rows)
+
+
+def write_rows(lines: IO[str], kind: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write some rows as text."""
+    if kind == "jsonl":
+        lines.writelines(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    else:
+        csv.writer(lines, delimiter=SEPARATORS[kind], lineterminator="\n").writerows(rows)
+
+
+def join_pieces(pieces: Sequence[Path], target: Path, kind: str, names: Sequence[str]) -> None:
+    """Make one file of pieces, in the memory of one of them."""
+    if kind == "parquet":
+        with pq.ParquetWriter(target, pq.read_schema(pieces[0])) as writer:
+            for piece in pieces:
+                writer.write_table(pq.read_table(piece))
+        return
+    with target.open("w", encoding="utf-8", newline="") as whole:
+        if kind in SEPARATORS:
+            write_rows(whole, kind, names, [names])
+        for piece in pieces:
+            with piece.open(encoding="utf-8", newline="") as lines:
+                whole.writelines(lines)

@@ -1,0 +1,215 @@
+"""Predicting a file: the order, bad rows, what is taken up again, scores, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recipes import load, streaming
+from recipes.errors import UserError
+from recipes.memory import in_bytes, in_use, limit
+from recipes.prediction import Predictor
+from recipes.records import records
+from recipes.streaming import Asked, Job, Told
+from recipes.testing import finished_run, in_child, made_up_text
+
+ROWS = 44
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    return Asked(str(finished_run()), str(made_up_text(12)), str(tmp_path / "out.csv"), look_ahead=10, metrics=True)
+
+
+def go(asked: Asked) -> Told:
+    return in_child(lambda: Job(asked).go())
+
+
+def answers(path: str) -> list[dict[str, Any]]:
+    return [dict(record.values) for record in records(path, "csv")]
+
+
+def test_what_the_model_says_in_the_order_that_was_read(asked: Asked) -> None:
+    told, found = go(asked), answers(asked.target)
+    texts = [str(record.values["text"]) for record in records(asked.source, "csv")]
+    wanted = in_child(lambda: load(finished_run()).predict(texts))
+    assert [row["id"] for row in found] == [str(number) for number in range(ROWS)]
+    assert [row["prediction"] for row in found] == wanted.names()
+    np.testing.assert_allclose([float(row["p_y"]) for row in found], wanted.probabilities[:, 1], atol=2e-6)
+    assert (told.rows, told.bad) == (ROWS, 0)
+    assert told.metrics is not None
+    assert told.metrics["accuracy"] == pytest.approx(
+        sum(
+            row["prediction"] == record.values["label"]
+            for row, record in zip(found, records(asked.source, "csv"), strict=True)
+        )
+        / ROWS
+    )
+
+
+def test_the_look_ahead_changes_nothing(asked: Asked, tmp_path: Path) -> None:
+    go(asked)
+    go(replace(asked, look_ahead=1000, target=str(tmp_path / "whole.csv")))
+    for one, other in zip(answers(asked.target), answers(str(tmp_path / "whole.csv")), strict=True):
+        assert one["id"] == other["id"] and float(one["p_x"]) == pytest.approx(float(other["p_x"]), abs=2e-6)
+
+
+def test_bad_rows_are_told_and_stop_nothing(asked: Asked, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "a1"}\nnope\n{"text": 7}\n{"label": "x"}\n{"text": "b1"}\n', encoding="utf-8")
+    told = go(replace(asked, source=str(source), look_ahead=2))
+    assert (told.rows, told.bad) == (2, 3)
+    assert [row["id"] for row in answers(asked.target)] == ["0", "4"]
+    bad = [json.loads(line) for line in Path(f"{asked.target}.bad.jsonl").read_text().splitlines()]
+    assert [each["row"] for each in bad] == [1, 2, 3]
+    assert [each["problem"] for each in bad[1:]] == ["no text in 'text'"] * 2
+    assert bad[1]["record"] == {"text": 7}
+
+
+class Counting(Predictor):
+    """A model that notes how many rows each call has, and may die."""
+
+    calls: list[int]
+    dies_at: int = 99
+
+    def predict(self, texts: Any, pairs: Any, ids: Any) -> Any:
+        Counting.calls.append(len(ids))
+        if len(Counting.calls) == Counting.dies_at:
+            raise KeyboardInterrupt
+        return super().predict(texts, pairs, ids)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_stopped_anywhere_it_goes_on_and_ends_the_same(ending: str, asked: Asked, tmp_path: Path) -> None:
+    whole, stopped = (replace(asked, target=str(tmp_path / f"{name}.{ending}")) for name in ("whole", "stopped"))
+
+    def twice() -> tuple[list[int], list[int], Told]:
+        streaming.opened = Counting  # type: ignore[assignment]
+        Counting.calls, Counting.dies_at = [], 3
+        with pytest.raises(KeyboardInterrupt):
+            Job(stopped).go()
+        assert not Path(stopped.target).exists()
+        first, Counting.calls, Counting.dies_at = Counting.calls, [], 99
+        return first, Counting.calls, Job(stopped).go()
+
+    told = go(whole)
+    first, second, again = in_child(twice)
+    assert (first, second) == ([10, 10, 10], [10, 10, 4])
+    assert Path(whole.target).read_bytes() == Path(stopped.target).read_bytes()
+    assert replace(told, seconds=0) == replace(again, seconds=0)
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_another_input_is_not_gone_on_with(asked: Asked, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes(Path(asked.source).read_bytes())
+    asked = replace(asked, source=str(source))
+
+    def stopped_and_changed() -> list[int]:
+        streaming.opened = Counting  # type: ignore[assignment]
+        Counting.calls, Counting.dies_at = [], 2
+        with pytest.raises(KeyboardInterrupt):
+            Job(asked).go()
+        source.write_text("text,label\nb1 b2,y\n", encoding="utf-8")
+        Counting.calls, Counting.dies_at = [], 99
+        Job(asked).go()
+        return Counting.calls
+
+    assert in_child(stopped_and_changed) == [1]
+    assert len(answers(asked.target)) == 1
+
+
+def test_to_standard_output(asked: Asked, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "a1"}\nnope\n', encoding="utf-8")
+    Job(replace(asked, source=str(source), target="-")).go()
+    out, err = capsys.readouterr()
+    (line,) = out.splitlines()
+    assert json.loads(line)["id"] == "0" and json.loads(err.splitlines()[-1])["row"] == 1
+
+
+def test_where_memory_runs_out_batches_are_halved(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recipes import prediction
+
+    inner, sizes = prediction.predict_split, []
+
+    def short(run: Any, dataset: Any, batch_size: int, accelerator: Any = None) -> Any:
+        sizes.append(batch_size)
+        if batch_size > 16:
+            raise torch.OutOfMemoryError
+        return inner(run, dataset, batch_size, accelerator)
+
+    monkeypatch.setattr(prediction, "predict_split", short)
+    Job(asked).go()
+    assert sizes == [64, 32, 16, 16, 16, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"run": "nowhere"}, "nowhere holds no finished run"),
+        ({"source": "none.csv"}, "none.csv: there is no such file"),
+        ({"target": "out.xls"}, "the ending must be one of"),
+        ({"target": "-", "source_format": "parquet"}, "Parquet"),
+    ],
+)
+def test_refusals(values: dict[str, Any], message: str, asked: Asked) -> None:
+    with pytest.raises(UserError, match=message):
+        Job(replace(asked, **values))
+
+
+def test_nothing_is_written_over(asked: Asked) -> None:
+    Path(asked.target).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="is there already; remove it, or name another output"):
+        Job(asked)
+    assert Path(asked.target).read_text(encoding="utf-8") == "mine"
+
+
+def test_a_file_of_other_columns_is_refused_at_once(asked: Asked, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("txt,label\na,x\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"has no column 'text', .* did you mean txt\?"):
+        Job(replace(asked, source=str(source))).go()
+
+
+@pytest.mark.parametrize(
+    ("cell", "separator", "several", "wanted"),
+    [
+        ("x", None, False, "x"), ("", None, False, None), (None, None, False, None), (3, None, False, "3"),
+        ("x|y", "|", True, ["x", "y"]), ("", "|", True, []), (["x"], None, True, ["x"]), (None, "|", True, None),
+    ],
+)  # fmt: skip
+def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, asked: Asked) -> None:
+    job = Job(asked)
+    job.columns, job.multi_label = {**job.columns, "separator": separator}, several
+    assert job._label(cell) == wanted
+
+
+def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (in_bytes("0.5", 1000), in_bytes("1", 1000), in_bytes("2GB", 1), in_bytes("1.5 KiB", 1)) == (
+        500,
+        1000,
+        2 * 10**9,
+        1536,
+    )
+    for wrong in ("0", "-1", "many", "3 bananas"):
+        with pytest.raises(UserError, match="give a share above 0"):
+            in_bytes(wrong, 1000)
+    with limit(None) as check:
+        check("nothing")
+    with limit(str(in_use() + 2**30)) as check:
+        check("nothing")
+        monkeypatch.setattr("recipes.memory.in_use", lambda: 2**50)
+        with pytest.raises(UserError, match=r"MB allowed; lower it, or allow more"):
+            check("lower it")
+
+
+def test_nothing_in_it(asked: Asked, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("text,label\n", encoding="utf-8")
+    with pytest.raises(UserError, match="there is no row in it"):
+        Job(replace(asked, source=str(source))).go()
