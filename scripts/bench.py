@@ -6,6 +6,7 @@ fairness    no training: padding, parts and label shares of the batches
 grouping    what grouping the batches does to the scores: the same training with random ones, seed by seed
 tricks      what each trick costs beside none: passes, time and memory
 documents   the memory of one process that trains on one document, or predicts it, against the document's length
+predict     texts a second, beside transformers.pipeline
 eda         variants of texts a second, with WordNet, beside nlpaug and textaugment where they are installed
 
 In training every contestant starts from the same weights and trains on the same rows, on the CPU: fused AdamW,
@@ -51,10 +52,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
-from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup
+from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup, pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from recipes.api import finetune_config
 from recipes.batch import cut_by_length
 from recipes.batches import Batches, length_goes_with_label, padding_waste
 from recipes.config import CONF, Config, Seeds
@@ -65,6 +67,7 @@ from recipes.errors import UserError, told_plainly
 from recipes.loop import Run
 from recipes.metrics import measure
 from recipes.overrides import compose_config
+from recipes.prediction import opened
 from recipes.report import Report
 from recipes.results import peak_memory_mb
 from recipes.tables import markdown_table
@@ -728,6 +731,63 @@ def document_run(trick: str, tokens: int, arguments: argparse.Namespace, folder:
     return TimedRun(config, build(config.tricks), splits, Path(tempfile.mkdtemp(dir=folder)))
 
 
+def predict(arguments: argparse.Namespace, folder: Path) -> None:
+    for data in arguments.data:
+        predict_texts(data, arguments, folder)
+
+
+def predict_texts(data: Path, arguments: argparse.Namespace, folder: Path) -> None:
+    name, rows = texts_of(data, arguments.rows)
+    file = folder / f"{name}.csv"
+    rows.select_columns(["text", "label"]).to_csv(file)
+    asked = ["data=files", "model=minilm", "train.max_updates=1", f"data.max_length={arguments.max_length}"]
+    asked += ["evaluate.keep=last", "evaluate.test=false"]
+    with redirect_stdout(io.StringIO()):
+        run = finetune_config(configured(asked, arguments.threads, file), folder / f"{name}-run")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    reader, texts = opened(run), list(rows["text"])
+    classifier = pipeline("text-classification", model=str(run.folder / "model"))
+    answers: dict[str, list[Any]] = {}
+
+    def ours(given: list[str]) -> list[Any]:
+        return reader.predict(given, None, [str(place) for place in range(len(given))]).names()
+
+    def theirs(given: list[str], batch_size: int) -> list[Any]:
+        return [each["label"] for each in classifier(given, batch_size=batch_size, truncation=True)]
+
+    def theirs_sorted(given: list[str]) -> list[Any]:
+        order = sorted(range(len(given)), key=lambda place: len(given[place]))
+        found = theirs([given[place] for place in order], 64)
+        return [label for _, label in sorted(zip(order, found, strict=True))]
+
+    def timed(contestant: str, answer: Callable[[list[str]], list[Any]]) -> Callable[[list[str]], float]:
+        def seconds(given: list[str]) -> float:
+            began = time.perf_counter()
+            answers[contestant] = answer(given)
+            return time.perf_counter() - began
+
+        return seconds
+
+    contestants = {
+        OURS: ours,
+        "transformers.pipeline": lambda given: theirs(given, 1),
+        **{f"the same, batch_size={size}": partial(theirs, batch_size=size) for size in (8, 64)},
+        "the same, 64, sorted by hand": theirs_sorted,
+    }
+    clocks = {contestant: timed(contestant, answer) for contestant, answer in contestants.items()}
+    seconds = take_turns(clocks, texts[:128], texts, arguments.rounds)
+    lines = []
+    for contestant, each in seconds.items():
+        differing = sum(one != other for one, other in zip(answers[contestant], answers[OURS], strict=True))
+        median = statistics.median(each)
+        lines.append([
+            contestant, f"{median:.1f}", f"{len(texts) / median:,.0f}", against(each, seconds[OURS]), str(differing)
+        ])  # fmt: skip
+    header = ["predicting", "seconds", "texts/s", f"time / {OURS}", "other labels"]
+    show(f"{name}: {len(texts):,} texts, {arguments.rounds} rounds ({machine()})", header, lines, arguments.markdown)
+
+
 def eda(arguments: argparse.Namespace, folder: Path) -> None:
     datasets.disable_progress_bars()
     found = {name: make for name, make in (("nlpaug", nlpaug), ("textaugment", textaugment)) if is_installed(name)}
@@ -837,7 +897,7 @@ def require(package: str) -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = "loop | throughput | fairness | grouping | tricks | documents | eda"
+    names = "loop | throughput | fairness | grouping | predict | tricks | documents | eda"
     commands = parser.add_subparsers(required=True, metavar=names)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
@@ -861,6 +921,13 @@ def read_arguments() -> argparse.Namespace:
     command.add_argument("--rows", type=positive, default=1600, help="how many, from the file's first on (%(default)s)")
     command.add_argument("--rounds", type=positive, default=2, help="turns of each contestant (%(default)s)")
     command.set_defaults(command=throughput)
+
+    command = commands.add_parser(
+        "predict", parents=[common, texts], help="texts a second, beside transformers.pipeline"
+    )
+    command.add_argument("--rows", type=positive, default=1600, help="how many, from the file's first on (%(default)s)")
+    command.add_argument("--rounds", type=positive, default=3, help="turns of each contestant (%(default)s)")
+    command.set_defaults(command=predict)
 
     command = commands.add_parser("tricks", parents=[common], help="passes, time and memory of each trick beside none")
     command.add_argument("--tricks", nargs="+", metavar="NAME", help="all unless given")
