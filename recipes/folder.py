@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
@@ -160,6 +161,20 @@ class FinishedRun:
         with (self.folder / "predictions" / f"{split}.csv").open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
         return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def held(self, split: str) -> Predictions:
+        """The same as they were made, with probabilities of six digits."""
+        columns = self.predictions(split)
+        classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
+        several = "subset_accuracy" in self.metrics["validation"]
+
+        def names(cell: str) -> Any:
+            return [name for name in cell.split("|") if name] if several else cell or None
+
+        given = [names(cell) for cell in columns["prediction"]]
+        decisions = np.array([[name in (each if several else [each]) for name in classes] for each in given], np.int8)
+        shares = np.array([columns[f"p_{name}"] for name in classes], dtype=np.float32).T
+        return Predictions(columns["id"], list(map(names, columns["label"])), shares, decisions, classes, several)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Predictions:
         """Predict texts (or pairs of texts) with the saved model, in the order given."""

@@ -114,6 +114,34 @@ def _measure_sets(
     }
 
 
+def marks(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What rows with a label have, and what they are answered, in numbers.
+
+    Returns:
+        What is true and what is answered, (row, class) of 0 and 1; labels that training has not seen, (row).
+    """
+    number = {name: place for place, name in enumerate(predictions.classes)}
+    kept = [row for row, label in enumerate(predictions.labels) if label is not None]
+    chosen = predictions.decisions[kept].astype(np.int64)
+    true, strangers = np.zeros_like(chosen), np.zeros(len(kept), dtype=np.int64)
+    for place, row in enumerate(kept):
+        label = predictions.labels[row]
+        names = [label] if isinstance(label, str) else label
+        true[place, [number[name] for name in names if name in number]] = 1
+        strangers[place] = sum(name not in number for name in names)
+    return true, chosen, strangers
+
+
+def answers(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """How sure each answer is, and whether it is right; of several labels, each class of each row is an answer."""
+    true, chosen, _ = marks(predictions)
+    probabilities = predictions.probabilities[[label is not None for label in predictions.labels]]
+    if predictions.multi_label:
+        return np.where(chosen == 1, probabilities, 1 - probabilities).reshape(-1), (chosen == true).reshape(-1)
+    rows, given = np.arange(len(true)), chosen.argmax(1)
+    return probabilities[rows, given], true[rows, given] == 1
+
+
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv 1706.04599)."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -133,23 +161,16 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
 
     They tell how far the score may move on other rows of the same kind; another training run moves it too.
     """
-    number = {name: place for place, name in enumerate(predictions.classes)}
-    kept = [row for row, label in enumerate(predictions.labels) if label is not None]
-    if not kept:
+    true, chosen, strangers = marks(predictions)
+    count = len(true)
+    if not count:
         return {}
-    chosen = predictions.decisions[kept].astype(np.float64)
-    true, strangers = np.zeros_like(chosen), np.zeros(len(kept))
-    for place, row in enumerate(kept):
-        label = predictions.labels[row]
-        names = [label] if isinstance(label, str) else label
-        true[place, [number[name] for name in names if name in number]] = 1
-        strangers[place] = sum(name not in number for name in names)
-    times = np.random.default_rng(seed).multinomial(len(kept), np.full(len(kept), 1 / len(kept)), size=draws)
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
     hits, named = times @ (true * chosen), times @ (true + chosen)
     found = {"macro_f1": (2 * hits / np.maximum(1, named)).mean(1)}
     if predictions.multi_label:
         found["micro_f1"] = 2 * hits.sum(1) / np.maximum(1, named.sum(1) + times @ strangers)
     else:
-        found["accuracy"] = hits.sum(1) / len(kept)
+        found["accuracy"] = hits.sum(1) / count
     low_and_high = {name: np.quantile(values, [0.025, 0.975]) for name, values in found.items()}
     return {name: (float(low), float(high)) for name, (low, high) in low_and_high.items()}

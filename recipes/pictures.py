@@ -1,20 +1,21 @@
-"""The two pictures of a run folder: the learning curve and the confusion matrix."""
+"""Pictures of runs: the learning curve, the confusion matrix, reliability."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import matplotlib
 import matplotlib.figure
 import matplotlib.font_manager
 import numpy as np
 
-from recipes.metrics import Predictions
+from recipes.metrics import BINS, Predictions, answers
 
 LONGEST_NAME = 40
 MOST_NAMES = 30
 
 
-def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path: Path) -> None:
+def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path: Path | IO[str]) -> None:
     """Loss, raw and smoothed, and the validation metric over the updates."""
     figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -31,7 +32,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
                label=f"validation {metric}")  # fmt: skip
     right.set_ylabel(f"validation {metric}")
     figure.legend(loc="outside upper center", ncols=3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
@@ -61,7 +62,7 @@ def confusion(predictions: Predictions) -> np.ndarray:
     return counts
 
 
-def draw_confusion(predictions: Predictions, path: Path) -> None:
+def draw_confusion(predictions: Predictions, path: Path | IO[str]) -> None:
     """The confusion matrix: shares of a label's row as shades, counts where they fit."""
     counts = confusion(predictions)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
@@ -79,7 +80,45 @@ def draw_confusion(predictions: Predictions, path: Path) -> None:
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def draw_reliability(predictions: Predictions, path: Path | IO[str]) -> None:
+    """How often answers are right against how sure they are, in bins; the diagonal is a model that is as it says."""
+    confidence, right = answers(predictions)
+    figure = matplotlib.figure.Figure(figsize=(5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="gray", linestyle="--", linewidth=0.8)
+    places = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    counts = np.bincount(places, minlength=BINS)
+    held = counts > 0
+    means = np.bincount(places, right, BINS)[held] / counts[held]
+    axes.bar((np.arange(BINS)[held] + 0.5) / BINS, means, width=0.9 / BINS, color="tab:blue", alpha=0.7)
+    for place, mean, count in zip(np.flatnonzero(held), means, counts[held], strict=True):
+        axes.text((place + 0.5) / BINS, mean + 0.01, str(count), ha="center", fontsize=7)
+    axes.set(xlabel="probability of the answer", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.06))
+    _save(figure, path)
+
+
+def draw_scores(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, path: Path | IO[str]) -> None:
+    """The validation metric of several runs over the updates."""
+    figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, history in histories.items():
+        scores = [line for line in history if line.get("split") == "validation" and metric in line]
+        axes.plot([line["update"] for line in scores], [line[metric] for line in scores], marker="o", label=name)
+    axes.set(xlabel="update", ylabel=f"validation {metric}")
+    figure.legend(loc="outside upper center", ncols=1)
+    _save(figure, path)
+
+
+def _save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
+    """As PNG into a file, or as SVG, whose words stay words, into a text stream."""
+    if isinstance(path, Path):
+        figure.savefig(path, dpi=120)
+    else:
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trickbook"}):
+            figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def _drawable(names: Sequence[str]) -> tuple[list[str], Path | None]:

@@ -1,0 +1,189 @@
+"""A page to look at: one or several finished runs as one HTML file that needs nothing else."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from recipes.config import Data
+from recipes.data import read_splits
+from recipes.errors import UserError
+from recipes.folder import FinishedRun
+from recipes.metrics import LOWER_IS_BETTER, Predictions, intervals, marks
+from recipes.pictures import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
+
+SHOWN = 20
+LONGEST = 400
+SURE = 0.9
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #8886; padding: .25rem .75rem; text-align: right; vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+span { display: inline-block; max-width: 40rem; overflow-wrap: anywhere; text-align: left; }
+figure { background: #fff; display: inline-block; margin: 1rem 1rem 1rem 0; max-width: 100%; }
+figure svg { max-width: 100%; height: auto; }
+.note { color: #888; }
+"""
+
+
+def page(runs: Sequence[FinishedRun]) -> str:
+    """The HTML of some runs, in this order."""
+    title = runs[0].folder.name if len(runs) == 1 else f"{len(runs)} runs"
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        *(_together(runs) if len(runs) > 1 else ()),
+        *(line for run in runs for line in _of(run)),
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    return (
+        "\n".join(
+            ["<!doctype html>", f"<html><head>{head}<style>{STYLE}</style></head><body>", *body, "</body></html>"]
+        )
+        + "\n"
+    )
+
+
+def _together(runs: Sequence[FinishedRun]) -> Iterator[str]:
+    yield "<h2>Side by side</h2>"
+    shown = [(run, _shown(run)) for run in runs]
+    names = list(dict.fromkeys(name for run, split in shown for name in run.metrics[split]))
+    best = {name: _best(name, [run.metrics[split].get(name) for run, split in shown]) for name in names}
+    rows = []
+    for run, split in shown:
+        scores, cost = run.metrics[split], run.metrics["cost"]
+        cells = [_score(scores.get(name), scores.get(name) == best[name]) for name in names]
+        rows.append(
+            [f"{_link(run)} ({split})", *cells, f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"]
+        )
+    yield _table(["run", *names, "seconds", "MB"], rows)
+    metrics = {run.config["evaluate"]["metric"] for run in runs}
+    for metric in sorted(metrics):
+        histories = {run.folder.name: run.history for run in runs if run.config["evaluate"]["metric"] == metric}
+        yield _picture(lambda to: draw_scores(histories, metric, to))  # noqa: B023  (drawn at once)
+
+
+def _best(name: str, values: Sequence[Any]) -> Any:
+    there = [value for value in values if value is not None]
+    return min(there) if name in LOWER_IS_BETTER else max(there)
+
+
+def _link(run: FinishedRun) -> str:
+    return f'<a href="#{escape(run.folder.name)}">{escape(run.folder.name)}</a>'
+
+
+def _of(run: FinishedRun) -> Iterator[str]:
+    split, metrics = _shown(run), run.metrics
+    held = run.held(split)
+    yield f'<h2 id="{escape(run.folder.name)}">{escape(run.folder.name)}</h2>'
+    cost = metrics["cost"]
+    yield (
+        f"<p>{escape(', '.join(metrics['tricks']) or 'no tricks')}; {escape(metrics['kept'])} weights; "
+        f"{cost['train_seconds']:,.0f} s, {cost['peak_memory_mb']:,.0f} MB, {cost['passes_per_update']:g} passes an "
+        "update.</p>"
+    )
+    yield "<h3>Scores</h3>"
+    rows = []
+    for name in run.splits:
+        within = intervals(run.held(name))
+        rows += [
+            [f"{escape(name)} {metric}", _score(value), _within(within.get(metric))]
+            for metric, value in metrics[name].items()
+        ]
+    yield _table(["", "", "95 % interval over rows"], rows)
+    if run.history:
+        yield _picture(lambda to: draw_learning_curve(run.history, run.config["evaluate"]["metric"], to))
+    if not metrics[split]:
+        yield f'<p class="note">No row of {escape(split)} has a label.</p>'
+        return
+    yield _picture(lambda to: draw_reliability(held, to))
+    yield _picture(lambda to: draw_confusion(held, to))
+    yield f"<h3>Class by class, {escape(split)}</h3>"
+    yield _table(["class", "rows", "precision", "recall", "F1"], list(_classes(held)))
+    yield from _examples(run, split, held)
+
+
+def _shown(run: FinishedRun) -> str:
+    return "test" if run.metrics.get("test") else "validation"
+
+
+def _classes(held: Predictions) -> Iterator[list[str]]:
+    asked, given, _ = marks(held)
+    true, chosen, hits = asked.sum(0), given.sum(0), (asked * given).sum(0)
+    for place, name in enumerate(held.classes):
+        precision, recall = hits[place] / max(1, chosen[place]), hits[place] / max(1, true[place])
+        f1 = 2 * hits[place] / max(1, true[place] + chosen[place])
+        yield [escape(name), f"{true[place]:,}", *(f"{value:.3f}" for value in (precision, recall, f1))]
+
+
+def _examples(run: FinishedRun, split: str, held: Predictions) -> Iterator[str]:
+    """The rows with the highest loss: hard for the model, or wrongly labelled where it is sure of another label."""
+    if held.multi_label:
+        return
+    place = {name: number for number, name in enumerate(held.classes)}
+    losses = np.array([
+        -np.log(max(float(shares[place[label]]), 1e-12)) if label in place else -1.0
+        for label, shares in zip(held.labels, held.probabilities, strict=True)
+    ])  # fmt: skip
+    worst = [row for row in np.argsort(-losses, kind="stable") if losses[row] > 0]
+    wrong = [row for row in worst if held.names()[row] != held.labels[row]]
+    suspicious = [row for row in wrong if held.probabilities[row].max() >= SURE][:SHOWN]
+    texts = _texts(run, split, held)
+    if isinstance(texts, str) and wrong:
+        yield f'<p class="note">{escape(texts)}</p>'
+    for title, rows in (
+        (
+            f"Most suspicious: the model is {SURE:.0%} sure of another label. Look whether the label is right",
+            suspicious,
+        ),
+        ("Hardest of the others: the highest loss", [row for row in wrong if row not in suspicious][:SHOWN]),
+    ):
+        yield f"<h3>{title}</h3>"
+        shown = []
+        for row in rows:
+            cells = [escape(str(cell)) for cell in (held.ids[row], held.labels[row], held.names()[row])]
+            text = "" if isinstance(texts, str) else _text(texts[row])
+            shown.append([*cells, f"{held.probabilities[row].max():.3f}", f"{losses[row]:.2f}", text])
+        yield _table(["id", "label", "answer", "probability", "loss", "text"], shown) if shown else "<p>None.</p>"
+
+
+def _texts(run: FinishedRun, split: str, held: Predictions) -> Sequence[str] | str:
+    """The texts of a split, or why they cannot be shown."""
+    try:
+        splits = read_splits(Data(**run.config["data"]), run.config["evaluate"]["extra"], split == "test")
+    except UserError as error:
+        return f"The texts cannot be read again: {' '.join(error.problems)}"
+    rows = splits.test if split == "test" else splits.validation
+    if rows is None or list(rows["id"]) != list(held.ids):
+        return "The texts cannot be shown: the data has changed since."
+    pairs = rows["text_pair"]
+    return [text if pair is None else f"{text} ⟂ {pair}" for text, pair in zip(rows["text"], pairs, strict=True)]
+
+
+def _text(text: str) -> str:
+    return f"<span>{escape(text if len(text) <= LONGEST else f'{text[:LONGEST]}…')}</span>"
+
+
+def _score(value: Any, best: bool = False) -> str:
+    shown = f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+    return f"<b>{shown}</b>" if best else shown
+
+
+def _within(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else "{:.4f} to {:.4f}".format(*interval)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are HTML already."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _picture(draw: Callable[[io.StringIO], None]) -> str:
+    drawn = io.StringIO()
+    draw(drawn)
+    return f"<figure>{drawn.getvalue()[drawn.getvalue().index('<svg') :]}</figure>"

@@ -1,0 +1,38 @@
+"""Write one HTML page about one or several finished runs: scores, curves, classes, the rows to look at.
+
+    python scripts/report.py runs/<run> [runs/<other> ...] [--output report.html]
+
+It needs no network and nothing beside it. Texts of the worst rows are in it, so mind whom you send it to.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from recipes.errors import UserError, told_plainly
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
+    parser.add_argument("--output", type=Path, help="the page; report.html in the folder of the only run unless given")
+    arguments = parser.parse_args()
+
+    from recipes.api import load
+    from recipes.folder import written
+    from recipes.page import page
+
+    runs = [load(folder) for folder in arguments.runs]
+    if arguments.output is None and len(runs) > 1:
+        raise UserError(f"{len(runs)} runs need a name for their page: --output=report.html.")
+    target = arguments.output or runs[0].folder / "report.html"
+    with written(target) as draft:
+        draft.write_text(page(runs), encoding="utf-8")
+    print(target)
+
+
+if __name__ == "__main__":
+    with told_plainly():
+        main()
