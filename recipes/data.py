@@ -331,18 +331,18 @@ def _labels(rows: Dataset, settings: Data, split: str) -> pa.ChunkedArray:
         cells = [None if cell is None else json.loads(cell) for cell in column.to_pylist()]
         lists = any(isinstance(cell, list) for cell in cells)
         if not lists:
-            return pa.chunked_array([pa.array([_label_name(cell, None) for cell in cells], pa.large_string())])
+            return pa.chunked_array([pa.array([label_name(cell, None) for cell in cells], pa.large_string())])
     if lists:
         cells = cells or column.to_pylist()
         several = [cell if cell is None or isinstance(cell, list) else [cell] for cell in cells]
-        return _label_lists([cell and [_label_name(value, inside) for value in cell] for cell in several])
+        return _label_lists([cell and [label_name(value, inside) for value in cell] for cell in several])
     if pa.types.is_nested(column.type):
         raise UserError(f"data.label={settings.label}: {split} holds {column.type} there, not labels.")
     if settings.separator:
         parts = [cell.split(settings.separator) for cell in _texts(rows, settings.label, "label", split).to_pylist()]
-        return _label_lists([[_label_name(part, None) for part in cell] for cell in parts])
+        return _label_lists([[label_name(part, None) for part in cell] for cell in parts])
     coded = column.combine_chunks().dictionary_encode()
-    names = pa.array([_label_name(value, feature) for value in coded.dictionary.to_pylist()], pa.large_string())
+    names = pa.array([label_name(value, feature) for value in coded.dictionary.to_pylist()], pa.large_string())
     return pa.chunked_array([pc.take(names, coded.indices)])
 
 
@@ -352,7 +352,8 @@ def _label_lists(cells: Sequence[Sequence[str | None] | None]) -> pa.ChunkedArra
     return pa.chunked_array([pa.array(kept, pa.list_(pa.large_string()))])
 
 
-def _label_name(value: Any, feature: Any) -> str | None:
+def label_name(value: Any, feature: Any = None) -> str | None:
+    """A label cell as a name; None where there is none."""
     if isinstance(feature, datasets.ClassLabel) and isinstance(value, int):
         return None if value < 0 else str(feature.int2str(value))
     if value is None or str(value).strip() == "" or (isinstance(value, float) and math.isnan(value)):

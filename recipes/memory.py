@@ -36,8 +36,9 @@ def limit(told: str | None) -> Iterator[Callable[[str], None]]:
         yield lambda remedy: None
         return
     if torch.cuda.is_available():
-        whole = torch.cuda.get_device_properties(0).total_memory
+        # Before CUDA is begun, which reads it once.
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+        whole = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, in_bytes(told, whole) / whole))
         try:
             yield lambda remedy: None
@@ -49,9 +50,9 @@ def limit(told: str | None) -> Iterator[Callable[[str], None]]:
     def check(remedy: str) -> None:
         if (held := in_use()) > allowed:
             megabytes = f"{held / 2**20:,.0f} MB are held, {allowed / 2**20:,.0f} MB allowed"
-            raise UserError(f"--memory-limit={told}: {megabytes}; {remedy}, or allow more. What is done is kept.")
+            raise UserError(f"--memory-limit={told}: {megabytes}; {remedy}.")
 
-    check("not a row is read yet")
+    check("that is what the program takes before it has read a row: allow more")
     yield check
 
 

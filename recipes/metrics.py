@@ -162,10 +162,13 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
     They tell how far the score may move on other rows of the same kind; another training run moves it too.
     """
     true, chosen, strangers = marks(predictions)
-    count = len(true)
+    count, width = true.shape
     if not count:
         return {}
-    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    # Rows that are alike in label and answer are drawn together: memory is that of the kinds there are.
+    kinds, counts = np.unique(np.column_stack([true, chosen, strangers]), axis=0, return_counts=True)
+    times = np.random.default_rng(seed).multinomial(count, counts / count, size=draws)
+    true, chosen, strangers = kinds[:, :width], kinds[:, width:-1], kinds[:, -1]
     hits, named = times @ (true * chosen), times @ (true + chosen)
     found = {"macro_f1": (2 * hits / np.maximum(1, named)).mean(1)}
     if predictions.multi_label:

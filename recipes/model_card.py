@@ -15,33 +15,37 @@ from recipes.metrics import Predictions, intervals
 from recipes.tables import markdown_table
 from recipes.tricks import build
 
+MOST = 12
 FEW = 30
 """Rows of a class from which on its scores mean something."""
 
 
-def card(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> str:
+def card(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any], limit: int | None) -> str:
     """The Markdown page, with the front matter that a hub reads.
 
     Args:
         config: the run's.
         scored: the predictions of each split.
         metrics: what `metrics.json` will hold.
+        limit: tokens of one input; None: the model reads all of a text.
     """
     library = {} if config.model.source == "linear" else {"library_name": "transformers"}
     front = yaml.safe_dump({**library, "pipeline_tag": "text-classification", "tags": ["trickbook"]}, sort_keys=False)
-    return "\n".join(["---", f"{front}---", *_body(config, scored, metrics)]) + "\n"
+    return "\n".join(["---", f"{front}---", *_body(config, scored, metrics, limit)]) + "\n"
 
 
-def _body(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> Iterator[str]:
+def _body(
+    config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any], limit: int | None
+) -> Iterator[str]:
     first = scored["validation"]
-    model, tricks = config.model.name or config.model.source, sorted(config.tricks)
+    model, tricks = _public(config.model.name) or config.model.source, sorted(config.tricks)
     several = "any number of" if first.multi_label else "one of"
     yield f"# {_data(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}\n"
     yield f"Answers {several} {len(first.classes)} labels: {', '.join(first.classes)}.\n"
     yield "## Use\n"
     yield from _use(config)
     yield "## Scores\n"
-    yield from _scores(scored, metrics)
+    yield from _scores(config, scored, metrics)
     yield "## Data\n"
     yield from _rows(scored)
     yield "## Training\n"
@@ -53,11 +57,20 @@ def _body(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[st
         settings = {"train": asdict(config.train), "tricks": {name: _settings(config, name) for name in tricks}}
         yield f"```yaml\n{yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)}```\n"
     yield "## Limits\n"
-    yield from (f"- {line}" for line in _limits(config, first))
+    yield from (f"- {line}" for line in _limits(config, first, limit))
 
 
 def _settings(config: Config, trick: str) -> dict[str, Any]:
-    return {name: value for name, value in config.tricks[trick].items() if name != "_target_"}
+    return {name: _public(value) for name, value in config.tricks[trick].items() if name != "_target_"}
+
+
+def _public(value: Any) -> Any:
+    """A setting without the folders of the machine that it was made on."""
+    if isinstance(value, list):
+        return [_public(each) for each in value]
+    if isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists()):
+        return Path(value).name
+    return value
 
 
 def _data(config: Config) -> str:
@@ -81,7 +94,7 @@ def _use(config: Config) -> Iterator[str]:
         )
 
 
-def _scores(scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> Iterator[str]:
+def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> Iterator[str]:
     lines = []
     for split, predictions in scored.items():
         within = intervals(predictions)
@@ -90,16 +103,19 @@ def _scores(scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> It
             low_and_high = "{:.4f} to {:.4f}".format(*within[name]) if name in within else ""
             lines.append([split, f"{rows:,}", name, f"{value:.4f}" if name != "unseen" else str(value), low_and_high])
     yield markdown_table(["split", "rows", "metric", "value", "95 % interval over rows"], lines)
-    chose = "" if metrics["kept"] == "last" else "Validation chose the weights, so its scores are a little too good. "
-    yield f"\n{chose}Another seed would move all of them too.\n"
+    fitted = order.around("settle", build(config.tricks))
+    chose = ["the weights were chosen"] if metrics["kept"] == "best" else []
+    chose += [f"{name} was fitted" for name in fitted]
+    told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""
+    yield f"\n{told}Another seed would move all of them too.\n"
 
 
 def _rows(scored: Mapping[str, Predictions]) -> Iterator[str]:
     counts = {split: _counts(predictions) for split, predictions in scored.items()}
     classes = scored["validation"].classes
-    yield markdown_table(
-        ["rows with", *counts], [[name, *(f"{each[name]:,}" for each in counts.values())] for name in classes]
-    )
+    lines = [[name, *(f"{each[name]:,}" for each in counts.values())] for name in classes]
+    lines.append(["no label", *(f"{sum(label is None for label in each.labels):,}" for each in scored.values())])
+    yield markdown_table(["rows with", *counts], lines)
     yield ""
 
 
@@ -108,14 +124,15 @@ def _counts(predictions: Predictions) -> Counter[str]:
     return Counter(chain.from_iterable([label] if isinstance(label, str) else label for label in held))
 
 
-def _limits(config: Config, validation: Predictions) -> Iterator[str]:
+def _limits(config: Config, validation: Predictions, limit: int | None) -> Iterator[str]:
     if not validation.multi_label:
         yield "Any text gets one of these labels, also one that is about none of them."
-    if config.model.source != "linear":
+    if limit:
         reading = order.around("encode", build(config.tricks))
         longer = f"{reading[0]} says what is read of longer texts" if reading else "longer texts lose their tail"
-        yield f"An input has at most {config.data.max_length} tokens; {longer}."
+        yield f"An input has at most {limit:,} tokens; {longer}."
     counts = _counts(validation)
     if few := [name for name in validation.classes if counts[name] < FEW]:
-        yield f"What is said of {', '.join(few)} rests on fewer than {FEW} validation rows."
+        which = ", ".join(few) if len(few) <= MOST else f"{len(few)} of the labels"
+        yield f"What is said of {which} rests on fewer than {FEW} validation rows."
     yield "It was judged on rows of the kind it was trained on; other sources, languages or times may differ."

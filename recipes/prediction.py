@@ -116,9 +116,11 @@ class Predictor:
         while True:
             try:
                 return predict_split(self, encoded, self.batch_size)
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
                 if self.batch_size == 1:
-                    raise
+                    raise UserError(
+                        "memory does not hold one text; allow more, or train with a smaller input."
+                    ) from error
             self.batch_size //= 2
             torch.cuda.empty_cache()
 

@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import sys
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +35,13 @@ class Record:
     """Why it cannot be read."""
 
 
-def format_of(name: str, told: str | None) -> str:
+def format_of(name: str, told: str | None, gzipped: bool = True) -> str:
     """The format of a file, by its ending unless it is told.
+
+    Args:
+        name: of the file, or `-`.
+        told: the format, if the user tells it.
+        gzipped: whether `.gz` may follow the ending.
 
     Raises:
         UserError: the ending is none that is known.
@@ -43,10 +50,11 @@ def format_of(name: str, told: str | None) -> str:
         return told
     if name == STANDARD:
         return "jsonl"
-    found = next((FORMATS[end] for end in reversed(Path(name).suffixes) if end in FORMATS), None)
-    if found is None:
-        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)} (.gz may follow an input's).")
-    return found
+    path = Path(name.removesuffix(".gz") if gzipped else name)
+    if path.suffix not in FORMATS:
+        also = " (.gz may follow)" if gzipped else ""
+        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)}{also}.")
+    return FORMATS[path.suffix]
 
 
 def records(name: str, kind: str) -> Iterator[Record]:
@@ -55,13 +63,13 @@ def records(name: str, kind: str) -> Iterator[Record]:
     Raises:
         UserError: the file is not there, or cannot be read as a whole.
     """
-    if name != STANDARD and not Path(name).is_file():
+    if name != STANDARD and (not Path(name).exists() or Path(name).is_dir()):
         raise UserError(f"{name}: there is no such file.")
     if kind == "parquet":
         if name == STANDARD:
             raise UserError("-: Parquet cannot be read from standard input; give a file, or --format=csv or jsonl.")
         return _of_parquet(Path(name))
-    return _of_csv(_lines(name), SEPARATORS[kind]) if kind in SEPARATORS else _of_json(_lines(name))
+    return _of_csv(name, SEPARATORS[kind]) if kind in SEPARATORS else _of_json(name)
 
 
 def _lines(name: str) -> Iterator[str]:
@@ -69,25 +77,38 @@ def _lines(name: str) -> Iterator[str]:
     with sys.stdin.buffer if name == STANDARD else Path(name).open("rb") as raw:
         packed = raw.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[union-attr]
         with io.TextIOWrapper(gzip.open(raw) if packed else raw, "utf-8-sig", "surrogateescape", newline="") as lines:
-            yield from lines
+            try:
+                yield from lines
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise UserError(f"{name}: the gzip file is cut off or damaged ({error}).") from error
 
 
-def _of_csv(lines: Iterable[str], separator: str) -> Iterator[Record]:
-    reader = csv.reader(lines, delimiter=separator)
-    header = next(reader, None)
-    if not header:
-        raise UserError("the input is empty; its first line must name the columns.")
+def _of_csv(name: str, separator: str) -> Iterator[Record]:
     csv.field_size_limit(sys.maxsize)
-    for number, cells in enumerate(row for row in reader if row):
-        problem = "" if len(cells) == len(header) else f"{len(cells)} cells, and the header names {len(header)}"
-        yield Record(number, dict(zip(header, cells, strict=False)), problem or _not_text(cells))
+    reader = csv.reader(_lines(name), delimiter=separator, strict=True)
+    try:
+        header = next(reader, None)
+        if not header:
+            raise UserError(f"{name}: it is empty; its first line must name the columns.")
+        if twice := [column for column, count in Counter(header).items() if count > 1]:
+            raise UserError(f"{name}: the header names {twice[0]!r} twice.")
+        # Of a table with one column an empty line is a row, as it is in training.
+        rows = (row or [""] for row in reader if row or len(header) == 1)
+        for number, cells in enumerate(rows):
+            problem = "" if len(cells) == len(header) else f"{len(cells)} cells, and the header names {len(header)}"
+            yield Record(number, dict(zip(header, cells, strict=False)), problem or _not_text(cells))
+    except csv.Error as error:
+        raise UserError(
+            f"{name}: line {reader.line_num} is no CSV ({error}): a quote inside a quoted cell is written twice, and "
+            "each that is opened must be closed."
+        ) from error
 
 
-def _of_json(lines: Iterable[str]) -> Iterator[Record]:
-    for number, line in enumerate(line for line in lines if line.strip()):
+def _of_json(name: str) -> Iterator[Record]:
+    for number, line in enumerate(line for line in _lines(name) if line.strip()):
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield Record(number, {}, f"no JSON ({error})")
             continue
         if isinstance(values, dict):
@@ -109,8 +130,12 @@ def _of_parquet(path: Path) -> Iterator[Record]:
 
 
 def _not_text(cells: Iterable[Any]) -> str:
-    strange = any("\udc80" <= letter <= "\udcff" for cell in cells if isinstance(cell, str) for letter in cell)
-    return "not UTF-8" if strange else ""
+    """What is wrong with words that no file can hold: bytes of another encoding, or half a character."""
+    try:
+        "".join(cell for cell in cells if isinstance(cell, str)).encode()
+    except UnicodeEncodeError:
+        return "not UTF-8"
+    return ""
 
 
 def write_piece(path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

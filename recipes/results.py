@@ -1,5 +1,6 @@
 """What every run ends with, whatever made it: predictions, pictures, a card, `metrics.json`, and how it is shown."""
 
+import json
 import os
 import resource
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from recipes.config import Config
-from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions
+from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions, written
 from recipes.metrics import Predictions
 from recipes.model_card import card
 from recipes.pictures import draw_confusion
@@ -26,7 +27,10 @@ def finish(folder: Path, config: Config, scored: Mapping[str, Predictions], metr
         write_predictions(folder / "predictions" / f"{name}.csv", predictions)
     shown = "test" if metrics.get("test") else "validation"
     draw_confusion(scored[shown], folder / "confusion_matrix.png")
-    (folder / "model" / "README.md").write_text(card(config, scored, metrics), encoding="utf-8")
+    tokenizer = folder / "model" / "tokenizer_config.json"
+    limit = json.loads(tokenizer.read_text(encoding="utf-8"))["model_max_length"] if tokenizer.exists() else None
+    with written(folder / "model" / "README.md") as draft:
+        draft.write_text(card(config, scored, metrics, limit), encoding="utf-8")
     write_json(
         folder / "metrics.json",
         {

@@ -1,16 +1,16 @@
 """Predicting a file of any size: read ahead, predict grouped by length, write in the order that was read.
 
 What is done stands in pieces beside the output until all is done, so the same command started again goes on. Memory is
-that of the rows that are read ahead, whatever the file's size; with `metrics`, and four bytes for each row and class.
+that of the rows that are read ahead, whatever the file's size; only what `metrics` asks for grows with the rows.
 """
 
 import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.data import label_name
 from recipes.errors import UserError, nearest
 from recipes.folder import FinishedRun, label_cell, locked, write_json, written
 from recipes.metrics import Predictions, measure
@@ -26,11 +27,12 @@ from recipes.prediction import Reader, opened
 from recipes.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ASKED = "asked.json"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What decides the output."""
+    """What is to be predicted, and how."""
 
     run: str
     """The run folder."""
@@ -63,38 +65,42 @@ class Job:
 
     Args:
         asked: by the user.
-        say: what to do with the rows done so far.
+        say: what to do with the number of rows that are done and kept.
 
     Raises:
         UserError: there is no such run or input, or the output is there already.
     """
 
     def __init__(self, asked: Asked, say: Callable[[int], None] = lambda rows: None) -> None:
-        """Look at everything that is cheap, then load the model."""
+        """Look at everything that is cheap; the model waits."""
         self.asked, self.say = asked, say
         self.run = FinishedRun(Path(asked.run))
         if not (self.run.folder / "metrics.json").exists():
             raise UserError(f"{asked.run} holds no finished run (there is no metrics.json).")
-        self.columns = self.run.config["data"]
-        self.kind = format_of(asked.source, asked.source_format)
-        self.target_kind = self.kind if asked.target == STANDARD else format_of(asked.target, None)
-        if asked.target != STANDARD and Path(asked.target).exists():
-            raise UserError(f"{asked.target} is there already; remove it, or name another output.")
-        if asked.target == STANDARD and self.target_kind == "parquet":
-            raise UserError("-: Parquet cannot be written to standard output; name a file, or --format=csv or jsonl.")
-        self.records = records(asked.source, self.kind)
+        if asked.look_ahead < 1:
+            raise UserError(f"--look-ahead={asked.look_ahead}: at least one row must be read.")
+        self.data = self.run.config["data"]
+        kind = format_of(asked.source, asked.source_format)
+        self.kind = kind if asked.target == STANDARD else format_of(asked.target, None, gzipped=False)
+        self.target, self.bad_rows = Path(asked.target), Path(f"{asked.target}.bad.jsonl")
+        for path in (self.target, self.bad_rows) if asked.target != STANDARD else ():
+            if path.exists():
+                raise UserError(f"{path} is there already; remove it, or name another output.")
+        if asked.target == STANDARD and self.kind == "parquet":
+            raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
+        self.records = records(asked.source, kind)
         self.told = Told()
         self.scored: list[tuple[Sequence[Any], np.ndarray, np.ndarray]] = []
-        self.classes: Sequence[str] = []
-        self.multi_label = False
 
     def go(self) -> Told:
         """Predict everything."""
         began = time.perf_counter()
+        self.reader: Reader = opened(self.run)
+        self.names = ["id", "prediction", *(f"p_{name}" for name in self.reader.classes)]
         if self.asked.target == STANDARD:
             self._to_standard_output()
         else:
-            self._to_file(Path(self.asked.target))
+            self._to_file()
         if self.asked.metrics:
             self.told.metrics = self._measured()
         self.told.seconds = time.perf_counter() - began
@@ -104,148 +110,166 @@ class Job:
         labels = [label for each, _, _ in self.scored for label in each]
         probabilities, decisions = (np.concatenate([each[part] for each in self.scored]) for part in (1, 2))
         ids = [str(row) for row in range(len(labels))]
-        return measure(Predictions(ids, labels, probabilities, decisions, self.classes, self.multi_label))
+        return measure(Predictions(ids, labels, probabilities, decisions, self.reader.classes, self.reader.multi_label))
 
     def _chunks(self) -> Iterator[list[Record]]:
+        read = 0
         while chunk := list(islice(self.records, self.asked.look_ahead)):
-            if not self.told.rows + self.told.bad:
+            if chunk[0].number == 0:
                 self._check_columns(chunk)
+            read += len(chunk)
             yield chunk
+        if not read and not self.told.rows + self.told.bad:
+            raise UserError(f"{self.asked.source}: there is no row in it.")
 
     def _check_columns(self, chunk: Sequence[Record]) -> None:
-        """Somewhere in the first rows the columns must be that the run was trained on; a later row may be a bad one."""
+        """Where none of the first rows has a column that the run was trained on, it is not one bad row."""
         there = {name for record in chunk for name in record.values}
-        for setting in ("text", "text_pair"):
-            name = self.columns[setting]
-            if name and name not in there:
+        for setting in ("text", "text_pair", "id"):
+            name = self.data[setting]
+            if name and there and name not in there:
                 raise UserError(
                     f"{self.asked.source} has no column {name!r}, which {self.asked.run} was trained on "
                     f"(data.{setting}={name}); {nearest(name, there)}"
                 )
 
+    # Where it goes.
+
     def _to_standard_output(self) -> None:
-        reader = self._opened()
-        names = _names(reader.classes)
-        if self.target_kind != "jsonl":
-            write_rows(sys.stdout, self.target_kind, names, [names])
-        for chunk in self._chunks():
-            found, bad = self._answered(reader, chunk)
-            write_rows(sys.stdout, self.target_kind, names, _rows(found))
+        for number, chunk in enumerate(self._chunks()):
+            found, bad = self._answered(chunk)
+            if not number and self.kind != "jsonl":
+                write_rows(sys.stdout, self.kind, self.names, [self.names])
+            write_rows(sys.stdout, self.kind, self.names, _rows(found))
             sys.stdout.flush()
             sys.stderr.writelines(bad)
+            self.say(self.told.rows + self.told.bad)
 
-    def _to_file(self, target: Path) -> None:
-        parts = target.with_name(f"{target.name}.parts")
-        with locked(parts, f"{target}: another process is predicting into it; wait for it, or name another output."):
-            done = self._held(parts)
-            reader = self._opened()
-            for number, chunk in enumerate(self._chunks()):
-                piece = parts / f"{number:08d}"
-                if number < done:
-                    self._take_back(piece)
-                else:
-                    self._write(piece, *self._answered(reader, chunk))
-            pieces = sorted(path for path in parts.iterdir() if path.name.isdecimal())
-            if not pieces:
-                raise UserError(f"{self.asked.source}: there is no row in it.")
-            with written(target) as draft:
-                join_pieces(pieces, draft, self.target_kind, _names(reader.classes))
+    def _to_file(self) -> None:
+        parts = self.target.with_name(f"{self.target.name}.parts")
+        if parts.exists() and not (parts / ASKED).exists() and any(parts.glob("[!.]*")):
+            raise UserError(f"{parts} holds other files, and what is done of {self.target} is kept there; move it.")
+        with locked(parts, f"{self.target}: another process is predicting into it; name another output."):
+            pieces = self._held(parts)
+            for _ in islice(self.records, self.told.rows + self.told.bad):
+                pass
+            for number, chunk in enumerate(self._chunks(), len(pieces)):
+                pieces.append(parts / f"{number:08d}")
+                self._keep(pieces[-1], *self._answered(chunk))
+                self.say(self.told.rows + self.told.bad)
+            with written(self.target) as draft:
+                join_pieces(pieces, draft, self.kind, self.names)
             if self.told.bad:
-                with written(target.with_name(f"{target.name}.bad.jsonl")) as draft:
+                with written(self.bad_rows) as draft:
                     join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
         shutil.rmtree(parts)
 
-    def _held(self, parts: Path) -> int:
-        """How many pieces are there already, of the same input and run; others go."""
-        asked = {**asdict(self.asked), "state": _state(Path(self.asked.source), self.run.folder / "metrics.json")}
-        held = parts / "asked.json"
-        if self.asked.source == STANDARD or not held.exists() or json.loads(held.read_text(encoding="utf-8")) != asked:
-            for path in parts.glob("[!.]*"):
+    def _held(self, parts: Path) -> list[Path]:
+        """The whole pieces that are there already, of the same input and run; anything else goes."""
+        files = [Path(self.asked.source), self.run.folder / "metrics.json"]
+        state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
+        deciding = ("source", "run", "precision", "metrics")
+        asked = {"state": state, **{name: getattr(self.asked, name) for name in deciding}}
+        pieces: list[Path] = []
+        if self.asked.source != STANDARD and _read_json(parts / ASKED) == asked:
+            while told := self._take_back(parts / f"{len(pieces):08d}"):
+                pieces.append(parts / f"{len(pieces):08d}")
+                self._count(told["rows"], told["bad"])
+        for path in parts.glob("[!.]*"):
+            if path.with_suffix("") not in pieces:
                 path.unlink()
-            write_json(held, asked)
-        number = 0
-        while (parts / f"{number:08d}.json").exists():
-            number += 1
-        return number
+        write_json(parts / ASKED, asked)
+        return pieces
 
-    def _write(self, piece: Path, found: Predictions, bad: Sequence[str]) -> None:
-        """A piece, and what else must be known of it; its `.json` comes last and says that it is whole."""
+    def _keep(self, piece: Path, found: Predictions, bad: Sequence[str]) -> None:
+        """Write a piece; its `.json` comes last, and says what must be there."""
         with written(piece) as draft:
-            write_piece(draft, self.target_kind, _names(found.classes), list(_rows(found)))
+            write_piece(draft, self.kind, self.names, list(_rows(found)))
         with written(piece.with_suffix(".bad")) as draft:
             draft.write_text("".join(bad), encoding="utf-8")
         if self.asked.metrics:
             with written(piece.with_suffix(".npz")) as draft, draft.open("wb") as file:
                 np.savez(file, probabilities=found.probabilities, decisions=found.decisions)
+        sizes = {path.name: path.stat().st_size for path in _files_of(piece, self.asked.metrics)}
         labels = list(found.labels) if self.asked.metrics else []
-        write_json(piece.with_suffix(".json"), {"rows": len(found.ids), "bad": len(bad), "labels": labels})
+        write_json(
+            piece.with_suffix(".json"), {"rows": len(found.ids), "bad": len(bad), "labels": labels, "sizes": sizes}
+        )
 
-    def _take_back(self, piece: Path) -> None:
-        told = json.loads(piece.with_suffix(".json").read_text(encoding="utf-8"))
-        self._count(told["rows"], told["bad"])
+    def _take_back(self, piece: Path) -> dict[str, Any] | None:
+        """What is known of a piece, if it is whole."""
+        told: dict[str, Any] | None = _read_json(piece.with_suffix(".json"))
+        files = [path for path in _files_of(piece, self.asked.metrics) if path.exists()]
+        if told is None or told["sizes"] != {path.name: path.stat().st_size for path in files}:
+            return None
         if self.asked.metrics:
             with np.load(piece.with_suffix(".npz")) as numbers:
                 self.scored.append((told["labels"], numbers["probabilities"], numbers["decisions"]))
+        return told
 
-    def _opened(self) -> Reader:
-        reader = opened(self.run)
-        self.classes, self.multi_label = reader.classes, reader.multi_label
-        return reader
+    # What the model says.
 
-    def _answered(self, reader: Reader, chunk: Sequence[Record]) -> tuple[Predictions, list[str]]:
-        """What the model says of the rows that can be read, and a line for each other one."""
-        good, bad = [], []
+    def _answered(self, chunk: Sequence[Record]) -> tuple[Predictions, list[str]]:
+        """The answers to the rows that can be read, and a line for each other one."""
+        bad, good = [], []
         for record in chunk:
-            if problem := record.problem or self._problem(record):
+            if problem := record.problem or self._problem(record.values):
                 told = {"row": record.number, "problem": problem, "record": dict(record.values)}
                 bad.append(json.dumps(told, default=str) + "\n")
             else:
-                good.append(record.values)
-        numbers = [str(record.number) for record in chunk if not (record.problem or self._problem(record))]
-        own = self.columns["id"]
-        ids = [str(values[own]) for values in good] if own and all(own in values for values in good) else numbers
-        second = self.columns["text_pair"]
-        found = Predictions([], [], np.zeros((0, len(reader.classes))), np.zeros((0, len(reader.classes))),
-                            reader.classes, reader.multi_label)  # fmt: skip
-        if good:
-            with _autocast(self.asked.precision):
-                texts = [values[self.columns["text"]] for values in good]
-                found = reader.predict(texts, [values[second] for values in good] if second else None, ids)
-            found = replace(found, labels=[self._label(values.get(self.columns["label"])) for values in good])
+                good.append(record)
+        found = self._predicted(good)
         if self.asked.metrics:
             self.scored.append((found.labels, found.probabilities, found.decisions))
         self._count(len(good), len(bad))
         return found, bad
 
-    def _problem(self, record: Record) -> str:
-        for setting in ("text", "text_pair"):
-            name = self.columns[setting]
-            if name and not isinstance(record.values.get(name), str):
-                return f"no text in {name!r}"
+    def _predicted(self, good: Sequence[Record]) -> Predictions:
+        classes, several = self.reader.classes, self.reader.multi_label
+        if not good:
+            nothing = np.zeros((0, len(classes)), dtype=np.float32)
+            return Predictions([], [], nothing, nothing.astype(np.int8), classes, several)
+        own, second = self.data["id"], self.data["text_pair"]
+        ids = [_as_text(record.values[own]) if own else str(record.number) for record in good]
+        pairs = [_as_text(record.values[second]) for record in good] if second else None
+        with _autocast(self.asked.precision):
+            found = self.reader.predict([_as_text(record.values[self.data["text"]]) for record in good], pairs, ids)
+        return replace(found, labels=[self._label(record.values.get(self.data["label"])) for record in good])
+
+    def _problem(self, values: Mapping[str, Any]) -> str:
+        for setting in ("text", "text_pair", "id"):
+            name = self.data[setting]
+            if name and (name not in values or isinstance(values[name], list | dict)):
+                return f"no {setting.replace('_', ' ')} in {name!r}"
         return ""
 
     def _label(self, cell: Any) -> Any:
-        """A cell as `measure` wants a label: a name, a list of names, or None."""
-        if cell is None:
-            return None
-        if self.multi_label:
-            separator = self.columns["separator"]
-            names = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
-            return [str(name) for name in names if name != ""]
-        return None if cell == "" else str(cell)
+        """A cell as training reads it: a name, a list of names, or None."""
+        if not self.reader.multi_label or cell is None:
+            return label_name(cell)
+        separator = self.data["separator"]
+        names = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
+        return [name for name in dict.fromkeys(map(label_name, names)) if name]
 
     def _count(self, rows: int, bad: int) -> None:
         self.told.rows, self.told.bad = self.told.rows + rows, self.told.bad + bad
-        self.say(self.told.rows + self.told.bad)
 
 
-def _state(*files: Path) -> list[int]:
-    """What tells whether a file is still the same."""
-    return [number for file in files if file.exists() for number in (file.stat().st_size, file.stat().st_mtime_ns)]
+def _as_text(cell: Any) -> str:
+    """As training reads it: an empty cell is an empty text."""
+    return "" if cell is None else cell if isinstance(cell, str) else str(cell)
 
 
-def _names(classes: Sequence[str]) -> list[str]:
-    return ["id", "prediction", *(f"p_{name}" for name in classes)]
+def _files_of(piece: Path, scored: bool) -> list[Path]:
+    return [piece, piece.with_suffix(".bad"), *([piece.with_suffix(".npz")] if scored else [])]
+
+
+def _read_json(path: Path) -> Any:
+    """What a file holds; None where it is not there or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _rows(found: Predictions) -> Iterator[list[Any]]:

@@ -21,7 +21,8 @@ def console_for_tables() -> Console:
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Names on the left, figures on the right."""
     rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+    lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in cells] for cells in (header, *rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], rule, *lines[1:]))
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str = "split") -> Table:

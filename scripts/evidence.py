@@ -125,6 +125,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="as train.threads")
     arguments = parser.parse_args()
     study = Study(**yaml.safe_load(arguments.study.read_text(encoding="utf-8")))
+    if unknown := {arm for counts in study.contrasts.values() for arm in counts} - study.arms.keys():
+        raise UserError(f"{arguments.study}: contrasts count {', '.join(sorted(unknown))}, which is no arm.")
     shared = [*study.overrides, f"train.threads={arguments.threads or 'null'}", "data=files"]
     for folder in arguments.data:
         files, data_name = files_of(folder), folder.resolve().name

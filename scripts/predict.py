@@ -9,6 +9,7 @@ is done is kept: the same command goes on where it was stopped.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -35,13 +36,13 @@ def main() -> None:
     from recipes.tables import progress, score_table
 
     asked = Asked(
-        arguments.run, arguments.input, arguments.output, arguments.format, arguments.look_ahead, arguments.precision,
-        arguments.metrics,
+        run=arguments.run, source=arguments.input, target=arguments.output, source_format=arguments.format,
+        look_ahead=arguments.look_ahead, precision=arguments.precision, metrics=arguments.metrics,
     )  # fmt: skip
     with limit(arguments.memory_limit) as check, progress("rows") as (console, advance):
 
         def done(rows: int) -> None:
-            check(f"lower --look-ahead (now {asked.look_ahead})")
+            check(f"what is done is kept: lower --look-ahead (now {asked.look_ahead}), or allow more")
             advance(rows)
 
         told = Job(asked, done).go()
@@ -54,4 +55,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     with told_plainly():
-        main()
+        try:
+            main()
+        except BrokenPipeError:  # whoever read the output has enough; Python would complain once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)

@@ -8,6 +8,8 @@ import yaml
 
 from recipes.api import finetune_config
 from recipes.metrics import Predictions, intervals, measure
+from recipes.model_card import _public
+from recipes.tables import markdown_table
 from recipes.testing import in_child, tiny_config
 
 
@@ -27,7 +29,7 @@ def test_a_plain_run(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "# text.csv: tiny\n" in text and str(tmp_path) not in text and "/tmp" not in text
     assert "one of 3 labels: x, y, z" in text and "leaves out" not in text and "longer texts lose their tail" in text
-    assert "Validation chose the weights" in text and "| test | 44 | accuracy | 0." in text
+    assert "By validation the weights were chosen, so" in text and "| test | 44 | accuracy | 0." in text
     assert "| x | 15 | 15 |" in text and "rests on fewer than 30 validation rows" in text
 
 
@@ -35,13 +37,25 @@ def test_what_the_pipeline_leaves_out_is_said(tmp_path: Path) -> None:
     text = card(tmp_path, "+tricks=[normalize,swa,threshold,truncate]")
     assert "That leaves out normalize, threshold, truncate, so" in text
     assert "truncate says what is read of longer texts" in text and "head_share: 0.251" in text
-    assert "_target_" not in text
+    assert "_target_" not in text and "By validation threshold was fitted, so" in text
+
+
+def test_the_tokens_are_those_that_the_model_reads(tmp_path: Path) -> None:
+    assert "at most 512 tokens" in card(tmp_path, "data.max_length=100000", "train.max_updates=2")
+
+
+def test_settings_lose_their_folders(tmp_path: Path) -> None:
+    assert _public(["runs/x/y", str(tmp_path), 3, "word"]) == ["runs/x/y", tmp_path.name, 3, "word"]
+
+
+def test_names_that_a_table_would_break_at() -> None:
+    assert markdown_table(["a|b", "c"], [["x\ny", "1"]]) == "| a\\|b | c |\n| --- | ---: |\n| x y | 1 |"
 
 
 def test_a_linear_model_is_none_of_transformers(tmp_path: Path) -> None:
     text = card(tmp_path, "model=linear")
     assert "library_name" not in text and "pipeline" not in text.split("---")[2] and "learning_rate" not in text
-    assert "recipes.load(<run folder>).predict(texts)" in text and "Validation chose" not in text
+    assert "recipes.load(<run folder>).predict(texts)" in text and "By validation" not in text
 
 
 def answers(labels: list[str | None], given: list[int]) -> Predictions:

@@ -80,13 +80,48 @@ def test_formats_by_ending(name: str, kind: str) -> None:
     assert format_of(name, "tsv") == "tsv"
 
 
+def test_of_one_column_an_empty_line_is_a_row(write: Write) -> None:
+    assert [record.values for record in read(write("a.csv", "text\na\n\nb\n"))] == [
+        {"text": "a"}, {"text": ""}, {"text": "b"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('text,label\na1,"x\nb1,y\n', "line 3 is no CSV"), ("text,label,text\na,b,c\n", "names 'text' twice"),
+        ("", "it is empty"),
+    ],
+)  # fmt: skip
+def test_a_csv_that_is_none(content: str, message: str, write: Write) -> None:
+    with pytest.raises(UserError, match=message):
+        read(write("a.csv", content))
+
+
+def test_a_gzip_that_is_cut_off(write: Write) -> None:
+    whole = gzip.compress(b'{"text": "a"}\n' * 1000)
+    with pytest.raises(UserError, match="the gzip file is cut off or damaged"):
+        read(write("a.jsonl.gz", whole[: len(whole) // 2]))
+
+
+def test_what_no_file_can_hold_is_a_bad_row(write: Write) -> None:
+    half, deep, fine = read(write("a.jsonl", '{"text": "a \\ud83d"}\n' + "[" * 200_000 + '\n{"text": "b"}\n'))
+    assert half.problem == "not UTF-8" and deep.problem.startswith("no JSON") and fine.problem == ""
+
+
+def test_a_long_cell_and_a_long_header(write: Write) -> None:
+    (found,) = read(write("a.csv", f"text,{'x' * 200_000}\n{'y' * 400_000},1\n"))
+    assert len(found.values["text"]) == 400_000
+
+
 def test_what_cannot_be_read_at_all(write: Write, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.xls: the ending must be one of \.csv"):
         format_of("a.xls", None)
     with pytest.raises(UserError, match="there is no such file"):
         records(str(tmp_path / "none.csv"), "csv")
-    with pytest.raises(UserError, match="the input is empty"):
-        read(write("empty.csv", ""))
+    for name in ("out.csv.gz", "a.csv.xls", "my.json.txt"):
+        with pytest.raises(UserError, match="the ending must be one of"):
+            format_of(name, None, gzipped=False)
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,27 @@ import pytest
 import torch
 
 from recipes import load, streaming
+from recipes.api import finetune_config
 from recipes.errors import UserError
 from recipes.memory import in_bytes, in_use, limit
 from recipes.prediction import Predictor
 from recipes.records import records
 from recipes.streaming import Asked, Job, Told
-from recipes.testing import finished_run, in_child, made_up_text
+from recipes.testing import finished_run, in_child, made_up_text, tiny_config
 
 ROWS = 44
 
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Asked:
-    return Asked(str(finished_run()), str(made_up_text(12)), str(tmp_path / "out.csv"), look_ahead=10, metrics=True)
+    return Asked(
+        str(finished_run()),
+        str(made_up_text(12)),
+        str(tmp_path / "out.csv"),
+        look_ahead=10,
+        metrics=True,
+        precision="fp32",
+    )
 
 
 def go(asked: Asked) -> Told:
@@ -60,14 +69,14 @@ def test_the_look_ahead_changes_nothing(asked: Asked, tmp_path: Path) -> None:
 
 def test_bad_rows_are_told_and_stop_nothing(asked: Asked, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
-    source.write_text('{"text": "a1"}\nnope\n{"text": 7}\n{"label": "x"}\n{"text": "b1"}\n', encoding="utf-8")
+    source.write_text('{"text": "a1"}\nnope\n{"text": [7]}\n{"label": "x"}\n{"text": "b1"}\n', encoding="utf-8")
     told = go(replace(asked, source=str(source), look_ahead=2))
     assert (told.rows, told.bad) == (2, 3)
     assert [row["id"] for row in answers(asked.target)] == ["0", "4"]
     bad = [json.loads(line) for line in Path(f"{asked.target}.bad.jsonl").read_text().splitlines()]
     assert [each["row"] for each in bad] == [1, 2, 3]
     assert [each["problem"] for each in bad[1:]] == ["no text in 'text'"] * 2
-    assert bad[1]["record"] == {"text": 7}
+    assert bad[1]["record"] == {"text": [7]}
 
 
 class Counting(Predictor):
@@ -81,6 +90,77 @@ class Counting(Predictor):
         if len(Counting.calls) == Counting.dies_at:
             raise KeyboardInterrupt
         return super().predict(texts, pairs, ids)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_scores_are_those_of_training(several: bool, asked: Asked, tmp_path: Path) -> None:
+    def both() -> tuple[dict[str, float] | None, dict[str, float]]:
+        overrides = ["data.separator=|", "evaluate.metric=micro_f1"] if several else []
+        run = finetune_config(tiny_config("train.learning_rate=3e-3", *overrides), tmp_path / "run")
+        source = run.config["data"]["test"]
+        return Job(replace(asked, run=str(run.folder), source=source)).go().metrics, run.metrics["test"]
+
+    found, wanted = in_child(both)
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
+def test_numbers_and_empty_cells_are_texts_as_in_training(asked: Asked, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": 7}\n{"text": null}\n', encoding="utf-8")
+    assert go(replace(asked, source=str(source))).bad == 0
+    assert len(answers(asked.target)) == 2
+
+
+def test_a_higher_look_ahead_goes_on_too(asked: Asked, tmp_path: Path) -> None:
+    def twice() -> list[int]:
+        streaming.opened = Counting  # type: ignore[assignment]
+        Counting.calls, Counting.dies_at = [], 3
+        with pytest.raises(KeyboardInterrupt):
+            Job(asked).go()
+        Counting.calls, Counting.dies_at = [], 99
+        Job(replace(asked, look_ahead=20)).go()
+        return Counting.calls
+
+    assert in_child(twice) == [20, 4]
+    assert [row["id"] for row in answers(asked.target)] == [str(number) for number in range(ROWS)]
+
+
+def test_a_damaged_piece_is_made_again(asked: Asked, tmp_path: Path) -> None:
+    def twice() -> list[int]:
+        streaming.opened = Counting  # type: ignore[assignment]
+        Counting.calls, Counting.dies_at = [], 4
+        with pytest.raises(KeyboardInterrupt):
+            Job(asked).go()
+        (Path(f"{asked.target}.parts") / "00000001").write_bytes(b"")
+        Counting.calls, Counting.dies_at = [], 99
+        Job(asked).go()
+        return Counting.calls
+
+    assert in_child(twice) == [10, 10, 10, 4]
+    assert [row["id"] for row in answers(asked.target)] == [str(number) for number in range(ROWS)]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(asked: Asked) -> None:
+    folder = Path(f"{asked.target}.parts")
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="holds other files"):
+        Job(asked).go()
+    assert (folder / "mine.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_ids_of_their_own(asked: Asked, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"id": "k0", "text": "a"}\n{"text": "b"}\n{"id": 2, "text": "c"}\n', encoding="utf-8")
+
+    def run() -> Told:
+        job = Job(replace(asked, source=str(source)))
+        job.data = {**job.data, "id": "id"}
+        return job.go()
+
+    assert in_child(run).bad == 1
+    assert [row["id"] for row in answers(asked.target)] == ["k0", "2"]
+    assert "no id in 'id'" in Path(f"{asked.target}.bad.jsonl").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
@@ -155,6 +235,7 @@ def test_where_memory_runs_out_batches_are_halved(asked: Asked, monkeypatch: pyt
         ({"source": "none.csv"}, "none.csv: there is no such file"),
         ({"target": "out.xls"}, "the ending must be one of"),
         ({"target": "-", "source_format": "parquet"}, "Parquet"),
+        ({"look_ahead": 0}, "--look-ahead=0: at least one row"),
     ],
 )
 def test_refusals(values: dict[str, Any], message: str, asked: Asked) -> None:
@@ -180,12 +261,14 @@ def test_a_file_of_other_columns_is_refused_at_once(asked: Asked, tmp_path: Path
     ("cell", "separator", "several", "wanted"),
     [
         ("x", None, False, "x"), ("", None, False, None), (None, None, False, None), (3, None, False, "3"),
-        ("x|y", "|", True, ["x", "y"]), ("", "|", True, []), (["x"], None, True, ["x"]), (None, "|", True, None),
+        (" x ", None, False, "x"), (1.0, None, False, "1"), (float("nan"), None, False, None),
+        ("x | y|x", "|", True, ["x", "y"]), ("", "|", True, []), (["x"], None, True, ["x"]), (None, "|", True, None),
     ],
 )  # fmt: skip
 def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, asked: Asked) -> None:
     job = Job(asked)
-    job.columns, job.multi_label = {**job.columns, "separator": separator}, several
+    job.data = {**job.data, "separator": separator}
+    job.reader = SimpleNamespace(multi_label=several)  # type: ignore[assignment]
     assert job._label(cell) == wanted
 
 
@@ -204,7 +287,7 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     with limit(str(in_use() + 2**30)) as check:
         check("nothing")
         monkeypatch.setattr("recipes.memory.in_use", lambda: 2**50)
-        with pytest.raises(UserError, match=r"MB allowed; lower it, or allow more"):
+        with pytest.raises(UserError, match=r"MB allowed; lower it\."):
             check("lower it")
 
 

@@ -65,8 +65,8 @@ class Ema(Trick):
         torch._foreach_lerp_(average.shadow_params, parameters, 1 - decay)
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
-        """The average, once there is one; the model's own weights come back by copy."""
-        return inner() if self.average is None else exchanged(self.average, run.parameters)
+        """The average, once anything is collected; the model's own weights come back by copy."""
+        return inner() if self.average is None or run.updates < self.every else exchanged(self.average, run.parameters)
 
     def state(self) -> dict[str, Any]:
         """The average and how many collections are in it."""

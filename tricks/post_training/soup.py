@@ -16,7 +16,7 @@ Composes: update/average (takes a moment after the step), weights/final (owns wh
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from recipes import Run, Trick, UserError, allowed
 from recipes.earlier import EarlierRun
-from recipes.folder import label_cell
 from recipes.metrics import LOWER_IS_BETTER, measure
 from recipes.model import with_weights
 
@@ -51,13 +50,12 @@ class Soup(Trick):
         """Nothing is taken yet."""
         super().__post_init__()
         self.moments: dict[int, Weights] = {}
-        self.joined: list[Weights] | None = None
+        self.joined: dict[str, Weights] | None = None
         self.average: Weights | None = None
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Take what the step left, if there was a step and it is time; folders are read before the first one."""
-        if self.joined is None:
-            self.joined = [self._read(run, folder) for folder in self.folders]
+        self._joined(run)
         before = run.updates
         inner()
         if run.updates > before and self._is_time(run.updates, run.total_updates):
@@ -76,10 +74,8 @@ class Soup(Trick):
         return with_weights(run.bare_model, self.average)
 
     def _cooked(self, run: Run) -> Weights:
-        if self.joined is None:
-            self.joined = [self._read(run, folder) for folder in self.folders]
         named = {f"update {update}": weights for update, weights in self.moments.items()}
-        named |= dict(zip(self.folders, self.joined, strict=True))
+        named |= self._joined(run)
         named["the last"] = taken(run.bare_model)
 
         def score(names: list[str]) -> float:
@@ -91,16 +87,22 @@ class Soup(Trick):
         run.report.say(f"soup: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
         return mean([named[name] for name in chosen])
 
+    def _joined(self, run: Run) -> dict[str, Weights]:
+        if self.joined is None:
+            self.joined = {folder: self._read(run, folder) for folder in self.folders}
+        return self.joined
+
     def _read(self, run: Run, folder: str) -> Weights:
         earlier = EarlierRun(folder, "tricks.soup.folders")
-        judged, held = run.splits.validation, earlier.run.predictions("validation")
         if set(earlier.classes) != set(run.splits.classes):
             raise UserError(f"{earlier.named}: its labels are {', '.join(earlier.classes)}; take a run on this data.")
-        if (held["id"], held["label"]) != (list(judged["id"]), [label_cell(label) for label in judged["label"]]):
+        own, theirs = asdict(run.config.data), earlier.config["data"]
+        if other := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
             raise UserError(
-                f"{earlier.named}: its validation rows are others than this run's, so it may have been trained on what "
-                "would judge it; take runs on the same data with the same data.split_seed."
+                f"{earlier.named}: it has data.{other[0]}={theirs.get(other[0])}, this run {own[other[0]]}, so it may "
+                "have been trained on what would judge this one; take runs on the same data."
             )
+        # Its own weights come back: only what the folder gives is wanted.
         with with_weights(run.bare_model, taken(run.bare_model)):
             earlier.give_weights(run.bare_model, run.splits.classes)
             return taken(run.bare_model)

@@ -56,7 +56,8 @@ class Temperature(Trick):
         self.told = {"temperature": value, "before": measure(before), "after": measure(after)}
         name = "loss" if before.multi_label else "ece"
         was, now = self.told["before"][name], self.told["after"][name]
-        run.report.say(f"temperature: {value:.3f}; {name} on validation was {was:.4f} and is {now:.4f}.")
+        bound = " (the limit)" if abs(abs(np.log(value)) - np.log(self.limit)) < 1e-3 else ""
+        run.report.say(f"temperature: {value:.3f}{bound}; {name} on validation was {was:.4f} and is {now:.4f}.")
         return after
 
     def results(

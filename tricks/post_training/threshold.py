@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 
 from recipes import Run, Trick, allowed
-from recipes.metrics import Predictions, measure
+from recipes.metrics import Predictions, marks, measure
+
+SMALLEST = 1e-6
 
 
 @dataclass
@@ -92,9 +94,12 @@ def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float
         candidates: quantiles that are tried of those thresholds from which on a row has another answer, beside 0.5 and
             the threshold so far.
     """
+    true, _, _ = marks(predictions)
+    shares = predictions.probabilities[[label is not None for label in predictions.labels]]
 
     def score(values: list[float]) -> float:
-        return measure(decided(predictions, values))["macro_f1"]
+        answered = chosen(shares, np.array(values), predictions.multi_label)
+        return float((2 * (true * answered).sum(0) / np.maximum(1, (true + answered).sum(0))).mean())
 
     places = np.linspace(0, 1, candidates + 2)[1:-1]
     found = [0.5] * len(predictions.classes)
@@ -103,8 +108,8 @@ def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float
         for number in range(len(found)):
             turning = predictions.probabilities[:, number]
             if not predictions.multi_label:
-                turning = turning / np.delete(predictions.probabilities / found, number, axis=1).max(1)
-            seen = np.quantile(turning, places).clip(1e-6)
+                turning = turning / np.delete(predictions.probabilities / found, number, axis=1).max(1).clip(SMALLEST)
+            seen = np.quantile(turning, places).clip(SMALLEST)
             tried = sorted({*seen.tolist(), 0.5, found[number]}, key=lambda value: abs(value - 0.5))
             found[number] = max(tried, key=lambda value: score([*found[:number], value, *found[number + 1 :]]))
         if found == before:

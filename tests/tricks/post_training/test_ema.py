@@ -41,6 +41,11 @@ class Training:
             self.weight.data.fill_(2.0 * self.updates)
 
 
+@contextmanager
+def own() -> Iterator[bool]:
+    yield False
+
+
 def test_by_hand() -> None:
     # From 0: (0 + 2) / 2, (1 + 4) / 2, (2.5 + 6) / 2.
     assert Training().go(ema(), 3) == [1.0, 2.5, 4.25]
@@ -78,13 +83,19 @@ def test_every_second_update() -> None:
     assert Training().go(ema(every=2), 4) == [0.0, 2.0, 2.0, 5.0]
 
 
+def test_before_anything_is_collected_the_model_is_its_own() -> None:
+    trick, training = ema(every=5), Training()
+    run: Any = training
+    training.go(trick, 4)
+    with trick.weights(run, own) as owned:
+        assert not owned and training.weight.item() == 8.0
+    training.go(trick, 1)
+    with trick.weights(run, own) as owned:
+        assert owned and training.weight.item() == 5.0
+
+
 def test_a_skipped_step_is_no_update() -> None:
     assert Training(skipped=(2, 3)).go(ema(), 4) == [1.0, 1.0, 1.0, 2.5]
-
-
-@contextmanager
-def own() -> Iterator[bool]:
-    yield False
 
 
 def test_the_average_is_what_is_evaluated_and_the_weights_come_back() -> None:

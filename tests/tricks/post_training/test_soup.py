@@ -111,7 +111,19 @@ def test_a_run_that_was_judged_on_other_rows_is_refused(tmp_path: Path) -> None:
             finetune_config(config, tmp_path / "soup")
         return str(told.value)
 
-    assert "its validation rows are others than this run's" in in_child(refused)
+    assert "it has data.validation=None, this run " in in_child(refused)
+
+
+def test_a_run_that_was_trained_on_what_is_tested_here_is_refused(tmp_path: Path) -> None:
+    def refused() -> str:
+        cut = ["train.max_updates=2", "data.test=null"]
+        finetune_config(tiny_config(*cut), tmp_path / "other")
+        joined = f"tricks.soup.folders=[{tmp_path / 'other'}]"
+        with pytest.raises(UserError) as told:
+            finetune_config(tiny_config(*cut, "data.split_seed=1", "+tricks=[soup]", joined), tmp_path / "soup")
+        return str(told.value)
+
+    assert "it has data.split_seed=0, this run 1" in in_child(refused)
 
 
 def test_the_greedy_average_is_no_worse_on_validation_than_any_ingredient(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from recipes.metrics import Predictions, measure
 from recipes.testing import in_child, tiny_config
 from tricks.post_training.threshold import Threshold, chosen, decided, fitted
 
+CLASSES = ["x", "y", "z"]
 HALF = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]])
 
 
@@ -52,6 +53,17 @@ def test_where_nothing_is_gained_a_half_stays() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
     predictions = Predictions(["1", "2"], ["x", "y"], probabilities, np.eye(2, dtype=np.int8), ["x", "y"], False)
     assert fitted(predictions, 3, 30) == [0.5, 0.5]
+
+
+def test_probabilities_of_0_do_no_harm() -> None:
+    shares = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    labels = ["x", "y", "z", "y", "y", "z"]
+    predictions = Predictions(
+        list("123456"), labels, shares, np.eye(3, dtype=np.int8)[[0, 1, 2, 0, 1, 2]], CLASSES, False
+    )
+    found = fitted(predictions, 3, 30)
+    assert np.isfinite(found).all()
+    assert measure(decided(predictions, found))["macro_f1"] >= measure(predictions)["macro_f1"]
 
 
 def test_without_a_fit_the_inner_decision_stands() -> None:
