@@ -9,7 +9,6 @@ import yaml
 from recipes.api import finetune_config
 from recipes.metrics import Predictions, intervals, measure
 from recipes.model_card import _public
-from recipes.tables import markdown_table
 from recipes.testing import in_child, tiny_config
 
 
@@ -46,10 +45,6 @@ def test_the_tokens_are_those_that_the_model_reads(tmp_path: Path) -> None:
 
 def test_settings_lose_their_folders(tmp_path: Path) -> None:
     assert _public(["runs/x/y", str(tmp_path), 3, "word"]) == ["runs/x/y", tmp_path.name, 3, "word"]
-
-
-def test_names_that_a_table_would_break_at() -> None:
-    assert markdown_table(["a|b", "c"], [["x\ny", "1"]]) == "| a\\|b | c |\n| --- | ---: |\n| x y | 1 |"
 
 
 def test_a_linear_model_is_none_of_transformers(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import torch
 from recipes import load, streaming
 from recipes.api import finetune_config
 from recipes.errors import UserError
-from recipes.memory import in_bytes, in_use, limit
 from recipes.prediction import Predictor
 from recipes.records import records
 from recipes.streaming import Asked, Job, Told
@@ -270,25 +269,6 @@ def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, as
     job.data = {**job.data, "separator": separator}
     job.reader = SimpleNamespace(multi_label=several)  # type: ignore[assignment]
     assert job._label(cell) == wanted
-
-
-def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (in_bytes("0.5", 1000), in_bytes("1", 1000), in_bytes("2GB", 1), in_bytes("1.5 KiB", 1)) == (
-        500,
-        1000,
-        2 * 10**9,
-        1536,
-    )
-    for wrong in ("0", "-1", "many", "3 bananas"):
-        with pytest.raises(UserError, match="give a share above 0"):
-            in_bytes(wrong, 1000)
-    with limit(None) as check:
-        check("nothing")
-    with limit(str(in_use() + 2**30)) as check:
-        check("nothing")
-        monkeypatch.setattr("recipes.memory.in_use", lambda: 2**50)
-        with pytest.raises(UserError, match=r"MB allowed; lower it\."):
-            check("lower it")
 
 
 def test_nothing_in_it(asked: Asked, tmp_path: Path) -> None:
