@@ -29,6 +29,11 @@ class Predictions:
     classes: Sequence[str]
     multi_label: bool
 
+    @property
+    def has_label(self) -> np.ndarray:
+        """Whether a row has one, (row)."""
+        return np.array([label is not None for label in self.labels], dtype=bool)
+
     def names(self) -> list[str | list[str]]:
         """What is predicted, by name."""
         if self.multi_label:
@@ -56,7 +61,7 @@ def measure(predictions: Predictions) -> dict[str, float]:
     probabilities = np.clip(predictions.probabilities[kept].astype(np.float64), 1e-12, 1.0)
     number = {name: place for place, name in enumerate(predictions.classes)}
     if predictions.multi_label:
-        return _measure_sets(labels, probabilities, predictions.decisions[kept], number)
+        return _measure_sets(predictions, probabilities)
     true = np.array([number.get(label, -1) for label in labels])
     chosen = predictions.decisions[kept].argmax(1)
     seen = true >= 0
@@ -94,20 +99,14 @@ def _measure_probabilities(true: np.ndarray, probabilities: np.ndarray) -> dict[
     return found
 
 
-def _measure_sets(
-    labels: Sequence[Sequence[str]], probabilities: np.ndarray, chosen: np.ndarray, number: dict[str, int]
-) -> dict[str, float]:
-    true = np.zeros_like(chosen)
-    strangers = np.zeros(len(labels), dtype=int)
-    for row, names in enumerate(labels):
-        true[row, [number[name] for name in names if name in number]] = 1
-        strangers[row] = sum(name not in number for name in names)
+def _measure_sets(predictions: Predictions, probabilities: np.ndarray) -> dict[str, float]:
+    true, chosen, strangers = marks(predictions)
     # A label that training has not seen is missed: it counts among the positives, and its row's set is wrong.
     hits, named = (true * chosen).sum(0), true.sum(0) + chosen.sum(0)
     other = np.clip(1 - probabilities, 1e-12, 1.0)
     return {
         "micro_f1": float(2 * hits.sum() / max(1, named.sum() + strangers.sum())),
-        "macro_f1": float((2 * hits / np.maximum(1, named)).mean()),
+        "macro_f1": float(f1(hits, named).mean()),
         "subset_accuracy": float(((true == chosen).all(1) & (strangers == 0)).mean()),
         "loss": float(-(true * np.log(probabilities) + (1 - true) * np.log(other)).mean()),
         **({"unseen": int(strangers.sum())} if strangers.any() else {}),
@@ -121,7 +120,7 @@ def marks(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         What is true and what is answered, (row, class) of 0 and 1; labels that training has not seen, (row).
     """
     number = {name: place for place, name in enumerate(predictions.classes)}
-    kept = [row for row, label in enumerate(predictions.labels) if label is not None]
+    kept = np.flatnonzero(predictions.has_label).tolist()
     chosen = predictions.decisions[kept].astype(np.int64)
     true, strangers = np.zeros_like(chosen), np.zeros(len(kept), dtype=np.int64)
     for place, row in enumerate(kept):
@@ -132,10 +131,16 @@ def marks(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return true, chosen, strangers
 
 
+def f1(hits: np.ndarray, named: np.ndarray) -> np.ndarray:
+    """Each class's F1, from how often it is answered rightly, and how often it is true plus how often answered."""
+    scores: np.ndarray = 2 * hits / np.maximum(1, named)
+    return scores
+
+
 def answers(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """How sure each answer is, and whether it is right; of several labels, each class of each row is an answer."""
     true, chosen, _ = marks(predictions)
-    probabilities = predictions.probabilities[[label is not None for label in predictions.labels]]
+    probabilities = predictions.probabilities[predictions.has_label]
     if predictions.multi_label:
         return np.where(chosen == 1, probabilities, 1 - probabilities).reshape(-1), (chosen == true).reshape(-1)
     rows, given = np.arange(len(true)), chosen.argmax(1)
@@ -170,7 +175,7 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
     times = np.random.default_rng(seed).multinomial(count, counts / count, size=draws)
     true, chosen, strangers = kinds[:, :width], kinds[:, width:-1], kinds[:, -1]
     hits, named = times @ (true * chosen), times @ (true + chosen)
-    found = {"macro_f1": (2 * hits / np.maximum(1, named)).mean(1)}
+    found = {"macro_f1": f1(hits, named).mean(1)}
     if predictions.multi_label:
         found["micro_f1"] = 2 * hits.sum(1) / np.maximum(1, named.sum(1) + times @ strangers)
     else:

@@ -1,9 +1,7 @@
 """The card that ships with a model: what it answers, how well, how it was made, and what it cannot."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import yaml
 
 from recipes import order
 from recipes.config import Config
-from recipes.metrics import Predictions, intervals
+from recipes.metrics import Predictions, intervals, marks
 from recipes.tables import markdown_table
 from recipes.tricks import build
 
@@ -114,14 +112,13 @@ def _rows(scored: Mapping[str, Predictions]) -> Iterator[str]:
     counts = {split: _counts(predictions) for split, predictions in scored.items()}
     classes = scored["validation"].classes
     lines = [[name, *(f"{each[name]:,}" for each in counts.values())] for name in classes]
-    lines.append(["no label", *(f"{sum(label is None for label in each.labels):,}" for each in scored.values())])
+    lines.append(["no label", *(f"{(~each.has_label).sum():,}" for each in scored.values())])
     yield markdown_table(["rows with", *counts], lines)
     yield ""
 
 
-def _counts(predictions: Predictions) -> Counter[str]:
-    held = [label for label in predictions.labels if label is not None]
-    return Counter(chain.from_iterable([label] if isinstance(label, str) else label for label in held))
+def _counts(predictions: Predictions) -> dict[str, int]:
+    return dict(zip(predictions.classes, marks(predictions)[0].sum(0).tolist(), strict=True))
 
 
 def _limits(config: Config, validation: Predictions, limit: int | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from recipes.config import Data
 from recipes.data import read_splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
-from recipes.metrics import LOWER_IS_BETTER, Predictions, intervals, marks
+from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks
 from recipes.pictures import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
 
 SHOWN = 20
@@ -49,20 +49,20 @@ def page(runs: Sequence[FinishedRun]) -> str:
 
 def _together(runs: Sequence[FinishedRun]) -> Iterator[str]:
     yield "<h2>Side by side</h2>"
-    shown = [(run, _shown(run)) for run in runs]
-    names = list(dict.fromkeys(name for run, split in shown for name in run.metrics[split]))
-    best = {name: _best(name, [run.metrics[split].get(name) for run, split in shown]) for name in names}
+    shown = [(run, _shown(run), run.metrics) for run in runs]
+    names = list(dict.fromkeys(name for _, split, metrics in shown for name in metrics[split]))
+    best = {name: _best(name, [metrics[split].get(name) for _, split, metrics in shown]) for name in names}
     rows = []
-    for run, split in shown:
-        scores, cost = run.metrics[split], run.metrics["cost"]
+    for run, split, metrics in shown:
+        scores, cost = metrics[split], metrics["cost"]
         cells = [_score(scores.get(name), scores.get(name) == best[name]) for name in names]
         rows.append(
             [f"{_link(run)} ({split})", *cells, f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"]
         )
     yield _table(["run", *names, "seconds", "MB"], rows)
-    metrics = {run.config["evaluate"]["metric"] for run in runs}
-    for metric in sorted(metrics):
-        histories = {run.folder.name: run.history for run in runs if run.config["evaluate"]["metric"] == metric}
+    chosen_by = {run.folder.name: run.config["evaluate"]["metric"] for run in runs}
+    for metric in sorted(set(chosen_by.values())):
+        histories = {run.folder.name: run.history for run in runs if chosen_by[run.folder.name] == metric}
         yield _picture(lambda to: draw_scores(histories, metric, to))  # noqa: B023  (drawn at once)
 
 
@@ -76,8 +76,9 @@ def _link(run: FinishedRun) -> str:
 
 
 def _of(run: FinishedRun) -> Iterator[str]:
-    split, metrics = _shown(run), run.metrics
-    held = run.held(split)
+    split, metrics, history = _shown(run), run.metrics, run.history
+    read = {name: run.held(name) for name in run.splits}
+    held = read[split]
     yield f'<h2 id="{escape(run.folder.name)}">{escape(run.folder.name)}</h2>'
     cost = metrics["cost"]
     yield (
@@ -87,15 +88,15 @@ def _of(run: FinishedRun) -> Iterator[str]:
     )
     yield "<h3>Scores</h3>"
     rows = []
-    for name in run.splits:
-        within = intervals(run.held(name))
+    for name, predictions in read.items():
+        within = intervals(predictions)
         rows += [
             [f"{escape(name)} {metric}", _score(value), _within(within.get(metric))]
             for metric, value in metrics[name].items()
         ]
     yield _table(["", "", "95 % interval over rows"], rows)
-    if run.history:
-        yield _picture(lambda to: draw_learning_curve(run.history, run.config["evaluate"]["metric"], to))
+    if history:
+        yield _picture(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
     if not metrics[split]:
         yield f'<p class="note">No row of {escape(split)} has a label.</p>'
         return
@@ -113,10 +114,9 @@ def _shown(run: FinishedRun) -> str:
 def _classes(held: Predictions) -> Iterator[list[str]]:
     asked, given, _ = marks(held)
     true, chosen, hits = asked.sum(0), given.sum(0), (asked * given).sum(0)
+    scores = (hits / np.maximum(1, chosen), hits / np.maximum(1, true), f1(hits, true + chosen))
     for place, name in enumerate(held.classes):
-        precision, recall = hits[place] / max(1, chosen[place]), hits[place] / max(1, true[place])
-        f1 = 2 * hits[place] / max(1, true[place] + chosen[place])
-        yield [escape(name), f"{true[place]:,}", *(f"{value:.3f}" for value in (precision, recall, f1))]
+        yield [escape(name), f"{true[place]:,}", *(f"{each[place]:.3f}" for each in scores)]
 
 
 def _examples(run: FinishedRun, split: str, held: Predictions) -> Iterator[str]:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.api import load
 from recipes.data import label_name
 from recipes.errors import UserError, nearest
-from recipes.folder import FinishedRun, label_cell, locked, write_json, written
+from recipes.folder import label_cell, locked, write_json, written
 from recipes.metrics import Predictions, measure
 from recipes.precision import fast
 from recipes.prediction import Reader, opened
@@ -59,6 +60,11 @@ class Told:
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
 
+    @property
+    def read(self) -> int:
+        """All rows, good and bad."""
+        return self.rows + self.bad
+
 
 class Job:
     """One file to be predicted.
@@ -74,9 +80,7 @@ class Job:
     def __init__(self, asked: Asked, say: Callable[[int], None] = lambda rows: None) -> None:
         """Look at everything that is cheap; the model waits."""
         self.asked, self.say = asked, say
-        self.run = FinishedRun(Path(asked.run))
-        if not (self.run.folder / "metrics.json").exists():
-            raise UserError(f"{asked.run} holds no finished run (there is no metrics.json).")
+        self.run = load(asked.run)
         if asked.look_ahead < 1:
             raise UserError(f"--look-ahead={asked.look_ahead}: at least one row must be read.")
         self.data = self.run.config["data"]
@@ -113,13 +117,11 @@ class Job:
         return measure(Predictions(ids, labels, probabilities, decisions, self.reader.classes, self.reader.multi_label))
 
     def _chunks(self) -> Iterator[list[Record]]:
-        read = 0
         while chunk := list(islice(self.records, self.asked.look_ahead)):
             if chunk[0].number == 0:
                 self._check_columns(chunk)
-            read += len(chunk)
             yield chunk
-        if not read and not self.told.rows + self.told.bad:
+        if not self.told.read:
             raise UserError(f"{self.asked.source}: there is no row in it.")
 
     def _check_columns(self, chunk: Sequence[Record]) -> None:
@@ -143,7 +145,7 @@ class Job:
             write_rows(sys.stdout, self.kind, self.names, _rows(found))
             sys.stdout.flush()
             sys.stderr.writelines(bad)
-            self.say(self.told.rows + self.told.bad)
+            self.say(self.told.read)
 
     def _to_file(self) -> None:
         parts = self.target.with_name(f"{self.target.name}.parts")
@@ -151,12 +153,12 @@ class Job:
             raise UserError(f"{parts} holds other files, and what is done of {self.target} is kept there; move it.")
         with locked(parts, f"{self.target}: another process is predicting into it; name another output."):
             pieces = self._held(parts)
-            for _ in islice(self.records, self.told.rows + self.told.bad):
+            for _ in islice(self.records, self.told.read):
                 pass
             for number, chunk in enumerate(self._chunks(), len(pieces)):
                 pieces.append(parts / f"{number:08d}")
                 self._keep(pieces[-1], *self._answered(chunk))
-                self.say(self.told.rows + self.told.bad)
+                self.say(self.told.read)
             with written(self.target) as draft:
                 join_pieces(pieces, draft, self.kind, self.names)
             if self.told.bad:

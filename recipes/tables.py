@@ -12,10 +12,11 @@ from rich.table import Table
 WIDTH_OF_FILES = 160
 
 
-def console_for_tables() -> Console:
+def console_for_tables(stderr: bool = False) -> Console:
     """A console as wide as the terminal; a file has no width, and a table that is cut in it is lost."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_OF_FILES
-    return Console(highlight=False, width=width)
+    seen = (sys.stderr if stderr else sys.stdout).isatty()
+    width = shutil.get_terminal_size().columns if seen else WIDTH_OF_FILES
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -42,7 +43,7 @@ def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str 
 @contextmanager
 def progress(what: str) -> Iterator[tuple[Console, Callable[[int], None]]]:
     """On standard error, so many done and since when; gives a console to print on, and what to call with the count."""
-    console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH_OF_FILES)
+    console = console_for_tables(stderr=True)
     columns = (TextColumn("{task.completed:,} " + what), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(what, total=None)

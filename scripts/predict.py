@@ -47,8 +47,8 @@ def main() -> None:
 
         told = Job(asked, done).go()
         bad = f", {told.bad:,} of them bad" if told.bad else ""
-        rows = told.rows + told.bad
-        console.print(f"{rows:,} rows{bad} in {told.seconds:.1f} s ({rows / max(told.seconds, 1e-9):,.0f} rows/s)")
+        speed = told.read / max(told.seconds, 1e-9)
+        console.print(f"{told.read:,} rows{bad} in {told.seconds:.1f} s ({speed:,.0f} rows/s)")
         if told.metrics is not None:
             console.print(score_table({Path(arguments.input).name: told.metrics}, "scores", "input"))
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Run, Trick, UserError, allowed
+from recipes.checkpoint import inside
 from recipes.earlier import EarlierRun
 from recipes.metrics import LOWER_IS_BETTER, measure
 from recipes.model import with_weights
@@ -117,11 +118,7 @@ class Soup(Trick):
     def load(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
         self.moments = {
-            update: {
-                name.removeprefix(f"{update}."): tensor.cpu()
-                for name, tensor in state.items()
-                if name.startswith(f"{update}.")
-            }
+            update: {name: tensor.cpu() for name, tensor in inside(state, f"{update}.").items()}
             for update in state["moments"]
         }
 

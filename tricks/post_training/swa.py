@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Run, Trick, allowed
+from recipes.checkpoint import inside
 from recipes.model import with_weights
 
 
@@ -100,6 +101,4 @@ class Swa(Trick):
     def load(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
         self.collected = state["collected"]
-        self.average = {
-            name.removeprefix("average."): value for name, value in state.items() if name.startswith("average.")
-        }
+        self.average = inside(state, "average.")

@@ -4,7 +4,7 @@ p = softmax(z / T), with several labels to a row sigmoid(z / T); T makes the val
 folded into the head's weights and bias, so that whatever loads the model has it.
 
 Source: Guo, Pleiss, Sun, Weinberger 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599.
-Cost: one pass; the validation split is predicted twice more at the end.
+Cost: one pass; the validation split is predicted once more at the end.
 Use when: probabilities are read, compared or thresholded: fine-tuned encoders are too sure. Avoid when: only the most
     probable class counts, which stays the same; or validation is a few dozen rows.
 Composes: settle/calibrate: before decisions are fitted; results/results, to tell what it changed. Where windows are
@@ -21,7 +21,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logit
 
 from recipes import Run, Trick, allowed
-from recipes.metrics import Predictions, measure
+from recipes.metrics import Predictions, marks, measure
 
 SMALLEST = 1e-7
 """A probability below which 32 bits tell 1 - p from 1 no longer."""
@@ -69,13 +69,9 @@ class Temperature(Trick):
 
 def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Logits, but for a constant of each row, and targets of the rows whose labels training has seen; (row, class)."""
-    place = {name: number for number, name in enumerate(predictions.classes)}
-    names = [[label] if isinstance(label, str) else label for label in predictions.labels]
-    rows = [row for row, each in enumerate(names) if each is not None and all(name in place for name in each)]
-    targets = np.zeros((len(rows), len(place)))
-    for number, row in enumerate(rows):
-        targets[number, [place[name] for name in names[row]]] = 1
-    probabilities = predictions.probabilities[rows].astype(np.float64)
+    true, _, strangers = marks(predictions)
+    targets = true[strangers == 0].astype(np.float64)
+    probabilities = predictions.probabilities[predictions.has_label][strangers == 0].astype(np.float64)
     if predictions.multi_label:
         return logit(probabilities.clip(SMALLEST, 1 - SMALLEST)), targets
     return np.log(probabilities.clip(np.finfo(np.float32).tiny)), targets

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from recipes import Run, Trick, allowed
-from recipes.metrics import Predictions, marks, measure
+from recipes.metrics import Predictions, f1, marks, measure
 
 SMALLEST = 1e-6
 
@@ -47,7 +47,7 @@ class Threshold(Trick):
     def settle(self, run: Run, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
         """Fit, and decide anew."""
         before = inner(validation)
-        if not self.rounds or all(label is None for label in before.labels):
+        if not self.rounds or not before.has_label.any():
             return before
         self.thresholds = fitted(before, self.rounds, self.candidates)
         after = decided(before, self.thresholds)
@@ -95,11 +95,11 @@ def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float
             the threshold so far.
     """
     true, _, _ = marks(predictions)
-    shares = predictions.probabilities[[label is not None for label in predictions.labels]]
+    shares = predictions.probabilities[predictions.has_label]
 
     def score(values: list[float]) -> float:
         answered = chosen(shares, np.array(values), predictions.multi_label)
-        return float((2 * (true * answered).sum(0) / np.maximum(1, (true + answered).sum(0))).mean())
+        return float(f1((true * answered).sum(0), (true + answered).sum(0)).mean())
 
     places = np.linspace(0, 1, candidates + 2)[1:-1]
     found = [0.5] * len(predictions.classes)
