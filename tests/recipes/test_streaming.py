@@ -91,6 +91,16 @@ class Counting(Predictor):
         return super().predict(texts, pairs, ids)
 
 
+def stop(asked: Asked, call: int) -> list[int]:
+    """Let a job die at a call of its model; gives the rows of each call, and counts those that follow anew."""
+    streaming.opened = Counting  # type: ignore[assignment]
+    Counting.calls, Counting.dies_at = [], call
+    with pytest.raises(KeyboardInterrupt):
+        Job(asked).go()
+    made, Counting.calls, Counting.dies_at = Counting.calls, [], 99
+    return made
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_the_scores_are_those_of_training(several: bool, asked: Asked, tmp_path: Path) -> None:
     def both() -> tuple[dict[str, float] | None, dict[str, float]]:
@@ -112,11 +122,7 @@ def test_numbers_and_empty_cells_are_texts_as_in_training(asked: Asked, tmp_path
 
 def test_a_higher_look_ahead_goes_on_too(asked: Asked, tmp_path: Path) -> None:
     def twice() -> list[int]:
-        streaming.opened = Counting  # type: ignore[assignment]
-        Counting.calls, Counting.dies_at = [], 3
-        with pytest.raises(KeyboardInterrupt):
-            Job(asked).go()
-        Counting.calls, Counting.dies_at = [], 99
+        stop(asked, 3)
         Job(replace(asked, look_ahead=20)).go()
         return Counting.calls
 
@@ -126,12 +132,8 @@ def test_a_higher_look_ahead_goes_on_too(asked: Asked, tmp_path: Path) -> None:
 
 def test_a_damaged_piece_is_made_again(asked: Asked, tmp_path: Path) -> None:
     def twice() -> list[int]:
-        streaming.opened = Counting  # type: ignore[assignment]
-        Counting.calls, Counting.dies_at = [], 4
-        with pytest.raises(KeyboardInterrupt):
-            Job(asked).go()
+        stop(asked, 4)
         (Path(f"{asked.target}.parts") / "00000001").write_bytes(b"")
-        Counting.calls, Counting.dies_at = [], 99
         Job(asked).go()
         return Counting.calls
 
@@ -167,12 +169,8 @@ def test_stopped_anywhere_it_goes_on_and_ends_the_same(ending: str, asked: Asked
     whole, stopped = (replace(asked, target=str(tmp_path / f"{name}.{ending}")) for name in ("whole", "stopped"))
 
     def twice() -> tuple[list[int], list[int], Told]:
-        streaming.opened = Counting  # type: ignore[assignment]
-        Counting.calls, Counting.dies_at = [], 3
-        with pytest.raises(KeyboardInterrupt):
-            Job(stopped).go()
+        first = stop(stopped, 3)
         assert not Path(stopped.target).exists()
-        first, Counting.calls, Counting.dies_at = Counting.calls, [], 99
         return first, Counting.calls, Job(stopped).go()
 
     told = go(whole)
@@ -189,12 +187,8 @@ def test_another_input_is_not_gone_on_with(asked: Asked, tmp_path: Path) -> None
     asked = replace(asked, source=str(source))
 
     def stopped_and_changed() -> list[int]:
-        streaming.opened = Counting  # type: ignore[assignment]
-        Counting.calls, Counting.dies_at = [], 2
-        with pytest.raises(KeyboardInterrupt):
-            Job(asked).go()
+        stop(asked, 2)
         source.write_text("text,label\nb1 b2,y\n", encoding="utf-8")
-        Counting.calls, Counting.dies_at = [], 99
         Job(asked).go()
         return Counting.calls
 
