@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
@@ -14,6 +13,7 @@ from recipes.data import read_splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, claimed, is_finished
 from recipes.overrides import compose_config
+from recipes.processes import say
 from recipes.training import train
 from recipes.tricks import build
 
@@ -37,19 +37,18 @@ def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """The same from a typed config."""
     tricks = build(config.tricks)
-    with _claimed_by_the_first(folder, config):
+    with claimed_once(folder, config):
         if is_finished(folder):
-            if os.environ.get("RANK", "0") == "0":
-                print(f"{folder} is finished already; resume=false starts over.")
+            say(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
         splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
-        procedure = order.compose("train", partial(train, tricks=tricks, folder=folder), tricks, None)
-        finished: FinishedRun = procedure(config, splits)
+        procedure = order.compose("train", train, tricks, None)
+        finished: FinishedRun = procedure(config, splits, folder)
     return finished
 
 
 @contextmanager
-def _claimed_by_the_first(folder: Path, config: Config) -> Iterator[None]:
+def claimed_once(folder: Path, config: Config) -> Iterator[None]:
     """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
     if "RANK" not in os.environ:
         with claimed(folder, as_values(config)):

@@ -55,6 +55,10 @@ class Splits:
     extra: dict[str, Dataset] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """What the user should know of this data."""
+    groups: np.ndarray | None = None
+    """A number for each training row, (row); equal ones stay together."""
+    kept_apart: Sequence[Dataset] = ()
+    """Rows that this run neither sees nor scores: those of the whole that it is a part of."""
     shut: Callable[[], frozenset[bytes]] = frozenset
     """Digests (`recipes.copies`) of the rows that a run may not see, made when first asked for."""
 
@@ -64,13 +68,17 @@ class Splits:
         Args:
             cleaned: what the run makes of the texts of a split.
         """
-        held = [*([] if self.test is None else [self.test]), *self.extra.values()]
+        held = [*self.shut_splits().values(), *self.kept_apart]
 
         @functools.cache
         def shut() -> frozenset[bytes]:
             return frozenset(copies.digest(text) for rows in held for text in copies.folded(cleaned(rows)))
 
-        return replace(self, test=None, extra={}, shut=shut)
+        return replace(self, test=None, extra={}, kept_apart=(), shut=shut)
+
+    def shut_splits(self) -> dict[str, Dataset]:
+        """What no run may look at before its weights are chosen."""
+        return {**({} if self.test is None else {"test": self.test}), **self.extra}
 
 
 def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
@@ -116,7 +124,7 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
             examples[name], examples["train"] = rows.take(part), rows.take(rest)
     if not test:
         examples.pop("test", None)
-    return _checked(examples, list(extra), notes)
+    return _checked(examples, list(extra), notes, groups)
 
 
 def _read_file(split: str, path: str) -> Dataset:
@@ -480,7 +488,9 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(known, key=int) if all(name.lstrip("-").isdecimal() for name in known) else known
 
 
-def _checked(examples: dict[str, pa.Table], extra: Sequence[str], notes: list[str]) -> Splits:
+def _checked(
+    examples: dict[str, pa.Table], extra: Sequence[str], notes: list[str], groups: np.ndarray | None
+) -> Splits:
     """Refuse what cannot be trained on, and note what the user should know."""
     problems = list(_untrainable(examples["train"]))
     counts = {name: _label_counts(rows) for name, rows in examples.items()}
@@ -506,7 +516,7 @@ def _checked(examples: dict[str, pa.Table], extra: Sequence[str], notes: list[st
     made = {name: Dataset(rows.combine_chunks()) for name, rows in examples.items()}
     held = {name: made[name] for name in extra}
     several = _has_lists(examples["train"])
-    return Splits(made["train"], made["validation"], made.get("test"), classes, several, held, notes)
+    return Splits(made["train"], made["validation"], made.get("test"), classes, several, held, notes, groups)
 
 
 def _untrainable(rows: pa.Table) -> Iterator[str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from recipes import ensemble
 from recipes.config import Data
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
@@ -40,6 +41,11 @@ class EarlierRun:
         self.config, self.metrics = self.run.config, self.run.metrics
         if self.config["model"]["source"] == "linear":
             raise UserError(f"{self.named} holds a run of model=linear, which has no weights to go on from.")
+        if ensemble.read(self.run.folder):
+            raise UserError(
+                f"{self.named} holds several runs that answer as one, which has no weights of its own; name one of "
+                f"them: {folder}/members/<member>/<fold>."
+            )
         self._see("model/config.json", "model/tokenizer_config.json", f"model/{SAFE_WEIGHTS_NAME}")
         settings = AutoConfig.from_pretrained(self.run.folder / "model")
         self.architecture: str = settings.architectures[0]

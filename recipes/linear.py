@@ -25,17 +25,12 @@ from recipes.metrics import Predictions, measure
 from recipes.results import finish, peak_memory_mb
 
 STRENGTH = 10.0
+NEVER = -30.0
+"""A logit of what no training row is, or none has."""
 
 
 def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
-    """Fit, score and save.
-
-    Raises:
-        UserError: a trick is on; there is no training loop that it could bend.
-    """
-    if config.tricks:
-        names = ",".join(config.tricks)
-        raise UserError(f"model=linear has no training loop, so +tricks=[{names}] cannot act; leave them out.")
+    """Fit, score and save."""
     for note in splits.notes:
         print(f"note: {note}")
     began = time.perf_counter()
@@ -43,17 +38,17 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     seconds = time.perf_counter() - began
     with written(folder / "model") as draft:
         model.save(draft)
-    held = {"validation": splits.validation, **({} if splits.test is None else {"test": splits.test}), **splits.extra}
+    held = {"validation": splits.validation, **splits.shut_splits()}
     scored = {name: model.predict_rows(rows) for name, rows in held.items()}
     measured = {name: measure(predictions) for name, predictions in scored.items()}
-    last = {"last": measured["validation"]}
     cost = {
         "train_seconds": round(seconds, 3),
         "examples_per_second": round(len(splits.train) / seconds, 3),
         "peak_memory_mb": peak_memory_mb(torch.device("cpu")),
         "passes_per_update": 1.0,
     }
-    return finish(folder, config, scored, {**measured, "candidates": last, "kept": "last", "cost": cost, "onion": {}})
+    told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}
+    return finish(folder, config, splits, scored, {**measured, **told})
 
 
 def joined(texts: Sequence[str], pairs: Sequence[str | None] | None) -> list[str]:
@@ -101,6 +96,9 @@ class Linear:
             problems = [[number[label] for label in splits.train["label"]]]
         solved = [_solve(terms, np.array(targets), seed) for targets in problems]
         weights, bias = np.concatenate([each[0] for each in solved]), np.concatenate([each[1] for each in solved])
+        there = sorted(set(problems[0]))
+        if not splits.multi_label and len(there) < len(splits.classes):  # a part of a data set may lack a class
+            weights, bias = _spread(there, len(splits.classes), weights, bias)
         return cls(vectorizer, weights, bias, splits.classes, splits.multi_label)
 
     def predict_rows(self, rows: Dataset) -> Predictions:
@@ -144,8 +142,17 @@ class Linear:
         return cls(vectorizer, numbers["weights"], numbers["bias"], settings["classes"], settings["multi_label"])
 
 
+def _spread(there: Sequence[int], count: int, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for all classes from those of the classes that are there; the others are never answered."""
+    if len(there) == 2:  # two classes are one problem
+        weights, bias = np.concatenate([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
+    whole = np.zeros((count, weights.shape[1]), np.float32), np.full(count, NEVER, np.float32)
+    whole[0][there], whole[1][there] = weights, bias
+    return whole
+
+
 def _solve(terms: Any, targets: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if len(set(targets)) == 1:  # a label that every row has, or none
-        return np.zeros((1, terms.shape[1]), np.float32), np.array([30.0 if targets[0] else -30.0], np.float32)
+        return np.zeros((1, terms.shape[1]), np.float32), np.array([-NEVER if targets[0] else NEVER], np.float32)
     solver = LogisticRegression(C=STRENGTH, max_iter=1000, random_state=seed).fit(terms, targets)
     return solver.coef_.astype(np.float32), solver.intercept_.astype(np.float32)

@@ -1,5 +1,6 @@
 """The card that ships with a model: what it answers, how well, how it was made, and what it cannot."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 
 from recipes import order
 from recipes.config import Config
+from recipes.data import Splits
 from recipes.metrics import Predictions, intervals, marks
 from recipes.tables import markdown_table
 from recipes.tricks import build
@@ -18,44 +20,64 @@ FEW = 30
 """Rows of a class from which on its scores mean something."""
 
 
-def card(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any], limit: int | None) -> str:
+def card(
+    config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any], limit: int | None
+) -> str:
     """The Markdown page, with the front matter that a hub reads.
 
     Args:
         config: the run's.
+        splits: the data.
         scored: the predictions of each split.
         metrics: what `metrics.json` will hold.
         limit: tokens of one input; None: the model reads all of a text.
     """
-    library = {} if config.model.source == "linear" else {"library_name": "transformers"}
+    alone = config.model.source != "linear" and "ensemble" not in metrics
+    library = {"library_name": "transformers"} if alone else {}
     front = yaml.safe_dump({**library, "pipeline_tag": "text-classification", "tags": ["trickbook"]}, sort_keys=False)
-    return "\n".join(["---", f"{front}---", *_body(config, scored, metrics, limit)]) + "\n"
+    return "\n".join(["---", f"{front}---", *_body(config, splits, scored, metrics, limit)]) + "\n"
 
 
 def _body(
-    config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any], limit: int | None
+    config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any], limit: int | None
 ) -> Iterator[str]:
     first = scored["validation"]
     model, tricks = _public(config.model.name) or config.model.source, sorted(config.tricks)
-    several = "any number of" if first.multi_label else "one of"
+    fused, several = "ensemble" in metrics, "any number of" if first.multi_label else "one of"
     yield f"# {_data(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}\n"
     yield f"Answers {several} {len(first.classes)} labels: {', '.join(first.classes)}.\n"
     yield "## Use\n"
-    yield from _use(config)
+    yield from _use(config, fused)
     yield "## Scores\n"
     yield from _scores(config, scored, metrics)
     yield "## Data\n"
-    yield from _rows(scored)
+    yield from _rows(splits, scored)
     yield "## Training\n"
     cost = metrics["cost"]
     passes = f"{cost['passes_per_update']:g} passes an update"
     yield f"Weights kept: {metrics['kept']}. Seed {config.seed}. It took {cost['train_seconds']:,.0f} s,"
     yield f"{cost['peak_memory_mb']:,.0f} MB at most, and {passes}.\n"
+    if fused:
+        yield from _members(metrics["ensemble"])
     if config.model.source != "linear":
         settings = {"train": asdict(config.train), "tricks": {name: _settings(config, name) for name in tricks}}
         yield f"```yaml\n{yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)}```\n"
     yield "## Limits\n"
     yield from (f"- {line}" for line in _limits(config, first, limit))
+
+
+def _members(ensemble: Mapping[str, Any]) -> Iterator[str]:
+    lines = []
+    for name, member in ensemble["members"].items():
+        contribution = member["contribution"]
+        lines.append([name, f"{member['weight']:.4f}", "" if contribution is None else f"{contribution:+.4f}"])
+    yield markdown_table(
+        ["member", f"weight ({ensemble['scheme']})", "validation score with it less without it"], lines
+    )
+    yield (
+        f"\nTwo of the runs answer {ensemble['disagreement']:.1%} of validation differently; the loss of all is "
+        f"{ensemble['diversity']:.4f} below their average of {ensemble['average_loss']:.4f}.\n"
+    )
 
 
 def _settings(config: Config, trick: str) -> dict[str, Any]:
@@ -76,7 +98,13 @@ def _data(config: Config) -> str:
     return Path(data.train).name if data.source == "files" and data.train else data.name or data.source
 
 
-def _use(config: Config) -> Iterator[str]:
+def _use(config: Config, fused: bool) -> Iterator[str]:
+    if fused:
+        yield (
+            "No model of its own: several answer together, those of `members/` that `ensemble.json` names. From "
+            "Trickbook's checkout, `recipes.load(<run folder>).predict(texts)`.\n"
+        )
+        return
     if config.model.source == "linear":
         yield "No transformers model: from Trickbook's checkout, `recipes.load(<run folder>).predict(texts)`.\n"
         return
@@ -101,23 +129,27 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
             low_and_high = "{:.4f} to {:.4f}".format(*within[name]) if name in within else ""
             lines.append([split, f"{rows:,}", name, f"{value:.4f}" if name != "unseen" else str(value), low_and_high])
     yield markdown_table(["split", "rows", "metric", "value", "95 % interval over rows"], lines)
-    fitted = order.around("settle", build(config.tricks))
+    tricks, ensemble = build(config.tricks), metrics.get("ensemble")
+    if ensemble:  # what calibrates has done so inside each member
+        tricks = {name: trick for name, trick in tricks.items() if trick.layers.get("settle") == "decide"}
     chose = ["the weights were chosen"] if metrics["kept"] == "best" else []
-    chose += [f"{name} was fitted" for name in fitted]
+    chose += ["the members were weighed"] if ensemble and ensemble["scheme"] == "fitted" else []
+    chose += [f"{name} was fitted" for name in order.around("settle", tricks)]
     told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""
     yield f"\n{told}Another seed would move all of them too.\n"
 
 
-def _rows(scored: Mapping[str, Predictions]) -> Iterator[str]:
-    counts = {split: _counts(predictions) for split, predictions in scored.items()}
-    classes = scored["validation"].classes
-    lines = [[name, *(f"{each[name]:,}" for each in counts.values())] for name in classes]
-    lines.append(["no label", *(f"{(~each.has_label).sum():,}" for each in scored.values())])
+def _rows(splits: Splits, scored: Mapping[str, Predictions]) -> Iterator[str]:
+    labels = splits.train["label"]
+    given = Counter(name for label in labels for name in (label if splits.multi_label else [label]))
+    counts = {"train": given, **{split: _counts(predictions) for split, predictions in scored.items()}}
+    lines = [[name, *(f"{each[name]:,}" for each in counts.values())] for name in splits.classes]
+    lines.append(["no label", "0", *(f"{(~each.has_label).sum():,}" for each in scored.values())])
     yield markdown_table(["rows with", *counts], lines)
     yield ""
 
 
-def _counts(predictions: Predictions) -> dict[str, int]:
+def _counts(predictions: Predictions) -> Mapping[str, int]:
     return dict(zip(predictions.classes, marks(predictions)[0].sum(0).tolist(), strict=True))
 
 

@@ -1,5 +1,6 @@
 """Predicting: a split while a run is made, or texts with a run folder."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from recipes import checkpoint, order
+from recipes import checkpoint, ensemble, order
 from recipes.base import Base, evaluating, wrapped
 from recipes.batches import by_length
 from recipes.encoding import Encoded, cleaned, encode
@@ -125,12 +126,51 @@ class Predictor:
             torch.cuda.empty_cache()
 
 
-Reader = LinearPredictor | Predictor
+class EnsemblePredictor:
+    """A finished run of several read back; one model at a time is in memory, whatever their number.
+
+    Args:
+        run: the finished run.
+        held: what its folder says of them.
+    """
+
+    def __init__(self, run: FinishedRun, held: ensemble.Ensemble) -> None:
+        """Read what decides; the models wait until they are asked."""
+        self.folder, self.weights = run.folder, held.weights
+        self.classes, self.multi_label = held.classes, held.multi_label
+        self.splits = SimpleNamespace(classes=held.classes, multi_label=held.multi_label)
+        tricks = {name: trick for name, trick in build(run.config["tricks"]).items() if "decide" in trick.layers}
+        live: Any = self  # as far as this seam looks
+        self.seams = wrapped(live, tricks, ["decide"])
+        checkpoint.read_tricks(run.folder / "model", tricks)
+
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
+        """Predict texts, or pairs of texts."""
+        mean = sum(
+            weight * ensemble.log_shares(answered(self.folder / member, texts, pairs, ids))
+            for member, weight in self.weights.items()
+            if weight
+        )
+        shares = ensemble.probabilities(np.asarray(mean), self.multi_label)
+        decisions = self.seams.decide(torch.from_numpy(shares)).numpy()
+        return Predictions(ids, [None] * len(ids), shares, decisions, self.classes, self.multi_label)
+
+
+Reader = LinearPredictor | Predictor | EnsemblePredictor
 
 
 def opened(run: FinishedRun) -> Reader:
     """A finished run, ready to answer."""
+    if held := ensemble.read(run.folder):
+        return EnsemblePredictor(run, held)
     return LinearPredictor(run) if run.config["model"]["source"] == "linear" else Predictor(run)
+
+
+def answered(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
+    """What a finished run says, whose model is in memory no longer than that."""
+    found = opened(FinishedRun(folder)).predict(texts, pairs, ids)
+    gc.collect()  # a model and its seams refer to each other
+    return found
 
 
 def _loaded(folder: Path, tricks: Mapping[str, Trick], run: Any) -> nn.Module:

@@ -1,7 +1,6 @@
 """What every run ends with, whatever made it: predictions, pictures, a card, `metrics.json`, and how it is shown."""
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Mapping
@@ -12,16 +11,20 @@ from typing import Any
 import torch
 
 from recipes.config import Config
+from recipes.data import Splits
 from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions, written
 from recipes.metrics import Predictions
 from recipes.model_card import card
 from recipes.pictures import draw_confusion
+from recipes.processes import is_first
 from recipes.tables import console_for_tables, score_table
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
 
 
-def finish(folder: Path, config: Config, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> FinishedRun:
+def finish(
+    folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
+) -> FinishedRun:
     """Write predictions, pictures, the card and, last, `metrics.json`, which says that the run is finished."""
     for name, predictions in scored.items():
         write_predictions(folder / "predictions" / f"{name}.csv", predictions)
@@ -30,7 +33,7 @@ def finish(folder: Path, config: Config, scored: Mapping[str, Predictions], metr
     tokenizer = folder / "model" / "tokenizer_config.json"
     limit = json.loads(tokenizer.read_text(encoding="utf-8"))["model_max_length"] if tokenizer.exists() else None
     with written(folder / "model" / "README.md") as draft:
-        draft.write_text(card(config, scored, metrics, limit), encoding="utf-8")
+        draft.write_text(card(config, splits, scored, metrics, limit), encoding="utf-8")
     write_json(
         folder / "metrics.json",
         {
@@ -54,7 +57,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def show(run: FinishedRun) -> None:
     """Print a finished run's scores and where they are; one process speaks for all."""
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         return
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}

@@ -525,7 +525,9 @@ def comparable(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
     metrics = {name: value for name, value in {**run.metrics, **counted}.items() if name not in ("cost", *but)}
     history = [{name: value for name, value in line.items() if name != "seconds"} for line in run.history]
     files = {path.name: path.read_bytes() for path in sorted((folder / "predictions").iterdir())}
-    files["weights"] = (folder / "model" / "model.safetensors").read_bytes()
+    weights = [*folder.glob("model/model.safetensors"), *folder.glob("members/*/*/model/model.safetensors")]
+    assert weights
+    files |= {str(path.relative_to(folder)): path.read_bytes() for path in sorted(weights)}
     return {"history": json.dumps(history), "metrics": json.dumps(metrics), "files": files}
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 
 from recipes import checkpoint, linear, order
 from recipes.config import Config
@@ -21,22 +20,23 @@ from recipes.pictures import draw_learning_curve
 from recipes.ranges import as_yaml
 from recipes.results import finish, peak_memory_mb
 from recipes.trick import Trick
+from recipes.tricks import build
 
 
-def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: Path) -> FinishedRun:
+def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     """Train and score one model.
 
     Args:
         config: everything that decides the run.
         splits: the data; the test split is opened only when the weights are chosen.
-        tricks: the selected ones, by name.
         folder: the run folder, already this config's own.
 
     Raises:
         UserError: the metric does not fit the data, there is no such model, the loss is no number, the disk is full.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    _check(config, splits, tricks)
+    tricks = build(config.tricks)
+    check(config, splits, tricks)
     if config.model.source == "linear":
         return linear.train(config, splits, folder)
     # A run refers to itself, so the model of this process's last one may still be here.
@@ -47,14 +47,16 @@ def train(config: Config, splits: Splits, tricks: Mapping[str, Trick], folder: P
         validation, candidates, kept = _choose_weights(run)
         with run.seams.weights():
             validation = run.seams.settle(validation)
-            shut = {name: run.predictions(run.encoded(run.cleaned(rows))) for name, rows in _shut(splits).items()}
+            shut = {
+                name: run.predictions(run.encoded(run.cleaned(rows))) for name, rows in splits.shut_splits().items()
+            }
             if run.accelerator.is_main_process:
                 _save_model(run)
         metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run), "onion": order.onion(tricks)}
         if run.accelerator.is_main_process:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
             scored = {"validation": validation, **shut}
-            finish(folder, config, scored, {**run.seams.results(scored), **metrics})
+            finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
         run.accelerator.wait_for_everyone()
     return FinishedRun(folder)
 
@@ -85,9 +87,16 @@ def _cost(run: Run) -> dict[str, float]:
     }
 
 
-def _check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
-    """Refuse what cannot work, before anything is trained."""
+def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
+    """Refuse what cannot work, before anything is trained.
+
+    Raises:
+        UserError: with all that was found.
+    """
     problems = []
+    if config.model.source == "linear" and config.tricks:
+        tricks_on = ",".join(config.tricks)
+        problems.append(f"model=linear has no training loop, so +tricks=[{tricks_on}] cannot act; leave them out.")
     names = available(len(splits.classes), splits.multi_label)
     if config.evaluate.metric not in names:
         problems.append(
@@ -110,11 +119,6 @@ def _check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
             problems.append(f"{path}={as_yaml(found)}: {name} needs {needed}; set it, or leave out {name}.")
     if problems:
         raise UserError(*problems)
-
-
-def _shut(splits: Splits) -> dict[str, Dataset]:
-    """What no run may look at before its weights are chosen."""
-    return {**({} if splits.test is None else {"test": splits.test}), **splits.extra}
 
 
 def _choose_weights(run: Run) -> tuple[Predictions, dict[str, Any], str]:

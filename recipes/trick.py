@@ -31,6 +31,8 @@ from recipes.order import SEAMS, layers_of
 from recipes.ranges import out_of_range
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from accelerate import Accelerator
     from datasets import Dataset
 
@@ -175,7 +177,7 @@ class Trick:
         return inner(scored)
 
     def train(
-        self, run: None, inner: Callable[..., "FinishedRun"], config: "Config", splits: "Splits"
+        self, run: None, inner: Callable[..., "FinishedRun"], config: "Config", splits: "Splits", folder: "Path"
     ) -> "FinishedRun":
-        """One run of the whole procedure; there is no single run yet, so `run` is None."""
-        return inner(config, splits)
+        """The whole procedure, into a folder; there is no run yet, or no single one, so `run` is None."""
+        return inner(config, splits, folder)

@@ -21,9 +21,9 @@ from recipes.testing import (
 
 TRICKS = [
     "accumulate", "amp", "awp", "balanced_batches", "class_weights", "clip_gradient", "deduplicate", "duplicate",
-    "eda", "ema", "fgm", "focal", "freeze_layers", "incremental", "label_smoothing", "layerwise_learning_rate",
-    "logit_adjustment", "mixup", "nlpaug", "noise_scale", "normalize", "pgd", "r_drop", "reinitialize_layers",
-    "segments", "sliding_window", "soup", "swa", "temperature", "threshold", "truncate",
+    "eda", "ema", "fgm", "focal", "freeze_layers", "fusion", "incremental", "label_smoothing",
+    "layerwise_learning_rate", "logit_adjustment", "mixup", "nlpaug", "noise_scale", "normalize", "pgd", "r_drop",
+    "reinitialize_layers", "segments", "sliding_window", "soup", "swa", "temperature", "threshold", "truncate",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from recipes import config as configs
-from recipes import linear
+from recipes import linear, training
 from recipes.data import Splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
@@ -46,6 +46,21 @@ def test_two_classes() -> None:
     np.testing.assert_allclose(found.probabilities.sum(1), 1)
     assert found.probabilities[0, 0] > 0.6
     np.testing.assert_allclose(found.probabilities[2], 0.5, atol=0.05)
+
+
+@pytest.mark.parametrize("classes", [["neg", "none", "pos"], ["neg", "pos", "x", "y"]])
+def test_a_class_without_rows_is_never_answered(classes: list[str]) -> None:
+    model = fitted(GOOD + BAD, ["pos"] * 3 + ["neg"] * 3, classes)
+    without = fitted(GOOD + BAD, ["pos"] * 3 + ["neg"] * 3, ["neg", "pos"])
+    found, wanted = answers(model, "awful", "fine"), answers(without, "awful", "fine")
+    there = [classes.index("neg"), classes.index("pos")]
+    np.testing.assert_allclose(found.probabilities[:, there], wanted.probabilities, atol=1e-6)
+    assert np.delete(found.probabilities, there, axis=1).max() < 1e-9
+
+
+def test_one_class_of_several_has_rows() -> None:
+    model = fitted(GOOD, ["pos"] * 3, ["neg", "none", "pos"])
+    assert answers(model, "awful").names() == ["pos"]
 
 
 def test_two_classes_are_the_sigmoid_of_one_score() -> None:
@@ -115,7 +130,7 @@ def test_no_words_at_all() -> None:
 def test_a_trick_cannot_act(tmp_path: Path) -> None:
     config = configs.read(compose_config(["model=linear", "+tricks=[mixup,swa]"])[0])
     with pytest.raises(UserError, match=r"model=linear has no training loop, so \+tricks=\[mixup,swa\] cannot act"):
-        linear.train(config, splits(rows(GOOD + BAD, ["a"] * 3 + ["b"] * 3), ["a", "b"]), tmp_path)
+        training.train(config, splits(rows(GOOD + BAD, ["a"] * 3 + ["b"] * 3), ["a", "b"]), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

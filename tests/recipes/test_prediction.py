@@ -49,6 +49,18 @@ KINDS: dict[str, list[str]] = {
     "tiny several": ["model=tiny", "data.label=labels", 'data.separator=";"', "evaluate.metric=micro_f1"],
     "linear": ["model=linear"],
     "linear pairs": ["model=linear", "data.text_pair=pair"],
+    "fusion": ["model=tiny", "+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
+    "fusion several": [
+        "model=tiny",
+        "data.label=labels",
+        'data.separator=";"',
+        "evaluate.metric=micro_f1",
+        "+tricks=[fusion,threshold]",
+        "tricks.fusion.folds=1",
+        "tricks.fusion.members=['tiny', 'tiny seed=1']",
+        "tricks.fusion.scheme=fitted",
+    ],  # fmt: skip
+    "fusion pairs": ["model=linear", "data.text_pair=pair", "+tricks=[fusion]", "tricks.fusion.folds=2"],
     "linear several": ["model=linear", "data.label=labels", 'data.separator=";"', "evaluate.metric=micro_f1"],
 }
 

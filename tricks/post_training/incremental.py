@@ -23,6 +23,7 @@ Composes: train/data (labels, old test split), examples/join (replay, before cop
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,9 @@ class Incremental(Trick):
         """The run to start from."""
         return EarlierRun(self.folder, "tricks.incremental.folder")
 
-    def train(self, run: None, inner: Callable[..., FinishedRun], config: Config, splits: Splits) -> FinishedRun:
+    def train(
+        self, run: None, inner: Callable[..., FinishedRun], config: Config, splits: Splits, folder: Path
+    ) -> FinishedRun:
         """Refuse what does not go together, settle the labels, and have the old test split scored."""
         if problems := list(self._unlike(config, splits)):
             raise UserError(*problems)
@@ -97,7 +100,7 @@ class Incremental(Trick):
             else:
                 why = "the old run has no test scores" if config.evaluate.test else "evaluate.test=false"
                 notes.append(f"incremental: what is forgotten is not measured ({why}).")
-        return inner(config, replace(splits, classes=classes, extra=extra, notes=notes))
+        return inner(config, replace(splits, classes=classes, extra=extra, notes=notes), folder)
 
     def _unlike(self, config: Config, splits: Splits) -> Iterator[str]:
         old = self.old

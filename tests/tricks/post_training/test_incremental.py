@@ -75,7 +75,7 @@ class TestLabels:
     def trained_on(self, trick: Incremental, given: Splits, *overrides: str) -> Splits:
         """The splits that the inner procedure gets."""
         found: list[Splits] = []
-        trick.train(None, lambda config, splits: found.append(splits), after(*overrides), given)  # type: ignore[arg-type, return-value]
+        trick.train(None, lambda _, splits, __: found.append(splits), after(*overrides), given, Path())  # type: ignore[arg-type, return-value]
         return found[0]
 
     def test_another_order_is_that_of_the_new_data(self) -> None:
@@ -103,7 +103,7 @@ class TestLabels:
     def test_what_cannot_go_together_all_at_once(self) -> None:
         given = splits("xyz", multi_label=True, extra=["old_test"])
         config = after("data.text_pair=other")
-        assert said_of(lambda: incremental().train(None, lambda *_: None, config, given)) == [  # type: ignore[arg-type, return-value]
+        assert said_of(lambda: incremental().train(None, lambda *_: None, config, given, Path())) == [  # type: ignore[arg-type, return-value]
             f"tricks.incremental.folder={finished_run()}: its rows have one label each, those of the new data several "
             "labels.",
             "data.text_pair=other: the old run was trained on single texts.",

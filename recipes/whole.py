@@ -1,0 +1,206 @@
+"""What several finished runs make together: the scores and the folder of a run that is made of others."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+
+from recipes import checkpoint, ensemble, order
+from recipes.base import Base, wrapped
+from recipes.config import Config
+from recipes.data import Splits
+from recipes.ensemble import Ensemble
+from recipes.folder import FinishedRun
+from recipes.metrics import Predictions, measure
+from recipes.prediction import answered
+from recipes.processes import is_first, say
+from recipes.results import finish
+from recipes.trick import Trick
+from recipes.tricks import build
+
+OUT_OF_FOLD = "out_of_fold"
+Weigh = Callable[[np.ndarray, Predictions], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set, for one run of several."""
+
+    number: int
+    splits: Splits
+    held_out: np.ndarray | None
+    """Places of its validation rows among the training rows of the whole; None where they are none of these."""
+
+
+def of_the_whole(tricks: Mapping[str, Trick]) -> dict[str, Trick]:
+    """The tricks that decide: they act on what the members say together, not inside each."""
+    return {name: trick for name, trick in tricks.items() if trick.layers.get("settle") == "decide"}
+
+
+class Whole:
+    """Several members, each of one run or of one for each part, as one.
+
+    Args:
+        config: of the whole.
+        splits: the data of the whole.
+        folder: its run folder.
+        runs: the folders of each member's runs, one for each part.
+        parts: what the runs were trained on.
+    """
+
+    def __init__(
+        self, config: Config, splits: Splits, folder: Path, runs: Mapping[str, Sequence[Path]], parts: Sequence[Part]
+    ) -> None:
+        """Nothing is read yet."""
+        self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
+        self.tricks = build(config.tricks)
+        self.deciding = of_the_whole(self.tricks)
+        telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.layers}
+        self.report = SimpleNamespace(say=say)
+        live: Any = self  # as far as these seams look
+        self.plain = Base(live)
+        self.seams = wrapped(live, {**telling, **self.deciding}, ["settle", "decide", "results"])
+
+    def finished(self, weigh: Weigh, scheme: str) -> FinishedRun:
+        """Weigh the members by what they say of validation, score the splits, and write the folder.
+
+        Args:
+            weigh: gives each member's weight, the sum 1, from its log-probabilities and the rows.
+            scheme: how it does so, for those who read.
+        """
+        rows = self.splits.validation
+        shares, votes = self._heard(rows)
+        weights = weigh(shares, self._together(shares, np.full(len(shares), 1 / len(shares)), rows))
+        plain = self._together(shares, weights, rows)
+        scored = {"validation": self.seams.settle(plain)}
+        if self.parts[0].held_out is not None:
+            scored[OUT_OF_FOLD] = self._decided(self._together(self._held_out(), weights, self.splits.train))
+        for name, shut in self.splits.shut_splits().items():
+            scored[name] = self._decided(self._together(self._heard(shut)[0], weights, shut))
+        measured = self.seams.results(scored)
+        candidates = {
+            name: measure(self._together(shares, alone, rows))
+            for name, alone in zip(self.runs, np.eye(len(shares)), strict=True)
+        }
+        together = {
+            "scheme": scheme,
+            "members": self._members(shares, weights, plain),
+            **in_sum(shares, weights, plain),
+            "disagreement": disagreement(votes, sum(map(len, self.runs.values())), self.splits.multi_label),
+        }
+        say(_in_words(together))
+        if is_first():
+            held = Ensemble(self.splits.classes, self.splits.multi_label, self._weight_of_each(weights))
+            ensemble.write(self.folder, held)
+            checkpoint.write_tricks(self.folder / "model", self.deciding)
+            told = {
+                "candidates": {**candidates, "fused": measured["validation"]},
+                "kept": "fused",
+                "ensemble": together,
+            }
+            made = {**measured, **told, "cost": self._cost(), "onion": order.onion(self.tricks)}
+            finish(self.folder, self.config, self.splits, scored, made)
+        if "RANK" in os.environ:
+            PartialState().wait_for_everyone()
+        return FinishedRun(self.folder)
+
+    def _heard(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """What each member says of some rows, (member, *log_shares), and how many runs answer each (row, class)."""
+        pairs = list(rows["text_pair"]) if self.config.data.text_pair else None
+        votes = np.zeros((len(rows), len(self.splits.classes)), dtype=np.int64)
+        shares = []
+        for folders in self.runs.values():
+            mean: Any = 0.0
+            for folder in folders:
+                found = answered(folder, list(rows["text"]), pairs, list(rows["id"]))
+                mean = mean + ensemble.log_shares(found) / len(folders)
+                votes += found.decisions
+            shares.append(mean)
+        return np.stack(shares), votes
+
+    def _held_out(self) -> np.ndarray:
+        """What each member says of the training rows: of each row the run that has not seen it."""
+        places = np.concatenate([part.held_out for part in self.parts if part.held_out is not None])
+        shares = [
+            np.concatenate([ensemble.log_shares(FinishedRun(folder).held("validation")) for folder in folders])
+            for folders in self.runs.values()
+        ]
+        return np.stack(shares)[:, np.argsort(places)]
+
+    def _together(self, shares: np.ndarray, weights: np.ndarray, rows: Dataset) -> Predictions:
+        """What members say together of some rows, decided as without any trick."""
+        several = self.splits.multi_label
+        found = ensemble.probabilities(np.tensordot(weights, shares, 1), several)
+        decisions = self.plain.decide(torch.from_numpy(found)).numpy()
+        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.splits.classes, several)
+
+    def _decided(self, predictions: Predictions) -> Predictions:
+        shares = torch.from_numpy(predictions.probabilities)
+        return replace(predictions, decisions=self.seams.decide(shares).numpy())
+
+    def _weight_of_each(self, weights: np.ndarray) -> dict[str, float]:
+        return {
+            str(path.relative_to(self.folder)): float(weight) / len(folders)
+            for weight, folders in zip(weights, self.runs.values(), strict=True)
+            for path in folders
+        }
+
+    def _members(self, shares: np.ndarray, weights: np.ndarray, whole: Predictions) -> dict[str, Any]:
+        """Each member's weight, and by how much the metric that chooses is higher with it than without."""
+        metric = self.config.evaluate.metric
+        found: dict[str, dict[str, Any]] = {}
+        for place, name in enumerate(self.runs):
+            rest = np.where(np.arange(len(weights)) == place, 0.0, weights)
+            left = rest.sum()
+            found[name] = {"weight": float(weights[place]), "contribution": None}
+            if left:
+                without = self._together(shares, rest / left, self.splits.validation)
+                found[name]["contribution"] = measure(whole)[metric] - measure(without)[metric]
+        return found
+
+    def _cost(self) -> dict[str, float]:
+        costs = [FinishedRun(folder).metrics["cost"] for folders in self.runs.values() for folder in folders]
+        seconds = sum(cost["train_seconds"] for cost in costs)
+        rows = sum(cost["train_seconds"] * cost["examples_per_second"] for cost in costs)
+        return {
+            "train_seconds": round(seconds, 3),
+            "examples_per_second": round(rows / max(seconds, 1e-9), 3),
+            "peak_memory_mb": max(cost["peak_memory_mb"] for cost in costs),
+            "passes_per_update": round(sum(cost["passes_per_update"] for cost in costs), 4),
+        }
+
+
+def _in_words(together: Mapping[str, Any]) -> str:
+    weights = ", ".join(f"{name} {member['weight']:.3g}" for name, member in together["members"].items())
+    return (
+        f"ensemble: weights {weights}; two runs answer {together['disagreement']:.1%} of validation differently; the "
+        f"loss is {together['diversity']:.4f} below the members' average of {together['average_loss']:.4f}."
+    )
+
+
+def in_sum(shares: np.ndarray, weights: np.ndarray, validation: Predictions) -> dict[str, float]:
+    """The members' average loss, and what their diversity takes from it; over the rows whose labels are known."""
+    rows, targets = ensemble.known(validation)
+    mean = np.tensordot(weights, shares, 1)[rows]
+    return {"average_loss": ensemble.loss(mean, targets), "diversity": ensemble.diversity(mean)}
+
+
+def disagreement(votes: np.ndarray, count: int, several: bool) -> float:
+    """The share of answers that two runs, drawn at random, give differently.
+
+    Args:
+        votes: how many runs answer each class, (row, class).
+        count: of the runs.
+        several: whether each class is an answer of its own.
+    """
+    if count == 1:
+        return 0.0
+    answers = np.stack([votes, count - votes], axis=-1) if several else votes
+    return float(1 - (answers * (answers - 1)).sum(-1).mean() / (count * (count - 1)))

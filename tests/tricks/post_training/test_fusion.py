@@ -1,0 +1,314 @@
+"""Folds, weights, and the folder of the whole."""
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from scipy.special import softmax
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from recipes.api import finetune_config, load
+from recipes.config import Config
+from recipes.data import Splits, read_splits
+from recipes.errors import UserError
+from recipes.folder import FinishedRun
+from recipes.loop import Run
+from recipes.metrics import measure
+from recipes.testing import comparable, in_child, on_ranks, tiny_config
+from recipes.tricks import build
+from recipes.whole import disagreement
+from tricks.post_training.fusion import Fusion, fitted, folds
+
+TWO = "tricks.fusion.folds=2"
+
+
+def config(*overrides: str, tricks: str = "fusion") -> Config:
+    return tiny_config(f"+tricks=[{tricks}]", "train.max_updates=12", *overrides)
+
+
+def members(*lines: str) -> str:
+    return f"tricks.fusion.members={list(lines)}"
+
+
+def finished(settings: Config, folder: Path) -> FinishedRun:
+    return in_child(partial(finetune_config, settings, folder))
+
+
+def refused(settings: Config, folder: Path) -> str:
+    def asked() -> str:
+        try:
+            finetune_config(settings, folder)
+        except UserError as error:
+            return "\n".join(error.problems)
+        return ""
+
+    return in_child(asked)
+
+
+def splits(labels: Sequence[Any], sources: Sequence[str] | None = None, groups: Sequence[int] | None = None) -> Splits:
+    ids = [str(row) for row in range(len(labels))]
+    columns = {"id": ids, "source": sources or ids, "text": ids, "text_pair": [None] * len(ids), "label": labels}
+    rows = Dataset.from_dict(columns)
+    several = isinstance(labels[0], list)
+    classes = sorted({name for label in labels for name in (label if several else [label])})
+    return Splits(rows, rows.select([0]), rows.select([1]), classes, several, {"more": rows.select([2])},
+                  groups=None if groups is None else np.array(groups))  # fmt: skip
+
+
+class TestFolds:
+    def test_each_row_is_held_out_once(self) -> None:
+        given = splits("aab" * 20)
+        parts = list(folds(given, 5, 0))
+        assert sorted(np.concatenate([part.held_out for part in parts])) == list(range(60))
+        for number, part in enumerate(parts, 1):
+            held, rest = set(part.splits.validation["id"]), set(part.splits.train["id"])
+            assert part.number == number and not held & rest and len(held | rest) == 60
+            assert Counter(part.splits.validation["label"]) == {"a": 8, "b": 4}
+            assert list(part.splits.validation["id"]) == [str(place) for place in part.held_out]
+
+    def test_the_same_seed_gives_the_same(self) -> None:
+        one, again, other = (list(folds(splits("aab" * 20), 3, seed)) for seed in (0, 0, 1))
+        assert [part.held_out.tolist() for part in one] == [part.held_out.tolist() for part in again]
+        assert [part.held_out.tolist() for part in one] != [part.held_out.tolist() for part in other]
+
+    def test_what_is_kept_apart_goes_to_no_member(self) -> None:
+        for part in folds(splits("aab" * 20), 3, 0):
+            assert part.splits.test is None and part.splits.extra == {}
+            assert [list(rows["id"]) for rows in part.splits.kept_apart] == [["0"], ["1"], ["2"]]
+            # so that deduplicate finds the rows of the whole's test split inside a fold
+            assert len(part.splits.without_test(lambda rows: rows).shut()) == 3
+
+    @pytest.mark.parametrize("by", ["sources", "groups"])
+    def test_what_belongs_together_stays_together(self, by: str) -> None:
+        together = [row // 3 for row in range(60)]
+        given = splits("aabb" * 15, **{by: list(map(str, together)) if by == "sources" else together})
+        for part in folds(given, 4, 0):
+            held = {together[place] for place in part.held_out}
+            rest = {together[int(name)] for name in part.splits.train["id"]}
+            assert held and not held & rest
+            if by == "groups":
+                assert [together[int(name)] for name in part.splits.train["id"]] == list(part.splits.groups)
+
+    def test_several_labels(self) -> None:
+        given = splits([["x"], ["x", "rare"], ["x"], ["x"], []] * 8)
+        for part in folds(given, 4, 0):
+            assert sum("rare" in label for label in part.splits.validation["label"]) == 2
+
+    def test_a_rare_class_is_no_reason_to_stop(self) -> None:
+        assert len(list(folds(splits([*"aab" * 20, "c"]), 5, 0))) == 5
+
+    @pytest.mark.parametrize("groups", [None, [0] * 8])
+    def test_too_few(self, groups: list[int] | None) -> None:
+        with pytest.raises(UserError, match=r"tricks\.fusion\.folds=9: .* are too few"):
+            list(folds(splits("aabbaabb", groups=groups), 9, 0))
+
+    def test_one_fold_is_all_rows(self) -> None:
+        (part,) = folds(splits("aab"), 1, 0)
+        assert part.held_out is None and len(part.splits.train) == 3 and list(part.splits.validation["id"]) == ["0"]
+
+
+class TestWeights:
+    def shares(self, *rights: float) -> np.ndarray:
+        """Members that give a true class of two this probability, in each of 40 rows."""
+        return np.stack([np.tile(np.log([right, 1 - right]), (40, 1)) for right in rights])
+
+    def test_all_to_the_one_that_knows(self) -> None:
+        weights = fitted(self.shares(0.5, 0.99, 0.1), np.tile([1.0, 0.0], (40, 1)))
+        np.testing.assert_allclose(weights, [0, 1, 0], atol=1e-6)
+
+    def test_nothing_on_a_grid_is_better(self) -> None:
+        random = np.random.default_rng(0)
+        targets = np.eye(3)[random.integers(0, 3, 200)]
+        logits = random.normal(0, 2, (2, 200, 3)) + 1.5 * targets
+        shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        weights = fitted(shares, targets)
+        assert weights.min() >= 0 and weights.sum() == pytest.approx(1)
+
+        def loss(first: float) -> float:
+            mean = first * shares[0] + (1 - first) * shares[1]
+            return float(-(np.log(softmax(mean, axis=-1)) * targets).sum(-1).mean())
+
+        assert loss(weights[0]) <= min(map(loss, np.linspace(0, 1, 101))) + 1e-8
+        assert 0.1 < weights[0] < 0.9
+
+    @pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0], [2.0, -1.0]])
+    def test_given_ones_must_fit(self, values: list[float]) -> None:
+        with pytest.raises(ValueError, match=r"must be 2 numbers from 0 on, one for each member, not all 0"):
+            Fusion(folds=1, members=["tiny", "linear"], scheme="given", values=values)
+
+
+def test_disagreement() -> None:
+    assert disagreement(np.array([[3, 0], [0, 3]]), 3, False) == 0
+    assert disagreement(np.array([[1, 1]]), 2, False) == 1
+    assert disagreement(np.array([[2, 1, 0], [3, 0, 0]]), 3, False) == pytest.approx((2 / 3 + 0) / 2)
+    # each class of several labels is an answer: of three runs one says yes to the first, all to the second
+    assert disagreement(np.array([[1, 3]]), 3, True) == pytest.approx((2 / 3 + 0) / 2)
+    assert disagreement(np.array([[1, 0]]), 1, False) == 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Three members of two folds, weighed 2, 1 and 1."""
+    folder = tmp_path_factory.mktemp("fusion") / "run"
+    lines = members("tiny", "linear", "tiny seed=3")
+    return finished(config(TWO, lines, "tricks.fusion.scheme=given", "tricks.fusion.values=[2,1,1]"), folder)
+
+
+class TestTheWhole:
+    def test_logits_are_averaged(self, run: FinishedRun) -> None:
+        splits = read_splits(tiny_config().data, {}, True)
+        assert splits.test is not None
+        texts = list(splits.test["text"])
+
+        def logits(folder: Path) -> np.ndarray:
+            tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+            model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+            with torch.no_grad():
+                return np.array([model(**tokenizer(text, return_tensors="pt")).logits[0].numpy() for text in texts])
+
+        def wanted() -> np.ndarray:
+            mean = np.zeros((len(texts), 3))
+            for name, weight in (("1-tiny", 0.5), ("2-linear", 0.25), ("3-tiny-seed-3", 0.25)):
+                for fold in ("fold-1", "fold-2"):
+                    folder = run.folder / "members" / name / fold
+                    if name == "2-linear":
+                        each = np.log(FinishedRun(folder).predict(texts).probabilities)
+                    else:
+                        each = logits(folder)
+                    mean += weight / 2 * each
+            return softmax(mean, axis=1)
+
+        np.testing.assert_allclose(run.held("test").probabilities, in_child(wanted), atol=2e-6)
+
+    def test_a_row_is_told_by_the_run_that_has_not_seen_it(self, run: FinishedRun) -> None:
+        found = run.held("out_of_fold")
+        assert list(found.ids) == [str(row) for row in range(44)]
+        held = [run.folder / "members" / "1-tiny" / f"fold-{number}" for number in (1, 2)]
+        ids = [FinishedRun(folder).held("validation").ids for folder in held]
+        assert sorted([*ids[0], *ids[1]], key=int) == list(found.ids) and not set(ids[0]) & set(ids[1])
+        assert run.metrics["out_of_fold"]["accuracy"] == pytest.approx(measure(found)["accuracy"])
+
+    def test_members_see_no_test_rows(self, run: FinishedRun) -> None:
+        for folder in run.folder.glob("members/*/*"):
+            assert FinishedRun(folder).splits == ["validation"]
+
+    def test_what_is_told(self, run: FinishedRun) -> None:
+        metrics = run.metrics
+        names = ["1-tiny", "2-linear", "3-tiny-seed-3"]
+        assert list(metrics["candidates"]) == [*names, "fused"] and metrics["kept"] == "fused"
+        told = metrics["ensemble"]
+        assert [told["members"][name]["weight"] for name in names] == [0.5, 0.25, 0.25]
+        assert 0 < told["disagreement"] < 1 and told["diversity"] > 0
+        loss = metrics["validation"]["loss"]
+        assert loss == pytest.approx(told["average_loss"] - told["diversity"], abs=1e-5)
+        own = [FinishedRun(folder).metrics["cost"] for folder in run.folder.glob("members/*/*")]
+        assert metrics["cost"]["passes_per_update"] == pytest.approx(sum(cost["passes_per_update"] for cost in own))
+        assert metrics["cost"]["train_seconds"] == pytest.approx(sum(cost["train_seconds"] for cost in own), abs=0.01)
+        assert json.loads((run.folder / "model" / "ensemble.json").read_text())["classes"] == ["x", "y", "z"]
+
+    def test_the_card_names_no_pipeline(self, run: FinishedRun) -> None:
+        card = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
+        assert "No model of its own" in card and "pipeline(" not in card and "library_name" not in card
+        assert "| 2-linear | 0.2500 |" in card and "out_of_fold" in card
+
+    def test_it_answers_alone(self, run: FinishedRun) -> None:
+        found = load(run.folder).predict(["a1 a2", "b3"])
+        assert found.probabilities.sum(1) == pytest.approx(1.0) and found.classes == ["x", "y", "z"]
+
+    def test_nothing_starts_from_it(self, run: FinishedRun, tmp_path: Path) -> None:
+        after = config(f"tricks.incremental.folder={run.folder}", tricks="incremental")
+        assert "answer as one, which has no weights of its own" in refused(after, tmp_path / "run")
+
+
+def test_what_decides_sees_the_whole_and_what_calibrates_each_member(tmp_path: Path) -> None:
+    run = finished(config(TWO, tricks="fusion,temperature,threshold"), tmp_path / "run")
+    own = FinishedRun(run.folder / "members" / "1-tiny" / "fold-1")
+    assert own.metrics["tricks"] == ["temperature"] and "calibration" in own.metrics
+    assert "calibration" not in run.metrics
+    assert measure(run.held("validation"))["macro_f1"] >= run.metrics["candidates"]["1-tiny"]["macro_f1"]
+    texts = ["a1", "b2", "c3", "w1"]
+    shares = run.predict(texts)
+    state = in_child(lambda: _thresholds(run))
+    assert len(state) == 3
+    assert shares.names() == ["xyz"[place] for place in (shares.probabilities / state).argmax(1)]
+
+
+def _thresholds(run: FinishedRun) -> list[float]:
+    from recipes import checkpoint
+
+    tricks = {"threshold": build(run.config["tricks"])["threshold"]}
+    checkpoint.read_tricks(run.folder / "model", tricks)
+    return tricks["threshold"].state()["thresholds"]  # type: ignore[no-any-return]
+
+
+def test_one_member_of_one_fold_is_the_run_itself(tmp_path: Path) -> None:
+    alone = finished(config("tricks.fusion.folds=1"), tmp_path / "run")
+    assert not (alone.folder / "members").exists() and (alone.folder / "model" / "model.safetensors").exists()
+
+
+def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
+    """Law 5, in the middle of a fold and between two."""
+    settings = config(TWO)
+
+    def killed(folder: Path, fold: int, updates: int) -> None:
+        step = Run._step
+
+        def fatal(run: Run, batch: Any) -> None:
+            step(run, batch)
+            if run.folder.name == f"fold-{fold}" and run.batches_done == updates:
+                run.report.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Run._step = fatal  # type: ignore[method-assign, assignment]
+        finetune_config(settings, folder)
+
+    finished(settings, tmp_path / "whole")
+    for fold, updates in ((1, 7), (2, 1), (2, 8)):
+        with pytest.raises(ChildProcessError):
+            in_child(partial(killed, tmp_path / "killed", fold, updates))
+    made = (tmp_path / "killed" / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns
+    again = finished(settings, tmp_path / "killed")
+    assert comparable(tmp_path / "whole") == comparable(again.folder)
+    assert (again.folder / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns == made
+
+
+def test_two_processes_make_the_same(tmp_path: Path) -> None:
+    settings = config(TWO, members("tiny", "linear"), "model.dropout=0.0")
+    alone = finished(settings, tmp_path / "alone")
+    both = on_ranks(2, partial(finetune_config, settings, tmp_path / "both"))
+    np.testing.assert_allclose(both.held("test").probabilities, alone.held("test").probabilities, atol=1e-4)
+
+
+def test_it_is_built_on_what_incremental_settled(tmp_path: Path) -> None:
+    from recipes.testing import finished_run
+
+    settings = config(TWO, tricks="fusion,incremental")
+    settings = replace(settings, tricks={**settings.tricks})
+    settings.tricks["incremental"] = {**settings.tricks["incremental"], "folder": str(finished_run())}
+    run = finished(settings, tmp_path / "run")
+    assert "old_test" in run.splits and "forgetting" in run.metrics
+
+
+def test_all_that_is_wrong_with_members_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    said = refused(config(members("tiny data.text=x", "linnear", "tiny +tricks=[fusion]")), tmp_path / "run")
+    assert "tricks.fusion.members: 'tiny data.text=x': data.text cannot be a member's own" in said
+    assert "tricks.fusion.members: 'linnear': model=linnear" in said
+    assert "a member cannot be a fusion" in said
+    assert not (tmp_path / "run" / "members").exists()
+
+
+def test_a_run_that_is_no_member_would_train_nothing(tmp_path: Path) -> None:
+    said = refused(config(members("linear", "minilm")), tmp_path / "run")
+    assert "none is of this run's own model (tiny)" in said
+    said = refused(config(members("tiny", "linear +tricks=[swa]")), tmp_path / "other")
+    assert "model=linear has no training loop" in said
