@@ -1,7 +1,7 @@
 """A page to look at: one or several finished runs as one HTML file that needs nothing else."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -32,11 +32,12 @@ figure svg { max-width: 100%; height: auto; }
 
 def page(runs: Sequence[FinishedRun]) -> str:
     """The HTML of some runs, in this order."""
-    title = runs[0].folder.name if len(runs) == 1 else f"{len(runs)} runs"
+    named = dict(zip(_names(runs), runs, strict=True))
+    title = next(iter(named)) if len(runs) == 1 else f"{len(runs)} runs"
     body = [
         f"<h1>{escape(title)}</h1>",
-        *(_together(runs) if len(runs) > 1 else ()),
-        *(line for run in runs for line in _of(run)),
+        *(_together(named) if len(runs) > 1 else ()),
+        *(line for name, run in named.items() for line in _of(name, run)),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     return (
@@ -47,23 +48,33 @@ def page(runs: Sequence[FinishedRun]) -> str:
     )
 
 
-def _together(runs: Sequence[FinishedRun]) -> Iterator[str]:
+def _names(runs: Sequence[FinishedRun]) -> list[str]:
+    """The folders' names, with as many of those above as it takes to tell them apart."""
+    paths = [run.folder.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(path[-depth:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
+
+
+def _together(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
     yield "<h2>Side by side</h2>"
-    shown = [(run, _shown(run), run.metrics) for run in runs]
+    shown = [(name, _shown(run), run.metrics) for name, run in runs.items()]
     names = list(dict.fromkeys(name for _, split, metrics in shown for name in metrics[split]))
     best = {name: _best(name, [metrics[split].get(name) for _, split, metrics in shown]) for name in names}
     rows = []
     for run, split, metrics in shown:
+        link = f'<a href="#{escape(run)}">{escape(run)}</a>'
         scores, cost = metrics[split], metrics["cost"]
         cells = [_score(scores.get(name), scores.get(name) == best[name]) for name in names]
-        rows.append(
-            [f"{_link(run)} ({split})", *cells, f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"]
-        )
+        rows.append([f"{link} ({split})", *cells, f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"])
     yield _table(["run", *names, "seconds", "MB"], rows)
-    chosen_by = {run.folder.name: run.config["evaluate"]["metric"] for run in runs}
+    histories = {name: run.history for name, run in runs.items() if run.history}
+    chosen_by = {name: runs[name].config["evaluate"]["metric"] for name in histories}
     for metric in sorted(set(chosen_by.values())):
-        histories = {run.folder.name: run.history for run in runs if chosen_by[run.folder.name] == metric}
-        yield _picture(lambda to: draw_scores(histories, metric, to))  # noqa: B023  (drawn at once)
+        drawn = {name: history for name, history in histories.items() if chosen_by[name] == metric}
+        yield _picture(lambda to: draw_scores(drawn, metric, to))  # noqa: B023  (drawn at once)
 
 
 def _best(name: str, values: Sequence[Any]) -> Any:
@@ -71,15 +82,11 @@ def _best(name: str, values: Sequence[Any]) -> Any:
     return min(there) if name in LOWER_IS_BETTER else max(there)
 
 
-def _link(run: FinishedRun) -> str:
-    return f'<a href="#{escape(run.folder.name)}">{escape(run.folder.name)}</a>'
-
-
-def _of(run: FinishedRun) -> Iterator[str]:
+def _of(name: str, run: FinishedRun) -> Iterator[str]:
     split, metrics, history = _shown(run), run.metrics, run.history
     read = {name: run.held(name) for name in run.splits}
     held = read[split]
-    yield f'<h2 id="{escape(run.folder.name)}">{escape(run.folder.name)}</h2>'
+    yield f'<h2 id="{escape(name)}">{escape(name)}</h2>'
     cost = metrics["cost"]
     yield (
         f"<p>{escape(', '.join(metrics['tricks']) or 'no tricks')}; {escape(metrics['kept'])} weights; "
@@ -88,11 +95,11 @@ def _of(run: FinishedRun) -> Iterator[str]:
     )
     yield "<h3>Scores</h3>"
     rows = []
-    for name, predictions in read.items():
+    for part, predictions in read.items():
         within = intervals(predictions)
         rows += [
-            [f"{escape(name)} {metric}", _score(value), _within(within.get(metric))]
-            for metric, value in metrics[name].items()
+            [f"{escape(part)} {metric}", _score(value), _within(within.get(metric))]
+            for metric, value in metrics[part].items()
         ]
     yield _table(["", "", "95 % interval over rows"], rows)
     if history:

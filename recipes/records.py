@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recipes.errors import UserError
+from recipes.folder import label_cell
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 SEPARATORS = {"csv": ",", "tsv": "\t"}
@@ -138,10 +139,21 @@ def _not_text(cells: Iterable[Any]) -> str:
     return ""
 
 
-def write_piece(path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write some rows, as a piece that `join_pieces` takes: without a header."""
+def write_piece(
+    path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]], several: bool = False
+) -> None:
+    """Write some rows, as a piece that `join_pieces` takes: without a header.
+
+    Args:
+        path: of the piece.
+        kind: csv, tsv, jsonl or parquet.
+        names: of the columns: id, prediction, and a number for each class.
+        rows: their cells.
+        several: whether a prediction is a list.
+    """
     if kind == "parquet":
-        schema = pa.schema([(name, pa.float32() if name.startswith("p_") else pa.string()) for name in names])
+        kinds = {"prediction": pa.list_(pa.string()) if several else pa.string(), "id": pa.string()}
+        schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
         pq.write_table(pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema), path)
         return
     with path.open("w", encoding="utf-8", newline="") as lines:
@@ -149,11 +161,12 @@ def write_piece(path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequ
 
 
 def write_rows(lines: IO[str], kind: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write some rows as text."""
+    """Write some rows as text; where cells hold no lists, as `predictions/<split>.csv` has them."""
     if kind == "jsonl":
         lines.writelines(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
     else:
-        csv.writer(lines, delimiter=SEPARATORS[kind], lineterminator="\n").writerows(rows)
+        cells = ([label_cell(cell) if isinstance(cell, list) else cell for cell in row] for row in rows)
+        csv.writer(lines, delimiter=SEPARATORS[kind], lineterminator="\n").writerows(cells)
 
 
 def join_pieces(pieces: Sequence[Path], target: Path, kind: str, names: Sequence[str]) -> None:

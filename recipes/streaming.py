@@ -21,7 +21,7 @@ import torch
 from recipes.api import load
 from recipes.data import label_name
 from recipes.errors import UserError, nearest
-from recipes.folder import label_cell, locked, write_json, written
+from recipes.folder import locked, write_json, written
 from recipes.metrics import Predictions, measure
 from recipes.precision import fast
 from recipes.prediction import Reader, opened
@@ -186,7 +186,7 @@ class Job:
     def _keep(self, piece: Path, found: Predictions, bad: Sequence[str]) -> None:
         """Write a piece; its `.json` comes last, and says what must be there."""
         with written(piece) as draft:
-            write_piece(draft, self.kind, self.names, list(_rows(found)))
+            write_piece(draft, self.kind, self.names, list(_rows(found)), self.reader.multi_label)
         with written(piece.with_suffix(".bad")) as draft:
             draft.write_text("".join(bad), encoding="utf-8")
         if self.asked.metrics:
@@ -276,7 +276,7 @@ def _read_json(path: Path) -> Any:
 
 def _rows(found: Predictions) -> Iterator[list[Any]]:
     for name, chosen, shares in zip(found.ids, found.names(), found.probabilities, strict=True):
-        yield [name, label_cell(chosen), *(float(f"{share:.6g}") for share in shares)]
+        yield [name, chosen, *(float(f"{share:.6g}") for share in shares)]
 
 
 def _autocast(precision: str) -> AbstractContextManager[Any]:

@@ -63,6 +63,16 @@ def test_several_runs(tmp_path: Path) -> None:
     assert "Side by side" in text and 'href="#two"' in text and 'id="two"' in text
 
 
+def test_runs_of_one_name_and_one_without_a_history(tmp_path: Path) -> None:
+    whole = made(tmp_path / "whole", "+tricks=[fusion]", "tricks.fusion.members=[tiny,linear]", "tricks.fusion.folds=2")
+    one, other = (FinishedRun(whole.folder / "members" / name / "fold-1") for name in ("1-tiny", "2-linear"))
+    shown = page([whole, one, other])
+    assert all(f'<a href="#{name}/fold-1">{name}/fold-1</a>' in shown for name in ("1-tiny", "2-linear"))
+    assert shown.count("<h2 ") == 3 and "out_of_fold accuracy" in shown
+    drawn = re.findall(r"<text[^>]*>([^<]*fold-1|[^<]*whole)<", shown)
+    assert drawn == ["1-tiny/fold-1"]  # the one with a curve
+
+
 def test_what_the_data_says_is_no_markup(tmp_path: Path) -> None:
     rows = "".join(
         f'"<script>{word} & {row}</script>",{"<b>" if row % 2 else "中文"}\n' for row, word in enumerate("ab" * 20)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -122,6 +123,20 @@ def test_what_cannot_be_read_at_all(write: Write, tmp_path: Path) -> None:
     for name in ("out.csv.gz", "a.csv.xls", "my.json.txt"):
         with pytest.raises(UserError, match="the ending must be one of"):
             format_of(name, None, gzipped=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [("csv", ["a|b", "", "b"]), ("jsonl", [["a", "b"], [], ["b"]]), ("parquet", [["a", "b"], [], ["b"]])],
+)
+def test_several_labels(kind: str, wanted: list[Any], tmp_path: Path) -> None:
+    names = ["id", "prediction", "p_a", "p_b"]
+    pieces = [[], [["0", ["a", "b"], 0.75, 0.5], ["1", [], 0.25, 0.0]], [["2", ["b"], 0.0, 1.0]]]
+    paths = [tmp_path / f"{number}" for number in range(3)]
+    for path, rows in zip(paths, pieces, strict=True):
+        write_piece(path, kind, names, rows, several=True)
+    join_pieces(paths, tmp_path / f"all.{kind}", kind, names)
+    assert [record.values["prediction"] for record in read(tmp_path / f"all.{kind}")] == wanted
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])

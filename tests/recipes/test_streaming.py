@@ -101,10 +101,16 @@ def stop(asked: Asked, call: int) -> list[int]:
     return made
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_the_scores_are_those_of_training(several: bool, asked: Asked, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["data.separator=|", "evaluate.metric=micro_f1"],
+        ["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
+    ],
+)
+def test_the_scores_are_those_of_training(overrides: list[str], asked: Asked, tmp_path: Path) -> None:
     def both() -> tuple[dict[str, float] | None, dict[str, float]]:
-        overrides = ["data.separator=|", "evaluate.metric=micro_f1"] if several else []
         run = finetune_config(tiny_config("train.learning_rate=3e-3", *overrides), tmp_path / "run")
         source = run.config["data"]["test"]
         return Job(replace(asked, run=str(run.folder), source=source)).go().metrics, run.metrics["test"]
