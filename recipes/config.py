@@ -19,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from recipes.errors import UserError, nearest, told
 from recipes.ranges import allowed, out_of_range
 
+# What decides no number of a run.
+UNDECIDING = ("resume", "doctor")
 CONF = Path(__file__).parents[1] / "conf"
 # What metrics.json and the run folder already call by these names.
 TAKEN = (
@@ -151,6 +153,8 @@ class Config:
     evaluate: Evaluate
     checkpoint: Checkpoint
     tricks: dict[str, Any]
+    doctor: str = allowed("cheap | off")
+    """What is looked at before training begins."""
 
 
 def _run_name(*, _root_: DictConfig) -> str:
@@ -164,7 +168,7 @@ def _run_name(*, _root_: DictConfig) -> str:
 
 def digest(values: dict[str, Any]) -> str:
     """A short hash of everything that decides a run's numbers."""
-    deciding = {name: value for name, value in values.items() if name != "resume"}
+    deciding = {name: value for name, value in values.items() if name not in UNDECIDING}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
 
 

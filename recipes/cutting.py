@@ -1,6 +1,6 @@
 """Cutting texts by tokens: all of a text's tokens, and the special tokens put around what is kept of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -113,3 +113,14 @@ def _split_pair(
     if len(one) > len(other):
         return [(window, other[:beside]) for window in _split(one, room, stride, most)]
     return [(one[:beside], window) for window in _split(other, room, stride, most)]
+
+
+def doubts(run: "Run", path: str) -> Iterator[str]:
+    """What speaks against caring for long texts here: there are none.
+
+    Args:
+        run: whose training rows are looked at.
+        path: of the trick that asks.
+    """
+    if run.train.counts.max() == 1 and run.train.lengths.max() < run.max_length:
+        yield f"{path}: no text is longer than data.max_length={run.max_length}, so it does nothing; leave it out."

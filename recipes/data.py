@@ -59,6 +59,8 @@ class Splits:
     """A number for each training row, (row); equal ones stay together."""
     kept_apart: Sequence[Dataset] = ()
     """Rows that this run neither sees nor scores: those of the whole that it is a part of."""
+    is_fold: bool = False
+    """Whether other runs on the same data may have learnt what judges this one."""
     shut: Callable[[], frozenset[bytes]] = frozenset
     """Digests (`recipes.copies`) of the rows that a run may not see, made when first asked for."""
 

@@ -43,8 +43,8 @@ class EarlierRun:
             raise UserError(f"{self.named} holds a run of model=linear, which has no weights to go on from.")
         if ensemble.read(self.run.folder):
             raise UserError(
-                f"{self.named} holds several runs that answer as one, which has no weights of its own; name one of "
-                f"them: {folder}/members/<member>/<fold>."
+                f"{self.named} holds several runs that answer as one, which has no weights of its own; name the "
+                "folder of a run of one model."
             )
         self._see("model/config.json", "model/tokenizer_config.json", f"model/{SAFE_WEIGHTS_NAME}")
         settings = AutoConfig.from_pretrained(self.run.folder / "model")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
+from recipes.errors import UserError
 from recipes.folder import write_json
 from recipes.metrics import Predictions, marks
 
@@ -39,9 +40,18 @@ def write(folder: Path, ensemble: Ensemble) -> None:
 
 
 def read(folder: Path) -> Ensemble | None:
-    """What a run folder's `model/ensemble.json` says; None where one model answers."""
+    """What a run folder's `model/ensemble.json` says; None where one model answers.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = folder / "model" / FILE
-    return Ensemble(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return Ensemble(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged; train again with resume=false.") from error
 
 
 def log_shares(found: Predictions) -> np.ndarray:

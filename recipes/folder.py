@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
+from recipes.config import UNDECIDING
 from recipes.errors import UserError, unreadable
 from recipes.metrics import Predictions
 
@@ -211,7 +212,7 @@ def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
     with locked(folder, busy):
         for draft in folder.rglob(".*.tmp"):  # a kill leaves them
             _remove(draft)
-        _settle(folder, {name: value for name, value in values.items() if name != "resume"})
+        _settle(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
         yield
 
 

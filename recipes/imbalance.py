@@ -1,6 +1,6 @@
 """How much each class weighs, so that rare ones are heard; for the tricks that weigh classes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,3 +64,20 @@ def one_label(run: "Run", path: str, instead: str) -> None:
     """Raise `UserError` where rows have several labels."""
     if run.splits.multi_label:
         raise UserError(f"{path}: rows have several labels here, and this is for rows with one; {instead}.")
+
+
+def doubts(run: "Run", path: str) -> Iterator[str]:
+    """What speaks against making up for imbalance here: there is none, or another trick does so too.
+
+    Args:
+        run: whose training rows are counted.
+        path: of the trick that asks.
+    """
+    counts = class_counts(run.train)
+    if counts.max() < 1.5 * max(1, counts.min()):
+        yield f"{path}: every class has about as many rows as the others; leave it out."
+    places = {"batches": "batches", "loss": "weighting"}
+    found = [name for name, trick in run.tricks.items()
+             if any(trick.layers.get(seam) == layer for seam, layer in places.items())]  # fmt: skip
+    if len(found) > 1 and path == f"tricks.{found[0]}":
+        yield f"{' and '.join(found)} make up for the same imbalance twice; keep one of them."

@@ -22,6 +22,7 @@ from recipes.data import Splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, written
 from recipes.metrics import Predictions, measure
+from recipes.processes import is_first, say, wait_for_all
 from recipes.results import finish, peak_memory_mb
 
 STRENGTH = 10.0
@@ -32,12 +33,10 @@ NEVER = -30.0
 def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     """Fit, score and save."""
     for note in splits.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     began = time.perf_counter()
     model = Linear.fit(splits, config.seed)
     seconds = time.perf_counter() - began
-    with written(folder / "model") as draft:
-        model.save(draft)
     held = {"validation": splits.validation, **splits.shut_splits()}
     scored = {name: model.predict_rows(rows) for name, rows in held.items()}
     measured = {name: measure(predictions) for name, predictions in scored.items()}
@@ -48,7 +47,12 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
         "passes_per_update": 1.0,
     }
     told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}
-    return finish(folder, config, splits, scored, {**measured, **told})
+    if is_first():
+        with written(folder / "model") as draft:
+            model.save(draft)
+        finish(folder, config, splits, scored, {**measured, **told})
+    wait_for_all()
+    return FinishedRun(folder)
 
 
 def joined(texts: Sequence[str], pairs: Sequence[str | None] | None) -> list[str]:
@@ -96,9 +100,8 @@ class Linear:
             problems = [[number[label] for label in splits.train["label"]]]
         solved = [_solve(terms, np.array(targets), seed) for targets in problems]
         weights, bias = np.concatenate([each[0] for each in solved]), np.concatenate([each[1] for each in solved])
-        there = sorted(set(problems[0]))
-        if not splits.multi_label and len(there) < len(splits.classes):  # a part of a data set may lack a class
-            weights, bias = _spread(there, len(splits.classes), weights, bias)
+        if not splits.multi_label and len(there := sorted(set(problems[0]))) < len(splits.classes):
+            weights, bias = _for_all_classes(there, len(splits.classes), weights, bias)
         return cls(vectorizer, weights, bias, splits.classes, splits.multi_label)
 
     def predict_rows(self, rows: Dataset) -> Predictions:
@@ -142,13 +145,17 @@ class Linear:
         return cls(vectorizer, numbers["weights"], numbers["bias"], settings["classes"], settings["multi_label"])
 
 
-def _spread(there: Sequence[int], count: int, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for all classes from those of the classes that are there; the others are never answered."""
-    if len(there) == 2:  # two classes are one problem
+def _for_all_classes(
+    there: Sequence[int], count: int, weights: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for all classes from those of the classes that a part of a data set has; the others are never answered."""
+    if len(there) == 1:
+        bias = np.array([-NEVER], np.float32)
+    elif len(there) == 2:  # two classes are one problem
         weights, bias = np.concatenate([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
-    whole = np.zeros((count, weights.shape[1]), np.float32), np.full(count, NEVER, np.float32)
-    whole[0][there], whole[1][there] = weights, bias
-    return whole
+    all_weights, all_biases = np.zeros((count, weights.shape[1]), np.float32), np.full(count, NEVER, np.float32)
+    all_weights[there], all_biases[there] = weights, bias
+    return all_weights, all_biases
 
 
 def _solve(terms: Any, targets: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,16 +1,14 @@
 """Other runs beside a run's own, each a line of overrides as after `train.py`; a bare word is a model."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from recipes.config import Config, as_values, read
 from recipes.errors import UserError
-from recipes.overrides import compose_config, explained
+from recipes.overrides import compose_config, found_in
 
 MAY_DIFFER = ("model", "train", "tricks", "seed", "seeds", "data.max_length")
 
@@ -29,37 +27,56 @@ def member_config(line: str, config: Config) -> Config:
     Raises:
         UserError: an override is wrong, or about what all members share.
     """
-    words = shlex.split(line)
-    if words and "=" not in words[0]:
-        words[0] = f"model={words[0]}"
+    words = _words(line)
     of_model = [word for word in words if word.startswith(("model=", "model.name="))]
-    # So that a seed beside it follows, as it does on the command line.
-    composed, plain = (_composed([f"seed={config.seed}", *each]) for each in (words, of_model))
-    chosen, advised = _values(composed), _values(plain)
-    values = as_values(config)
+    values, advised = as_values(config), _values(_composed(of_model))
     if of_model and not is_own(advised["model"], config):
         values |= {"model": advised["model"], "tricks": {}}
         values["train"] |= {name: advised["train"][name] for name in ("learning_rate", "epochs")}
+    # Composed twice, with the line and without: what differs is what the line says, whatever file it came from.
+    own = [f"seed={config.seed}", *(f"+tricks={name}" for name in values["tricks"])]
+    without, composed = _composed(_joined([*own, *of_model])), _composed(_joined([*own, *words]))
+    before, after = _values(without), _values(composed)
     said = {word.partition("=")[0].lstrip("+") for word in words if word not in of_model}
-    differing = {path for path, value in _leaves(chosen) if path in said or value != _at(advised, path)}
-    if shared := sorted(path for path in differing if not _may_differ(path)):
+    differing = {path: value for path, value in _leaves(after) if path in said or value != _at(before, path)}
+    for path in [path for path in differing if path.startswith("seeds.") and path not in said]:
+        if _at(values, path) != config.seed:  # one that was set apart
+            del differing[path]
+    shared = [path for path, value in differing.items() if not _may_differ(path) and value != _at(values, path)]
+    if shared:
         raise UserError(
-            f"{', '.join(shared)} cannot be a member's own; all members share it. One member may differ from another "
-            f"in {', '.join(MAY_DIFFER)}."
+            f"{', '.join(sorted(shared))} cannot be a member's own; all members share it. One member may differ from "
+            f"another in {', '.join(MAY_DIFFER)}."
         )
-    for path in differing:
-        _put(values, path, _at(chosen, path))
+    for path, value in differing.items():
+        _put(values, path, value)
     return read(OmegaConf.merge(composed, values))  # type: ignore[arg-type]
 
 
-def _composed(words: list[str]) -> DictConfig:
-    """Compose beside a command line's own config, whose folders of further configs hold here too, or alone."""
-    if not GlobalHydra.instance().is_initialized():
-        return compose_config(words)[0]
-    with explained(words):
-        composed = compose("train", words)
-    OmegaConf.set_struct(composed, False)
-    return composed
+def _words(line: str) -> list[str]:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UserError(f"it cannot be read ({str(error).lower()}); close every quote.") from error
+    if wrong := [word for word in words if word.startswith(("-", "hydra."))]:
+        raise UserError(f"{', '.join(wrong)} is about the command, not about a member; leave it out.")
+    if words and "=" not in words[0]:
+        words[0] = f"model={words[0]}"
+    return words
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The same with all tricks in one override, which is what Hydra takes."""
+    named = [word.partition("=")[2].strip("[]") for word in words if word.startswith("+tricks=")]
+    tricks = dict.fromkeys(name.strip() for names in named for name in names.split(",") if name.strip())
+    others = [word for word in words if not word.startswith("+tricks=")]
+    return [f"+tricks=[{','.join(tricks)}]", *others] if tricks else others
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    """Compose with the further folders of the run's own config."""
+    folders = ",".join(f"'{folder}'" for folder in found_in())
+    return compose_config([*words, f"hydra.searchpath=[{folders}]"])[0]
 
 
 def _values(composed: DictConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The card that ships with a model: what it answers, how well, how it was made, and what it cannot."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from recipes.tables import markdown_table
 from recipes.tricks import build
 
 MOST = 12
+FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s,\]'\"/]+/)+")
+"""The folders of an absolute path inside a text."""
 FEW = 30
 """Rows of a class from which on its scores mean something."""
 
@@ -90,7 +93,7 @@ def _public(value: Any) -> Any:
         return [_public(each) for each in value]
     if isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists()):
         return Path(value).name
-    return value
+    return FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
 def _data(config: Config) -> str:
@@ -130,9 +133,11 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
             lines.append([split, f"{rows:,}", name, f"{value:.4f}" if name != "unseen" else str(value), low_and_high])
     yield markdown_table(["split", "rows", "metric", "value", "95 % interval over rows"], lines)
     tricks, ensemble = build(config.tricks), metrics.get("ensemble")
-    if ensemble:  # what calibrates has done so inside each member
-        tricks = {name: trick for name, trick in tricks.items() if trick.layers.get("settle") == "decide"}
     chose = ["the weights were chosen"] if metrics["kept"] == "best" else []
+    if ensemble and ensemble["folds"] == 1 and config.evaluate.keep == "best":
+        chose = ["the members' weights were chosen"]
+    if ensemble and ensemble["folds"] > 1:  # what calibrates has seen its own fold
+        tricks = {name: trick for name, trick in tricks.items() if trick.layers.get("settle") == "decide"}
     chose += ["the members were weighed"] if ensemble and ensemble["scheme"] == "fitted" else []
     chose += [f"{name} was fitted" for name in order.around("settle", tricks)]
     told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -31,13 +32,33 @@ def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     Raises:
         UserError: with every override that is wrong.
     """
-    GlobalHydra.instance().clear()
-    with explained(overrides), initialize_config_dir(str(CONF), version_base="1.3"):
+    with explained(overrides), _of_our_own():
         composed = compose("train", list(overrides), return_hydra_config=True)
         folder = Path(composed.hydra.run.dir)
+        HydraConfig.instance().set_config(composed)
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, folder
+
+
+@contextmanager
+def _of_our_own() -> Iterator[None]:
+    """Inside this context Hydra composes `conf/`; what it was about before, a command line perhaps, comes back."""
+    held = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = held
+
+
+def found_in() -> list[str]:
+    """The folders beside `conf/` in which the config that was composed last found its parts."""
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    return [source.path for source in sources if source.schema == "file" and source.provider not in ("main", "hydra")]
 
 
 @contextmanager
@@ -63,8 +84,7 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
     sweeps = parsed.multirun or any(line.startswith("hydra.mode=") for line in parsed.overrides)
     sentences: list[str] = []
     accepted: list[str] = []
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with _of_our_own():
         if parsed.config_dir:
             sentences += _look_also_in([parsed.config_dir], "--config-dir")
         for line in sorted(parsed.overrides, key=_turn):

@@ -33,10 +33,10 @@ figure svg { max-width: 100%; height: auto; }
 def page(runs: Sequence[FinishedRun]) -> str:
     """The HTML of some runs, in this order."""
     named = dict(zip(_names(runs), runs, strict=True))
-    title = next(iter(named)) if len(runs) == 1 else f"{len(runs)} runs"
+    title = next(iter(named)) if len(named) == 1 else f"{len(named)} runs"
     body = [
         f"<h1>{escape(title)}</h1>",
-        *(_together(named) if len(runs) > 1 else ()),
+        *(_together(named) if len(named) > 1 else ()),
         *(line for name, run in named.items() for line in _of(name, run)),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'

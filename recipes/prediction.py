@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Mapping, Sequence
+from json import JSONDecodeError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import SAFE_WEIGHTS_NAME
@@ -20,7 +21,7 @@ from recipes.base import Base, evaluating, wrapped
 from recipes.batches import by_length
 from recipes.encoding import Encoded, cleaned, encode
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
+from recipes.folder import FinishedRun, is_finished
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
 from recipes.trick import Trick
@@ -160,7 +161,21 @@ Reader = LinearPredictor | Predictor | EnsemblePredictor
 
 
 def opened(run: FinishedRun) -> Reader:
-    """A finished run, ready to answer."""
+    """A finished run, ready to answer.
+
+    Raises:
+        UserError: its folder, or that of one of its members, is not whole.
+    """
+    if not is_finished(run.folder) or not (run.folder / "model").is_dir():
+        raise UserError(f"{run.folder} is not whole: there is no finished run in it; copy all of it, or train again.")
+    try:
+        return _opened(run)
+    except (OSError, SafetensorError, JSONDecodeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"{run.folder / 'model'} is damaged ({reason}); copy all of it, or train again.") from error
+
+
+def _opened(run: FinishedRun) -> Reader:
     if held := ensemble.read(run.folder):
         return EnsemblePredictor(run, held)
     return LinearPredictor(run) if run.config["model"]["source"] == "linear" else Predictor(run)

@@ -1,6 +1,11 @@
-"""Several processes at one run: who speaks for all."""
+"""Several processes at one run, and the threads of each."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import PartialState
 
 
 def is_first() -> bool:
@@ -12,3 +17,22 @@ def say(text: str) -> None:
     """Print a line, once for all processes."""
     if is_first():
         print(text)
+
+
+def wait_for_all() -> None:
+    """Go on when every process is here."""
+    if "RANK" in os.environ:
+        PartialState().wait_for_everyone()
+
+
+@contextmanager
+def on_threads(count: int | None) -> Iterator[None]:
+    """Inside this context torch computes on so many threads; None: on as many as before."""
+    before = torch.get_num_threads()
+    if count is not None and count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)

@@ -52,7 +52,7 @@ UPDATES = 20
 ROWS, BATCH_SIZE = 44, 8
 TINY = (
     "data=files", "model=tiny", f"train.batch_size={BATCH_SIZE}", f"train.max_updates={UPDATES}", "train.device=cpu",
-    "evaluate.every=1.5", "checkpoint.every=0.7",
+    "evaluate.every=1.5", "checkpoint.every=0.7", "doctor=off",
 )  # fmt: skip
 NO_DROPOUT = ("model.dropout=0.0",)
 FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()

@@ -1,9 +1,6 @@
 """One run of the whole procedure: train, choose the weights, score, save. The base of the `train` seam."""
 
 import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +9,14 @@ import torch
 from recipes import checkpoint, linear, order
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.errors import UserError
+from recipes.doctor.examination import at_start
 from recipes.folder import FinishedRun, written
 from recipes.loop import Run
-from recipes.metrics import RANKING, Predictions, available, measure
+from recipes.metrics import Predictions, measure
 from recipes.pictures import draw_learning_curve
-from recipes.ranges import as_yaml
+from recipes.preconditions import check
+from recipes.processes import on_threads
 from recipes.results import finish, peak_memory_mb
-from recipes.trick import Trick
 from recipes.tricks import build
 
 
@@ -41,8 +38,10 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
         return linear.train(config, splits, folder)
     # A run refers to itself, so the model of this process's last one may still be here.
     gc.collect()
-    with _threads(config.train.threads):
+    with on_threads(config.train.threads):
         run = Run(config, tricks, splits, folder)
+        if config.doctor == "cheap" and not run.checkpoints.all():
+            at_start(run, splits)
         run.fit()
         validation, candidates, kept = _choose_weights(run)
         with run.seams.weights():
@@ -61,19 +60,6 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     return FinishedRun(folder)
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Inside this context torch computes on so many threads."""
-    before = torch.get_num_threads()
-    if count is not None and count != before:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
-
-
 def _cost(run: Run) -> dict[str, float]:
     """What training took; every process asks, since the passes of all are counted."""
     rows = torch.tensor(run.rows_passed, device=run.accelerator.device)
@@ -85,40 +71,6 @@ def _cost(run: Run) -> dict[str, float]:
         "peak_memory_mb": peak_memory_mb(run.accelerator.device),
         "passes_per_update": round(passed / seen, 4),
     }
-
-
-def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
-    """Refuse what cannot work, before anything is trained.
-
-    Raises:
-        UserError: with all that was found.
-    """
-    problems = []
-    if config.model.source == "linear" and config.tricks:
-        tricks_on = ",".join(config.tricks)
-        problems.append(f"model=linear has no training loop, so +tricks=[{tricks_on}] cannot act; leave them out.")
-    names = available(len(splits.classes), splits.multi_label)
-    if config.evaluate.metric not in names:
-        problems.append(
-            f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose one of them."
-        )
-    elif config.evaluate.metric in RANKING and len(set(splits.validation["label"]) & set(splits.classes)) < 2:
-        problems.append(
-            f"evaluate.metric={config.evaluate.metric} ranks rows of two classes, and validation has rows of one only; "
-            f"choose one of {', '.join(name for name in names if name not in RANKING)}, or other validation rows."
-        )
-    if config.evaluate.early_stopping and (owners := order.around("weights", tricks)):
-        problems.append(
-            f"evaluate.early_stopping={config.evaluate.early_stopping}: {owners[0]} averages the end of training, "
-            "which an early stop would cut off; leave out one of the two."
-        )
-    for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
-        found = attrgetter(path)(config)
-        if found != value:
-            needed = f"{path}={as_yaml(value)}"
-            problems.append(f"{path}={as_yaml(found)}: {name} needs {needed}; set it, or leave out {name}.")
-    if problems:
-        raise UserError(*problems)
 
 
 def _choose_weights(run: Run) -> tuple[Predictions, dict[str, Any], str]:

@@ -1,15 +1,14 @@
 """What several finished runs make together: the scores and the folder of a run that is made of others."""
 
-import os
+import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 
 from recipes import checkpoint, ensemble, order
@@ -18,9 +17,10 @@ from recipes.config import Config
 from recipes.data import Splits
 from recipes.ensemble import Ensemble
 from recipes.folder import FinishedRun
+from recipes.folds import Part
 from recipes.metrics import Predictions, measure
 from recipes.prediction import answered
-from recipes.processes import is_first, say
+from recipes.processes import is_first, say, wait_for_all
 from recipes.results import finish
 from recipes.trick import Trick
 from recipes.tricks import build
@@ -29,19 +29,13 @@ OUT_OF_FOLD = "out_of_fold"
 Weigh = Callable[[np.ndarray, Predictions], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of a data set, for one run of several."""
-
-    number: int
-    splits: Splits
-    held_out: np.ndarray | None
-    """Places of its validation rows among the training rows of the whole; None where they are none of these."""
-
-
 def of_the_whole(tricks: Mapping[str, Trick]) -> dict[str, Trick]:
     """The tricks that decide: they act on what the members say together, not inside each."""
-    return {name: trick for name, trick in tricks.items() if trick.layers.get("settle") == "decide"}
+    return {
+        name: trick
+        for name, trick in tricks.items()
+        if "decide" in trick.layers or trick.layers.get("settle") == "decide"
+    }
 
 
 class Whole:
@@ -62,6 +56,7 @@ class Whole:
         self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
         self.tricks = build(config.tricks)
         self.deciding = of_the_whole(self.tricks)
+        # What calibrates has done so inside each member, and would tell nothing here.
         telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.layers}
         self.report = SimpleNamespace(say=say)
         live: Any = self  # as far as these seams look
@@ -75,6 +70,7 @@ class Whole:
             weigh: gives each member's weight, the sum 1, from its log-probabilities and the rows.
             scheme: how it does so, for those who read.
         """
+        gc.collect()  # the last member's model may still be here
         rows = self.splits.validation
         shares, votes = self._heard(rows)
         weights = weigh(shares, self._together(shares, np.full(len(shares), 1 / len(shares)), rows))
@@ -91,6 +87,7 @@ class Whole:
         }
         together = {
             "scheme": scheme,
+            "folds": len(self.parts),
             "members": self._members(shares, weights, plain),
             **in_sum(shares, weights, plain),
             "disagreement": disagreement(votes, sum(map(len, self.runs.values())), self.splits.multi_label),
@@ -107,8 +104,7 @@ class Whole:
             }
             made = {**measured, **told, "cost": self._cost(), "onion": order.onion(self.tricks)}
             finish(self.folder, self.config, self.splits, scored, made)
-        if "RANK" in os.environ:
-            PartialState().wait_for_everyone()
+        wait_for_all()
         return FinishedRun(self.folder)
 
     def _heard(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:

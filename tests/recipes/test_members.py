@@ -1,6 +1,7 @@
 """What a line of overrides makes of a run: its own values where the model is the same, the advised ones elsewhere."""
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from recipes.config import Config
 from recipes.errors import UserError
@@ -64,3 +65,28 @@ def test_a_recipe(config: Config) -> None:
 def test_wrong_lines(config: Config, line: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         member_config(line, config)
+
+
+def test_one_value_of_a_trick_leaves_the_others(config: Config) -> None:
+    found = member_config("tiny tricks.mixup.level=sentence", config)
+    assert found.tricks["mixup"] == {**config.tricks["mixup"], "level": "sentence"}
+    again = member_config("tiny +tricks=[mixup] tricks.mixup.level=sentence", config)
+    assert again.tricks["mixup"] == found.tricks["mixup"]
+    assert member_config("tiny +tricks=[]", config).tricks == config.tricks
+
+
+def test_a_seed_that_was_set_apart_stays() -> None:
+    config = tiny_config("seeds.order=9")
+    found = member_config("seed=1", config)
+    assert (found.seeds.order, found.seeds.init) == (9, 1)
+
+
+def test_what_the_run_has_too_may_be_said() -> None:
+    assert member_config("recipe=imbalanced", tiny_config("evaluate.metric=macro_f1")).tricks
+
+
+def test_the_command_line_is_left_alone(config: Config) -> None:
+    before = GlobalHydra.instance().hydra
+    with pytest.raises(UserError):
+        member_config("tinny", config)
+    assert GlobalHydra.instance().hydra is before

@@ -17,7 +17,7 @@ Avoid when: the batch fits. With null on a CPU: there the system ends a process 
 Composes: seam gradient, layer split: innermost, so attacks and mixing see the whole batch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +43,14 @@ class Accumulate(Trick):
         """Nothing has been tried yet."""
         super().__post_init__()
         self.found = 0
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Parts that hold the whole batch."""
+        if self.part_size is not None and self.part_size >= run.config.train.batch_size:
+            yield (
+                f"tricks.accumulate.part_size={self.part_size} holds all of train.batch_size="
+                f"{run.config.train.batch_size}, so nothing is accumulated; a smaller part_size, or a larger batch."
+            )
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """With a given size, or with the one that was found."""

@@ -12,13 +12,13 @@ Composes: loss/weighting, on targets that mixing and smoothing have left. With l
     same imbalance is made up for twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from recipes import Run, Trick, allowed
-from recipes.imbalance import class_weights, one_label
+from recipes.imbalance import class_weights, doubts, one_label
 
 
 @dataclass
@@ -39,6 +39,10 @@ class ClassWeights(Trick):
         """The classes are not known yet."""
         super().__post_init__()
         self._weights: Tensor | None = None
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Classes that are balanced, or made up for twice."""
+        return doubts(run, "tricks.class_weights")
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         """The targets inward are weighed; what comes back is not touched."""

@@ -11,7 +11,7 @@ Use when: classes are imbalanced and each counts alike (macro F1). Avoid when: a
 Composes: loss/weighting. With class_weights or balanced_batches the same imbalance is made up for twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from recipes import Run, Trick, allowed
-from recipes.imbalance import class_counts, one_label
+from recipes.imbalance import class_counts, doubts, one_label
 
 
 @dataclass
@@ -36,6 +36,10 @@ class LogitAdjustment(Trick):
         """The classes are not known yet."""
         super().__post_init__()
         self._offsets: Tensor | None = None
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Classes that are balanced, or made up for twice."""
+        return doubts(run, "tricks.logit_adjustment")
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         """A class without rows counts as one with one row."""

@@ -33,7 +33,7 @@ Composes: plans in gradient/plan, for the whole batch, so that attacks and parts
     objective/mix, so that what compares passes compares the same mixture. The loss jitters: `cooldown` ends it early.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -94,6 +94,16 @@ class Mixup(Trick):
         if self.level == "sentence":
             return {}
         return {"model/reshape": "texts read in pieces can only be mixed as a whole (tricks.mixup.level=sentence)"}
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Rows without partners, and a stretch without mixing that is all of training."""
+        if run.config.train.batch_size < 2:
+            yield "train.batch_size=1 gives no row a partner, so nothing is mixed; train.batch_size=16."
+        if self.warmup + self.cooldown >= 1:
+            yield (
+                f"tricks.mixup.warmup={self.warmup:g} and cooldown={self.cooldown:g} leave no update to mix in; "
+                "tricks.mixup.warmup=0.0."
+            )
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Give every row its partner and its lambda; one with lambda 1 has none."""

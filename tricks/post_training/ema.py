@@ -13,7 +13,7 @@ Composes: update/average (collects after the step), weights/final (owns what is 
     model's own). Excludes other owners of the final weights, and early stopping of a model that nobody looks at.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,21 @@ class Ema(Trick):
         """No weights are seen yet."""
         super().__post_init__()
         self.average: ExponentialMovingAverage | None = None
+
+    def check(self, run: Run) -> Iterable[str]:
+        """An average that never begins, or never leaves the untrained weights."""
+        collections = run.total_updates // self.every if self.every else 0
+        if self.every > run.total_updates:
+            yield (
+                f"tricks.ema.every={self.every} is more than the {run.total_updates} updates of this run, so nothing "
+                "is averaged; tricks.ema.every=1."
+            )
+        elif collections and not self.warmup and self.decay**collections > 0.3:
+            yield (
+                f"tricks.ema.decay={self.decay:g} over {collections} collections leaves "
+                f"{self.decay**collections:.0%} of the average to the untrained weights; tricks.ema.warmup=true, or a "
+                "lower decay."
+            )
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Collect what the step left, if there was a step; the average begins at the weights before the first."""

@@ -3,8 +3,9 @@
 p = softmax(sum over members m of w_m / K * sum over folds k of log p_mk), of several labels sigmoid the same way; K
 models of a member each train on all training rows but a K-th, their validation split, on which their weights are
 chosen. Folds have equal class shares, keep `data.group` together, and are the same for all members; copies are made
-inside a fold, of its own rows. The run's own validation split is seen by no member and scores the whole. Logits of
-unlike models are compared as log-probabilities, which differ from them by what is the same for all classes.
+inside a fold, of its own rows. The run's own validation split is then seen by no member and scores the whole; with
+folds=1 it is every member's too. Logits of unlike models are compared as log-probabilities, which differ from them by
+what is the same for all classes.
 
 Source: averaging in log space: Heskes 1998, Selecting Weighting Factors in Logarithmic Opinion Pools (the loss of the
     whole is the members' average loss minus `diversity`); cross-trained ensembles: Krogh, Vedelsby 1995, Neural Network
@@ -13,30 +14,33 @@ Cost: folds x members runs, one after the other, and as many passes to predict; 
 Use when: the last point counts more than the bill, or members are unlike. Avoid when: one model must ship: `model/`
     holds no weights then, only who its members are. `fitted` chooses on validation, whose scores are then too good.
 Composes: train/train: every other trick works inside each member of the run's own model, but for those that decide
-    (settle/decide): they see the whole. A trick of train/data has settled labels and old data before.
+    (settle/decide): they see the whole. A trick of train/data has settled labels and old data before. A soup of other
+    folders is refused in folds: those runs have learnt what judges these.
 """
 
-import re
-import warnings
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy.optimize import minimize
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from recipes import FinishedRun, Trick, UserError, allowed, ensemble
+from recipes import FinishedRun, Run, Trick, UserError, allowed, ensemble
 from recipes.api import claimed_once
 from recipes.config import Config
-from recipes.data import Splits, strata
-from recipes.folder import is_finished
+from recipes.data import Splits
+from recipes.folder import is_finished, write_json
+from recipes.folds import Part, folds
 from recipes.members import is_own, member_config
 from recipes.metrics import Predictions
-from recipes.processes import say
-from recipes.training import check
+from recipes.preconditions import check
+from recipes.processes import is_first, on_threads, say
 from recipes.tricks import build
-from recipes.whole import Part, Whole, of_the_whole
+from recipes.whole import Whole, of_the_whole
 
 
 @dataclass
@@ -57,11 +61,14 @@ class Fusion(Trick):
     passes = 5.0
 
     def __post_init__(self) -> None:
-        """There must be a value for each member, where they are given."""
+        """There must be a value for each member, where they are given, and none where they are not."""
         super().__post_init__()
-        count = max(1, len(self.members))
-        if self.scheme == "given" and (len(self.values) != count or min(self.values) < 0 or not sum(self.values)):
+        count, total = max(1, len(self.members)), sum(self.values)
+        fine = len(self.values) == count and min(self.values) >= 0 and 0 < total < math.inf
+        if self.scheme == "given" and not fine:
             raise ValueError(f"values={self.values} must be {count} numbers from 0 on, one for each member, not all 0")
+        if self.scheme != "given" and self.values:
+            raise ValueError(f"values={self.values} are read with scheme=given only; set it, or leave them out")
 
     def train(
         self, run: None, inner: Callable[..., FinishedRun], config: Config, splits: Splits, folder: Path
@@ -69,34 +76,41 @@ class Fusion(Trick):
         """Train every member on every fold; then weigh, score, and write the folder of the whole."""
         if self.folds == 1 and not self.members:
             return inner(config, splits, folder)
-        configs = self._configs(config)
-        for member in configs.values():
-            check(member, splits, build(member.tricks))
-        parts = list(folds(splits, self.folds, config.data.split_seed))
+        parts = list(folds(splits, self.folds, config.data.split_seed, "tricks.fusion.folds"))
+        configs = self._configs(config, parts)
         runs = {name: [folder / "members" / name / f"fold-{part.number}" for part in parts] for name in configs}
+        for (name, member), line in zip(configs.items(), self.members or [""], strict=True):
+            if not (runs[name][0] / "config.yaml").exists():
+                with about(line):
+                    try_out(member, parts[0].splits)
         for name, member in configs.items():
             for part, place in zip(parts, runs[name], strict=True):
                 with claimed_once(place, member):
+                    same_rows(place, part.splits)
                     if not is_finished(place):
                         say(f"fusion: {name}, fold {part.number} of {self.folds}")
                         inner(member, part.splits, place)
-        return Whole(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
+        with on_threads(config.train.threads):
+            return Whole(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
 
-    def _configs(self, config: Config) -> dict[str, Config]:
+    def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""
-        whole = {"fusion", *of_the_whole(build(config.tricks))}
-        tricks = {name: values for name, values in config.tricks.items() if name not in whole}
-        own = replace(config, resume=True, tricks=tricks)
-        configs, problems = {}, []
+        tricks = build(config.tricks)
+        outside = {"fusion", *of_the_whole(tricks)}
+        kept = {name: values for name, values in config.tricks.items() if name not in outside}
+        evaluate = replace(config.evaluate, test=False, extra={})
+        own = replace(config, resume=True, tricks=kept, evaluate=evaluate)
+        configs: dict[str, Config] = {}
+        problems: list[str] = []
         for number, line in enumerate(self.members or [""], 1):
-            words = re.sub(r"\W+", "-", line or config.model.source).strip("-")
-            name = f"{number}-{words[:60]}"
             try:
-                configs[name] = member_config(line, own)
-                if "fusion" in configs[name].tricks:
-                    raise UserError("a member cannot be a fusion.")
+                with about(line):
+                    member = member_config(line, own)
+                    _check(member, parts, kept)
+                    model = Path(member.model.name or member.model.source).name
+                    configs[f"{number}-{model}"] = member
             except UserError as error:
-                problems += [f"tricks.fusion.members: {line!r}: {problem}" for problem in error.problems]
+                problems += error.problems
         if not problems and not any(is_own(vars(member.model), config) for member in configs.values()):
             problems.append(
                 f"tricks.fusion.members={self.members}: none is of this run's own model "
@@ -117,42 +131,60 @@ class Fusion(Trick):
         return fitted(shares[:, rows], targets)
 
 
-def folds(splits: Splits, count: int, seed: int) -> Iterator[Part]:
-    """Each part of the training rows beside the others, with equal class shares; what belongs together stays so.
+@contextmanager
+def about(line: str) -> Iterator[None]:
+    """Inside this context what a user did wrong is said of this member."""
+    try:
+        yield
+    except UserError as error:
+        named = f"tricks.fusion.members: {line!r}: " if line else ""
+        raise UserError(*(f"{named}{problem}" for problem in error.problems)) from error
+
+
+def _check(member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -> None:
+    """Refuse a member that cannot be trained on some part, or whose tricks are about more than a member."""
+    tricks = build(member.tricks)
+    if "fusion" in tricks:
+        raise UserError("a member cannot be a fusion; leave it out.")
+    for name, trick in tricks.items():
+        if "train" in trick.layers and name not in of_the_run:
+            raise UserError(f"{name} is about all of a run; put it on the run itself: +tricks=[fusion,{name}].")
+        if name in of_the_whole(tricks):
+            raise UserError(f"{name} decides about what all members say; put it on the run: +tricks=[fusion,{name}].")
+    for part in parts:
+        try:
+            check(member, part.splits, tricks)
+        except UserError as error:
+            where = f"in fold {part.number} (tricks.fusion.folds={len(parts)}): " if len(parts) > 1 else ""
+            raise UserError(*(f"{where}{problem}" for problem in error.problems)) from error
+
+
+def try_out(member: Config, splits: Splits) -> None:
+    """Set a member up and make one update, so that what is wrong is told before others are trained for hours."""
+    if member.model.source == "linear":
+        return
+    with TemporaryDirectory() as scratch:
+        run = Run(member, build(member.tricks), splits, Path(scratch))
+        rows = np.arange(min(2, len(run.train)))
+        run.seams.gradient(run.train.collate(rows, 0, 0).to(run.accelerator.device))
+        run.seams.update()
+
+
+def same_rows(place: Path, splits: Splits) -> None:
+    """See that a member's rows are those that it was begun with; a finished one would be taken for what it is not.
 
     Raises:
-        UserError: there are too few rows, or groups of them.
+        UserError: they are others.
     """
-    apart = [*splits.shut_splits().values(), *splits.kept_apart]
-    if count == 1:
-        yield Part(1, replace(splits, test=None, extra={}, kept_apart=apart), None)
-        return
-    rows = splits.train
-    _, together = np.unique(rows["source"], return_inverse=True)
-    together = together if splits.groups is None else splits.groups
-    alone = len(np.unique(together)) == len(rows)
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The least populated class")  # its rows go to as many folds as they are
-            classes = strata(rows.with_format("arrow")[:])
-            places = list(splitter.split(classes, classes, None if alone else together))
-    except ValueError as error:
-        raise _too_few(count, len(np.unique(together))) from error
-    if not all(len(held) for _, held in places):
-        raise _too_few(count, len(np.unique(together)))
-    for number, (rest, held) in enumerate(places, 1):
-        groups = None if splits.groups is None else splits.groups[rest]
-        part = replace(splits, train=rows.select(rest), validation=rows.select(held), test=None, extra={},
-                       groups=groups, kept_apart=[splits.validation, *apart])  # fmt: skip
-        yield Part(number, part, held)
-
-
-def _too_few(count: int, there: int) -> UserError:
-    return UserError(
-        f"tricks.fusion.folds={count}: {there} training rows, or groups of them, are too few for as many folds with "
-        "rows of each class; take fewer folds."
-    )
+    rows = [splits.train._fingerprint, splits.validation._fingerprint]
+    file = place / "rows.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != rows:
+        raise UserError(
+            f"the data has changed since {place} was begun (its training or validation rows are others); start over "
+            "with resume=false, or name another folder with hydra.run.dir=<folder>."
+        )
+    if is_first() and not file.exists():
+        write_json(file, rows)
 
 
 def fitted(shares: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -167,8 +199,8 @@ def fitted(shares: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return ensemble.loss(ensemble.normalized(np.tensordot(weights, shares, 1)), targets)
 
     count = len(shares)
-    whole = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
-    found = minimize(loss, np.full(count, 1 / count), method="SLSQP", bounds=[(0, 1)] * count, constraints=whole)
+    sums_to_one = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
+    found = minimize(loss, np.full(count, 1 / count), method="SLSQP", bounds=[(0, 1)] * count, constraints=sums_to_one)
     weights: np.ndarray = found.x.clip(0)
     weights /= weights.sum()
     return weights

@@ -18,7 +18,7 @@ Composes: encode/cut, alone there; predict/vote, outside calibration, which so s
     over the saved model reads the first data.max_length tokens only.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from recipes import Batch, Run, Trick, UserError, allowed
-from recipes.cutting import room_in, windows
+from recipes.cutting import doubts, room_in, windows
 
 
 @dataclass
@@ -49,6 +49,10 @@ class SlidingWindow(Trick):
     def excludes(self) -> Mapping[str, str]:
         """A window's label is its document's: two windows do not mix."""
         return {"objective/mix": "windows of different texts would be mixed"}
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Texts that are short."""
+        return doubts(run, "tricks.sliding_window")
 
     def encode(
         self, run: Run, inner: Callable[..., Mapping[str, Any]], texts: Sequence[str], pairs: Sequence[str] | None

@@ -95,6 +95,11 @@ class Soup(Trick):
 
     def _read(self, run: Run, folder: str) -> Weights:
         earlier = EarlierRun(folder, "tricks.soup.folders")
+        if run.splits.is_fold:
+            raise UserError(
+                f"{earlier.named}: this run is judged on rows that another run on the same data was trained on; leave "
+                "the folders out, or take one fold."
+            )
         if set(earlier.classes) != set(run.splits.classes):
             raise UserError(f"{earlier.named}: its labels are {', '.join(earlier.classes)}; take a run on this data.")
         own, theirs = asdict(run.config.data), earlier.config["data"]

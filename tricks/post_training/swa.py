@@ -13,7 +13,7 @@ Composes: schedule (the last stretch), update/average (collects after the step),
     and saved). Excludes other owners of the final weights, and early stopping, under which it would never start.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +47,16 @@ class Swa(Trick):
         super().__post_init__()
         self.average: dict[str, Tensor] = {}
         self.collected = 0
+
+    def check(self, run: Run) -> Iterable[str]:
+        """An average of one moment, or of none."""
+        total = run.total_updates
+        count = sum(self._collects(updates, total) for updates in range(1, total + 1)) if self.start < 1 else 0
+        if self.start < 1 and count < 3:
+            yield (
+                f"tricks.swa.start={self.start:g} of {total} updates leaves {count} to average; tricks.swa.start=0.75, "
+                "tricks.swa.every=1, or more updates."
+            )
 
     def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:
         """The plain schedule until `start`, then this stretch's own."""

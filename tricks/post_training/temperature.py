@@ -11,7 +11,7 @@ Composes: settle/calibrate: before decisions are fitted; results/results, to tel
     merged by anything but the mean of logits, T is fitted to the merged answer and acts on each window's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,14 @@ class Temperature(Trick):
         """Nothing is fitted yet."""
         super().__post_init__()
         self.told: dict[str, Any] = {}
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Few rows to fit on."""
+        if len(run.validation) < 100:
+            yield (
+                f"tricks.temperature is fitted on {len(run.validation)} validation rows, which is chance; leave it "
+                "out, or give more of them."
+            )
 
     def settle(self, run: Run, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
         """Fit, fold, and predict validation anew."""

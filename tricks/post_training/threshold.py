@@ -13,7 +13,7 @@ Composes: settle/decide: after calibration; decide/decide: owns the answer. Plai
     the thresholds: predict with recipes.load(folder).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,14 @@ class Threshold(Trick):
         """Nothing is fitted yet."""
         super().__post_init__()
         self.thresholds: list[float] = []
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Few rows to fit on."""
+        if len(run.validation) < 100:
+            yield (
+                f"tricks.threshold is fitted on {len(run.validation)} validation rows, which is chance; leave it out, "
+                "or give more of them."
+            )
 
     def settle(self, run: Run, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
         """Fit, and decide anew."""

@@ -12,7 +12,7 @@ Composes: seam batches, alone there. With class_weights or logit_adjustment, whi
     imbalance is made up for twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from recipes import Run, Trick, allowed
 from recipes.batches import Batches, group
 from recipes.encoding import Encoded
-from recipes.imbalance import one_label
+from recipes.imbalance import doubts, one_label
 from recipes.randomness import generator
 
 
@@ -33,6 +33,10 @@ class BalancedBatches(Trick):
 
     layers = {"batches": "batches"}
     neutral = {"balance": 0.0}
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Classes that are balanced, or made up for twice."""
+        return doubts(run, "tricks.balanced_batches")
 
     def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
         """The same rows in the same epoch, whatever else is on."""

@@ -18,7 +18,7 @@ Composes: encode/cut, alone there; model/reshape. What changes word vectors sees
     without the pooling.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from recipes import Run, Trick, allowed
-from recipes.cutting import room_in, windows
+from recipes.cutting import doubts, room_in, windows
 from recipes.model import head
 from recipes.pieces import read_in_pieces
 
@@ -52,6 +52,10 @@ class Segments(Trick):
         super().__post_init__()
         if self.pooling == "concat" and self.max_segments is None:
             raise ValueError("max_segments must be a number at pooling=concat, got null.")
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Texts that are short."""
+        return doubts(run, "tricks.segments")
 
     def encode(
         self, run: Run, inner: Callable[..., Mapping[str, Any]], texts: Sequence[str], pairs: Sequence[str] | None

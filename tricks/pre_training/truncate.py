@@ -13,12 +13,12 @@ Composes: encode/cut, alone there. Predicting with the run folder cuts in the sa
     over the saved model keeps the head.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from recipes import Run, Trick, allowed
-from recipes.cutting import token_ids, with_special_tokens
+from recipes.cutting import doubts, token_ids, with_special_tokens
 
 
 @dataclass
@@ -34,6 +34,10 @@ class Truncate(Trick):
 
     layers = {"encode": "cut"}
     neutral = {"keep": "head", "pairs": "longest"}
+
+    def check(self, run: Run) -> Iterable[str]:
+        """Texts that are short."""
+        return doubts(run, "tricks.truncate")
 
     def encode(
         self, run: Run, inner: Callable[..., Mapping[str, Any]], texts: Sequence[str], pairs: Sequence[str] | None

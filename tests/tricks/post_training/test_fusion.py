@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +19,20 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import recipes
 from recipes.api import finetune_config, load
 from recipes.config import Config
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
+from recipes.folds import Part
+from recipes.folds import folds as parts_of
 from recipes.loop import Run
 from recipes.metrics import measure
-from recipes.testing import comparable, in_child, on_ranks, tiny_config
+from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config
 from recipes.tricks import build
-from recipes.whole import disagreement
-from tricks.post_training.fusion import Fusion, fitted, folds
+from recipes.whole import Whole, disagreement
+from tricks.post_training.fusion import Fusion, fitted
 
 TWO = "tricks.fusion.folds=2"
 
@@ -65,6 +70,10 @@ def splits(labels: Sequence[Any], sources: Sequence[str] | None = None, groups: 
                   groups=None if groups is None else np.array(groups))  # fmt: skip
 
 
+def folds(given: Splits, count: int, seed: int) -> Iterator[Part]:
+    return parts_of(given, count, seed, "tricks.fusion.folds")
+
+
 class TestFolds:
     def test_each_row_is_held_out_once(self) -> None:
         given = splits("aab" * 20)
@@ -98,6 +107,12 @@ class TestFolds:
             assert held and not held & rest
             if by == "groups":
                 assert [together[int(name)] for name in part.splits.train["id"]] == list(part.splits.groups)
+
+    def test_rows_linked_by_a_source_or_a_group(self) -> None:
+        sources = [str(3 if row == 4 else row) for row in range(24)]  # rows 3 and 4, so groups 0 and 1
+        for part in folds(splits("ab" * 12, sources=sources, groups=[row // 4 for row in range(24)]), 2, 0):
+            held = set(part.held_out)
+            assert set(range(8)) <= held or not set(range(8)) & held
 
     def test_several_labels(self) -> None:
         given = splits([["x"], ["x", "rare"], ["x"], ["x"], []] * 8)
@@ -141,10 +156,14 @@ class TestWeights:
         assert loss(weights[0]) <= min(map(loss, np.linspace(0, 1, 101))) + 1e-8
         assert 0.1 < weights[0] < 0.9
 
-    @pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0], [2.0, -1.0]])
+    @pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0], [2.0, -1.0], [float("nan"), 1.0], [float("inf"), 1.0]])
     def test_given_ones_must_fit(self, values: list[float]) -> None:
         with pytest.raises(ValueError, match=r"must be 2 numbers from 0 on, one for each member, not all 0"):
             Fusion(folds=1, members=["tiny", "linear"], scheme="given", values=values)
+
+    def test_values_that_nobody_reads(self) -> None:
+        with pytest.raises(ValueError, match=r"are read with scheme=given only"):
+            Fusion(folds=1, members=["tiny", "linear"], scheme="equal", values=[1.0, 2.0])
 
 
 def test_disagreement() -> None:
@@ -178,7 +197,7 @@ class TestTheWhole:
 
         def wanted() -> np.ndarray:
             mean = np.zeros((len(texts), 3))
-            for name, weight in (("1-tiny", 0.5), ("2-linear", 0.25), ("3-tiny-seed-3", 0.25)):
+            for name, weight in (("1-tiny", 0.5), ("2-linear", 0.25), ("3-tiny", 0.25)):
                 for fold in ("fold-1", "fold-2"):
                     folder = run.folder / "members" / name / fold
                     if name == "2-linear":
@@ -204,7 +223,7 @@ class TestTheWhole:
 
     def test_what_is_told(self, run: FinishedRun) -> None:
         metrics = run.metrics
-        names = ["1-tiny", "2-linear", "3-tiny-seed-3"]
+        names = ["1-tiny", "2-linear", "3-tiny"]
         assert list(metrics["candidates"]) == [*names, "fused"] and metrics["kept"] == "fused"
         told = metrics["ensemble"]
         assert [told["members"][name]["weight"] for name in names] == [0.5, 0.25, 0.25]
@@ -312,3 +331,93 @@ def test_a_run_that_is_no_member_would_train_nothing(tmp_path: Path) -> None:
     assert "none is of this run's own model (tiny)" in said
     said = refused(config(members("tiny", "linear +tricks=[swa]")), tmp_path / "other")
     assert "model=linear has no training loop" in said
+
+
+def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
+    """A finished fold is that of the rows it was trained on."""
+    lines = Path(tiny_config().data.train or "").read_text(encoding="utf-8").splitlines()
+    train = tmp_path / "train.csv"
+    settings = config(TWO, members("tiny", "linear"), f"data.train={train}")
+
+    def killed() -> None:
+        def fatal(*_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Whole.finished = fatal  # type: ignore[method-assign, assignment]
+        finetune_config(settings, tmp_path / "run")
+
+    train.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(ChildProcessError):
+        in_child(killed)
+    train.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n", encoding="utf-8")
+    said = refused(settings, tmp_path / "run")
+    assert "the data has changed since" in said and "resume=false" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("hub model.name=/no/such", "model.name=/no/such"),
+        ("tiny +tricks=[soup] tricks.soup.folders=[/nowhere]", "tricks.soup.folders"),
+        ("tiny +tricks=[incremental] tricks.incremental.folder=/x", "put it on the run itself"),
+        ("tiny +tricks=[threshold]", "decides about what all members say"),
+        ("tiny +tricks=[swa,ema]", "keep one of them"),
+        ("tiny it's", "close every quote"),
+        ("tiny --config-name=y", "is about the command"),
+        ("linear +tricks=[swa]", "model=linear has no training loop"),
+    ],
+)
+def test_a_wrong_member_is_named_before_the_others_are_trained(line: str, said: str, tmp_path: Path) -> None:
+    lines = "[tiny,'" + line.replace("'", "\\'") + "']"
+    told = refused(config(TWO, f"tricks.fusion.members={lines}"), tmp_path / "run")
+    assert f"tricks.fusion.members: {line!r}: " in told and said in told, told
+    assert not (tmp_path / "run" / "members").exists()
+
+
+def test_other_runs_on_the_same_data_have_learnt_what_judges_a_fold(tmp_path: Path) -> None:
+    other = finished(tiny_config("train.max_updates=2"), tmp_path / "other")
+    said = refused(config(TWO, f"tricks.soup.folders=[{other.folder}]", tricks="fusion,soup"), tmp_path / "run")
+    assert "is judged on rows that another run on the same data was trained on" in said
+
+
+def test_members_find_tricks_where_the_run_does(tmp_path: Path) -> None:
+    there = Path(__file__).parents[3] / "docs" / "third_party"
+    line = members("tiny", "tiny +tricks=[cutoff]")
+
+    def run() -> list[str]:
+        sys.path.insert(0, str(there))
+        overrides = [f"hydra.searchpath=[{there / 'conf'}]", "+tricks=[fusion]", TWO, line, "train.max_updates=2"]
+        found = recipes.finetune([*TINY, *files(), *overrides, f"hydra.run.dir={tmp_path / 'run'}"])
+        return FinishedRun(found.folder / "members" / "2-tiny" / "fold-1").metrics["tricks"]  # type: ignore[no-any-return]
+
+    assert in_child(run) == ["cutoff"]
+
+
+def files() -> list[str]:
+    data = tiny_config().data
+    return [f"data.{name}={getattr(data, name)}" for name in ("train", "validation", "test")]
+
+
+def test_a_folder_that_is_not_whole(run: FinishedRun, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(run.folder, copied)
+    assert in_child(lambda: load(copied).predict(["a1"]).names()) == in_child(lambda: run.predict(["a1"]).names())
+    shutil.rmtree(copied / "members" / "2-linear" / "fold-1")
+
+    def said() -> str:
+        try:
+            load(copied).predict(["a1"])
+        except UserError as error:
+            return str(error)
+        return ""
+
+    assert "2-linear/fold-1 is not whole" in in_child(said)
+    (copied / "model" / "ensemble.json").write_text("{", encoding="utf-8")
+    assert "ensemble.json is damaged" in in_child(said)
+
+
+def test_with_one_fold_validation_has_chosen(tmp_path: Path) -> None:
+    lines = members("tiny", "tiny seed=1")
+    run = finished(config("tricks.fusion.folds=1", lines, tricks="fusion,temperature"), tmp_path / "run")
+    card = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert "the members' weights were chosen and temperature was fitted" in card

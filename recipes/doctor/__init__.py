@@ -1,0 +1,14 @@
+"""The doctor: walks a run's pipeline in the order a good debugger would, cheapest first, and says what is wrong.
+
+    from recipes.doctor import examine
+    report = examine(["data=files", "data.train=reviews.csv"])
+    report.exit_code, [finding.says for finding in report.findings]
+
+A check is a function of a patient (`patient.py`) and a look (`contract.py`) that says what it looked at and what it
+found. What it could not look at is skipped, with the reason, and never passed.
+"""
+
+from recipes.doctor.contract import Finding, Look, Report
+from recipes.doctor.examination import examine
+
+__all__ = ["Finding", "Look", "Report", "examine"]

@@ -1,0 +1,120 @@
+"""After training: what the scores of a finished run give away."""
+
+from collections import Counter
+
+import numpy as np
+
+from recipes.doctor.contract import Look, Skip, check
+from recipes.doctor.patient import Patient
+from recipes.linear import Linear
+from recipes.metrics import LOWER_IS_BETTER, intervals, measure
+
+
+@check("after", cheap=True)
+def answers(patient: Patient, look: Look) -> None:
+    """Answers that vary, and reach every class."""
+    run = patient.finished
+    for split in run.splits:
+        held = run.held(split)
+        look.at(len(held.ids), f"answers on {split}")
+        if held.multi_label:
+            continue
+        given = Counter(map(str, held.names()))
+        asked = Counter(str(label) for label in held.labels if label is not None)
+        if len(given) == 1 and len(asked) > 1:
+            look.fail(
+                f"{split}: every row is answered {next(iter(given))!r}.",
+                "the model has learnt nothing but that",
+                "python scripts/doctor.py with the same overrides says what stands in its way",
+            )
+            continue
+        never = [name for name in held.classes if name not in given and asked[name] >= 5]
+        if never:
+            look.warn(
+                f"{split}: {', '.join(map(repr, never[:5]))} is never answered, though it is true "
+                f"{sum(asked[name] for name in never):,} times.",
+                "recall 0 there",
+                "recipe=imbalanced, or more rows of it",
+            )
+
+
+@check("after", cheap=True)
+def splits_apart(patient: Patient, look: Look) -> None:
+    """Test scores that are as validation promised."""
+    run, name = patient.finished, patient.config.evaluate.metric
+    if not run.metrics.get("test"):
+        raise Skip("test has no scores")
+    validation, test = run.held("validation"), run.held("test")
+    look.at(len(validation.ids) + len(test.ids), "answers")
+    ours, theirs = intervals(validation), intervals(test)
+    if name in ours and (ours[name][0] > theirs[name][1] or theirs[name][0] > ours[name][1]):
+        look.warn(
+            f"{name} is {run.metrics['validation'][name]:.4f} on validation, {run.metrics['test'][name]:.4f} on test, "
+            "farther apart than rows alone explain.",
+            "the splits differ in kind, or one leaks",
+            "look at `copies`, and cut the splits anew from all rows: data.validation=null data.test=null",
+        )
+
+
+@check("after", cheap=True)
+def sureness(patient: Patient, look: Look) -> None:
+    """Probabilities that are right as often as they say."""
+    run = patient.finished
+    held = run.held("validation")
+    look.at(len(held.ids), "answers on validation")
+    error = measure(held).get("ece")
+    if error is not None and error > 0.1 and len(held.ids) >= 100:
+        sure = float(held.probabilities.max(1).mean())
+        look.warn(
+            f"ece is {error:.3f} on validation; the model is {sure:.0%} sure on average.",
+            "its probabilities cannot be read as such",
+            "+tricks=[temperature]",
+        )
+
+
+@check("after")
+def floor(patient: Patient, look: Look) -> None:
+    """A score above that of a linear model on the same rows."""
+    run, name = patient.finished, patient.config.evaluate.metric
+    if patient.config.model.source == "linear":
+        raise Skip("this is the linear model")
+    splits = patient.splits
+    look.at(len(splits.validation), "validation rows")
+    floor = measure(Linear.fit(splits, patient.config.seed).predict_rows(splits.validation))
+    if name not in floor:
+        raise Skip(f"there is no {name} of it")
+    own, other = run.metrics["validation"][name], floor[name]
+    said = f"{name} on validation is {own:.4f}, that of model=linear {other:.4f}."
+    below = other - own if name not in LOWER_IS_BETTER else own - other
+    if below > 0.01:
+        look.warn(said, "the encoder is worth less than counting words", "more updates, another rate; or model=linear")
+    else:
+        look.note(said)
+
+
+@check("after", cheap=True)
+def curve(patient: Patient, look: Look) -> None:
+    """A loss that fell, and validation that went with it."""
+    run = patient.finished
+    lines = [line for line in run.history if "split" not in line]
+    if len(lines) < 10:
+        raise Skip("there are fewer than ten updates")
+    look.at(len(lines), "updates")
+    losses = np.array([line["loss"] if line["loss"] is not None else np.nan for line in lines], dtype=float)
+    tenth = max(1, len(losses) // 10)
+    first, last = np.nanmean(losses[:tenth]), np.nanmean(losses[-tenth:])
+    if last > 0.95 * first:
+        look.warn(
+            f"the loss began at {first:.3f} and ended at {last:.3f}.",
+            "hardly anything was learnt",
+            "scripts/doctor.py with the same overrides: `overfitting_one_batch` says whether it can learn",
+        )
+    scores = [
+        line["loss"] for line in run.history if line.get("split") == "validation" and line.get("loss") is not None
+    ]
+    if len(scores) >= 3 and scores[-1] > 1.3 * min(scores) and run.metrics["kept"] == "last":
+        look.warn(
+            f"validation loss was {min(scores):.3f} and is {scores[-1]:.3f} at the end.",
+            "the model is overfitted",
+            "evaluate.keep=best, or fewer epochs",
+        )

@@ -1,0 +1,65 @@
+"""Running the checks over a patient."""
+
+from collections.abc import Sequence
+
+from recipes.config import read
+from recipes.data import Splits
+
+# Registering is what importing them is for.
+from recipes.doctor import afterwards, learning, of_config, of_data, of_model, of_tricks  # noqa: F401
+from recipes.doctor.contract import CHECKS, SECTIONS, Check, Look, Report, Skip
+from recipes.doctor.patient import CHEAP_SAMPLE, SAMPLE, Patient
+from recipes.doctor.rendering import told
+from recipes.errors import UserError
+from recipes.loop import Run
+from recipes.overrides import compose_config
+
+
+def examine(overrides: Sequence[str] = (), cheap: bool = False) -> Report:
+    """Examine what `python train.py <overrides>` would train.
+
+    Args:
+        overrides: as on the command line.
+        cheap: only what `train.py` looks at at every start.
+
+    Raises:
+        UserError: the overrides cannot be composed; there is nothing to examine then.
+    """
+    composed, folder = compose_config(overrides)
+    patient = Patient(read(composed), folder, sample=CHEAP_SAMPLE if cheap else SAMPLE)
+    return examined(patient, [each for each in CHECKS if each.cheap or not cheap])
+
+
+def at_start(run: Run, splits: Splits) -> None:
+    """Run the cheap checks over a run that is about to begin: warnings become its notes.
+
+    Raises:
+        UserError: with every error.
+    """
+    patient = Patient(run.config, run=run, splits=splits, sample=CHEAP_SAMPLE)
+    report = examined(patient, [each for each in CHECKS if each.cheap and each.section != "after"])
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if errors:
+        raise UserError(*(f"{told(finding)} doctor=off trains all the same." for finding in errors))
+    for finding in report.findings:
+        if finding.severity == "warning":
+            run.note(f"doctor: {told(finding).removeprefix('warning: ')}")
+
+
+def examined(patient: Patient, checks: Sequence[Check]) -> Report:
+    """Run checks over a patient, in the order of their sections, and leave it as it was."""
+    looks = []
+    with patient.undisturbed():
+        for each in sorted(checks, key=lambda each: SECTIONS.index(each.section)):
+            look = Look(each.section, each.name, each.about)
+            try:
+                each.look(patient, look)
+                if not look.seen:
+                    raise ValueError(f"check {each.name} does not say what it looked at")
+            except Skip as reason:
+                look.skipped = str(reason)
+            except UserError as error:
+                for problem in error.problems:
+                    look.fail(problem, "nothing is trained", "as it says")
+            looks.append(look)
+    return Report(looks)

@@ -1,0 +1,240 @@
+"""Learning: whether the whole of it can, and what it takes."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from recipes.base import evaluating
+from recipes.batch import Batch
+from recipes.doctor.contract import Look, Skip, check
+from recipes.doctor.patient import Patient
+from recipes.loop import Run
+from recipes.metrics import LOWER_IS_BETTER, measure
+
+MOST_UPDATES = 300
+SECONDS = 60.0
+RATES = 20
+
+
+@check("learning")
+def overfitting_one_batch(patient: Patient, look: Look) -> None:
+    """Learning one small batch, with every label in it, by heart."""
+    rows = _one_batch(patient)
+    batch = patient.batch(rows)
+    look.at(len(rows), "rows")
+    curve: list[float] = []
+    with patient.kept() as run:
+        began = time.perf_counter()
+        for group in run.optimizer.param_groups:
+            group["lr"] = max(group["lr"], 1e-4) if group["lr"] else 0.0
+        shares = [0.0]
+        while len(curve) < MOST_UPDATES and time.perf_counter() - began < SECONDS and shares[-1] < 1:
+            run.optimizer.zero_grad()
+            # Another place in the epoch is another draw of dropout: one mask alone could be learnt by heart too.
+            loss = run.seams.gradient(replace(batch, index=len(curve)))
+            torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
+            run.optimizer.optimizer.step()
+            curve.append(float(loss.cross_entropy))
+            if len(curve) % 5 == 0:
+                shares.append(_right(run, batch))
+    told = " ".join(f"{value:.2f}" for value in curve[:: max(1, len(curve) // 8)])
+    if shares[-1] < 0.9 and not np.isfinite(curve[-1]):
+        look.fail(
+            f"the loss is no number after {len(curve)} updates on {len(rows)} rows ({told}).",
+            "training diverges",
+            "lower train.learning_rate",
+        )
+    elif shares[-1] < 0.9:
+        look.fail(
+            f"after {len(curve)} updates on {len(rows)} rows {shares[-1]:.0%} of them are right; the loss went {told}.",
+            "what cannot learn 16 rows by heart learns nothing of thousands",
+            "look at the learning rate, at what is frozen, at the loss and at the decoded inputs, in this order",
+            batch.ids,
+        )
+    else:
+        look.note(f"{len(curve)} updates: {shares[-1]:.0%} right; the loss went {told}.")
+
+
+@check("learning")
+def learning_rate_range(patient: Patient, look: Look) -> None:
+    """At which rates the loss falls, from 1e-7 to 1, one update each."""
+    rates = np.geomspace(1e-7, 1.0, RATES)
+    losses: list[float] = []
+    with patient.kept() as run:
+        batches = run.seams.batches(run.train, 0)
+        began = time.perf_counter()
+        for number, rate in enumerate(rates):
+            if time.perf_counter() - began > SECONDS:
+                break
+            for group in run.optimizer.param_groups:
+                group["lr"] = rate
+            run.optimizer.zero_grad()
+            loss = run.seams.gradient(batches[number % len(batches)].to(run.accelerator.device))
+            torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
+            run.optimizer.optimizer.step()
+            losses.append(float(loss.cross_entropy))
+    look.at(len(losses), "rates")
+    start = float(np.mean(losses[:5]))
+    broken = [rate for rate, loss in zip(rates, losses, strict=False) if not np.isfinite(loss) or loss > 1.5 * start]
+    own = patient.config.train.learning_rate
+    if broken and own >= 0.5 * broken[0]:
+        look.warn(
+            f"from a rate of {broken[0]:.1e} on the loss leaves {start:.2f} upwards; train.learning_rate={own:g}.",
+            "training diverges or stalls",
+            f"train.learning_rate={broken[0] / 10:.1e}",
+        )
+    else:
+        said = (
+            f"the loss explodes from {broken[0]:.1e} on" if broken else f"no rate up to {rates[-1]:g} made it explode"
+        )
+        look.note(f"{said}; train.learning_rate={own:g}.")
+
+
+@check("learning")
+def speed(patient: Patient, look: Look) -> None:
+    """Where the time of an update goes, and what the whole run will take."""
+    with patient.kept() as run:
+        batches = run.seams.batches(run.train, 0)
+        count = min(5, len(batches))
+        spent = {"data": 0.0, "gradient": 0.0, "update": 0.0}
+        for number in range(count):
+            marks = [time.perf_counter()]
+            batch = batches[number].to(run.accelerator.device)
+            marks.append(time.perf_counter())
+            run.seams.gradient(batch)
+            _wait(run)
+            marks.append(time.perf_counter())
+            run.seams.update()
+            _wait(run)
+            marks.append(time.perf_counter())
+            for name, before, after in zip(spent, marks, marks[1:], strict=False):
+                spent[name] += (after - before) / count
+    look.at(count, "updates")
+    whole = sum(spent.values())
+    parts = ", ".join(f"{name} {value / whole:.0%}" for name, value in spent.items())
+    look.note(f"{whole:.3f} s an update ({parts}); all of them {whole * patient.run.total_updates / 60:.1f} min.")
+    if spent["data"] > 0.3 * whole:
+        look.warn(
+            f"{spent['data'] / whole:.0%} of an update is spent on making the batch.",
+            "the model waits",
+            "leave out what deals the batches, or make what it computes once",
+        )
+
+
+@check("learning")
+def longest_batch(patient: Patient, look: Look) -> None:
+    """The longest rows of all, trained and predicted as one batch: what fits now fits always."""
+    run = patient.run
+    size = min(run.config.train.batch_size, len(run.train))
+    rows = np.sort(np.argsort(-run.train.lengths, kind="stable")[:size])
+    look.at(len(rows), "rows")
+    try:
+        with patient.kept() as run:
+            run.seams.gradient(patient.batch(rows))
+    except torch.OutOfMemoryError:
+        look.fail(
+            f"memory does not hold an update of the {size} longest rows ({run.train.lengths[rows].max()} tokens).",
+            "training ends when their batch comes, perhaps after hours",
+            "+tricks=[accumulate] tricks.accumulate.part_size=null finds the part that fits; or data.max_length",
+        )
+    try:
+        with evaluating(run.bare_model):
+            longest = np.argsort(-run.validation.lengths, kind="stable")[: 2 * run.config.train.batch_size]
+            run.seams.predict(run.validation.collate(np.sort(longest), 0, 0).to(run.accelerator.device))
+    except torch.OutOfMemoryError:
+        look.fail(
+            "memory does not hold the longest validation rows.",
+            "the first evaluation ends the run",
+            "a smaller train.batch_size or data.max_length",
+        )
+
+
+@check("learning")
+def metric(patient: Patient, look: Look) -> None:
+    """The metric that chooses, on what the model says before training and on perfect answers."""
+    run = patient.run
+    name = run.config.evaluate.metric
+    rows = run.validation.examples
+    few = run.encoded(rows.select(range(min(256, len(rows)))))
+    found = run.predictions(few)
+    look.at(len(few), "validation rows")
+    scores = measure(found)
+    if name not in scores or not np.isfinite(scores[name]):
+        look.fail(
+            f"evaluate.metric={name} gives no number on {len(few)} validation rows.",
+            "no weights can be chosen",
+            f"evaluate.metric={next(iter(scores), 'accuracy')}",
+        )
+        return
+    look.note(f"before training {name} is {scores[name]:.4f}.")
+    if name not in LOWER_IS_BETTER and scores[name] > 0.9:
+        look.warn(
+            f"before training {name} is {scores[name]:.4f} already.",
+            "the label is given away, or known before",
+            "look at the decoded inputs",
+        )
+
+
+@check("learning")
+def resuming(patient: Patient, look: Look) -> None:
+    """A checkpoint that brings back exactly what was saved."""
+    from recipes import checkpoint
+
+    if patient.scratch is None:
+        raise Skip("the run is under way")
+    with patient.kept() as run:
+        batches = run.seams.batches(run.train, 0)
+        run.seams.gradient(batches[0].to(run.accelerator.device))
+        run.seams.update()
+        run.batches_done += 1
+        run.checkpoints.save(run.batches_done, *checkpoint.state(run))
+        before = {name: each.detach().clone() for name, each in run.bare_model.state_dict().items()}
+        if len(batches) > 1:
+            run.seams.gradient(batches[1].to(run.accelerator.device))
+            run.seams.update()
+        tensors, counters, _ = run.checkpoints.newest()
+        if tensors is None:
+            look.at(1, "checkpoint")
+            look.fail("the checkpoint cannot be read back.", "a stopped run starts over", "look at the disk")
+            return
+        checkpoint.restore(run, tensors, counters)
+        look.at(len(before), "weights")
+        now = run.bare_model.state_dict()
+        if differing := [name for name in before if not torch.equal(before[name], now[name])]:
+            look.fail(
+                f"{len(differing)} weights are not what was saved, first {differing[0]}.",
+                "a run that was stopped goes on as another one",
+                "keep what a trick adds in its state()",
+            )
+
+
+def _one_batch(patient: Patient) -> np.ndarray:
+    """Up to 16 rows, or one of each label if there are more labels: the shortest of each."""
+    run = patient.run
+    labels = run.train.labels
+    classes = labels.argmax(1) if labels.ndim == 2 else labels
+    by_length = np.argsort(run.train.lengths, kind="stable")
+    by_length = by_length[classes[by_length] >= 0]
+    found = [by_length[classes[by_length] == number] for number in np.unique(classes[by_length])]
+    most = max(1, 16 // max(1, len(found)))
+    # Not the very shortest: two empty texts with two labels cannot be told apart.
+    return np.sort(np.concatenate([_differing(rows[len(rows) // 3 :], most) for rows in found])[:32])
+
+
+def _differing(rows: np.ndarray, most: int) -> np.ndarray:
+    return rows[:most] if len(rows) else rows
+
+
+def _right(run: Run, batch: Batch) -> float:
+    with evaluating(run.bare_model):
+        logits = run.bare_model(**batch.inputs).logits
+    if run.splits.multi_label:
+        return float(((logits > 0) == (batch.targets > 0.5)).float().mean())
+    return float((logits.argmax(1) == batch.targets.argmax(1)).float().mean())
+
+
+def _wait(run: Run) -> None:
+    if run.accelerator.device.type == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,548 @@
+"""The data: what the model will really read, and whether it can be learnt and judged from it."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from recipes.copies import digest, folded
+from recipes.doctor.contract import Look, Skip, check
+from recipes.doctor.patient import Patient
+from recipes.linear import is_chinese, joined
+
+SHOWN = 3
+CUT = 60
+MOST_ROWS = 4000
+"""Rows from which the linear floor learns; more would take more than a few seconds."""
+# UTF-8 read as Latin-1 or Windows-1252 and written again.
+MOJIBAKE = re.compile("[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00ff™œ\u009d“”˜¦]|ï»¿|\ufffd|锟斤拷|\u00c3[\u0192\u201a]")
+ENTITIES = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});")
+
+
+@check("data", cheap=True)
+def reading(patient: Patient, look: Look) -> None:
+    """Every split can be read, and what its reader had to say."""
+    for name, rows in patient.texts.items():
+        look.at(len(rows), f"rows of {name}")
+    for told in patient.splits.notes:
+        look.note(told)
+
+
+@check("data")
+def inputs(patient: Patient, look: Look) -> None:
+    """What the model will really see, after every trick and the tokenizer: some rows, decoded."""
+    train = patient.run.train
+    rows = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(int)
+    look.at(len(rows), "inputs, decoded")
+    for row in rows:
+        label = train.examples["label"][int(row)]
+        look.note(f"{label}: {_short(patient.shown(int(row)), 200)}", rows=[train.ids[row]])
+
+
+@check("data", cheap=True)
+def texts(patient: Patient, look: Look) -> None:
+    """Texts with something in them, that differ, and that are not columns mistaken for others."""
+    for split, rows in patient.texts.items():
+        written = rows["text"]
+        look.at(len(rows), f"texts of {split}")
+        empty = [row for row, text in enumerate(written) if not text.strip()]
+        if empty:
+            say = look.warn if len(empty) > 0.01 * len(rows) else look.note
+            say(
+                f"{split}: {len(empty):,} texts are empty.",
+                "they are all the same input, whatever their label",
+                f"remove them, or look whether data.text={patient.config.data.text} is the right column",
+                _ids(rows, empty),
+            )
+        different = len(set(written))
+        if different == 1 and len(rows) > 1:
+            look.fail(
+                f"{split}: all {len(rows):,} texts are the same: {_short(written[0])}",
+                "nothing can be learnt",
+                "data.text=<the column with the texts>",
+            )
+        elif split == "train" and _is_label_like(written, rows["label"], patient.splits.multi_label):
+            look.fail(
+                f"train: data.text={patient.config.data.text} has {different:,} different values in {len(rows):,} "
+                f"rows and data.label={patient.config.data.label} {len(patient.splits.classes):,}: they look swapped.",
+                "a model that reads labels and answers texts",
+                f"data.text={patient.config.data.label} data.label={patient.config.data.text}",
+            )
+
+
+@check("data", cheap=True)
+def pairs(patient: Patient, look: Look) -> None:
+    """Second texts that say something that the first ones do not."""
+    if not patient.config.data.text_pair:
+        raise Skip("data.text_pair is not set")
+    for split, rows in patient.texts.items():
+        look.at(len(rows), f"pairs of {split}")
+        both = list(zip(rows["text"], rows["text_pair"], strict=True))
+        same = [row for row, (text, pair) in enumerate(both) if text == pair]
+        column = f"data.text_pair={patient.config.data.text_pair}"
+        if len(same) > 0.5 * len(rows):
+            look.warn(
+                f"{split}: in {len(same):,} of {len(rows):,} rows both texts are the same.",
+                "the pair says nothing",
+                f"look whether {column} is the right column",
+                _ids(rows, same),
+            )
+        if len({pair for _, pair in both}) == 1 and len(rows) > 1:
+            look.warn(
+                f"{split}: all second texts are the same: {_short(both[0][1])}",
+                "the pair says nothing",
+                f"data.text_pair=null, or look whether {column} is the right column",
+            )
+
+
+@check("data", cheap=True)
+def encoding(patient: Patient, look: Look) -> None:
+    """Characters as they were written: no text that was read in the wrong encoding, no markup."""
+    for split, rows in patient.texts.items():
+        look.at(len(rows), f"texts of {split}")
+        whole = joined(rows["text"], rows["text_pair"])
+        damaged = [row for row, text in enumerate(whole) if MOJIBAKE.search(text)]
+        if damaged:
+            say = look.warn if len(damaged) > 0.005 * len(rows) else look.note
+            say(
+                f"{split}: {len(damaged):,} texts look as if read in the wrong encoding: "
+                f"{_around(whole[damaged[0]], MOJIBAKE)}",
+                "words fall into pieces that mean nothing",
+                "read the source in its own encoding and write it as UTF-8 (iconv, ftfy)",
+                _ids(rows, damaged),
+            )
+        controls = [row for row, text in enumerate(whole) if _has_controls(text)]
+        entities = [row for row, text in enumerate(whole) if ENTITIES.search(text)]
+        for kind, found in (("control characters", controls), ("HTML entities such as &amp;", entities)):
+            if len(found) > 0.01 * len(rows):
+                look.note(
+                    f"{split}: {len(found):,} texts hold {kind}.",
+                    "tokens that say nothing",
+                    "+tricks=[normalize]" if kind == "control characters" else "html.unescape the source",
+                    _ids(rows, found),
+                )
+
+
+@check("data", cheap=True)
+def labels(patient: Patient, look: Look) -> None:
+    """Labels that every split has, often enough to learn and to judge."""
+    splits = patient.splits
+    counts = {split: _label_counts(rows) for split, rows in patient.texts.items()}
+    for split, rows in patient.texts.items():
+        look.at(len(rows), f"labels of {split}")
+    train, total = counts["train"], len(patient.texts["train"])
+    for split in list(counts)[1:]:
+        absent = [name for name in splits.classes if name not in counts[split]]
+        if absent and counts[split]:
+            say = look.warn if split == "validation" else look.note
+            say(
+                f"{split} has no row of {_listed(absent)}.",
+                "nothing is known of how well these are answered; macro F1 counts them as never right",
+                f"cut the splits anew, stratified: data.{split}=null"
+                if split in ("validation", "test")
+                else f"add rows of them to {split}",
+            )
+    rare = [name for name in splits.classes if train[name] < 5]
+    if rare:
+        look.warn(
+            f"{_listed(rare)}: fewer than 5 training rows each.",
+            "they are hardly ever answered",
+            "collect more of them, or join them to another label",
+        )
+    most, least = max(splits.classes, key=lambda name: train[name]), min(splits.classes, key=lambda name: train[name])
+    if not splits.multi_label and train[most] >= 0.95 * total:
+        look.warn(
+            f"{train[most] / total:.1%} of the training rows are {most!r}.",
+            f"answering {most!r} always is {train[most] / total:.1%} right, so accuracy says nothing",
+            "evaluate.metric=macro_f1 recipe=imbalanced",
+        )
+    elif not splits.multi_label and train[most] >= 20 * train[least]:
+        look.note(
+            f"{most!r} has {train[most]:,} training rows, {least!r} {train[least]:,}.",
+            "accuracy hardly feels the rare ones",
+            "evaluate.metric=macro_f1, and recipe=imbalanced if each label counts alike",
+        )
+    if splits.multi_label:
+        none = sum(not label for label in patient.texts["train"]["label"])
+        if none > 0.5 * total:
+            look.warn(
+                f"{none / total:.1%} of the training rows have no label at all.",
+                "no label is the safest answer",
+                "look at data.separator, or remove rows that nobody has labelled",
+            )
+        always = [name for name in splits.classes if train[name] == total]
+        if always:
+            look.warn(
+                f"every training row has {_listed(always)}.", "there is nothing to learn of them", "remove these labels"
+            )
+
+
+@check("data", cheap=True)
+def copies(patient: Patient, look: Look) -> None:
+    """Rows that stand only once, with one label, and in one split."""
+    train = patient.originals
+    own = folded(train)
+    places: dict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(own):
+        places[text].append(row)
+    look.at(len(own), "training rows")
+    again = [row for rows in places.values() for row in rows[1:]]
+    if len(again) > 0.05 * len(own):
+        look.warn(
+            f"train: {len(again):,} of {len(own):,} rows repeat another one.",
+            "repeated rows weigh more, and fall into validation when it is cut from train",
+            "+tricks=[deduplicate]",
+            _ids(train, again),
+        )
+    elif again:
+        look.note(
+            f"train: {len(again):,} of {len(own):,} rows repeat another one.",
+            remedy="+tricks=[deduplicate]",
+            rows=_ids(train, again),
+        )
+    said = train["label"]
+    torn = [rows for rows in places.values() if len(rows) > 1 and len({_frozen(said[row]) for row in rows}) > 1]
+    if torn:
+        rows = [row for each in torn for row in each]
+        say = look.warn if len(rows) > 0.01 * len(own) else look.note
+        say(
+            f"train: {len(torn):,} texts stand there with different labels, such as "
+            f"{_short(train['text'][torn[0][0]])} as {_listed([str(said[row]) for row in torn[0]])}.",
+            "no model can answer both rightly",
+            "settle their labels; +tricks=[deduplicate] keeps the most frequent one",
+            _ids(train, rows),
+        )
+    known = {digest(text) for text in places}
+    for split, rows in list(patient.texts.items())[1:]:
+        look.at(len(rows), f"rows of {split}")
+        leaked = [row for row, text in enumerate(folded(rows)) if digest(text) in known]
+        if leaked:
+            say = look.warn if len(leaked) > 0.005 * len(rows) else look.note
+            say(
+                f"{split}: {len(leaked):,} of {len(rows):,} rows stand in train too.",
+                f"{split} scores are too good: these rows were learnt by heart",
+                "+tricks=[deduplicate]",
+                _ids(rows, leaked),
+            )
+
+
+@check("data")
+def near_copies(patient: Patient, look: Look) -> None:
+    """Held-out rows that are nearly a training row."""
+    try:
+        from datasketch import MinHash, MinHashLSH
+    except ImportError as error:
+        raise Skip("near copies need the package datasketch: pip install -e '.[deduplicate]'") from error
+    train = folded(patient.originals)[:MOST_ROWS]
+    index = MinHashLSH(threshold=0.8, num_perm=64)
+    for place, hashed in enumerate(_hashed(MinHash, train)):
+        index.insert(place, hashed, check_duplication=False)
+    look.at(len(train), "training rows")
+    exact = set(train)
+    for split, rows in list(patient.texts.items())[1:]:
+        texts = folded(rows)[:MOST_ROWS]
+        look.at(len(texts), f"rows of {split}")
+        near = [
+            row
+            for row, hashed in enumerate(_hashed(MinHash, texts))
+            if texts[row] not in exact
+            and any(_likeness(train[place], texts[row]) >= 0.9 for place in index.query(hashed))
+        ]
+        if len(near) > 0.01 * len(texts):
+            look.warn(
+                f"{split}: {len(near):,} of {len(texts):,} rows are nearly a training row.",
+                f"{split} scores are too good",
+                # A run may know of the test split's rows no more than whether they are its own.
+                "+tricks=[deduplicate]" if split == "validation" else "cut the splits anew, with data.group",
+                _ids(rows, near),
+            )
+
+
+@check("data", cheap=True)
+def tokens(patient: Patient, look: Look) -> None:
+    """Texts that the tokenizer knows, in one piece, and that fit."""
+    run = patient.run
+    train, tokenizer = run.train, run.tokenizer
+    ids = train.columns["input_ids"]
+    look.at(len(ids), f"tokens of {len(train):,} training rows")
+    real = np.isin(ids, tokenizer.all_special_ids, invert=True) | (ids == (tokenizer.unk_token_id or -1))
+    if tokenizer.unk_token_id is not None and real.any():
+        unknown = float((ids == tokenizer.unk_token_id).sum() / real.sum())
+        if unknown > 0.02:
+            row = int(np.searchsorted(train.offsets, np.flatnonzero(ids == tokenizer.unk_token_id)[0], "right") - 1)
+            look.warn(
+                f"{unknown:.1%} of all tokens are {tokenizer.unk_token}, which the tokenizer does not know: "
+                f"{_short(patient.shown(_document(train, row)))}",
+                "words are lost: another language, or other upper and lower case, than the model was pretrained on",
+                "a model of this language (model=bert_chinese, model=xlm_roberta), or the cased or uncased one of it",
+            )
+    rows = np.unique(np.linspace(0, len(train) - 1, 200).astype(int))
+    sampled = [text[:1000] for text in train.examples.select(rows)["text"]]
+    letters = sum(len("".join(text.split())) for text in sampled)
+    pieces = sum(map(len, tokenizer(sampled, add_special_tokens=False).input_ids))
+    if letters > 200 and not is_chinese(sampled) and pieces > 0.6 * letters:
+        look.warn(
+            f"{letters / pieces:.1f} characters to a token: words fall into single letters.",
+            "the model reads a language that it was not pretrained on",
+            "a model of this language (model=xlm_roberta)",
+        )
+    special = len(tokenizer("").input_ids)
+    short = np.flatnonzero(train.lengths <= special + 1)
+    if len(short) > 0.2 * len(train):
+        look.warn(
+            f"{len(short):,} of {len(train):,} training rows have at most one token.",
+            "there is next to nothing to read",
+            f"look whether data.text={patient.config.data.text} is the text",
+            [train.ids[row] for row in short.tolist()],
+        )
+
+
+@check("data", cheap=True)
+def length(patient: Patient, look: Look) -> None:
+    """How much of the text is cut off."""
+    run = patient.run
+    rows = np.unique(np.linspace(0, len(run.train) - 1, 500).astype(int))
+    sample = run.train.examples.select(rows)
+    whole = np.array(
+        [
+            len(run.tokenizer(text, pair)["input_ids"])
+            for text, pair in zip(sample["text"], sample["text_pair"], strict=True)
+        ]
+    )
+    look.at(len(rows), "training rows")
+    kept = np.minimum(whole, run.train.lengths[rows])
+    cut, lost = float((whole > kept).mean()), float(1 - kept.sum() / whole.sum())
+    if lost > 0.1:
+        say = look.warn if lost > 0.5 else look.note
+        most = min(int(np.percentile(whole, 95)), run.tokenizer.model_max_length)
+        more = f"data.max_length={most}" if most > run.max_length else "+tricks=[sliding_window] or +tricks=[segments]"
+        say(
+            f"{cut:.1%} of the rows are longer than data.max_length={run.max_length}; {lost:.1%} of all text is cut.",
+            "what is said there is not read; `cut_text` tells whether it matters",
+            f"{more}, or +tricks=[truncate] to keep another part",
+            [run.train.ids[row] for row in rows[whole > kept]],
+        )
+
+
+@check("data")
+def cut_text(patient: Patient, look: Look) -> None:
+    """How much better a linear model knows the label from all of a text than from what is kept of it."""
+    run = patient.run
+    if patient.splits.multi_label or patient.config.data.text_pair:
+        raise Skip("rows have several labels, or two texts")
+    if run.train.window_offsets is not None:
+        raise Skip("texts are read whole, in windows")
+    place = {name: row for row, name in enumerate(run.train.ids)}
+    kept, whole, said = [], [], []
+    sample = _sampled(patient.originals)
+    for text, name, label in zip(sample["text"], sample["id"], sample["label"], strict=True):
+        ids = run.tokenizer(text, add_special_tokens=False).input_ids
+        if len(ids) > run.train.lengths[place[name]]:
+            whole.append(str(run.tokenizer.decode(ids)))
+            kept.append(patient.shown(place[name]))
+            said.append(label)
+    look.at(len(whole), "rows that are cut")
+    if len(whole) < 50 or min(Counter(said).values()) < 5:
+        return
+    left, right = (_floor(texts, said, 0)[0] for texts in (kept, whole))
+    told = f"of the rows cut, a linear model has {left:.1%} right from what is kept and {right:.1%} from all of it."
+    if right > left + 0.03:
+        look.warn(
+            told,
+            "the label is told in the part that is not read",
+            "+tricks=[truncate] tricks.truncate.head_share=0.0 (keep the tail), or a larger data.max_length",
+        )
+    else:
+        look.note(told)
+
+
+@check("data")
+def something_to_learn(patient: Patient, look: Look) -> None:
+    """Whether texts tell labels at all: a linear model against the commonest label, and against shuffled labels."""
+    rows, said, classes = _single(patient)
+    texts = joined(rows["text"], rows["text_pair"])
+    look.at(len(rows), "training rows, in 3 folds")
+    score, _ = _floor(texts, said, 0)
+    shuffled = [_floor(texts, list(np.random.default_rng(seed).permutation(said)), seed)[0] for seed in range(3)]
+    chance = float(np.mean(shuffled))
+    spread = (chance * (1 - chance) / len(rows)) ** 0.5
+    told = f"a linear model has {score:.1%} right; with shuffled labels {chance:.1%}"
+    if score < chance + 3 * spread:
+        look.warn(
+            f"{told}: the texts do not tell the labels.",
+            "no model will learn much",
+            "look whether data.label belongs to data.text row by row: are rows shuffled apart?",
+        )
+    else:
+        look.note(f"{told}. That is the floor a model must clear (model=linear).")
+
+
+@check("data")
+def label_errors(patient: Patient, look: Look) -> None:
+    """Rows whose label a linear model, trained on the others, is sure not to believe (confident learning)."""
+    rows, said, classes = _single(patient)
+    look.at(len(rows), "training rows, in 3 folds")
+    score, shares = _floor(joined(rows["text"], rows["text_pair"]), said, 0)
+    if score < 1.5 / len(classes):
+        raise Skip("the linear model knows too little to doubt a label")
+    number = {name: place for place, name in enumerate(classes)}
+    true = np.array([number[label] for label in said])
+    own = shares[np.arange(len(true)), true]
+    # Northcutt, Jiang, Chuang 2021, Confident Learning, arXiv 1911.00068: sure is above the class's own mean.
+    sure = np.array([shares[true == place, place].mean() for place in range(len(classes))])
+    beyond = np.where(shares >= sure, shares, 0)
+    other = beyond.argmax(1)
+    doubted = np.flatnonzero((beyond.max(1) > 0) & (other != true))
+    doubted = doubted[np.argsort(own[doubted] - beyond[doubted].max(1))]
+    if len(doubted) > 0.15 * len(rows):
+        first = doubted[0]
+        look.warn(
+            f"{len(doubted):,} of {len(rows):,} labels look wrong, most of all {_short(rows['text'][int(first)])} as "
+            f"{said[first]!r} ({classes[other[first]]!r} at {shares[first].max():.0%}).",
+            "wrong labels are learnt, and wrong ones in validation judge wrongly",
+            "look at the rows named; scripts/report.py lists the most suspicious ones after training",
+            [rows["id"][int(row)] for row in doubted],
+        )
+    elif len(doubted):
+        look.note(
+            f"{len(doubted):,} of {len(rows):,} labels are worth a second look.",
+            rows=[rows["id"][int(row)] for row in doubted],
+        )
+
+
+@check("data", cheap=True)
+def batches(patient: Patient, look: Look) -> None:
+    """Batches that mix the labels, whatever the order of the file."""
+    run = patient.run
+    numbers = run.train.labels
+    if numbers.ndim == 2:
+        raise Skip("rows have several labels")
+    plan = run.seams.batches(run.train, 0).plan
+    whole = [rows for rows in plan if len(rows) == run.config.train.batch_size]
+    look.at(len(whole), "batches")
+    if not whole or len(whole[0]) < 4 or len(np.unique(numbers)) < 2:
+        return
+    shares = np.bincount(numbers[numbers >= 0]) / len(numbers)
+    lucky = float((shares ** len(whole[0])).sum())
+    alone = [rows for rows in whole if len(np.unique(numbers[rows])) == 1]
+    if len(alone) > 0.2 * len(whole) and len(alone) / len(whole) > 3 * lucky:
+        look.warn(
+            f"{len(alone):,} of {len(whole):,} batches hold rows of one label only.",
+            "each update forgets the other labels, and the loss goes up and down with the label",
+            "shuffle: leave out what deals the batches (a trick on `batches`)",
+            [run.train.ids[row] for row in alone[0]],
+        )
+    seen = Counter(int(row) for rows in plan for row in rows)
+    never = len(run.train) - len(seen)
+    if never:
+        look.warn(
+            f"{never:,} of {len(run.train):,} training rows are in no batch of the first epoch.",
+            "they are never learnt",
+            "leave out what deals the batches (a trick on `batches`)",
+        )
+
+
+# What checks share.
+
+
+def _ids(rows: Dataset, places: Sequence[int]) -> list[str]:
+    return [rows["id"][place] for place in places[:5]]
+
+
+def _short(text: str, most: int = CUT) -> str:
+    return repr(text if len(text) <= most else f"{text[:most]}…")
+
+
+def _around(text: str, pattern: re.Pattern[str]) -> str:
+    found = pattern.search(text)
+    start = max(0, found.start() - CUT // 2) if found else 0
+    return _short(text[start : start + CUT])
+
+
+def _has_controls(text: str) -> bool:
+    return any(unicodedata.category(letter) == "Cc" for letter in text if letter < " " and letter not in "\n\r\t")
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _frozen(label: Any) -> Any:
+    return frozenset(label) if isinstance(label, list) else label
+
+
+def _label_counts(rows: Dataset) -> Counter[str]:
+    named = (label if isinstance(label, list) else [label] for label in rows["label"] if label is not None)
+    return Counter(name for names in named for name in names)
+
+
+def _is_label_like(written: Sequence[str], said: Sequence[Any], several: bool) -> bool:
+    """Whether there are few short texts, each often, and many long labels."""
+    if several or len(written) < 20:
+        return False
+    texts, names = set(written), {label for label in said if label is not None}
+    return len(texts) < 0.1 * len(names) or (
+        len(texts) <= 20 < len(names)
+        and np.mean([len(text) for text in texts]) < np.mean([len(name) for name in names])
+    )
+
+
+def _document(train: Any, window: int) -> int:
+    if train.window_offsets is None:
+        return window
+    return int(np.searchsorted(train.window_offsets, window, "right") - 1)
+
+
+def _hashed(kind: Any, texts: Sequence[str]) -> Iterator[Any]:
+    encoded = ([text[place : place + 5].encode() for place in range(max(1, len(text) - 4))] for text in texts)
+    yield from kind.generator(encoded, num_perm=64)
+
+
+def _likeness(one: str, other: str) -> float:
+    first, second = ({text[place : place + 5] for place in range(max(1, len(text) - 4))} for text in (one, other))
+    return len(first & second) / len(first | second)
+
+
+def _sampled(rows: Dataset) -> Dataset:
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return rows.select(np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int)))
+
+
+def _single(patient: Patient) -> tuple[Dataset, list[str], list[str]]:
+    """Training rows with one label each, of classes that have enough of them."""
+    if patient.splits.multi_label:
+        raise Skip("rows have several labels")
+    rows = _sampled(patient.originals)
+    counts = Counter(rows["label"])
+    rows = rows.select([row for row, label in enumerate(rows["label"]) if counts[label] >= 3])
+    classes = sorted(set(rows["label"]))
+    if len(classes) < 2 or len(rows) < 30:
+        raise Skip("there are too few rows for three folds")
+    return rows, list(rows["label"]), classes
+
+
+def _floor(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
+    """What a linear model has right of rows that it has not seen, and its probabilities, (row, class) in order."""
+    analyzer = "char" if is_chinese(texts) else "word"
+    targets = np.array(said)
+    classes = sorted(set(said))
+    shares = np.zeros((len(texts), len(classes)))
+    for train, held in StratifiedKFold(3, shuffle=True, random_state=seed).split(targets, targets):
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, sublinear_tf=True, max_features=50_000)
+        try:
+            terms = vectorizer.fit_transform([texts[row] for row in train])
+        except ValueError as error:
+            raise Skip("there are no words to learn from") from error
+        model = LogisticRegression(C=10, max_iter=200).fit(terms, targets[train])
+        found = model.predict_proba(vectorizer.transform([texts[row] for row in held]))
+        shares[np.ix_(held, [classes.index(name) for name in model.classes_])] = found
+    right = np.array(classes)[shares.argmax(1)] == targets
+    return float(right.mean()), shares

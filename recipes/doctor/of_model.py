@@ -1,0 +1,386 @@
+"""The model and the loss, before anything is learnt."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recipes.base import evaluating
+from recipes.batch import Batch
+from recipes.doctor.contract import Look, Skip, check
+from recipes.doctor.patient import Patient
+from recipes.model import word_embeddings
+
+FEW = 16
+SMALLEST_DIFFERENCE = 1e-6
+
+
+@check("model", cheap=True)
+def sizes(patient: Patient, look: Look) -> None:
+    """Labels, tokens and positions that the model has room for."""
+    run = patient.run
+    train, outputs = run.train, run.head.out_features
+    embeddings = word_embeddings(run.bare_model)
+    known = embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else math.inf
+    look.at(len(train), "labels")
+    look.at(len(train.columns["input_ids"]), "tokens")
+    if outputs != len(run.splits.classes):
+        look.fail(
+            f"the head has {outputs} outputs, the data {len(run.splits.classes)} labels.",
+            "on a CPU the loss is NaN or an index is out of range, on a GPU it is a CUDA assert that names nothing",
+            "let the model seam give a head with an output for each label",
+        )
+    largest = int(train.columns["input_ids"].max(initial=0))
+    if largest >= known:
+        look.fail(
+            f"the tokenizer gives token {largest}, the model knows {known:g}.",
+            "an index out of range",
+            "a tokenizer and a model that belong together (model.name)",
+        )
+    longest = int(train.window_lengths.max())
+    most = getattr(run.bare_model.config, "max_position_embeddings", None)
+    if isinstance(most, int) and 0 < most < longest:
+        look.fail(
+            f"the longest input has {longest} tokens, the model reads {most}.",
+            "an index out of range",
+            f"data.max_length={most}",
+        )
+
+
+@check("model", cheap=True)
+def special_tokens(patient: Patient, look: Look) -> None:
+    """Inputs that begin and end as the model was pretrained to see them, and padding that nothing else is."""
+    run = patient.run
+    tokenizer, train = run.tokenizer, run.train
+    look.at(len(train.offsets) - 1, "inputs")
+    ids = train.columns["input_ids"]
+    first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    begins = ids[train.offsets[:-1]]
+    if first is not None and (begins != first).mean() > 0.5:
+        look.warn(
+            f"{(begins != first).mean():.0%} of the inputs do not begin with {tokenizer.decode([first])}.",
+            "the vector that the head reads is not the one that was pretrained to stand for all of it",
+            "tokenize with special tokens (the encode seam's inner function does)",
+        )
+    pad = tokenizer.pad_token_id
+    if pad is not None and (ids == pad).any():
+        look.warn(
+            f"{(ids == pad).mean():.1%} of the tokens inside inputs are padding.",
+            "the model reads nothing there",
+            "do not pad when encoding; batches pad, and mask what they pad",
+        )
+
+
+@check("model", cheap=True)
+def finite(patient: Patient, look: Look) -> None:
+    """Numbers all the way: weights, then what each module makes of some rows."""
+    run = patient.run
+    broken = [name for name, each in run.bare_model.named_parameters() if not torch.isfinite(each).all()]
+    look.at(sum(1 for _ in run.bare_model.parameters()), "weights")
+    if broken:
+        look.fail(
+            f"{len(broken)} weights hold what is no number, first {broken[0]}.",
+            "every loss is NaN",
+            "load the pretrained weights anew",
+        )
+        return
+    batch = patient.batch(patient.rows[:FEW] if len(patient.rows) > FEW else patient.rows)
+    look.at(len(batch), "rows, forward")
+    with evaluating(run.bare_model), _first_not_finite(run.bare_model) as found:
+        logits = run.bare_model(**batch.inputs).logits
+    if found:
+        where, rows = found[0]
+        ids = sorted({batch.ids[row] for row in rows if row < len(batch)})
+        look.fail(
+            f"what {where} makes of {len(ids) or 'some'} rows is no number.",
+            "every loss is NaN",
+            f"look into {where}; in 16 bits try tricks.amp.precision=fp32",
+            ids,
+        )
+    elif not torch.isfinite(logits).all():
+        look.fail("the logits are no numbers.", "every loss is NaN", "look into the head")
+
+
+@check("model", cheap=True)
+def loss_at_start(patient: Patient, look: Look) -> None:
+    """The loss of a new head, near that of knowing nothing but how many classes there are, for each class."""
+    run = patient.run
+    batch = patient.batch(patient.rows)
+    look.at(len(batch), "rows")
+    with evaluating(run.bare_model):
+        logits = torch.cat([run.bare_model(**part.inputs).logits.float() for part in _pieces(batch)])
+    targets = batch.targets.to(logits)
+    with torch.no_grad():
+        plain = _row_losses(logits, targets, run.splits.multi_label)
+    weights = batch.weights > 0
+    if not torch.isfinite(plain[weights]).all():
+        wrong = [batch.ids[row] for row in _places(~torch.isfinite(plain) & weights)]
+        names = sorted({str(_label_of(run, name)) for name in wrong})
+        look.fail(
+            f"the loss is no number on {len(wrong)} of {len(batch)} rows, all labelled {', '.join(names)}.",
+            "every update with one of them is lost",
+            "give the head an output for each label",
+            wrong,
+        )
+        return
+    expected = math.log(2) if run.splits.multi_label else math.log(len(run.splits.classes))
+    found = float(plain[weights].mean())
+    spread = float(logits.std(0).mean())
+    look.note(f"{found:.3f}; {expected:.3f} is that of answering every class alike.")
+    if found > 1.5 * expected + 0.3:
+        look.warn(
+            f"the loss of an untrained model is {found:.2f}, that of answering every class alike {expected:.2f}.",
+            "the head begins sure of what it does not know, and the first updates only unlearn that",
+            "begin with a head of small weights (leave out what changes the head or doubles its activation)",
+        )
+    elif found < 0.5 * expected and run.config.model.source != "hub" and "incremental" not in run.tricks:
+        look.warn(
+            f"the loss of an untrained model is {found:.2f}, far below {expected:.2f}.",
+            "the label stands in the input",
+            "look at the decoded inputs: does a trick or a column give the label away?",
+        )
+    shares = logits.sum(1)
+    if (
+        not run.splits.multi_label
+        and (logits >= 0).all()
+        and torch.allclose(shares, torch.ones_like(shares), atol=1e-3)
+    ):
+        look.fail(
+            "what the model calls logits are probabilities: they are above 0 and sum to 1.",
+            "the loss can hardly fall, since it takes them for logits",
+            "leave out the softmax at the end of the model",
+        )
+    if spread < SMALLEST_DIFFERENCE and len(batch) > 1:
+        look.warn(
+            "the logits are the same for every row.",
+            "the answer is constant whatever the text",
+            "look whether the encoder's output reaches the head",
+        )
+
+
+@check("model", cheap=True)
+def loss_of_the_right_answer(patient: Patient, look: Look) -> None:
+    """A loss, with every trick in it, that is smallest for the right answer."""
+    run = patient.run
+    count, several = len(run.splits.classes), run.splits.multi_label
+    targets = torch.eye(count, device=run.accelerator.device, dtype=torch.get_default_dtype())
+    logits = 2 * targets - 1 if several else targets
+
+    def loss(scale: float, answered: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = run.seams.loss(scale * answered, targets)
+            return found.float()
+
+    # Smoothed targets make sure answers dear, so what is compared is not too sure.
+    right, wrong, unsure = loss(3, logits), loss(3, logits.roll(1, 0)), loss(0, logits)
+    sure, surer = loss(20, logits), loss(40, logits)
+    look.at(count, "classes")
+    start = float(unsure.mean())
+    if not (torch.isfinite(loss(1000, logits)).all() and torch.isfinite(loss(1000, logits.roll(1, 0))).all()):
+        look.fail(
+            "the loss of sure logits is no number.",
+            "training ends as soon as the model is sure",
+            "take logits, not probabilities, into the loss, and log_softmax, not log(softmax)",
+        )
+    elif not (right < unsure).all() or not (unsure < wrong).all():
+        look.fail(
+            f"the loss is {float(right.mean()):.3f} for right logits, {start:.3f} for unsure and "
+            f"{float(wrong.mean()):.3f} for wrong ones.",
+            "training moves away from the labels",
+            "mind the sign of the loss, and which column is which class",
+        )
+    elif float(sure.mean()) > 0.2 * start and float((surer - sure).abs().mean()) < 0.01 * start:
+        look.fail(
+            f"the loss gets probabilities where it wants logits: of the surest right answer it is still "
+            f"{float(sure.mean()):.3f}, unsure {start:.3f}.",
+            "it can hardly fall",
+            "leave out the softmax (or sigmoid) before the loss; cross-entropy takes logits",
+        )
+
+
+@check("model", cheap=True)
+def targets(patient: Patient, look: Look) -> None:
+    """Targets and weights as every trick leaves them: rows that count, and shares that sum to one."""
+    run = patient.run
+    batch = patient.batch(patient.rows)
+    look.at(len(batch), "rows")
+    sums = batch.targets.sum(1)
+    known = batch.weights > 0
+    if not run.splits.multi_label and not torch.allclose(sums[known], torch.ones_like(sums[known]), atol=1e-5):
+        wrong = _places(known & ((sums - 1).abs() > 1e-5))
+        look.fail(
+            f"the targets of {len(wrong)} rows do not sum to 1.",
+            "the loss is on another scale for them",
+            "give each row a distribution over the classes",
+            [batch.ids[row] for row in wrong],
+        )
+    if not known.any():
+        look.fail("no row has any weight.", "the loss is 0 and nothing is learnt", "give rows a weight above 0")
+
+
+@check("model")
+def gradients(patient: Patient, look: Look) -> None:
+    """Every weight that is trained gets a gradient, and none that is frozen does."""
+    with patient.kept() as run:
+        run.optimizer.zero_grad()
+        batch = patient.batch(_few(patient))
+        run.seams.gradient(batch)
+        named = dict(run.bare_model.named_parameters())
+        trained = {id(each) for group in run.optimizer.param_groups for each in group["params"]}
+        look.at(len(named), "weights")
+        # A pooler that the classifier does not read, and rows of embeddings that do not occur, are no fault.
+        without = [
+            name
+            for name, each in named.items()
+            if each.requires_grad and id(each) in trained and (each.grad is None or not each.grad.any())
+        ]
+        frozen = [name for name, each in named.items() if not each.requires_grad and each.grad is not None]
+        outside = [name for name, each in named.items() if each.requires_grad and id(each) not in trained]
+        bad = [name for name, each in named.items() if each.grad is not None and not torch.isfinite(each.grad).all()]
+        total = sum(float(each.grad.norm()) ** 2 for each in named.values() if each.grad is not None) ** 0.5
+    if bad:
+        look.fail(
+            f"the gradient of {len(bad)} weights is no number, first {bad[0]}.",
+            "the first update destroys them",
+            "look for a root, a logarithm or a division at 0 in what the tricks add to the loss",
+        )
+    if total == 0:
+        look.fail(
+            "no weight gets a gradient.",
+            "nothing is learnt",
+            "look whether something detaches the loss, or gives the labels no way into it",
+        )
+    elif len(without) > 0.1 * len(named):
+        look.warn(
+            f"{len(without)} of {len(named)} weights get no gradient, first {without[0]}.",
+            "these parts of the model stay as they are",
+            "look whether they are detached, or not used",
+        )
+    if outside:
+        look.warn(
+            f"{len(outside)} weights that could be trained are in no group of the optimizer, first {outside[0]}.",
+            "they stay as they are",
+            "make the optimizer after the model has its last shape",
+        )
+    if frozen:
+        look.warn(
+            f"{len(frozen)} frozen weights got a gradient, first {frozen[0]}.",
+            "memory and time for nothing",
+            "freeze before the first pass",
+        )
+
+
+@check("model")
+def invariance(patient: Patient, look: Look) -> None:
+    """A row's answer depends on its text, and neither on padding nor on the other rows of its batch."""
+    run = patient.run
+    if run.train.window_offsets is not None:
+        raise Skip("rows are read in windows")
+    rows = _few(patient)
+    whole = patient.batch(rows)
+    if len(whole) < 2:
+        raise Skip("there is one row only")
+    look.at(len(whole), "rows")
+    with evaluating(run.bare_model):
+        together = run.bare_model(**whole.inputs).logits.float()
+        again = run.bare_model(**whole.inputs).logits.float()
+        alone = torch.cat([run.bare_model(**patient.batch(np.array([row])).inputs).logits.float() for row in rows])
+    scale = max(1e-3, float(together.abs().mean()))
+    if float((together - again).abs().max()) > 1e-3 * scale:
+        look.fail(
+            "the same rows give other logits the second time, with dropout off.",
+            "no score can be repeated",
+            "look for dropout, or for a draw, that does not follow model.eval()",
+        )
+        return
+    off = (together - alone).abs().amax(1)
+    if float(off.max()) > 1e-3 * scale:
+        look.fail(
+            f"alone, a row's logits differ by up to {float(off.max()):.3g} from those among others.",
+            "answers depend on which rows happen to be predicted together, or on how much padding there is",
+            "mask the padding (attention_mask), and let no layer look across rows",
+            [whole.ids[row] for row in torch.argsort(-off)[:5].tolist()],
+        )
+
+
+@check("model")
+def dropout(patient: Patient, look: Look) -> None:
+    """Dropout that is on while training and off while predicting."""
+    run = patient.run
+    places = [module for module in run.bare_model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    look.at(len(places), "places with dropout")
+    modes = {module.training for module in run.bare_model.modules()}
+    batch = patient.batch(_few(patient))
+    if places and modes == {False}:
+        look.fail("the model is in evaluation mode while it trains.", "dropout is off", "call model.train()")
+        return
+    with torch.no_grad():
+        one, other = (run.bare_model(**batch.inputs).logits for _ in range(2))
+    if places and modes == {True} and torch.equal(one, other):
+        look.note(
+            "dropout is set and two passes are the same.",
+            "it does nothing",
+            "look whether the attention implementation, or a trick, leaves it out",
+        )
+
+
+def _few(patient: Patient) -> np.ndarray:
+    """Some rows of every length that there is."""
+    by_length = patient.rows[np.argsort(patient.run.train.lengths[patient.rows], kind="stable")]
+    return np.sort(by_length[np.unique(np.linspace(0, len(by_length) - 1, FEW).astype(int))])
+
+
+def _places(marks: Tensor) -> list[int]:
+    found: list[int] = marks.nonzero().flatten().tolist()
+    return found
+
+
+def _pieces(batch: Batch) -> Iterator[Batch]:
+    for number, start in enumerate(range(0, len(batch), 64)):
+        yield batch.take(np.arange(start, min(start + 64, len(batch))), number)
+
+
+def _row_losses(logits: Tensor, targets: Tensor, several: bool) -> Tensor:
+    if several:
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+        return losses
+    shares = logits.log_softmax(1)
+    if (lacking := targets.shape[1] - logits.shape[1]) > 0:  # a head with too few classes: their labels have no logit
+        shares = torch.cat([shares, shares.new_full((len(logits), lacking), -math.inf)], 1)
+    return -torch.where(targets > 0, targets * shares[:, : targets.shape[1]], 0.0).sum(1)
+
+
+def _label_of(run: object, name: str) -> object:
+    examples = run.train.examples  # type: ignore[attr-defined]
+    return examples["label"][list(examples["id"]).index(name)]
+
+
+@contextmanager
+def _first_not_finite(model: nn.Module) -> Iterator[list[tuple[str, list[int]]]]:
+    """Collect the first module whose output is no number, and the rows that it is so for."""
+    found: list[tuple[str, list[int]]] = []
+
+    def looked_at(name: str) -> object:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            if found or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+                return
+            bad = ~torch.isfinite(tensor)
+            if bad.any():
+                found.append((name, _places(bad.flatten(1).any(1)) if bad.dim() > 1 else []))
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(looked_at(name))
+        for name, module in model.named_modules()
+        if name and not list(module.children())
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

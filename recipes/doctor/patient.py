@@ -1,0 +1,168 @@
+"""What is examined: a run that is set up, part by part, as the checks ask for it, and left as it was."""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from recipes.batch import Batch
+from recipes.config import Config
+from recipes.data import Splits, read_splits
+from recipes.doctor.contract import Skip
+from recipes.errors import UserError
+from recipes.folder import FinishedRun, is_finished
+from recipes.loop import Run
+from recipes.preconditions import check
+from recipes.tricks import build
+
+Made = TypeVar("Made")
+
+SAMPLE, CHEAP_SAMPLE = 256, 32
+"""Rows that are passed through the model."""
+
+
+class Patient:
+    """A config, and what it makes: data, then a run that is set up in a folder of its own.
+
+    Args:
+        config: what is to be trained.
+        folder: where it would be trained; looked at where it holds a finished run.
+        run: where there is one already, with its data.
+        splits: all of the run's data; needed where there is a run.
+        sample: rows that are passed through the model.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path | None = None,
+        run: Run | None = None,
+        splits: Splits | None = None,
+        sample: int = SAMPLE,
+    ) -> None:
+        """Nothing is read yet."""
+        self.config, self.folder, self.sample = config, folder, sample
+        self.missing: dict[str, str] = {}
+        self.scratch: Path | None = None
+        if run is not None:
+            self.__dict__ |= {"run": run, "splits": splits}
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The data as it is read."""
+        return self._made(
+            "data", lambda: read_splits(self.config.data, self.config.evaluate.extra, self.config.evaluate.test)
+        )
+
+    @cached_property
+    def run(self) -> Run:
+        """The run, set up and not trained; weights that a check moves it puts back (`kept`)."""
+        if self.config.model.source == "linear":
+            raise Skip("model=linear has no training loop")
+        splits = self.splits
+
+        def made() -> Run:
+            tricks = build(self.config.tricks)
+            check(self.config, splits, tricks)
+            self.scratch = Path(tempfile.mkdtemp(prefix="trickbook-doctor-"))
+            return Run(self.config, tricks, splits, self.scratch)
+
+        return self._made("run", made)
+
+    @cached_property
+    def finished(self) -> FinishedRun:
+        """The finished run of the same config."""
+        if self.folder is None or not is_finished(self.folder):
+            raise Skip("there is no finished run of this config yet")
+        return FinishedRun(self.folder)
+
+    def _made(self, what: str, make: Callable[[], Made]) -> Made:
+        """Make a part once; after it has failed, and was told, whoever asks for it is skipped."""
+        if what in self.missing:
+            raise Skip(f"the {what} cannot be made")
+        try:
+            return make()
+        except UserError:
+            self.missing[what] = what
+            raise
+
+    @cached_property
+    def texts(self) -> dict[str, Dataset]:
+        """Every split's rows, by name, as the tricks leave them."""
+        splits = self.splits
+        if self.config.model.source == "linear":
+            return {"train": splits.train, "validation": splits.validation, **splits.shut_splits()}
+        run = self.run
+        shut = {name: run.cleaned(rows) for name, rows in splits.shut_splits().items()}
+        return {"train": run.train.examples, "validation": run.validation.examples, **shut}
+
+    @cached_property
+    def originals(self) -> Dataset:
+        """The training rows without those that augmentation has added."""
+        train = self.texts["train"]
+        own = [
+            row for row, (name, source) in enumerate(zip(train["id"], train["source"], strict=True)) if name == source
+        ]
+        return train if len(own) == len(train) else train.select(own)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """A sample of the training rows: every label, and as many of each as there is room for."""
+        labels = self.run.train.labels
+        classes = labels.argmax(1) if labels.ndim == 2 else labels
+        found = [np.flatnonzero(classes == number) for number in np.unique(classes[classes >= 0])]
+        share = max(1, self.sample // max(1, len(found)))
+        return np.sort(
+            np.concatenate([rows[np.linspace(0, len(rows) - 1, min(share, len(rows))).astype(int)] for rows in found])
+        )
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Some training rows as the model gets them."""
+        return self.run.train.collate(rows, 0, 0).to(self.run.accelerator.device)
+
+    def shown(self, row: int) -> str:
+        """A training row's input, decoded as the model really sees it."""
+        batch = self.run.train.collate(np.array([row]), 0, 0)
+        return str(self.run.tokenizer.decode(batch.inputs["input_ids"][0, : int(batch.lengths[0])]))
+
+    @contextmanager
+    def kept(self) -> Iterator[Run]:
+        """Inside this context the run may be trained; afterwards weights, counters and tricks are as before."""
+        from recipes import checkpoint
+
+        run = self.run
+        tensors, counters = checkpoint.state(run)
+        tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        modes = [(module, module.training) for module in run.bare_model.modules()]
+        try:
+            yield run
+        finally:
+            checkpoint.restore(run, tensors, counters)
+            run.optimizer.zero_grad()
+            run.report.waiting.clear()
+            for module, training in modes:
+                module.training = training
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Inside this context everything may draw; afterwards chance goes on as if nothing had."""
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+            for device, state in enumerate(on_gpu):
+                torch.cuda.set_rng_state(state, device)
+            if self.scratch is not None:
+                shutil.rmtree(self.scratch, ignore_errors=True)

@@ -1,0 +1,46 @@
+"""How a report is shown."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from recipes.doctor.contract import SECTIONS, Finding, Report
+
+STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red", "skipped": "dim"}
+
+
+def table(report: Report) -> Table:
+    """A row for each check: what it looked at, and what came of it."""
+    shown = Table(title_justify="left", show_lines=False)
+    for name in ("section", "check", "looked at", "outcome"):
+        shown.add_column(name)
+    for section in SECTIONS:
+        for look in (each for each in report.looks if each.section == section):
+            outcome = look.outcome
+            seen = look.skipped if look.skipped is not None else ", ".join(look.seen)
+            shown.add_row(section, look.check, seen, f"[{STYLES[outcome]}]{outcome}[/]")
+    return shown
+
+
+def told(finding: Finding) -> str:
+    """A finding as a paragraph."""
+    parts = [f"{finding.severity}: {finding.says}"]
+    if finding.rows:
+        parts.append(f"Rows: {', '.join(finding.rows)}.")
+    if finding.leads_to:
+        parts.append(f"Leads to: {finding.leads_to}.")
+    if finding.remedy:
+        parts.append(f"Do: {finding.remedy}.")
+    return " ".join(parts)
+
+
+def lines(report: Report) -> Iterator[str]:
+    """What was found, worst first, then the verdict."""
+    for severity in ("error", "warning", "note"):
+        for finding in (each for each in report.findings if each.severity == severity):
+            yield f"{finding.check}: {told(finding)}"
+    counts = Counter(look.outcome for look in report.looks)
+    told_counts = ", ".join(f"{counts[name]} {name}" for name in STYLES if counts[name])
+    verdict = ("clean", "train, but look at the warnings", "do not train before the errors are mended")
+    yield f"verdict: {verdict[report.exit_code]} ({told_counts})."

@@ -1,0 +1,45 @@
+"""Examine what `python train.py <the same overrides>` would train, and say what is wrong, cheapest checks first.
+
+    python scripts/doctor.py data=files data.train=reviews.csv '+tricks=[mixup,amp,swa]'
+    python scripts/doctor.py --cheap ...      what train.py looks at at every start
+    python scripts/doctor.py --json ...       the same as JSON
+
+Exit code 0: nothing to mend; 1: warnings; 2: errors. Nothing is left changed. What could not be looked at is skipped,
+with the reason, and never passed.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from recipes.errors import told_plainly
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="as after train.py")
+    parser.add_argument("--cheap", action="store_true", help="only what takes no more than a second or two")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    arguments = parser.parse_args()
+
+    from recipes.doctor import examine
+    from recipes.doctor.rendering import lines, table
+    from recipes.tables import console_for_tables
+
+    report = examine(arguments.overrides, arguments.cheap)
+    if arguments.json:
+        print(json.dumps(report.as_json(), indent=1, ensure_ascii=False))
+    else:
+        console = console_for_tables()
+        console.print(table(report))
+        for line in lines(report):
+            console.print(line, markup=False, soft_wrap=True)
+    sys.exit(report.exit_code)
+
+
+if __name__ == "__main__":
+    with told_plainly():
+        main()

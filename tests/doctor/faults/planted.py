@@ -1,0 +1,307 @@
+"""Tricks that are wrong on purpose: each plants one fault that people make in their own training code."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+
+from recipes import Batch, Loss, Outcome, Run, Trick
+from recipes.batches import Batches
+from recipes.encoding import Encoded
+from recipes.model import head
+
+# What is wrong with the loss.
+
+
+@dataclass
+class SoftmaxBeforeLoss(Trick):
+    layers = {"loss": "weighting"}
+
+    def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+        return inner(logits.softmax(-1), targets)
+
+
+@dataclass
+class SigmoidBeforeLoss(Trick):
+    layers = {"loss": "weighting"}
+
+    def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+        return inner(logits.sigmoid(), targets)
+
+
+@dataclass
+class WrongSign(Trick):
+    layers = {"loss": "weighting"}
+
+    def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+        return -inner(logits, targets)
+
+
+@dataclass
+class ShiftedTargets(Trick):
+    layers = {"loss": "targets"}
+
+    def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+        return inner(logits, targets.roll(1, -1))
+
+
+@dataclass
+class NaiveLogarithm(Trick):
+    layers = {"loss": "criterion"}
+
+    def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+        return -(targets * logits.softmax(-1).log()).sum(-1)
+
+
+@dataclass
+class DetachedLoss(Trick):
+    layers = {"objective": "term"}
+
+    def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+        found = inner(batch)
+        return Outcome(found.loss.detach() + 0 * found.logits.sum(-1), found.logits, found.targets, found.features)
+
+
+@dataclass
+class LabelsLost(Trick):
+    """A dict batch without its labels: the loss is that of no target at all."""
+
+    layers = {"objective": "term"}
+
+    def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+        return inner(Batch(**{**batch.__dict__, "targets": torch.zeros_like(batch.targets)}))
+
+
+@dataclass
+class RootOfNothing(Trick):
+    layers = {"objective": "term"}
+
+    def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+        found = inner(batch)
+        return Outcome(found.loss + (0 * found.logits.sum(-1)).sqrt(), found.logits, found.targets, found.features)
+
+
+# What is wrong with the model.
+
+
+class Changed(nn.Module):
+    """A module and what is made of its output."""
+
+    def __init__(self, inner: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.change = inner, change
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.change(self.inner(*inputs, **named))
+
+
+class OfModel(Trick):
+    layers = {"model": "reshape"}
+
+    def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
+        model = inner()
+        self.spoil(model)
+        return model
+
+    def spoil(self, model: Any) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class HeadTooSmall(OfModel):
+    """The course's own: two outputs for three labels."""
+
+    def spoil(self, model: Any) -> None:
+        model.classifier = nn.Linear(model.config.hidden_size, 2)
+        model.config.num_labels = 2
+
+
+@dataclass
+class NotANumber(OfModel):
+    def spoil(self, model: Any) -> None:
+        with torch.no_grad():
+            model.bert.encoder.layer[1].output.dense.weight[0, 0] = float("nan")
+
+
+@dataclass
+class DividingByZero(OfModel):
+    def spoil(self, model: Any) -> None:
+        layer = model.bert.encoder.layer[0].intermediate
+        layer.dense = Changed(layer.dense, lambda values: values / (values - values).abs())
+
+
+@dataclass
+class SoftmaxAtTheEnd(OfModel):
+    """The last layer's activation doubled."""
+
+    def spoil(self, model: Any) -> None:
+        inner = model.forward
+
+        def forward(**inputs: Any) -> Any:
+            found = inner(**inputs)
+            found.logits = found.logits.softmax(-1)
+            return found
+
+        model.forward = forward
+
+
+@dataclass
+class HugeHead(OfModel):
+    def spoil(self, model: Any) -> None:
+        with torch.no_grad():
+            head(model).weight.mul_(300)
+
+
+@dataclass
+class ConstantLogits(OfModel):
+    def spoil(self, model: Any) -> None:
+        with torch.no_grad():
+            head(model).weight.zero_()
+
+
+@dataclass
+class EverythingFrozen(OfModel):
+    def spoil(self, model: Any) -> None:
+        for name, each in model.named_parameters():
+            each.requires_grad_(name == "bert.embeddings.position_embeddings.weight")
+        model.bert.encoder.layer[0].register_forward_hook(
+            lambda _, inputs, output: output[0].detach() if isinstance(output, tuple) else output.detach()
+        )
+        model.classifier.requires_grad_(True)
+
+
+@dataclass
+class LowerHalfDetached(OfModel):
+    def spoil(self, model: Any) -> None:
+        model.bert.encoder.layer[1].register_forward_pre_hook(lambda _, inputs: (inputs[0].detach(), *inputs[1:]))
+
+
+@dataclass
+class DropoutAlways(OfModel):
+    def spoil(self, model: Any) -> None:
+        model.dropout.forward = lambda values: functional.dropout(values, 0.5, training=True)
+
+
+@dataclass
+class AcrossRows(OfModel):
+    def spoil(self, model: Any) -> None:
+        model.dropout.forward = lambda values: values - values.mean(0, keepdim=True)
+
+
+@dataclass
+class MaskIgnored(OfModel):
+    def spoil(self, model: Any) -> None:
+        inner = model.forward
+        model.forward = lambda attention_mask, **inputs: inner(attention_mask=torch.ones_like(attention_mask), **inputs)
+
+
+@dataclass
+class SmallVocabulary(OfModel):
+    def spoil(self, model: Any) -> None:
+        kept = model.bert.embeddings.word_embeddings.weight[:50].detach().clone()
+        model.bert.embeddings.word_embeddings = nn.Embedding.from_pretrained(kept, freeze=False)
+
+
+@dataclass
+class FewPositions(OfModel):
+    def spoil(self, model: Any) -> None:
+        model.config.max_position_embeddings = 8
+
+
+# What is wrong with the optimizer.
+
+
+@dataclass
+class HeadOnly(Trick):
+    layers = {"optimizer": "optimizer"}
+
+    def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:
+        return AdamW(head(model).parameters(), lr=run.config.train.learning_rate)
+
+
+@dataclass
+class BeforeTheHead(Trick):
+    """The optimizer was made before the head was changed."""
+
+    layers = {"optimizer": "optimizer"}
+
+    def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:
+        own = {id(each) for each in head(model).parameters()}
+        return AdamW([each for each in model.parameters() if id(each) not in own], lr=run.config.train.learning_rate)
+
+
+# What is wrong with what enters the model.
+
+
+@dataclass
+class NoSpecialTokens(Trick):
+    layers = {"encode": "cut"}
+
+    def encode(self, run: Run, inner: Any, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+        return run.tokenizer(list(texts), pairs, add_special_tokens=False, truncation=True, max_length=run.max_length)
+
+
+@dataclass
+class PaddedTexts(Trick):
+    layers = {"encode": "cut"}
+
+    def encode(self, run: Run, inner: Any, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+        length = run.max_length
+        return run.tokenizer(list(texts), pairs, padding="max_length", truncation=True, max_length=length)
+
+
+@dataclass
+class UnknownWords(Trick):
+    layers = {"encode": "cut"}
+
+    def encode(self, run: Run, inner: Any, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+        found = inner(texts, pairs)
+        unknown = run.tokenizer.unk_token_id
+        found["input_ids"] = [[ids[0], *([unknown] * (len(ids) - 2)), ids[-1]] for ids in found["input_ids"]]
+        return found
+
+
+@dataclass
+class EmptiedTexts(Trick):
+    layers = {"examples": "rewrite"}
+
+    def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
+        return inner(examples.map(lambda row, place: {"text": row["text"] if place % 3 else ""}, with_indices=True))
+
+
+@dataclass
+class SortedBatches(Trick):
+    layers = {"batches": "batches"}
+
+    def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
+        rows, size = np.argsort(dataset.labels, kind="stable"), run.config.train.batch_size
+        return Batches(dataset, [rows[start : start + size] for start in range(0, len(rows), size)], epoch)
+
+
+@dataclass
+class HalfTheRows(Trick):
+    layers = {"batches": "batches"}
+
+    def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
+        rows, size = np.arange(len(dataset) // 2), run.config.train.batch_size
+        return Batches(dataset, [rows[start : start + size] for start in range(0, len(rows), size)], epoch)
+
+
+# What is wrong with the step.
+
+
+@dataclass
+class NoGradientAtAll(Trick):
+    layers = {"gradient": "plan"}
+
+    def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
+        with torch.no_grad():
+            logits = run.bare_model(**batch.inputs).logits
+        found = functional.cross_entropy(logits, batch.targets)
+        return Loss(found, found)
