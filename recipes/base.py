@@ -17,6 +17,7 @@ from torch.optim import AdamW, Optimizer
 from recipes import order
 from recipes.batch import Batch, Loss, Outcome, cut_by_length
 from recipes.batches import Batches, group
+from recipes.divergence import is_finite
 from recipes.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
@@ -149,7 +150,7 @@ class Base:
         return Loss(share.detach(), plain)
 
     def update(self) -> None:
-        """Set the rate, clip, step, and count the step if there was one."""
+        """Set the rate, clip, step, and count the step if there was one; a gradient that is no number makes none."""
         run = self.run
         limit = run.config.train.clip_norm
         run.grad_norm = run.accelerator.clip_grad_norm_(run.parameters, math.inf if limit is None else limit)
@@ -157,7 +158,9 @@ class Base:
         run.factor = run.seams.schedule((run.updates + 0.5) / run.total_updates)
         for parameters, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):
             parameters["lr"] = rate * run.factor
-        if run.accelerator.scaler is None:
+        if not is_finite(run):
+            pass  # not made, so not counted either
+        elif run.accelerator.scaler is None:
             # Past accelerate's wrapper, which looks for another package on every step: a tenth of a millisecond.
             run.optimizer.optimizer.step()
             run.updates += 1

@@ -28,7 +28,7 @@ TRICKS = "tricks.safetensors"
 
 # What a checkpoint counts; everything else is a tensor, or follows from the config. `batches_done` is where the run
 # stands; `updates` are the steps that happened, which are fewer where a 16-bit step overflowed and was skipped.
-COUNTERS = ("updates", "batches_done", "rows_passed", "parts_passed", "since_best", "best", "seconds")
+COUNTERS = ("updates", "skipped", "batches_done", "rows_passed", "parts_passed", "since_best", "best", "seconds")
 
 
 def state(run: "Run") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -22,14 +22,13 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from recipes import checkpoint, order
+from recipes import checkpoint, divergence, order
 from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, wrapped
 from recipes.batch import Batch
 from recipes.batches import weight_of_label
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.encoding import Encoded, cleaned, encode
-from recipes.errors import UserError
 from recipes.folder import History
 from recipes.interruption import Interrupted, interruptions
 from recipes.metrics import Predictions, better, measure
@@ -54,7 +53,7 @@ class Run:
         """Load the model, encode the data, and wrap every seam; nothing is trained yet."""
         self.config, self.tricks, self.splits, self.folder = config, tricks, splits.without_test(self.cleaned), folder
         self.notes = list(splits.notes)
-        self.updates = self.batches_done = self.parts_passed = self.since_best = 0
+        self.updates = self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
         self.best: dict[str, Any] | None = None
         self.fingerprint = [rows._fingerprint for rows in (splits.train, splits.validation)]
         self.rows_passed, self.seconds, self.lap = 0.0, 0.0, time.perf_counter()
@@ -146,9 +145,10 @@ class Run:
                         break
 
     def _step(self, batch: Batch) -> None:
-        parts, self.logged = self.parts_passed, {}
+        parts, updates, self.logged = self.parts_passed, self.updates, {}
         loss = self.seams.gradient(batch.to(self.accelerator.device))
         self.seams.update()
+        divergence.see(self, batch, updates)
         self.batches_done += 1
         self.report.update(
             update=self.batches_done,
@@ -163,21 +163,7 @@ class Run:
             **self.logged,
         )
         if self.report.is_due():
-            self._flush()
-
-    def _flush(self) -> None:
-        """Write the history; this waits for a GPU. With a loss scale a step may overflow: it is skipped, not lost."""
-        scaler = self.accelerator.scaler
-        for record in self.report.flush():
-            for name in ("loss", "grad_norm"):
-                if not math.isfinite(record[name]) and (scaler is None or scaler.get_scale() < 1):
-                    raise self._diverged(f"{name} of update {record['update']} is {record[name]}")
-
-    def _diverged(self, what: str) -> UserError:
-        return UserError(
-            f"training diverged: {what}. Lower train.learning_rate (now {self.config.train.learning_rate:g}) or set "
-            "train.clip_norm; after that look at the data. The last checkpoint is kept."
-        )
+            self.report.flush()
 
     def _time_lap(self) -> float:
         """The seconds since the last lap ended, collation and all; evaluations and checkpoints are laps of none."""
@@ -202,7 +188,7 @@ class Run:
         return patience is not None and self.since_best >= patience
 
     def _evaluate(self) -> None:
-        self._flush()
+        self.report.flush()
         self._time_lap()
         with self.seams.weights():
             metrics = measure(self.predictions(self.validation))
@@ -222,13 +208,13 @@ class Run:
         """Predict a split with the weights that the model has now; rows come back in the data's order."""
         found = predict_split(self, dataset, 2 * self.config.train.batch_size, self.accelerator)
         if not np.isfinite(found.probabilities).all():
-            raise self._diverged(f"the predictions after update {self.batches_done} are not all numbers")
+            raise divergence.diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
         return found
 
     # Stopping and going on.
 
     def _save(self) -> None:
-        self._flush()
+        self.report.flush()
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.batches_done, *checkpoint.state(self))
         self.lap = time.perf_counter()
@@ -244,4 +230,5 @@ class Run:
                 self.note("checkpoints/best.safetensors is damaged; the best weights are sought anew from here on.")
         if self.accelerator.is_main_process:
             self.history.cut(self.batches_done)
+            divergence.go_back(self)
         self.accelerator.wait_for_everyone()

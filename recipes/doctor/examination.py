@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from recipes.config import read
 from recipes.data import Splits
 
@@ -44,6 +46,16 @@ def at_start(run: Run, splits: Splits) -> None:
     for finding in report.findings:
         if finding.severity == "warning":
             run.note(f"doctor: {told(finding).removeprefix('warning: ')}")
+
+
+def of_rows(run: Run, ids: Sequence[str]) -> str:
+    """What is wrong with some training rows as the model is now, in a sentence or two; nothing where nothing is."""
+    place = {name: row for row, name in enumerate(run.train.ids)}
+    patient = Patient(run.config, run=run, splits=run.splits)
+    patient.__dict__["rows"] = np.array([place[name] for name in ids])
+    report = examined(patient, [each for each in CHECKS if each.name in ("finite", "loss_at_start")])
+    wrong = [finding for finding in report.findings if finding.severity == "error"]
+    return "".join(f"{finding.says} Rows: {', '.join(finding.rows)}. " for finding in wrong)
 
 
 def examined(patient: Patient, checks: Sequence[Check]) -> Report:

@@ -357,7 +357,7 @@ def cut_text(patient: Patient, look: Look) -> None:
         look.warn(
             told,
             "the label is told in the part that is not read",
-            "+tricks=[truncate] tricks.truncate.head_share=0.0 (keep the tail), or a larger data.max_length",
+            "+tricks=[truncate] tricks.truncate.keep=tail, or a larger data.max_length",
         )
     else:
         look.note(told)

@@ -278,7 +278,7 @@ DATA = [
     Fault("most of the text cut", "length", "of all text is cut", rows=long_texts,
           remedy=["data.max_length=400"]),
     Fault("the label told behind the cut", "cut_text", "from all of it", rows=told_at_the_end,
-          overrides=["data.max_length=16"], remedy=["+tricks=[truncate]", "tricks.truncate.head_share=0.0"]),
+          overrides=["data.max_length=16"], remedy=["+tricks=[truncate]", "tricks.truncate.keep=tail"]),
     Fault("shuffled labels", "something_to_learn", "do not tell the labels", rows=shuffled_labels),
     Fault("wrong labels", "label_errors", "labels look wrong", rows=wrong_labels),
     Fault("batches of one label", "batches", "of one label only", planted="SortedBatches"),

@@ -1,0 +1,124 @@
+"""Updates whose gradient is no number: not made, not counted, told with their rows, and no more than two in a row."""
+
+import json
+import os
+import signal
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.api import finetune_config
+from recipes.batch import Batch, Loss
+from recipes.errors import UserError
+from recipes.folder import FinishedRun
+from recipes.loop import Run
+from recipes.testing import UPDATES, comparable, copied, difference, in_child, tiny_config, tiny_run
+
+
+def breaking(run: Run, at: Collection[int]) -> None:
+    """Make the gradient of these updates infinite, counted from 1."""
+    gradient = run.seams.gradient
+
+    def broken(batch: Batch) -> Loss:
+        found = gradient(batch)
+        if run.batches_done + 1 in at:
+            next(run.bare_model.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
+        return found
+
+    run.seams.gradient = broken  # type: ignore[method-assign]
+
+
+def fitted(folder: Path, at: Collection[int]) -> Run:
+    run = tiny_run(tiny_config(), folder, folder)
+    breaking(run, at)
+    run.fit()
+    return run
+
+
+def test_one_is_skipped_and_told_with_its_rows(tmp_path: Path) -> None:
+    def work() -> tuple[int, int, list[dict[str, Any]], list[str]]:
+        run = fitted(tmp_path, {5})
+        rows = [sorted(batch.ids) for batch in run.seams.batches(run.train, 0)]
+        return run.updates, run.batches_done, run.history.read(), rows[4]
+
+    updates, done, history, rows = in_child(work)
+    assert (updates, done) == (UPDATES - 1, UPDATES)
+    (line,) = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert line == {"update": 5, "ids": rows}
+    told = {each["update"]: each for each in history if "split" not in each}
+    assert told[5]["grad_norm"] is None and told[6]["grad_norm"] is not None and len(told) == UPDATES
+
+
+def test_the_weights_and_the_optimizer_do_not_feel_it(tmp_path: Path) -> None:
+    def work() -> float:
+        run = tiny_run(tiny_config(), tmp_path, tmp_path)
+        batches = run.seams.batches(run.train, 0)
+        run._step(batches[0])
+        before = copied(run)
+        breaking(run, {2})
+        run._step(batches[1])
+        assert run.optimizer.state_dict()["state"][0]["step"] == 1
+        assert all(each.grad is None or not each.grad.any() for each in run.bare_model.parameters())
+        return difference(before, copied(run))
+
+    assert in_child(work) == 0
+
+
+def test_three_in_a_row_end_the_run(tmp_path: Path) -> None:
+    def work() -> str:
+        with pytest.raises(UserError) as caught:
+            fitted(tmp_path, {4, 6, 7, 8})
+        return str(caught.value)
+
+    said = in_child(work)
+    assert said.startswith("training diverged: 3 updates in a row had no finite gradient and were skipped. Lower ")
+    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 4
+
+
+def test_what_is_no_number_is_named(tmp_path: Path) -> None:
+    def work() -> str:
+        run = tiny_run(tiny_config(), tmp_path, tmp_path)
+        with torch.no_grad():
+            run.bare_model.bert.encoder.layer[1].output.dense.weight[0, 0] = torch.nan  # type: ignore[union-attr, index]
+        with pytest.raises(UserError) as caught:
+            run.fit()
+        return str(caught.value)
+
+    assert "bert.encoder.layer.1.output.dense.weight" in in_child(work)
+
+
+def test_killed_between_two_it_ends_the_same(tmp_path: Path) -> None:
+    """Law 5: also how many were skipped in a row comes back."""
+    at, config = {6, 7, 11, 12}, tiny_config("checkpoint.every=0.17")
+
+    def whole(folder: Path, dies_at: int) -> FinishedRun:
+        make, step = Run.__init__, Run._step
+
+        def made(run: Run, *arguments: Any) -> None:
+            make(run, *arguments)
+            breaking(run, at)
+
+        def fatal(run: Run, batch: Batch) -> None:
+            step(run, batch)
+            if run.batches_done == dies_at:
+                run.report.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Run.__init__, Run._step = made, fatal  # type: ignore[method-assign]
+        return finetune_config(config, folder)
+
+    in_child(partial(whole, tmp_path / "whole", 0))
+    for dies_at in (7, 12):
+        with pytest.raises(ChildProcessError):
+            in_child(partial(whole, tmp_path / "killed", dies_at))
+    in_child(partial(whole, tmp_path / "killed", 0))
+    assert comparable(tmp_path / "whole") == comparable(tmp_path / "killed")
+    lines = [(tmp_path / name / "skipped.jsonl").read_text() for name in ("whole", "killed")]
+    assert lines[0] == lines[1] and np.array_equal(
+        [json.loads(line)["update"] for line in lines[0].splitlines()], [6, 7, 11, 12]
+    )
