@@ -31,9 +31,10 @@ from recipes.data import Splits
 from recipes.encoding import Encoded, cleaned, encode
 from recipes.folder import History
 from recipes.interruption import Interrupted, interruptions
+from recipes.memory import told_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.model import head, load_tokenizer
-from recipes.prediction import predict_split
+from recipes.prediction import predict_as_fits
 from recipes.randomness import generator
 from recipes.report import Report
 from recipes.trick import Trick
@@ -146,8 +147,9 @@ class Run:
 
     def _step(self, batch: Batch) -> None:
         parts, updates, self.logged = self.parts_passed, self.updates, {}
-        loss = self.seams.gradient(batch.to(self.accelerator.device))
-        self.seams.update()
+        with told_of_memory(batch):
+            loss = self.seams.gradient(batch.to(self.accelerator.device))
+            self.seams.update()
         divergence.see(self, batch, updates)
         self.batches_done += 1
         self.report.update(
@@ -206,7 +208,7 @@ class Run:
 
     def predictions(self, dataset: Encoded) -> Predictions:
         """Predict a split with the weights that the model has now; rows come back in the data's order."""
-        found = predict_split(self, dataset, 2 * self.config.train.batch_size, self.accelerator)
+        found = predict_as_fits(self, dataset, 2 * self.config.train.batch_size, self.accelerator)
         if not np.isfinite(found.probabilities).all():
             raise divergence.diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
         return found

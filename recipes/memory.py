@@ -1,4 +1,4 @@
-"""A limit on memory: kept by the allocator of a GPU, looked at now and then on a CPU."""
+"""Memory: a limit, kept by the allocator of a GPU and looked at now and then on a CPU; and what to do when it ends."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from recipes.batch import Batch
 from recipes.errors import UserError
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -59,3 +60,17 @@ def limit(told: str | None) -> Iterator[Callable[[str], None]]:
 def in_use() -> int:
     """Bytes that this process holds now (Linux)."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def told_of_memory(batch: Batch) -> Iterator[None]:
+    """Inside this context an update that memory does not hold is told with what to do about it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"memory does not hold an update of {len(batch)} rows of up to {int(batch.lengths.max())} tokens. "
+            "+tricks=[accumulate] tricks.accumulate.part_size=null runs it in the largest parts that fit, with the "
+            "same result; or set model.gradient_checkpointing=true, or a smaller data.max_length. The last checkpoint "
+            "is kept."
+        ) from error

@@ -13,6 +13,7 @@ from recipes.errors import UserError
 from recipes.folder import FinishedRun
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks
 from recipes.pictures import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
+from recipes.watch import Watch
 
 SHOWN = 20
 LONGEST = 400
@@ -102,6 +103,9 @@ def _of(name: str, run: FinishedRun) -> Iterator[str]:
             for metric, value in metrics[part].items()
         ]
     yield _table(["", "", "95 % interval over rows"], rows)
+    watch = Watch(len(held.classes), held.multi_label)
+    if seen := [escape(sentence) for line in history for sentence in watch.see(line)]:
+        yield f"<h3>Seen while training</h3><ul>{''.join(f'<li>{sentence}</li>' for sentence in seen)}</ul>"
     if history:
         yield _picture(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
     if not metrics[split]:

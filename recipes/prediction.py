@@ -67,6 +67,24 @@ def predict_split(
     return Predictions(dataset.ids, labels, probabilities, decisions, splits.classes, splits.multi_label)
 
 
+def predict_as_fits(run: Predicting, dataset: Encoded, batch_size: int, accelerator: Accelerator) -> Predictions:
+    """The same, in batches half as large wherever memory runs out; several processes must hold them as they are.
+
+    Raises:
+        UserError: memory does not hold one row.
+    """
+    try:
+        return predict_split(run, dataset, batch_size, accelerator)
+    except torch.OutOfMemoryError as error:
+        if batch_size == 1 or accelerator.num_processes > 1:
+            raise UserError(
+                f"memory does not hold {batch_size} validation rows at once; a smaller train.batch_size (evaluation "
+                "takes twice as many rows) or data.max_length."
+            ) from error
+    torch.cuda.empty_cache()
+    return predict_as_fits(run, dataset, batch_size // 2, accelerator)
+
+
 class LinearPredictor:
     """A finished run of model=linear read back.
 

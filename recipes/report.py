@@ -18,6 +18,7 @@ from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
 from recipes.imbalance import class_counts
 from recipes.tables import score_table
+from recipes.watch import Watch
 
 if TYPE_CHECKING:
     from recipes.loop import Run
@@ -42,6 +43,7 @@ class Report:
         self.flushed = time.monotonic()
         self.smoothed = 0.0
         self.weight = 0.0
+        self.watch = Watch(len(run.splits.classes), run.splits.multi_label)
         self.bar: Progress | None = None
         self.board: SummaryWriter | None = None
 
@@ -152,8 +154,9 @@ class Report:
             yield
             return
         self.board = SummaryWriter(str(self.run.folder), purge_step=self.run.batches_done + 1)
-        for line in self.run.history.read():  # a resumed run's curve goes on where it was
+        for line in self.run.history.read():  # a resumed run's curve goes on where it was, and nothing is said twice
             self._smooth(line.get("loss") if "split" not in line else None)
+            self.watch.see(line)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as self.bar:
             self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.batches_done)
@@ -183,6 +186,7 @@ class Report:
         self.run.history.append(records)
         for record in records:
             self._draw(record)
+            self._watch(record)
         last = records[-1]
         speed = sum(each["examples"] for each in records) / max(1e-9, sum(each["seconds"] for each in records))
         line = (
@@ -194,6 +198,10 @@ class Report:
         every = max(1, self.run.total_updates // 10)
         if not self.console.is_terminal and last["update"] // every > (records[0]["update"] - 1) // every:
             self.say(f"update {last['update']}/{self.run.total_updates} · {line}")
+
+    def _watch(self, line: Mapping[str, Any]) -> None:
+        for sentence in self.watch.see(line):
+            self.say(f"watch: {sentence}")
 
     def _smooth(self, loss: float | None) -> None:
         if loss is not None and np.isfinite(loss):
@@ -218,6 +226,7 @@ class Report:
         if self.silent:
             return
         self.run.history.append([{"update": update, "split": split, **metrics}])
+        self._watch({"update": update, "split": split, **metrics})
         self._write(split, metrics, update)
         if self.console.is_terminal:
             self.console.print(score_table({split: metrics}, f"after update {update}"))

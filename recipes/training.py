@@ -9,7 +9,7 @@ import torch
 from recipes import checkpoint, linear, order
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.doctor.examination import at_start
+from recipes.doctor.examination import at_end, at_start
 from recipes.folder import FinishedRun, written
 from recipes.loop import Run
 from recipes.metrics import Predictions, measure
@@ -56,6 +56,8 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
             scored = {"validation": validation, **shut}
             finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
+            for sentence in at_end(config, folder) if config.doctor == "cheap" else ():
+                run.report.say(sentence)
         run.accelerator.wait_for_everyone()
     return FinishedRun(folder)
 

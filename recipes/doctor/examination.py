@@ -1,10 +1,11 @@
 """Running the checks over a patient."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from recipes.config import read
+from recipes.config import Config, read
 from recipes.data import Splits
 
 # Registering is what importing them is for.
@@ -46,6 +47,12 @@ def at_start(run: Run, splits: Splits) -> None:
     for finding in report.findings:
         if finding.severity == "warning":
             run.note(f"doctor: {told(finding).removeprefix('warning: ')}")
+
+
+def at_end(config: Config, folder: Path) -> list[str]:
+    """What the scores of a run that has just ended give away, a sentence or two each."""
+    report = examined(Patient(config, folder), [each for each in CHECKS if each.cheap and each.section == "after"])
+    return [f"doctor: {told(finding)}" for finding in report.findings if finding.severity != "note"]
 
 
 def of_rows(run: Run, ids: Sequence[str]) -> str:

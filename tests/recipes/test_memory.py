@@ -1,9 +1,15 @@
 """A limit on memory: what may be asked for, and when it is said to be passed."""
 
-import pytest
+from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+
+from recipes.batch import Batch, Outcome
 from recipes.errors import UserError
 from recipes.memory import in_bytes, in_use, limit
+from recipes.testing import in_child, tiny_config, tiny_run
 
 
 @pytest.mark.parametrize(("told", "wanted"), [("0.5", 500), ("1", 1000), ("2GB", 2 * 10**9), ("1.5 KiB", 1536)])
@@ -33,3 +39,52 @@ def test_less_than_the_program_takes() -> None:
         limit("1MB"),
     ):
         pass
+
+
+def test_an_update_that_does_not_fit_offers_the_trick(tmp_path: Path) -> None:
+    def said() -> str:
+        run = tiny_run(tiny_config(), tmp_path, tmp_path)
+
+        def full(batch: Batch) -> Outcome:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        run.seams.objective = full  # type: ignore[method-assign]
+        with pytest.raises(UserError) as caught:
+            run.fit()
+        return str(caught.value)
+
+    assert "an update of 8 rows" in in_child(said) and "tricks.accumulate.part_size=null" in in_child(said)
+
+
+def test_an_evaluation_that_does_not_fit_is_halved(tmp_path: Path) -> None:
+    def sizes() -> tuple[list[int], bool]:
+        run = tiny_run(tiny_config(), tmp_path, tmp_path)
+        whole = run.predictions(run.validation).probabilities
+        predict, seen = run.seams.predict, []
+
+        def small(batch: Batch) -> torch.Tensor:
+            seen.append(len(batch))
+            if len(batch) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return predict(batch)
+
+        run.seams.predict = small  # type: ignore[method-assign]
+        return seen, bool(np.allclose(run.predictions(run.validation).probabilities, whole, atol=1e-6))
+
+    seen, same = in_child(sizes)
+    assert same and seen[:3] == [16, 8, 4] and max(seen[2:]) == 4
+
+
+def test_one_row_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    def said() -> str:
+        run = tiny_run(tiny_config(), tmp_path, tmp_path)
+
+        def full(batch: Batch) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        run.seams.predict = full  # type: ignore[method-assign]
+        with pytest.raises(UserError) as caught:
+            run.predictions(run.validation)
+        return str(caught.value)
+
+    assert "memory does not hold 1 validation rows at once" in in_child(said)
