@@ -6,6 +6,7 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
+from test_after import FAULTS
 from ward import Fault, Rows, config_of, found, healthy_rows, in_sections, is_it, named, told
 
 from recipes.config import Model
@@ -279,7 +280,7 @@ DATA = [
           remedy=["data.max_length=400"]),
     Fault("the label told behind the cut", "cut_text", "from all of it", rows=told_at_the_end,
           overrides=["data.max_length=16"], remedy=["+tricks=[truncate]", "tricks.truncate.keep=tail"]),
-    Fault("shuffled labels", "something_to_learn", "do not tell the labels", rows=shuffled_labels),
+    Fault("shuffled labels", "something_to_learn", "words alone do not tell the labels", rows=shuffled_labels),
     Fault("wrong labels", "label_errors", "labels look wrong", rows=wrong_labels),
     Fault("batches of one label", "batches", "of one label only", planted="SortedBatches"),
     Fault("rows in no batch", "batches", "in no batch", planted="HalfTheRows"),
@@ -379,6 +380,13 @@ def test_found_named_and_mended(fault: Fault, tmp_path: Path) -> None:
         mended = config_of(fault, tmp_path, fault.remedy is not None, *(fault.remedy or ()))
     left = found(mended, named(fault.check))
     assert not any(is_it(finding, fault) for finding in left), told(left)
+
+
+def test_the_page_has_their_counts() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    sections = {"config": CONFIG, "data": DATA, "model": MODEL, "tricks": TRICKS, "learning": LEARNING, "after": FAULTS}
+    for name, faults in sections.items():
+        assert f"| {name} | {len(faults)} | {len(faults)} | 0 |" in page, (name, len(faults))
 
 
 def test_a_healthy_run_is_left_in_peace(tmp_path: Path) -> None:
