@@ -21,7 +21,7 @@ from recipes.base import Base, evaluating, wrapped
 from recipes.batches import by_length
 from recipes.encoding import Encoded, cleaned, encode
 from recipes.errors import UserError
-from recipes.folder import FinishedRun, is_finished
+from recipes.folder import FinishedRun
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
 from recipes.trick import Trick
@@ -184,8 +184,10 @@ def opened(run: FinishedRun) -> Reader:
     Raises:
         UserError: its folder, or that of one of its members, is not whole.
     """
-    if not is_finished(run.folder) or not (run.folder / "model").is_dir():
-        raise UserError(f"{run.folder} is not whole: there is no finished run in it; copy all of it, or train again.")
+    if not (run.folder / "config.yaml").is_file() or not (run.folder / "model").is_dir():
+        raise UserError(
+            f"{run.folder} is not whole: there is no run with a model in it; copy all of it, or train again."
+        )
     try:
         return _opened(run)
     except (OSError, SafetensorError, JSONDecodeError) as error:

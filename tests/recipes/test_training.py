@@ -165,16 +165,16 @@ def test_a_metric_that_ranks_two_classes_needs_both(tmp_path: Path) -> None:
 
 
 def test_threads_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recipes.training import _threads
+    from recipes.processes import on_threads
 
     count = [3]
     monkeypatch.setattr(torch, "get_num_threads", lambda: count[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda number: count.__setitem__(0, number))
-    with pytest.raises(ValueError), _threads(1):
+    with pytest.raises(ValueError), on_threads(1):
         assert count == [1]
         raise ValueError
     assert count == [3]
-    with _threads(None):
+    with on_threads(None):
         assert count == [3]
 
 

@@ -47,6 +47,7 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "instead"), FAULTS, ids=[fault.name.replace(" ", "-") for fault, _ in FAULTS])
 def test_found_named_and_mended(fault: Fault, instead: Sequence[str], tmp_path: Path) -> None:
     def trained(sick: bool, *further: str) -> None:
