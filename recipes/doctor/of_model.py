@@ -12,6 +12,7 @@ from recipes.base import evaluating
 from recipes.batch import Batch
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
+from recipes.loop import Run
 from recipes.model import word_embeddings
 
 FEW = 16
@@ -345,17 +346,15 @@ def _pieces(batch: Batch) -> Iterator[Batch]:
 
 def _row_losses(logits: Tensor, targets: Tensor, several: bool) -> Tensor:
     if several:
-        losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
-        return losses
+        return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
     shares = logits.log_softmax(1)
     if (lacking := targets.shape[1] - logits.shape[1]) > 0:  # a head with too few classes: their labels have no logit
         shares = torch.cat([shares, shares.new_full((len(logits), lacking), -math.inf)], 1)
     return -torch.where(targets > 0, targets * shares[:, : targets.shape[1]], 0.0).sum(1)
 
 
-def _label_of(run: object, name: str) -> object:
-    examples = run.train.examples  # type: ignore[attr-defined]
-    return examples["label"][list(examples["id"]).index(name)]
+def _label_of(run: Run, name: str) -> object:
+    return run.train.examples["label"][list(run.train.ids).index(name)]
 
 
 @contextmanager
