@@ -17,7 +17,6 @@ from torch.optim import AdamW, Optimizer
 from recipes import order
 from recipes.batch import Batch, Loss, Outcome, cut_by_length
 from recipes.batches import Batches, group
-from recipes.divergence import is_finite
 from recipes.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
@@ -158,17 +157,15 @@ class Base:
         run.factor = run.seams.schedule((run.updates + 0.5) / run.total_updates)
         for parameters, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):
             parameters["lr"] = rate * run.factor
-        if not is_finite(run):
-            pass  # not made, so not counted either
-        elif run.accelerator.scaler is None:
-            # Past accelerate's wrapper, which looks for another package on every step: a tenth of a millisecond.
-            run.optimizer.optimizer.step()
-            run.updates += 1
-        else:
+        if run.accelerator.scaler is not None:
             scale = run.accelerator.scaler.get_scale()
             run.optimizer.step()
             # Not by `step_was_skipped`: a fused optimizer is called even then, and skips by itself.
             run.updates += run.accelerator.scaler.get_scale() >= scale
+        elif torch.isfinite(run.grad_norm):
+            # Past accelerate's wrapper, which looks for another package on every step: a tenth of a millisecond.
+            run.optimizer.optimizer.step()
+            run.updates += 1
         run.optimizer.optimizer.zero_grad()
 
     def weights(self) -> AbstractContextManager[bool]:

@@ -49,10 +49,7 @@ def restore(run: "Run", tensors: Mapping[str, Tensor], counters: Mapping[str, An
         UserError: it was given over other data.
     """
     if counters["data"] != run.fingerprint:
-        raise UserError(
-            f"the data has changed since {run.folder} was begun (its training or validation rows are others); start "
-            "over with resume=false, or name another folder with hydra.run.dir=<folder>."
-        )
+        raise other_rows(run.folder)
     run.bare_model.load_state_dict(inside(tensors, "model."))
     restore_optimizer(run.optimizer, inside(tensors, "optimizer."))
     for name in COUNTERS:
@@ -62,6 +59,14 @@ def restore(run: "Run", tensors: Mapping[str, Tensor], counters: Mapping[str, An
     device = run.accelerator.device
     held = {name: tensor.to(device) for name, tensor in tensors.items() if name.startswith("trick.")}
     _give_back(run.tricks, held, counters["tricks"])
+
+
+def other_rows(folder: Path) -> UserError:
+    """That a folder was begun over other data."""
+    return UserError(
+        f"the data has changed since {folder} was begun (its training or validation rows are others); start over with "
+        "resume=false, or name another folder with hydra.run.dir=<folder>."
+    )
 
 
 def write_tricks(folder: Path, tricks: Mapping[str, "Trick"]) -> None:

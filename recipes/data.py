@@ -78,6 +78,11 @@ class Splits:
 
         return replace(self, test=None, extra={}, kept_apart=(), shut=shut)
 
+    @property
+    def fingerprint(self) -> list[str]:
+        """Tells the rows that a run is made of from others."""
+        return [self.train._fingerprint, self.validation._fingerprint]
+
     def shut_splits(self) -> dict[str, Dataset]:
         """What no run may look at before its weights are chosen."""
         return {**({} if self.test is None else {"test": self.test}), **self.extra}

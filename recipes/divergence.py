@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from recipes.batch import Batch
 from recipes.errors import UserError
 from recipes.folder import History
@@ -13,11 +11,6 @@ if TYPE_CHECKING:
 
 MOST_IN_A_ROW = 3
 SKIPPED = "skipped.jsonl"
-
-
-def is_finite(run: "Run") -> bool:
-    """Whether this update may be made; with a loss scale that question is the scaler's."""
-    return run.accelerator.scaler is not None or bool(torch.isfinite(run.grad_norm))
 
 
 def see(run: "Run", batch: Batch, updates: int) -> None:

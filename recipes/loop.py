@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ from recipes.interruption import Interrupted, interruptions
 from recipes.memory import told_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.model import head, load_tokenizer
-from recipes.prediction import predict_as_fits
+from recipes.prediction import as_it_fits, predict_split
 from recipes.randomness import generator
 from recipes.report import Report
 from recipes.trick import Trick
@@ -56,7 +57,8 @@ class Run:
         self.notes = list(splits.notes)
         self.updates = self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
         self.best: dict[str, Any] | None = None
-        self.fingerprint = [rows._fingerprint for rows in (splits.train, splits.validation)]
+        self.fingerprint = splits.fingerprint
+        self.windows_at_once = 2 * config.train.batch_size
         self.rows_passed, self.seconds, self.lap = 0.0, 0.0, time.perf_counter()
         self.factor, self.grad_norm, self.logged = 0.0, torch.zeros(()), dict[str, Any]()
         self.seams = wrapped(self, tricks, [seam for seam in order.SEAMS if seam != "train"])
@@ -208,7 +210,14 @@ class Run:
 
     def predictions(self, dataset: Encoded) -> Predictions:
         """Predict a split with the weights that the model has now; rows come back in the data's order."""
-        found = predict_as_fits(self, dataset, 2 * self.config.train.batch_size, self.accelerator)
+        predict = partial(predict_split, self, dataset, accelerator=self.accelerator)
+        # A process that halves its batches alone would keep the others waiting.
+        smallest = 1 if self.accelerator.num_processes == 1 else self.windows_at_once
+        told = (
+            f"memory does not hold {smallest} validation rows at once; a smaller train.batch_size (evaluation takes "
+            "twice as many rows) or data.max_length."
+        )
+        found, self.windows_at_once = as_it_fits(predict, self.windows_at_once, told, smallest)
         if not np.isfinite(found.probabilities).all():
             raise divergence.diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
         return found

@@ -137,7 +137,7 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
     if ensemble and ensemble["folds"] == 1 and config.evaluate.keep == "best":
         chose = ["the members' weights were chosen"]
     if ensemble and ensemble["folds"] > 1:  # what calibrates has seen its own fold
-        tricks = {name: trick for name, trick in tricks.items() if trick.layers.get("settle") == "decide"}
+        tricks = order.deciding(tricks)
     chose += ["the members were weighed"] if ensemble and ensemble["scheme"] == "fitted" else []
     chose += [f"{name} was fitted" for name in order.around("settle", tricks)]
     told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""

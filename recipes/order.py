@@ -75,6 +75,12 @@ def compose(seam: str, base: Callable[..., Any], tricks: Mapping[str, Any], run:
     return base
 
 
+def deciding(tricks: Mapping[str, Any]) -> dict[str, Any]:
+    """The tricks that decide what is answered: where several models answer together, they see what these say."""
+    return {name: trick for name, trick in tricks.items()
+            if "decide" in trick.layers or trick.layers.get("settle") == "decide"}  # fmt: skip
+
+
 def onion(tricks: Mapping[str, Any]) -> dict[str, list[str]]:
     """For each seam that has a trick, the tricks around it, outermost first."""
     return {seam: names for seam in SEAMS if (names := around(seam, tricks))}

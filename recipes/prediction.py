@@ -1,7 +1,8 @@
 """Predicting: a split while a run is made, or texts with a run folder."""
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,22 +68,31 @@ def predict_split(
     return Predictions(dataset.ids, labels, probabilities, decisions, splits.classes, splits.multi_label)
 
 
-def predict_as_fits(run: Predicting, dataset: Encoded, batch_size: int, accelerator: Accelerator) -> Predictions:
-    """The same, in batches half as large wherever memory runs out; several processes must hold them as they are.
+def as_it_fits(
+    predict: Callable[[int], Predictions], batch_size: int, told: str, smallest: int = 1
+) -> tuple[Predictions, int]:
+    """Predict in batches half as large wherever memory runs out.
+
+    Args:
+        predict: with batches of so many windows.
+        batch_size: to begin with.
+        told: what to say where memory does not hold the smallest batch.
+        smallest: windows below which it does not go.
+
+    Returns:
+        The predictions, and how many windows fitted.
 
     Raises:
-        UserError: memory does not hold one row.
+        UserError: not even the smallest batch fits.
     """
-    try:
-        return predict_split(run, dataset, batch_size, accelerator)
-    except torch.OutOfMemoryError as error:
-        if batch_size == 1 or accelerator.num_processes > 1:
-            raise UserError(
-                f"memory does not hold {batch_size} validation rows at once; a smaller train.batch_size (evaluation "
-                "takes twice as many rows) or data.max_length."
-            ) from error
-    torch.cuda.empty_cache()
-    return predict_as_fits(run, dataset, batch_size // 2, accelerator)
+    while True:
+        try:
+            return predict(batch_size), batch_size
+        except torch.OutOfMemoryError as error:
+            if batch_size <= smallest:
+                raise UserError(told) from error
+        batch_size //= 2
+        torch.cuda.empty_cache()
 
 
 class LinearPredictor:
@@ -133,16 +143,9 @@ class Predictor:
         rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": nothing})
         rows = cleaned(rows, self.seams.clean)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.splits.classes, None)
-        while True:
-            try:
-                return predict_split(self, encoded, self.batch_size)
-            except torch.OutOfMemoryError as error:
-                if self.batch_size == 1:
-                    raise UserError(
-                        "memory does not hold one text; allow more, or train with a smaller input."
-                    ) from error
-            self.batch_size //= 2
-            torch.cuda.empty_cache()
+        told = "memory does not hold one text; allow more, or train with a smaller input."
+        found, self.batch_size = as_it_fits(partial(predict_split, self, encoded), self.batch_size, told)
+        return found
 
 
 class EnsemblePredictor:
@@ -158,7 +161,7 @@ class EnsemblePredictor:
         self.folder, self.weights = run.folder, held.weights
         self.classes, self.multi_label = held.classes, held.multi_label
         self.splits = SimpleNamespace(classes=held.classes, multi_label=held.multi_label)
-        tricks = {name: trick for name, trick in build(run.config["tricks"]).items() if "decide" in trick.layers}
+        tricks = order.deciding(build(run.config["tricks"]))
         live: Any = self  # as far as this seam looks
         self.seams = wrapped(live, tricks, ["decide"])
         checkpoint.read_tricks(run.folder / "model", tricks)

@@ -40,8 +40,8 @@ class Watch:
         if loss is None or norm is None or not math.isfinite(loss) or not math.isfinite(norm):
             yield (
                 "skipped",
-                f"update {update} had no finite loss or gradient and was skipped; its rows are in skipped.jsonl. "
-                "scripts/doctor.py says which module, or which rows, make it so.",
+                f"update {update} had no finite loss or gradient. With a loss scale (fp16) a few are no fault; where "
+                "it stands in skipped.jsonl, scripts/doctor.py says which module, or which rows, make it so.",
             )
             return
         if len(self.losses) == WINDOW:

@@ -22,20 +22,10 @@ from recipes.metrics import Predictions, measure
 from recipes.prediction import answered
 from recipes.processes import is_first, say, wait_for_all
 from recipes.results import finish
-from recipes.trick import Trick
 from recipes.tricks import build
 
 OUT_OF_FOLD = "out_of_fold"
 Weigh = Callable[[np.ndarray, Predictions], np.ndarray]
-
-
-def of_the_whole(tricks: Mapping[str, Trick]) -> dict[str, Trick]:
-    """The tricks that decide: they act on what the members say together, not inside each."""
-    return {
-        name: trick
-        for name, trick in tricks.items()
-        if "decide" in trick.layers or trick.layers.get("settle") == "decide"
-    }
 
 
 class Whole:
@@ -55,7 +45,7 @@ class Whole:
         """Nothing is read yet."""
         self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
         self.tricks = build(config.tricks)
-        self.deciding = of_the_whole(self.tricks)
+        self.deciding = order.deciding(self.tricks)
         # What calibrates has done so inside each member, and would tell nothing here.
         telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.layers}
         self.report = SimpleNamespace(say=say)
@@ -97,13 +87,15 @@ class Whole:
             held = Ensemble(self.splits.classes, self.splits.multi_label, self._weight_of_each(weights))
             ensemble.write(self.folder, held)
             checkpoint.write_tricks(self.folder / "model", self.deciding)
-            told = {
+            metrics = {
+                **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},
                 "kept": "fused",
                 "ensemble": together,
+                "cost": self._cost(),
+                "onion": order.onion(self.tricks),
             }
-            made = {**measured, **told, "cost": self._cost(), "onion": order.onion(self.tricks)}
-            finish(self.folder, self.config, self.splits, scored, made)
+            finish(self.folder, self.config, self.splits, scored, metrics)
         wait_for_all()
         return FinishedRun(self.folder)
 

@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.optimize import minimize
 
-from recipes import FinishedRun, Run, Trick, UserError, allowed, ensemble
+from recipes import FinishedRun, Run, Trick, UserError, allowed, checkpoint, ensemble, order
 from recipes.api import claimed_once
 from recipes.config import Config
 from recipes.data import Splits
@@ -40,7 +40,7 @@ from recipes.metrics import Predictions
 from recipes.preconditions import check
 from recipes.processes import is_first, on_threads, say
 from recipes.tricks import build
-from recipes.whole import Whole, of_the_whole
+from recipes.whole import Whole
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Fusion(Trick):
     def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""
         tricks = build(config.tricks)
-        outside = {"fusion", *of_the_whole(tricks)}
+        outside = {"fusion", *order.deciding(tricks)}
         kept = {name: values for name, values in config.tricks.items() if name not in outside}
         evaluate = replace(config.evaluate, test=False, extra={})
         own = replace(config, resume=True, tricks=kept, evaluate=evaluate)
@@ -149,7 +149,7 @@ def _check(member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -
     for name, trick in tricks.items():
         if "train" in trick.layers and name not in of_the_run:
             raise UserError(f"{name} is about all of a run; put it on the run itself: +tricks=[fusion,{name}].")
-        if name in of_the_whole(tricks):
+        if name in order.deciding(tricks):
             raise UserError(f"{name} decides about what all members say; put it on the run: +tricks=[fusion,{name}].")
     for part in parts:
         try:
@@ -176,15 +176,11 @@ def same_rows(place: Path, splits: Splits) -> None:
     Raises:
         UserError: they are others.
     """
-    rows = [splits.train._fingerprint, splits.validation._fingerprint]
     file = place / "rows.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != rows:
-        raise UserError(
-            f"the data has changed since {place} was begun (its training or validation rows are others); start over "
-            "with resume=false, or name another folder with hydra.run.dir=<folder>."
-        )
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits.fingerprint:
+        raise checkpoint.other_rows(place)
     if is_first() and not file.exists():
-        write_json(file, rows)
+        write_json(file, splits.fingerprint)
 
 
 def fitted(shares: np.ndarray, targets: np.ndarray) -> np.ndarray:
