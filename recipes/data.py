@@ -387,6 +387,11 @@ def _label_counts(rows: pa.Table) -> dict[str, int]:
     return {each["values"]: each["counts"] for each in counts.to_pylist()}
 
 
+def label_counts(rows: Dataset) -> Counter[str]:
+    """How many rows have each label, 0 where none has; a row with several labels counts for each."""
+    return Counter(_label_counts(rows.with_format("arrow")[:]))
+
+
 def _settle_labels(examples: dict[str, pa.Table]) -> list[str]:
     """Find the splits, and the rows, that have no labels.
 

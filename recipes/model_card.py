@@ -1,7 +1,6 @@
 """The card that ships with a model: what it answers, how well, how it was made, and what it cannot."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ import yaml
 
 from recipes import order
 from recipes.config import Config
-from recipes.data import Splits
+from recipes.data import Splits, label_counts
 from recipes.metrics import Predictions, intervals, marks
 from recipes.tables import markdown_table
 from recipes.tricks import build
@@ -145,9 +144,10 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
 
 
 def _rows(splits: Splits, scored: Mapping[str, Predictions]) -> Iterator[str]:
-    labels = splits.train["label"]
-    given = Counter(name for label in labels for name in (label if splits.multi_label else [label]))
-    counts = {"train": given, **{split: _counts(predictions) for split, predictions in scored.items()}}
+    counts = {
+        "train": label_counts(splits.train),
+        **{split: _counts(predictions) for split, predictions in scored.items()},
+    }
     lines = [[name, *(f"{each[name]:,}" for each in counts.values())] for name in splits.classes]
     lines.append(["no label", "0", *(f"{(~each.has_label).sum():,}" for each in scored.values())])
     yield markdown_table(["rows with", *counts], lines)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,12 +106,17 @@ class Report:
         waste, passes = padding_waste(widths, parts), len(parts) / len(plan)
         yield "padding", f"computed / real tokens {waste:.2f} · {passes:.2f} parts an update"
 
-    def _share_cut(self) -> tuple[float, float]:
-        """How many rows lose their tail, and how much of all text that is; read on a sample."""
+    @cached_property
+    def uncut(self) -> tuple[np.ndarray, np.ndarray]:
+        """A sample of the training rows, and the tokens that each would have if nothing were cut."""
         rows = np.unique(np.linspace(0, len(self.run.train) - 1, SAMPLE).astype(int))
         sample = self.run.train.examples.select(rows)
         texts = zip(sample["text"], sample["text_pair"], strict=True)  # one by one: a long text takes much memory
-        whole = np.array([len(self.run.tokenizer(text, pair)["input_ids"]) for text, pair in texts])
+        return rows, np.array([len(self.run.tokenizer(text, pair)["input_ids"]) for text, pair in texts])
+
+    def _share_cut(self) -> tuple[float, float]:
+        """How many rows lose their tail, and how much of all text that is; read on a sample."""
+        rows, whole = self.uncut
         kept = np.minimum(whole, self.run.train.lengths[rows])
         return float((whole > kept).mean()), float(1 - kept.sum() / whole.sum())
 

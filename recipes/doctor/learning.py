@@ -31,12 +31,8 @@ def overfitting_one_batch(patient: Patient, look: Look) -> None:
             group["lr"] = max(group["lr"], 1e-4) if group["lr"] else 0.0
         shares = [0.0]
         while len(curve) < MOST_UPDATES and time.perf_counter() - began < SECONDS and shares[-1] < 1:
-            run.optimizer.zero_grad()
             # Another place in the epoch is another draw of dropout: one mask alone could be learnt by heart too.
-            loss = run.seams.gradient(replace(batch, index=len(curve)))
-            torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
-            run.optimizer.optimizer.step()
-            curve.append(float(loss.cross_entropy))
+            curve.append(_stepped(run, replace(batch, index=len(curve))))
             if len(curve) % 5 == 0:
                 shares.append(_right(run, batch))
     told = " ".join(f"{value:.2f}" for value in curve[:: max(1, len(curve) // 8)])
@@ -70,11 +66,7 @@ def learning_rate_range(patient: Patient, look: Look) -> None:
                 break
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
-            run.optimizer.zero_grad()
-            loss = run.seams.gradient(batches[number % len(batches)].to(run.accelerator.device))
-            torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
-            run.optimizer.optimizer.step()
-            losses.append(float(loss.cross_entropy))
+            losses.append(_stepped(run, batches[number % len(batches)].to(run.accelerator.device)))
     look.at(len(losses), "rates")
     start = float(np.mean(losses[:5]))
     broken = [rate for rate, loss in zip(rates, losses, strict=False) if not np.isfinite(loss) or loss > 1.5 * start]
@@ -153,7 +145,7 @@ def longest_batch(patient: Patient, look: Look) -> None:
 
 @check("learning")
 def metric(patient: Patient, look: Look) -> None:
-    """The metric that chooses, on what the model says before training and on perfect answers."""
+    """The metric that chooses, on what the model says before training."""
     run = patient.run
     name = run.config.evaluate.metric
     rows = run.validation.examples
@@ -210,6 +202,15 @@ def resuming(patient: Patient, look: Look) -> None:
             )
 
 
+def _stepped(run: Run, batch: Batch) -> float:
+    """Make a step at the rate that the optimizer has now, and give the loss before it."""
+    run.optimizer.zero_grad()
+    loss = run.seams.gradient(batch)
+    torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
+    run.optimizer.optimizer.step()
+    return float(loss.cross_entropy)
+
+
 def _one_batch(patient: Patient) -> np.ndarray:
     """Up to 16 rows, or one of each label if there are more labels: the shortest of each."""
     run = patient.run
@@ -220,11 +221,7 @@ def _one_batch(patient: Patient) -> np.ndarray:
     found = [by_length[classes[by_length] == number] for number in np.unique(classes[by_length])]
     most = max(1, 16 // max(1, len(found)))
     # Not the very shortest: two empty texts with two labels cannot be told apart.
-    return np.sort(np.concatenate([_differing(rows[len(rows) // 3 :], most) for rows in found])[:32])
-
-
-def _differing(rows: np.ndarray, most: int) -> np.ndarray:
-    return rows[:most] if len(rows) else rows
+    return np.sort(np.concatenate([rows[len(rows) // 3 :][:most] for rows in found])[:32])
 
 
 def _right(run: Run, batch: Batch) -> float:

@@ -3,27 +3,25 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.model_selection import StratifiedKFold
 
-from recipes.copies import digest, folded
+from recipes.copies import comparable, digest, first_alike, folded
+from recipes.data import label_counts
 from recipes.doctor.contract import Look, Skip, check
+from recipes.doctor.floor import MOST_ROWS, learnt, sampled
 from recipes.doctor.patient import Patient
 from recipes.linear import is_chinese, joined
 
 SHOWN = 3
 CUT = 60
-MANY_CLASSES = 20
 KNOWS_ENOUGH = 0.6
 """Right answers from which on a linear model may doubt a label."""
-MOST_ROWS = 4000
-"""Rows from which the linear floor learns; more would take more than a few seconds."""
+NEAR, SHINGLE = 0.9, 5
+"""Share of common sequences of so many characters that makes a near copy, as in conf/tricks/deduplicate.yaml."""
 # UTF-8 read as Latin-1 or Windows-1252 and written again.
 MOJIBAKE = re.compile("[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00ff™œ\u009d“”˜¦]|ï»¿|\ufffd|锟斤拷|\u00c3[\u0192\u201a]")
 ENTITIES = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});")
@@ -137,7 +135,7 @@ def encoding(patient: Patient, look: Look) -> None:
 def labels(patient: Patient, look: Look) -> None:
     """Labels that every split has, often enough to learn and to judge."""
     splits = patient.splits
-    counts = {split: _label_counts(rows) for split, rows in patient.texts.items()}
+    counts = {split: label_counts(rows) for split, rows in patient.texts.items()}
     for split, rows in patient.texts.items():
         look.at(len(rows), f"labels of {split}")
     train, total = counts["train"], len(patient.texts["train"])
@@ -211,7 +209,7 @@ def copies(patient: Patient, look: Look) -> None:
             rows=_ids(train, again),
         )
     said = train["label"]
-    torn = [rows for rows in places.values() if len(rows) > 1 and len({_frozen(said[row]) for row in rows}) > 1]
+    torn = [rows for rows in places.values() if len(rows) > 1 and len({comparable(said[row]) for row in rows}) > 1]
     if torn:
         rows = [row for each in torn for row in each]
         say = look.warn if len(rows) > 0.01 * len(own) else look.note
@@ -239,32 +237,24 @@ def copies(patient: Patient, look: Look) -> None:
 @check("data")
 def near_copies(patient: Patient, look: Look) -> None:
     """Held-out rows that are nearly a training row."""
+    train = dict.fromkeys(folded(patient.originals)[:MOST_ROWS])
+    held = {split: folded(rows)[:MOST_ROWS] for split, rows in list(patient.texts.items())[1:]}
+    own = list(dict.fromkeys(text for texts in held.values() for text in texts if text not in train))
     try:
-        from datasketch import MinHash, MinHashLSH
+        first = first_alike(train, own, NEAR, SHINGLE, inside=False)
     except ImportError as error:
         raise Skip("near copies need the package datasketch: pip install -e '.[deduplicate]'") from error
-    train = folded(patient.originals)[:MOST_ROWS]
-    index = MinHashLSH(threshold=0.8, num_perm=64)
-    for place, hashed in enumerate(_hashed(MinHash, train)):
-        index.insert(place, hashed, check_duplication=False)
-    look.at(len(train), "training rows")
-    exact = set(train)
-    for split, rows in list(patient.texts.items())[1:]:
-        texts = folded(rows)[:MOST_ROWS]
+    look.at(len(train), "different training texts")
+    for split, texts in held.items():
         look.at(len(texts), f"rows of {split}")
-        near = [
-            row
-            for row, hashed in enumerate(_hashed(MinHash, texts))
-            if texts[row] not in exact
-            and any(_likeness(train[place], texts[row]) >= 0.9 for place in index.query(hashed))
-        ]
+        near = [row for row, text in enumerate(texts) if text not in train and first[text] in train]
         if len(near) > 0.01 * len(texts):
             look.warn(
                 f"{split}: {len(near):,} of {len(texts):,} rows are nearly a training row.",
                 f"{split} scores are too good",
                 # A run may know of the test split's rows no more than whether they are its own.
                 "+tricks=[deduplicate]" if split == "validation" else "cut the splits anew, with data.group",
-                _ids(rows, near),
+                _ids(patient.texts[split], near),
             )
 
 
@@ -275,13 +265,14 @@ def tokens(patient: Patient, look: Look) -> None:
     train, tokenizer = run.train, run.tokenizer
     ids = train.columns["input_ids"]
     look.at(len(ids), f"tokens of {len(train):,} training rows")
-    real = np.isin(ids, tokenizer.all_special_ids, invert=True) | (ids == (tokenizer.unk_token_id or -1))
-    if tokenizer.unk_token_id is not None and real.any():
-        unknown = float((ids == tokenizer.unk_token_id).sum() / real.sum())
-        if unknown > 0.02:
-            row = int(np.searchsorted(train.offsets, np.flatnonzero(ids == tokenizer.unk_token_id)[0], "right") - 1)
+    unknown = ids == (-1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id)
+    real = np.isin(ids, tokenizer.all_special_ids, invert=True) | unknown
+    if unknown.any():
+        share = float(unknown.sum() / real.sum())
+        if share > 0.02:
+            row = int(np.searchsorted(train.offsets, np.flatnonzero(unknown)[0], "right") - 1)
             look.warn(
-                f"{unknown:.1%} of all tokens are {tokenizer.unk_token}, which the tokenizer does not know: "
+                f"{share:.1%} of all tokens are {tokenizer.unk_token}, which the tokenizer does not know: "
                 f"{_short(patient.shown(_document(train, row)))}",
                 "words are lost: another language, or other upper and lower case, than the model was pretrained on",
                 "a model of this language (model=bert_chinese, model=xlm_roberta), or the cased or uncased one of it",
@@ -311,14 +302,7 @@ def tokens(patient: Patient, look: Look) -> None:
 def length(patient: Patient, look: Look) -> None:
     """How much of the text is cut off."""
     run = patient.run
-    rows = np.unique(np.linspace(0, len(run.train) - 1, 500).astype(int))
-    sample = run.train.examples.select(rows)
-    whole = np.array(
-        [
-            len(run.tokenizer(text, pair)["input_ids"])
-            for text, pair in zip(sample["text"], sample["text_pair"], strict=True)
-        ]
-    )
+    rows, whole = run.report.uncut
     look.at(len(rows), "training rows")
     kept = np.minimum(whole, run.train.lengths[rows])
     cut, lost = float((whole > kept).mean()), float(1 - kept.sum() / whole.sum())
@@ -344,7 +328,7 @@ def cut_text(patient: Patient, look: Look) -> None:
         raise Skip("texts are read whole, in windows")
     place = {name: row for row, name in enumerate(run.train.ids)}
     kept, whole, said = [], [], []
-    sample = _sampled(patient.originals)
+    sample = sampled(patient.originals)
     for text, name, label in zip(sample["text"], sample["id"], sample["label"], strict=True):
         ids = run.tokenizer(text, add_special_tokens=False).input_ids
         if len(ids) > run.train.lengths[place[name]]:
@@ -354,7 +338,7 @@ def cut_text(patient: Patient, look: Look) -> None:
     look.at(len(whole), "rows that are cut")
     if len(whole) < 50 or min(Counter(said).values()) < 5:
         return
-    left, right = (_floor(texts, said, 0)[0] for texts in (kept, whole))
+    left, right = (learnt(texts, said, 0)[0] for texts in (kept, whole))
     told = f"of the rows cut, a linear model has {left:.1%} right from what is kept and {right:.1%} from all of it."
     if right > left + 0.03:
         look.warn(
@@ -369,14 +353,12 @@ def cut_text(patient: Patient, look: Look) -> None:
 @check("data")
 def something_to_learn(patient: Patient, look: Look) -> None:
     """Whether texts tell labels at all: a linear model against the commonest label, and against shuffled labels."""
-    rows, said, classes = _single(patient)
-    texts = joined(rows["text"], rows["text_pair"])
-    look.at(len(rows), "training rows, in 3 folds")
-    score, _ = _floor(texts, said, 0)
-    chance, _ = _floor(texts, list(np.random.default_rng(0).permutation(said)), 0)
-    spread = (chance * (1 - chance) / len(rows)) ** 0.5
-    told = f"a linear model has {score:.1%} right; with shuffled labels {chance:.1%}"
-    if score >= chance + 3 * spread:
+    floor = patient.floor
+    look.at(len(floor.rows), "training rows, in 3 folds")
+    chance, _ = learnt(floor.texts, list(np.random.default_rng(0).permutation(floor.labels)), 0)
+    spread = (chance * (1 - chance) / len(floor.rows)) ** 0.5
+    told = f"a linear model has {floor.score:.1%} right; with shuffled labels {chance:.1%}"
+    if floor.score >= chance + 3 * spread:
         look.note(f"{told}. That is the floor a model must clear (model=linear).")
     elif patient.config.data.text_pair:
         look.note(f"{told}; it does not see how two texts go together.")
@@ -391,10 +373,10 @@ def something_to_learn(patient: Patient, look: Look) -> None:
 @check("data")
 def label_errors(patient: Patient, look: Look) -> None:
     """Rows whose label a linear model, trained on the others, is sure not to believe (confident learning)."""
-    rows, said, classes = _single(patient)
+    floor = patient.floor
+    rows, said, classes, shares = floor.rows, floor.labels, floor.classes, floor.shares
     look.at(len(rows), "training rows, in 3 folds")
-    score, shares = _floor(joined(rows["text"], rows["text_pair"]), said, 0)
-    if score < max(KNOWS_ENOUGH, 1.5 / len(classes)):
+    if floor.score < max(KNOWS_ENOUGH, 1.5 / len(classes)):
         raise Skip("the linear model knows too little to doubt a label")
     number = {name: place for place, name in enumerate(classes)}
     true = np.array([number[label] for label in said])
@@ -478,10 +460,6 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _frozen(label: Any) -> Any:
-    return frozenset(label) if isinstance(label, list) else label
-
-
 def _label_counts(rows: Dataset) -> Counter[str]:
     named = (label if isinstance(label, list) else [label] for label in rows["label"] if label is not None)
     return Counter(name for names in named for name in names)
@@ -502,54 +480,3 @@ def _document(train: Any, window: int) -> int:
     if train.window_offsets is None:
         return window
     return int(np.searchsorted(train.window_offsets, window, "right") - 1)
-
-
-def _hashed(kind: Any, texts: Sequence[str]) -> Iterator[Any]:
-    encoded = ([text[place : place + 5].encode() for place in range(max(1, len(text) - 4))] for text in texts)
-    yield from kind.generator(encoded, num_perm=64)
-
-
-def _likeness(one: str, other: str) -> float:
-    first, second = ({text[place : place + 5] for place in range(max(1, len(text) - 4))} for text in (one, other))
-    return len(first & second) / len(first | second)
-
-
-def _sampled(rows: Dataset) -> Dataset:
-    if len(rows) <= MOST_ROWS:
-        return rows
-    return rows.select(np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int)))
-
-
-def _single(patient: Patient) -> tuple[Dataset, list[str], list[str]]:
-    """Training rows with one label each, of classes that have enough of them."""
-    if patient.splits.multi_label:
-        raise Skip("rows have several labels")
-    rows = _sampled(patient.originals)
-    counts = Counter(rows["label"])
-    rows = rows.select([row for row, label in enumerate(rows["label"]) if counts[label] >= 3])
-    classes = sorted(set(rows["label"]))
-    if len(classes) < 2 or len(rows) < 30:
-        raise Skip("there are too few rows for three folds")
-    return rows, list(rows["label"]), classes
-
-
-def _floor(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
-    """What a linear model has right of rows that it has not seen, and its probabilities, (row, class) in order."""
-    analyzer = "char" if is_chinese(texts) else "word"
-    targets = np.array(said)
-    classes = sorted(set(said))
-    shares = np.zeros((len(texts), len(classes)))
-    for train, held in StratifiedKFold(3, shuffle=True, random_state=seed).split(targets, targets):
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, sublinear_tf=True, max_features=20_000)
-        try:
-            terms = vectorizer.fit_transform([texts[row] for row in train])
-        except ValueError as error:
-            raise Skip("there are no words to learn from") from error
-        # All classes at once take minutes where there are a hundred.
-        several = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
-        model = several if len(classes) > MANY_CLASSES else LogisticRegression(C=10, max_iter=200)
-        model.fit(terms, targets[train])
-        found = model.predict_proba(vectorizer.transform([texts[row] for row in held]))
-        shares[np.ix_(held, [classes.index(name) for name in model.classes_])] = found
-    right = np.array(classes)[shares.argmax(1)] == targets
-    return float(right.mean()), shares

@@ -88,7 +88,7 @@ def finite(patient: Patient, look: Look) -> None:
             "load the pretrained weights anew",
         )
         return
-    batch = patient.batch(patient.rows[:FEW] if len(patient.rows) > FEW else patient.rows)
+    batch = patient.batch(patient.rows[:FEW])
     look.at(len(batch), "rows, forward")
     with evaluating(run.bare_model), _first_not_finite(run.bare_model) as found:
         logits = run.bare_model(**batch.inputs).logits

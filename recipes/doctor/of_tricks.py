@@ -1,5 +1,7 @@
 """The tricks: what makes them do nothing or harm, and what they will cost."""
 
+import math
+
 from recipes import order
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
@@ -33,9 +35,7 @@ def cost(patient: Patient, look: Look) -> None:
     look.at(len(run.tricks), "tricks")
     dear = {name: trick.passes for name, trick in run.tricks.items() if trick.passes != 1}
     if dear:
-        product = 1.0
-        for passes in dear.values():
-            product *= passes
+        product = math.prod(dear.values())
         each = ", ".join(f"{name} {passes:g}" for name, passes in dear.items())
         look.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
     seams = order.onion(run.tricks)

@@ -17,6 +17,7 @@ from recipes.batch import Batch
 from recipes.config import Config
 from recipes.data import Splits, read_splits
 from recipes.doctor.contract import Skip
+from recipes.doctor.floor import Floor, floor_of
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, is_finished
 from recipes.loop import Run
@@ -50,7 +51,7 @@ class Patient:
     ) -> None:
         """Nothing is read yet."""
         self.config, self.folder, self.sample = config, folder, sample
-        self.missing: dict[str, str] = {}
+        self.missing: set[str] = set()
         self.scratch: Path | None = None
         if run is not None:
             self.__dict__ |= {"run": run, "splits": splits}
@@ -91,7 +92,7 @@ class Patient:
         try:
             return make()
         except UserError:
-            self.missing[what] = what
+            self.missing.add(what)
             raise
 
     @cached_property
@@ -112,6 +113,13 @@ class Patient:
             row for row, (name, source) in enumerate(zip(train["id"], train["source"], strict=True)) if name == source
         ]
         return train if len(own) == len(train) else train.select(own)
+
+    @cached_property
+    def floor(self) -> Floor:
+        """What words alone know of the labels."""
+        if self.splits.multi_label:
+            raise Skip("rows have several labels")
+        return floor_of(self.originals)
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -142,10 +150,13 @@ class Patient:
         tensors, counters = checkpoint.state(run)
         tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         modes = [(module, module.training) for module in run.bare_model.modules()]
+        rates = [group["lr"] for group in run.optimizer.param_groups]
         try:
             yield run
         finally:
             checkpoint.restore(run, tensors, counters)
+            for group, rate in zip(run.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
             run.optimizer.zero_grad()
             run.report.waiting.clear()
             for module, training in modes:
