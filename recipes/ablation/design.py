@@ -14,6 +14,7 @@ so that it holds for failed runs and refused pairs as well.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations, product
 
 import numpy as np
@@ -67,15 +68,7 @@ class Design:
 
     def contrasts(self) -> dict[Effect, np.ndarray]:
         """How each effect that these arms can tell is made of the arms' scores: weights that sum to 0, (arm)."""
-        if self.kind in ("one_at_a_time", "leave_one_out"):
-            return dict(self._differences())
-        both = [*self.mains, *self.pairs]
-        weights, told = _weights(columns(self.arms, self.levels, both))
-        found = {effect: row for effect, row, known in zip(both, weights, told, strict=True) if known}
-        if all(effect in found for effect in self.mains):
-            return found
-        weights, told = _weights(columns(self.arms, self.levels, self.mains))
-        return {effect: row for effect, row, known in zip(self.mains, weights, told, strict=True) if known}
+        return _contrasts(self)
 
     def aliases(self) -> dict[Effect, dict[Effect, float]]:
         """The pairs that stand inside a main effect of this design, each with how much of it does."""
@@ -102,18 +95,6 @@ class Design:
             else:
                 groups.append([place])
         return [[left[place] for place in group] for group in groups]
-
-    def _differences(self) -> Iterator[tuple[Effect, np.ndarray]]:
-        """Of one arm and another that differs from it in one factor."""
-        place = {arm: number for number, arm in enumerate(self.arms)}
-        middle = _middle(self.kind, self.levels)
-        for effect in self.mains:
-            ((factor, level),) = effect.places
-            with_it, without = _at(middle, factor, level), _at(middle, factor, 0)
-            if with_it in place and without in place:
-                weights = np.zeros(len(self.arms))
-                weights[place[with_it]], weights[place[without]] = 1.0, -1.0
-                yield effect, weights
 
 
 def choose(levels: Sequence[int], admissible: Callable[[Arm], bool], kind: str, most_arms: int) -> Design:
@@ -146,6 +127,32 @@ def columns(arms: Sequence[Arm], levels: Sequence[int], effects: Sequence[Effect
         for factor, level in effect.places:
             found[:, column] *= (chosen[:, factor] == level) - 1 / levels[factor]
     return found
+
+
+@lru_cache
+def _contrasts(design: Design) -> dict[Effect, np.ndarray]:
+    if design.kind in ("one_at_a_time", "leave_one_out"):
+        return dict(_differences(design))
+    both = [*design.mains, *design.pairs]
+    weights, told = _weights(columns(design.arms, design.levels, both))
+    found = {effect: row for effect, row, known in zip(both, weights, told, strict=True) if known}
+    if all(effect in found for effect in design.mains):
+        return found
+    weights, told = _weights(columns(design.arms, design.levels, design.mains))
+    return {effect: row for effect, row, known in zip(design.mains, weights, told, strict=True) if known}
+
+
+def _differences(design: Design) -> Iterator[tuple[Effect, np.ndarray]]:
+    """Of one arm and another that differs from it in one factor."""
+    place = {arm: number for number, arm in enumerate(design.arms)}
+    middle = _middle(design.kind, design.levels)
+    for effect in design.mains:
+        ((factor, level),) = effect.places
+        with_it, without = _at(middle, factor, level), _at(middle, factor, 0)
+        if with_it in place and without in place:
+            weights = np.zeros(len(design.arms))
+            weights[place[with_it]], weights[place[without]] = 1.0, -1.0
+            yield effect, weights
 
 
 def _weights(model: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

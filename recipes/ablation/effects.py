@@ -169,7 +169,7 @@ def _on(block: Block, design: Design, kept: Sequence[int], weights: np.ndarray) 
         )
     over_rows = runs @ scores
     means = scores.mean(1)
-    by_chance = float(means @ left @ means)
+    by_chance = max(0.0, float(means @ left @ means))
     run = by_chance / freedom
     residual = max(0.0, (float(np.sum((left @ scores) * scores)) - count * by_chance) / (freedom * (count - 1)))
     weighed = runs @ runs.T

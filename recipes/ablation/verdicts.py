@@ -149,7 +149,7 @@ def sign_test(design: Design, blocks: Sequence[Block], effect: Effect) -> float 
         scores = block.rows.mean(1)
         own = [scores[one] - scores[other] for one, other in _twins(design, block, factor, level)]
         found += own
-        shares += [1 / len(own)] * len(own)
+        shares += [1 / len(own) for _ in own]
     count = len(found)
     if 2.0 ** (1 - count) > 0.05:
         return None

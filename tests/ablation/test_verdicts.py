@@ -1,0 +1,126 @@
+"""Words from numbers: each verdict by a study that is made to deserve it."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from recipes.ablation.design import Arm, Design, Effect, choose, columns
+from recipes.ablation.effects import Block
+from recipes.ablation.verdicts import Verdict, identical, judge, sign_test
+
+NOISE = 0.002
+
+
+def every(arm: Arm) -> bool:
+    return True
+
+
+def study(design: Design, truth: dict[Effect, float], seeds: int = 3, noise: float = NOISE, rows: int = 400) -> Block:
+    """Runs with known effects; the noise is of runs, and a little of rows."""
+    chance = np.random.default_rng(0)
+    effects = list(truth)
+    means = 0.8 + columns(design.arms, design.levels, effects) @ np.array([truth[effect] for effect in effects])
+    count = len(design.arms)
+    arms, numbers = np.repeat(np.arange(count), seeds), np.tile(np.arange(seeds), count)
+    scores = means[arms] + 0.01 * numbers + chance.normal(0, noise, count * seeds)
+    scattered = chance.normal(0, 0.02, (count * seeds, rows))
+    values = scores[:, None] + scattered - scattered.mean(1, keepdims=True)
+    return Block("one", arms, numbers, values, [str(run) for run in range(count * seeds)])
+
+
+def single(factor: int) -> Effect:
+    return Effect(((factor, 1),))
+
+
+def words(verdicts: list[Verdict]) -> list[str]:
+    return [verdict.word for verdict in verdicts]
+
+
+def test_helps_hurts_practically_nothing_and_no_evidence() -> None:
+    design = choose([2] * 4, every, "full", 100)
+    truth = {single(0): 0.03, single(1): -0.03, single(2): 0.0}
+    mains, pairs = judge(design, [study(design, truth)], margin=0.01)
+    assert words(mains) == ["helps", "hurts", "practically nothing", "practically nothing"]
+    assert set(words(pairs)) == {"adds up"}
+    assert mains[0].outer[0] < mains[0].inner[0] < mains[0].value < mains[0].inner[1] < mains[0].outer[1]
+    noisy, _ = judge(design, [study(design, {}, noise=0.1)], margin=0.001)
+    assert set(words(noisy)) == {"no evidence"}
+
+
+def test_clear_but_smaller_than_the_margin_is_practically_nothing() -> None:
+    design = choose([2] * 3, every, "full", 100)
+    held = [study(design, {single(0): 0.01})]
+    assert judge(design, held, margin=0.001)[0][0].word == "helps"
+    assert judge(design, held, margin=0.02)[0][0].word == "practically nothing"
+
+
+def test_pairs_fight_help_together_or_cannot_be_told() -> None:
+    design = choose([2] * 3, every, "full", 100)
+    fight, help_together = Effect(((0, 1), (1, 1))), Effect(((0, 1), (2, 1)))
+    _, pairs = judge(design, [study(design, {fight: -0.05, help_together: 0.05})], margin=0.01)
+    assert words(pairs) == ["fights", "helps together", "adds up"]
+    fraction = choose([2] * 4, every, "auto", 8)
+    assert set(words(judge(fraction, [study(fraction, {})], margin=0.01)[1])) == {"not separable in this design"}
+
+
+def test_no_evidence_says_what_is_short() -> None:
+    design = choose([2] * 3, every, "full", 100)
+    mains, _ = judge(design, [study(design, {}, noise=0.02)], margin=0.001)
+    assert "seeds instead of 3 would settle it" in mains[0].why and "rows" not in mains[0].why
+    held = study(design, {}, noise=0.0)
+    chance = np.random.default_rng(1)
+    # The trick does much to single rows, and nothing on average.
+    unlike = chance.normal(0, 0.5, held.rows.shape[1])
+    unlike -= unlike.mean()
+    chosen = np.array(design.arms)[held.arms, 0]
+    rows = held.rows + chosen[:, None] * unlike
+    mains, _ = judge(design, [Block("one", held.arms, held.seeds, rows, held.fingerprints)], margin=0.001)
+    assert "labelled validation rows instead of 400" in mains[0].why and "seeds" not in mains[0].why
+
+
+def test_arms_that_predict_the_same_are_identical_and_nothing_is_divided() -> None:
+    design = choose([2] * 3, every, "full", 100)
+    held = study(design, {single(1): 0.03})
+    twin = {arm: number for number, arm in enumerate(design.arms)}
+    original = [twin[(0, *design.arms[arm][1:])] * 3 + seed for arm, seed in zip(held.arms, held.seeds, strict=True)]
+    same = Block("one", held.arms, held.seeds, held.rows[original], [str(run) for run in original])
+    with np.errstate(all="raise"):
+        mains, pairs = judge(design, [same], margin=0.01)
+    assert words(mains) == ["identical", "helps", "practically nothing"]
+    assert words(pairs) == ["adds up"] * 3 and pairs[0].why == "one of them changes nothing"
+    assert mains[0].value == 0.0 and mains[0].outer == (0.0, 0.0)
+    # The same hits from other probabilities are not identical.
+    other = Block("one", same.arms, same.seeds, same.rows, held.fingerprints)
+    assert not identical(design, [other], single(0))
+
+
+def test_where_no_two_arms_differ_in_one_factor_only_all_alike_are_identical() -> None:
+    design = choose([2] * 3, every, "auto", 4)
+    held = study(design, {})
+    assert not identical(design, [held], single(0))
+    alike = Block("one", held.arms, held.seeds, held.rows[held.seeds], [str(seed) for seed in held.seeds])
+    with np.errstate(all="raise"):
+        mains, _ = judge(design, [alike], margin=0.01)
+    assert words(mains) == ["identical"] * 3
+
+
+def test_signs_are_counted_where_they_can_tell() -> None:
+    design = choose([2], every, "full", 2)
+    differences = np.array([0.01, 0.02, 0.03, 0.01, 0.02, -0.001])
+    scores = np.concatenate([np.zeros(6), differences])
+    held = Block("one", np.repeat([0, 1], 6), np.tile(np.arange(6), 2), np.repeat(scores[:, None], 4, 1),
+                 [str(run) for run in range(12)])  # fmt: skip
+    sums = [abs(sum(sign * each for sign, each in zip(signs, differences, strict=True)))
+            for signs in product([-1, 1], repeat=6)]  # fmt: skip
+    wanted = np.mean(np.array(sums) >= differences.sum() - 1e-12)
+    assert sign_test(design, [held], single(0)) == pytest.approx(wanted)
+    few = Block("one", held.arms[[0, 1, 6, 7]], held.seeds[[0, 1, 6, 7]], held.rows[[0, 1, 6, 7]], list("abcd"))
+    assert sign_test(design, [few], single(0)) is None
+
+
+def test_a_disagreement_of_the_two_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    design = choose([2] * 3, every, "full", 100)
+    monkeypatch.setattr("recipes.ablation.verdicts.sign_test", lambda *_: 0.4)
+    mains, _ = judge(design, [study(design, {single(0): 0.05})], margin=0.01)
+    assert mains[0].word == "no evidence" and "the test of signs is not (p = 0.400)" in mains[0].why
