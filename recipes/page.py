@@ -1,7 +1,6 @@
 """A page to look at: one or several finished runs as one HTML file that needs nothing else."""
 
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -11,6 +10,7 @@ from recipes.config import Data
 from recipes.data import read_splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
+from recipes.html import document, picture, table
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks
 from recipes.pictures import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
 from recipes.watch import Watch
@@ -18,17 +18,6 @@ from recipes.watch import Watch
 SHOWN = 20
 LONGEST = 400
 SURE = 0.9
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #8886; padding: .25rem .75rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-span { display: inline-block; max-width: 40rem; overflow-wrap: anywhere; text-align: left; }
-figure { background: #fff; display: inline-block; margin: 1rem 1rem 1rem 0; max-width: 100%; }
-figure svg { max-width: 100%; height: auto; }
-.note { color: #888; }
-"""
 
 
 def page(runs: Sequence[FinishedRun]) -> str:
@@ -40,13 +29,7 @@ def page(runs: Sequence[FinishedRun]) -> str:
         *(_together(named) if len(named) > 1 else ()),
         *(line for name, run in named.items() for line in _of(name, run)),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return (
-        "\n".join(
-            ["<!doctype html>", f"<html><head>{head}<style>{STYLE}</style></head><body>", *body, "</body></html>"]
-        )
-        + "\n"
-    )
+    return document(title, body)
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:
@@ -70,12 +53,12 @@ def _together(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
         scores, cost = metrics[split], metrics["cost"]
         cells = [_score(scores.get(name), scores.get(name) == best[name]) for name in names]
         rows.append([f"{link} ({split})", *cells, f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"])
-    yield _table(["run", *names, "seconds", "MB"], rows)
+    yield table(["run", *names, "seconds", "MB"], rows)
     histories = {name: run.history for name, run in runs.items() if run.history}
     chosen_by = {name: runs[name].config["evaluate"]["metric"] for name in histories}
     for metric in sorted(set(chosen_by.values())):
         drawn = {name: history for name, history in histories.items() if chosen_by[name] == metric}
-        yield _picture(lambda to: draw_scores(drawn, metric, to))  # noqa: B023  (drawn at once)
+        yield picture(lambda to: draw_scores(drawn, metric, to))  # noqa: B023  (drawn at once)
 
 
 def _best(name: str, values: Sequence[Any]) -> Any:
@@ -102,19 +85,19 @@ def _of(name: str, run: FinishedRun) -> Iterator[str]:
             [f"{escape(part)} {metric}", _score(value), _within(within.get(metric))]
             for metric, value in metrics[part].items()
         ]
-    yield _table(["", "", "95 % interval over rows"], rows)
+    yield table(["", "", "95 % interval over rows"], rows)
     watch = Watch(len(held.classes), held.multi_label)
     if seen := [escape(sentence) for line in history for sentence in watch.see(line)]:
         yield f"<h3>Seen while training</h3><ul>{''.join(f'<li>{sentence}</li>' for sentence in seen)}</ul>"
     if history:
-        yield _picture(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
+        yield picture(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
     if not metrics[split]:
         yield f'<p class="note">No row of {escape(split)} has a label.</p>'
         return
-    yield _picture(lambda to: draw_reliability(held, to))
-    yield _picture(lambda to: draw_confusion(held, to))
+    yield picture(lambda to: draw_reliability(held, to))
+    yield picture(lambda to: draw_confusion(held, to))
     yield f"<h3>Class by class, {escape(split)}</h3>"
-    yield _table(["class", "rows", "precision", "recall", "F1"], list(_classes(held)))
+    yield table(["class", "rows", "precision", "recall", "F1"], list(_classes(held)))
     yield from _examples(run, split, held)
 
 
@@ -158,7 +141,7 @@ def _examples(run: FinishedRun, split: str, held: Predictions) -> Iterator[str]:
             cells = [escape(str(cell)) for cell in (held.ids[row], held.labels[row], held.names()[row])]
             text = "" if isinstance(texts, str) else _text(texts[row])
             shown.append([*cells, f"{held.probabilities[row].max():.3f}", f"{losses[row]:.2f}", text])
-        yield _table(["id", "label", "answer", "probability", "loss", "text"], shown) if shown else "<p>None.</p>"
+        yield table(["id", "label", "answer", "probability", "loss", "text"], shown) if shown else "<p>None.</p>"
 
 
 def _texts(run: FinishedRun, split: str, held: Predictions) -> Sequence[str] | str:
@@ -185,16 +168,3 @@ def _score(value: Any, best: bool = False) -> str:
 
 def _within(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else "{:.4f} to {:.4f}".format(*interval)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
-
-
-def _picture(draw: Callable[[io.StringIO], None]) -> str:
-    drawn = io.StringIO()
-    draw(drawn)
-    return f"<figure>{drawn.getvalue()[drawn.getvalue().index('<svg') :]}</figure>"

@@ -32,7 +32,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
                label=f"validation {metric}")  # fmt: skip
     right.set_ylabel(f"validation {metric}")
     figure.legend(loc="outside upper center", ncols=3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
@@ -80,7 +80,7 @@ def draw_confusion(predictions: Predictions, path: Path | IO[str]) -> None:
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_reliability(predictions: Predictions, path: Path | IO[str]) -> None:
@@ -97,7 +97,7 @@ def draw_reliability(predictions: Predictions, path: Path | IO[str]) -> None:
     for place, mean, count in zip(np.flatnonzero(held), means, counts[held], strict=True):
         axes.text((place + 0.5) / BINS, mean + 0.01, str(count), ha="center", fontsize=7)
     axes.set(xlabel="probability of the answer", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.06))
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_scores(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, path: Path | IO[str]) -> None:
@@ -109,11 +109,11 @@ def draw_scores(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: st
         axes.plot([line["update"] for line in scores], [line[metric] for line in scores], marker="o", label=name)
     axes.set(xlabel="update", ylabel=f"validation {metric}")
     figure.legend(loc="outside upper center", ncols=1)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
-    """As PNG into a file, or as SVG, whose words stay words, into a text stream."""
+def save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
+    """Write a picture: as PNG into a file, or as SVG, whose words stay words, into a text stream."""
     if isinstance(path, Path):
         figure.savefig(path, dpi=120)
     else:

@@ -1,0 +1,42 @@
+"""Pages that need nothing else: a document with its style, tables and drawn pictures."""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #8886; padding: .25rem .75rem; text-align: right; vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+span { display: inline-block; max-width: 40rem; overflow-wrap: anywhere; text-align: left; }
+figure { background: #fff; display: inline-block; margin: 1rem 1rem 1rem 0; max-width: 100%; }
+figure svg { max-width: 100%; height: auto; }
+.note { color: #888; }
+"""
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """A whole page."""
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    return (
+        "\n".join(
+            ["<!doctype html>", f"<html><head>{head}<style>{STYLE}</style></head><body>", *body, "</body></html>"]
+        )
+        + "\n"
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are HTML already."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def picture(draw: Callable[[io.StringIO], None]) -> str:
+    """What is drawn into a stream as SVG."""
+    drawn = io.StringIO()
+    draw(drawn)
+    return f"<figure>{drawn.getvalue()[drawn.getvalue().index('<svg') :]}</figure>"
