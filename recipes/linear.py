@@ -22,8 +22,9 @@ from recipes.data import Splits
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, written
 from recipes.metrics import Predictions, measure
+from recipes.peak_memory import PeakMemory
 from recipes.processes import is_first, say, wait_for_all
-from recipes.results import finish, peak_memory_mb
+from recipes.results import finish
 
 STRENGTH = 10.0
 NEVER = -30.0
@@ -34,7 +35,7 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     """Fit, score and save."""
     for note in splits.notes:
         say(f"note: {note}")
-    began = time.perf_counter()
+    began, memory = time.perf_counter(), PeakMemory()
     model = Linear.fit(splits, config.seed)
     seconds = time.perf_counter() - began
     held = {"validation": splits.validation, **splits.shut_splits()}
@@ -43,7 +44,7 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     cost = {
         "train_seconds": round(seconds, 3),
         "examples_per_second": round(len(splits.train) / seconds, 3),
-        "peak_memory_mb": peak_memory_mb(torch.device("cpu")),
+        **memory.cost(torch.device("cpu")),
         "passes_per_update": 1.0,
     }
     told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}

@@ -1,14 +1,11 @@
 """What every run ends with, whatever made it: predictions, pictures, a card, `metrics.json`, and how it is shown."""
 
 import json
-import resource
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from recipes.config import Config
 from recipes.data import Splits
@@ -45,14 +42,6 @@ def finish(
         },
     )
     return FinishedRun(folder)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that the device (on a CPU: this process since it began) has held, in MB of 2**20 bytes."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    scale = 2**20 if sys.platform == "darwin" else 2**10
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)
 
 
 def show(run: FinishedRun) -> None:

@@ -1,6 +1,5 @@
 """One run of the whole procedure: train, choose the weights, score, save. The base of the `train` seam."""
 
-import gc
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from recipes.doctor.examination import at_end, at_start
 from recipes.folder import FinishedRun, written
 from recipes.loop import Run
 from recipes.metrics import Predictions, measure
+from recipes.peak_memory import PeakMemory
 from recipes.pictures import draw_learning_curve
 from recipes.preconditions import check
 from recipes.processes import on_threads
-from recipes.results import finish, peak_memory_mb
+from recipes.results import finish
 from recipes.tricks import build
 
 
@@ -36,8 +36,7 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     check(config, splits, tricks)
     if config.model.source == "linear":
         return linear.train(config, splits, folder)
-    # A run refers to itself, so the model of this process's last one may still be here.
-    gc.collect()
+    memory = PeakMemory()
     with on_threads(config.train.threads):
         run = Run(config, tricks, splits, folder)
         if config.doctor == "cheap" and not run.checkpoints.all():
@@ -51,7 +50,7 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
             }
             if run.accelerator.is_main_process:
                 _save_model(run)
-        metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run), "onion": order.onion(tricks)}
+        metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run, memory), "onion": order.onion(tricks)}
         if run.accelerator.is_main_process:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
             scored = {"validation": validation, **shut}
@@ -62,7 +61,7 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     return FinishedRun(folder)
 
 
-def _cost(run: Run) -> dict[str, float]:
+def _cost(run: Run, memory: PeakMemory) -> dict[str, Any]:
     """What training took; every process asks, since the passes of all are counted."""
     rows = torch.tensor(run.rows_passed, device=run.accelerator.device)
     passed = float(run.accelerator.reduce(rows)) if run.accelerator.num_processes > 1 else run.rows_passed
@@ -70,7 +69,7 @@ def _cost(run: Run) -> dict[str, float]:
     return {
         "train_seconds": round(run.seconds, 3),
         "examples_per_second": round(seen / max(run.seconds, 1e-9), 3),
-        "peak_memory_mb": peak_memory_mb(run.accelerator.device),
+        **memory.cost(run.accelerator.device),
         "passes_per_update": round(passed / seen, 4),
     }
 

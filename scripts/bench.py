@@ -67,9 +67,9 @@ from recipes.errors import UserError, told_plainly
 from recipes.loop import Run
 from recipes.metrics import measure
 from recipes.overrides import compose_config
+from recipes.peak_memory import PeakMemory
 from recipes.prediction import opened
 from recipes.report import Report
-from recipes.results import peak_memory_mb
 from recipes.tables import markdown_table
 from recipes.testing import needed
 from recipes.tricks import build
@@ -658,12 +658,14 @@ def trick_cost(name: str, arguments: argparse.Namespace, folder: Path) -> tuple[
         overrides += [f"+tricks=[{name}]", *needed([name])]
     config = configured(overrides, arguments.threads)
     splits = read_splits(config.data, {}, test=False)
+    memory = PeakMemory()
     run = TimedRun(config, build(config.tricks), splits, Path(tempfile.mkdtemp(dir=folder)))
     with redirect_stdout(io.StringIO()):
         run.fit()
+    held = memory.cost(run.accelerator.device)["peak_memory_mb"]
     lines = run.history.read()
     seen = sum(line["examples"] for line in lines)
-    return sum(line["seconds"] for line in lines[1:]), peak_memory_mb(run.accelerator.device), run.rows_passed / seen
+    return sum(line["seconds"] for line in lines[1:]), held, run.rows_passed / seen
 
 
 def documents(arguments: argparse.Namespace, folder: Path) -> None:
@@ -699,11 +701,13 @@ def document_cost(
     work: Callable[[TimedRun], float], trick: str, tokens: int, arguments: argparse.Namespace, folder: Path
 ) -> tuple[int, float, float, float]:
     """The pieces of a document, the most memory until the work begins, in MB, and until it ends, and its seconds."""
+    memory = PeakMemory()
     run = document_run(trick, tokens, arguments, folder)
     device, ids = run.accelerator.device, run.validation.columns["input_ids"]
-    before = peak_memory_mb(device)
+    before = memory.cost(device)["peak_memory_mb"]
     seconds = work(run)
-    return int((ids == ids[0]).sum()), before, peak_memory_mb(device), seconds  # each piece begins with the same token
+    after = memory.cost(device)["peak_memory_mb"]
+    return int((ids == ids[0]).sum()), before, after, seconds  # each piece begins with the same token
 
 
 def train_on_document(run: TimedRun) -> float:
