@@ -244,9 +244,9 @@ def _settle(folder: Path, wanted: dict[str, Any]) -> None:
     if held == wanted:
         return
     if held is not None:
-        differences = list(_differences(held, wanted, ""))
-        if not _only_longer(held, differences):
-            listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in differences)
+        found = list(differences(held, wanted, ""))
+        if not _only_longer(held, found):
+            listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in found)
             raise UserError(
                 f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
                 "with resume=false, or give it the same values (more epochs or updates are welcome where they change "
@@ -257,12 +257,12 @@ def _settle(folder: Path, wanted: dict[str, Any]) -> None:
         draft.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _only_longer(held: dict[str, Any], differences: Sequence[tuple[str, Any, Any]]) -> bool:
+def _only_longer(held: dict[str, Any], found: Sequence[tuple[str, Any, Any]]) -> bool:
     """Whether a run differs by its end alone: no rate and no trick may depend on where that is."""
     plain = held["train"]["schedule"] == "constant" and held["train"]["warmup"] == 0 and not held["tricks"]
     return plain and all(
         path in ("train.epochs", "train.max_updates") and None not in (old, new) and new > old
-        for path, old, new in differences
+        for path, old, new in found
     )
 
 
@@ -273,9 +273,10 @@ def _set_aside(folder: Path) -> None:
     folder.rename(aside)
 
 
-def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Where two trees of values differ: the path, what is there in one and in the other; None for nothing."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys([*old, *new]):
-            yield from _differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+            yield from differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
     elif old != new:
         yield path, old, new

@@ -19,7 +19,7 @@ class PeakMemory:
     def __init__(self) -> None:
         """Begin anew, without what the process's last run has left to collect."""
         gc.collect()
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.reset_peak_memory_stats()
         try:
             FORGET.write_text("5")

@@ -1,10 +1,12 @@
 """What must hold of a config and its data before anything is trained."""
 
-from collections.abc import Mapping
-from operator import attrgetter
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
+from typing import Any
 
 from recipes import order
-from recipes.config import Config
+from recipes.config import Config, as_values
 from recipes.data import Splits
 from recipes.errors import UserError
 from recipes.metrics import RANKING, available
@@ -37,10 +39,15 @@ def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
             f"evaluate.early_stopping={config.evaluate.early_stopping}: {owners[0]} averages the end of training, "
             "which an early stop would cut off; leave out one of the two."
         )
-    for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
-        found = attrgetter(path)(config)
-        if found != value:
-            needed = f"{path}={as_yaml(value)}"
-            problems.append(f"{path}={as_yaml(found)}: {name} needs {needed}; set it, or leave out {name}.")
+    problems += unmet(as_values(config), tricks)
     if problems:
         raise UserError(*problems)
+
+
+def unmet(values: Mapping[str, Any], tricks: Mapping[str, Trick]) -> Iterator[str]:
+    """A sentence for each setting of the base that is not as a trick needs it."""
+    for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
+        found: Any = reduce(getitem, path.split("."), values)
+        if found != value:
+            needed = f"{path}={as_yaml(value)}"
+            yield f"{path}={as_yaml(found)}: {name} needs {needed}; set it, or leave out {name}."

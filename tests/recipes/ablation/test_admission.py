@@ -1,0 +1,58 @@
+"""Which levels can be in one run: tricks that exclude each other, and settings that a trick needs."""
+
+from collections.abc import Sequence
+
+import pytest
+from omegaconf import DictConfig
+
+from recipes.ablation.admission import admitted
+from recipes.ablation.factors import space_of
+from recipes.errors import UserError
+from recipes.overrides import compose_config
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    return compose_config(overrides)[0]
+
+
+def test_tricks_that_exclude_each_other_are_one_factor() -> None:
+    space, admissible = admitted(space_of(["+tricks=[swa,mixup,ema]", "model=tiny"], [], "pydocs"), compose)
+    assert [(factor.name, factor.levels) for factor in space.factors] == [
+        ("ema|swa", ("none", "ema", "swa")),
+        ("mixup", ("none", "mixup")),
+    ]
+    assert "+tricks=[mixup,swa]" in space.overrides_of((2, 1), 0, "pydocs")
+    assert admissible((2, 1))
+
+
+def test_tricks_that_only_some_values_exclude_stay_two_factors() -> None:
+    asked = ["+tricks=[class_weights,focal]", "tricks.focal.scheme=none,balanced", "model=tiny"]
+    space, admissible = admitted(space_of(asked, [], "pydocs"), compose)
+    assert [factor.name for factor in space.factors] == ["class_weights", "focal"]
+    assert admissible((1, 1)) and admissible((0, 2))
+    assert not admissible((1, 2))
+
+
+def test_what_a_trick_needs_may_come_from_another_factor() -> None:
+    asked = ["+tricks=[clip_gradient,mixup]", "train.clip_norm=1.0,null", "model=tiny"]
+    space, admissible = admitted(space_of(asked, [], "pydocs"), compose)
+    assert [factor.name for factor in space.factors] == ["clip_gradient", "mixup", "train.clip_norm"]
+    assert admissible((1, 1, 1)) and admissible((0, 1, 0))
+    assert not admissible((1, 0, 0))
+
+
+def test_a_trick_whose_need_is_never_met_is_told() -> None:
+    with pytest.raises(UserError, match=r"clip_gradient needs train\.clip_norm=null"):
+        admitted(space_of(["+tricks=[clip_gradient,mixup]", "model=tiny"], [], "pydocs"), compose)
+
+
+def test_a_trick_that_what_is_always_on_excludes_is_told() -> None:
+    with pytest.raises(UserError, match="tricks ema and swa both fill weights/final"):
+        admitted(space_of(["+tricks=[swa,mixup]", "model=tiny"], ["ema"], "pydocs"), compose)
+
+
+def test_a_wrong_value_at_any_level_is_told_before_anything_runs() -> None:
+    asked = ["+tricks=[mixup]", "tricks.mixup.alpha=0.2,-1", "train.warmup=0.1,2", "model=tiny"]
+    with pytest.raises(UserError) as raised:
+        admitted(space_of(asked, [], "pydocs"), compose)
+    assert [problem.split(" ")[0] for problem in raised.value.problems] == ["tricks.mixup.alpha", "train.warmup"]
