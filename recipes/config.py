@@ -25,7 +25,7 @@ CONF = Path(__file__).parents[1] / "conf"
 # What metrics.json and the run folder already call by these names.
 TAKEN = (
     "train", "validation", "test", "format", "candidates", "kept", "cost", "onion", "versions", "seed", "tricks",
-    "forgetting", "calibration", "ensemble", "out_of_fold",
+    "forgetting", "calibration", "ensemble", "out_of_fold", "ingredients",
 )  # fmt: skip
 
 

@@ -137,6 +137,7 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
         chose = ["the members' weights were chosen"]
     if ensemble and ensemble["folds"] > 1:  # what calibrates has seen its own fold
         tricks = order.deciding(tricks)
+    chose += ["the averaged weights were chosen"] if "ingredients" in metrics else []
     chose += ["the members were weighed"] if ensemble and ensemble["scheme"] == "fitted" else []
     chose += [f"{name} was fitted" for name in order.around("settle", tricks)]
     told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""

@@ -10,8 +10,8 @@ Cost: one pass; a copy of the weights for each ingredient, on the CPU and in eve
     validation twice for each of them, once, at the end.
 Use when: several runs of one model are there (other seeds or rates; the same data, and the same pretrained weights), or
     the best moment is doubtful. Avoid when: validation is a few dozen rows, and greedy: they choose by chance.
-Composes: update/average (takes a moment after the step), weights/final (owns what is evaluated at the end and saved).
-    Excludes other owners of the final weights, and early stopping.
+Composes: update/average (takes a moment after the step), weights/final (owns what is evaluated at the end and saved),
+    results (says which ingredients validation chose). Excludes other owners of the final weights, and early stopping.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from recipes import Run, Trick, UserError, allowed
 from recipes.checkpoint import inside
 from recipes.earlier import EarlierRun
-from recipes.metrics import LOWER_IS_BETTER, measure
+from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
 from recipes.model import with_weights
 
 Weights = dict[str, Tensor]
@@ -44,7 +44,7 @@ class Soup(Trick):
     folders: list[str] = allowed("")
     """Finished runs of the same model and data whose weights join."""
 
-    layers = {"update": "average", "weights": "final"}
+    layers = {"update": "average", "weights": "final", "results": "results"}
     neutral = {"start": 1.0}
 
     def __post_init__(self) -> None:
@@ -53,6 +53,7 @@ class Soup(Trick):
         self.moments: dict[int, Weights] = {}
         self.joined: dict[str, Weights] | None = None
         self.average: Weights | None = None
+        self.kept: list[str] = []
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Take what the step left, if there was a step and it is time; folders are read before the first one."""
@@ -84,7 +85,7 @@ class Soup(Trick):
                 found = measure(run.predictions(run.validation))[run.config.evaluate.metric]
             return -found if run.config.evaluate.metric in LOWER_IS_BETTER else found
 
-        chosen = greedy(list(named), score) if self.choose == "greedy" else list(named)
+        chosen = self.kept = greedy(list(named), score) if self.choose == "greedy" else list(named)
         run.report.say(f"soup: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
         return mean([named[name] for name in chosen])
 
@@ -112,6 +113,13 @@ class Soup(Trick):
         with with_weights(run.bare_model, taken(run.bare_model)):
             earlier.give_weights(run.bare_model, run.splits.classes)
             return taken(run.bare_model)
+
+    def results(
+        self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
+    ) -> dict[str, Any]:
+        """What validation chose, as `ingredients`."""
+        chosen = {"ingredients": self.kept} if self.choose == "greedy" and self.kept else {}
+        return {**inner(scored), **chosen}
 
     def state(self) -> dict[str, Any]:
         """Every moment that was taken."""

@@ -127,13 +127,16 @@ def test_a_run_that_was_trained_on_what_is_tested_here_is_refused(tmp_path: Path
 
 
 def test_the_greedy_average_is_no_worse_on_validation_than_any_ingredient(tmp_path: Path) -> None:
-    def scores() -> tuple[float, float]:
+    def scores() -> tuple[float, float, list[str], str]:
         run = finetune_config(tiny_config("+tricks=[soup]", "train.learning_rate=3e-3"), tmp_path / "run")
-        candidates = run.metrics["candidates"]
-        return candidates["averaged"]["accuracy"], candidates["last"]["accuracy"]
+        candidates, card = run.metrics["candidates"], (run.folder / "model" / "README.md").read_text()
+        return candidates["averaged"]["accuracy"], candidates["last"]["accuracy"], run.metrics["ingredients"], card
 
-    mixed, last = in_child(scores)
+    mixed, last, ingredients, card = in_child(scores)
     assert mixed >= last
+    # What validation chose is told where scores are.
+    assert ingredients and all(name == "the last" or name.startswith("update ") for name in ingredients)
+    assert "By validation the averaged weights were chosen" in card
 
 
 def test_moments_come_back() -> None:
