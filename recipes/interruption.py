@@ -17,8 +17,13 @@ class Interrupted(BaseException):
 
     def __init__(self, signal_number: int, message: str) -> None:
         """Remember the signal for the exit code."""
+        super().__init__(signal_number, message)  # all of it, so that it can be pickled: a worker hands it on
         self.signal_number = signal_number
-        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        """How to go on."""
+        return self.message
 
 
 @contextmanager

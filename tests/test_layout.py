@@ -14,7 +14,13 @@ from recipes.trick import Trick
 from recipes.tricks import build
 
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {"recipes": {"recipes"}, "tricks": {"recipes"}, "train.py": {"recipes"}, "scripts": {"recipes"}}
+MAY_IMPORT = {
+    "recipes": {"recipes"},
+    "tricks": {"recipes"},
+    "train.py": {"recipes"},
+    "scripts": {"recipes"},
+    "hydra_plugins": {"recipes"},
+}
 OURS = {"recipes", "tricks", "scripts", "train", "tests"}
 
 

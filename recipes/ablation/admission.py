@@ -126,7 +126,7 @@ def _grouped(factors: Sequence[Factor], admission: Admission) -> Iterator[Factor
 
 
 def _are_tricks(*factors: Factor) -> bool:
-    return all(factor.choices[0] is NONE for factor in factors)
+    return all(factor.choices[0] == NONE for factor in factors)
 
 
 def _never(space: Space, admissible: Callable[[Arm], bool], admission: Admission) -> Iterator[str]:

@@ -45,8 +45,12 @@ class Factor:
         """The names of the levels."""
         return tuple(level.name for level in self.choices)
 
+    def told(self, level: int) -> str:
+        """A level in words: a trick is its own name, a value says nothing without its setting."""
+        return self.levels[level] if self.choices[0] == NONE else f"{self.name}={self.levels[level]}"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Space:
     """All that a study can run."""
 
@@ -66,6 +70,11 @@ class Space:
     def levels_of(self, arm: Arm) -> list[Level]:
         """The level of each factor."""
         return [factor.choices[level] for factor, level in zip(self.factors, arm, strict=True)]
+
+    def name(self, arm: Arm) -> str:
+        """An arm in words: what differs from the base."""
+        chosen = zip(self.factors, arm, strict=True)
+        return " + ".join(factor.told(level) for factor, level in chosen if level) or "base"
 
     def overrides_of(self, arm: Arm, seed: int, data: str) -> list[str]:
         """What `train.py` is given for one run."""
