@@ -107,6 +107,12 @@ def estimate(design: Design, blocks: Sequence[Block], known: Collection[Effect] 
     return families[0], families[1]
 
 
+def by_data(design: Design, blocks: Sequence[Block]) -> dict[str, dict[Effect, float]]:
+    """The effects of single levels on each data set."""
+    singles, _ = estimate(design, blocks)
+    return {name: dict(zip(singles.effects, values.tolist(), strict=True)) for name, values in singles.by_block.items()}
+
+
 def _estimate(
     design: Design, kept: Sequence[int], effects: Sequence[Effect], weights: np.ndarray, blocks: Sequence[Block]
 ) -> Estimates:

@@ -1,6 +1,6 @@
 """A study from its command line to its verdicts: what is asked, which arms answer it, the runs, what they say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipes.ablation import plan
 from recipes.ablation.admission import admitted
-from recipes.ablation.design import Arm, Design, choose
+from recipes.ablation.blocks import blocks_of
+from recipes.ablation.confirmation import confirmed, contest
+from recipes.ablation.design import Arm, Design, Effect, choose
+from recipes.ablation.effects import by_data
 from recipes.ablation.factors import Space, space_of
+from recipes.ablation.findings import Findings
 from recipes.ablation.progress import Progress, in_words, shown
+from recipes.ablation.report import write
+from recipes.ablation.rounds import kept, level_at, looks, still_open
 from recipes.ablation.runs import Launch, Row, Run, finish, write_csv
 from recipes.ablation.settings import Settings, settings_of
+from recipes.ablation.verdicts import Verdict, judge
 from recipes.config import read
 from recipes.data import read_splits
 from recipes.errors import UserError, nearest
@@ -49,7 +56,39 @@ def study(
         plan.show([("takes", _duration(space, design, settings.seeds, composer))])
         return
     made = Made(settings, composer, launch)
-    made.rows(space, design.arms, range(settings.seeds))
+    findings, seeds = _in_rounds(space, admissible, design, made)
+    if settings.confirm and any(findings.recommended):
+        config = read(composer(space.overrides_of(findings.recommended, 0, next(iter(space.data)))))
+        asked_again = contest(findings, config)
+        fresh = made.rows(asked_again.space, asked_again.arms, range(seeds, seeds + settings.seeds))
+        findings = confirmed(findings, asked_again, fresh)
+    write(findings, composer.sweep)
+
+
+def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, made: "Made") -> tuple[Findings, int]:
+    """Run and judge; with `stop=when_clear` again with more seeds, where a verdict is still open.
+
+    Returns:
+        What was found, and how many seeds there are at most.
+    """
+    settings, metric = made.settings, str(made.composer.master.evaluate.metric)
+    most = settings.budget // (len(design.arms) * len(space.data))
+    plan_of_seeds = looks(settings.seeds, most if settings.stop == "when_clear" else settings.seeds)
+    arms: Sequence[Arm] = design.arms
+    mains: dict[Effect, Verdict] = {}
+    pairs: dict[Effect, Verdict] = {}
+    for look, seeds in enumerate(plan_of_seeds):
+        made.rows(space, arms, range(seeds))
+        rows = made.of(space)
+        blocks = blocks_of(design, rows, metric)
+        now = judge(design, blocks, settings.margin, level_at(look, plan_of_seeds))
+        mains, pairs = kept(mains, now[0]), kept(pairs, now[1])
+        arms = still_open(design, mains.values())
+        if not arms:
+            break
+    findings = Findings(space, admissible, design, rows, list(mains.values()), list(pairs.values()), metric,
+                        settings.margin, by_data(design, blocks))  # fmt: skip
+    return findings, seeds
 
 
 def _validation_rows(space: Space, composer: "Composer") -> dict[str, int]:
@@ -149,6 +188,10 @@ class Made:
         with shown(progress):
             finish(runs, self.launch, self.settings.max_batch_size or most_at_once(self.composer.master))
         return progress.rows
+
+    def of(self, space: Space) -> list[Row]:
+        """All runs of a space so far."""
+        return list(self.by_space[space].values())
 
     def _keep(self, space: Space, rows: Sequence[Row]) -> None:
         self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})

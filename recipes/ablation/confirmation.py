@@ -1,0 +1,133 @@
+"""The last stage of a study: what helps must beat its control with fresh seeds, and then the test split is opened once.
+
+A trick that adds rows may help because there are more of them, one that passes twice because it computes twice as much.
+Its control has that and nothing else: `duplicate` for augmentation, and for whatever costs more passes the recipe
+without it, trained longer by as much. All are compared with the recommended recipe, on seeds that chose nothing.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recipes.ablation.blocks import blocks_of
+from recipes.ablation.design import Arm, Design, Effect
+from recipes.ablation.effects import Block
+from recipes.ablation.factors import NONE, Factor, Level, Space
+from recipes.ablation.findings import Findings
+from recipes.ablation.rows import row_scores
+from recipes.ablation.runs import FINISHED, Row
+from recipes.ablation.verdicts import Verdict, judge
+from recipes.config import Config, Data
+from recipes.data import read_splits
+from recipes.folder import FinishedRun
+from recipes.tricks import build
+
+LONGER = 1.05
+"""Passes beside those of the rest, above which a trick must beat longer training."""
+RECIPE, BASE = 0, 1
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the recommended recipe is compared with."""
+
+    space: Space
+    """That of the study, with the controls as levels of one more factor."""
+    arms: Sequence[Arm]
+    """The recipe, the base, and the recipe with a control in place of each trick that has one."""
+    names: Sequence[str]
+    """What each arm is, in words."""
+
+
+def contest(findings: Findings, config: Config) -> Contest:
+    """What is to be run.
+
+    Args:
+        findings: what the study found.
+        config: of a run of the recommended recipe.
+    """
+    recipe, names, arms = findings.recommended, ["the recipe", "the base"], []
+    levels = []
+    for factor, level in enumerate(recipe):
+        for control in _controls(findings, Effect(((factor, level),)), config) if level else ():
+            levels.append(control)
+            names.append(control.name)
+            arms.append((*recipe[:factor], 0, *recipe[factor + 1 :], len(levels)))
+    space = replace(findings.space, factors=(*findings.space.factors, Factor("control", (NONE, *levels))))
+    return Contest(space, [(*recipe, 0), (*findings.space.base, 0), *arms], names)
+
+
+def _controls(findings: Findings, effect: Effect, config: Config) -> Iterator[Level]:
+    """The controls of one level of the recipe."""
+    ((factor, number),) = effect.places
+    level = findings.space.factors[factor].choices[number]
+    name = findings.name(effect)
+    if level.trick is None:
+        return
+    if build(config.tricks)[level.trick].control == "duplicate":
+        copies = round(_rows_seen(findings, effect)) - 1
+        yield Level(f"duplicate in place of {name}", (f"tricks.duplicate.copies={copies}",), "duplicate")
+    passes = findings.costs[effect].get("passes", 1.0)
+    if passes > LONGER:
+        train = config.train
+        longer = (
+            f"train.epochs={train.epochs * passes:.4g}"
+            if train.max_updates is None
+            else f"train.max_updates={round(train.max_updates * passes)}"
+        )
+        yield Level(f"{passes:.2g} times the updates in place of {name}", (longer,))
+
+
+def _rows_seen(findings: Findings, effect: Effect) -> float:
+    """How many times as many rows an epoch has with a level as without it."""
+    ((factor, level),) = effect.places
+    sizes = {number: [_rows_of_an_epoch(row) for row in findings.finished if row.arm[factor] == number]
+             for number in (0, level)}  # fmt: skip
+    return float(np.mean(sizes[level]) / np.mean(sizes[0]))
+
+
+def _rows_of_an_epoch(row: Row) -> float:
+    updates = [line for line in FinishedRun(row.folder).history if "split" not in line]
+    return float(sum(line["examples"] for line in updates) / updates[-1]["epoch"])
+
+
+def confirmed(findings: Findings, held: Contest, rows: Sequence[Row]) -> Findings:
+    """The findings with what the fresh runs say, and the test split opened for the base and the recipe."""
+    numbers = {arm: (number,) for number, arm in enumerate(held.arms)}
+    rows = [replace(row, arm=numbers[row.arm]) for row in rows]
+    design = Design("one_at_a_time", (len(held.arms),), tuple(numbers.values()))
+    verdicts, _ = judge(design, blocks_of(design, rows, findings.metric), findings.margin)
+    return replace(
+        findings,
+        confirmed=list(zip(held.names[1:], verdicts, strict=True)),
+        tested=dict(_tested(rows, findings.metric, findings.margin)),
+    )
+
+
+def _tested(rows: Sequence[Row], metric: str, margin: float) -> Iterator[tuple[str, Verdict]]:
+    """Of each data set with a labelled test split, the base beside the recipe there."""
+    design = Design("one_at_a_time", (2,), ((RECIPE,), (BASE,)))
+    for data in dict.fromkeys(row.data for row in rows):
+        own = [row for row in rows if row.data == data and row.arm in design.arms and row.status == FINISHED]
+        if {row.arm for row in own} == set(design.arms) and (block := _on_test(data, own, metric)):
+            ((verdict,), _) = judge(design, [block], margin)
+            yield data, verdict
+
+
+def _on_test(name: str, rows: Sequence[Row], metric: str) -> Block | None:
+    data = Data(**FinishedRun(rows[0].folder).config["data"])
+    test = read_splits(data, {}, True).test
+    if test is None or not any(label is not None for label in test["label"]):
+        return None
+    pairs = list(test["text_pair"]) if data.text_pair else None
+    said = [FinishedRun(row.folder).predict(list(test["text"]), pairs) for row in rows]
+    said = [replace(each, labels=list(test["label"])) for each in said]
+    return Block(
+        name=name,
+        arms=np.array([row.arm[0] for row in rows]),
+        seeds=np.array([row.seed for row in rows]),
+        rows=np.stack([row_scores(each, metric) for each in said]),
+        fingerprints=[hashlib.sha256(each.probabilities.tobytes()).hexdigest() for each in said],
+    )

@@ -1,0 +1,97 @@
+"""What a study found: its verdicts by name, what each costs, and the arm that follows from them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from statistics import mean
+
+import numpy as np
+
+from recipes.ablation.design import Arm, Design, Effect, columns
+from recipes.ablation.factors import Space
+from recipes.ablation.runs import FINISHED, Row
+from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
+
+COSTS = {"passes": "passes", "seconds": "time", "memory": "memory"}
+"""What a run costs, by the field of its row, in a word."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is told of a study."""
+
+    space: Space
+    admissible: Callable[[Arm], bool]
+    design: Design
+    rows: Sequence[Row]
+    mains: Sequence[Verdict]
+    pairs: Sequence[Verdict]
+    metric: str
+    margin: float
+    by_data: Mapping[str, Mapping[Effect, float]]
+    """Each single effect on each data set."""
+    confirmed: Sequence[tuple[str, Verdict]] = ()
+    """With fresh seeds, what is beside the recommended recipe, in words, and how it does compared with it."""
+    tested: Mapping[str, Verdict] = field(default_factory=dict)
+    """On the test split of each data set, the base compared with the recommended recipe."""
+
+    def name(self, effect: Effect) -> str:
+        """An effect in words: `mixup`, `ema × mixup`, `tricks.mixup.alpha=1.0`."""
+        return " × ".join(self.space.factors[factor].told(level) for factor, level in effect.places)
+
+    @cached_property
+    def costs(self) -> dict[Effect, dict[str, float]]:
+        """How many times as much each level costs, by `COSTS`, with the same weights as its effect."""
+        found: dict[Effect, dict[str, float]] = {effect: {} for effect in self.design.mains}
+        for what in COSTS:
+            logarithms = np.array([self._mean(what, arm) for arm in self.design.arms])
+            for effect, weights in self.design.contrasts().items():
+                used = weights != 0
+                if effect in found and np.isfinite(logarithms[used]).all():
+                    found[effect][what] = float(np.exp(weights[used] @ logarithms[used]))
+        return found
+
+    def _mean(self, what: str, arm: Arm) -> float:
+        """The mean logarithm of a cost over an arm's runs; not a number where none has finished."""
+        own = [getattr(row, what) for row in self.finished if row.arm == arm]
+        return float(np.log(own).mean()) if own else np.nan
+
+    @cached_property
+    def finished(self) -> list[Row]:
+        """The runs that have a result."""
+        return [row for row in self.rows if row.status == FINISHED]
+
+    @property
+    def recommended(self) -> Arm:
+        """Of the levels that help, those that together promise most; pairs that are clear are counted."""
+        promised = {verdict.effect: verdict.value for verdict in self.mains if verdict.word == HELPS}
+        levels: list[list[int]] = [[0] for _ in self.space.factors]
+        for effect in promised:
+            ((factor, level),) = effect.places
+            levels[factor].append(level)
+        promised |= {verdict.effect: verdict.value for verdict in self.pairs if verdict.word in (FIGHTS, TOGETHER)}
+        arms = list(filter(self.admissible, product(*levels)))
+        sums = columns(arms, self.design.levels, list(promised)) @ np.array(list(promised.values()))
+        # Of equals, the one with the least in it.
+        fewest = [-int(np.count_nonzero(arm)) for arm in arms]
+        return max(zip(sums.round(9).tolist(), fewest, arms, strict=True))[2]
+
+    def front(self) -> list[Arm]:
+        """The arms that no other beats in score without costing more time, cheapest first."""
+        found: list[Arm] = []
+        best = -np.inf
+        for _, score, arm in sorted((seconds, -score, arm) for arm, (score, seconds) in self.means().items()):
+            if -score > best:
+                found, best = [*found, arm], -score
+        return found
+
+    def means(self) -> dict[Arm, tuple[float, float]]:
+        """Mean score and seconds of each arm that has finished runs on every data set."""
+        names = {row.data for row in self.rows}
+        found = {}
+        for arm in self.design.arms:
+            own = [row for row in self.finished if row.arm == arm]
+            if {row.data for row in own} == names:
+                found[arm] = (mean(row.score or 0.0 for row in own), mean(row.seconds or 0.0 for row in own))
+        return found

@@ -1,0 +1,342 @@
+"""What a study says, as one HTML page that needs nothing else, as Markdown, and as the recipe that follows from it."""
+
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import IO, Any
+
+import rich.table
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from recipes import html
+from recipes.ablation.design import Effect
+from recipes.ablation.findings import COSTS, Findings
+from recipes.ablation.pictures import draw_costs, draw_effects, draw_pairs
+from recipes.ablation.runs import FINISHED
+from recipes.ablation.verdicts import (
+    FIGHTS,
+    HELPS,
+    HURTS,
+    IDENTICAL,
+    INSEPARABLE,
+    LOST,
+    NO_EVIDENCE,
+    NOTHING,
+    TOGETHER,
+    Verdict,
+)
+from recipes.folder import written
+from recipes.tables import console_for_tables, markdown_table
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Of a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Names on the left."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a user can copy."""
+
+    text: str
+
+
+Picture = Callable[[IO[str]], None]
+Part = Heading | Table | Code | Picture | str
+
+
+def page(findings: Findings) -> str:
+    """The HTML of a study."""
+    return html.document("Ablation", ["<h1>Ablation</h1>", *map(_as_html, parts(findings))])
+
+
+def markdown(findings: Findings) -> str:
+    """The same in Markdown, without the pictures."""
+    return "\n\n".join(["# Ablation", *filter(None, map(_as_markdown, parts(findings)))]) + "\n"
+
+
+def write(findings: Findings, folder: Path) -> None:
+    """Leave `report.html`, `report.md` and, where something is recommended, `recipe.yaml`; print the verdicts."""
+    said = {"report.html": page(findings), "report.md": markdown(findings)}
+    if any(findings.recommended):
+        said["recipe.yaml"] = recipe(findings)
+    for name, text in said.items():
+        with written(folder / name) as draft:
+            draft.write_text(text, encoding="utf-8")
+    console = console_for_tables()
+    table = rich.table.Table(title=f"{findings.metric}, {findings.design.estimand}", title_justify="left")
+    for name in ("", "verdict", "effect", "interval", *(f"x {word}" for word in COSTS.values())):
+        table.add_column(name, justify="right" if name not in ("", "verdict") else "left")
+    for verdict in findings.mains:
+        table.add_row(*_line(findings, verdict)[: len(table.columns)])
+    console.print(table)
+    for sentence in in_a_paragraph(findings):
+        console.print(sentence, markup=False, soft_wrap=True)
+    console.print(str(folder / "report.html"), markup=False, soft_wrap=True)
+
+
+def _as_html(part: Part) -> str:
+    match part:
+        case Heading(text):
+            return f"<h2>{escape(text)}</h2>"
+        case Table(header, rows):
+            return html.table(header, [[escape(cell) for cell in row] for row in rows])
+        case Code(text):
+            return f"<pre>{escape(text)}</pre>"
+        case str():
+            return f"<p>{escape(part)}</p>"
+        case _:
+            return html.picture(part)
+
+
+def _as_markdown(part: Part) -> str:
+    match part:
+        case Heading(text):
+            return f"## {text}"
+        case Table(header, rows):
+            return markdown_table(header, rows)
+        case Code(text):
+            return f"```\n{text.rstrip()}\n```"
+        case str():
+            return part
+        case _:
+            return ""
+
+
+def parts(findings: Findings) -> Iterator[Part]:
+    """All that is told, in order."""
+    yield " ".join(in_a_paragraph(findings))
+    yield Heading("What each does")
+    yield f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies."
+    yield Table(
+        [
+            "",
+            "verdict",
+            findings.metric,
+            "interval",
+            *(f"x {word}" for word in COSTS.values()),
+            "gain for each extra pass",
+            "",
+        ],
+        [_line(findings, verdict) for verdict in findings.mains],
+    )
+    yield lambda to: draw_effects(findings, to)
+    if len(findings.by_data) > 1:
+        yield Heading("Data set by data set")
+        yield Table(["", *findings.by_data], [
+            [findings.name(verdict.effect), *(_number(own.get(verdict.effect)) for own in findings.by_data.values())]
+            for verdict in findings.mains
+        ])  # fmt: skip
+    yield from _pairs(findings)
+    yield from _costs(findings)
+    yield from _recipe(findings)
+    yield from _assumed(findings)
+    yield from _runs(findings)
+
+
+def in_a_paragraph(findings: Findings) -> Iterator[str]:
+    """Sentences for somebody who reads nothing else."""
+    seeds = len({row.seed for row in findings.finished})
+    sets = len({row.data for row in findings.finished})
+    of_sets = f", {sets} data sets" if sets > 1 else ""
+    yield (
+        f"{len(findings.finished)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
+        f"compared by {findings.metric} on validation."
+    )
+    for word, said in (
+        (HELPS, "helps"),
+        (HURTS, "hurts"),
+        (NOTHING, f"makes no difference above {findings.margin:g}"),
+        (IDENTICAL, "changes nothing at all"),
+        (NO_EVIDENCE, "is not settled by these runs"),
+    ):
+        if verdicts := [verdict for verdict in findings.mains if verdict.word == word]:
+            clear = word in (HELPS, HURTS)
+            names = [findings.name(verdict.effect) + f" ({_number(verdict.value)})" * clear for verdict in verdicts]
+            yield f"{_listed(names)} {said if len(names) == 1 else _plural(said)}."
+    for word, said in ((FIGHTS, "get in each other's way"), (TOGETHER, "are worth more together than their sum")):
+        for verdict in findings.pairs:
+            if verdict.word == word:
+                yield f"{findings.name(verdict.effect)} {said} ({_number(verdict.value)})."
+    if not any(findings.recommended):
+        yield "Nothing is recommended beside the base."
+    else:
+        yield f"Recommended: {findings.space.name(findings.recommended)}."
+        yield from (_confirmed(name, verdict) for name, verdict in findings.confirmed)
+        for data, verdict in findings.tested.items():
+            low, high = -verdict.outer[1], -verdict.outer[0]
+            yield (
+                f"On the test rows of {data}, opened once, it is {_number(-verdict.value)} beside the base "
+                f"({_number(low)} to {_number(high)})."
+            )
+
+
+def _confirmed(name: str, verdict: Verdict) -> str:
+    said = {
+        HURTS: f"With fresh seeds it beats {name}",
+        HELPS: f"With fresh seeds {name} is better",
+        NOTHING: f"With fresh seeds it is no better than {name}",
+        IDENTICAL: f"With fresh seeds it is the same as {name}",
+        NO_EVIDENCE: f"With fresh seeds it is not shown to beat {name}",
+    }
+    return f"{said[verdict.word]} ({_number(-verdict.value)})."
+
+
+def _line(findings: Findings, verdict: Verdict) -> list[str]:
+    costs = findings.costs[verdict.effect]
+    shown = [f"{costs[what]:.2f}" if what in costs else "" for what in COSTS]
+    extra = costs.get("passes", 1.0) - 1
+    gain = _number(verdict.value / extra) if extra > 0.05 and verdict.why != LOST else ""
+    numbers = ["", ""] if verdict.why == LOST else [_number(verdict.value), _between(verdict)]
+    return [findings.name(verdict.effect), verdict.word, *numbers, *shown, gain, verdict.why]
+
+
+def _pairs(findings: Findings) -> Iterator[Part]:
+    told = [verdict for verdict in findings.pairs if verdict.word != INSEPARABLE]
+    groups = findings.design.inseparable()
+    if not told and not groups:
+        return
+    yield Heading("What pairs do beyond their sum")
+    if told:
+        yield lambda to: draw_pairs(findings, to)
+        yield Table(["", "verdict", findings.metric, "interval", ""], [
+            [findings.name(verdict.effect), verdict.word, _number(verdict.value), _between(verdict), verdict.why]
+            for verdict in sorted(told, key=lambda verdict: -abs(verdict.value))
+        ])  # fmt: skip
+    if groups:
+        yield (
+            "Not separable in this design, so that nothing is said of them: "
+            f"{'; '.join(' with '.join(map(findings.name, group)) for group in groups)}. A larger "
+            "hydra.sweeper.budget tells them apart."
+        )
+
+
+def _costs(findings: Findings) -> Iterator[Part]:
+    means = findings.means()
+    if not means:
+        return
+    yield Heading("What it costs")
+    yield "Nothing scores above these without taking more time (means of the seeds, chance not counted)."
+    yield Table(["", f"validation {findings.metric}", "seconds"], [
+        [findings.space.name(arm), f"{means[arm][0]:.4f}", f"{means[arm][1]:,.1f}"] for arm in findings.front()
+    ])  # fmt: skip
+    yield lambda to: draw_costs(findings, to)
+
+
+def _recipe(findings: Findings) -> Iterator[Part]:
+    if any(findings.recommended):
+        yield Heading("The recommended recipe")
+        yield Code(recipe(findings))
+    if findings.confirmed:
+        yield Heading("Confirmed with fresh seeds")
+        yield "Each line is compared with the recommended recipe; below 0 the recipe is better."
+        yield Table(["", "beside the recipe", findings.metric, "interval", ""], [
+            [name, verdict.word, _number(verdict.value), _between(verdict), verdict.why]
+            for name, verdict in findings.confirmed
+        ])  # fmt: skip
+    if findings.tested:
+        yield Table(["test split", f"base beside the recipe, {findings.metric}", "interval"], [
+            [data, _number(verdict.value), _between(verdict)] for data, verdict in findings.tested.items()
+        ])  # fmt: skip
+
+
+def recipe(findings: Findings) -> str:
+    """The recommended levels as a file of `conf/recipe`."""
+    space = findings.space
+    levels = space.levels_of(findings.recommended)
+    tricks = sorted({*space.always, *(level.trick for level in levels if level.trick)})
+    groups, values = _settled([line for level in levels for line in level.overrides])
+    said = textwrap.wrap(" ".join(in_a_paragraph(findings)), 110)
+    shared = " ".join([*space.shared, *next(iter(space.data.values()))])
+    lines = ["# @package _global_", *(f"# {line}" for line in said), f"#   python train.py recipe=<this file> {shared}"]
+    lines += ["defaults:", *(f"  - override /{name}: {value}" for name, value in groups.items())]
+    lines += [f"  - /tricks: [{', '.join(tricks)}]"] if tricks else []
+    return "\n".join([*lines, "  - _self_", ""]) + (yaml.safe_dump(values, sort_keys=False) if values else "")
+
+
+def _settled(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Overrides as a file says them: choices of groups, such as `model`, and nested values."""
+    groups: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for override in OverridesParser.create().parse_overrides(list(lines)):
+        *parents, name = override.key_or_group.split(".")
+        place = values if parents else groups
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = override.value()
+    return groups, values
+
+
+def _assumed(findings: Findings) -> Iterator[Part]:
+    design = findings.design
+    yield Heading("What was assumed")
+    yield (
+        f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors. Every arm has the "
+        "same seeds and the same validation rows. An interval carries the chance of seeds (the spread of equal arms "
+        "over seeds, taken to be alike in all arms) and that of rows (other rows of the same kind), and is widened so "
+        "that all of its family hold at once. Data sets count alike."
+    )
+    if aliases := design.aliases():
+        yield (
+            "Effects that also hold part of what a pair does, if pairs do anything: "
+            f"{'; '.join(_alias(findings, effect, pairs) for effect, pairs in aliases.items())}."
+        )
+    lost = [row for row in findings.rows if row.status != FINISHED]
+    if lost:
+        said = "1 run is missing or has" if len(lost) == 1 else f"{len(lost)} runs are missing or have"
+        yield f"{said} failed; the others of the same arm and seed stand for them."
+
+
+def _alias(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:
+    inside = sorted(pairs.items(), key=lambda pair: -abs(pair[1]))[:3]
+    return f"{findings.name(effect)} ({', '.join(f'{share:+.2f} {findings.name(pair)}' for pair, share in inside)})"
+
+
+def _runs(findings: Findings) -> Iterator[Part]:
+    yield Heading("All runs")
+    yield Table(["data", "arm", "seed", findings.metric, "passes", "seconds", "MB", "folder", ""], [
+        [row.data, findings.space.name(row.arm), str(row.seed), _score(row.score),
+         *map(_plain, (row.passes, row.seconds, row.memory)), row.folder.name,
+         "" if row.status == FINISHED else f"{row.status}: {row.reason}"]
+        for row in findings.rows
+    ])  # fmt: skip
+
+
+def _between(verdict: Verdict) -> str:
+    return f"{_number(verdict.outer[0])}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{_number(verdict.outer[1])}"
+
+
+def _number(value: float | None) -> str:
+    # Nothing is +0, whatever the rounding of its last digits.
+    return "" if value is None else f"{round(value, 4) + 0.0:+.4f}"
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _plural(said: str) -> str:
+    for one, many in (("helps", "help"), ("hurts", "hurt"), ("makes", "make"), ("changes", "change"), ("is ", "are ")):
+        said = said.replace(one, many)
+    return said
