@@ -181,7 +181,16 @@ def _schema() -> DictConfig:
     return cast(DictConfig, schema)
 
 
+def threads_of_each(workers: int) -> str:
+    """Threads of each of several workers on this machine's cores; -1 workers are one a core, as joblib has it."""
+    from joblib import cpu_count
+
+    cores = int(cpu_count())
+    return str(max(1, cores // (workers if workers > 0 else cores)))
+
+
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+OmegaConf.register_new_resolver("threads_of_each", threads_of_each, replace=True)
 ConfigStore.instance().store(name="schema", node=_schema())
 
 

@@ -1,5 +1,6 @@
 """From overrides to a composed config, and what to say where that fails: every mistake at once, in our own words."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields, is_dataclass
@@ -154,6 +155,8 @@ def _single(override: Override) -> Iterator[str]:
 
 
 def _explain(line: str, config_name: str, accepted: Sequence[str], error: Exception) -> str:
+    if lacking := re.search(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'", str(error)):
+        return f"{line} needs a plug-in of Hydra: pip install -e '.[{lacking[1]}]'."
     override = OverridesParser.create().parse_override(line)
     name, value = override.key_or_group, override.value()
     loader = GlobalHydra.instance().config_loader()
