@@ -23,6 +23,9 @@ from recipes.config import CONF, Config
 from recipes.errors import UserError, nearest, told
 from recipes.ranges import wanted
 
+# What Hydra cannot find where the package of that name is not there.
+PLUG_IN = re.compile(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'")
+
 
 def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     """Compose `conf/train.yaml` with overrides, as the command line does.
@@ -155,7 +158,7 @@ def _single(override: Override) -> Iterator[str]:
 
 
 def _explain(line: str, config_name: str, accepted: Sequence[str], error: Exception) -> str:
-    if lacking := re.search(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'", str(error)):
+    if lacking := PLUG_IN.search(str(error)):
         return f"{line} needs a plug-in of Hydra: pip install -e '.[{lacking[1]}]'."
     override = OverridesParser.create().parse_override(line)
     name, value = override.key_or_group, override.value()
