@@ -3,12 +3,15 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
+import numpy as np
+from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Column, Table
 
+from recipes.ablation.design import Arm, Design
 from recipes.ablation.runs import FAILED, FINISHED, MISSING, Row, Run, row_of
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -21,7 +24,6 @@ class Progress:
         runs: all that are to be made.
         metric: the score that is read.
         keep: takes all rows whenever one of them is news.
-        effects: what can be said so far, to be shown below.
     """
 
     def __init__(
@@ -29,10 +31,9 @@ class Progress:
         runs: Sequence[Run],
         metric: str,
         keep: Callable[[Sequence[Row]], None],
-        effects: Callable[[Sequence[Row]], RenderableType] = lambda rows: "",
     ) -> None:
         """Read what is there."""
-        self.runs, self.metric, self.keep, self.effects = runs, metric, keep, effects
+        self.runs, self.metric, self.keep = runs, metric, keep
         self.rows = [row_of(run, metric) for run in runs]
         self.before = sum(row.status == FINISHED for row in self.rows)
         self.began = time.monotonic()
@@ -61,6 +62,23 @@ class Progress:
             counts.append(f"about {in_words((time.monotonic() - self.began) / made * left)} left")
         return " · ".join(counts)
 
+    def effects(self) -> dict[str, float]:
+        """What each level adds, by the seeds that all arms of a data set have finished; nothing before the first."""
+        space = self.runs[0].space
+        arms = tuple(dict.fromkeys(run.arm for run in self.runs))
+        by_seed: dict[tuple[str, int], dict[Arm, float]] = {}
+        for row in self.rows:
+            if row.score is not None:
+                by_seed.setdefault((row.data, row.seed), {})[row.arm] = row.score
+        whole = [[scores[arm] for arm in arms] for scores in by_seed.values() if len(scores) == len(arms)]
+        if not whole:
+            return {}
+        design = Design("full", tuple(len(factor.choices) for factor in space.factors), arms)
+        means = np.mean(whole, axis=0)
+        found = {effect: float(weights @ means) for effect, weights in design.contrasts().items()}
+        return {space.factors[factor].told(level): found[effect] for effect in design.mains if effect in found
+                for factor, level in effect.places}  # fmt: skip
+
     def line(self, place: int) -> str:
         """A run in one line."""
         run, row = self.runs[place], self.rows[place]
@@ -79,7 +97,7 @@ def shown(progress: Progress) -> Iterator[None]:
         def look() -> None:
             ended = progress.look()
             if console.is_terminal:
-                live.update(Group(progress.told(), progress.effects(progress.rows)), refresh=True)
+                live.update(Group(progress.told(), _table(progress.effects())), refresh=True)
             for place in ended if not console.is_terminal else ():
                 console.print(f"{progress.line(place)} · {progress.told()}", markup=False, soft_wrap=True)
 
@@ -96,6 +114,13 @@ def shown(progress: Progress) -> Iterator[None]:
             over.set()
             thread.join()
             look()
+
+
+def _table(effects: Mapping[str, float]) -> Table | str:
+    table = Table("so far", Column("adds", justify="right"))
+    for name, value in effects.items():
+        table.add_row(name, f"{value:+.4f}")
+    return table if effects else ""
 
 
 def in_words(seconds: float) -> str:

@@ -160,6 +160,16 @@ def test_progress_counts_what_is_on_disk(tmp_path: Path) -> None:
     assert [len(rows) for rows in kept] == [5, 5]
 
 
+def test_effects_so_far_are_of_seeds_that_all_arms_have(tmp_path: Path) -> None:
+    runs = [Run(SPACE, "set", (seed % 2,), seed // 2, tmp_path / str(seed)) for seed in range(4)]
+    for run, score in zip(runs[:3], (0.5, 0.75, 0.9), strict=True):
+        run.folder.mkdir()
+        end(run, score)
+    progress = Progress(runs, "accuracy", lambda rows: None)
+    assert progress.effects() == {"mixup": pytest.approx(0.25)}
+    assert Progress(runs[2:], "accuracy", lambda rows: None).effects() == {}
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(12.4, "12 s"), (600.0, "10 min"), (9000.0, "2.5 h")])
 def test_a_duration_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
