@@ -14,7 +14,7 @@ MARGIN, WEIGHTS = 0.9, (0.1, 0.9)
 
 def folded(rows: Dataset) -> list[str]:
     """What a row has in common with its copies, (row): the text, and a line below it its pair."""
-    together = zip(rows["text"], rows["text_pair"], strict=True)
+    together = zip(rows["text"][:], rows["text_pair"][:], strict=True)
     return ["\n".join(_fold(text) for text in pair if text is not None) for pair in together]
 
 
@@ -69,6 +69,9 @@ def _shingles(text: str, size: int) -> set[str]:
 
 
 def _is_near(one: str, other: str, threshold: float, shingle: int) -> bool:
-    """Whether two texts are near copies."""
-    first, second = _shingles(one, shingle), _shingles(other, shingle)
-    return len(first & second) >= threshold * len(first | second)
+    """Whether two folded texts, and of two pairs each one's first and second, are near copies."""
+    for ours, theirs in zip(one.split("\n"), other.split("\n"), strict=True):
+        first, second = _shingles(ours, shingle), _shingles(theirs, shingle)
+        if len(first & second) < threshold * len(first | second):
+            return False
+    return True

@@ -23,3 +23,12 @@ def test_the_pair_counts() -> None:
 def test_a_digest_tells_texts_apart() -> None:
     assert copies.digest("a") == copies.digest("a") != copies.digest("b")
     assert len(copies.digest("a" * 1000)) == 16
+
+
+def test_a_pair_is_near_where_both_of_its_texts_are() -> None:
+    long = "the results appear in the january issue of an american journal of medicine that is published online today"
+    other = long.replace("today", "tomorrow")
+    held = copies.folded(rows(long, pairs=("the journal is american",)))
+    own = copies.folded(rows(other, long, pairs=("the journal is american", "the journal is canadian")))
+    near = copies.first_alike(held, own, 0.85, 5, inside=False)
+    assert near == {own[0]: held[0], own[1]: own[1]}

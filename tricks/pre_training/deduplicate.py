@@ -1,11 +1,11 @@
 """Deduplicate: drop training rows that repeat one another, or a row that the model will be judged on.
 
 Copies are the same but for case and white space, the pair included; near copies share at least `threshold` of their
-character sequences: |A and B| / |A or B| >= threshold, over the sets of `shingle` characters in a row. Candidates are
-found by MinHash (128 permutations; of near copies at the threshold itself 1 in 50 may be missed), then compared
-exactly. A group is a row and the later rows that are its copies; of each group one row stays, the first that has its
-most frequent label. The test split stays shut: its rows, and those of `evaluate.extra`, are known by digests, so only
-copies of them are found, no near copies, and with `evaluate.test=false` none.
+character sequences, in both texts where there are pairs: |A and B| / |A or B| >= threshold, over the sets of `shingle`
+characters in a row. Candidates are found by MinHash (128 permutations; of near copies at the threshold itself 1 in 50
+may be missed), then compared exactly. A group is a row and the later rows that are its copies; of each group one row
+stays, the first that has its most frequent label. The test split stays shut: its rows, and those of `evaluate.extra`,
+are known by digests, so only copies of them are found, no near copies, and with `evaluate.test=false` none.
 
 Source: MinHash, Broder 1997, On the Resemblance and Containment of Documents; that copies inflate scores and make a
     model repeat itself: Lee et al. 2022, arXiv 2107.06499 (Jaccard 0.8 over words there).
