@@ -513,7 +513,7 @@ def _checked(
             listing = ", ".join(f"{label!r} ({count})" for label, count in sorted(unseen.items())[:5])
             told = f"{name} has labels that train does not: {listing}{' ...' if len(unseen) > 5 else ''}"
             if len(unseen) == len(counts[name]):
-                problems.append(f"{told}, and none that it has: {', '.join(classes[:10])}. Are they spelt alike?")
+                problems.append(f"{told}, and none that it has: {', '.join(classes[:10])}. {_apart(unseen, classes)}")
             elif misspelt := list(_misspelt(unseen, counts[name], classes)):
                 problems.append(
                     f"{told}; {', '.join(misspelt)}? Spell them alike, or rename one if they are two labels."
@@ -538,6 +538,13 @@ def _untrainable(rows: pa.Table) -> Iterator[str]:
         yield f"train has {what}; a classifier needs at least two. Is data.label the right column?"
     if len(classes) > len(rows) / 2 and len(classes) > 50 and not several:
         yield f"train has {len(classes)} different labels in {len(rows)} rows; is data.label the right column?"
+
+
+def _apart(unseen: Iterable[str], classes: Iterable[str]) -> str:
+    """What to do about two splits without a label in common."""
+    if len({all(map(str.isdecimal, names)) for names in (unseen, classes)}) > 1:
+        return "One has names, the other their numbers; write the names in both."
+    return "Are they spelt alike?"
 
 
 def _misspelt(unseen: Iterable[str], held: Mapping[str, int], classes: Sequence[str]) -> Iterator[str]:

@@ -2,11 +2,15 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from recipes.batch import Batch
 from recipes.errors import UserError
@@ -60,6 +64,44 @@ def limit(told: str | None) -> Iterator[Callable[[str], None]]:
 def in_use() -> int:
     """Bytes that this process holds now (Linux)."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def kept_for_backward(parameters: Iterable[Tensor]) -> Iterator[Callable[[], int]]:
+    """Inside this context what passes keep for their backward ones is added up; what it gives says the most so far.
+
+    Args:
+        parameters: what is there anyway and is not counted.
+    """
+    there = {each.untyped_storage().data_ptr() for each in parameters}
+    held: Counter[int] = Counter()
+    bytes_now = most = 0
+
+    def release(place: int, size: int) -> None:
+        nonlocal bytes_now
+        held[place] -= 1
+        bytes_now -= 0 if held[place] else size
+
+    def keep(tensor: Tensor) -> Kept:
+        nonlocal bytes_now, most
+        storage = tensor.untyped_storage()
+        place, kept = storage.data_ptr(), Kept(tensor)
+        if place not in there:
+            held[place] += 1
+            bytes_now += storage.nbytes() if held[place] == 1 else 0
+            most = max(most, bytes_now)
+            weakref.finalize(kept, release, place, storage.nbytes())
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
+        yield lambda: most
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A tensor that waits for its backward pass."""
+
+    tensor: Tensor
 
 
 @contextmanager

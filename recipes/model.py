@@ -123,6 +123,16 @@ def load_model(
     return cast(PreTrainedModel, model)
 
 
+def labels_of_head(settings: Model) -> list[str] | None:
+    """What the outputs of the head that the model comes with stand for, in their order; None where it has none."""
+    if settings.source != "hub":
+        return None
+    config = AutoConfig.from_pretrained(_place(settings), trust_remote_code=False)
+    if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+        return None
+    return [str(config.id2label[number]) for number in range(config.num_labels)]
+
+
 def _place(settings: Model) -> str:
     if settings.source == "minilm":
         return str(_minilm_folder())

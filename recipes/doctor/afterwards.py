@@ -8,6 +8,7 @@ from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.linear import Linear
 from recipes.metrics import LOWER_IS_BETTER, intervals, measure
+from recipes.page import SURE
 
 
 @check("after", cheap=True)
@@ -69,6 +70,25 @@ def sureness(patient: Patient, look: Look) -> None:
             f"ece is {error:.3f} on validation; the model is {sure:.0%} sure on average.",
             "its probabilities cannot be read as such",
             "+tricks=[temperature]",
+        )
+
+
+@check("after", cheap=True)
+def sure_errors(patient: Patient, look: Look) -> None:
+    """Rows that are answered wrongly and yet surely: their labels, or what training has not seen."""
+    held = patient.finished.held("validation")
+    if held.multi_label:
+        raise Skip("rows have several labels")
+    look.at(len(held.ids), "answers on validation")
+    given, sure = held.names(), held.probabilities.max(1)
+    wrong = [row for row in np.argsort(-sure) if sure[row] >= SURE and held.labels[row] not in (None, given[row])]
+    if wrong:
+        look.note(
+            f"{len(wrong):,} of {len(held.ids):,} validation rows are answered wrongly at {SURE:.0%} or more, first "
+            f"{given[wrong[0]]!r} for {held.labels[wrong[0]]!r}.",
+            "either their labels are wrong, or training has no rows like them",
+            "read them: scripts/report.py shows their texts",
+            [held.ids[row] for row in wrong],
         )
 
 

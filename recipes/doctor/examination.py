@@ -9,7 +9,7 @@ from recipes.config import Config, read
 from recipes.data import Splits
 
 # Registering is what importing them is for.
-from recipes.doctor import afterwards, learning, of_config, of_data, of_model, of_tricks  # noqa: F401
+from recipes.doctor import afterwards, learning, of_config, of_data, of_labels, of_model, of_tricks  # noqa: F401
 from recipes.doctor.contract import CHECKS, SECTIONS, Check, Look, Report, Skip
 from recipes.doctor.patient import CHEAP_SAMPLE, SAMPLE, Patient
 from recipes.doctor.rendering import told
@@ -79,6 +79,6 @@ def examined(patient: Patient, checks: Sequence[Check]) -> Report:
                 look.skipped = str(reason)
             except UserError as error:
                 for problem in error.problems:
-                    look.fail(problem, "nothing is trained", "as it says")
+                    look.fail(problem, "nothing is trained", "")
             looks.append(look)
     return Report(looks)

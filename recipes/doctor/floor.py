@@ -39,12 +39,13 @@ def floor_of(rows: Dataset) -> Floor:
         Skip: there are too few.
     """
     rows = sampled(rows)
-    counts = Counter(rows["label"])
-    rows = rows.select([row for row, label in enumerate(rows["label"]) if counts[label] >= 3])
-    labels = list(rows["label"])
+    labels = rows["label"][:]
+    counts = Counter(labels)
+    rows = rows.select([row for row, label in enumerate(labels) if counts[label] >= 3])
+    labels = rows["label"][:]
     if len(set(labels)) < 2 or len(rows) < 30:
         raise Skip("there are too few rows for three folds")
-    texts = joined(rows["text"], rows["text_pair"])
+    texts = joined(rows["text"][:], rows["text_pair"][:])
     return Floor(rows, texts, labels, sorted(set(labels)), *learnt(texts, labels, 0))
 
 

@@ -1,6 +1,7 @@
 """Learning: whether the whole of it can, and what it takes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 
 from recipes.base import evaluating
 from recipes.batch import Batch
+from recipes.batches import by_length
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.loop import Run
 from recipes.metrics import LOWER_IS_BETTER, measure
+from recipes.results import peak_memory_mb
 
-MOST_UPDATES = 300
+FEWEST_UPDATES, MOST_UPDATES = 50, 300
 SECONDS = 60.0
 RATES = 20
 
@@ -36,21 +39,23 @@ def overfitting_one_batch(patient: Patient, look: Look) -> None:
             if len(curve) % 5 == 0:
                 shares.append(_right(run, batch))
     told = " ".join(f"{value:.2f}" for value in curve[:: max(1, len(curve) // 8)])
-    if shares[-1] < 0.9 and not np.isfinite(curve[-1]):
+    if shares[-1] >= 0.9:
+        look.note(f"{len(curve)} updates: {shares[-1]:.0%} right; the loss went {told}.")
+    elif not np.isfinite(curve[-1]):
         look.fail(
             f"the loss is no number after {len(curve)} updates on {len(rows)} rows ({told}).",
             "training diverges",
             "lower train.learning_rate",
         )
-    elif shares[-1] < 0.9:
+    elif len(curve) < FEWEST_UPDATES:
+        raise Skip(f"{SECONDS:g} s are {len(curve)} updates, too few to tell; the loss went {told}")
+    else:
         look.fail(
             f"after {len(curve)} updates on {len(rows)} rows {shares[-1]:.0%} of them are right; the loss went {told}.",
             "what cannot learn 16 rows by heart learns nothing of thousands",
             "look at the learning rate, at what is frozen, at the loss and at the decoded inputs, in this order",
             batch.ids,
         )
-    else:
-        look.note(f"{len(curve)} updates: {shares[-1]:.0%} right; the loss went {told}.")
 
 
 @check("learning")
@@ -79,7 +84,9 @@ def learning_rate_range(patient: Patient, look: Look) -> None:
         )
     else:
         said = (
-            f"the loss explodes from {broken[0]:.1e} on" if broken else f"no rate up to {rates[-1]:g} made it explode"
+            f"the loss explodes from {broken[0]:.1e} on"
+            if broken
+            else f"no rate up to {rates[len(losses) - 1]:.1e} made it explode"
         )
         look.note(f"{said}; train.learning_rate={own:g}.")
 
@@ -117,30 +124,16 @@ def speed(patient: Patient, look: Look) -> None:
 
 @check("learning")
 def longest_batch(patient: Patient, look: Look) -> None:
-    """The longest rows of all, trained and predicted as one batch: what fits now fits always."""
-    run = patient.run
-    size = min(run.config.train.batch_size, len(run.train))
-    rows = np.sort(np.argsort(-run.train.lengths, kind="stable")[:size])
-    look.at(len(rows), "rows")
-    try:
-        with patient.kept() as run:
-            run.seams.gradient(patient.batch(rows))
-    except torch.OutOfMemoryError:
-        look.fail(
-            f"memory does not hold an update of the {size} longest rows ({run.train.lengths[rows].max()} tokens).",
-            "training ends when their batch comes, perhaps after hours",
-            "+tricks=[accumulate] tricks.accumulate.part_size=null finds the part that fits; or data.max_length",
-        )
-    try:
-        with evaluating(run.bare_model):
-            longest = np.argsort(-run.validation.lengths, kind="stable")[: 2 * run.config.train.batch_size]
-            run.seams.predict(run.validation.collate(np.sort(longest), 0, 0).to(run.accelerator.device))
-    except torch.OutOfMemoryError:
-        look.fail(
-            "memory does not hold the longest validation rows.",
-            "the first evaluation ends the run",
-            "a smaller train.batch_size or data.max_length",
-        )
+    """The longest rows of all, trained and predicted: as many as memory holds at once."""
+    run, size = patient.run, patient.config.train.batch_size
+    longest = np.sort(np.argsort(-run.train.lengths, kind="stable")[:size])
+    held = np.sort(by_length(run.validation.lengths, run.validation.counts, 2 * size)[0])
+    with patient.kept():
+        _look_at_fitting(look, run, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
+    with evaluating(run.bare_model):
+        _look_at_fitting(look, run, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
+    if run.accelerator.device.type == "cpu":
+        look.note("on a CPU nothing says how much fits: the system ends a process that takes too much.")
 
 
 @check("learning")
@@ -174,9 +167,10 @@ def resuming(patient: Patient, look: Look) -> None:
     """A checkpoint that brings back exactly what was saved."""
     from recipes import checkpoint
 
+    run = patient.run
     if patient.scratch is None:
         raise Skip("the run is under way")
-    with patient.kept() as run:
+    with patient.kept():
         batches = run.seams.batches(run.train, 0)
         run.seams.gradient(batches[0].to(run.accelerator.device))
         run.seams.update()
@@ -209,6 +203,39 @@ def _stepped(run: Run, batch: Batch) -> float:
     torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
     run.optimizer.optimizer.step()
     return float(loss.cross_entropy)
+
+
+def _look_at_fitting(look: Look, run: Run, what: str, batch: Batch, use: Callable[[Batch], object]) -> None:
+    """Use a batch, or the longest half of its rows, and so on, until memory holds them."""
+    look.at(len(batch), f"longest rows in {what}")
+    longest = np.argsort(-batch.lengths.numpy(), kind="stable")
+    fitting = len(batch)
+    while fitting:
+        try:
+            use(batch.take(longest[:fitting], 0).to(run.accelerator.device))
+            break
+        except torch.OutOfMemoryError:
+            fitting //= 2
+            run.optimizer.zero_grad()
+            torch.cuda.empty_cache()
+    tokens = int(batch.lengths.max())
+    told = f"{what}: memory holds {fitting} of the {len(batch)} longest rows at once ({tokens} tokens)"
+    if not fitting:
+        look.fail(
+            f"{what}: memory does not hold one row of {tokens} tokens.",
+            "the run ends when that row comes, perhaps after hours",
+            "lower data.max_length, or model.gradient_checkpointing=true",
+        )
+    elif fitting == len(batch):
+        look.note(f"{told}; {peak_memory_mb(run.accelerator.device):,.0f} MB at most so far.")
+    elif what == "training":
+        look.fail(
+            f"{told}.",
+            "training ends when their batch comes, perhaps after hours",
+            f"+tricks=[accumulate] tricks.accumulate.part_size={fitting}",
+        )
+    else:
+        look.note(f"{told}.", "evaluation halves its batches by itself")
 
 
 def _one_batch(patient: Patient) -> np.ndarray:

@@ -10,16 +10,13 @@ import numpy as np
 from datasets import Dataset
 
 from recipes.copies import comparable, digest, first_alike, folded
-from recipes.data import label_counts
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.floor import MOST_ROWS, learnt, sampled
 from recipes.doctor.patient import Patient
+from recipes.doctor.rendering import LONGEST, listed, short
 from recipes.linear import is_chinese, joined
 
 SHOWN = 3
-CUT = 60
-KNOWS_ENOUGH = 0.6
-"""Right answers from which on a linear model may doubt a label."""
 NEAR, SHINGLE = 0.9, 5
 """Share of common sequences of so many characters that makes a near copy, as in conf/tricks/deduplicate.yaml."""
 # UTF-8 read as Latin-1 or Windows-1252 and written again.
@@ -44,14 +41,14 @@ def inputs(patient: Patient, look: Look) -> None:
     look.at(len(rows), "inputs, decoded")
     for row in rows:
         label = train.examples["label"][int(row)]
-        look.note(f"{label}: {_short(patient.shown(int(row)), 200)}", rows=[train.ids[row]])
+        look.note(f"{label}: {short(patient.shown(int(row)), 200)}", rows=[train.ids[row]])
 
 
 @check("data", cheap=True)
 def texts(patient: Patient, look: Look) -> None:
     """Texts with something in them, that differ, and that are not columns mistaken for others."""
     for split, rows in patient.texts.items():
-        written = rows["text"]
+        written = rows["text"][:]
         look.at(len(rows), f"texts of {split}")
         empty = [row for row, text in enumerate(written) if not text.strip()]
         if empty:
@@ -65,11 +62,11 @@ def texts(patient: Patient, look: Look) -> None:
         different = len(set(written))
         if different == 1 and len(rows) > 1:
             look.fail(
-                f"{split}: all {len(rows):,} texts are the same: {_short(written[0])}",
+                f"{split}: all {len(rows):,} texts are the same: {short(written[0])}",
                 "nothing can be learnt",
                 "data.text=<the column with the texts>",
             )
-        elif split == "train" and _is_label_like(written, rows["label"], patient.splits.multi_label):
+        elif split == "train" and _is_label_like(written, rows["label"][:], patient.splits.multi_label):
             look.fail(
                 f"train: data.text={patient.config.data.text} has {different:,} different values in {len(rows):,} "
                 f"rows and data.label={patient.config.data.label} {len(patient.splits.classes):,}: they look swapped.",
@@ -85,7 +82,7 @@ def pairs(patient: Patient, look: Look) -> None:
         raise Skip("data.text_pair is not set")
     for split, rows in patient.texts.items():
         look.at(len(rows), f"pairs of {split}")
-        both = list(zip(rows["text"], rows["text_pair"], strict=True))
+        both = list(zip(rows["text"][:], rows["text_pair"][:], strict=True))
         same = [row for row, (text, pair) in enumerate(both) if text == pair]
         column = f"data.text_pair={patient.config.data.text_pair}"
         if len(same) > 0.5 * len(rows):
@@ -97,7 +94,7 @@ def pairs(patient: Patient, look: Look) -> None:
             )
         if len({pair for _, pair in both}) == 1 and len(rows) > 1:
             look.warn(
-                f"{split}: all second texts are the same: {_short(both[0][1])}",
+                f"{split}: all second texts are the same: {short(both[0][1])}",
                 "the pair says nothing",
                 f"data.text_pair=null, or look whether {column} is the right column",
             )
@@ -108,7 +105,7 @@ def encoding(patient: Patient, look: Look) -> None:
     """Characters as they were written: no text that was read in the wrong encoding, no markup."""
     for split, rows in patient.texts.items():
         look.at(len(rows), f"texts of {split}")
-        whole = joined(rows["text"], rows["text_pair"])
+        whole = joined(rows["text"][:], rows["text_pair"][:])
         damaged = [row for row, text in enumerate(whole) if MOJIBAKE.search(text)]
         if damaged:
             say = look.warn if len(damaged) > 0.005 * len(rows) else look.note
@@ -129,60 +126,6 @@ def encoding(patient: Patient, look: Look) -> None:
                     "+tricks=[normalize]" if kind == "control characters" else "html.unescape the source",
                     _ids(rows, found),
                 )
-
-
-@check("data", cheap=True)
-def labels(patient: Patient, look: Look) -> None:
-    """Labels that every split has, often enough to learn and to judge."""
-    splits = patient.splits
-    counts = {split: label_counts(rows) for split, rows in patient.texts.items()}
-    for split, rows in patient.texts.items():
-        look.at(len(rows), f"labels of {split}")
-    train, total = counts["train"], len(patient.texts["train"])
-    for split in list(counts)[1:]:
-        absent = [name for name in splits.classes if name not in counts[split]]
-        if absent and counts[split]:
-            say = look.warn if split == "validation" else look.note
-            say(
-                f"{split} has no row of {_listed(absent)}.",
-                "nothing is known of how well these are answered; macro F1 counts them as never right",
-                f"cut the splits anew, stratified: data.{split}=null"
-                if split in ("validation", "test")
-                else f"add rows of them to {split}",
-            )
-    rare = [name for name in splits.classes if train[name] < 5]
-    if rare:
-        look.warn(
-            f"{_listed(rare)}: fewer than 5 training rows each.",
-            "they are hardly ever answered",
-            "collect more of them, or join them to another label",
-        )
-    most, least = max(splits.classes, key=lambda name: train[name]), min(splits.classes, key=lambda name: train[name])
-    if not splits.multi_label and train[most] >= 0.95 * total:
-        look.warn(
-            f"{train[most] / total:.1%} of the training rows are {most!r}.",
-            f"answering {most!r} always is {train[most] / total:.1%} right, so accuracy says nothing",
-            "evaluate.metric=macro_f1 recipe=imbalanced",
-        )
-    elif not splits.multi_label and train[most] >= 20 * train[least]:
-        look.note(
-            f"{most!r} has {train[most]:,} training rows, {least!r} {train[least]:,}.",
-            "accuracy hardly feels the rare ones",
-            "evaluate.metric=macro_f1, and recipe=imbalanced if each label counts alike",
-        )
-    if splits.multi_label:
-        none = sum(not label for label in patient.texts["train"]["label"])
-        if none > 0.5 * total:
-            look.warn(
-                f"{none / total:.1%} of the training rows have no label at all.",
-                "no label is the safest answer",
-                "look at data.separator, or remove rows that nobody has labelled",
-            )
-        always = [name for name in splits.classes if train[name] == total]
-        if always:
-            look.warn(
-                f"every training row has {_listed(always)}.", "there is nothing to learn of them", "remove these labels"
-            )
 
 
 @check("data", cheap=True)
@@ -208,14 +151,14 @@ def copies(patient: Patient, look: Look) -> None:
             remedy="+tricks=[deduplicate]",
             rows=_ids(train, again),
         )
-    said = train["label"]
+    said = train["label"][:]
     torn = [rows for rows in places.values() if len(rows) > 1 and len({comparable(said[row]) for row in rows}) > 1]
     if torn:
         rows = [row for each in torn for row in each]
         say = look.warn if len(rows) > 0.01 * len(own) else look.note
         say(
             f"train: {len(torn):,} texts stand there with different labels, such as "
-            f"{_short(train['text'][torn[0][0]])} as {_listed([str(said[row]) for row in torn[0]])}.",
+            f"{short(train['text'][torn[0][0]])} as {listed(list(dict.fromkeys(str(said[row]) for row in torn[0])))}.",
             "no model can answer both rightly",
             "settle their labels; +tricks=[deduplicate] keeps the most frequent one",
             _ids(train, rows),
@@ -273,7 +216,7 @@ def tokens(patient: Patient, look: Look) -> None:
             row = int(np.searchsorted(train.offsets, np.flatnonzero(unknown)[0], "right") - 1)
             look.warn(
                 f"{share:.1%} of all tokens are {tokenizer.unk_token}, which the tokenizer does not know: "
-                f"{_short(patient.shown(_document(train, row)))}",
+                f"{short(patient.shown(_document(train, row)))}",
                 "words are lost: another language, or other upper and lower case, than the model was pretrained on",
                 "a model of this language (model=bert_chinese, model=xlm_roberta), or the cased or uncased one of it",
             )
@@ -288,13 +231,13 @@ def tokens(patient: Patient, look: Look) -> None:
             "a model of this language (model=xlm_roberta)",
         )
     special = len(tokenizer("").input_ids)
-    short = np.flatnonzero(train.lengths <= special + 1)
-    if len(short) > 0.2 * len(train):
+    bare = np.flatnonzero(train.lengths <= special + 1)
+    if len(bare) > 0.2 * len(train):
         look.warn(
-            f"{len(short):,} of {len(train):,} training rows have at most one token.",
+            f"{len(bare):,} of {len(train):,} training rows have at most one token.",
             "there is next to nothing to read",
             f"look whether data.text={patient.config.data.text} is the text",
-            [train.ids[row] for row in short.tolist()],
+            [train.ids[row] for row in bare.tolist()],
         )
 
 
@@ -329,7 +272,7 @@ def cut_text(patient: Patient, look: Look) -> None:
     place = {name: row for row, name in enumerate(run.train.ids)}
     kept, whole, said = [], [], []
     sample = sampled(patient.originals)
-    for text, name, label in zip(sample["text"], sample["id"], sample["label"], strict=True):
+    for text, name, label in zip(sample["text"][:], sample["id"][:], sample["label"][:], strict=True):
         ids = run.tokenizer(text, add_special_tokens=False).input_ids
         if len(ids) > run.train.lengths[place[name]]:
             whole.append(str(run.tokenizer.decode(ids)))
@@ -348,59 +291,6 @@ def cut_text(patient: Patient, look: Look) -> None:
         )
     else:
         look.note(told)
-
-
-@check("data")
-def something_to_learn(patient: Patient, look: Look) -> None:
-    """Whether texts tell labels at all: a linear model against the commonest label, and against shuffled labels."""
-    floor = patient.floor
-    look.at(len(floor.rows), "training rows, in 3 folds")
-    chance, _ = learnt(floor.texts, list(np.random.default_rng(0).permutation(floor.labels)), 0)
-    spread = (chance * (1 - chance) / len(floor.rows)) ** 0.5
-    told = f"a linear model has {floor.score:.1%} right; with shuffled labels {chance:.1%}"
-    if floor.score >= chance + 3 * spread:
-        look.note(f"{told}. That is the floor a model must clear (model=linear).")
-    elif patient.config.data.text_pair:
-        look.note(f"{told}; it does not see how two texts go together.")
-    else:
-        look.warn(
-            f"{told}: words alone do not tell the labels.",
-            "unless the task is about more than words (grammar, say), no model will learn much",
-            "look whether data.label belongs to data.text row by row: are rows shuffled apart?",
-        )
-
-
-@check("data")
-def label_errors(patient: Patient, look: Look) -> None:
-    """Rows whose label a linear model, trained on the others, is sure not to believe (confident learning)."""
-    floor = patient.floor
-    rows, said, classes, shares = floor.rows, floor.labels, floor.classes, floor.shares
-    look.at(len(rows), "training rows, in 3 folds")
-    if floor.score < max(KNOWS_ENOUGH, 1.5 / len(classes)):
-        raise Skip("the linear model knows too little to doubt a label")
-    number = {name: place for place, name in enumerate(classes)}
-    true = np.array([number[label] for label in said])
-    own = shares[np.arange(len(true)), true]
-    # Northcutt, Jiang, Chuang 2021, Confident Learning, arXiv 1911.00068: sure is above the class's own mean.
-    sure = np.array([shares[true == place, place].mean() for place in range(len(classes))])
-    beyond = np.where(shares >= sure, shares, 0)
-    other = beyond.argmax(1)
-    doubted = np.flatnonzero((beyond.max(1) > 0.5) & (other != true))
-    doubted = doubted[np.argsort(own[doubted] - beyond[doubted].max(1))]
-    if len(doubted) > 0.15 * len(rows):
-        first = doubted[0]
-        look.warn(
-            f"{len(doubted):,} of {len(rows):,} labels look wrong, most of all {_short(rows['text'][int(first)])} as "
-            f"{said[first]!r} ({classes[other[first]]!r} at {shares[first].max():.0%}).",
-            "wrong labels are learnt, and wrong ones in validation judge wrongly",
-            "look at the rows named; scripts/report.py lists the most suspicious ones after training",
-            [rows["id"][int(row)] for row in doubted],
-        )
-    elif len(doubted):
-        look.note(
-            f"{len(doubted):,} of {len(rows):,} labels are worth a second look.",
-            rows=[rows["id"][int(row)] for row in doubted],
-        )
 
 
 @check("data", cheap=True)
@@ -442,27 +332,14 @@ def _ids(rows: Dataset, places: Sequence[int]) -> list[str]:
     return [rows["id"][place] for place in places[:5]]
 
 
-def _short(text: str, most: int = CUT) -> str:
-    return repr(text if len(text) <= most else f"{text[:most]}…")
-
-
 def _around(text: str, pattern: re.Pattern[str]) -> str:
     found = pattern.search(text)
-    start = max(0, found.start() - CUT // 2) if found else 0
-    return _short(text[start : start + CUT])
+    start = max(0, found.start() - LONGEST // 2) if found else 0
+    return short(text[start : start + LONGEST])
 
 
 def _has_controls(text: str) -> bool:
     return any(unicodedata.category(letter) == "Cc" for letter in text if letter < " " and letter not in "\n\r\t")
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _label_counts(rows: Dataset) -> Counter[str]:
-    named = (label if isinstance(label, list) else [label] for label in rows["label"] if label is not None)
-    return Counter(name for names in named for name in names)
 
 
 def _is_label_like(written: Sequence[str], said: Sequence[Any], several: bool) -> bool:

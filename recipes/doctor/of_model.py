@@ -1,21 +1,22 @@
 """The model and the loss, before anything is learnt."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recipes.base import evaluating
+from recipes import order
+from recipes.base import Base, evaluating
 from recipes.batch import Batch
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
+from recipes.doctor.rendering import listed
 from recipes.loop import Run
-from recipes.model import word_embeddings
+from recipes.model import labels_of_head, word_embeddings
 
-FEW = 16
+FEW, SHOWN = 16, 5
 SMALLEST_DIFFERENCE = 1e-6
 
 
@@ -48,6 +49,36 @@ def sizes(patient: Patient, look: Look) -> None:
             f"the longest input has {longest} tokens, the model reads {most}.",
             "an index out of range",
             f"data.max_length={most}",
+        )
+
+
+@check("model", cheap=True)
+def trained_head(patient: Patient, look: Look) -> None:
+    """A head that comes trained: that its outputs stand for the data's labels, in their order."""
+    run = patient.run
+    had, classes = labels_of_head(patient.config.model), run.splits.classes
+    if had is None or _is_loaded_by_a_trick(run):
+        raise Skip("the head is new, or a trick's")
+    if all(re.fullmatch(r"LABEL_\d+", name) for name in had):
+        raise Skip("the trained head does not say what its outputs stand for")
+    look.at(len(had), "outputs of the trained head")
+    theirs, ours = ([name.casefold() for name in names] for names in (had, classes))
+    if len(had) != len(classes):
+        look.note(f"its head has {len(had)} outputs, the data {len(classes)} labels: the model gets a new head.")
+    elif sorted(theirs) == sorted(ours) and theirs != ours:
+        numbers = ", ".join(f"{name!r} as {theirs.index(name.casefold())}" for name in classes[:SHOWN])
+        look.warn(
+            f"the trained head's outputs are {listed(had)}, the data's labels {listed(classes)}: the same in another "
+            "order.",
+            "training begins from wrong answers that the head is sure of, and first has to unlearn them",
+            f"write the head's numbers in the column data.label={patient.config.data.label}: {numbers}",
+        )
+    elif theirs != ours:
+        pairs = ", ".join(f"{ours!r} from {theirs!r}" for ours, theirs in zip(classes[:SHOWN], had, strict=False))
+        look.note(
+            f"the trained head is kept, and begins {pairs}.",
+            "where these do not mean the same, it first has to unlearn what it knows",
+            "look at the model's page for what its outputs stand for",
         )
 
 
@@ -88,20 +119,17 @@ def finite(patient: Patient, look: Look) -> None:
             "load the pretrained weights anew",
         )
         return
-    batch = patient.batch(patient.rows[:FEW])
-    look.at(len(batch), "rows, forward")
-    with evaluating(run.bare_model), _first_not_finite(run.bare_model) as found:
-        logits = run.bare_model(**batch.inputs).logits
-    if found:
-        where, rows = found[0]
-        ids = sorted({batch.ids[row] for row in rows if row < len(batch)})
+    forward = patient.forward
+    look.at(len(forward.batch), "rows, forward")
+    if forward.broken:
+        where, ids = forward.broken
         look.fail(
             f"what {where} makes of {len(ids) or 'some'} rows is no number.",
             "every loss is NaN",
             f"look into {where}; in 16 bits try tricks.amp.precision=fp32",
-            ids,
+            sorted(set(ids)),
         )
-    elif not torch.isfinite(logits).all():
+    elif not torch.isfinite(forward.logits).all():
         look.fail("the logits are no numbers.", "every loss is NaN", "look into the head")
 
 
@@ -109,10 +137,8 @@ def finite(patient: Patient, look: Look) -> None:
 def loss_at_start(patient: Patient, look: Look) -> None:
     """The loss of a new head, near that of knowing nothing but how many classes there are, for each class."""
     run = patient.run
-    batch = patient.batch(patient.rows)
+    batch, logits = patient.forward.batch, patient.forward.logits
     look.at(len(batch), "rows")
-    with evaluating(run.bare_model):
-        logits = torch.cat([run.bare_model(**part.inputs).logits.float() for part in _pieces(batch)])
     targets = batch.targets.to(logits)
     with torch.no_grad():
         plain = _row_losses(logits, targets, run.splits.multi_label)
@@ -130,14 +156,25 @@ def loss_at_start(patient: Patient, look: Look) -> None:
     expected = math.log(2) if run.splits.multi_label else math.log(len(run.splits.classes))
     found = float(plain[weights].mean())
     spread = float(logits.std(0).mean())
-    look.note(f"{found:.3f}; {expected:.3f} is that of answering every class alike.")
-    if found > 1.5 * expected + 0.3:
+    of_class = {} if run.splits.multi_label else _class_losses(run, plain, batch)
+    dearest, worst = max(of_class.items(), key=lambda item: item[1], default=("", 0.0))
+    told = f", most on rows of {dearest!r} ({worst:.3f})" if of_class else ""
+    look.note(f"{found:.3f}{told}; {expected:.3f} is that of answering every class alike.")
+    most, is_new = 1.5 * expected + 0.3, _has_new_head(run)
+    if found > most:
         look.warn(
             f"the loss of an untrained model is {found:.2f}, that of answering every class alike {expected:.2f}.",
             "the head begins sure of what it does not know, and the first updates only unlearn that",
             "begin with a head of small weights (leave out what changes the head or doubles its activation)",
         )
-    elif found < 0.5 * expected and run.config.model.source != "hub" and "incremental" not in run.tricks:
+    elif worst > most and is_new:
+        look.warn(
+            f"the loss of an untrained model is {worst:.2f} on rows of {dearest!r}, that of answering every class "
+            f"alike {expected:.2f}.",
+            f"the head begins sure that nothing is {dearest!r}",
+            "begin with a head whose biases are 0 (leave out what changes the head)",
+        )
+    elif found < 0.5 * expected and is_new:
         look.warn(
             f"the loss of an untrained model is {found:.2f}, far below {expected:.2f}.",
             "the label stands in the input",
@@ -275,6 +312,25 @@ def gradients(patient: Patient, look: Look) -> None:
 
 
 @check("model")
+def frozen_weights(patient: Patient, look: Look) -> None:
+    """Frozen weights that are those that were loaded."""
+    run = patient.run
+    held = {name: each for name, each in run.bare_model.named_parameters() if not each.requires_grad}
+    if not held:
+        raise Skip("no weight is frozen")
+    look.at(len(held), "frozen weights")
+    loading = {name: trick for name, trick in run.tricks.items() if trick.layers.get("model") == "load"}
+    loaded = dict(order.compose("model", Base(run).model, loading, run)().named_parameters())
+    changed = [name for name in held if name in loaded and not torch.equal(held[name].cpu(), loaded[name])]
+    if changed:
+        look.warn(
+            f"{len(changed)} of {len(held)} frozen weights are not those that were loaded, first {changed[0]}.",
+            "what was drawn anew is never trained, and what is above it has to read noise",
+            "freeze fewer layers than are left as they were (tricks.freeze_layers.share)",
+        )
+
+
+@check("model")
 def invariance(patient: Patient, look: Look) -> None:
     """A row's answer depends on its text, and neither on padding nor on the other rows of its batch."""
     run = patient.run
@@ -339,11 +395,6 @@ def _places(marks: Tensor) -> list[int]:
     return found
 
 
-def _pieces(batch: Batch) -> Iterator[Batch]:
-    for number, start in enumerate(range(0, len(batch), 64)):
-        yield batch.take(np.arange(start, min(start + 64, len(batch))), number)
-
-
 def _row_losses(logits: Tensor, targets: Tensor, several: bool) -> Tensor:
     if several:
         return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
@@ -353,33 +404,21 @@ def _row_losses(logits: Tensor, targets: Tensor, several: bool) -> Tensor:
     return -torch.where(targets > 0, targets * shares[:, : targets.shape[1]], 0.0).sum(1)
 
 
+def _class_losses(run: Run, losses: Tensor, batch: Batch) -> dict[str, float]:
+    """The mean loss of the rows of each class."""
+    numbers = batch.targets.argmax(1).masked_fill(batch.weights == 0, -1)
+    found = sorted(set(numbers[numbers >= 0].tolist()))
+    return {run.splits.classes[number]: float(losses[numbers == number].mean()) for number in found}
+
+
+def _has_new_head(run: Run) -> bool:
+    had = labels_of_head(run.config.model)
+    return (had is None or len(had) != len(run.splits.classes)) and not _is_loaded_by_a_trick(run)
+
+
+def _is_loaded_by_a_trick(run: Run) -> bool:
+    return any(trick.layers.get("model") == "load" for trick in run.tricks.values())
+
+
 def _label_of(run: Run, name: str) -> object:
     return run.train.examples["label"][list(run.train.ids).index(name)]
-
-
-@contextmanager
-def _first_not_finite(model: nn.Module) -> Iterator[list[tuple[str, list[int]]]]:
-    """Collect the first module whose output is no number, and the rows that it is so for."""
-    found: list[tuple[str, list[int]]] = []
-
-    def looked_at(name: str) -> object:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            tensor = output[0] if isinstance(output, tuple) else output
-            if found or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-                return
-            bad = ~torch.isfinite(tensor)
-            if bad.any():
-                found.append((name, _places(bad.flatten(1).any(1)) if bad.dim() > 1 else []))
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(looked_at(name))
-        for name, module in model.named_modules()
-        if name and not list(module.children())
-    ]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()

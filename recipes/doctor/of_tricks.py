@@ -1,10 +1,45 @@
-"""The tricks: what makes them do nothing or harm, and what they will cost."""
+"""The tricks: what makes them do nothing or harm, which do not gain from each other, and what they will cost."""
 
 import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
 
 from recipes import order
+from recipes.base import wrapped
+from recipes.batch import Batch
+from recipes.batches import Batches
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
+from recipes.loop import Run
+from recipes.memory import kept_for_backward
+
+# Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source.
+# What cannot work together is refused (`recipes.order`), what does nothing is said by the trick itself.
+SELDOM_TOGETHER: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("gradient/attack", "objective/compare"): (
+        "passes multiply; on two data sets the same passes spent on more updates with one of them gave as much or more",
+        "one of them, with more updates (docs/evidence/in-training.md)",
+    ),
+    ("examples/add", "examples/add"): (
+        "the one makes variants of the other's variants too, so rows multiply, and an ablation cannot tell them apart",
+        "one of them (docs/evidence/pre-training.md: at equal updates neither variants nor copies were seen to help)",
+    ),
+    ("objective/mix", "loss/targets"): (
+        "targets are softened twice, for mixing alone acts as label smoothing does (Carratino et al. 2022, On "
+        "Mixup Regularization, arXiv 2006.06049)",
+        "one of them; or +tricks=[temperature], if probabilities are to be read",
+    ),
+    ("train/train", "objective/mix"): (
+        "averages of models with soft targets are too unsure: better answers, worse probabilities (Wen et al. 2021, "
+        "Combining Ensembles and Data Augmentation Can Harm Your Calibration, arXiv 2010.09875)",
+        "one of them, if probabilities are to be read",
+    ),
+}
+UPDATES_TIMED = 4
 
 
 @check("tricks", cheap=True)
@@ -23,7 +58,22 @@ def sense(patient: Patient, look: Look) -> None:
             look.warn(f"{name} does nothing at {values}.", "it is on and changes nothing", f"leave out {name}")
         for sentence in trick.check(run):
             says, _, remedy = sentence.partition("; ")
-            look.warn(says.rstrip("."), f"{name} does nothing, or harms", remedy.rstrip("."))
+            look.warn(f"{says.rstrip('.')}.", f"{name} does nothing, or harms", remedy.rstrip("."))
+
+
+@check("tricks", cheap=True)
+def seldom_together(patient: Patient, look: Look) -> None:
+    """Pairs of tricks that are known to cost more than they bring."""
+    tricks = patient.run.tricks
+    if len(tricks) < 2:
+        raise Skip("there are no two tricks")
+    pairs = list(combinations(sorted(tricks), 2))
+    look.at(len(pairs), "pairs")
+    for one, other in pairs:
+        ours, theirs = ({"/".join(place) for place in tricks[name].layers.items()} for name in (one, other))
+        for (first, second), (leads_to, remedy) in SELDOM_TOGETHER.items():
+            if (first in ours and second in theirs) or (second in ours and first in theirs):
+                look.note(f"{one} and {other} are seldom worth it together.", leads_to, remedy)
 
 
 @check("tricks", cheap=True)
@@ -40,3 +90,57 @@ def cost(patient: Patient, look: Look) -> None:
         look.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
     seams = order.onion(run.tricks)
     look.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in seams.items()))
+
+
+@check("tricks")
+def price(patient: Patient, look: Look) -> None:
+    """Passes, time and memory of an update, beside those of the same batches without what wraps the step."""
+    if not patient.run.tricks:
+        raise Skip("no trick is on")
+    with patient.kept() as run:
+        batches = run.seams.batches(run.train, 0)
+        ours = _cost_of(run, batches)
+        with _without_tricks(run):
+            plain = _cost_of(run, batches)
+    look.at(UPDATES_TIMED, "updates with the tricks, and as many without")
+    look.note(
+        f"an update takes {ours.passes / plain.passes:.1f} times the passes, {ours.seconds / plain.seconds:.1f} times "
+        f"the time ({ours.seconds:.3g} s) and {ours.kept / plain.kept:.1f} times the memory for what waits for the "
+        f"backward pass ({ours.kept / 2**20:,.1f} MB)."
+    )
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of an update: rows passed through the model, the median seconds, and the most bytes kept for backward passes."""
+
+    passes: float
+    seconds: float
+    kept: int
+
+
+def _cost_of(run: Run, batches: Batches) -> _Cost:
+    passed = run.rows_passed
+    with kept_for_backward(run.parameters) as most:
+        _seconds_of_update(run, batches[0])  # the first one warms up, and what counts memory takes time
+    seconds = [_seconds_of_update(run, batches[number % len(batches)]) for number in range(UPDATES_TIMED)]
+    return _Cost(run.rows_passed - passed, statistics.median(seconds), most())
+
+
+def _seconds_of_update(run: Run, batch: Batch) -> float:
+    began = time.perf_counter()
+    run.seams.gradient(batch.to(run.accelerator.device))
+    run.seams.update()
+    float(run.grad_norm)  # a GPU has to be waited for
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _without_tricks(run: Run) -> Iterator[None]:
+    """Inside this context no trick wraps a seam; what they made of the data and the model stays."""
+    seams, is_plain = run.seams, run.is_plain
+    run.seams, run.is_plain = wrapped(run, {}, ()), True
+    try:
+        yield
+    finally:
+        run.seams, run.is_plain = seams, is_plain

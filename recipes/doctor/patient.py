@@ -18,6 +18,7 @@ from recipes.config import Config
 from recipes.data import Splits, read_splits
 from recipes.doctor.contract import Skip
 from recipes.doctor.floor import Floor, floor_of
+from recipes.doctor.forward import Forward, forward_of
 from recipes.errors import UserError
 from recipes.folder import FinishedRun, is_finished
 from recipes.loop import Run
@@ -26,7 +27,7 @@ from recipes.tricks import build
 
 Made = TypeVar("Made")
 
-SAMPLE, CHEAP_SAMPLE = 256, 32
+SAMPLE, CHEAP_SAMPLE = 256, 16
 """Rows that are passed through the model."""
 
 
@@ -97,11 +98,12 @@ class Patient:
 
     @cached_property
     def texts(self) -> dict[str, Dataset]:
-        """Every split's rows, by name, as the tricks leave them."""
+        """Every split's rows, by name, as the tricks leave them; as they are read where no run can be made of them."""
         splits = self.splits
-        if self.config.model.source == "linear":
+        try:
+            run = self.run
+        except Skip:
             return {"train": splits.train, "validation": splits.validation, **splits.shut_splits()}
-        run = self.run
         shut = {name: run.cleaned(rows) for name, rows in splits.shut_splits().items()}
         return {"train": run.train.examples, "validation": run.validation.examples, **shut}
 
@@ -109,9 +111,8 @@ class Patient:
     def originals(self) -> Dataset:
         """The training rows without those that augmentation has added."""
         train = self.texts["train"]
-        own = [
-            row for row, (name, source) in enumerate(zip(train["id"], train["source"], strict=True)) if name == source
-        ]
+        ids, sources = (np.array(train[name][:]) for name in ("id", "source"))
+        own = np.flatnonzero(ids == sources)
         return train if len(own) == len(train) else train.select(own)
 
     @cached_property
@@ -123,14 +124,18 @@ class Patient:
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """A sample of the training rows: every label, and as many of each as there is room for."""
+        """A sample of the training rows: every label that there is room for, and as many rows of each."""
         labels = self.run.train.labels
         classes = labels.argmax(1) if labels.ndim == 2 else labels
         found = [np.flatnonzero(classes == number) for number in np.unique(classes[classes >= 0])]
+        found = [found[place] for place in _evenly(len(found), self.sample)]
         share = max(1, self.sample // max(1, len(found)))
-        return np.sort(
-            np.concatenate([rows[np.linspace(0, len(rows) - 1, min(share, len(rows))).astype(int)] for rows in found])
-        )
+        return np.sort(np.concatenate([rows[_evenly(len(rows), share)] for rows in found]))
+
+    @cached_property
+    def forward(self) -> Forward:
+        """What the model makes of the sample before it is trained."""
+        return forward_of(self.run.bare_model, self.batch(self.rows))
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Some training rows as the model gets them."""
@@ -177,3 +182,8 @@ class Patient:
                 torch.cuda.set_rng_state(state, device)
             if self.scratch is not None:
                 shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _evenly(count: int, most: int) -> np.ndarray:
+    """At most so many places of a sequence, from its first to its last."""
+    return np.linspace(0, count - 1, min(most, count)).astype(int)

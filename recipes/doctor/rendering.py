@@ -1,12 +1,14 @@
 """How a report is shown."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from recipes.doctor.contract import SECTIONS, Finding, Report
 
+LONGEST = 60
+"""Characters of a text that a finding shows."""
 STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
 
@@ -23,6 +25,16 @@ def table(report: Report) -> Table:
     return shown
 
 
+def short(text: str, most: int = LONGEST) -> str:
+    """A text in quotes, cut where it is long."""
+    return repr(text if len(text) <= most else f"{text[:most]}…")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in quotes, the first few of them."""
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def told(finding: Finding) -> str:
     """A finding as a paragraph."""
     parts = [f"{finding.severity}: {finding.says}"]
@@ -31,7 +43,7 @@ def told(finding: Finding) -> str:
     if finding.leads_to:
         parts.append(f"Leads to: {finding.leads_to}.")
     if finding.remedy:
-        parts.append(f"Do: {finding.remedy}.")
+        parts.append(f"Do: {finding.remedy}{'' if finding.remedy.endswith('?') else '.'}")
     return " ".join(parts)
 
 

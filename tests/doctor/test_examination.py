@@ -54,6 +54,13 @@ def test_what_cannot_be_read_is_told_once_and_what_rests_on_it_is_skipped() -> N
     assert outcomes["learning_rate"] == "ok" and report.exit_code == 2
 
 
+def test_data_are_looked_at_where_the_run_is_refused() -> None:
+    config = read(compose_config([*TINY, *files(), "evaluate.metric=micro_f1"])[0])
+    outcomes = {look.check: look.outcome for look in in_child(lambda: examined(Patient(config), CHECKS).looks)}
+    assert outcomes["setting_up"] == "error" and outcomes["labels"] != "skipped" and outcomes["copies"] != "skipped"
+    assert outcomes["tokens"] == outcomes["resuming"] == "skipped"
+
+
 def test_nothing_is_left_changed(tmp_path: Path) -> None:
     def before_and_after() -> tuple[float, bool, list[str]]:
         run = tiny_run(tiny_config("+tricks=[mixup,ema]"), tmp_path, tmp_path / "run")

@@ -292,6 +292,9 @@ def test_a_typo_between_splits_is_refused(write: Write) -> None:
         "test has labels that train does not: 'bad' (1), 'good' (1), and none that it has: negative, positive. Are "
         "they spelt alike?",
     )
+    numbers = write("d.csv", csv_of([("x", "0"), ("x", "1")] * 10))
+    for one, other in ((train, numbers), (numbers, train)):
+        assert problems(one, test=other)[0].endswith("One has names, the other their numbers; write the names in both.")
 
 
 def test_numbers_and_labels_in_use_are_no_typos(write: Write) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from recipes.batch import Batch, Outcome
 from recipes.errors import UserError
-from recipes.memory import in_bytes, in_use, limit
+from recipes.memory import in_bytes, in_use, kept_for_backward, limit
 from recipes.testing import in_child, tiny_config, tiny_run
 
 
@@ -39,6 +39,23 @@ def test_less_than_the_program_takes() -> None:
         limit("1MB"),
     ):
         pass
+
+
+def test_what_waits_for_the_backward_pass() -> None:
+    weight = torch.ones(1000, requires_grad=True)
+    with kept_for_backward([weight]) as most:
+        assert most() == 0
+        first = (2 * weight).exp()  # keeps what it gives, 4 bytes each
+        assert most() == 4000
+        (first.sin() + first.cos()).sum().backward()  # both keep what they take: the same again
+        assert most() == 4000
+        del first
+        (2 * weight).exp().sum().backward()  # what is over is not added
+        assert most() == 4000
+        (weight * weight).sum().backward()  # a weight is there anyway
+        assert most() == 4000
+        (2 * weight).exp().exp().sum().backward()
+        assert most() == 8000
 
 
 def test_an_update_that_does_not_fit_offers_the_trick(tmp_path: Path) -> None:

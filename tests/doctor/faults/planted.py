@@ -159,6 +159,13 @@ class HugeHead(OfModel):
 
 
 @dataclass
+class RulesOneOut(OfModel):
+    def spoil(self, model: Any) -> None:
+        with torch.no_grad():
+            head(model).bias[-1] = -3.0
+
+
+@dataclass
 class ConstantLogits(OfModel):
     def spoil(self, model: Any) -> None:
         with torch.no_grad():
@@ -305,3 +312,33 @@ class NoGradientAtAll(Trick):
             logits = run.bare_model(**batch.inputs).logits
         found = functional.cross_entropy(logits, batch.targets)
         return Loss(found, found)
+
+
+@dataclass
+class FewRowsFit(Trick):
+    """Memory ends where more than five rows are trained at once."""
+
+    layers = {"objective": "term"}
+
+    def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+        if len(batch) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(batch)
+
+
+@dataclass
+class FewRowsFitPredicted(Trick):
+    layers = {"predict": "vote"}
+
+    def predict(self, run: Run, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        if len(batch) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(batch)
+
+
+@dataclass
+class NoRowFits(Trick):
+    layers = {"gradient": "plan"}
+
+    def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
+        raise torch.OutOfMemoryError("CUDA out of memory")

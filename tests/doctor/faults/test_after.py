@@ -42,6 +42,8 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
      [*MOVING, "train.max_updates=null", "train.epochs=40"]),
     (Fault("sure and wrong", "sureness", "% sure on average", rows=doubtful,
            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"]), ["+tricks=[temperature]"]),
+    (Fault("confident errors", "sure_errors", "answered wrongly at 90%", "note", rows=doubtful,
+           overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"]), ["+tricks=[temperature]"]),
     (Fault("learnt by heart", "curve", "validation loss was", rows=doubtful,
            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"]), ()),
 ]  # fmt: skip
@@ -68,7 +70,7 @@ def test_without_a_finished_run_it_is_skipped(tmp_path: Path) -> None:
     config = config_of(Fault("none", "", ""), tmp_path, True)
     checks = [check for check in CHECKS if check.section == "after"]
     looks = in_child(lambda: examined(Patient(config, tmp_path / "none"), checks).looks)
-    assert len(looks) == len(checks) == 5 and {look.outcome for look in looks} == {"skipped"}
+    assert len(looks) == len(checks) == 6 and {look.outcome for look in looks} == {"skipped"}
 
 
 def test_training_ends_with_what_its_scores_give_away(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Every planted fault is found under its name, what mends it mends it, and where nothing is wrong nothing is said."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -168,16 +168,49 @@ def no_label(rows: Rows) -> None:
     rows["validation"][3]["label"] = ""
 
 
+def two_spellings(rows: Rows) -> None:
+    for row in rows["train"][::9]:
+        row["label"] = f"{row['label']} ".upper()
+
+
+def numbers_too(rows: Rows) -> None:
+    for row in rows["train"][::4]:
+        row["label"] = str("xyz".index(row["label"]))
+
+
+def numbers_in_validation(rows: Rows) -> None:
+    for row in rows["validation"]:
+        row["label"] = str("xyz".index(row["label"]))
+
+
+def written_otherwise(column: str, names: Sequence[str]) -> Callable[[Rows], None]:
+    """A further column with what x, y and z are called there."""
+
+    def spoil(rows: Rows) -> None:
+        for split in rows.values():
+            for row in split:
+                row[column] = names["xyz".index(row["label"])]
+
+    return spoil
+
+
 # What spoils a model's folder.
 
 
-def english(folder: Path) -> None:
-    """A tiny model whose tokenizer knows the healthy texts."""
-    texts = [row["text"] for row in healthy_rows()["train"]]
-    settings = Model("tiny", None, None, False)
-    tokenizer = load_tokenizer(settings, texts)
-    load_model(settings, tokenizer, ["x", "y", "z"], False).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def trained_for(*classes: str) -> Callable[[Path], None]:
+    """A tiny model whose tokenizer knows the healthy texts, with a head for these classes."""
+
+    def make(folder: Path) -> None:
+        texts = [row["text"] for row in healthy_rows()["train"]]
+        settings = Model("tiny", None, None, False)
+        tokenizer = load_tokenizer(settings, texts)
+        load_model(settings, tokenizer, classes, False).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return make
+
+
+english = trained_for("x", "y", "z")
 
 
 GREEK = {ord(letter): 0x3B1 + place for place, letter in enumerate(ascii_lowercase)}
@@ -243,6 +276,10 @@ DATA = [
     Fault("one class only", "reading", "only one class", "error", rows=one_class),
     Fault("a row without a label", "reading", "have no label", "error", rows=no_label),
     Fault("a label that training has not", "reading", "'unheard'", "note", rows=unknown_label),
+    Fault("numbers in one split", "reading", "One has names, the other their numbers", "error",
+          rows=numbers_in_validation),
+    Fault("one label in two spellings", "spelling", "'X', 'x' differ in case", rows=two_spellings),
+    Fault("names and their numbers", "spelling", "'0', '1', '2' are numbers", rows=numbers_too),
     Fault("empty texts", "texts", "are empty", rows=each("train", 8, {"text": ""})),
     Fault("one text for all", "texts", "texts are the same", "error", rows=everywhere("text", "the same")),
     Fault("columns swapped", "reading", "different labels in", "error", rows=swapped,
@@ -290,6 +327,11 @@ DATA = [
 MODEL = [
     Fault("a head too small", "sizes", "the head has 2 outputs, the data 3", "error", planted="HeadTooSmall"),
     Fault("labels outside the head", "loss_at_start", "all labelled z", "error", planted="HeadTooSmall"),
+    Fault("a trained head in another order", "trained_head", "the same in another order", model=trained_for(*"zxy"),
+          rows=written_otherwise("number", "120"), remedy=["data.label=number"]),
+    Fault("a head trained for something else", "trained_head", "begins 'x' from 'anger'", "note",
+          model=trained_for("anger", "fear", "joy"), rows=written_otherwise("mood", ["anger", "fear", "joy"]),
+          remedy=["data.label=mood"]),
     Fault("tokens outside the embeddings", "sizes", "the model knows 50", "error", planted="SmallVocabulary"),
     Fault("inputs longer than the model reads", "sizes", "the model reads 8", "error", planted="FewPositions"),
     Fault("a weight that is no number", "finite", "bert.encoder.layer.1.output.dense.weight", "error",
@@ -298,6 +340,7 @@ MODEL = [
           planted="DividingByZero"),
     Fault("the last activation doubled", "loss_at_start", "are probabilities", "error", planted="SoftmaxAtTheEnd"),
     Fault("a head too sure", "loss_at_start", "the loss of an untrained model", planted="HugeHead"),
+    Fault("a head that rules a label out", "loss_at_start", "on rows of 'z'", planted="RulesOneOut"),
     Fault("the same answer for all", "loss_at_start", "the same for every row", planted="ConstantLogits"),
     Fault("probabilities into the loss", "loss_of_the_right_answer", "probabilities where it wants logits", "error",
           planted="SoftmaxBeforeLoss"),
@@ -315,6 +358,9 @@ MODEL = [
     Fault("a gradient that is no number", "gradients", "is no number", "error", planted="RootOfNothing"),
     Fault("an optimizer of the head alone", "gradients", "in no group of the optimizer", planted="HeadOnly"),
     Fault("an optimizer from before the head", "gradients", "in no group of the optimizer", planted="BeforeTheHead"),
+    Fault("frozen before it was learnt", "frozen_weights", "are not those that were loaded",
+          overrides=["+tricks=[freeze_layers,reinitialize_layers]", "tricks.freeze_layers.share=1.0"],
+          remedy=["tricks.freeze_layers.share=0.5"]),
     Fault("dropout while predicting", "invariance", "the second time", "error", planted="DropoutAlways"),
     Fault("rows that see each other", "invariance", "differ by up to", "error", planted="AcrossRows"),
     Fault("padding that is read", "invariance", "differ by up to", "error", planted="MaskIgnored"),
@@ -351,6 +397,10 @@ TRICKS = [
           instead=[]),
     Fault("imbalance made up for twice", "sense", "the same imbalance twice", rows=imbalanced,
           overrides=["+tricks=[balanced_batches,class_weights]"], instead=["+tricks=[class_weights]"]),
+    Fault("passes upon passes", "seldom_together", "fgm and r_drop", "note", ["+tricks=[fgm,r_drop]"],
+          instead=["+tricks=[r_drop]"]),
+    Fault("variants of copies", "seldom_together", "duplicate and eda", "note", ["+tricks=[duplicate,eda]"],
+          instead=["+tricks=[eda]"]),
     Fault("windows of short texts", "sense", "no text is longer", overrides=["+tricks=[sliding_window]"],
           instead=[]),
 ]  # fmt: skip
@@ -360,6 +410,11 @@ LEARNING = [
     Fault("learning away from the labels", "overfitting_one_batch", "of them are right", "error", planted="WrongSign"),
     Fault("an unlearnable rate", "learning_rate_range", "upwards", overrides=["train.learning_rate=0.5"],
           remedy=["train.learning_rate=1e-3"]),
+    Fault("an update that memory does not hold", "longest_batch", "training: memory holds 4 of the 16", "error",
+          planted="FewRowsFit", remedy=["+tricks=[accumulate]", "tricks.accumulate.part_size=4"]),
+    Fault("an evaluation that memory does not hold", "longest_batch", "evaluation: memory holds 4 of the 32", "note",
+          planted="FewRowsFitPredicted"),
+    Fault("a row that memory does not hold", "longest_batch", "does not hold one row", "error", planted="NoRowFits"),
 ]  # fmt: skip
 
 ALL = [*CONFIG, *DATA, *MODEL, *TRICKS, *LEARNING]

@@ -1,0 +1,22 @@
+"""What the doctor says of learning where there is no time to see it."""
+
+from pathlib import Path
+
+import pytest
+
+from recipes.doctor import learning
+from recipes.doctor.contract import Look, Skip
+from recipes.doctor.patient import Patient
+from recipes.testing import in_child, tiny_config, tiny_run
+
+
+def test_few_updates_are_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "SECONDS", 0.05)
+
+    def said() -> str:
+        run = tiny_run(tiny_config("train.learning_rate=0.0"), tmp_path, tmp_path / "run")
+        with pytest.raises(Skip) as reason:
+            learning.overfitting_one_batch(Patient(run.config, run=run, splits=run.splits), Look("", "", ""))
+        return str(reason.value)
+
+    assert in_child(said).startswith("0.05 s are ")
