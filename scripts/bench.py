@@ -8,6 +8,7 @@ tricks      what each trick costs beside none: passes, time and memory
 documents   the memory of one process that trains on one document, or predicts it, against the document's length
 predict     texts a second, beside transformers.pipeline
 eda         variants of texts a second, with WordNet, beside nlpaug and textaugment where they are installed
+doctor      what train.py looks at at every start, beside the loading before it
 
 In training every contestant starts from the same weights and trains on the same rows, on the CPU: fused AdamW,
 clipping, linear schedule, dropout on, nothing evaluated or saved. They take turns, round by round, because a machine's
@@ -62,6 +63,7 @@ from recipes.batches import Batches, length_goes_with_label, padding_waste
 from recipes.config import CONF, Config, Seeds
 from recipes.config import read as read_config
 from recipes.data import Splits, read_splits
+from recipes.doctor.examination import at_start
 from recipes.encoding import Encoded
 from recipes.errors import UserError, told_plainly
 from recipes.loop import Run
@@ -822,6 +824,34 @@ def eda(arguments: argparse.Namespace, folder: Path) -> None:
         show(title, ["workers", "variants a second", "times as fast as one"], table, arguments.markdown)
 
 
+def doctor(arguments: argparse.Namespace, folder: Path) -> None:
+    datasets.config.HF_DATASETS_CACHE = folder  # or what was read of these files would stay
+    table = []
+    for model in arguments.models:
+        start_up(model, 100, arguments, folder)
+        spent = [start_up(model, arguments.rows, arguments, folder) for _ in range(arguments.rounds)]
+        loading, looking = zip(*spent, strict=True)
+        seconds = (f"{statistics.median(each):.2f}" for each in (loading, looking))
+        table.append([f"model={model}", *seconds, against(looking, loading)])
+        print(*table[-1], file=sys.stderr, flush=True)
+    title = f"{arguments.rows:,} texts of {arguments.tokens} words, {arguments.rounds} rounds ({machine()})"
+    show(title, ["start", "loading, CPU s", "cheap checks, CPU s", "checks / loading"], table, arguments.markdown)
+
+
+def start_up(model: str, rows: int, arguments: argparse.Namespace, folder: Path) -> tuple[float, float]:
+    """The seconds of the processor until a run on a new file is set up, and those of the cheap checks after it."""
+    place = Path(tempfile.mkdtemp(dir=folder))
+    os.environ["TRICKBOOK_CACHE"] = str(place)
+    made_up_rows(rows, arguments.tokens).select_columns(["text", "label"]).to_csv(place / "train.csv")
+    config = configured(["data=files", f"data.train={place / 'train.csv'}", f"model={model}"], arguments.threads)
+    began = time.process_time()
+    splits = read_splits(config.data, {}, test=True)
+    run = Run(config, {}, splits, place)
+    loaded = time.process_time()
+    at_start(run, splits)
+    return loaded - began, time.process_time() - loaded
+
+
 def texts_of(data: Path | None, most: int | None) -> tuple[str, Dataset]:
     """The first rows of a user's file, or of pydocs, that are not empty: textaugment refuses those."""
     file = training_file(data) if data else None
@@ -901,7 +931,7 @@ def require(package: str) -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = "loop | throughput | fairness | grouping | predict | tricks | documents | eda"
+    names = "loop | throughput | fairness | grouping | predict | tricks | documents | eda | doctor"
     commands = parser.add_subparsers(required=True, metavar=names)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
@@ -963,6 +993,7 @@ def read_arguments() -> argparse.Namespace:
     command.add_argument("--max-length", type=positive, default=512, help="tokens of one piece (%(default)s)")
     command.add_argument("--threads", type=positive, default=1, help="of each process (%(default)s)")
     command.set_defaults(command=documents)
+
     command = commands.add_parser("eda", parents=[common], help="variants of texts a second, against the peers")
     command.add_argument(
         "--data", type=Path, action="append", metavar="FOLDER",
@@ -974,6 +1005,14 @@ def read_arguments() -> argparse.Namespace:
     command.add_argument("--worker-rows", type=positive, default=100_000, help="for the workers (%(default)s)")
     command.add_argument("--threads", type=positive, default=1, help="of the process (%(default)s)")
     command.set_defaults(command=eda)
+
+    command = commands.add_parser("doctor", parents=[common], help="the cheap checks beside the loading before them")
+    command.add_argument("--models", nargs="+", default=["minilm", "tiny"], metavar="MODEL", help="(%(default)s)")
+    command.add_argument("--rows", type=positive, default=10_000, help="of the file (%(default)s)")
+    command.add_argument("--tokens", type=positive, default=30, help="words of a text (%(default)s)")
+    command.add_argument("--rounds", type=positive, default=3, help="starts, each with a new file (%(default)s)")
+    command.add_argument("--threads", type=positive, default=1, help="of the process (%(default)s)")
+    command.set_defaults(command=doctor)
     return parser.parse_args()
 
 
