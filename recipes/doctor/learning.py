@@ -14,7 +14,7 @@ from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.loop import Run
 from recipes.metrics import LOWER_IS_BETTER, measure
-from recipes.results import peak_memory_mb
+from recipes.peak_memory import PeakMemory
 
 FEWEST_UPDATES, MOST_UPDATES = 50, 300
 SECONDS = 60.0
@@ -209,7 +209,7 @@ def _look_at_fitting(look: Look, run: Run, what: str, batch: Batch, use: Callabl
     """Use a batch, or the longest half of its rows, and so on, until memory holds them."""
     look.at(len(batch), f"longest rows in {what}")
     longest = np.argsort(-batch.lengths.numpy(), kind="stable")
-    fitting = len(batch)
+    fitting, memory = len(batch), PeakMemory()
     while fitting:
         try:
             use(batch.take(longest[:fitting], 0).to(run.accelerator.device))
@@ -227,7 +227,7 @@ def _look_at_fitting(look: Look, run: Run, what: str, batch: Batch, use: Callabl
             "lower data.max_length, or model.gradient_checkpointing=true",
         )
     elif fitting == len(batch):
-        look.note(f"{told}; {peak_memory_mb(run.accelerator.device):,.0f} MB at most so far.")
+        look.note(f"{told}; the process held {memory.cost(run.accelerator.device)['peak_memory_mb']:,.0f} MB at most.")
     elif what == "training":
         look.fail(
             f"{told}.",
