@@ -54,6 +54,7 @@ class Code:
     text: str
 
 
+RECOMMENDED = "recommended"
 Picture = Callable[[IO[str]], None]
 Part = Heading | Table | Code | Picture | str
 
@@ -69,10 +70,10 @@ def markdown(findings: Findings) -> str:
 
 
 def write(findings: Findings, folder: Path) -> None:
-    """Leave `report.html`, `report.md` and, where something is recommended, `recipe.yaml`; print the verdicts."""
+    """Leave `report.html`, `report.md` and, where something is recommended, its recipe; print the verdicts."""
     said = {"report.html": page(findings), "report.md": markdown(findings)}
     if any(findings.recommended):
-        said["recipe.yaml"] = recipe(findings)
+        said[f"conf/recipe/{RECOMMENDED}.yaml"] = recipe(findings, folder)
     for name, text in said.items():
         with written(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")
@@ -239,7 +240,7 @@ def _costs(findings: Findings) -> Iterator[Part]:
 def _recipe(findings: Findings) -> Iterator[Part]:
     if any(findings.recommended):
         yield Heading("The recommended recipe")
-        yield Code(recipe(findings))
+        yield Code(recipe(findings, Path("<this folder>")))
     if findings.confirmed:
         yield Heading("Confirmed with fresh seeds")
         yield "Each line is compared with the recommended recipe; below 0 the recipe is better."
@@ -253,15 +254,16 @@ def _recipe(findings: Findings) -> Iterator[Part]:
         ])  # fmt: skip
 
 
-def recipe(findings: Findings) -> str:
-    """The recommended levels as a file of `conf/recipe`."""
+def recipe(findings: Findings, folder: Path) -> str:
+    """The recommended levels as a file of `conf/recipe` in a folder."""
     space = findings.space
     levels = space.levels_of(findings.recommended)
     tricks = sorted({*space.always, *(level.trick for level in levels if level.trick)})
     groups, values = _settled([line for level in levels for line in level.overrides])
     said = textwrap.wrap(" ".join(in_a_paragraph(findings)), 110)
     shared = " ".join([*space.shared, *next(iter(space.data.values()))])
-    lines = ["# @package _global_", *(f"# {line}" for line in said), f"#   python train.py recipe=<this file> {shared}"]
+    command = f"python train.py --config-dir {folder / 'conf'} recipe={RECOMMENDED} {shared}"
+    lines = ["# @package _global_", *(f"# {line}" for line in said), f"#   {command}"]
     lines += ["defaults:", *(f"  - override /{name}: {value}" for name, value in groups.items())]
     lines += [f"  - /tricks: [{', '.join(tricks)}]"] if tricks else []
     return "\n".join([*lines, "  - _self_", ""]) + (yaml.safe_dump(values, sort_keys=False) if values else "")

@@ -119,9 +119,9 @@ def test_the_recipe_is_of_what_helps_and_leaves_out_what_fights(study: Findings)
 
 def test_the_recipe_is_a_file_that_hydra_takes(study: Findings) -> None:
     both = found({single(0, 2): 0.03, single(3): 0.04})
-    text = recipe(both)
+    text = recipe(both, Path("study"))
     assert text.startswith("# @package _global_\n# ") and max(map(len, text.splitlines())) < 120
-    assert "#   python train.py recipe=<this file> model=tiny data=one\n" in text
+    assert "#   python train.py --config-dir study/conf recipe=recommended model=tiny data=one\n" in text
     assert yaml.safe_load(text) == {
         "defaults": [{"/tricks": ["amp", "mixup"]}, "_self_"],
         "tricks": {"mixup": {"alpha": 1.0}},

@@ -1,0 +1,72 @@
+"""The flow of a study: who is run again with more seeds, and when it ends. Nothing is trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recipes.ablation import study
+from recipes.ablation.design import Arm, Design, choose
+from recipes.ablation.effects import Block
+from recipes.ablation.factors import NONE, Factor, Level, Space
+from recipes.ablation.runs import FINISHED, Row
+
+NAMES = ("first", "second")
+SPACE = Space(tuple(Factor(name, (NONE, Level(name, (), name))) for name in NAMES), {"set": ()})
+
+
+class Made:
+    """Runs whose scores are made up: the first trick is worth much, the second nothing that can be told."""
+
+    def __init__(self, stop: str, budget: int) -> None:
+        self.settings = SimpleNamespace(seeds=3, stop=stop, budget=budget, margin=0.001)
+        self.composer = SimpleNamespace(master=SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy")))
+        self.asked: list[tuple[set[Arm], int]] = []
+        self.by_folder: dict[Path, Row] = {}
+
+    def rows(self, space: Space, arms: Sequence[Arm], seeds: range) -> None:
+        self.asked.append((set(arms), len(seeds)))
+        for arm in arms:
+            for seed in seeds:
+                chance = np.random.default_rng([seed, *arm]).normal(0, 0.02)
+                row = Row(
+                    "set", arm, seed, Path(f"{arm}-{seed}"), FINISHED, None, 0.5 + 0.3 * arm[0] + chance, 1.0, 1.0, 1.0
+                )
+                self.by_folder[row.folder] = row
+
+    def of(self, space: Space) -> list[Row]:
+        return list(self.by_folder.values())
+
+
+def blocks(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
+    scores = np.array([row.score for row in rows])
+    arms = np.array([design.arms.index(row.arm) for row in rows])
+    return [Block("set", arms, np.array([row.seed for row in rows]), np.repeat(scores[:, None], 5, 1),
+                  [str(row.folder) for row in rows])]  # fmt: skip
+
+
+def in_rounds(monkeypatch: pytest.MonkeyPatch, stop: str, budget: int, kind: str) -> tuple[Made, Any, int]:
+    monkeypatch.setattr(study, "blocks_of", blocks)
+    design = choose([2, 2], lambda arm: True, kind, 100)
+    made: Any = Made(stop, budget)
+    findings, seeds = study._in_rounds(SPACE, lambda arm: True, design, made)
+    return made, findings, seeds
+
+
+def test_fixed_seeds_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, findings, seeds = in_rounds(monkeypatch, "fixed", 100, "full")
+    assert seeds == 3 and [count for _, count in made.asked] == [3]
+    assert [verdict.word for verdict in findings.mains] == ["helps", "no evidence"]
+
+
+def test_seeds_are_added_to_the_arms_of_what_is_open_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, findings, seeds = in_rounds(monkeypatch, "when_clear", 33, "one_at_a_time")
+    assert seeds == 11 and [count for _, count in made.asked] == [3, 5, 7, 9, 11]
+    assert made.asked[0][0] == {(0, 0), (1, 0), (0, 1)}
+    assert {frozenset(arms) for arms, _ in made.asked[1:]} == {frozenset({(0, 0), (0, 1)})}
+    assert [verdict.word for verdict in findings.mains] == ["helps", "no evidence"]
+    # What was clear is told as it was then: three seeds, and their share of the level.
+    assert len([row for row in findings.rows if row.arm == (1, 0)]) == 3
