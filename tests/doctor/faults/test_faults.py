@@ -399,8 +399,9 @@ TRICKS = [
           overrides=["+tricks=[balanced_batches,class_weights]"], instead=["+tricks=[class_weights]"]),
     Fault("passes upon passes", "seldom_together", "fgm and r_drop", "note", ["+tricks=[fgm,r_drop]"],
           instead=["+tricks=[r_drop]"]),
-    Fault("variants of copies", "seldom_together", "duplicate and eda", "note", ["+tricks=[duplicate,eda]"],
-          instead=["+tricks=[eda]"]),
+    Fault("variants of copies", "seldom_together", "duplicate and eda", "note",
+          ["+tricks=[duplicate,eda]", "tricks.eda.variants=1", "tricks.duplicate.copies=1"],
+          instead=["+tricks=[duplicate]"]),
     Fault("windows of short texts", "sense", "no text is longer", overrides=["+tricks=[sliding_window]"],
           instead=[]),
 ]  # fmt: skip
