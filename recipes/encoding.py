@@ -63,7 +63,8 @@ class Encoded:
     @cached_property
     def ids(self) -> Sequence[str]:
         """The records' ids."""
-        return list(self.examples["id"])
+        ids: Sequence[str] = self.examples["id"][:]
+        return ids
 
     def windows_of(self, rows: np.ndarray) -> np.ndarray:
         """The windows of these rows, row by row."""
