@@ -51,6 +51,11 @@ def study(
     rows = _validation_rows(space, composer)
     most = settings.budget // (settings.seeds * len(space.data))
     design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most)
+    if settings.seeds == 1 and len(design.arms) <= 1 + len(design.contrasts()):
+        raise UserError(
+            f"hydra.sweeper.seeds=1: {len(design.arms)} arms and {len(design.contrasts())} effects leave nothing to "
+            "measure chance by; take hydra.sweeper.seeds=2 or more."
+        )
     plan.show(plan.told(space, design, settings.seeds, rows))
     if settings.plan:
         plan.show([("takes", _duration(space, design, settings.seeds, composer))])

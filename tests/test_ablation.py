@@ -1,0 +1,173 @@
+"""`python train.py -m hydra/sweeper=ablation ...` as a user runs it, and through every launcher with real workers."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_command_line import TEXT, command, finished, refused
+
+from recipes.config import threads_of_each
+
+ROOT = Path(__file__).parents[1]
+# 8 updates an epoch
+STUDY = (
+    "-m", "hydra/sweeper=ablation", "hydra.sweep.dir=study", "hydra.sweeper.confirm=false", "data=files",
+    "data.train=text.csv", "model=tiny", "train.device=cpu", "train.batch_size=7",
+)  # fmt: skip
+SHORT = ("train.max_updates=2", "doctor=off")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the command is given: `text.csv` lies there."""
+    (tmp_path / "text.csv").write_text("text,label\n" + TEXT)
+    return tmp_path
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "study" / "runs.csv").read_text().splitlines()))
+
+
+def results(folder: Path) -> dict[str, int]:
+    """When each run finished."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("study/*/metrics.json")}
+
+
+def test_a_plan_runs_nothing(folder: Path) -> None:
+    ended = finished(folder, *STUDY, "+tricks=[mixup,ema,swa]", "hydra.sweeper.plan=true")
+    assert "ema|swa: none, ema, swa" in ended.out
+    assert re.search(r"runs     18: 6 arms \(auto\), 3 seeds, on files \(\d+ validation rows\)", ended.out)
+    assert re.search(r"takes    about \d+ ", ended.out)
+    assert not (folder / "study").exists()
+
+
+def test_a_study_runs_what_is_not_finished_and_leaves_rows(folder: Path) -> None:
+    asked = (*STUDY, *SHORT, "data.label=label,lable", "hydra.sweeper.seeds=2")
+    first = command(folder, *asked)
+    assert first.code == 0, first
+    assert "2 of 4 runs done" in first.err and "2 failed" in first.err
+    found = [(row["data.label"], row["seed"], row["status"], row["reason"].partition(";")[0]) for row in rows(folder)]
+    why = "data.label=lable: train has no such column"
+    assert found == [
+        (label, seed, status, reason)
+        for seed in "01"
+        for label, status, reason in (("label", "finished", ""), ("lable", "failed", why))
+    ]
+    before = results(folder)
+    assert len(before) == 2
+    command(folder, *asked)
+    assert results(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["+tricks=[mixup]", "hydra.sweeper.sedes=3"], "hydra.sweeper.sedes does not exist; did you mean seeds?"),
+        (["+tricks=[mixup]", "hydra.sweeper.seeds=0"], "hydra.sweeper.seeds must be an integer in [1, inf), got 0."),
+        (
+            ["+tricks=[mixup]", "hydra.sweeper.always=[swo]"],
+            "hydra.sweeper.always: there is no trick swo; did",
+        ),
+        (["+tricks=[mixup]", "hydra.sweeper.seeds=1"], "1 effects leave nothing to measure chance by; take"),
+        (["+tricks=[mixup]", "data.label=lable"], "data.label=lable: train has no such column; did you mean label?"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(arguments: list[str], told: str, folder: Path) -> None:
+    assert told in refused(folder, *STUDY, *SHORT, *arguments)
+    assert not (folder / "study").exists()
+
+
+# Workers.
+
+
+class Study:
+    """A study in a process of its own, whose workers can be killed."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        # What workers find in their environment is not what they are told.
+        environment = {**os.environ, "OMP_NUM_THREADS": "7", "RAY_USAGE_STATS_ENABLED": "0"}
+        line = [sys.executable, str(ROOT / "train.py"), *STUDY, "hydra.sweeper.seeds=2", *arguments]
+        with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+            self.process = subprocess.Popen(line, cwd=folder, env=environment, stdout=out, stderr=err)
+
+    def at_work(self) -> tuple[Path, int]:
+        """A run that has left a checkpoint, and its worker."""
+        for _ in range(1800):
+            assert self.process.poll() is None, (self.folder / "err").read_text()
+            for checkpoint in self.folder.glob("study/*/checkpoints/0*.safetensors"):
+                run = checkpoint.parents[1]
+                if not (run / "metrics.json").exists():
+                    board = max(run.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime)
+                    return run, int(board.name.split(".")[-2])
+            time.sleep(0.1)
+        raise AssertionError("no checkpoint after three minutes")
+
+    def finish(self) -> list[dict[str, str]]:
+        assert self.process.wait(timeout=300) == 0, (self.folder / "err").read_text()
+        found = rows(self.folder)
+        assert {row["status"] for row in found} == {"finished"}
+        return found
+
+
+@pytest.fixture
+def studies(folder: Path) -> Iterator[list[Study]]:
+    """Those that a test starts; none outlives it."""
+    started: list[Study] = []
+    yield started
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+LONG = ("train.epochs=20", "evaluate.every=20", "checkpoint.every=4", "doctor=off")
+
+
+def threads(folder: Path) -> set[str]:
+    told = [path.read_text() for path in folder.glob("study/*/output.txt")]
+    return {found[1] for text in told if (found := re.search(r"(\d+) threads", text))}
+
+
+@pytest.mark.slow
+def test_joblib_and_a_worker_that_is_killed(folder: Path, studies: list[Study]) -> None:
+    asked = ("hydra/launcher=joblib_workers", *LONG, "+tricks=[mixup]")
+    studies.append(Study(folder, *asked))
+    run, worker = studies[0].at_work()
+    os.kill(worker, signal.SIGKILL)
+    assert len(studies[0].finish()) == 4
+    assert (run / "metrics.json").exists()
+    assert threads(folder) == {threads_of_each(2)}
+    before = results(folder)
+    studies.append(Study(folder, *asked))
+    studies[1].finish()
+    assert results(folder) == before
+
+
+@pytest.mark.slow
+def test_submitit_and_a_study_that_is_killed(folder: Path, studies: list[Study]) -> None:
+    asked = ("hydra/launcher=submitit_workers", "hydra.sweeper.max_batch_size=2", *LONG, "+tricks=[mixup]")
+    studies.append(Study(folder, *asked))
+    _, worker = studies[0].at_work()
+    studies[0].process.kill()
+    os.kill(worker, signal.SIGKILL)
+    studies[0].process.wait()
+    before = results(folder)
+    studies.append(Study(folder, *asked))
+    assert len(studies[1].finish()) == 4
+    assert before.items() <= results(folder).items()
+    assert threads(folder) == {"1"}
+
+
+@pytest.mark.slow
+def test_a_local_ray_cluster(folder: Path, studies: list[Study]) -> None:
+    studies.append(Study(folder, "hydra/launcher=ray_workers", *SHORT, "+tricks=[mixup]"))
+    assert len(studies[0].finish()) == 4
+    assert threads(folder) == {"1"}

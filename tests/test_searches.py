@@ -1,0 +1,67 @@
+"""The searches of `conf/search`, with the tiny model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from test_command_line import FILE, TEXT, TINY, command, finished
+
+from recipes.config import CONF
+
+SEARCHES = {path.stem: path for path in (CONF / "search").glob("*.yaml")}
+SHORT = ("train.max_updates=2", "doctor=off")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the command is given: `text.csv` lies there."""
+    (tmp_path / "text.csv").write_text("text,label\n" + TEXT)
+    return tmp_path
+
+
+def test_they_are_all_there() -> None:
+    assert set(SEARCHES) == {"learning_rate", "tricks", "everything"}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_its_header_has_the_command(name: str) -> None:
+    assert f"#   python train.py -m search={name} " in SEARCHES[name].read_text(encoding="utf-8")
+
+
+def runs(folder: Path, place: str) -> int:
+    return len(list((folder / "runs" / place).glob("*/metrics.json")))
+
+
+@pytest.mark.slow
+def test_a_grid(folder: Path) -> None:
+    tiny = [each for each in TINY if "batch_size" not in each]
+    finished(folder, "-m", "search=learning_rate", *FILE, *tiny, *SHORT)
+    assert runs(folder, "learning_rate") == 8
+
+
+def trials(folder: Path, study: str) -> Sequence[float | None]:
+    import optuna
+
+    return [
+        trial.value for trial in optuna.load_study(study_name=study, storage=f"sqlite:///{folder}/optuna.db").trials
+    ]
+
+
+@pytest.mark.slow
+def test_optuna_goes_on_where_it_stopped(folder: Path) -> None:
+    for count in (2, 3):
+        ended = command(folder, "-m", "search=tricks", *FILE, *TINY, *SHORT, f"hydra.sweeper.n_trials={count}")
+        assert ended.code == 0, ended
+    assert runs(folder, "search_tricks") == 5
+    found = trials(folder, "tricks")
+    assert len(found) == 5
+    assert all(value is not None and 0 <= value <= 1 for value in found)
+
+
+@pytest.mark.slow
+def test_optuna_over_tricks_too(folder: Path) -> None:
+    tiny = [each for each in TINY if "batch_size" not in each and "epochs" not in each]
+    ended = command(folder, "-m", "search=everything", *FILE, *tiny, *SHORT, "hydra.sweeper.n_trials=3")
+    assert ended.code == 0, ended
+    assert 1 <= runs(folder, "search_everything") <= 3
+    assert len(trials(folder, "everything")) == 3
