@@ -82,7 +82,7 @@ def test_a_documented_benchmark_can_be_asked_for(command: str, monkeypatch: pyte
 
 
 def test_the_documents_have_commands() -> None:
-    assert len(commands()) == 9 and len(BENCHES) > 5
+    assert len(commands()) == 15 and len(BENCHES) > 5
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
