@@ -12,10 +12,11 @@ so that it holds for failed runs and refused pairs as well.
   (DuMouchel and Jones 1994).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, product
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,11 +25,12 @@ from recipes.errors import UserError
 Arm = tuple[int, ...]
 """The level of each factor."""
 
-KINDS = ("auto", "full", "one_at_a_time", "leave_one_out")
-MOST_CANDIDATES = 2**14
+DIFFERENCES = ("one_at_a_time", "leave_one_out")
+KINDS = ("auto", "full", *DIFFERENCES)
+MOST_CANDIDATES = 2**12
 STARTS = 10
 CLEAR = 0.25
-"""Of a pair, this much inside a main effect is still borne."""
+"""Of a pair, this share inside a main effect is still borne; 0.5 cannot be told from the effect at all."""
 ROUNDING = 1e-9
 
 
@@ -62,11 +64,20 @@ class Design:
 
     @property
     def pairs(self) -> list[Effect]:
-        """Two such levels of two factors that some arm has together."""
-        both = [Effect(one.places + other.places) for one, other in combinations(self.mains, 2)]
-        return [pair for pair in both if any(_has(arm, pair) for arm in self.arms)]
+        """Two such levels of two factors that some arm has together; none where arms differ in one factor only."""
+        if self.kind in DIFFERENCES:
+            return []
+        together = {
+            pair for arm in self.arms for pair in combinations([place for place in enumerate(arm) if place[1]], 2)
+        }
+        return sorted(map(Effect, together))
 
-    def contrasts(self) -> dict[Effect, np.ndarray]:
+    def of(self, arms: Iterable[Arm]) -> "Design":
+        """The same design with these of its arms only."""
+        kept = set(arms)
+        return replace(self, arms=tuple(arm for arm in self.arms if arm in kept))
+
+    def contrasts(self) -> Mapping[Effect, np.ndarray]:
         """How each effect that these arms can tell is made of the arms' scores: weights that sum to 0, (arm)."""
         return _contrasts(self)
 
@@ -81,11 +92,11 @@ class Design:
         return {effect: pairs for effect, pairs in found.items() if pairs}
 
     def inseparable(self) -> list[list[Effect]]:
-        """Groups of pairs that only their sum or difference is told of, or nothing."""
-        known = self.contrasts()
-        left = [pair for pair in self.pairs if pair not in known]
-        unclear = columns(self.arms, self.levels, left)
-        apart = unclear - _span(columns(self.arms, self.levels, self.mains)) @ unclear
+        """Pairs that are not told: those in a group look alike in these arms, single ones stand inside others."""
+        contrasts = self.contrasts()
+        left = [pair for pair in self.pairs if pair not in contrasts]
+        found = columns(self.arms, self.levels, left)
+        apart = found - _span(columns(self.arms, self.levels, self.mains)) @ found
         groups: list[list[int]] = []
         for place in range(len(left)):
             for group in groups:
@@ -109,14 +120,21 @@ def choose(levels: Sequence[int], admissible: Callable[[Arm], bool], kind: str, 
     Raises:
         UserError: no such design fits the budget, or the arms that it needs are refused.
     """
-    chosen = {"one_at_a_time": _around, "leave_one_out": _around, "full": _full, "auto": _auto}[kind]
-    arms = chosen(kind, tuple(levels), admissible, most_arms)
+    counts = tuple(levels)
+    if kind in DIFFERENCES:
+        arms = _around(_middle(kind, counts), counts, admissible, kind)
+    elif kind == "full":
+        arms = _all(counts, admissible)
+    else:
+        arms = _auto(counts, admissible, most_arms)
+    if len(arms) < 2:
+        raise UserError(f"hydra.sweeper.design={kind}: no two arms that it compares can be run; choose design=auto.")
     if len(arms) > most_arms:
         raise UserError(
             f"hydra.sweeper.design={kind} needs {len(arms)} arms, and hydra.sweeper.budget allows {most_arms} for each "
             "seed and data set; raise the budget, take fewer seeds, or choose design=auto."
         )
-    return Design(kind, tuple(levels), tuple(sorted(arms)))
+    return Design(kind, counts, tuple(sorted(arms)))
 
 
 def columns(arms: Sequence[Arm], levels: Sequence[int], effects: Sequence[Effect]) -> np.ndarray:
@@ -130,16 +148,16 @@ def columns(arms: Sequence[Arm], levels: Sequence[int], effects: Sequence[Effect
 
 
 @lru_cache
-def _contrasts(design: Design) -> dict[Effect, np.ndarray]:
-    if design.kind in ("one_at_a_time", "leave_one_out"):
-        return dict(_differences(design))
+def _contrasts(design: Design) -> Mapping[Effect, np.ndarray]:
+    if design.kind in DIFFERENCES:
+        return MappingProxyType(dict(_differences(design)))
     both = [*design.mains, *design.pairs]
     weights, told = _weights(columns(design.arms, design.levels, both))
     found = {effect: row for effect, row, known in zip(both, weights, told, strict=True) if known}
-    if all(effect in found for effect in design.mains):
-        return found
+    # What pairs stand in the way of is told as if there were none of them; `aliases` says of which.
     weights, told = _weights(columns(design.arms, design.levels, design.mains))
-    return {effect: row for effect, row, known in zip(design.mains, weights, told, strict=True) if known}
+    alone = {effect: row for effect, row, known in zip(design.mains, weights, told, strict=True) if known}
+    return MappingProxyType({**alone, **found})
 
 
 def _differences(design: Design) -> Iterator[tuple[Effect, np.ndarray]]:
@@ -172,12 +190,9 @@ def _span(model: np.ndarray) -> np.ndarray:
 
 
 def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether one column is a multiple of the other; one that is nothing beside the main effects is of no other."""
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return lengths < 1e-6 or bool(abs(abs(one @ other) / lengths - 1) < 1e-6)
-
-
-def _has(arm: Arm, effect: Effect) -> bool:
-    return all(arm[factor] == level for factor, level in effect.places)
+    return lengths > 1e-6 and bool(abs(abs(one @ other) / lengths - 1) < 1e-6)
 
 
 def _at(arm: Arm, factor: int, level: int) -> Arm:
@@ -189,18 +204,16 @@ def _middle(kind: str, levels: Sequence[int]) -> Arm:
     return tuple(int(kind == "leave_one_out") for _ in levels)
 
 
-def _around(kind: str, levels: tuple[int, ...], admissible: Callable[[Arm], bool], most: int) -> list[Arm]:
-    middle = _middle(kind, levels)
-    arms = {_at(middle, factor, level) for factor, count in enumerate(levels) for level in range(count)}
+def _around(middle: Arm, levels: tuple[int, ...], admissible: Callable[[Arm], bool], kind: str) -> list[Arm]:
+    """An arm, and those that differ from it in one factor."""
     if not admissible(middle):
-        raise UserError(
-            "hydra.sweeper.design=leave_one_out runs all tricks together, and some of them are refused beside each "
-            "other; leave one of them out of the list, or choose design=one_at_a_time or auto."
-        )
+        what = "all tricks together, and some of them are refused" if any(middle) else "the base, which is refused"
+        raise UserError(f"hydra.sweeper.design={kind} compares with {what}; vary less, or choose design=auto.")
+    arms = {_at(middle, factor, level) for factor, count in enumerate(levels) for level in range(count)}
     return [arm for arm in arms if admissible(arm)]
 
 
-def _full(kind: str, levels: tuple[int, ...], admissible: Callable[[Arm], bool], most: int) -> list[Arm]:
+def _all(levels: tuple[int, ...], admissible: Callable[[Arm], bool]) -> list[Arm]:
     if np.prod([float(count) for count in levels]) > MOST_CANDIDATES:
         raise UserError(
             f"{len(levels)} factors have more than {MOST_CANDIDATES:,} arms; take fewer factors, or "
@@ -209,21 +222,21 @@ def _full(kind: str, levels: tuple[int, ...], admissible: Callable[[Arm], bool],
     return [arm for arm in product(*map(range, levels)) if admissible(arm)]
 
 
-def _auto(kind: str, levels: tuple[int, ...], admissible: Callable[[Arm], bool], most: int) -> list[Arm]:
+def _auto(levels: tuple[int, ...], admissible: Callable[[Arm], bool], most: int) -> list[Arm]:
     if set(levels) == {2}:
-        # Pairs apart from each other; mains apart from pairs; mains apart from mains.
-        for strength in (4, 3, 2):
+        # Pairs apart from each other; else main effects apart from pairs.
+        for strength in (4, 3):
             arms = regular_fraction(len(levels), strength)
             if len(arms) <= most and all(map(admissible, arms)):
                 return arms
-    return _optimal(Design("full", levels, tuple(_full(kind, levels, admissible, most))), most)
+    return _optimal(Design("full", levels, tuple(_all(levels, admissible))), most)
 
 
 def _optimal(whole: Design, most: int) -> list[Arm]:
     """Rows of a full design: enough for its pairs, else the fewest whose main effects stand apart from them."""
-    known = whole.contrasts()
-    mains = [effect for effect in whole.mains if effect in known]
-    pairs = [effect for effect in whole.pairs if effect in known]
+    contrasts = whole.contrasts()
+    mains = [effect for effect in whole.mains if effect in contrasts]
+    pairs = [effect for effect in whole.pairs if effect in contrasts]
     model = columns(whole.arms, whole.levels, [*mains, *pairs])
     model = np.column_stack([np.ones(len(model)), model])
     least, all_told = 1 + len(mains), _roomy(1 + len(mains) + len(pairs))
@@ -273,12 +286,12 @@ def regular_fraction(factors: int, strength: int) -> list[Arm]:
     return list(product(range(2), repeat=factors))
 
 
-def largest_determinant(model: np.ndarray, known: np.ndarray, count: int) -> list[int]:
+def largest_determinant(model: np.ndarray, prior: np.ndarray, count: int) -> list[int]:
     """Choose rows of a model so that the determinant of their information is the largest found.
 
     Args:
         model: a row for each candidate, a column for each parameter.
-        known: what is known of each parameter beforehand, as information, (parameter).
+        prior: what is known of each parameter beforehand, as information, (parameter).
         count: rows to choose, each once.
 
     Returns:
@@ -288,11 +301,11 @@ def largest_determinant(model: np.ndarray, known: np.ndarray, count: int) -> lis
     for start in range(STARTS):
         rows = np.random.default_rng(start).choice(len(model), count, replace=False)
         while True:
-            information = model[rows].T @ model[rows] + np.diag(known + ROUNDING)
-            spread = model @ np.linalg.solve(information, model.T)
-            own = np.diag(spread)
+            information = model[rows].T @ model[rows] + np.diag(prior + ROUNDING)
+            solved = np.linalg.solve(information, model.T)
+            own = np.einsum("rp,pr->r", model, solved)
             # By how much each exchange of a chosen row (down) for a candidate (across) multiplies the determinant.
-            gain = (1 + own) * (1 - own[rows][:, None]) + spread[rows] ** 2
+            gain = (1 + own) * (1 - own[rows][:, None]) + (model[rows] @ solved) ** 2
             gain[:, rows] = 0
             out, into = np.unravel_index(gain.argmax(), gain.shape)
             if gain[out, into] < 1 + 1e-6:

@@ -11,8 +11,6 @@ from recipes.ablation.verdicts import (
     HELPS,
     HURTS,
     IDENTICAL,
-    INSEPARABLE,
-    LOST,
     NO_EVIDENCE,
     NOTHING,
     TOGETHER,
@@ -28,7 +26,7 @@ COLORS = {
 
 def draw_effects(findings: Findings, to: IO[str]) -> None:
     """A line for each level: the interval that its verdict rests on, thick where the narrower one is."""
-    shown = [verdict for verdict in reversed(findings.mains) if verdict.why != LOST]
+    shown = [verdict for verdict in reversed(findings.mains) if verdict.is_told]
     figure = Figure(figsize=(8, 1.2 + 0.4 * len(shown)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvspan(-findings.margin, findings.margin, color="gray", alpha=0.15, linewidth=0)
@@ -55,7 +53,7 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
     told: list[tuple[int, int, Verdict]] = []
     for verdict in findings.pairs:
         row, column = sorted((place[each] for each in verdict.effect.places), reverse=True)
-        if verdict.word != INSEPARABLE:
+        if verdict.is_told:
             values[row, column] = verdict.value
             told.append((row, column, verdict))
     side = 2.5 + 0.6 * len(effects)

@@ -21,8 +21,6 @@ from recipes.ablation.verdicts import (
     HELPS,
     HURTS,
     IDENTICAL,
-    INSEPARABLE,
-    LOST,
     NO_EVIDENCE,
     NOTHING,
     TOGETHER,
@@ -200,13 +198,13 @@ def _line(findings: Findings, verdict: Verdict) -> list[str]:
     costs = findings.costs[verdict.effect]
     shown = [f"{costs[what]:.2f}" if what in costs else "" for what in COSTS]
     extra = costs.get("passes", 1.0) - 1
-    gain = _number(verdict.value / extra) if extra > 0.05 and verdict.why != LOST else ""
-    numbers = ["", ""] if verdict.why == LOST else [_number(verdict.value), _between(verdict)]
+    gain = _number(verdict.value / extra) if extra > 0.05 and verdict.is_told else ""
+    numbers = [_number(verdict.value), _between(verdict)] if verdict.is_told else ["", ""]
     return [findings.name(verdict.effect), verdict.word, *numbers, *shown, gain, verdict.why]
 
 
 def _pairs(findings: Findings) -> Iterator[Part]:
-    told = [verdict for verdict in findings.pairs if verdict.word != INSEPARABLE]
+    told = [verdict for verdict in findings.pairs if verdict.is_told]
     groups = findings.design.inseparable()
     if not told and not groups:
         return
@@ -219,8 +217,8 @@ def _pairs(findings: Findings) -> Iterator[Part]:
         ])  # fmt: skip
     if groups:
         yield (
-            "Not separable in this design, so that nothing is said of them: "
-            f"{'; '.join(' with '.join(map(findings.name, group)) for group in groups)}. A larger "
+            "Not separable in this design, so that nothing is said of them (joined by = are those that look alike in "
+            f"these arms): {'; '.join(' = '.join(map(findings.name, group)) for group in groups)}. A larger "
             "hydra.sweeper.budget tells them apart."
         )
 
@@ -288,8 +286,8 @@ def _assumed(findings: Findings) -> Iterator[Part]:
     yield (
         f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors. Every arm has the "
         "same seeds and the same validation rows. An interval carries the chance of seeds (the spread of equal arms "
-        "over seeds, taken to be alike in all arms) and that of rows (other rows of the same kind), and is widened so "
-        "that all of its family hold at once. Data sets count alike."
+        "over seeds, taken to be alike in all arms) and that of rows (other rows of the same kind, each drawn for "
+        "itself), and is widened so that all of its family hold at once. Data sets count alike."
     )
     if aliases := design.aliases():
         yield (

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from recipes.ablation.design import Arm, Design, Effect
-from recipes.ablation.verdicts import INSEPARABLE, NO_EVIDENCE, Verdict
+from recipes.ablation.verdicts import NO_EVIDENCE, Verdict
 
 MOST_LOOKS = 5
 
@@ -35,13 +35,13 @@ def kept(earlier: Mapping[Effect, Verdict], now: Iterable[Verdict]) -> dict[Effe
 
 def clear(verdict: Verdict) -> bool:
     """Whether more seeds would settle nothing."""
-    return verdict.word not in (NO_EVIDENCE, INSEPARABLE)
+    return verdict.word != NO_EVIDENCE
 
 
 def still_open(design: Design, verdicts: Iterable[Verdict]) -> list[Arm]:
     """The arms whose next seeds an open verdict needs; none when all single effects are clear."""
     contrasts = design.contrasts()
-    needed = [contrasts[verdict.effect] != 0 for verdict in verdicts if not clear(verdict)
-              and verdict.effect in contrasts]  # fmt: skip
+    needed = [contrasts[verdict.effect] != 0 for verdict in verdicts
+              if verdict.is_told and not clear(verdict)]  # fmt: skip
     chosen = np.any(needed, axis=0) if needed else np.zeros(len(design.arms), bool)
     return [arm for arm, wanted in zip(design.arms, chosen, strict=True) if wanted]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from recipes.errors import UserError
-from recipes.metrics import LOWER_IS_BETTER, Predictions, available, measure
+from recipes.metrics import LOWER_IS_BETTER, Predictions, available, marks, measure
 
 # Of a metric that looks at probabilities no two rows are alike, and leaving out each costs a reading of all others.
 MOST_READINGS = 200
@@ -38,21 +38,16 @@ def row_scores(predictions: Predictions, metric: str) -> np.ndarray:
         groups = np.array_split(kept[shuffled], min(MOST_READINGS, len(kept)))
         places = np.arange(len(groups))
     else:
-        _, first, inverse = np.unique(_answers(predictions, kept), axis=0, return_index=True, return_inverse=True)
-        groups, places = [kept[[row]] for row in first.tolist()], inverse.reshape(-1)
+        # Rows that are alike in label and answer are alike to the metric.
+        true, chosen, strangers = marks(predictions)
+        _, first, alike = np.unique(np.column_stack([true, chosen, strangers]), axis=0, return_index=True,
+                                    return_inverse=True)  # fmt: skip
+        groups, places = [kept[[row]] for row in first.tolist()], alike.reshape(-1)
     # Where rows are the last of their label a metric may be undefined without them: then they tell nothing.
     without = np.array([measure(_less(predictions, kept, group)).get(metric, whole) for group in groups])
     scores: np.ndarray = len(places) * whole - (len(places) - 1) * without[places]
     scores += whole - scores.mean()
     return -scores if metric in LOWER_IS_BETTER else scores
-
-
-def _answers(predictions: Predictions, kept: np.ndarray) -> np.ndarray:
-    """Label and answer of each row that has a label, in numbers: rows that are alike here are alike to the metric."""
-    labels = [predictions.labels[row] for row in kept.tolist()]
-    _, numbers = np.unique(["|".join(label) if predictions.multi_label else label for label in labels],
-                           return_inverse=True)  # fmt: skip
-    return np.column_stack([numbers.reshape(-1), predictions.decisions[kept]])
 
 
 def _less(predictions: Predictions, kept: np.ndarray, group: np.ndarray) -> Predictions:

@@ -12,7 +12,7 @@ from recipes.ablation.admission import admitted
 from recipes.ablation.blocks import blocks_of
 from recipes.ablation.confirmation import confirmed, contest
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import by_data
+from recipes.ablation.effects import by_data, present
 from recipes.ablation.factors import Space, space_of
 from recipes.ablation.findings import Findings
 from recipes.ablation.progress import Progress, in_words, shown
@@ -91,8 +91,17 @@ def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, 
         arms = still_open(design, mains.values())
         if not arms:
             break
-    findings = Findings(space, admissible, design, rows, list(mains.values()), list(pairs.values()), metric,
-                        settings.margin, by_data(design, blocks))  # fmt: skip
+    findings = Findings(
+        space=space,
+        admissible=admissible,
+        design=present(design, blocks),
+        rows=rows,
+        mains=list(mains.values()),
+        pairs=list(pairs.values()),
+        metric=metric,
+        margin=settings.margin,
+        by_data=by_data(design, blocks),
+    )
     return findings, seeds
 
 

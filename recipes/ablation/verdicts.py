@@ -13,12 +13,17 @@ from math import ceil
 
 import numpy as np
 
-from recipes.ablation.design import Design, Effect
-from recipes.ablation.effects import Block, Estimates, estimate
+from recipes.ablation.design import Arm, Design, Effect
+from recipes.ablation.effects import Block, Estimates, estimate, present
 
-IDENTICAL, NOTHING, NO_EVIDENCE = "identical", "practically nothing", "no evidence"
-HELPS, HURTS = "helps", "hurts"
-ADDS_UP, TOGETHER, FIGHTS, INSEPARABLE = "adds up", "helps together", "fights", "not separable in this design"
+HELPS, HURTS, NOTHING, IDENTICAL = "helps", "hurts", "practically nothing", "identical"
+TOGETHER, FIGHTS, ADDS_UP, INSEPARABLE = "helps together", "fights", "adds up", "not separable in this design"
+NO_EVIDENCE = "no evidence"
+# Why there is nothing to be seen at all.
+LOST = "too few of the runs that tell it have finished"
+UNTOLD = "these arms do not tell it"
+BEYOND = 100
+"""What would take so many times the seeds or rows is not advised."""
 FLIPS = 10_000
 
 
@@ -35,8 +40,11 @@ class Verdict:
     """The interval that holds for all effects together."""
     inner: tuple[float, float] = (0.0, 0.0)
     """The narrower one that a claim of nothing rests on."""
-    sign_test: float | None = None
-    """Probability of such a difference by signs alone, where it could have been small enough."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is a number behind the word."""
+        return self.why not in (LOST, UNTOLD) and self.word != INSEPARABLE
 
 
 def judge(
@@ -53,22 +61,24 @@ def judge(
     Raises:
         UserError: there is nothing to measure chance by.
     """
-    same = {effect for effect in design.mains if identical(design, blocks, effect)}
+    there, planned = present(design, blocks), design.contrasts()
+    same = {effect for effect in design.mains if identical(there, design, blocks, effect)}
     singles, pairs = estimate(design, blocks, same)
-    judged = {verdict.effect: verdict for verdict in _judged(singles, design, blocks, margin, level)}
-    mains = [Verdict(effect, IDENTICAL) if effect in same else judged.get(effect) or Verdict(effect, NO_EVIDENCE, LOST)
-             for effect in design.mains]  # fmt: skip
-    beyond = {verdict.effect: verdict for verdict in _judged(pairs, design, blocks, margin, level)}
-    both = [
-        Verdict(pair, ADDS_UP, "one of them changes nothing")
-        if any(Effect((place,)) in same for place in pair.places)
-        else beyond.get(pair) or Verdict(pair, INSEPARABLE)
-        for pair in design.pairs
-    ]
-    return mains, both
+    found = {verdict.effect: verdict for family in (singles, pairs)
+             for verdict in _judged(family, design, blocks, margin, level)}  # fmt: skip
 
+    def said(effect: Effect) -> Verdict:
+        if effect in found:
+            return found[effect]
+        if effect in same:
+            return Verdict(effect, IDENTICAL)
+        if any(Effect((place,)) in same for place in effect.places):
+            return Verdict(effect, ADDS_UP, "one of them changes nothing")
+        if effect in planned:
+            return Verdict(effect, NO_EVIDENCE, LOST)
+        return Verdict(effect, INSEPARABLE) if len(effect.places) == 2 else Verdict(effect, NO_EVIDENCE, UNTOLD)
 
-LOST = "too few of the runs that tell it have finished"
+    return [said(effect) for effect in design.mains], [said(pair) for pair in design.pairs]
 
 
 def _judged(
@@ -80,94 +90,93 @@ def _judged(
     for place, effect in enumerate(family.effects):
         value, low, high = float(family.values[place]), float(outer[0][place]), float(outer[1][place])
         least, most = float(inner[0][place]), float(inner[1][place])
-        one = len(effect.places) == 1
-        by_signs = sign_test(design, blocks, effect) if one else None
-        why = ""
-        if -margin <= least and most <= margin:
-            word = NOTHING if one else ADDS_UP
+        single = len(effect.places) == 1
+        by_signs = sign_test(design, blocks, effect, level) if single else None
+        word, why = NO_EVIDENCE, ""
+        if low == high:
+            why = "no run and no row tells the arms apart"
+        elif -margin <= least and most <= margin:
+            word = NOTHING if single else ADDS_UP
         elif low <= 0 <= high:
-            word, why = NO_EVIDENCE, _short(family, place, (high - low) / 2, margin, blocks)
+            why = _short(family, place, (high - low) / 2, margin, blocks)
         elif by_signs is not None and by_signs > 1 - level:
-            word, why = NO_EVIDENCE, f"the intervals are clear, the test of signs is not (p = {by_signs:.3f})"
-        elif one:
-            word = HELPS if value > 0 else HURTS
+            why = f"the interval is clear of 0, but a test by signs alone is not (p = {by_signs:.3f})"
         else:
-            word = TOGETHER if value > 0 else FIGHTS
-        yield Verdict(effect, word, why, value, (low, high), (least, most), by_signs)
+            word = (HELPS if value > 0 else HURTS) if single else (TOGETHER if value > 0 else FIGHTS)
+        yield Verdict(effect, word, why, value, (low, high), (least, most))
 
 
 def _short(family: Estimates, place: int, half: float, margin: float, blocks: Sequence[Block]) -> str:
     """How many seeds or labelled rows would settle it, if it is as large as it looks now."""
     value = abs(float(family.values[place]))
     runs, rows = float(family.run_variance[place]), float(family.row_variance[place])
-    scale = half**2 / (runs + rows)
-    runs, rows = runs * scale, rows * scale
-    # Clear of 0 or inside the margin, whichever is nearer; each kind of chance may take half of that.
-    room = max(value, margin - value) ** 2
-    seeds = max(len(np.unique(block.seeds)) for block in blocks)
-    labelled = min(block.rows.shape[1] for block in blocks)
-    more_seeds, more_rows = seeds * runs / (room / 2), labelled * rows / (room / 2)
+    # Clear of 0 or inside the margin, whichever is nearer; told in the width that the interval has.
+    room = max(value, margin - value) ** 2 * (runs + rows) / half**2
+    if room == 0:
+        return "it is as near to nothing as to the margin"
+    times_seeds, times_rows = runs / (room / 2), rows / (room / 2)
     if rows <= room / 2:
-        more_seeds, more_rows = seeds * runs / (room - rows), 0
+        times_seeds, times_rows = runs / (room - rows), 1.0
     elif runs <= room / 2:
-        more_seeds, more_rows = 0, labelled * rows / (room - runs)
-    said = [f"about {ceil(more_seeds):,} seeds instead of {seeds}"] if more_seeds > seeds else []
-    if more_rows > labelled:
-        said.append(f"about {ceil(more_rows):,} labelled validation rows instead of {labelled:,}")
+        times_seeds, times_rows = 1.0, rows / (room - runs)
+    if max(times_seeds, times_rows) > BEYOND:
+        return f"if it is as large as it looks, it takes over {BEYOND} times the seeds or labelled rows to settle it"
+    seeds = max(len(np.unique(block.seeds)) for block in blocks)
+    said = [f"about {ceil(times_seeds * seeds)} seeds instead of {seeds}"] if times_seeds > 1 else []
+    said += [f"{times_rows:.2g} times the labelled validation rows"] if times_rows > 1 else []
     return f"if it is as large as it looks, {' and '.join(said) or 'one more seed'} would settle it"
 
 
-def identical(design: Design, blocks: Sequence[Block], effect: Effect) -> bool:
-    """Whether a level's runs predict what the same runs at level 0 do, to the last digit.
+def identical(there: Design, design: Design, blocks: Sequence[Block], effect: Effect) -> bool:
+    """Whether a level's runs predict what the same runs at level 0 do, to the last digit, on every data set.
 
     Where no two arms differ in this factor alone, only if all runs of a seed do.
     """
     ((factor, level),) = effect.places
-    twins = 0
-    for block in blocks:
-        for one, other in _twins(design, block, factor, level):
-            twins += 1
-            if block.fingerprints[one] != block.fingerprints[other]:
-                return False
+    if not {0, level} <= {arm[factor] for arm in there.arms}:
+        return False
+    return all(_alike(design, block, factor, level) for block in blocks)
+
+
+def _alike(design: Design, block: Block, factor: int, level: int) -> bool:
+    twins = list(_twins(design, block, factor, level))
     if twins:
-        return True
-    return all(
-        len({block.fingerprints[run] for run in np.flatnonzero(block.seeds == seed).tolist()}) == 1
-        for block in blocks
-        for seed in np.unique(block.seeds)
-    )
+        return all(block.fingerprints[one] == block.fingerprints[other] for one, other, _ in twins)
+    return len(set(zip(block.seeds.tolist(), block.fingerprints, strict=True))) == len(set(block.seeds.tolist()))
 
 
-def sign_test(design: Design, blocks: Sequence[Block], effect: Effect) -> float | None:
-    """How often signs drawn by chance give the runs that differ in this factor alone as large a mean difference.
+def sign_test(design: Design, blocks: Sequence[Block], effect: Effect, level: float) -> float | None:
+    """How often signs drawn by chance give seeds as large a mean difference between runs that differ in this alone.
 
-    None where even equal signs everywhere would happen more often than once in 20 times.
+    None where even equal signs everywhere would happen more often than `level` allows.
     """
-    ((factor, level),) = effect.places
-    found, shares = [], []
+    ((factor, number),) = effect.places
+    differences = []
     for block in blocks:
         scores = block.rows.mean(1)
-        own = [scores[one] - scores[other] for one, other in _twins(design, block, factor, level)]
-        found += own
-        shares += [1 / len(own) for _ in own]
-    count = len(found)
-    if 2.0 ** (1 - count) > 0.05:
+        twins = list(_twins(design, block, factor, number))
+        for seed in sorted({seed for *_, seed in twins}):
+            own = [scores[one] - scores[other] for one, other, their in twins if their == seed]
+            differences.append(float(np.mean(own)))
+    count = len(differences)
+    if 2.0 ** (1 - count) > 1 - level:
         return None
-    weighed = np.array(found) * np.array(shares)
     if count <= 12:
         signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
     else:
-        signs = np.random.default_rng(0).choice([-1, 1], (FLIPS, count))
-        signs[0] = 1
+        # The differences as they are count as one of the draws.
+        signs = np.vstack([np.ones(count), np.random.default_rng(0).choice([-1, 1], (FLIPS - 1, count))])
     # What differs by rounding alone counts as equal.
-    return float((np.abs(signs @ weighed) >= abs(weighed.sum()) * (1 - 1e-9)).mean())
+    return float((np.abs(signs @ differences) >= abs(sum(differences)) * (1 - 1e-9)).mean())
 
 
-def _twins(design: Design, block: Block, factor: int, level: int) -> Iterator[tuple[int, int]]:
-    """Runs of one seed that differ in this factor alone: one at the level, one at 0."""
-    place = {(design.arms[arm], seed): run for run, (arm, seed) in enumerate(zip(block.arms, block.seeds, strict=True))}
-    for (arm, seed), run in place.items():
-        if arm[factor] == level:
-            other = place.get(((*arm[:factor], 0, *arm[factor + 1 :]), seed))
-            if other is not None:
-                yield run, other
+def _twins(design: Design, block: Block, factor: int, level: int) -> Iterator[tuple[int, int, int]]:
+    """Runs of one seed that differ in this factor alone: one at the level, one at 0, and their seed."""
+    places: dict[tuple[Arm, int], int] = {
+        (design.arms[arm], seed): run
+        for run, (arm, seed) in enumerate(zip(block.arms.tolist(), block.seeds.tolist(), strict=True))
+    }
+    for (arm, seed), run in places.items():
+        other = places.get(((*arm[:factor], 0, *arm[factor + 1 :]), seed))
+        if arm[factor] == level and other is not None:
+            yield run, other, seed

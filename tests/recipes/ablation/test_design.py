@@ -130,7 +130,36 @@ def test_a_budget_that_cannot_do_is_told() -> None:
         choose([2] * 8, every, "auto", 5)
     with pytest.raises(UserError, match="design=full needs 256 arms"):
         choose([2] * 8, every, "full", 100)
+    with pytest.raises(UserError, match="the base, which is refused"):
+        choose([2] * 3, any, "one_at_a_time", 100)
+    with pytest.raises(UserError, match="no two arms that it compares can be run"):
+        choose([2] * 3, all, "leave_one_out", 100)
     with pytest.raises(UserError, match="20 factors have more than"):
         choose([2] * 20, every, "full", 10**9)
-    with pytest.raises(UserError, match="some of them are refused"):
+    with pytest.raises(UserError, match="all tricks together, and some of them are refused"):
         choose([2] * 3, lambda arm: sum(arm) < 3, "leave_one_out", 100)
+
+
+def test_lost_arms_take_no_more_with_them_than_they_must() -> None:
+    full = choose([2] * 4, every, "full", 100)
+    # A trick that failed everywhere: the others are a whole design still.
+    left = full.of(arm for arm in full.arms if not arm[3])
+    assert set(left.contrasts()) == {*map(single, range(3)), pair(0, 1), pair(0, 2), pair(1, 2)}
+    assert left.aliases() == {} and left.inseparable() == []
+    # A single arm of a design that had none to spare: main effects hold a little of every pair now, and that is said.
+    fraction = choose([2] * 5, every, "auto", 16)
+    assert fraction.aliases() == {}
+    left = fraction.of(fraction.arms[1:])
+    assert set(map(single, range(5))) <= set(left.contrasts()) and len(left.aliases()) == 5
+
+
+def test_pairs_inside_main_effects_look_like_no_other_pair() -> None:
+    quarter = Design("auto", (2,) * 3, ((0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1)))
+    assert quarter.inseparable() == [[pair(0, 1)], [pair(0, 2)], [pair(1, 2)]]
+
+
+def test_confounding_is_not_taken_while_the_budget_allows_less() -> None:
+    for factors in (5, 6, 7):
+        shares = [abs(share) for pairs in choose([2] * factors, every, "auto", 12).aliases().values()
+                  for share in pairs.values()]  # fmt: skip
+        assert max(shares, default=0) <= 0.2501

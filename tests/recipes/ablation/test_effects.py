@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm, t
 
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import Block, _largest, estimate
+from recipes.ablation.effects import Block, estimate, largest_of, present
 from recipes.errors import UserError
 
 
@@ -44,7 +44,9 @@ def test_one_effect_by_hand() -> None:
     assert family.row_variance[0] == pytest.approx(
         max(0, (difference.mean(0).var(ddof=1) - residual / 4) / 40), abs=1e-12
     )
-    assert family.covariance[0, 0] == pytest.approx(family.run_variance[0] + family.row_variance[0])
+    low, high = family.interval(0.95)
+    half = (t.ppf(0.975, 3) ** 2 * family.run_variance[0] + t.ppf(0.975, 39) ** 2 * family.row_variance[0]) ** 0.5
+    assert high[0] - low[0] == pytest.approx(2 * half) and family.run_freedom[0] == pytest.approx(3)
 
 
 def test_without_row_variance_it_is_the_paired_t_test() -> None:
@@ -57,18 +59,20 @@ def test_without_row_variance_it_is_the_paired_t_test() -> None:
     difference = scores[5:] - scores[:5]
     half = t.ppf(0.975, 4) * difference.std(ddof=1) / 5**0.5
     assert (low[0], high[0]) == pytest.approx((difference.mean() - half, difference.mean() + half))
-    assert family.freedom[0] == pytest.approx(4)
+    assert family.run_freedom[0] == pytest.approx(4)
 
 
 def test_rows_alone_are_the_paired_interval_over_rows() -> None:
-    """Seeds that do nothing leave the rows' own variance: many rows, so many degrees of freedom."""
+    """Seeds that do nothing leave the rows' own variance, and the degrees of freedom of rows."""
     design = choose([2], every, "full", 2)
     two = np.random.default_rng(3).normal(size=(2, 400))
     held = Block("one", np.repeat([0, 1], 3), np.tile([0, 1, 2], 2), np.repeat(two, 3, 0), list("abcdef"))
     family, _ = estimate(design, [held])
     difference = two[1] - two[0]
-    assert family.errors[0] == pytest.approx(difference.std(ddof=1) / 400**0.5)
-    assert family.freedom[0] == pytest.approx(399)
+    low, high = family.interval(0.95)
+    assert family.run_variance[0] == pytest.approx(0, abs=1e-30)
+    half = t.ppf(0.975, 399) * difference.std(ddof=1) / 400**0.5
+    assert high[0] - low[0] == pytest.approx(2 * half)
 
 
 def test_what_seeds_share_does_not_count() -> None:
@@ -78,7 +82,8 @@ def test_what_seeds_share_does_not_count() -> None:
     first, _ = estimate(design, [held])
     second, _ = estimate(design, [Block("one", held.arms, held.seeds, shifted, held.fingerprints)])
     np.testing.assert_allclose(second.values, first.values, atol=1e-12)
-    np.testing.assert_allclose(second.covariance, first.covariance, atol=1e-12)
+    np.testing.assert_allclose(second.run_covariance, first.run_covariance, atol=1e-12)
+    np.testing.assert_allclose(second.row_covariance, first.row_covariance, atol=1e-12)
 
 
 def test_data_sets_are_averaged_with_equal_weights() -> None:
@@ -87,9 +92,14 @@ def test_data_sets_are_averaged_with_equal_weights() -> None:
     apart = [estimate(design, [each])[0] for each in both]
     together, _ = estimate(design, both)
     np.testing.assert_allclose(together.values, (apart[0].values + apart[1].values) / 2)
-    np.testing.assert_allclose(together.covariance, (apart[0].covariance + apart[1].covariance) / 4)
+    np.testing.assert_allclose(together.run_covariance, (apart[0].run_covariance + apart[1].run_covariance) / 4)
+    np.testing.assert_allclose(together.row_covariance, (apart[0].row_covariance + apart[1].row_covariance) / 4)
     np.testing.assert_allclose(together.by_block["two"], apart[1].values)
-    assert (together.freedom > np.minimum(apart[0].freedom, apart[1].freedom)).all()
+    # Satterthwaite's, of the sum of the two: 6 and 9 of their own.
+    parts = [each.run_variance for each in apart]
+    freedom = (parts[0] + parts[1]) ** 2 / (parts[0] ** 2 / 6 + parts[1] ** 2 / 9)
+    np.testing.assert_allclose(together.run_freedom, freedom)
+    assert together.row_freedom == 39
 
 
 def test_missing_runs_are_borne_and_missing_arms_left_out() -> None:
@@ -98,7 +108,7 @@ def test_missing_runs_are_borne_and_missing_arms_left_out() -> None:
     chosen = np.ones(12, dtype=bool)
     chosen[0] = False
     family, _ = estimate(design, [part(held, chosen)])
-    assert len(family.effects) == 2 and np.isfinite(family.errors).all()
+    assert len(family.effects) == 2 and np.isfinite(family.interval(0.95)).all()
     # An additive truth is found exactly whatever runs are missing.
     truth = 0.8 + 0.1 * np.array([sum(design.arms[arm]) for arm in held.arms]) + 0.02 * held.seeds
     exact = Block("one", held.arms, held.seeds, np.repeat(truth[:, None], 5, 1), held.fingerprints)
@@ -107,12 +117,32 @@ def test_missing_runs_are_borne_and_missing_arms_left_out() -> None:
     family, pairs = estimate(design, [part(exact, held.arms != 3)])
     np.testing.assert_allclose(family.values, [0.1, 0.1], atol=1e-12)
     assert not pairs.effects
+    # What is missing on one data set is left out on all.
+    assert present(design, [exact, part(held, held.arms != 2)]).arms == ((0, 0), (0, 1), (1, 1))
+    with pytest.raises(UserError, match="no run of the study has finished on one"):
+        present(design, [part(held, held.arms > 9)])
+
+
+def test_runs_that_are_the_same_are_one_run() -> None:
+    """Where a second trick changes nothing, its runs are no further evidence on the first."""
+    design = choose([2, 2], every, "full", 4)
+    held = block(choose([2], every, "full", 2), seeds=3)
+    # Arms (0, 0), (0, 1), (1, 0), (1, 1): the second of each two repeats the first, to the last digit.
+    original = [3 * (run // 6) + run % 3 for run in range(12)]
+    twice = Block("one", np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4), held.rows[original],
+                  [held.fingerprints[run] for run in original])  # fmt: skip
+    alone, _ = estimate(choose([2], every, "full", 2), [held])
+    both, _ = estimate(design, [twice], settled=[Effect(((1, 1),))])
+    np.testing.assert_allclose(both.values, alone.values)
+    np.testing.assert_allclose(both.run_variance, alone.run_variance)
+    np.testing.assert_allclose(both.row_variance, alone.row_variance)
+    np.testing.assert_allclose(both.run_freedom, alone.run_freedom)
 
 
 def test_one_seed_takes_what_the_effects_leave_or_says_that_nothing_is_left() -> None:
     design = choose([2, 2, 2], every, "full", 8)
     family, pairs = estimate(design, [block(design, seeds=1)])
-    assert len(family.effects) == 3 and len(pairs.effects) == 3 and (family.errors > 0).all()
+    assert len(family.effects) == 3 and len(pairs.effects) == 3 and (family.run_variance > 0).all()
     design = choose([2, 2], every, "full", 4)
     with pytest.raises(UserError, match="seeds=2 or more"):
         estimate(design, [block(design, seeds=1)])
@@ -120,15 +150,17 @@ def test_one_seed_takes_what_the_effects_leave_or_says_that_nothing_is_left() ->
 
 def test_effects_that_are_known_are_in_no_family() -> None:
     design = choose([2, 2, 2], every, "full", 8)
-    family, pairs = estimate(design, [block(design, seeds=2)], known=[Effect(((0, 1),))])
+    family, pairs = estimate(design, [block(design, seeds=2)], settled=[Effect(((0, 1),))])
     assert [effect.places[0][0] for effect in family.effects] == [1, 2]
     assert [effect.places for effect in pairs.effects] == [((1, 1), (2, 1))]
 
 
 def test_together_is_wider_than_alone_by_what_the_correlations_ask() -> None:
-    assert _largest(np.eye(1), 0.95) == pytest.approx(norm.ppf(0.975))
+    assert largest_of(np.eye(1), 0.95) == pytest.approx(norm.ppf(0.975))
     independent = norm.ppf(0.5 + 0.95 ** (1 / 8) / 2)
-    assert _largest(np.eye(8), 0.95) == pytest.approx(independent, abs=0.03)
+    assert largest_of(np.eye(8), 0.95) == pytest.approx(independent, abs=0.03)
     # Effects that are one and the same need no more room than one.
-    assert _largest(np.ones((8, 8)), 0.95) == pytest.approx(norm.ppf(0.975), abs=0.03)
-    assert _largest(np.zeros((3, 3)), 0.95) == pytest.approx(norm.ppf(0.975))
+    assert largest_of(np.ones((8, 8)), 0.95) == pytest.approx(norm.ppf(0.975), abs=0.03)
+    assert largest_of(np.zeros((3, 3)), 0.95) == pytest.approx(norm.ppf(0.975))
+    # What is no covariance, since variances were subtracted, costs no more room than effects that are independent.
+    assert largest_of(np.array([[1.0, 3.0], [3.0, 1.0]]), 0.95) < norm.ppf(0.5 + 0.95 ** (1 / 2) / 2) + 0.03

@@ -4,7 +4,7 @@ import pytest
 
 from recipes.ablation.design import Effect, choose
 from recipes.ablation.rounds import kept, level_at, looks, still_open
-from recipes.ablation.verdicts import Verdict
+from recipes.ablation.verdicts import LOST, Verdict
 
 
 def test_five_looks_at_most_from_the_first_seeds_to_the_last() -> None:
@@ -18,6 +18,7 @@ def test_all_looks_together_spend_the_level_and_no_more() -> None:
         plan = looks(first, most)
         spent = [1 - level_at(look, plan) for look in range(len(plan))]
         assert sum(spent) == pytest.approx(0.05) and min(spent) > 0
+    assert level_at(0, [2, 4, 6, 8, 10]) == pytest.approx(0.998)  # a fifth of the seeds, a 25th of the 5 %
 
 
 def test_a_clear_verdict_stays_and_only_the_arms_of_open_ones_go_on() -> None:
@@ -28,5 +29,7 @@ def test_a_clear_verdict_stays_and_only_the_arms_of_open_ones_go_on() -> None:
     design = choose([2, 2], lambda arm: True, "one_at_a_time", 9)
     assert still_open(design, before.values()) == [(0, 0), (0, 1)]
     assert still_open(design, after.values()) == []
+    # What failed everywhere, or cannot be told, is not tried again and again.
+    assert still_open(design, [Verdict(other, "no evidence", LOST)]) == []
     factorial = choose([2, 2], lambda arm: True, "full", 9)
     assert still_open(factorial, before.values()) == list(factorial.arms)

@@ -41,7 +41,7 @@ def test_their_spread_is_that_of_drawing_rows_anew() -> None:
     assert error == pytest.approx((high - low) / 2 / 1.96, rel=0.1)
     likelihood = -np.log(held.probabilities[np.arange(800), [held.classes.index(label) for label in held.labels]])
     groups = row_scores(held, "loss")
-    assert len(groups) == 200
+    assert len(groups) == 200 and (groups == row_scores(held, "loss")).all()
     assert groups.std(ddof=1) / 200**0.5 == pytest.approx(likelihood.std(ddof=1) / 800**0.5, rel=0.15)
 
 

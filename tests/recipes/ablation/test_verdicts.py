@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from recipes.ablation.design import Arm, Design, Effect, choose, columns
-from recipes.ablation.effects import Block
-from recipes.ablation.verdicts import Verdict, identical, judge, sign_test
+from recipes.ablation.effects import Block, estimate
+from recipes.ablation.verdicts import LOST, UNTOLD, Verdict, identical, judge, sign_test
 
 NOISE = 0.002
 
@@ -68,15 +68,17 @@ def test_no_evidence_says_what_is_short() -> None:
     design = choose([2] * 3, every, "full", 100)
     mains, _ = judge(design, [study(design, {}, noise=0.02)], margin=0.001)
     assert "seeds instead of 3 would settle it" in mains[0].why and "rows" not in mains[0].why
+    mains, _ = judge(design, [study(design, {}, noise=0.02)], margin=1e-9)
+    assert all("seeds instead" in verdict.why or "over 100 times" in verdict.why for verdict in mains)
     held = study(design, {}, noise=0.0)
     chance = np.random.default_rng(1)
-    # The trick does much to single rows, and nothing on average.
+    # The trick does much to single rows, and little on average.
     unlike = chance.normal(0, 0.5, held.rows.shape[1])
-    unlike -= unlike.mean()
+    unlike += 0.01 - unlike.mean()
     chosen = np.array(design.arms)[held.arms, 0]
     rows = held.rows + chosen[:, None] * unlike
     mains, _ = judge(design, [Block("one", held.arms, held.seeds, rows, held.fingerprints)], margin=0.001)
-    assert "labelled validation rows instead of 400" in mains[0].why and "seeds" not in mains[0].why
+    assert "times the labelled validation rows would settle it" in mains[0].why and "seeds" not in mains[0].why
 
 
 def test_arms_that_predict_the_same_are_identical_and_nothing_is_divided() -> None:
@@ -92,13 +94,13 @@ def test_arms_that_predict_the_same_are_identical_and_nothing_is_divided() -> No
     assert mains[0].value == 0.0 and mains[0].outer == (0.0, 0.0)
     # The same hits from other probabilities are not identical.
     other = Block("one", same.arms, same.seeds, same.rows, held.fingerprints)
-    assert not identical(design, [other], single(0))
+    assert not identical(design, design, [other], single(0))
 
 
 def test_where_no_two_arms_differ_in_one_factor_only_all_alike_are_identical() -> None:
     design = choose([2] * 3, every, "auto", 4)
     held = study(design, {})
-    assert not identical(design, [held], single(0))
+    assert not identical(design, design, [held], single(0))
     alike = Block("one", held.arms, held.seeds, held.rows[held.seeds], [str(seed) for seed in held.seeds])
     with np.errstate(all="raise"):
         mains, _ = judge(design, [alike], margin=0.01)
@@ -114,13 +116,64 @@ def test_signs_are_counted_where_they_can_tell() -> None:
     sums = [abs(sum(sign * each for sign, each in zip(signs, differences, strict=True)))
             for signs in product([-1, 1], repeat=6)]  # fmt: skip
     wanted = np.mean(np.array(sums) >= differences.sum() - 1e-12)
-    assert sign_test(design, [held], single(0)) == pytest.approx(wanted)
+    assert sign_test(design, [held], single(0), 0.95) == pytest.approx(wanted)
     few = Block("one", held.arms[[0, 1, 6, 7]], held.seeds[[0, 1, 6, 7]], held.rows[[0, 1, 6, 7]], list("abcd"))
-    assert sign_test(design, [few], single(0)) is None
+    assert sign_test(design, [few], single(0), 0.95) is None
+    # Six signs cannot do better than 1 in 32: a stricter level must not be asked of them.
+    assert sign_test(design, [held], single(0), 0.97) is None
 
 
 def test_a_disagreement_of_the_two_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     design = choose([2] * 3, every, "full", 100)
-    monkeypatch.setattr("recipes.ablation.verdicts.sign_test", lambda *_: 0.4)
+    monkeypatch.setattr("recipes.ablation.verdicts.sign_test", lambda *_: 0.06)
     mains, _ = judge(design, [study(design, {single(0): 0.05})], margin=0.01)
-    assert mains[0].word == "no evidence" and "the test of signs is not (p = 0.400)" in mains[0].why
+    assert mains[0].word == "no evidence" and "a test by signs alone is not (p = 0.060)" in mains[0].why
+
+
+def test_twins_beside_other_tricks_are_averaged_before_signs_are_drawn() -> None:
+    """An interaction moves them apart, and is no chance."""
+    design = choose([2, 2], every, "full", 4)
+    held = study(design, {single(0): 0.02, Effect(((0, 1), (1, 1))): -0.08}, seeds=6)
+    assert sign_test(design, [held], single(0), 0.95) == pytest.approx(2 / 64)
+    assert judge(design, [held], margin=0.001)[0][0].word == "helps"
+
+
+def part(held: Block, chosen: np.ndarray) -> Block:
+    names = [name for name, there in zip(held.fingerprints, chosen, strict=True) if there]
+    return Block(held.name, held.arms[chosen], held.seeds[chosen], held.rows[chosen], names)
+
+
+def test_what_never_ran_is_not_identical_but_lost() -> None:
+    design = choose([2, 2], every, "full", 4)
+    held = study(design, {})
+    without = part(held, np.isin(held.arms, [0, 1]))  # all runs of the first trick have failed
+    mains, pairs = judge(design, [without], margin=0.01)
+    assert (mains[0].word, mains[0].why) == ("no evidence", LOST) and not mains[0].is_told
+    assert mains[1].why != LOST and pairs[0].why == LOST
+    # Also where it failed on one of two data sets only.
+    other = Block("two", held.arms, held.seeds, held.rows, held.fingerprints)
+    assert judge(design, [without, other], margin=0.01)[0][0].why == LOST
+
+
+def test_what_a_design_does_not_tell_is_not_called_lost() -> None:
+    design = choose([3, 2], lambda arm: arm != (2, 1), "leave_one_out", 100)
+    mains, pairs = judge(design, [study(design, {})], margin=0.01)
+    assert [verdict.why == UNTOLD for verdict in mains] == [False, True, False] and pairs == []
+
+
+def test_nothing_is_claimed_of_arms_that_no_row_tells_apart() -> None:
+    design = choose([2], every, "full", 2)
+    held = study(design, {})
+    right = Block("one", held.arms, held.seeds, np.ones((6, 20)), held.fingerprints)
+    ((verdict,), _) = judge(design, [right], margin=0.01)
+    assert (verdict.word, verdict.why) == ("no evidence", "no run and no row tells the arms apart")
+
+
+def test_the_claim_of_nothing_holds_for_all_at_once() -> None:
+    design = choose([2] * 4, every, "full", 100)
+    held = [study(design, {})]
+    singles, _ = estimate(design, held)
+    alone, together = singles.interval(0.9), singles.together(0.9)
+    inner = [verdict.inner for verdict in judge(design, held, margin=0.01)[0]]
+    np.testing.assert_allclose(inner, np.array(together).T)
+    assert (np.array(together[1]) > np.array(alone[1])).all()
