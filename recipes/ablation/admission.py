@@ -58,8 +58,19 @@ class Admission:
                 arm = (*space.base[:place], number, *space.base[place + 1 :])
                 found = differences(self.values, values(arm, first), "")
                 self.changes[level] = [(path, new) for path, _, new in found]
+        problems = problems or list(self._idle(space))
         if problems:
             raise UserError(*problems)
+
+    def _idle(self, space: Space) -> Iterator[str]:
+        """Levels that are so in every run already."""
+        for factor in space.factors:
+            for level in factor.choices[1:]:
+                if not self.changes[level]:
+                    yield (
+                        f"{factor.name}: {level.name} and {factor.levels[0]} are the same run, perhaps by a recipe; "
+                        "leave it out there or here."
+                    )
 
     def refusals(self, levels: Sequence[Level]) -> list[str]:
         """Why these levels cannot be in one run; empty where they can."""

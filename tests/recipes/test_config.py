@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recipes.api import finetune
-from recipes.config import CONF, Config, as_values, read
+from recipes.config import CONF, Config, as_values, read, threads_of_each
 from recipes.errors import UserError
 from recipes.overrides import compose_config
 
@@ -178,3 +178,9 @@ def test_every_value_but_resume_names_another_folder() -> None:
 
 def test_a_value_as_it_stands_is_no_change() -> None:
     assert folder("train.epochs=6", "seeds.order=0") == folder()
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, "8"), (2, "4"), (3, "2"), (9, "1"), (-1, "1")])
+def test_threads_of_each_worker(workers: int, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    assert threads_of_each(workers) == threads

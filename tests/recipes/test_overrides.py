@@ -2,10 +2,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from recipes.config import Config, read
 from recipes.errors import UserError
 from recipes.overrides import compose_config, mistakes
+from recipes.testing import in_child
 
 Write = Callable[[str, str], Path]
 
@@ -106,3 +108,20 @@ def test_a_command_line(arguments: Sequence[str], told: Sequence[str]) -> None:
     found = mistakes(arguments)
     assert len(found) == len(told)
     assert all(sentence.startswith(start) for sentence, start in zip(found, told, strict=True))
+
+
+def test_a_plug_in_that_is_not_there_is_told_with_how_to_install_it() -> None:
+    def without(group: str, name: str) -> None:
+        ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
+
+    def told() -> list[str]:
+        compose_config([])
+        without("launcher", "submitit_slurm")
+        without("sweeper", "optuna")
+        return mistakes(["-m", "hydra/launcher=slurm_workers", "search=tricks", "hydra/launcher=submitit_slurm"])
+
+    assert in_child(told) == [
+        "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install -e '.[submitit]'.",
+        "search=tricks needs a plug-in of Hydra: pip install -e '.[optuna]'.",
+        "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install -e '.[submitit]'.",
+    ]

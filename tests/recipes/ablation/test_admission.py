@@ -56,3 +56,11 @@ def test_a_wrong_value_at_any_level_is_told_before_anything_runs() -> None:
     with pytest.raises(UserError) as raised:
         admitted(space_of(asked, [], "pydocs"), compose)
     assert [problem.split(" ")[0] for problem in raised.value.problems] == ["tricks.mixup.alpha", "train.warmup"]
+
+
+def test_a_level_that_changes_nothing_is_told() -> None:
+    asked = ["recipe=competition", "+tricks=[fgm,mixup]", "train.batch_size=32,8", "model=tiny"]
+    with pytest.raises(UserError, match="^fgm: fgm and none are the same run"):
+        admitted(space_of(asked, [], "pydocs"), compose)
+    with pytest.raises(UserError, match=r"^train\.epochs: 3\.0 and 3 are the same run"):
+        admitted(space_of(["train.epochs=3,3.0", "model=tiny"], [], "pydocs"), compose)
