@@ -27,6 +27,8 @@ SEED_DEVIATION = 0.01
 CHANGED = 0.1
 """The share of the answers that a trick changes."""
 POWER = 0.8
+WORTH_TELLING = 0.1
+"""Less of a pair than this inside a single effect is not told."""
 
 
 def told(space: Space, design: Design, seeds: int, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -56,8 +58,11 @@ def told(space: Space, design: Design, seeds: int, rows: Mapping[str, int]) -> I
         pairs_told = ", ".join(" = ".join(_name(space, pair) for pair in group) for group in groups)
         yield "not told", f"pairs, = joining those that look alike: {pairs_told}"
     for effect, borne in design.aliases().items():
-        inside = ", ".join(f"{share:+.2f} of {_name(space, pair)}" for pair, share in borne.items())
-        yield "mixed", f"{_name(space, effect)} holds {inside}"
+        shares = [
+            f"{share:+.2f} of {_name(space, pair)}" for pair, share in borne.items() if abs(share) >= WORTH_TELLING
+        ]
+        if shares:
+            yield "mixed", f"{_name(space, effect)} holds {', '.join(shares)}"
     least = smallest_effect(design, seeds, rows)
     yield (
         "sees",

@@ -26,12 +26,7 @@ class Progress:
         keep: takes all rows whenever one of them is news.
     """
 
-    def __init__(
-        self,
-        runs: Sequence[Run],
-        metric: str,
-        keep: Callable[[Sequence[Row]], None],
-    ) -> None:
+    def __init__(self, runs: Sequence[Run], metric: str, keep: Callable[[Sequence[Row]], None]) -> None:
         """Read what is there."""
         self.runs, self.metric, self.keep = runs, metric, keep
         self.rows = [row_of(run, metric) for run in runs]
@@ -43,9 +38,9 @@ class Progress:
         """Read again what had not finished; gives the places of those that have ended since."""
         ended = []
         for place, (run, row) in enumerate(zip(self.runs, self.rows, strict=True)):
-            if row.status != FINISHED and run.has_ended != (row.status == FAILED):
-                self.rows[place] = row_of(run, self.metric)
-                ended += [place] if self.rows[place].status != MISSING else []
+            if row.status != FINISHED and (now := row_of(run, self.metric)) != row:
+                self.rows[place] = now
+                ended += [place] if now.status != MISSING else []
         if ended:
             self.keep(self.rows)
         return ended
@@ -93,11 +88,14 @@ def shown(progress: Progress) -> Iterator[None]:
     console = Console(file=sys.stderr, highlight=False)
     over = threading.Event()
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+        effects = _table(progress.effects())
 
         def look() -> None:
-            ended = progress.look()
+            nonlocal effects
+            if ended := progress.look():
+                effects = _table(progress.effects())
             if console.is_terminal:
-                live.update(Group(progress.told(), _table(progress.effects())), refresh=True)
+                live.update(Group(progress.told(), effects), refresh=True)
             for place in ended if not console.is_terminal else ():
                 console.print(f"{progress.line(place)} · {progress.told()}", markup=False, soft_wrap=True)
 

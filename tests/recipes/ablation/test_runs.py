@@ -160,6 +160,16 @@ def test_progress_counts_what_is_on_disk(tmp_path: Path) -> None:
     assert [len(rows) for rows in kept] == [5, 5]
 
 
+def test_a_run_that_fails_and_then_finishes_between_two_looks(tmp_path: Path) -> None:
+    runs = wanted(tmp_path, 1)
+    (runs[0].folder / FAILURE).write_text("no such column\n")
+    progress = Progress(runs, "accuracy", lambda rows: None)
+    (runs[0].folder / FAILURE).unlink()
+    end(runs[0])
+    assert progress.look() == [0]
+    assert progress.rows[0].status == "finished"
+
+
 def test_effects_so_far_are_of_seeds_that_all_arms_have(tmp_path: Path) -> None:
     runs = [Run(SPACE, "set", (seed % 2,), seed // 2, tmp_path / str(seed)) for seed in range(4)]
     for run, score in zip(runs[:3], (0.5, 0.75, 0.9), strict=True):
