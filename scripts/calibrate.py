@@ -22,10 +22,10 @@ from scipy.stats import norm, t
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.ablation.design import Arm, Design, choose
+from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block, estimate
-from recipes.ablation.rounds import MOST_LOOKS, clear, kept, level_at, looks
-from recipes.ablation.verdicts import HELPS, HURTS, judge
+from recipes.ablation.rounds import MOST_LOOKS, kept, level_at, looks, still_open
+from recipes.ablation.verdicts import HELPS, HURTS, IDENTICAL, Verdict, judge
 from recipes.tables import markdown_table
 
 BASE = 0.85
@@ -48,6 +48,10 @@ class World:
     row_of_seed: float = 0.2
     row_of_run: float = 0.4
     row_of_trick: float = 0.2
+    idle: int = 0
+    """So many tricks, the last ones, change nothing at all: their runs predict the same with them and without."""
+    lost: float = 0.0
+    """Share of the runs that fail."""
 
 
 WORLDS: Mapping[str, World] = {
@@ -59,6 +63,8 @@ WORLDS: Mapping[str, World] = {
     "few rows": World(rows=100),
     "two data sets": World(blocks=2),
     "with effects": World(effects=(0.03, -0.02, 0.01, 0, 0, 0.02, 0, -0.01)),
+    "a fifth of the runs lost": World(lost=0.2),
+    "two tricks idle": World(idle=2),
 }
 
 
@@ -73,44 +79,55 @@ def designs() -> dict[str, tuple[Design, int]]:
 
     two = (2,) * TRICKS
     return {
-        "auto, 16 arms x 3 seeds": (choose(two, every, "auto", 33), 3),
+        "auto, 8 tricks, 16 arms x 3 seeds": (choose(two, every, "auto", 33), 3),
         "one_at_a_time, 9 arms x 5 seeds": (choose(two, every, "one_at_a_time", 33), 5),
         "leave_one_out, 9 arms x 5 seeds": (choose(two, every, "leave_one_out", 33), 5),
         "auto, two pairs refused, 16 arms x 3 seeds": (choose(two, apart, "auto", 16), 3),
-        "full, 4 tricks, 16 arms x 2 seeds": (choose(two[:4], every, "full", 33), 2),
+        "auto, levels 3 2 2 2 2, 24 arms x 2 seeds": (choose((3, 2, 2, 2, 2), every, "auto", 33), 2),
+        "full, 4 tricks, 16 arms x 3 seeds": (choose(two[:4], every, "full", 33), 3),
+        "one trick, 2 arms x 3 seeds": (choose(two[:1], every, "full", 33), 3),
     }
 
 
 def accuracy(world: World, arms: Sequence[Arm]) -> np.ndarray:
     """The true accuracy of each arm, (arm)."""
-    chosen = np.array(arms, dtype=float)
-    found: np.ndarray = BASE + chosen @ np.array(world.effects[: chosen.shape[1]])
+    levels = np.array(arms, dtype=float)
+    found: np.ndarray = BASE + levels @ np.array(world.effects[: levels.shape[1]])
     return found
 
 
 def study(world: World, arms: Sequence[Arm], seeds: int, chance: np.random.Generator) -> list[Block]:
     """All runs of a study."""
-    chosen = np.array(arms, dtype=float)
-    count, tricks = chosen.shape
+    levels = np.array(arms, dtype=float)
+    levels[:, levels.shape[1] - world.idle :] = 0
+    count, tricks = levels.shape
+    # An arm with idle tricks is the arm without them.
+    _, twin = np.unique(levels, axis=0, return_inverse=True)
     spread = np.sqrt(
         1 + world.seed**2 + world.run**2 + world.row_of_seed**2 + world.row_of_run**2
-        + chosen.sum(1) * world.row_of_trick**2
+        + levels.sum(1) * world.row_of_trick**2
     )  # fmt: skip
     middle = spread * norm.ppf(accuracy(world, arms))
+    numbers = np.repeat(np.arange(count), seeds), np.tile(np.arange(seeds), count)
     blocks = []
     for block in range(world.blocks):
         easy = chance.standard_normal(world.rows, dtype=np.float32)
         of_trick = chance.standard_normal((tricks, world.rows), dtype=np.float32) * world.row_of_trick
-        of_arm = middle[:, None] + easy + chosen @ of_trick
+        of_arm = middle[:, None] + easy + levels @ of_trick
         of_seed = chance.standard_normal((seeds, world.rows), dtype=np.float32) * world.row_of_seed
         of_seed += chance.standard_normal((seeds, 1), dtype=np.float32) * world.seed
         of_run = chance.standard_normal((count, seeds, world.rows), dtype=np.float32) * world.row_of_run
         of_run += chance.standard_normal((count, seeds, 1), dtype=np.float32) * world.run
-        right = (of_arm[:, None] + of_seed + of_run > 0).reshape(count * seeds, -1).astype(float)
-        names = [f"{block}-{run}" for run in range(count * seeds)]
-        numbers = np.repeat(np.arange(count), seeds), np.tile(np.arange(seeds), count)
-        blocks.append(Block(str(block), *numbers, right, names))
+        right = (of_arm[:, None] + of_seed + of_run[twin] > 0).reshape(count * seeds, -1).astype(float)
+        names = [f"{number}" for number in np.repeat(twin, seeds).tolist()]
+        whole = Block(str(block), *numbers, right, names)
+        blocks.append(_some(whole, chance.random(count * seeds) >= world.lost))
     return blocks
+
+
+def _some(block: Block, kept: np.ndarray) -> Block:
+    names = [name for name, there in zip(block.fingerprints, kept, strict=True) if there]
+    return replace(block, arms=block.arms[kept], seeds=block.seeds[kept], rows=block.rows[kept], fingerprints=names)
 
 
 def share(hits: np.ndarray) -> str:
@@ -120,24 +137,28 @@ def share(hits: np.ndarray) -> str:
 
 
 def covered(world: World, design: Design, seeds: int, studies: int, number: int) -> list[str]:
-    """How often the intervals hold the truth: each by itself, all at once, and those of simpler statistics."""
+    """How often intervals hold the truth, each, all at once, and by seeds alone; how often a verdict is false."""
     chance = np.random.default_rng(number)
-    contrasts = design.contrasts()
-    hits, at_once, simple, naive = [], [], [], []
+    each, together, simple, false = [], [], [], []
     for _ in range(studies):
         blocks = study(world, design.arms, seeds, chance)
-        family, _ = estimate(design, blocks)
-        truth = np.array([contrasts[effect] for effect in family.effects]) @ accuracy(world, design.arms)
-        hits.append(_within(family.interval(0.95), truth))
-        at_once.append(_within(family.together(0.95), truth).all())
-        weights = np.array([contrasts[effect] for effect in family.effects]) / seeds
-        freedom = (len(design.arms) - 1) * (seeds - 1)
-        width = t.ppf(0.975, freedom) * np.sqrt(family.run_variance)
-        simple.append(abs(family.values - truth) <= width)
-        over_rows = [np.repeat(weights, seeds, axis=1) @ block.rows for block in blocks]
-        naive_rows = sum(each.var(1, ddof=1) / each.shape[1] for each in over_rows) / len(blocks) ** 2
-        naive.append(abs(family.values - truth) <= t.ppf(0.975, freedom) * np.sqrt(family.run_variance + naive_rows))
-    return [share(np.array(each)) for each in (hits, at_once, simple, naive)]
+        contrasts = design.contrasts()
+        mains, _ = judge(design, blocks, MARGIN)
+        truth = {effect: float(contrasts[effect] @ accuracy(world, design.arms)) for effect in contrasts}
+        false.append(any(_is_false(verdict, truth[verdict.effect]) for verdict in mains if verdict.is_told))
+        same = [verdict.effect for verdict in mains if verdict.word == IDENTICAL]
+        family, _ = estimate(design, blocks, same)
+        true = np.array([truth[effect] for effect in family.effects])
+        each.append(np.mean(_within(family.interval(0.95), true)))
+        together.append(_within(*family.together(0.95), true).all())
+        of_runs = t.ppf(0.975, family.run_freedom) ** 2 * family.run_variance
+        simple.append(np.mean((family.values - true) ** 2 <= of_runs))
+    return [share(np.array(hits)) for hits in (each, together, false, simple)]
+
+
+def _is_false(verdict: Verdict, truth: float) -> bool:
+    """Whether a study says that a trick helps or hurts where it does not."""
+    return (verdict.word == HELPS and truth <= 1e-9) or (verdict.word == HURTS and truth >= -1e-9)
 
 
 def _within(interval: tuple[np.ndarray, np.ndarray], truth: np.ndarray) -> np.ndarray:
@@ -145,32 +166,30 @@ def _within(interval: tuple[np.ndarray, np.ndarray], truth: np.ndarray) -> np.nd
 
 
 def in_rounds(world: World, design: Design, most: int, studies: int, number: int) -> list[str]:
-    """Seeds added until all is clear: how often the interval that a trick ends with holds, and what was spent."""
+    """Seeds added to the arms of what is open: how often the intervals that tricks end with hold, and what it took."""
     chance = np.random.default_rng(number)
     contrasts = design.contrasts()
     plan = looks(2, most)
-    hits, wrong, spent = [], [], []
+    hits, false, spent = [], [], []
     for _ in range(studies):
         blocks = study(world, design.arms, most, chance)
-        verdicts: dict = {}
+        verdicts: dict[Effect, Verdict] = {}
+        there = [np.zeros(len(block.arms), dtype=bool) for block in blocks]
+        arms: Sequence[Arm] = design.arms
         for look, seeds in enumerate(plan):
-            there = [_first(block, seeds) for block in blocks]
-            verdicts = kept(verdicts, judge(design, there, MARGIN, level_at(look, plan))[0])
-            if all(map(clear, verdicts.values())):
+            asked = [design.arms.index(arm) for arm in arms]
+            there = [old | (np.isin(block.arms, asked) & (block.seeds < seeds))
+                     for old, block in zip(there, blocks, strict=True)]  # fmt: skip
+            seen = [_some(block, kept_runs) for block, kept_runs in zip(blocks, there, strict=True)]
+            verdicts = kept(verdicts, judge(design, seen, MARGIN, level_at(look, plan))[0])
+            arms = still_open(design, verdicts.values())
+            if not arms:
                 break
         truth = {effect: float(contrasts[effect] @ accuracy(world, design.arms)) for effect in verdicts}
         hits.append([each.outer[0] <= truth[effect] <= each.outer[1] for effect, each in verdicts.items()])
-        wrong.append(any(each.word in (HELPS, HURTS) and abs(truth[effect]) < 1e-9
-                         for effect, each in verdicts.items()))  # fmt: skip
-        spent.append(seeds)
-    return [share(np.array(hits)), share(np.array(wrong)), f"{np.mean(spent):.1f} of {most}"]
-
-
-def _first(block: Block, seeds: int) -> Block:
-    chosen = block.seeds < seeds
-    names = [name for name, there in zip(block.fingerprints, chosen, strict=True) if there]
-    return replace(block, arms=block.arms[chosen], seeds=block.seeds[chosen], rows=block.rows[chosen],
-                   fingerprints=names)  # fmt: skip
+        false.append(any(_is_false(each, truth[effect]) for effect, each in verdicts.items()))
+        spent.append(sum(map(np.sum, there)))
+    return [share(np.array(hits)), share(np.array(false)), f"{np.mean(spent):.0f} of {len(design.arms) * most}"]
 
 
 def judged(world: World, design: Design, seeds: int, studies: int, number: int) -> tuple[list[float], list[bool]]:
@@ -197,43 +216,44 @@ def main() -> None:
 def tables(studies: int, mapped: Callable) -> None:
     """Print every table, as far as it is there."""
     known = designs()
-    first = next(iter(known))
+    first, alone = (next(name for name in known if name.startswith(kind)) for kind in ("auto", "one_at_a_time"))
     lines = [(first, name) for name in WORLDS] + [(name, "as seen") for name in list(known)[1:]]
-    calls = [(WORLDS[world], *known[name]) for name, world in lines]
-    found = mapped(partial(_called, covered, studies), enumerate(calls))
+    lines.append((next(name for name in known if name.startswith("full")), "two tricks idle"))
+    found = mapped(
+        partial(_called, covered, studies), enumerate((WORLDS[world], *known[name]) for name, world in lines)
+    )
     print(f"Intervals that hold the truth, {studies:,} studies a line\n")
-    header = ["design, world", "each", "all at once", "seeds only", "naive sum"]
+    header = ["design; world", "each", "all at once", "studies with a false helps or hurts", "each, by seeds alone"]
     print(markdown_table(header, [[f"{name}; {world}", *row] for (name, world), row in zip(lines, found, strict=True)]))
 
     few = max(100, studies // 5)
     print(f"\nSeeds in rounds, {MOST_LOOKS} looks at most, {few:,} studies a line\n", flush=True)
-    ends = [(first, world, 6) for world in ("as seen", "noisy runs", "with effects")]
+    ends = [(name, world, 6) for name in (first, alone) for world in ("as seen", "noisy runs", "with effects")]
     calls = [(WORLDS[world], known[name][0], most) for name, world, most in ends]
     found = mapped(partial(_called, in_rounds, few), enumerate(calls))
-    header = ["design, world", "intervals that hold", "studies with a false helps or hurts", "seeds"]
-    print(markdown_table(header, [[f"{name.split(' x ')[0]}; {world}", *row]
+    header = ["design; world", "intervals that hold", "studies with a false helps or hurts", "runs"]
+    print(markdown_table(header, [[f"{name.partition(' x ')[0]}; {world}", *row]
                                   for (name, world, _), row in zip(ends, found, strict=True)]))  # fmt: skip
 
-    fraction, alone = known[first][0], known["one_at_a_time, 9 arms x 5 seeds"][0]
-    sizes = (0.0, 0.01, 0.02, 0.03, 0.04)
-    worlds = {"as seen": WORLDS["as seen"], "noisy runs": WORLDS["noisy runs"]}
-    print(f"\nEqual runs: 16 arms x 3 seeds, and 9 arms x 5 (45) or 6 (54) seeds; {few:,} studies a line\n", flush=True)
+    print(
+        f"\nEqual runs: 16 arms x 3 seeds (48), 9 arms x 5 and x 6 seeds (45, 54); {few:,} studies a line\n", flush=True
+    )
     cases = [
-        (name, size, replace(world, effects=(size, *world.effects[1:])))
-        for name, world in worlds.items()
-        for size in sizes
+        (name, size, replace(WORLDS[name], effects=(size, *WORLDS[name].effects[1:])))
+        for name in ("as seen", "noisy runs")
+        for size in (0.0, 0.01, 0.02, 0.03, 0.04)
     ]
-    calls = [(world, *design) for _, _, world in cases for design in ((fraction, 3), (alone, 5), (alone, 6))]
+    compared = ((known[first][0], 3), (known[alone][0], 5), (known[alone][0], 6))
+    calls = [(world, *each) for *_, world in cases for each in compared]
     found = list(mapped(partial(_called, judged, few), enumerate(calls)))
     rows = []
     for place, (name, size, _) in enumerate(cases):
-        ours, *others = found[3 * place : 3 * place + 3]
-        # 48 runs lie between: a variance goes with one over the runs.
-        width = (0.5 / np.mean(others[0][0]) ** 2 + 0.5 / np.mean(others[1][0]) ** 2) ** -0.5
-        said = [share(np.array(each[1])) for each in (ours, *others)]
-        rows.append(
-            [f"{name}; true effect {size:+.2f}", f"{np.mean(ours[0]):.4f}", f"{np.mean(ours[0]) / width:.2f}", *said]
-        )
+        (widths, helps), *others = found[3 * place : 3 * place + 3]
+        # 48 runs lie half-way: a variance goes with one over the runs.
+        width = np.mean([np.mean(each) ** -2 for each, _ in others]) ** -0.5
+        said = [share(np.array(each)) for each in (helps, *(each for _, each in others))]
+        ratio = np.mean(widths) / width
+        rows.append([f"{name}; true effect {size:+.2f}", f"{np.mean(widths):.4f}", f"{ratio:.2f}", *said])
     header = ["world", "width, auto", "of one_at_a_time's", "helps, auto", "helps, 45 alone", "helps, 54 alone"]
     print(markdown_table(header, rows))
 

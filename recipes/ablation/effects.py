@@ -82,10 +82,10 @@ class Estimates:
         half = np.sqrt(of_runs**2 * self.run_variance + of_rows**2 * self.row_variance)
         return self.values - half, self.values + half
 
-    def together(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Low and high ends of intervals that hold all at once."""
-        multiplier = largest_of(self.run_covariance + self.row_covariance, level)
-        return self.interval(float(2 * norm.cdf(multiplier) - 1))
+    def together(self, *levels: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each level, low and high ends of intervals that hold all at once."""
+        multipliers = largest_of(self.run_covariance + self.row_covariance, levels)
+        return [self.interval(float(2 * norm.cdf(multiplier) - 1)) for multiplier in multipliers]
 
 
 def present(design: Design, blocks: Sequence[Block]) -> Design:
@@ -234,21 +234,22 @@ def _not_negative(covariance: np.ndarray) -> np.ndarray:
     return covariance * np.outer(there, there)
 
 
-def largest_of(covariance: np.ndarray, level: float) -> float:
-    """What the largest of several standardized effects stays under, in this share of all studies."""
+def largest_of(covariance: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """What the largest of several standardized effects stays under, in these shares of all studies, (level)."""
     errors = np.sqrt(np.diag(covariance))
     moving = errors > 0
     if moving.sum() < 2:
-        return float(norm.ppf(0.5 + level / 2))
+        return np.array(norm.ppf(0.5 + np.array(levels) / 2))
     correlation = covariance[np.ix_(moving, moving)] / np.outer(errors[moving], errors[moving])
     values, vectors = np.linalg.eigh(correlation)
     # What is left of a matrix that is not quite a correlation is made one.
     roots = vectors * np.sqrt(np.maximum(values, 0))
     roots /= np.linalg.norm(roots, axis=1, keepdims=True)
-    return float(np.quantile(np.abs(_draws(int(moving.sum())) @ roots.T).max(1), level))
+    largest = np.abs(roots @ _draws(int(moving.sum()))).max(0)
+    return np.array(np.quantile(largest, levels))
 
 
 @lru_cache
 def _draws(width: int) -> np.ndarray:
-    """Standard normal draws, the same every time, (draw, effect)."""
-    return np.random.default_rng(0).standard_normal((DRAWS, width))
+    """Standard normal draws, the same every time, (effect, draw)."""
+    return np.random.default_rng(0).standard_normal((width, DRAWS))

@@ -86,7 +86,7 @@ def _judged(
 ) -> Iterator[Verdict]:
     if not family.effects:
         return
-    outer, inner = family.together(level), family.together(1 - 2 * (1 - level))
+    outer, inner = family.together(level, 1 - 2 * (1 - level))
     for place, effect in enumerate(family.effects):
         value, low, high = float(family.values[place]), float(outer[0][place]), float(outer[1][place])
         least, most = float(inner[0][place]), float(inner[1][place])
@@ -148,7 +148,7 @@ def _alike(design: Design, block: Block, factor: int, level: int) -> bool:
 def sign_test(design: Design, blocks: Sequence[Block], effect: Effect, level: float) -> float | None:
     """How often signs drawn by chance give seeds as large a mean difference between runs that differ in this alone.
 
-    None where even equal signs everywhere would happen more often than `level` allows.
+    None where one seed of the other sign would be enough to call it chance: such a test would veto what is clear.
     """
     ((factor, number),) = effect.places
     differences = []
@@ -159,7 +159,7 @@ def sign_test(design: Design, blocks: Sequence[Block], effect: Effect, level: fl
             own = [scores[one] - scores[other] for one, other, their in twins if their == seed]
             differences.append(float(np.mean(own)))
     count = len(differences)
-    if 2.0 ** (1 - count) > 1 - level:
+    if 2.0 ** (2 - count) > 1 - level:
         return None
     if count <= 12:
         signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)

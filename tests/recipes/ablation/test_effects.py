@@ -156,11 +156,11 @@ def test_effects_that_are_known_are_in_no_family() -> None:
 
 
 def test_together_is_wider_than_alone_by_what_the_correlations_ask() -> None:
-    assert largest_of(np.eye(1), 0.95) == pytest.approx(norm.ppf(0.975))
+    assert largest_of(np.eye(1), [0.95])[0] == pytest.approx(norm.ppf(0.975))
     independent = norm.ppf(0.5 + 0.95 ** (1 / 8) / 2)
-    assert largest_of(np.eye(8), 0.95) == pytest.approx(independent, abs=0.03)
+    assert largest_of(np.eye(8), [0.95])[0] == pytest.approx(independent, abs=0.03)
     # Effects that are one and the same need no more room than one.
-    assert largest_of(np.ones((8, 8)), 0.95) == pytest.approx(norm.ppf(0.975), abs=0.03)
-    assert largest_of(np.zeros((3, 3)), 0.95) == pytest.approx(norm.ppf(0.975))
+    assert largest_of(np.ones((8, 8)), [0.95])[0] == pytest.approx(norm.ppf(0.975), abs=0.03)
+    assert largest_of(np.zeros((3, 3)), [0.95])[0] == pytest.approx(norm.ppf(0.975))
     # What is no covariance, since variances were subtracted, costs no more room than effects that are independent.
-    assert largest_of(np.array([[1.0, 3.0], [3.0, 1.0]]), 0.95) < norm.ppf(0.5 + 0.95 ** (1 / 2) / 2) + 0.03
+    assert largest_of(np.array([[1.0, 3.0], [3.0, 1.0]]), [0.95])[0] < norm.ppf(0.5 + 0.95 ** (1 / 2) / 2) + 0.03
