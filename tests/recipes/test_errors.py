@@ -1,5 +1,6 @@
 import errno
 import os
+import pickle
 import signal
 from collections.abc import Callable
 
@@ -115,3 +116,8 @@ def test_a_bug_is_not_carried_past_hydra() -> None:
     for error in (ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "none", "a")):
         with pytest.raises(type(error)), past_hydra([], sweeping=False):
             raise error
+
+
+def test_an_interruption_comes_out_of_a_worker_as_it_was() -> None:
+    came = pickle.loads(pickle.dumps(Interrupted(15, "go on so")))
+    assert (came.signal_number, str(came)) == (15, "go on so")
