@@ -28,7 +28,7 @@ def test_of_accuracy_a_row_is_right_or_wrong() -> None:
 
 @pytest.mark.parametrize(("classes", "several"), [(2, False), (4, False), (3, True)])
 def test_their_mean_is_the_score_of_every_metric(classes: int, several: bool) -> None:
-    held = predictions(80, classes, several)
+    held = predictions(30, classes, several)
     for metric in available(classes, several):
         sign = -1 if metric in ("loss", "ece") else 1
         assert row_scores(held, metric).mean() == pytest.approx(sign * measure(held)[metric], abs=1e-9)
