@@ -1,75 +1,32 @@
 """What a study says, as one HTML page that needs nothing else, as Markdown, and as the recipe that follows from it."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import rich.table
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from recipes import html
 from recipes.ablation.design import Effect
 from recipes.ablation.findings import COSTS, Findings
 from recipes.ablation.pictures import draw_costs, draw_effects, draw_pairs
+from recipes.ablation.rendering import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.ablation.runs import FINISHED
-from recipes.ablation.verdicts import (
-    FIGHTS,
-    HELPS,
-    HURTS,
-    IDENTICAL,
-    NO_EVIDENCE,
-    NOTHING,
-    TOGETHER,
-    Verdict,
-)
+from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.folder import written
-from recipes.tables import console_for_tables, markdown_table
-
-
-@dataclass(frozen=True)
-class Heading:
-    """Of a section."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Names on the left."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Code:
-    """What a user can copy."""
-
-    text: str
-
+from recipes.tables import console_for_tables
 
 RECOMMENDED = "recommended"
-Picture = Callable[[IO[str]], None]
-Part = Heading | Table | Code | Picture | str
-
-
-def page(findings: Findings) -> str:
-    """The HTML of a study."""
-    return html.document("Ablation", ["<h1>Ablation</h1>", *map(_as_html, parts(findings))])
-
-
-def markdown(findings: Findings) -> str:
-    """The same in Markdown, without the pictures."""
-    return "\n\n".join(["# Ablation", *filter(None, map(_as_markdown, parts(findings)))]) + "\n"
 
 
 def write(findings: Findings, folder: Path) -> None:
     """Leave `report.html`, `report.md` and, where something is recommended, its recipe; print the verdicts."""
-    said = {"report.html": page(findings), "report.md": markdown(findings)}
+    said = {
+        "report.html": as_html("Ablation", parts(findings)),
+        "report.md": as_markdown("Ablation", parts(findings)),
+    }
     if any(findings.recommended):
         said[f"conf/recipe/{RECOMMENDED}.yaml"] = recipe(findings, folder)
     for name, text in said.items():
@@ -87,49 +44,14 @@ def write(findings: Findings, folder: Path) -> None:
     console.print(str(folder / "report.html"), markup=False, soft_wrap=True)
 
 
-def _as_html(part: Part) -> str:
-    match part:
-        case Heading(text):
-            return f"<h2>{escape(text)}</h2>"
-        case Table(header, rows):
-            return html.table(header, [[escape(cell) for cell in row] for row in rows])
-        case Code(text):
-            return f"<pre>{escape(text)}</pre>"
-        case str():
-            return f"<p>{escape(part)}</p>"
-        case _:
-            return html.picture(part)
-
-
-def _as_markdown(part: Part) -> str:
-    match part:
-        case Heading(text):
-            return f"## {text}"
-        case Table(header, rows):
-            return markdown_table(header, rows)
-        case Code(text):
-            return f"```\n{text.rstrip()}\n```"
-        case str():
-            return part
-        case _:
-            return ""
-
-
 def parts(findings: Findings) -> Iterator[Part]:
     """All that is told, in order."""
     yield " ".join(in_a_paragraph(findings))
     yield Heading("What each does")
     yield f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies."
+    costs = [f"x {word}" for word in COSTS.values()]
     yield Table(
-        [
-            "",
-            "verdict",
-            findings.metric,
-            "interval",
-            *(f"x {word}" for word in COSTS.values()),
-            "gain for each extra pass",
-            "",
-        ],
+        ["", "verdict", findings.metric, "interval", *costs, "gain for each extra pass", ""],
         [_line(findings, verdict) for verdict in findings.mains],
     )
     yield lambda to: draw_effects(findings, to)

@@ -14,7 +14,8 @@ from recipes.ablation.design import Arm, Effect, choose, columns
 from recipes.ablation.effects import Block, by_data
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
-from recipes.ablation.report import _settled, in_a_paragraph, markdown, page, recipe
+from recipes.ablation.rendering import as_html, as_markdown
+from recipes.ablation.report import _settled, in_a_paragraph, parts, recipe
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 
@@ -142,7 +143,7 @@ def test_the_page_says_all_and_nothing_on_it_is_markup_of_names(study: Findings)
     whole = replace(
         study, confirmed=confirmed, tested={"one": Verdict(single(0), "no evidence", "", -0.01, (-0.03, 0.01))}
     )
-    text = page(whole)
+    text = as_html("Ablation", parts(whole))
     for words in ("What each does", "average over the other tricks", "Data set by data set", "What pairs do beyond",
                   "What it costs", "What was assumed", "All runs", "x passes", "1 run is missing"):  # fmt: skip
         assert words in text, words
@@ -150,22 +151,22 @@ def test_the_page_says_all_and_nothing_on_it_is_markup_of_names(study: Findings)
     assert text.count("<svg") == 3 and "<script" not in text
     assert "beats duplicate in place of eda (+0.0200)" in text
     assert "On the test rows of one, opened once, it is +0.0100 beside the base (-0.0100 to +0.0300)." in text
-    told = markdown(whole)
+    told = as_markdown("Ablation", parts(whole))
     assert "## What each does" in told and "<svg" not in told and "| fgm | " in told
 
 
 def test_what_a_small_design_cannot_tell_is_said() -> None:
     few = found({}, kind="auto", most=12)
-    text = markdown(few)
+    text = as_markdown("Ablation", parts(few))
     assert "Not separable in this design" in text and "Effects that also hold part of what a pair does" in text
-    alone = markdown(found({}, kind="one_at_a_time"))
+    alone = as_markdown("Ablation", parts(found({}, kind="one_at_a_time")))
     assert "alone on the base" in alone and "What pairs do" not in alone
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
 def test_a_browser_opens_it(study: Findings, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text(page(study), encoding="utf-8")
+    (tmp_path / "report.html").write_text(as_html("Ablation", parts(study)), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     shown = subprocess.run(["chromium", *options, "--dump-dom", (tmp_path / "report.html").as_uri()],
                            capture_output=True, text=True, timeout=120, check=True).stdout  # fmt: skip
