@@ -1,0 +1,54 @@
+"""The simulation: its worlds are what they say, and what it counts is near what is promised; chance is fixed."""
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from recipes.ablation.design import choose
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def calibrate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("calibrate", ROOT / "scripts" / "calibrate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["calibrate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_arms_are_as_accurate_as_the_world_says(calibrate: ModuleType) -> None:
+    world = replace(calibrate.WORLDS["with effects"], rows=200_000)
+    arms = [(0,) * 8, (1, 0, 0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1, 1, 1)]
+    (block,) = calibrate.study(world, arms, 1, np.random.default_rng(0))
+    # A run's own deviation stays, however many rows there are: 0.05 beside a row's 1, some 0.01 of accuracy.
+    np.testing.assert_allclose(block.rows.mean(1), [0.85, 0.88, 0.88], atol=0.03)
+    assert calibrate.accuracy(world, arms) == pytest.approx([0.85, 0.88, 0.88])
+
+
+def test_idle_tricks_and_lost_runs_are_there(calibrate: ModuleType) -> None:
+    design = choose([2, 2], lambda arm: True, "full", 4)
+    (block,) = calibrate.study(calibrate.World(effects=(0, 0), idle=1), design.arms, 2, np.random.default_rng(0))
+    assert block.fingerprints == ["0", "0", "0", "0", "1", "1", "1", "1"]
+    assert (block.rows[0] == block.rows[2]).all() and (block.rows[0] != block.rows[4]).any()
+    (block,) = calibrate.study(calibrate.World(lost=0.5), design.arms, 50, np.random.default_rng(0))
+    assert 70 < len(block.arms) < 130 and len(block.rows) == len(block.arms) == len(block.fingerprints)
+
+
+@pytest.mark.slow
+def test_intervals_hold_and_false_verdicts_are_rare(calibrate: ModuleType) -> None:
+    known = calibrate.designs()
+    for name, world in [(next(iter(known)), "as seen"), (next(iter(known)), "two tricks idle")]:
+        each, at_once, false, by_seeds = (
+            float(cell.partition("%")[0]) for cell in calibrate.covered(calibrate.WORLDS[world], *known[name], 400, 0)
+        )
+        # Three standard errors of 400 studies around what 10,000 of them show.
+        assert 93 < each < 97 and at_once > 92 and false < 8, (name, world)
+        assert by_seeds < each - 2
