@@ -21,9 +21,6 @@ def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
         UserError: with all that was found.
     """
     problems = []
-    if config.model.source == "linear" and config.tricks:
-        tricks_on = ",".join(config.tricks)
-        problems.append(f"model=linear has no training loop, so +tricks=[{tricks_on}] cannot act; leave them out.")
     names = available(len(splits.classes), splits.multi_label)
     if config.evaluate.metric not in names:
         problems.append(
@@ -34,18 +31,21 @@ def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
             f"evaluate.metric={config.evaluate.metric} ranks rows of two classes, and validation has rows of one only; "
             f"choose one of {', '.join(name for name in names if name not in RANKING)}, or other validation rows."
         )
-    if config.evaluate.early_stopping and (owners := order.around("weights", tricks)):
-        problems.append(
-            f"evaluate.early_stopping={config.evaluate.early_stopping}: {owners[0]} averages the end of training, "
-            "which an early stop would cut off; leave out one of the two."
-        )
     problems += unmet(as_values(config), tricks)
     if problems:
         raise UserError(*problems)
 
 
 def unmet(values: Mapping[str, Any], tricks: Mapping[str, Trick]) -> Iterator[str]:
-    """A sentence for each setting of the base that is not as a trick needs it."""
+    """A sentence for each setting of the base that tricks cannot be beside; no data are read for it."""
+    if values["model"]["source"] == "linear" and tricks:
+        yield f"model=linear has no training loop, so +tricks=[{','.join(tricks)}] cannot act; leave them out."
+    stopping = values["evaluate"]["early_stopping"]
+    if stopping and (owners := order.around("weights", tricks)):
+        yield (
+            f"evaluate.early_stopping={stopping}: {owners[0]} averages the end of training, which an early stop would "
+            "cut off; leave out one of the two."
+        )
     for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
         found: Any = reduce(getitem, path.split("."), values)
         if found != value:

@@ -8,6 +8,7 @@ without it, trained longer by as much. All are compared with the recommended rec
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.config import Config, Data
 from recipes.data import read_splits
-from recipes.folder import FinishedRun
+from recipes.folder import FinishedRun, written
+from recipes.metrics import Predictions
 from recipes.tricks import build
 
 LONGER = 1.05
@@ -62,39 +64,54 @@ def contest(findings: Findings, config: Config) -> Contest:
 def _controls(findings: Findings, effect: Effect, config: Config) -> Iterator[Level]:
     """The controls of one level of the recipe."""
     ((factor, number),) = effect.places
-    level = findings.space.factors[factor].choices[number]
-    name = findings.name(effect)
-    if level.trick is None:
+    name, trick = findings.name(effect), findings.space.factors[factor].choices[number].trick
+    if trick is None:
         return
-    if build(config.tricks)[level.trick].control == "duplicate":
-        copies = round(_rows_seen(findings, effect)) - 1
-        yield Level(f"duplicate in place of {name}", (f"tricks.duplicate.copies={copies}",), "duplicate")
+    tricks = build(config.tricks)
+    if tricks[trick].control == "duplicate":
+        # What the recipe copies anyway stays.
+        own = config.tricks.get("duplicate", {}).get("copies", 0)
+        copies = round((1 + own) * _times_the_rows(findings, effect)) - 1
+        setting = f"tricks.duplicate.copies={copies}"
+        yield Level(f"{copies} copies of each row in place of {name}", (setting,), "duplicate")
     passes = findings.costs[effect].get("passes", 1.0)
-    if passes > LONGER:
-        train = config.train
-        longer = (
-            f"train.epochs={train.epochs * passes:.4g}"
-            if train.max_updates is None
-            else f"train.max_updates={round(train.max_updates * passes)}"
-        )
-        yield Level(f"{passes:.2g} times the updates in place of {name}", (longer,))
+    if tricks[trick].control == "train_longer" or passes > LONGER:
+        updates = config.train.max_updates
+        longer = f"max_updates={round(updates * passes)}" if updates else f"epochs={config.train.epochs * passes:.4g}"
+        yield Level(f"{passes:.2g} times the updates in place of {name}", (f"train.{longer}",))
 
 
-def _rows_seen(findings: Findings, effect: Effect) -> float:
-    """How many times as many rows an epoch has with a level as without it."""
-    ((factor, level),) = effect.places
-    sizes = {number: [_rows_of_an_epoch(row) for row in findings.finished if row.arm[factor] == number]
-             for number in (0, level)}  # fmt: skip
-    return float(np.mean(sizes[level]) / np.mean(sizes[0]))
+def _times_the_rows(findings: Findings, effect: Effect) -> float:
+    """How many times as many rows an epoch has with a level as without it, by the weights of its effect."""
+    weights = findings.design.contrasts()[effect]
+    logarithms = np.zeros(len(weights))
+    for place in np.flatnonzero(weights).tolist():
+        own = [rows for row in findings.finished if row.arm == findings.design.arms[place]
+               for rows in _rows_of_an_epoch(row)]  # fmt: skip
+        logarithms[place] = np.log(own).mean() if own else 0.0
+    return float(np.exp(weights @ logarithms))
 
 
-def _rows_of_an_epoch(row: Row) -> float:
-    updates = [line for line in FinishedRun(row.folder).history if "split" not in line]
-    return float(sum(line["examples"] for line in updates) / updates[-1]["epoch"])
+def _rows_of_an_epoch(row: Row) -> Iterator[float]:
+    """Read from the updates; nothing where a run has none of its own."""
+    if updates := [line for line in FinishedRun(row.folder).history if "split" not in line]:
+        yield sum(line["examples"] for line in updates) / updates[-1]["epoch"]
 
 
-def confirmed(findings: Findings, held: Contest, rows: Sequence[Row]) -> Findings:
-    """The findings with what the fresh runs say, and the test split opened for the base and the recipe."""
+def confirmed(findings: Findings, held: Contest, rows: Sequence[Row], folder: Path) -> Findings:
+    """The findings with what the fresh runs say, and the test split opened for the base and the recipe.
+
+    Args:
+        findings: what the study found.
+        held: what was run.
+        rows: those runs.
+        folder: of the sweep; `opened.txt` there keeps count of the recipes that the test split was opened for.
+    """
+    opened = folder / "opened.txt"
+    recipes = set(opened.read_text(encoding="utf-8").splitlines()) if opened.exists() else set()
+    recipes.add(findings.space.name(findings.recommended))
+    with written(opened) as draft:
+        draft.write_text("\n".join(sorted(recipes)) + "\n", encoding="utf-8")
     numbers = {arm: (number,) for number, arm in enumerate(held.arms)}
     rows = [replace(row, arm=numbers[row.arm]) for row in rows]
     design = Design("one_at_a_time", (len(held.arms),), tuple(numbers.values()))
@@ -103,6 +120,7 @@ def confirmed(findings: Findings, held: Contest, rows: Sequence[Row]) -> Finding
         findings,
         confirmed=list(zip(held.names[1:], verdicts, strict=True)),
         tested=dict(_tested(rows, findings.metric, findings.margin)),
+        opened=len(recipes),
     )
 
 
@@ -119,8 +137,8 @@ def _tested(rows: Sequence[Row], metric: str, margin: float) -> Iterator[tuple[s
 def _on_test(name: str, rows: Sequence[Row], metric: str) -> Block | None:
     data = Data(**FinishedRun(rows[0].folder).config["data"])
     test = read_splits(data, {}, True).test
-    if test is None or not any(label is not None for label in test["label"]):
-        return None
+    if test is None or len({label for label in map(str, test["label"]) if label != "None"}) < 2:
+        return None  # a score of such rows says nothing
     pairs = list(test["text_pair"]) if data.text_pair else None
     said = [FinishedRun(row.folder).predict(list(test["text"]), pairs) for row in rows]
     said = [replace(each, labels=list(test["label"])) for each in said]
@@ -129,5 +147,9 @@ def _on_test(name: str, rows: Sequence[Row], metric: str) -> Block | None:
         arms=np.array([row.arm[0] for row in rows]),
         seeds=np.array([row.seed for row in rows]),
         rows=np.stack([row_scores(each, metric) for each in said]),
-        fingerprints=[hashlib.sha256(each.probabilities.tobytes()).hexdigest() for each in said],
+        fingerprints=[_fingerprint(each) for each in said],
     )
+
+
+def _fingerprint(said: Predictions) -> str:
+    return hashlib.sha256(said.probabilities.tobytes() + said.decisions.tobytes()).hexdigest()

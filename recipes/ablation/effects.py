@@ -96,8 +96,8 @@ def present(design: Design, blocks: Sequence[Block]) -> Design:
     """
     common = set.intersection(*(set(block.arms.tolist()) for block in blocks)) if blocks else set()
     if not common:
-        bare = ", ".join(block.name for block in blocks if not len(block.arms)) or "any two data sets in common"
-        raise UserError(f"no run of the study has finished on {bare}; runs.csv says why.")
+        which = "arm has a finished run on every data set" if blocks else "run of the study has finished"
+        raise UserError(f"no {which}; runs.csv says why.")
     return design.of(design.arms[arm] for arm in common)
 
 

@@ -14,8 +14,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from recipes.ablation.design import Arm
+from recipes.config import UNDECIDING
 from recipes.errors import UserError
 
+ROWS = ("data.validation", "data.split_seed", "data.validation_share")
+"""What decides which rows a run is judged on."""
 DATA = ("data", "data.name", "data.subset", "data.train")
 """What may be swept to name several data sets."""
 
@@ -70,6 +73,10 @@ class Space:
     def levels_of(self, arm: Arm) -> list[Level]:
         """The level of each factor."""
         return [factor.choices[level] for factor, level in zip(self.factors, arm, strict=True)]
+
+    def effect(self, places: Iterable[tuple[int, int]]) -> str:
+        """One or two levels in words: `mixup`, `ema × mixup`."""
+        return " × ".join(self.factors[factor].told(level) for factor, level in places)
 
     def name(self, arm: Arm) -> str:
         """An arm in words: what differs from the base."""
@@ -143,6 +150,10 @@ def _refusal(override: Override) -> str:
         return "an ablation chooses on validation and leaves the test split shut; leave it out."
     if key == "resume" and (sweeps or override.value() is not True):
         return "an ablation goes on where it stopped; to start over, name another hydra.sweep.dir."
+    if key in ROWS and sweeps:
+        return "runs are compared row by row, so all need the same validation rows; data sets are files in conf/data."
+    if key in UNDECIDING and sweeps:
+        return "it changes no number of a run, so there is nothing to compare."
     if key == "tricks" and sweeps:
         return "an ablation takes one list, in which every trick is a factor: '+tricks=[a,b]'."
     return ""

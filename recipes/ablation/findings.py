@@ -12,6 +12,7 @@ from recipes.ablation.design import Arm, Design, Effect, columns
 from recipes.ablation.factors import Space
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
+from recipes.metrics import LOWER_IS_BETTER
 
 COSTS = {"passes": "passes", "seconds": "time", "memory": "memory"}
 """What a run costs, by the field of its row, in a word."""
@@ -35,10 +36,12 @@ class Findings:
     """With fresh seeds, what is beside the recommended recipe, in words, and how it does compared with it."""
     tested: Mapping[str, Verdict] = field(default_factory=dict)
     """On the test split of each data set, the base compared with the recommended recipe."""
+    opened: int = 0
+    """For how many recommended recipes the test split has been opened by now."""
 
     def name(self, effect: Effect) -> str:
         """An effect in words: `mixup`, `ema × mixup`, `tricks.mixup.alpha=1.0`."""
-        return " × ".join(self.space.factors[factor].told(level) for factor, level in effect.places)
+        return self.space.effect(effect.places)
 
     @cached_property
     def costs(self) -> dict[Effect, dict[str, float]]:
@@ -81,17 +84,19 @@ class Findings:
         """The arms that no other beats in score without costing more time, cheapest first."""
         found: list[Arm] = []
         best = -np.inf
-        for _, score, arm in sorted((seconds, -score, arm) for arm, (score, seconds) in self.means().items()):
-            if -score > best:
-                found, best = [*found, arm], -score
+        sign = -1 if self.metric in LOWER_IS_BETTER else 1
+        for _, worse, arm in sorted((seconds, -sign * score, arm) for arm, (score, seconds) in self.means().items()):
+            if -worse > best:
+                found, best = [*found, arm], -worse
         return found
 
     def means(self) -> dict[Arm, tuple[float, float]]:
         """Mean score and seconds of each arm that has finished runs on every data set."""
-        names = {row.data for row in self.rows}
+        names = {row.data for row in self.finished}
         found = {}
         for arm in self.design.arms:
             own = [row for row in self.finished if row.arm == arm]
             if {row.data for row in own} == names:
-                found[arm] = (mean(row.score or 0.0 for row in own), mean(row.seconds or 0.0 for row in own))
+                score = mean(row.score or 0.0 for row in own)
+                found[arm] = (score, mean(row.seconds or 0.0 for row in own))
         return found

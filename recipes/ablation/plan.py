@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 from scipy.stats import norm
 
-from recipes.ablation.design import Arm, Design, Effect
+from recipes.ablation.design import Design
 from recipes.ablation.factors import Space
 from recipes.config import Config
 from recipes.folder import History
@@ -53,16 +53,18 @@ def told(space: Space, design: Design, seeds: int, rows: Mapping[str, int]) -> I
     yield "tells", f"{len(mains)} effects ({design.estimand}) and {len(pairs)} of {len(design.pairs)} pairs"
     for effect in design.mains:
         if effect not in known:
-            yield "not told", f"{_name(space, effect)}: no two arms differ in it as this design asks"
+            yield "not told", f"{space.effect(effect.places)}: no two arms differ in it as this design asks"
     if groups := design.inseparable():
-        pairs_told = ", ".join(" = ".join(_name(space, pair) for pair in group) for group in groups)
+        pairs_told = ", ".join(" = ".join(space.effect(pair.places) for pair in group) for group in groups)
         yield "not told", f"pairs, = joining those that look alike: {pairs_told}"
     for effect, borne in design.aliases().items():
         shares = [
-            f"{share:+.2f} of {_name(space, pair)}" for pair, share in borne.items() if abs(share) >= WORTH_TELLING
+            f"{share:+.2f} of {space.effect(pair.places)}"
+            for pair, share in borne.items()
+            if abs(share) >= WORTH_TELLING
         ]
         if shares:
-            yield "mixed", f"{_name(space, effect)} holds {', '.join(shares)}"
+            yield "mixed", f"{space.effect(effect.places)} holds {', '.join(shares)}"
     least = smallest_effect(design, seeds, rows)
     yield (
         "sees",
@@ -117,15 +119,10 @@ def seconds_of(config: Config) -> float:
             whole = time.perf_counter() - began
         lines = [line for line in History(Path(folder) / "run" / "history.jsonl").read() if "split" not in line]
     if not lines:
-        return whole
+        # A procedure of several runs says nothing of single updates; model=linear is done.
+        linear = config.model.source == "linear"
+        return whole * (1 if linear else (config.train.max_updates or TRIAL_UPDATES) / TRIAL_UPDATES)
     updates_per_epoch = lines[-1]["update"] / lines[-1]["epoch"]
     updates = config.train.max_updates or math.ceil(config.train.epochs * updates_per_epoch)
     # The first updates warm caches up.
     return float(whole + (updates - len(lines)) * median(line["seconds"] for line in lines[len(lines) // 2 :]))
-
-
-def _name(space: Space, effect: Effect) -> str:
-    arms: list[Arm] = []
-    for factor, level in effect.places:
-        arms.append((*space.base[:factor], level, *space.base[factor + 1 :]))
-    return " × ".join(map(space.name, arms))

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.runs import FAILED, FINISHED, MISSING, Row, Run, row_of
+from recipes.metrics import LOWER_IS_BETTER
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -30,7 +31,7 @@ class Progress:
         """Read what is there."""
         self.runs, self.metric, self.keep = runs, metric, keep
         self.rows = [row_of(run, metric) for run in runs]
-        self.before = sum(row.status == FINISHED for row in self.rows)
+        self.before = sum(row.status in (FINISHED, FAILED) for row in self.rows)
         self.began = time.monotonic()
         keep(self.rows)
 
@@ -69,7 +70,7 @@ class Progress:
         if not whole:
             return {}
         design = Design("full", tuple(len(factor.choices) for factor in space.factors), arms)
-        means = np.mean(whole, axis=0)
+        means = np.mean(whole, axis=0) * (-1 if self.metric in LOWER_IS_BETTER else 1)
         found = {effect: float(weights @ means) for effect, weights in design.contrasts().items()}
         return {space.factors[factor].told(level): found[effect] for effect in design.mains if effect in found
                 for factor, level in effect.places}  # fmt: skip

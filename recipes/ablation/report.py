@@ -1,5 +1,6 @@
 """What a study says, as one HTML page that needs nothing else, as Markdown, and as the recipe that follows from it."""
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from recipes.ablation.rendering import Code, Heading, Part, Table, as_html, as_m
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.folder import written
+from recipes.metrics import LOWER_IS_BETTER
 from recipes.tables import console_for_tables
 
 RECOMMENDED = "recommended"
@@ -29,6 +31,8 @@ def write(findings: Findings, folder: Path) -> None:
     }
     if any(findings.recommended):
         said[f"conf/recipe/{RECOMMENDED}.yaml"] = recipe(findings, folder)
+    else:
+        (folder / "conf" / "recipe" / f"{RECOMMENDED}.yaml").unlink(missing_ok=True)
     for name, text in said.items():
         with written(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")
@@ -48,7 +52,10 @@ def parts(findings: Findings) -> Iterator[Part]:
     """All that is told, in order."""
     yield " ".join(in_a_paragraph(findings))
     yield Heading("What each does")
-    yield f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies."
+    turned = f" Less {findings.metric} is better: + is less of it." if findings.metric in LOWER_IS_BETTER else ""
+    yield (
+        f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies.{turned}"
+    )
     costs = [f"x {word}" for word in COSTS.values()]
     yield Table(
         ["", "verdict", findings.metric, "interval", *costs, "gain for each extra pass", ""],
@@ -100,20 +107,33 @@ def in_a_paragraph(findings: Findings) -> Iterator[str]:
         for data, verdict in findings.tested.items():
             low, high = -verdict.outer[1], -verdict.outer[0]
             yield (
-                f"On the test rows of {data}, opened once, it is {_number(-verdict.value)} beside the base "
-                f"({_number(low)} to {_number(high)})."
+                f"On the test rows of {data} it is {_number(-verdict.value)} beside the base ({_number(low)} to "
+                f"{_number(high)})."
             )
+        if findings.tested:
+            opened = findings.opened
+            yield (
+                "The test split was opened once, for this." if opened == 1 else
+                f"The test split has been opened for {opened} recipes by now: the best of them looks better than it is."
+            )  # fmt: skip
 
 
 def _confirmed(name: str, verdict: Verdict) -> str:
+    if not verdict.is_told:
+        return f"Whether it beats {name} cannot be said: {verdict.why}."
     said = {
-        HURTS: f"With fresh seeds it beats {name}",
-        HELPS: f"With fresh seeds {name} is better",
-        NOTHING: f"With fresh seeds it is no better than {name}",
-        IDENTICAL: f"With fresh seeds it is the same as {name}",
-        NO_EVIDENCE: f"With fresh seeds it is not shown to beat {name}",
+        HURTS: f"it beats {name} ({_number(-verdict.value)})",
+        HELPS: f"{name} does better than it ({_number(verdict.value)})",
+        NOTHING: f"it beats {name} by no more than the margin ({_number(-verdict.value)})",
+        IDENTICAL: f"it is the same as {name}",
+        NO_EVIDENCE: f"it is not shown to beat {name} ({_number(-verdict.value)})",
     }
-    return f"{said[verdict.word]} ({_number(-verdict.value)})."
+    return f"With fresh seeds {said[verdict.word]}."
+
+
+def _judged(verdict: Verdict) -> list[str]:
+    numbers = [_number(verdict.value), _between(verdict)] if verdict.is_told else ["", ""]
+    return [verdict.word, *numbers, verdict.why]
 
 
 def _line(findings: Findings, verdict: Verdict) -> list[str]:
@@ -121,8 +141,8 @@ def _line(findings: Findings, verdict: Verdict) -> list[str]:
     shown = [f"{costs[what]:.2f}" if what in costs else "" for what in COSTS]
     extra = costs.get("passes", 1.0) - 1
     gain = _number(verdict.value / extra) if extra > 0.05 and verdict.is_told else ""
-    numbers = [_number(verdict.value), _between(verdict)] if verdict.is_told else ["", ""]
-    return [findings.name(verdict.effect), verdict.word, *numbers, *shown, gain, verdict.why]
+    *judged, why = _judged(verdict)
+    return [findings.name(verdict.effect), *judged, *shown, gain, why]
 
 
 def _pairs(findings: Findings) -> Iterator[Part]:
@@ -134,7 +154,7 @@ def _pairs(findings: Findings) -> Iterator[Part]:
     if told:
         yield lambda to: draw_pairs(findings, to)
         yield Table(["", "verdict", findings.metric, "interval", ""], [
-            [findings.name(verdict.effect), verdict.word, _number(verdict.value), _between(verdict), verdict.why]
+            [findings.name(verdict.effect), *_judged(verdict)]
             for verdict in sorted(told, key=lambda verdict: -abs(verdict.value))
         ])  # fmt: skip
     if groups:
@@ -160,13 +180,12 @@ def _costs(findings: Findings) -> Iterator[Part]:
 def _recipe(findings: Findings) -> Iterator[Part]:
     if any(findings.recommended):
         yield Heading("The recommended recipe")
-        yield Code(recipe(findings, Path("<this folder>")))
+        yield Code(recipe(findings, Path("FOLDER")))
     if findings.confirmed:
         yield Heading("Confirmed with fresh seeds")
         yield "Each line is compared with the recommended recipe; below 0 the recipe is better."
         yield Table(["", "beside the recipe", findings.metric, "interval", ""], [
-            [name, verdict.word, _number(verdict.value), _between(verdict), verdict.why]
-            for name, verdict in findings.confirmed
+            [name, *_judged(verdict)] for name, verdict in findings.confirmed
         ])  # fmt: skip
     if findings.tested:
         yield Table(["test split", f"base beside the recipe, {findings.metric}", "interval"], [
@@ -181,11 +200,15 @@ def recipe(findings: Findings, folder: Path) -> str:
     tricks = sorted({*space.always, *(level.trick for level in levels if level.trick)})
     groups, values = _settled([line for level in levels for line in level.overrides])
     said = textwrap.wrap(" ".join(in_a_paragraph(findings)), 110)
-    shared = " ".join([*space.shared, *next(iter(space.data.values()))])
-    command = f"python train.py --config-dir {folder / 'conf'} recipe={RECOMMENDED} {shared}"
+    shared = [*space.shared, *next(iter(space.data.values()))]
+    # A file chooses one recipe, so that of the study goes into this one.
+    before = [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
+    kept = [line for line in shared if not line.startswith(("recipe=", "search="))]
+    command = shlex.join(["python", "train.py", "--config-dir", str(folder / "conf"), f"recipe={RECOMMENDED}", *kept])
     lines = ["# @package _global_", *(f"# {line}" for line in said), f"#   {command}"]
-    lines += ["defaults:", *(f"  - override /{name}: {value}" for name, value in groups.items())]
+    lines += ["defaults:", *(f"  - {name}" for name in before)]
     lines += [f"  - /tricks: [{', '.join(tricks)}]"] if tricks else []
+    lines += [f"  - override /{name}: {value}" for name, value in groups.items()]
     return "\n".join([*lines, "  - _self_", ""]) + (yaml.safe_dump(values, sort_keys=False) if values else "")
 
 
@@ -206,20 +229,23 @@ def _assumed(findings: Findings) -> Iterator[Part]:
     design = findings.design
     yield Heading("What was assumed")
     yield (
-        f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors. Every arm has the "
-        "same seeds and the same validation rows. An interval carries the chance of seeds (the spread of equal arms "
-        "over seeds, taken to be alike in all arms) and that of rows (other rows of the same kind, each drawn for "
-        "itself), and is widened so that all of its family hold at once. Data sets count alike."
+        f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors, compared on the same "
+        "seeds and the same validation rows. An interval carries the chance of seeds (the spread of equal arms over "
+        "seeds, taken to be alike in all arms) and that of rows (other rows of the same kind, each drawn for itself), "
+        "and is widened so that all of its family hold at once. Data sets count alike."
     )
     if aliases := design.aliases():
         yield (
             "Effects that also hold part of what a pair does, if pairs do anything: "
             f"{'; '.join(_alias(findings, effect, pairs) for effect, pairs in aliases.items())}."
         )
-    lost = [row for row in findings.rows if row.status != FINISHED]
-    if lost:
+    if lost := [row for row in findings.rows if row.status != FINISHED]:
         said = "1 run is missing or has" if len(lost) == 1 else f"{len(lost)} runs are missing or have"
-        yield f"{said} failed; the others of the same arm and seed stand for them."
+        yield f"{said} failed; where others of the same arm and data set have finished, they stand for them."
+    if gone := sorted({row.arm for row in findings.rows} - set(design.arms)):
+        yield f"No run on some data set, so left out everywhere: {', '.join(map(findings.space.name, gone))}."
+    if bare := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished}):
+        yield f"No run has finished on {_listed(bare)}: nothing here is about it."
 
 
 def _alias(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:

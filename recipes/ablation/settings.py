@@ -42,6 +42,10 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     settings, problems = typed(Settings, OmegaConf.create(dict(values)), "hydra.sweeper")
     if not problems:
         problems = list(out_of_range(settings, "hydra.sweeper."))
+        if settings.confirm and settings.seeds == 1:
+            problems.append(
+                "hydra.sweeper.seeds=1 leaves nothing to confirm by; take 2 or more, or hydra.sweeper.confirm=false."
+            )
     if problems:
         raise UserError(*problems)
     found: Settings = settings

@@ -48,7 +48,7 @@ def study(
     composer = Composer(master, loader)
     asked = space_of(arguments, settings.always, str(master.hydra.runtime.choices.data), loader)
     space, admissible = admitted(asked, composer)
-    rows = _validation_rows(space, composer)
+    rows = _validation_rows(space, composer, settings.confirm)
     most = settings.budget // (settings.seeds * len(space.data))
     design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most)
     if settings.seeds == 1 and len(design.arms) <= 1 + len(design.contrasts()):
@@ -62,12 +62,12 @@ def study(
         return
     made = Made(settings, composer, launch)
     findings, seeds = _in_rounds(space, admissible, design, made)
+    write(findings, composer.sweep)
     if settings.confirm and any(findings.recommended):
         config = read(composer(space.overrides_of(findings.recommended, 0, next(iter(space.data)))))
         asked_again = contest(findings, config)
         fresh = made.rows(asked_again.space, asked_again.arms, range(seeds, seeds + settings.seeds))
-        findings = confirmed(findings, asked_again, fresh)
-    write(findings, composer.sweep)
+        write(confirmed(findings, asked_again, fresh, composer.sweep), composer.sweep)
 
 
 def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, made: "Made") -> tuple[Findings, int]:
@@ -105,8 +105,8 @@ def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, 
     return findings, seeds
 
 
-def _validation_rows(space: Space, composer: "Composer") -> dict[str, int]:
-    """The labelled validation rows of each data set, read to see that it can be trained on.
+def _validation_rows(space: Space, composer: "Composer", with_test: bool) -> dict[str, int]:
+    """The labelled validation rows of each data set, read to see that it can be trained on, and tested in the end.
 
     Raises:
         UserError: with all that is wrong with any of them.
@@ -116,7 +116,7 @@ def _validation_rows(space: Space, composer: "Composer") -> dict[str, int]:
     for data in space.data:
         config = read(composer(space.overrides_of(space.base, 0, data)))
         try:
-            splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
+            splits = read_splits(config.data, config.evaluate.extra, with_test)
             check(config, splits, build(config.tricks))
         except UserError as error:
             problems += error.problems

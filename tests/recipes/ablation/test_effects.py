@@ -119,8 +119,10 @@ def test_missing_runs_are_borne_and_missing_arms_left_out() -> None:
     assert not pairs.effects
     # What is missing on one data set is left out on all.
     assert present(design, [exact, part(held, held.arms != 2)]).arms == ((0, 0), (0, 1), (1, 1))
-    with pytest.raises(UserError, match="no run of the study has finished on one"):
-        present(design, [part(held, held.arms > 9)])
+    with pytest.raises(UserError, match="no arm has a finished run on every data set"):
+        present(design, [part(held, held.arms == 0), part(held, held.arms == 1)])
+    with pytest.raises(UserError, match="no run of the study has finished"):
+        present(design, [])
 
 
 def test_runs_that_are_the_same_are_one_run() -> None:

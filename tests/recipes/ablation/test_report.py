@@ -17,7 +17,9 @@ from recipes.ablation.findings import Findings
 from recipes.ablation.rendering import as_html, as_markdown
 from recipes.ablation.report import _settled, in_a_paragraph, parts, recipe
 from recipes.ablation.runs import FAILED, FINISHED, Row
-from recipes.ablation.verdicts import Verdict, judge
+from recipes.ablation.verdicts import LOST, Verdict, judge
+from recipes.config import read
+from recipes.overrides import compose_config
 
 
 def trick(name: str, *overrides: str) -> Level:
@@ -130,6 +132,30 @@ def test_the_recipe_is_a_file_that_hydra_takes(study: Findings) -> None:
     }
 
 
+def test_the_recipe_composes_also_with_a_model_and_beside_another_recipe(tmp_path: Path) -> None:
+    both = found({single(0, 2): 0.03, single(3): 0.04})
+    model = Factor("model", (Level("minilm", ("model=minilm",)), Level("tiny", ("model=tiny",))))
+    space = replace(
+        both.space, factors=(*FACTORS[:3], model), always=(), shared=("recipe=robust", "train.max_updates=7")
+    )
+    text = recipe(replace(both, space=space), tmp_path)
+    assert text.splitlines()[-9].endswith("recipe=recommended train.max_updates=7 data=one"), text
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "recommended.yaml").write_text(text, encoding="utf-8")
+    config = read(compose_config([f"hydra.searchpath=[file://{tmp_path}]", "recipe=recommended"])[0])
+    assert set(config.tricks) == {"normalize", "deduplicate", "label_smoothing", "fgm", "mixup"}
+    assert config.model.source == "tiny" and config.tricks["mixup"]["alpha"] == 1.0
+
+
+def test_where_less_is_better_the_front_and_the_sentence_are_turned(study: Findings) -> None:
+    arms = study.design.arms[:2]
+    rows = [Row("one", arm, 0, Path(str(arm)), FINISHED, None, score, seconds, 1.0, 1.0)
+            for arm, score, seconds in zip(arms, (0.9, 0.4), (10.0, 11.0), strict=True)]  # fmt: skip
+    loss = replace(study, rows=rows, metric="loss")
+    assert loss.front() == list(arms) and replace(loss, metric="accuracy").front() == [arms[0]]
+    assert "Less loss is better: + is less of it." in as_markdown("Ablation", parts(loss))
+
+
 def test_a_model_is_chosen_as_a_group() -> None:
     assert _settled(["model=tiny", "train.batch_size=16", "train.schedule=cosine"]) == (
         {"model": "tiny"}, {"train": {"batch_size": 16, "schedule": "cosine"}},
@@ -141,7 +167,10 @@ def test_the_page_says_all_and_nothing_on_it_is_markup_of_names(study: Findings)
         ("duplicate in place of eda", Verdict(single(0), "hurts", "", -0.02, (-0.03, -0.01), (-0.025, -0.015))),
     )
     whole = replace(
-        study, confirmed=confirmed, tested={"one": Verdict(single(0), "no evidence", "", -0.01, (-0.03, 0.01))}
+        study,
+        confirmed=confirmed,
+        tested={"one": Verdict(single(0), "no evidence", "", -0.01, (-0.03, 0.01))},
+        opened=1,
     )
     text = as_html("Ablation", parts(whole))
     for words in ("What each does", "average over the other tricks", "Data set by data set", "What pairs do beyond",
@@ -150,7 +179,12 @@ def test_the_page_says_all_and_nothing_on_it_is_markup_of_names(study: Findings)
     assert "failed: data.train=&lt;b&gt;: no such file" in text and "<b>" not in text
     assert text.count("<svg") == 3 and "<script" not in text
     assert "beats duplicate in place of eda (+0.0200)" in text
-    assert "On the test rows of one, opened once, it is +0.0100 beside the base (-0.0100 to +0.0300)." in text
+    assert "On the test rows of one it is +0.0100 beside the base (-0.0100 to +0.0300)." in text
+    assert "The test split was opened once, for this." in text
+    assert "opened for 2 recipes by now" in as_html("Ablation", parts(replace(whole, opened=2)))
+    lost = Verdict(single(0), "no evidence", LOST)
+    unsaid = as_html("Ablation", parts(replace(study, confirmed=(("the base", lost),))))
+    assert f"Whether it beats the base cannot be said: {LOST}." in unsaid
     told = as_markdown("Ablation", parts(whole))
     assert "## What each does" in told and "<svg" not in told and "| fgm | " in told
 
