@@ -14,6 +14,7 @@ import pytest
 from test_command_line import TEXT, command, finished, refused
 
 from recipes.config import threads_of_each
+from recipes.testing import made_up_text
 
 ROOT = Path(__file__).parents[1]
 # 8 updates an epoch
@@ -171,3 +172,30 @@ def test_a_local_ray_cluster(folder: Path, studies: list[Study]) -> None:
     studies.append(Study(folder, "hydra/launcher=ray_workers", *SHORT, "+tricks=[mixup]"))
     assert len(studies[0].finish()) == 4
     assert threads(folder) == {"1"}
+
+
+@pytest.mark.slow
+def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
+    splits = zip(("train", "validation", "test"), (20, 12, 12), strict=True)
+    texts = [f"data.{split}={made_up_text(rows, seed)}" for seed, (split, rows) in enumerate(splits)]
+    base = ["data=files", *texts, "model=tiny", "train.max_updates=30", "train.batch_size=16", "evaluate.keep=last",
+            "doctor=off"]  # fmt: skip
+    asked = ["-m", "hydra/sweeper=ablation", "+tricks=[normalize]", "train.learning_rate=0,3e-3", *base,
+             "hydra.sweep.dir=study", "hydra.sweeper.seeds=5"]  # fmt: skip
+    done = command(folder, *asked)
+    assert done.code == 0, done
+    assert "normalize changes nothing at all" in done.out  # these texts are clean already
+    assert "train.learning_rate=0.003 (+" in done.out and "helps" in done.out
+    assert "With fresh seeds" in done.out and "opened once" in done.out
+    # Four arms of five seeds; then the recipe and the base with fresh ones.
+    found = rows(folder)
+    assert len(found) == 20 + 10 and {row["status"] for row in found} == {"finished"}
+    assert {row["seed"] for row in found} == {str(seed) for seed in range(10)}
+    before = results(folder)
+    assert len(before) == len(found)
+    assert "All runs" in (folder / "study" / "report.html").read_text(encoding="utf-8")
+    assert command(folder, *asked).code == 0 and results(folder) == before
+    ready = ("--config-dir", str(folder / "study" / "conf"), "recipe=recommended", *base, "hydra.run.dir=run")
+    done = command(folder, *ready, "train.max_updates=1")
+    assert done.code == 0, done
+    assert "learning_rate: 0.003" in (folder / "run" / "config.yaml").read_text(encoding="utf-8")
