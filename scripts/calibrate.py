@@ -105,7 +105,7 @@ def study(world: World, arms: Sequence[Arm], seeds: int, chance: np.random.Gener
     _, twin = np.unique(levels, axis=0, return_inverse=True)
     spread = np.sqrt(
         1 + world.seed**2 + world.run**2 + world.row_of_seed**2 + world.row_of_run**2
-        + levels.sum(1) * world.row_of_trick**2
+        + (levels**2).sum(1) * world.row_of_trick**2
     )  # fmt: skip
     middle = spread * norm.ppf(accuracy(world, arms))
     numbers = np.repeat(np.arange(count), seeds), np.tile(np.arange(seeds), count)
