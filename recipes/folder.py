@@ -152,6 +152,11 @@ class FinishedRun:
         return History(self.folder / "history.jsonl").read()
 
     @property
+    def updates(self) -> list[dict[str, Any]]:
+        """The lines of the updates alone; none where a run is made of others, or has no training loop."""
+        return [line for line in self.history if "split" not in line]
+
+    @property
     def splits(self) -> list[str]:
         """The splits that were predicted, validation first."""
         names = [path.stem for path in (self.folder / "predictions").glob("*.csv")]

@@ -1,9 +1,12 @@
 """One thread, no hub, a cache of the tests' own; what a test needs of data is made here."""
 
+import importlib.util
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRICKBOOK_CACHE"] = tempfile.mkdtemp(prefix="trickbook-cache-")
@@ -15,6 +18,22 @@ import torch
 
 # Forked children hang if this process has ever computed on several threads.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Import one of `scripts/` by its name."""
+
+    def imported(name: str) -> ModuleType:
+        place = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, place)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return imported
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The simulation: its worlds are what they say, and what it counts is near what is promised; chance is fixed."""
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -11,17 +9,10 @@ import pytest
 
 from recipes.ablation.design import choose
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="module")
-def calibrate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("calibrate", ROOT / "scripts" / "calibrate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["calibrate"] = module
-    spec.loader.exec_module(module)
-    return module
+def calibrate(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("calibrate")
 
 
 def test_arms_are_as_accurate_as_the_world_says(calibrate: ModuleType) -> None:

@@ -1,7 +1,6 @@
 """The script of the studies in `docs/evidence`: its arithmetic, the rows it draws, a small study from end to end."""
 
 import csv
-import importlib.util
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -19,13 +18,8 @@ Write = Callable[[str, str], Path]
 
 
 @pytest.fixture(scope="module")
-def evidence() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("evidence", ROOT / "scripts" / "evidence.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evidence"] = module
-    spec.loader.exec_module(module)
-    return module
+def evidence(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("evidence")
 
 
 def rows(count: int) -> str:

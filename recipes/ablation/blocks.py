@@ -1,46 +1,60 @@
 """From finished runs to what effects are estimated from."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from recipes.ablation.design import Arm, Design
+from recipes.ablation.design import Design
 from recipes.ablation.effects import Block
 from recipes.ablation.rows import row_scores
 from recipes.ablation.runs import FINISHED, Row
 from recipes.errors import UserError
 from recipes.folder import FinishedRun
+from recipes.metrics import Predictions
 
 
 def blocks_of(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
-    """A block for each data set that has finished runs.
+    """A block for each data set that has finished runs, of their validation rows.
 
     Raises:
-        UserError: runs on one data set were scored on different validation rows.
+        UserError: runs on one data set were scored on different rows.
     """
-    numbers = {arm: number for number, arm in enumerate(design.arms)}
-    finished = [row for row in rows if row.status == FINISHED and row.arm in numbers]
-    return [
-        _block([row for row in finished if row.data == data], numbers, metric)
-        for data in dict.fromkeys(row.data for row in finished)
-    ]
+    finished = [row for row in rows if row.status == FINISHED and row.arm in design.arms]
+    blocks = []
+    for data in dict.fromkeys(row.data for row in finished):
+        own = [row for row in finished if row.data == data]
+        blocks.append(block_of(design, own, [FinishedRun(row.folder).held("validation") for row in own], metric))
+    return blocks
 
 
-def _block(rows: Sequence[Row], numbers: Mapping[Arm, int], metric: str) -> Block:
-    first = rows[0]
-    held = [FinishedRun(row.folder).held("validation") for row in rows]
-    for row, each in zip(rows, held, strict=True):
-        if each.ids != held[0].ids or each.labels != held[0].labels:
+def block_of(design: Design, rows: Sequence[Row], said: Sequence[Predictions], metric: str) -> Block:
+    """The runs on one data set.
+
+    Args:
+        design: whose arms they are.
+        rows: the runs.
+        said: what each says of the same rows.
+        metric: what they are scored by.
+
+    Raises:
+        UserError: they are not the same rows.
+    """
+    for row, each in zip(rows, said, strict=True):
+        if each.ids != said[0].ids or each.labels != said[0].labels:
             raise UserError(
-                f"{row.folder} was scored on other validation rows than {first.folder}; an ablation compares runs row "
-                "by row. Leave what varies data.split_seed or data.validation_share out of the overrides."
+                f"{row.folder} was scored on other validation rows than {rows[0].folder}; an ablation compares runs "
+                "row by row. Leave what varies data.split_seed or data.validation_share out of the overrides."
             )
-    files = [row.folder / "predictions" / "validation.csv" for row in rows]
     return Block(
-        name=first.data,
-        arms=np.array([numbers[row.arm] for row in rows]),
+        name=rows[0].data,
+        arms=np.array([design.arms.index(row.arm) for row in rows]),
         seeds=np.array([row.seed for row in rows]),
-        rows=np.stack([row_scores(each, metric) for each in held]),
-        fingerprints=[hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
+        rows=np.stack([row_scores(each, metric) for each in said]),
+        fingerprints=[_fingerprint(each) for each in said],
     )
+
+
+def _fingerprint(said: Predictions) -> str:
+    """Of what is answered too: a threshold changes that and no probability."""
+    return hashlib.sha256(said.probabilities.tobytes() + said.decisions.tobytes()).hexdigest()

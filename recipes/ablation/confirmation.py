@@ -5,19 +5,14 @@ Its control has that and nothing else: `duplicate` for augmentation, and for wha
 without it, trained longer by as much. All are compared with the recommended recipe, on seeds that chose nothing.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from recipes.ablation.blocks import blocks_of
+from recipes.ablation.blocks import block_of, blocks_of
 from recipes.ablation.design import Arm, Design, Effect
-from recipes.ablation.effects import Block
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
-from recipes.ablation.rows import row_scores
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.config import Config, Data
@@ -68,10 +63,11 @@ def _controls(findings: Findings, effect: Effect, config: Config) -> Iterator[Le
     if trick is None:
         return
     tricks = build(config.tricks)
-    if tricks[trick].control == "duplicate":
+    more = findings.ratios(_rows_of_an_epoch).get(effect)
+    if tricks[trick].control == "duplicate" and more is not None:
         # What the recipe copies anyway stays.
         own = config.tricks.get("duplicate", {}).get("copies", 0)
-        copies = round((1 + own) * _times_the_rows(findings, effect)) - 1
+        copies = round((1 + own) * more) - 1
         setting = f"tricks.duplicate.copies={copies}"
         yield Level(f"{copies} copies of each row in place of {name}", (setting,), "duplicate")
     passes = findings.costs[effect].get("passes", 1.0)
@@ -81,21 +77,10 @@ def _controls(findings: Findings, effect: Effect, config: Config) -> Iterator[Le
         yield Level(f"{passes:.2g} times the updates in place of {name}", (f"train.{longer}",))
 
 
-def _times_the_rows(findings: Findings, effect: Effect) -> float:
-    """How many times as many rows an epoch has with a level as without it, by the weights of its effect."""
-    weights = findings.design.contrasts()[effect]
-    logarithms = np.zeros(len(weights))
-    for place in np.flatnonzero(weights).tolist():
-        own = [rows for row in findings.finished if row.arm == findings.design.arms[place]
-               for rows in _rows_of_an_epoch(row)]  # fmt: skip
-        logarithms[place] = np.log(own).mean() if own else 0.0
-    return float(np.exp(weights @ logarithms))
-
-
-def _rows_of_an_epoch(row: Row) -> Iterator[float]:
-    """Read from the updates; nothing where a run has none of its own."""
-    if updates := [line for line in FinishedRun(row.folder).history if "split" not in line]:
-        yield sum(line["examples"] for line in updates) / updates[-1]["epoch"]
+def _rows_of_an_epoch(row: Row) -> float | None:
+    """Read from the updates; None where a run has none of its own."""
+    updates = FinishedRun(row.folder).updates
+    return sum(line["examples"] for line in updates) / updates[-1]["epoch"] if updates else None
 
 
 def confirmed(findings: Findings, held: Contest, rows: Sequence[Row], folder: Path) -> Findings:
@@ -129,27 +114,17 @@ def _tested(rows: Sequence[Row], metric: str, margin: float) -> Iterator[tuple[s
     design = Design("one_at_a_time", (2,), ((RECIPE,), (BASE,)))
     for data in dict.fromkeys(row.data for row in rows):
         own = [row for row in rows if row.data == data and row.arm in design.arms and row.status == FINISHED]
-        if {row.arm for row in own} == set(design.arms) and (block := _on_test(data, own, metric)):
-            ((verdict,), _) = judge(design, [block], margin)
+        if {row.arm for row in own} == set(design.arms) and (said := _on_test(own)):
+            ((verdict,), _) = judge(design, [block_of(design, own, said, metric)], margin)
             yield data, verdict
 
 
-def _on_test(name: str, rows: Sequence[Row], metric: str) -> Block | None:
+def _on_test(rows: Sequence[Row]) -> list[Predictions]:
+    """What each run says of the test split; nothing where a score of it would say nothing."""
     data = Data(**FinishedRun(rows[0].folder).config["data"])
     test = read_splits(data, {}, True).test
     if test is None or len({label for label in map(str, test["label"]) if label != "None"}) < 2:
-        return None  # a score of such rows says nothing
+        return []
     pairs = list(test["text_pair"]) if data.text_pair else None
     said = [FinishedRun(row.folder).predict(list(test["text"]), pairs) for row in rows]
-    said = [replace(each, labels=list(test["label"])) for each in said]
-    return Block(
-        name=name,
-        arms=np.array([row.arm[0] for row in rows]),
-        seeds=np.array([row.seed for row in rows]),
-        rows=np.stack([row_scores(each, metric) for each in said]),
-        fingerprints=[_fingerprint(each) for each in said],
-    )
-
-
-def _fingerprint(said: Predictions) -> str:
-    return hashlib.sha256(said.probabilities.tobytes() + said.decisions.tobytes()).hexdigest()
+    return [replace(each, labels=list(test["label"])) for each in said]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from operator import attrgetter
 from statistics import mean
 
 import numpy as np
@@ -45,20 +46,27 @@ class Findings:
 
     @cached_property
     def costs(self) -> dict[Effect, dict[str, float]]:
-        """How many times as much each level costs, by `COSTS`, with the same weights as its effect."""
-        found: dict[Effect, dict[str, float]] = {effect: {} for effect in self.design.mains}
-        for what in COSTS:
-            logarithms = np.array([self._mean(what, arm) for arm in self.design.arms])
-            for effect, weights in self.design.contrasts().items():
-                used = weights != 0
-                if effect in found and np.isfinite(logarithms[used]).all():
-                    found[effect][what] = float(np.exp(weights[used] @ logarithms[used]))
-        return found
+        """How many times as much each level costs, by `COSTS`."""
+        ratios = {what: self.ratios(attrgetter(what)) for what in COSTS}
+        return {effect: {what: found[effect] for what, found in ratios.items() if effect in found}
+                for effect in self.design.mains}  # fmt: skip
 
-    def _mean(self, what: str, arm: Arm) -> float:
-        """The mean logarithm of a cost over an arm's runs; not a number where none has finished."""
-        own = [getattr(row, what) for row in self.finished if row.arm == arm]
-        return float(np.log(own).mean()) if own else np.nan
+    def ratios(self, measured: Callable[[Row], float | None]) -> dict[Effect, float]:
+        """How many times as much of something the runs with a level have, by the weights that its effect would have.
+
+        Args:
+            measured: what a run has of it; None where that is not known, and then the others must tell.
+        """
+        known: dict[Arm, list[float]] = {}
+        for row in self.finished:
+            if (amount := measured(row)) is not None:
+                known.setdefault(row.arm, []).append(amount)
+        there = self.design.of(known)
+        if not there.arms:
+            return {}
+        logarithms = np.array([np.log(known[arm]).mean() for arm in there.arms])
+        contrasts = there.contrasts().items()
+        return {effect: float(np.exp(weights @ logarithms)) for effect, weights in contrasts}
 
     @cached_property
     def finished(self) -> list[Row]:

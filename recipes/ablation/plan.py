@@ -16,7 +16,6 @@ from scipy.stats import norm
 from recipes.ablation.design import Design
 from recipes.ablation.factors import Space
 from recipes.config import Config
-from recipes.folder import History
 from recipes.tables import console_for_tables
 from recipes.trick import Trick
 
@@ -115,9 +114,8 @@ def seconds_of(config: Config) -> float:
     with tempfile.TemporaryDirectory(prefix="trickbook-trial-") as folder, redirect_stdout(StringIO()):
         with redirect_stderr(StringIO()):
             began = time.perf_counter()
-            finetune_config(trial, Path(folder) / "run")
+            lines = finetune_config(trial, Path(folder) / "run").updates
             whole = time.perf_counter() - began
-        lines = [line for line in History(Path(folder) / "run" / "history.jsonl").read() if "split" not in line]
     if not lines:
         # A procedure of several runs says nothing of single updates; model=linear is done.
         linear = config.model.source == "linear"

@@ -72,8 +72,7 @@ class Progress:
         design = Design("full", tuple(len(factor.choices) for factor in space.factors), arms)
         means = np.mean(whole, axis=0) * (-1 if self.metric in LOWER_IS_BETTER else 1)
         found = {effect: float(weights @ means) for effect, weights in design.contrasts().items()}
-        return {space.factors[factor].told(level): found[effect] for effect in design.mains if effect in found
-                for factor, level in effect.places}  # fmt: skip
+        return {space.effect(effect.places): found[effect] for effect in design.mains if effect in found}
 
     def line(self, place: int) -> str:
         """A run in one line."""

@@ -21,6 +21,14 @@ from recipes.metrics import LOWER_IS_BETTER
 from recipes.tables import console_for_tables
 
 RECOMMENDED = "recommended"
+# Of one trick, and of several.
+SAID = {
+    HELPS: ("helps", "help"),
+    HURTS: ("hurts", "hurt"),
+    NOTHING: ("makes no difference above {margin:g}", "make no difference above {margin:g}"),
+    IDENTICAL: ("changes nothing at all", "change nothing at all"),
+    NO_EVIDENCE: ("is not settled by these runs", "are not settled by these runs"),
+}
 
 
 def write(findings: Findings, folder: Path) -> None:
@@ -84,17 +92,12 @@ def in_a_paragraph(findings: Findings) -> Iterator[str]:
         f"{len(findings.finished)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
         f"compared by {findings.metric} on validation."
     )
-    for word, said in (
-        (HELPS, "helps"),
-        (HURTS, "hurts"),
-        (NOTHING, f"makes no difference above {findings.margin:g}"),
-        (IDENTICAL, "changes nothing at all"),
-        (NO_EVIDENCE, "is not settled by these runs"),
-    ):
+    for word, (of_one, of_several) in SAID.items():
         if verdicts := [verdict for verdict in findings.mains if verdict.word == word]:
             clear = word in (HELPS, HURTS)
             names = [findings.name(verdict.effect) + f" ({_number(verdict.value)})" * clear for verdict in verdicts]
-            yield f"{_listed(names)} {said if len(names) == 1 else _plural(said)}."
+            said = of_one if len(names) == 1 else of_several
+            yield f"{_listed(names)} {said.format(margin=findings.margin)}."
     for word, said in ((FIGHTS, "get in each other's way"), (TOGETHER, "are worth more together than their sum")):
         for verdict in findings.pairs:
             if verdict.word == word:
@@ -282,9 +285,3 @@ def _plain(value: float | None) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _plural(said: str) -> str:
-    for one, many in (("helps", "help"), ("hurts", "hurt"), ("makes", "make"), ("changes", "change"), ("is ", "are ")):
-        said = said.replace(one, many)
-    return said

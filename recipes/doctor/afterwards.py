@@ -116,7 +116,7 @@ def floor(patient: Patient, look: Look) -> None:
 def curve(patient: Patient, look: Look) -> None:
     """A loss that fell, and validation that went with it."""
     run = patient.finished
-    lines = [line for line in run.history if "split" not in line]
+    lines = run.updates
     if len(lines) < 10:
         raise Skip("there are fewer than ten updates")
     look.at(len(lines), "updates")

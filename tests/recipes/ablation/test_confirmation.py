@@ -62,6 +62,19 @@ def test_copies_that_are_there_anyway_are_multiplied_and_epochs_where_there_are_
     assert "train.epochs=6" in held.space.overrides_of(held.arms[3], 0, "set")
 
 
+def test_runs_that_do_not_say_how_many_rows_they_had_count_for_nothing(tmp_path: Path) -> None:
+    found = findings(tmp_path)
+    for row in found.rows:
+        if row.arm in ((1, 0, 1), (0, 1, 0)):
+            (row.folder / "history.jsonl").unlink()
+    assert "tricks.duplicate.copies=9" in contest(found, config()).space.overrides_of((0, 1, 1, 1), 0, "set")
+    for row in found.rows:
+        (row.folder / "history.jsonl").unlink(missing_ok=True)
+    assert [level.name for level in contest(found, config()).space.factors[-1].choices] == [
+        "none", "2 times the updates in place of fgm",
+    ]  # fmt: skip
+
+
 def test_what_is_not_recommended_has_no_control(tmp_path: Path) -> None:
     held = contest(findings(tmp_path, helping=(0, 0, 1)), config())
     assert list(held.arms) == [(0, 0, 1, 0), (0, 0, 0, 0)]
@@ -98,7 +111,7 @@ def test_on_test_the_recipe_is_better_where_the_base_is_worse_also_by_its_decisi
     assert data == "set" and verdict.word == "hurts" and verdict.value == pytest.approx(-0.2, abs=0.05)
     one_label = replace(rows[0], data="other")
     splits.test["label"] = ["a"] * 200
-    assert confirmation._on_test("other", [one_label], "accuracy") is None
+    assert confirmation._on_test([one_label]) == [] and list(confirmation._tested(rows, "accuracy", 0.01)) == []
 
 
 def test_recipes_that_the_test_split_was_opened_for_are_counted(
