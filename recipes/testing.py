@@ -61,8 +61,17 @@ FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 # A tiny run, and a child process to make it in.
 
 
+@cache
+def left_here() -> Path:
+    """The folder of all that tests leave: gone with this process, since its forked children clean nothing up."""
+    folder = Path(tempfile.mkdtemp(prefix="trickbook-laws-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def in_child(work: Callable[[], Result]) -> Result:
     """Run a function in a forked child and give back what it returns; what it raises is raised here."""
+    left_here()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -98,9 +107,7 @@ def made_up_text(longest: int, seed: int = 0) -> Path:
             for _ in range(chance.randrange(2, longest + label))
         ]
         lines.append(f"{' '.join(words)},{'xyz'[label]}")
-    folder = Path(tempfile.mkdtemp(prefix="trickbook-text-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = folder / "text.csv"
+    path = Path(tempfile.mkdtemp(dir=left_here())) / "text.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -116,10 +123,9 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
 @cache
 def finished_run() -> Path:
     """The folder of a tiny finished run, on texts of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="trickbook-run-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder / "run"))
-    return folder / "run"
+    folder = Path(tempfile.mkdtemp(dir=left_here())) / "run"
+    in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder))
+    return folder
 
 
 def given(trick: str) -> dict[str, Any]:
@@ -183,7 +189,7 @@ def float64() -> Iterator[None]:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder that is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="trickbook-law-"))
+    folder = Path(tempfile.mkdtemp(dir=left_here()))
     try:
         yield folder
     finally:
@@ -207,6 +213,7 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
         assert PartialState().num_processes == count
         return result
 
+    left_here()
     others = []
     for number in range(1, count):
         child = os.fork()

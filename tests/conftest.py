@@ -1,7 +1,9 @@
 """One thread, no hub, a cache of the tests' own; what a test needs of data is made here."""
 
+import atexit
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -9,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TRICKBOOK_CACHE"] = tempfile.mkdtemp(prefix="trickbook-cache-")
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="trickbook-datasets-")
+CACHES = tempfile.mkdtemp(prefix="trickbook-caches-")
+atexit.register(shutil.rmtree, CACHES, ignore_errors=True)
+os.environ["TRICKBOOK_CACHE"] = f"{CACHES}/trickbook"
+os.environ["HF_DATASETS_CACHE"] = f"{CACHES}/datasets"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
