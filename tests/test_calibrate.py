@@ -33,6 +33,13 @@ def test_idle_tricks_and_lost_runs_are_there(calibrate: ModuleType) -> None:
     assert 70 < len(block.arms) < 130 and len(block.rows) == len(block.arms) == len(block.fingerprints)
 
 
+def test_studies_that_lost_too_much_to_tell_anything_are_not_counted(calibrate: ModuleType) -> None:
+    design, seeds = next(iter(calibrate.designs().values()))
+    world = replace(calibrate.WORLDS["a fifth of the runs lost"], lost=0.45)
+    each, at_once, _, by_seeds = calibrate.covered(world, design, seeds, 40, 0)
+    assert float(each.partition("%")[0]) > 90 and float(at_once.partition("%")[0]) > 80 and "nan" not in by_seeds
+
+
 @pytest.mark.slow
 def test_intervals_hold_and_false_verdicts_are_rare(calibrate: ModuleType) -> None:
     known = calibrate.designs()
