@@ -11,15 +11,14 @@ from pathlib import Path
 from types import ModuleType
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-CACHES = tempfile.mkdtemp(prefix="trickbook-caches-")
-atexit.register(shutil.rmtree, CACHES, ignore_errors=True)
-os.environ["TRICKBOOK_CACHE"] = f"{CACHES}/trickbook"
-os.environ["HF_DATASETS_CACHE"] = f"{CACHES}/datasets"
+os.environ["TRICKBOOK_CACHE"] = tempfile.mkdtemp(prefix="trickbook-caches-")
+os.environ["HF_DATASETS_CACHE"] = os.environ["TRICKBOOK_CACHE"] + "/datasets"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
 
+atexit.register(shutil.rmtree, os.environ["TRICKBOOK_CACHE"], ignore_errors=True)
 # Forked children hang if this process has ever computed on several threads.
 torch.set_num_threads(1)
 
