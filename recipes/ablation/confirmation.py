@@ -9,16 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from datasets import Dataset
+
 from recipes.ablation.blocks import block_of, blocks_of
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
-from recipes.config import Config, Data
+from recipes.config import Config, Data, digest
 from recipes.data import read_splits
 from recipes.folder import FinishedRun, written
-from recipes.metrics import Predictions
 from recipes.tricks import build
 
 LONGER = 1.05
@@ -90,41 +91,47 @@ def confirmed(findings: Findings, held: Contest, rows: Sequence[Row], folder: Pa
         findings: what the study found.
         held: what was run.
         rows: those runs.
-        folder: of the sweep; `opened.txt` there keeps count of the recipes that the test split was opened for.
+        folder: of the sweep; `opened.txt` there keeps count of the recipes that a test split was opened for.
     """
-    opened = folder / "opened.txt"
-    recipes = set(opened.read_text(encoding="utf-8").splitlines()) if opened.exists() else set()
-    recipes.add(findings.space.name(findings.recommended))
-    with written(opened) as draft:
-        draft.write_text("\n".join(sorted(recipes)) + "\n", encoding="utf-8")
     numbers = {arm: (number,) for number, arm in enumerate(held.arms)}
     rows = [replace(row, arm=numbers[row.arm]) for row in rows]
     design = Design("one_at_a_time", (len(held.arms),), tuple(numbers.values()))
     verdicts, _ = judge(design, blocks_of(design, rows, findings.metric), findings.margin)
-    return replace(
-        findings,
-        confirmed=list(zip(held.names[1:], verdicts, strict=True)),
-        tested=dict(_tested(rows, findings.metric, findings.margin)),
-        opened=len(recipes),
-    )
-
-
-def _tested(rows: Sequence[Row], metric: str, margin: float) -> Iterator[tuple[str, Verdict]]:
-    """Of each data set with a labelled test split, the base beside the recipe there."""
-    design = Design("one_at_a_time", (2,), ((RECIPE,), (BASE,)))
+    tested, opened = {}, 0
     for data in dict.fromkeys(row.data for row in rows):
-        own = [row for row in rows if row.data == data and row.arm in design.arms and row.status == FINISHED]
-        if {row.arm for row in own} == set(design.arms) and (said := _on_test(own)):
-            ((verdict,), _) = judge(design, [block_of(design, own, said, metric)], margin)
-            yield data, verdict
+        own = [row for row in rows if row.data == data and row.arm in ((RECIPE,), (BASE,)) and row.status == FINISHED]
+        if len({row.arm for row in own}) == 2 and (test := _test_split(own[0])):
+            opened = max(opened, _count(test, own, folder / "opened.txt"))
+            tested[data] = _tested(own, test, findings)
+    return replace(findings, confirmed=list(zip(held.names[1:], verdicts, strict=True)), tested=tested, opened=opened)
 
 
-def _on_test(rows: Sequence[Row]) -> list[Predictions]:
-    """What each run says of the test split; nothing where a score of it would say nothing."""
-    data = Data(**FinishedRun(rows[0].folder).config["data"])
-    test = read_splits(data, {}, True).test
-    if test is None or len({label for label in map(str, test["label"]) if label != "None"}) < 2:
-        return []
-    pairs = list(test["text_pair"]) if data.text_pair else None
+def _test_split(row: Row) -> Dataset | None:
+    """The test split of a run's data; none where a score of it would say nothing."""
+    test = read_splits(Data(**FinishedRun(row.folder).config["data"]), {}, True).test
+    return test if test and len({str(label) for label in test["label"] if label is not None}) > 1 else None
+
+
+def _count(test: Dataset, rows: Sequence[Row], path: Path) -> int:
+    """Write down that a recipe is going to be scored on a test split; gives how many have been by now.
+
+    A recipe is all that decides its runs but for the seed, and a test split is its texts and labels, by whatever name.
+    """
+    config = next(FinishedRun(row.folder).config for row in rows if row.arm == (RECIPE,))
+    recipe = digest({name: value for name, value in config.items() if name not in ("seed", "seeds")})
+    split = digest({name: list(test[name]) for name in ("text", "text_pair", "label")})
+    line = f"{split} {recipe}"
+    lines = {line, *(path.read_text(encoding="utf-8").splitlines() if path.exists() else ())}
+    with written(path) as draft:
+        draft.write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
+    return sum(each.startswith(split) for each in lines)
+
+
+def _tested(rows: Sequence[Row], test: Dataset, findings: Findings) -> Verdict:
+    """The base beside the recipe on a test split."""
+    pairs = list(test["text_pair"]) if FinishedRun(rows[0].folder).config["data"]["text_pair"] else None
     said = [FinishedRun(row.folder).predict(list(test["text"]), pairs) for row in rows]
-    return [replace(each, labels=list(test["label"])) for each in said]
+    said = [replace(each, labels=list(test["label"])) for each in said]
+    design = Design("one_at_a_time", (2,), ((RECIPE,), (BASE,)))
+    ((verdict,), _) = judge(design, [block_of(design, rows, said, findings.metric)], findings.margin)
+    return verdict

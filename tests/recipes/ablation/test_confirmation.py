@@ -1,7 +1,6 @@
 """What the recommended recipe must beat, the sign of what is said of it, and that the test split is counted."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,22 +106,33 @@ def test_on_test_the_recipe_is_better_where_the_base_is_worse_also_by_its_decisi
     monkeypatch.setattr(confirmation, "FinishedRun", Finished)
     rows = [Row("set", (number,), seed, tmp_path / f"{name}{seed}", FINISHED)
             for number, name in enumerate(("recipe", "base")) for seed in (1, 2, 3)]  # fmt: skip
-    ((data, verdict),) = confirmation._tested(rows, "accuracy", 0.01)
-    assert data == "set" and verdict.word == "hurts" and verdict.value == pytest.approx(-0.2, abs=0.05)
-    one_label = replace(rows[0], data="other")
-    splits.test["label"] = ["a"] * 200
-    assert confirmation._on_test([one_label]) == [] and list(confirmation._tested(rows, "accuracy", 0.01)) == []
-
-
-def test_recipes_that_the_test_split_was_opened_for_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(confirmation, "judge", lambda *_: ([Verdict(Effect(((0, 1),)), "hurts")], []))
-    monkeypatch.setattr(confirmation, "blocks_of", lambda *_: [])
-    monkeypatch.setattr(confirmation, "_tested", lambda *_: iter(()))
     (tmp_path / "runs").mkdir()
-    found = findings(tmp_path / "runs")
-    held = confirmation.Contest(found.space, [(1, 1, 1), (0, 0, 0)], ["the recipe", "the base"])
-    for recipe, count in (((1, 1, 1), 1), ((1, 1, 1), 1), ((1, 0, 0), 2)):
-        mains = [Verdict(Effect(((place, 1),)), HELPS if on else "hurts", "", 0.02) for place, on in enumerate(recipe)]
-        assert confirmation.confirmed(replace(found, mains=mains), held, [], tmp_path).opened == count
+    test = confirmation._test_split(rows[0])
+    verdict = confirmation._tested(rows, test, findings(tmp_path / "runs"))
+    assert verdict.word == "hurts" and verdict.value == pytest.approx(-0.2, abs=0.05)
+    splits.test["label"] = ["a"] * 199 + ["None"]
+    assert confirmation._test_split(rows[0]) is not None
+    splits.test["label"] = ["a"] * 199 + [None]
+    assert confirmation._test_split(rows[0]) is None
+
+
+def test_recipes_that_a_test_split_was_opened_for_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = {path: {"text": [path, "b"], "text_pair": [None] * 2, "label": ["a", "b"]} for path in ("one", "two")}
+
+    class Finished:
+        def __init__(self, folder: Path) -> None:
+            rate, seed = folder.name.split("_")
+            self.config = {"seed": seed, "seeds": {"order": seed}, "train": {"learning_rate": rate}}
+
+    monkeypatch.setattr(confirmation, "FinishedRun", Finished)
+
+    def opened(split: str, rate: str, seed: int) -> int:
+        rows = [Row("set", (arm,), seed, tmp_path / f"{rate}_{seed}", FINISHED) for arm in (1, 0)]
+        test: Any = splits[split]
+        return confirmation._count(test, rows, tmp_path / "opened.txt")
+
+    assert opened("one", "1e-5", 3) == 1
+    assert opened("one", "1e-5", 4) == 1  # other seeds, no other recipe
+    assert opened("two", "1e-5", 3) == 1  # other rows
+    assert opened("one", "1e-4", 3) == 2
+    assert opened("two", "1e-5", 3) == 1
