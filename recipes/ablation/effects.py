@@ -130,9 +130,11 @@ def estimate(design: Design, blocks: Sequence[Block], settled: Collection[Effect
     return families[0], families[1]
 
 
-def by_data(design: Design, blocks: Sequence[Block]) -> dict[str, dict[Effect, float]]:
-    """The effects of single levels on each data set."""
-    singles, _ = estimate(design, blocks)
+def by_data(
+    design: Design, blocks: Sequence[Block], settled: Collection[Effect] = ()
+) -> dict[str, dict[Effect, float]]:
+    """The effects of single levels on each data set, but for those that need no estimate."""
+    singles, _ = estimate(design, blocks, settled)
     return {name: dict(zip(singles.effects, values.tolist(), strict=True)) for name, values in singles.by_block.items()}
 
 

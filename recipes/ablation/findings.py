@@ -33,12 +33,14 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each single effect on each data set."""
+    searched: Sequence[str] = ()
+    """The user's own config folders, as `hydra.searchpath` has them."""
     confirmed: Sequence[tuple[str, Verdict]] = ()
     """With fresh seeds, what is beside the recommended recipe, in words, and how it does compared with it."""
     tested: Mapping[str, Verdict] = field(default_factory=dict)
     """On the test split of each data set, the base compared with the recommended recipe."""
     opened: int = 0
-    """For how many recommended recipes the test split has been opened by now."""
+    """For how many recommended recipes a test split has been opened by now."""
 
     def name(self, effect: Effect) -> str:
         """An effect in words: `mixup`, `ema × mixup`, `tricks.mixup.alpha=1.0`."""
@@ -57,16 +59,27 @@ class Findings:
         Args:
             measured: what a run has of it; None where that is not known, and then the others must tell.
         """
-        known: dict[Arm, list[float]] = {}
-        for row in self.finished:
-            if (amount := measured(row)) is not None:
-                known.setdefault(row.arm, []).append(amount)
+
+        def logarithm(row: Row) -> float | None:
+            amount = measured(row)
+            return None if amount is None else float(np.log(amount))
+
+        known = self._by_arm(logarithm)
         there = self.design.of(known)
         if not there.arms:
             return {}
-        logarithms = np.array([np.log(known[arm]).mean() for arm in there.arms])
+        logarithms = np.array([known[arm] for arm in there.arms])
         contrasts = there.contrasts().items()
         return {effect: float(np.exp(weights @ logarithms)) for effect, weights in contrasts}
+
+    def _by_arm(self, measured: Callable[[Row], float | None]) -> dict[Arm, float]:
+        """The mean over data sets of each one's mean over seeds, where no data set is missing."""
+        known: dict[Arm, dict[str, list[float]]] = {}
+        for row in self.finished:
+            if (amount := measured(row)) is not None:
+                known.setdefault(row.arm, {}).setdefault(row.data, []).append(amount)
+        names = {data for own in known.values() for data in own}
+        return {arm: mean(map(mean, own.values())) for arm, own in known.items() if own.keys() == names}
 
     @cached_property
     def finished(self) -> list[Row]:
@@ -100,11 +113,5 @@ class Findings:
 
     def means(self) -> dict[Arm, tuple[float, float]]:
         """Mean score and seconds of each arm that has finished runs on every data set."""
-        names = {row.data for row in self.finished}
-        found = {}
-        for arm in self.design.arms:
-            own = [row for row in self.finished if row.arm == arm]
-            if {row.data for row in own} == names:
-                score = mean(row.score or 0.0 for row in own)
-                found[arm] = (score, mean(row.seconds or 0.0 for row in own))
-        return found
+        scores, seconds = self._by_arm(attrgetter("score")), self._by_arm(attrgetter("seconds"))
+        return {arm: (scores[arm], seconds[arm]) for arm in self.design.arms if arm in scores}

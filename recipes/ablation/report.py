@@ -117,7 +117,7 @@ def in_a_paragraph(findings: Findings) -> Iterator[str]:
             opened = findings.opened
             yield (
                 "The test split was opened once, for this." if opened == 1 else
-                f"The test split has been opened for {opened} recipes by now: the best of them looks better than it is."
+                f"A test split has been opened for {opened} recipes by now: the best of them looks better than it is."
             )  # fmt: skip
 
 
@@ -202,11 +202,14 @@ def recipe(findings: Findings, folder: Path) -> str:
     levels = space.levels_of(findings.recommended)
     tricks = sorted({*space.always, *(level.trick for level in levels if level.trick)})
     groups, values = _settled([line for level in levels for line in level.overrides])
+    swept = groups.pop("recipe", None)
     said = textwrap.wrap(" ".join(in_a_paragraph(findings)), 110)
     shared = [*space.shared, *next(iter(space.data.values()))]
     # A file chooses one recipe, so that of the study goes into this one.
-    before = [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
+    before = [swept] if swept else [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
     kept = [line for line in shared if not line.startswith(("recipe=", "search="))]
+    # --config-dir names one folder only.
+    kept += [f"hydra.searchpath=[{','.join(findings.searched)}]"] if findings.searched else []
     command = shlex.join(["python", "train.py", "--config-dir", str(folder / "conf"), f"recipe={RECOMMENDED}", *kept])
     lines = ["# @package _global_", *(f"# {line}" for line in said), f"#   {command}"]
     lines += ["defaults:", *(f"  - {name}" for name in before)]

@@ -20,7 +20,7 @@ from recipes.ablation.report import write
 from recipes.ablation.rounds import kept, level_at, looks, still_open
 from recipes.ablation.runs import Launch, Row, Run, finish, write_csv
 from recipes.ablation.settings import Settings, settings_of
-from recipes.ablation.verdicts import Verdict, judge
+from recipes.ablation.verdicts import IDENTICAL, Verdict, judge
 from recipes.config import read
 from recipes.data import read_splits
 from recipes.errors import UserError, nearest
@@ -100,7 +100,8 @@ def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, 
         pairs=list(pairs.values()),
         metric=metric,
         margin=settings.margin,
-        by_data=by_data(design, blocks),
+        by_data=by_data(design, blocks, [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]),
+        searched=made.composer.searched,
     )
     return findings, seeds
 
@@ -163,6 +164,15 @@ class Composer:
     def whole(self, overrides: Sequence[str]) -> DictConfig:
         """With what Hydra has to say of it."""
         return self.loader.load_sweep_config(self.master, list(overrides))
+
+    @property
+    def searched(self) -> list[str]:
+        """The folders that `--config-dir` and `hydra.searchpath` of the command name."""
+        sources = [each for each in self.master.hydra.runtime.config_sources if "command-line" in each.provider]
+        return [
+            f"file://{Path(each.path).resolve()}" if each.schema == "file" else f"{each.schema}://{each.path}"
+            for each in sources
+        ]
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         """The run's own config."""

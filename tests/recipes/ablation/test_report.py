@@ -147,6 +147,29 @@ def test_the_recipe_composes_also_with_a_model_and_beside_another_recipe(tmp_pat
     assert config.model.source == "tiny" and config.tricks["mixup"]["alpha"] == 1.0
 
 
+def test_a_swept_recipe_and_the_user_s_own_configs_are_in_the_recommendation(tmp_path: Path) -> None:
+    both = found({single(0, 2): 0.03, single(3): 0.04})
+    swept = Factor("recipe", (value("recipe", "plain"), value("recipe", "robust")))
+    space = replace(both.space, factors=(*FACTORS[:3], swept), always=())
+    text = recipe(replace(both, space=space, searched=["file:///my/conf"]), tmp_path)
+    assert "recipe=recommended model=tiny data=one 'hydra.searchpath=[file:///my/conf]'\n" in text
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "recommended.yaml").write_text(text, encoding="utf-8")
+    config = read(compose_config([f"hydra.searchpath=[file://{tmp_path}]", "recipe=recommended"])[0])
+    assert set(config.tricks) == {"normalize", "deduplicate", "label_smoothing", "fgm", "mixup"}
+
+
+def test_a_run_that_is_missing_on_a_dear_data_set_makes_nothing_cheap() -> None:
+    design = choose([2], lambda arm: True, "full", 2)
+    space = Space((Factor("fgm", (NONE, trick("fgm"))),), {"cheap": (), "dear": ()})
+    rows = [Row(data, arm, seed, Path(f"{data}{arm}{seed}"), FINISHED, None, score, seconds, 1.0, 1.0)
+            for data, score, seconds in (("cheap", 0.9, 10.0), ("dear", 0.5, 100.0))
+            for arm in design.arms for seed in range(3) if (data, arm, seed) != ("dear", (1,), 2)]  # fmt: skip
+    study = Findings(space, lambda arm: True, design, rows, [], [], "accuracy", 0.01, {})
+    assert study.costs[single(0)] == pytest.approx({"passes": 1.0, "seconds": 1.0, "memory": 1.0})
+    assert study.means()[(0,)] == pytest.approx((0.7, 55.0)) == study.means()[(1,)]
+
+
 def test_where_less_is_better_the_front_and_the_sentence_are_turned(study: Findings) -> None:
     arms = study.design.arms[:2]
     rows = [Row("one", arm, 0, Path(str(arm)), FINISHED, None, score, seconds, 1.0, 1.0)

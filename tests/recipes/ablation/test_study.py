@@ -1,6 +1,7 @@
 """The flow of a study: who is run again with more seeds, and when it ends. Nothing is trained."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from recipes.ablation.design import Arm, Design, choose
 from recipes.ablation.effects import Block
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.runs import FINISHED, Row
+from recipes.ablation.verdicts import IDENTICAL
 
 NAMES = ("first", "second")
 SPACE = Space(tuple(Factor(name, (NONE, Level(name, (), name))) for name in NAMES), {"set": ()})
@@ -23,7 +25,9 @@ class Made:
 
     def __init__(self, stop: str, budget: int) -> None:
         self.settings = SimpleNamespace(seeds=3, stop=stop, budget=budget, margin=0.001)
-        self.composer = SimpleNamespace(master=SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy")))
+        self.composer = SimpleNamespace(
+            master=SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy")), searched=[]
+        )
         self.asked: list[tuple[set[Arm], int]] = []
         self.by_folder: dict[Path, Row] = {}
 
@@ -54,6 +58,17 @@ def in_rounds(monkeypatch: pytest.MonkeyPatch, stop: str, budget: int, kind: str
     made: Any = Made(stop, budget)
     findings, seeds = study._in_rounds(SPACE, lambda arm: True, design, made)
     return made, findings, seeds
+
+
+def test_a_study_in_which_nothing_changes_anything_has_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "blocks_of", lambda *arguments: [
+        replace(block, fingerprints=[str(seed) for seed in block.seeds], rows=block.rows * 0)
+        for block in blocks(*arguments)
+    ])  # fmt: skip
+    design = choose([2, 2], lambda arm: True, "full", 100)
+    made: Any = Made("fixed", 100)
+    findings, _ = study._in_rounds(SPACE, lambda arm: True, design, made)
+    assert [verdict.word for verdict in findings.mains] == [IDENTICAL, IDENTICAL]
 
 
 def test_fixed_seeds_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
