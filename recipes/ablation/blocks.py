@@ -44,7 +44,7 @@ def block_of(design: Design, rows: Sequence[Row], said: Sequence[Predictions], m
         if each.ids != said[0].ids or each.labels != said[0].labels:
             raise UserError(
                 f"{row.folder} was scored on other validation rows than {rows[0].folder}; an ablation compares runs "
-                "row by row. Leave what varies data.split_seed or data.validation_share out of the overrides."
+                "row by row. Has a file of the data changed since?"
             )
     return Block(
         name=rows[0].data,
@@ -52,7 +52,13 @@ def block_of(design: Design, rows: Sequence[Row], said: Sequence[Predictions], m
         seeds=np.array([row.seed for row in rows]),
         rows=np.stack([row_scores(each, metric) for each in said]),
         fingerprints=[_fingerprint(each) for each in said],
+        validation=hashlib.sha256(repr((said[0].ids, said[0].labels)).encode()).hexdigest(),
     )
+
+
+def are_alike(one: Row, other: Row) -> bool:
+    """Whether two finished runs predict the same on validation, to the last digit."""
+    return len({_fingerprint(FinishedRun(row.folder).held("validation")) for row in (one, other)}) == 1
 
 
 def _fingerprint(said: Predictions) -> str:

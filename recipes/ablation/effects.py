@@ -10,10 +10,11 @@ rows holds what seeds do to single rows, which the spread over seeds holds alrea
     residual  mean square of what arms and seeds leave of the runs' rows, beyond run
 
 an effect on one data set has the run variance w'w * run and the row variance (rows - w'w * residual) / n. Runs of one
-seed that predict the same, since a trick did nothing there, are one run. Data sets, whose rows and seeds differ, are
-averaged with equal weights. The square of an interval's half width is t^2 * run variance + t^2 * row variance, each
-kind with the t of its own degrees of freedom (Satterthwaite 1946 over data sets): one t for both was simulated to hold
-in 88 to 93 % of studies where seeds are few. `scripts/calibrate.py` counts how often the intervals hold.
+seed that predict the same, since a trick did nothing there, are one run. Data sets are averaged with equal weights;
+where several are judged on the same rows, these are added up before their spread is taken. The square of an interval's
+half width is t^2 * run variance + t^2 * row variance, each kind with the t of its own degrees of freedom (Satterthwaite
+1946 over data sets): one t for both was simulated to hold in 88 to 93 % of studies where seeds are few.
+`scripts/calibrate.py` counts how often the intervals hold.
 
 Several effects are judged together: their intervals are as much wider as makes all of them hold at once in 95 % of the
 studies (max-t), told by the effects' own correlations.
@@ -48,6 +49,8 @@ class Block:
     """What each validation row adds to each run's score, (run, row): the score is its mean."""
     fingerprints: Sequence[str]
     """Equal where two runs' predictions are, to the last digit, (run)."""
+    validation: str | None = None
+    """Equal where two data sets are judged on the same rows; None where no other is."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class _Chance:
     """The runs on one data set, and how large chance is there."""
 
     name: str
+    validation: str
     rows: np.ndarray
     """(run, row)."""
     of_arms: np.ndarray
@@ -185,6 +189,7 @@ class _Chance:
         over_rows = max(0.0, float(np.sum((left @ rows) * rows)) - count * over_runs)
         return cls(
             name=block.name,
+            validation=block.validation or block.name,
             rows=rows,
             of_arms=np.linalg.pinv(model, rtol=1e-9)[: len(there.arms)],
             alike=alike,
@@ -193,13 +198,14 @@ class _Chance:
             freedom=size**2 / float(np.sum(spread**2)),
         )
 
-    def covariances(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of sums of arms, by runs and by rows, both (effect, effect)."""
-        runs, count = weights @ self.of_arms, self.rows.shape[1]
-        weighed = runs @ self.alike @ self.alike.T @ runs.T
-        centered = runs @ (self.rows - self.rows.mean(1, keepdims=True))
-        spread = centered @ centered.T / (count - 1)
-        return weighed * self.run, _not_negative((spread - weighed * self.residual) / count)
+    def weighed(self, weights: np.ndarray) -> np.ndarray:
+        """How much of the chance of a single run is in sums of arms, (effect, effect)."""
+        runs = weights @ self.of_arms @ self.alike
+        return np.asarray(runs @ runs.T)
+
+    def scattered(self, weights: np.ndarray) -> np.ndarray:
+        """How sums of arms vary over rows, (effect, row)."""
+        return np.asarray(weights @ self.of_arms @ (self.rows - self.rows.mean(1, keepdims=True)))
 
 
 def _estimates(effects: Sequence[Effect], weights: np.ndarray, chance: Sequence[_Chance]) -> Estimates:
@@ -207,7 +213,14 @@ def _estimates(effects: Sequence[Effect], weights: np.ndarray, chance: Sequence[
         nothing = np.zeros((0, 0))
         return Estimates([], np.zeros(0), nothing, nothing, np.zeros(0), 1.0, {})
     values = {each.name: (weights @ each.of_arms @ each.rows).mean(1) for each in chance}
-    by_runs, by_rows = zip(*(each.covariances(weights) for each in chance), strict=True)
+    by_runs = [each.run * each.weighed(weights) for each in chance]
+    by_rows = []
+    for validation in dict.fromkeys(each.validation for each in chance):
+        of_rows = [each for each in chance if each.validation == validation]
+        scattered = np.sum([each.scattered(weights) for each in of_rows], axis=0)
+        residual = np.sum([each.residual * each.weighed(weights) for each in of_rows], axis=0)
+        rows = scattered.shape[1]
+        by_rows.append(_not_negative((scattered @ scattered.T / (rows - 1) - residual) / rows))
     count = len(chance)
     variances = np.array([np.diag(each) for each in by_runs])
     terms = sum(own**2 / each.freedom for own, each in zip(variances, chance, strict=True))

@@ -1,5 +1,7 @@
 """Effects and their intervals, by hand on small studies; how often they hold is counted in scripts/calibrate.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm, t
@@ -100,6 +102,20 @@ def test_data_sets_are_averaged_with_equal_weights() -> None:
     freedom = (parts[0] + parts[1]) ** 2 / (parts[0] ** 2 / 6 + parts[1] ** 2 / 9)
     np.testing.assert_allclose(together.run_freedom, freedom)
     assert together.row_freedom == 39
+
+
+def test_rows_that_judge_two_data_sets_are_counted_once() -> None:
+    design = choose([2], every, "full", 2)
+    difference = np.random.default_rng(0).normal(0.1, 0.2, 50)
+    rows = np.repeat([np.zeros(50), difference], 3, 0)
+    one = Block("one", np.repeat([0, 1], 3), np.tile([0, 1, 2], 2), rows, list("abcdef"), validation="v")
+    apart, shared = (replace(one, name="two", validation=validation) for validation in ("w", "v"))
+    alone, _ = estimate(design, [one])
+    assert alone.row_variance[0] == pytest.approx(difference.var(ddof=1) / 50)
+    twice, _ = estimate(design, [one, apart])
+    assert twice.row_variance[0] == pytest.approx(alone.row_variance[0] / 2)
+    same, _ = estimate(design, [one, shared])
+    assert same.row_variance[0] == pytest.approx(alone.row_variance[0]) and same.values == pytest.approx(alone.values)
 
 
 def test_missing_runs_are_borne_and_missing_arms_left_out() -> None:
