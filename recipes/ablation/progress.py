@@ -59,12 +59,16 @@ class Progress:
         return " · ".join(counts)
 
     def effects(self) -> dict[str, float]:
-        """What each level adds, by the seeds that all arms of a data set have finished; nothing before the first."""
+        """What each level adds, by the seeds that all arms of a data set have finished; nothing before the first.
+
+        Arms of which a run has failed do not keep the others waiting.
+        """
         space = self.runs[0].space
-        arms = tuple(dict.fromkeys(run.arm for run in self.runs))
+        failed = {row.arm for row in self.rows if row.status == FAILED}
+        arms = tuple(arm for arm in dict.fromkeys(run.arm for run in self.runs) if arm not in failed)
         by_seed: dict[tuple[str, int], dict[Arm, float]] = {}
         for row in self.rows:
-            if row.score is not None:
+            if row.score is not None and row.arm in arms:
                 by_seed.setdefault((row.data, row.seed), {})[row.arm] = row.score
         whole = [[scores[arm] for arm in arms] for scores in by_seed.values() if len(scores) == len(arms)]
         if not whole:

@@ -180,6 +180,19 @@ def test_effects_so_far_are_of_seeds_that_all_arms_have(tmp_path: Path) -> None:
     assert Progress(runs[2:], "accuracy", lambda rows: None).effects() == {}
 
 
+def test_an_arm_that_fails_does_not_hide_the_effects_of_others(tmp_path: Path) -> None:
+    factors = tuple(Factor(name, (NONE, Level(name, (), name))) for name in ("mixup", "swa"))
+    arms = [(0, 0), (1, 0), (0, 1)]
+    runs = [Run(Space(factors, {"set": ()}), "set", arm, 0, tmp_path / f"{arm}") for arm in arms]
+    for run, score in zip(runs, (0.5, 0.75, None), strict=True):
+        run.folder.mkdir()
+        if score is None:
+            (run.folder / FAILURE).write_text("no memory\n")
+        else:
+            end(run, score)
+    assert Progress(runs, "accuracy", lambda rows: None).effects() == {"mixup": pytest.approx(0.25)}
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(12.4, "12 s"), (600.0, "10 min"), (9000.0, "2.5 h")])
 def test_a_duration_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
