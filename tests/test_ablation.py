@@ -46,25 +46,46 @@ def test_a_plan_runs_nothing(folder: Path) -> None:
     assert "ema|swa: none, ema, swa" in ended.out
     assert re.search(r"runs     18: 6 arms \(auto\), 3 seeds, on files \(\d+ validation rows\)", ended.out)
     assert re.search(r"takes    about \d+ ", ended.out)
+    assert re.search(r"beware   evaluate.keep=best: .* not those of ema and swa", ended.out)
     assert not (folder / "study").exists()
 
 
 def test_a_study_runs_what_is_not_finished_and_leaves_rows(folder: Path) -> None:
-    asked = (*STUDY, *SHORT, "data.label=label,lable", "hydra.sweeper.seeds=2")
+    asked = (*STUDY, *SHORT, "model=tiny,bert", "hydra.sweeper.seeds=2")
     first = command(folder, *asked)
     assert first.code == 0, first
     assert "2 of 4 runs done" in first.err and "2 failed" in first.err
-    found = [(row["data.label"], row["seed"], row["status"], row["reason"].partition(";")[0]) for row in rows(folder)]
-    why = "data.label=lable: train has no such column"
+    found = [(row["model"], row["seed"], row["status"], row["reason"].partition(":")[0]) for row in rows(folder)]
     assert found == [
-        (label, seed, status, reason)
+        (model, seed, status, reason)
         for seed in "01"
-        for label, status, reason in (("label", "finished", ""), ("lable", "failed", why))
+        for model, status, reason in (
+            ("tiny", "finished", ""),
+            ("bert", "failed", "model.name=google-bert/bert-base-uncased"),
+        )
     ]
     before = results(folder)
     assert len(before) == 2
     command(folder, *asked)
     assert results(folder) == before
+
+
+def test_a_trick_that_changes_nothing_is_found_also_where_no_two_arms_differ_in_it_alone(folder: Path) -> None:
+    asked = (
+        *STUDY,
+        *SHORT,
+        "+tricks=[mixup,normalize,label_smoothing]",
+        "hydra.sweeper.seeds=2",
+        "hydra.sweeper.budget=8",
+    )
+    done = command(folder, *asked)
+    assert done.code == 0, done
+    assert "8: 4 arms (auto), 2 seeds" in done.out
+    assert "normalize changes nothing at all." in done.out  # these texts are clean already
+    # Neither of the others is clear after two updates: one more run for each.
+    assert len(rows(folder)) == len(results(folder)) == 8 + 3
+    before = results(folder)
+    assert command(folder, *asked).code == 0 and results(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -78,6 +99,8 @@ def test_a_study_runs_what_is_not_finished_and_leaves_rows(folder: Path) -> None
         ),
         (["+tricks=[mixup]", "hydra.sweeper.seeds=1"], "1 effects leave nothing to measure chance by; take"),
         (["+tricks=[mixup]", "data.label=lable"], "data.label=lable: train has no such column; did you mean label?"),
+        (["data.label=label,lable"], "data.label=lable: train has no such column; did you mean label?"),
+        (["data.test_share=0.1,0.2"], "data.test_share=0.2: other validation rows than the base's judge it"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_runs(arguments: list[str], told: str, folder: Path) -> None:

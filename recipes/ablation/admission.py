@@ -55,8 +55,7 @@ class Admission:
             values(space.base, data)
         for place, factor in enumerate(space.factors):
             for number, level in enumerate(factor.choices[1:], start=1):
-                arm = (*space.base[:place], number, *space.base[place + 1 :])
-                found = differences(self.values, values(arm, first), "")
+                found = differences(self.values, values(space.alone(place, number), first), "")
                 self.changes[level] = [(path, new) for path, _, new in found]
         problems = problems or list(self._idle(space))
         if problems:
@@ -147,8 +146,7 @@ def _never(space: Space, admissible: Callable[[Arm], bool], admission: Admission
             others = [range(len(each.choices)) for each in space.factors]
             others[place] = range(number, number + 1)
             if not any(map(admissible, product(*others))):
-                alone = (*space.base[:place], number, *space.base[place + 1 :])
-                yield from admission.refusals(space.levels_of(alone))
+                yield from admission.refusals(space.levels_of(space.alone(place, number)))
 
 
 @cache

@@ -17,8 +17,6 @@ from recipes.ablation.design import Arm
 from recipes.config import UNDECIDING
 from recipes.errors import UserError
 
-ROWS = ("data.validation", "data.split_seed", "data.validation_share")
-"""What decides which rows a run is judged on."""
 DATA = ("data", "data.name", "data.subset", "data.train")
 """What may be swept to name several data sets."""
 
@@ -69,6 +67,10 @@ class Space:
     def base(self) -> Arm:
         """The arm of first levels."""
         return (0,) * len(self.factors)
+
+    def alone(self, factor: int, level: int) -> Arm:
+        """The base with one level changed."""
+        return (*self.base[:factor], level, *self.base[factor + 1 :])
 
     def levels_of(self, arm: Arm) -> list[Level]:
         """The level of each factor."""
@@ -150,8 +152,6 @@ def _refusal(override: Override) -> str:
         return "an ablation chooses on validation and leaves the test split shut; leave it out."
     if key == "resume" and (sweeps or override.value() is not True):
         return "an ablation goes on where it stopped; to start over, name another hydra.sweep.dir."
-    if key in ROWS and sweeps:
-        return "runs are compared row by row, so all need the same validation rows; data sets are files in conf/data."
     if key in UNDECIDING and sweeps:
         return "it changes no number of a run, so there is nothing to compare."
     if key == "tricks" and sweeps:

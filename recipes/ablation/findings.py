@@ -33,6 +33,8 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each single effect on each data set."""
+    doubts: Sequence[str] = ()
+    """What makes arms unlike to be judged, in sentences."""
     searched: Sequence[str] = ()
     """The user's own config folders, as `hydra.searchpath` has them."""
     confirmed: Sequence[tuple[str, Verdict]] = ()

@@ -17,7 +17,6 @@ from recipes.ablation.design import Design
 from recipes.ablation.factors import Space
 from recipes.config import Config
 from recipes.tables import console_for_tables
-from recipes.trick import Trick
 
 TRIAL_UPDATES = 6
 # What the smallest effect is told by, before anything is known of this data.
@@ -30,7 +29,9 @@ WORTH_TELLING = 0.1
 """Less of a pair than this inside a single effect is not told."""
 
 
-def told(space: Space, design: Design, seeds: int, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def told(
+    space: Space, design: Design, seeds: int, rows: Mapping[str, int], doubts: Iterable[str] = ()
+) -> Iterator[tuple[str, str]]:
     """The plan, a name and a line each.
 
     Args:
@@ -38,6 +39,7 @@ def told(space: Space, design: Design, seeds: int, rows: Mapping[str, int]) -> I
         design: the arms.
         seeds: of each arm on each data set.
         rows: labelled validation rows of each data set.
+        doubts: what makes arms unlike to be judged.
     """
     for factor in space.factors:
         yield "varies", f"{factor.name}: {', '.join(factor.levels)}"
@@ -64,6 +66,8 @@ def told(space: Space, design: Design, seeds: int, rows: Mapping[str, int]) -> I
         ]
         if shares:
             yield "mixed", f"{space.effect(effect.places)} holds {', '.join(shares)}"
+    for doubt in doubts:
+        yield "beware", doubt
     least = smallest_effect(design, seeds, rows)
     yield (
         "sees",
@@ -92,11 +96,6 @@ def show(lines: Iterable[tuple[str, str]]) -> None:
     for name, line in lines:
         console.print(f"  {name if name != before else '':<8} {line}", markup=False, soft_wrap=True)
         before = name
-
-
-def passes_of(tricks: Mapping[str, Trick]) -> float:
-    """Passes of an update with these tricks: one that passes twice takes all inside along."""
-    return math.prod(trick.passes for trick in tricks.values())
 
 
 def seconds_of(config: Config) -> float:

@@ -106,6 +106,7 @@ def in_a_paragraph(findings: Findings) -> Iterator[str]:
         yield "Nothing is recommended beside the base."
     else:
         yield f"Recommended: {findings.space.name(findings.recommended)}."
+        yield from findings.doubts
         yield from (_confirmed(name, verdict) for name, verdict in findings.confirmed)
         for data, verdict in findings.tested.items():
             low, high = -verdict.outer[1], -verdict.outer[0]
@@ -240,6 +241,7 @@ def _assumed(findings: Findings) -> Iterator[Part]:
         "seeds, taken to be alike in all arms) and that of rows (other rows of the same kind, each drawn for itself), "
         "and is widened so that all of its family hold at once. Data sets count alike."
     )
+    yield from findings.doubts
     if aliases := design.aliases():
         yield (
             "Effects that also hold part of what a pair does, if pairs do anything: "

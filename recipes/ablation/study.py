@@ -1,31 +1,32 @@
 """A study from its command line to its verdicts: what is asked, which arms answer it, the runs, what they say."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from recipes.ablation import plan
 from recipes.ablation.admission import admitted
-from recipes.ablation.blocks import blocks_of
+from recipes.ablation.beforehand import check_tricks, doubts, duration, validation_rows
+from recipes.ablation.blocks import are_alike, blocks_of
+from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirmed, contest
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import by_data, present
 from recipes.ablation.factors import Space, space_of
 from recipes.ablation.findings import Findings
-from recipes.ablation.progress import Progress, in_words, shown
+from recipes.ablation.progress import Progress, shown
 from recipes.ablation.report import write
 from recipes.ablation.rounds import kept, level_at, looks, still_open
-from recipes.ablation.runs import Launch, Row, Run, finish, write_csv
+from recipes.ablation.runs import FINISHED, Launch, Row, finish, write_csv
 from recipes.ablation.settings import Settings, settings_of
-from recipes.ablation.verdicts import IDENTICAL, Verdict, judge
+from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
 from recipes.config import read
-from recipes.data import read_splits
-from recipes.errors import UserError, nearest
-from recipes.preconditions import check
-from recipes.tricks import build
+from recipes.errors import UserError
 
 
 def study(
@@ -44,11 +45,12 @@ def study(
         UserError: with all that is wrong, before anything runs.
     """
     settings = settings_of(values)
-    _check_tricks(settings.always, loader)
+    check_tricks(settings.always, loader)
     composer = Composer(master, loader)
     asked = space_of(arguments, settings.always, str(master.hydra.runtime.choices.data), loader)
     space, admissible = admitted(asked, composer)
-    rows = _validation_rows(space, composer, settings.confirm)
+    rows = validation_rows(space, composer, settings.confirm)
+    unlike = list(doubts(space, composer))
     most = settings.budget // (settings.seeds * len(space.data))
     design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most)
     if settings.seeds == 1 and len(design.arms) <= 1 + len(design.contrasts()):
@@ -56,12 +58,13 @@ def study(
             f"hydra.sweeper.seeds=1: {len(design.arms)} arms and {len(design.contrasts())} effects leave nothing to "
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
-    plan.show(plan.told(space, design, settings.seeds, rows))
+    plan.show(plan.told(space, design, settings.seeds, rows, unlike))
     if settings.plan:
-        plan.show([("takes", _duration(space, design, settings.seeds, composer))])
+        plan.show([("takes", duration(space, admissible, design, settings.seeds, composer))])
         return
     made = Made(settings, composer, launch)
     findings, seeds = _in_rounds(space, admissible, design, made)
+    findings = replace(findings, doubts=unlike, searched=composer.searched)
     write(findings, composer.sweep)
     if settings.confirm and any(findings.recommended):
         config = read(composer(space.overrides_of(findings.recommended, 0, next(iter(space.data)))))
@@ -86,11 +89,17 @@ def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, 
         made.rows(space, arms, range(seeds))
         rows = made.of(space)
         blocks = blocks_of(design, rows, metric)
-        now = judge(design, blocks, settings.margin, level_at(look, plan_of_seeds))
-        mains, pairs = kept(mains, now[0]), kept(pairs, now[1])
+        judged = partial(judge, design, blocks, settings.margin, level_at(look, plan_of_seeds))
+        before = mains, pairs
+        mains, pairs = map(kept, before, judged())
         arms = still_open(design, mains.values())
         if not arms:
             break
+    unclear = [
+        verdict.effect for verdict in mains.values() if verdict.is_told and verdict.word in (NO_EVIDENCE, NOTHING)
+    ]
+    if idle := _idle(space, admissible, design, unclear, made):
+        mains, pairs = map(kept, before, judged(idle))
     findings = Findings(
         space=space,
         admissible=admissible,
@@ -101,93 +110,29 @@ def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, 
         metric=metric,
         margin=settings.margin,
         by_data=by_data(design, blocks, [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]),
-        searched=made.composer.searched,
     )
     return findings, seeds
 
 
-def _validation_rows(space: Space, composer: "Composer", with_test: bool) -> dict[str, int]:
-    """The labelled validation rows of each data set, read to see that it can be trained on, and tested in the end.
+def _idle(
+    space: Space, admissible: Callable[[Arm], bool], design: Design, effects: Sequence[Effect], made: "Made"
+) -> list[Effect]:
+    """The levels that change nothing, of those of which no two arms of the design could say so.
 
-    Raises:
-        UserError: with all that is wrong with any of them.
+    One more run each, with the first seed, differs in the level alone from a run that is there; on a further data set
+    only while nothing has changed on those before.
     """
-    problems: list[str] = []
-    found = {}
-    for data in space.data:
-        config = read(composer(space.overrides_of(space.base, 0, data)))
-        try:
-            splits = read_splits(config.data, config.evaluate.extra, with_test)
-            check(config, splits, build(config.tricks))
-        except UserError as error:
-            problems += error.problems
-        else:
-            found[data] = sum(label is not None for label in splits.validation["label"])
-    if problems:
-        raise UserError(*problems)
-    return found
-
-
-def _duration(space: Space, design: Design, seeds: int, composer: "Composer") -> str:
-    """How long all runs take, by a trial of the base and the passes that tricks make."""
-    seconds = 0.0
-    for data in space.data:
-        base = read(composer(space.overrides_of(space.base, 0, data)))
-        one = plan.seconds_of(base) / plan.passes_of(build(base.tricks))
-        for arm in design.arms:
-            config = read(composer(space.overrides_of(arm, 0, data)))
-            seconds += seeds * one * plan.passes_of(build(config.tricks))
-    return f"about {in_words(seconds)} one after another, by a trial of the base and the passes of each trick"
-
-
-def _check_tricks(names: Sequence[str], loader: ConfigLoader) -> None:
-    known = loader.get_group_options("tricks")
-    problems = [f"hydra.sweeper.always: there is no trick {name}; {nearest(name, known)}"
-                for name in names if name not in known]  # fmt: skip
-    if problems:
-        raise UserError(*problems)
-
-
-class Composer:
-    """Composes the configs of a sweep's runs, as its launcher will.
-
-    Args:
-        master: the sweep's own config.
-        loader: that of the sweep, which knows its further config folders.
-    """
-
-    def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
-        """Nothing is composed yet."""
-        self.master, self.loader = master, loader
-        self.sweep = Path(master.hydra.sweep.dir)
-
-    def whole(self, overrides: Sequence[str]) -> DictConfig:
-        """With what Hydra has to say of it."""
-        return self.loader.load_sweep_config(self.master, list(overrides))
-
-    @property
-    def searched(self) -> list[str]:
-        """The folders that `--config-dir` and `hydra.searchpath` of the command name."""
-        sources = [each for each in self.master.hydra.runtime.config_sources if "command-line" in each.provider]
-        return [
-            f"file://{Path(each.path).resolve()}" if each.schema == "file" else f"{each.schema}://{each.path}"
-            for each in sources
-        ]
-
-    def __call__(self, overrides: Sequence[str]) -> DictConfig:
-        """The run's own config."""
-        composed = self.whole(overrides)
-        OmegaConf.set_struct(composed, False)
-        del composed["hydra"]
-        return composed
-
-    def runs(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Run]:
-        """The runs of some arms: seed by seed, so that what is there early on can be compared."""
-        composed = {(data, arm): self.whole(space.overrides_of(arm, 0, data)) for data in space.data for arm in arms}
-        for seed in seeds:
-            for (data, arm), config in composed.items():
-                config.seed = seed
-                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir))
+    twins = {effect: pair for effect in effects if (pair := design.twin(effect, admissible))}
+    for data, overrides in space.data.items():
+        if not twins:
+            break
+        asked = list(dict.fromkeys(new for new, _ in twins.values()))
+        more = made.rows(replace(space, data={data: overrides}), asked, range(1))
+        there = {row.arm: row for row in (*made.of(space), *more)
+                 if (row.data, row.seed, row.status) == (data, 0, FINISHED)}  # fmt: skip
+        twins = {effect: (new, old) for effect, (new, old) in twins.items()
+                 if {new, old} <= there.keys() and are_alike(there[new], there[old])}  # fmt: skip
+    return list(twins)
 
 
 class Made:

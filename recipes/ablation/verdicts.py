@@ -7,7 +7,7 @@ differ in nothing else. Where runs that differ in one factor only make an exact 
 it disagrees, there is no evidence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def judge(
-    design: Design, blocks: Sequence[Block], margin: float, level: float = 0.95
+    design: Design, blocks: Sequence[Block], margin: float, level: float = 0.95, idle: Collection[Effect] = ()
 ) -> tuple[list[Verdict], list[Verdict]]:
     """Judge what single levels do, and what pairs do beyond their sum.
 
@@ -57,12 +57,13 @@ def judge(
         blocks: the runs, a block for each data set.
         margin: effects smaller than this are not worth having, in the metric's unit.
         level: how often the intervals of one family hold all at once.
+        idle: single levels that other runs than these have shown to change nothing.
 
     Raises:
         UserError: there is nothing to measure chance by.
     """
     there, planned = present(design, blocks), design.contrasts()
-    same = {effect for effect in design.mains if identical(there, design, blocks, effect)}
+    same = {effect for effect in design.mains if effect in idle or identical(there, design, blocks, effect)}
     singles, pairs = estimate(design, blocks, same)
     found = {verdict.effect: verdict for family in (singles, pairs)
              for verdict in _judged(family, design, blocks, margin, level)}  # fmt: skip

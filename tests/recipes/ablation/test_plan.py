@@ -27,6 +27,7 @@ def test_a_plan_says_what_it_varies_runs_and_tells() -> None:
         ("tells", "2 effects (average over the other tricks) and 1 of 1 pairs"),
     ]
     assert [name for name, _ in lines[5:]] == ["sees"]
+    assert ("beware", "of it") in told(SPACE, FULL, 3, {"set": 400}, ["of it"])
 
 
 def test_a_plan_says_what_a_fraction_cannot_tell() -> None:

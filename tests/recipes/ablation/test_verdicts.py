@@ -107,6 +107,16 @@ def test_where_no_two_arms_differ_in_one_factor_only_all_alike_are_identical() -
     assert words(mains) == ["identical"] * 3
 
 
+def test_what_other_runs_have_shown_to_change_nothing_is_identical_and_in_no_family() -> None:
+    design = choose([2, 2], every, "full", 4)
+    held = study(design, {single(0): 0.1})
+    (helps, _), _ = judge(design, [held], 0.01)
+    (alone, idle), (adds_up,) = judge(design, [held], 0.01, idle=[single(1)])
+    assert [helps.word, alone.word, idle.word] == ["helps", "helps", "identical"]
+    assert alone.outer[1] - alone.outer[0] < helps.outer[1] - helps.outer[0]  # one effect, not two at once
+    assert (adds_up.word, adds_up.why) == ("adds up", "one of them changes nothing")
+
+
 def test_signs_are_counted_where_they_can_tell() -> None:
     design = choose([2], every, "full", 2)
     differences = np.array([0.01, 0.02, 0.03, 0.01, 0.02, 0.02, -0.001])
