@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.rounds import MOST_LOOKS, kept, level_at, looks, still_open
-from recipes.ablation.verdicts import HELPS, HURTS, IDENTICAL, Verdict, judge
+from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, TOGETHER, Verdict, judge
 from recipes.tables import markdown_table
 
 BASE = 0.85
@@ -137,13 +137,18 @@ def share(hits: np.ndarray) -> str:
 
 
 def covered(world: World, design: Design, seeds: int, studies: int, number: int) -> list[str]:
-    """How often intervals hold the truth, each, all at once, and by seeds alone; how often a verdict is false."""
+    """How often intervals hold the truth, each, all at once, and by seeds alone; how often a verdict is false.
+
+    Then the same of pairs, all at once; empty where the arms tell none.
+    """
     chance = np.random.default_rng(number)
     each, together, simple, false = [], [], [], []
+    of_pairs: list[bool] = []
+    false_pairs: list[bool] = []
     for _ in range(studies):
         blocks = study(world, design.arms, seeds, chance)
         contrasts = design.contrasts()
-        mains, _ = judge(design, blocks, MARGIN)
+        mains, pairs = judge(design, blocks, MARGIN)
         truth = {effect: float(contrasts[effect] @ accuracy(world, design.arms)) for effect in contrasts}
         false.append(any(_is_false(verdict, truth[verdict.effect]) for verdict in mains if verdict.is_told))
         family, _ = estimate(design, blocks, [verdict.effect for verdict in mains if verdict.word == IDENTICAL])
@@ -155,12 +160,16 @@ def covered(world: World, design: Design, seeds: int, studies: int, number: int)
                             for verdict in mains if verdict.effect in family.effects))  # fmt: skip
         of_runs = t.ppf(0.975, family.run_freedom) ** 2 * family.run_variance
         simple.append(np.mean((family.values - true) ** 2 <= of_runs))
-    return [share(np.array(hits)) for hits in (each, together, false, simple)]
+        if estimated := [verdict for verdict in pairs if verdict.outer != (0.0, 0.0)]:
+            of_pairs.append(all(pair.outer[0] <= truth[pair.effect] <= pair.outer[1] for pair in estimated))
+            false_pairs.append(any(_is_false(pair, truth[pair.effect]) for pair in estimated))
+    counted = (each, together, false, simple, of_pairs, false_pairs)
+    return [share(np.array(hits)) if hits else "" for hits in counted]
 
 
 def _is_false(verdict: Verdict, truth: float) -> bool:
-    """Whether a study says that a trick helps or hurts where it does not."""
-    return (verdict.word == HELPS and truth <= 1e-9) or (verdict.word == HURTS and truth >= -1e-9)
+    """Whether a study says that a trick helps or hurts, or a pair helps together or fights, where it does not."""
+    return (verdict.word in (HELPS, TOGETHER) and truth <= 1e-9) or (verdict.word in (HURTS, FIGHTS) and truth >= -1e-9)
 
 
 def _within(interval: tuple[np.ndarray, np.ndarray], truth: np.ndarray) -> np.ndarray:
@@ -225,7 +234,8 @@ def tables(studies: int, mapped: Callable) -> None:
         partial(_called, covered, studies), enumerate((WORLDS[world], *known[name]) for name, world in lines)
     )
     print(f"Intervals that hold the truth, {studies:,} studies a line\n")
-    header = ["design; world", "each", "all at once", "studies with a false helps or hurts", "each, by seeds alone"]
+    header = ["design; world", "each", "all at once", "studies with a false helps or hurts", "each, by seeds alone",
+              "pairs, all at once", "studies with a false pair"]  # fmt: skip
     print(markdown_table(header, [[f"{name}; {world}", *row] for (name, world), row in zip(lines, found, strict=True)]))
 
     few = max(100, studies // 5)
