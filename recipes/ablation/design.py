@@ -84,17 +84,14 @@ class Design:
     def twin(self, effect: Effect, admissible: Callable[[Arm], bool]) -> tuple[Arm, Arm] | None:
         """An arm beside those of the design, and one of these that differs from it in a single level alone.
 
-        It is the one with most levels on. None where two arms of the design differ so, or no other can be run.
+        As little else as can be is on in them. None where two arms of the design differ so, or no other can be run.
         """
         ((factor, level),) = effect.places
         near = [(_at(arm, factor, level - arm[factor]), arm) for arm in self.arms if arm[factor] in (0, level)]
         if any(new in self.arms for new, _ in near):
             return None
-        return max(
-            filter(lambda pair: admissible(pair[0]), near),
-            key=lambda pair: (np.count_nonzero(pair), pair),
-            default=None,
-        )
+        allowed = [pair for pair in near if admissible(pair[0])]
+        return min(allowed, key=lambda pair: (np.count_nonzero(pair), pair), default=None)
 
     def aliases(self) -> dict[Effect, dict[Effect, float]]:
         """The pairs that stand inside a main effect of this design, each with how much of it does."""

@@ -106,12 +106,12 @@ def test_an_alias_is_how_much_of_a_pair_stands_in_an_effect() -> None:
 
 def test_a_twin_differs_in_a_level_alone_and_is_not_there_yet() -> None:
     half = Design("auto", (2, 2, 2), ((0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1)))
-    assert half.twin(single(0), every) == ((0, 1, 1), (1, 1, 1))
-    assert half.twin(single(0), lambda arm: arm != (0, 1, 1)) == ((1, 1, 0), (0, 1, 0))
+    assert half.twin(single(0), every) == ((0, 0, 0), (1, 0, 0))
+    assert half.twin(single(0), lambda arm: arm != (0, 0, 0)) == ((1, 0, 1), (0, 0, 1))
     assert half.twin(single(0), lambda arm: False) is None
     assert choose([2, 2], every, "full", 4).twin(single(0), every) is None
     three = Design("auto", (3, 2), ((0, 0), (1, 1), (2, 0)))
-    assert three.twin(single(0, 1), every) == ((0, 1), (1, 1)) and three.twin(single(0, 2), every) is None
+    assert three.twin(single(0, 1), every) == ((1, 0), (0, 0)) and three.twin(single(0, 2), every) is None
 
 
 def test_refused_pairs_never_run_and_all_effects_are_told() -> None:
