@@ -35,7 +35,7 @@ def doubts(space: Space, composer: Composer) -> Iterator[str]:
     keep = read(composer(space.overrides_of(space.base, 0, data))).evaluate.keep
     if keep == "best" and (averaging := order.around("weights", tricks)):
         yield (
-            f"evaluate.keep=best: weights are chosen by the rows that judge them, but not those of "
+            "evaluate.keep=best: weights are chosen by the rows that judge them, but not those of "
             f"{' and '.join(averaging)}, to the others' advantage; evaluate.keep=last compares like with like."
         )
 
@@ -64,7 +64,7 @@ def validation_rows(space: Space, composer: Composer, with_test: bool) -> dict[s
         else:
             found[data] = sum(label is not None for label in splits.validation["label"])
     if problems:
-        raise UserError(*problems)
+        raise UserError(*dict.fromkeys(problems))
     return found
 
 
