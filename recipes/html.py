@@ -9,7 +9,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #8886; padding: .25rem .75rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, table:has(th:last-child:empty) td:last-child { text-align: left; }
 span { display: inline-block; max-width: 40rem; overflow-wrap: anywhere; text-align: left; }
 figure { background: #fff; display: inline-block; margin: 1rem 1rem 1rem 0; max-width: 100%; }
 figure svg { max-width: 100%; height: auto; }

@@ -3,6 +3,8 @@
 from typing import IO
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from recipes.ablation.findings import Findings
@@ -18,6 +20,7 @@ from recipes.ablation.verdicts import (
 )
 from recipes.pictures import save
 
+PALE = 0.3
 COLORS = {
     HELPS: "tab:green", TOGETHER: "tab:green", HURTS: "tab:red", FIGHTS: "tab:red", NO_EVIDENCE: "tab:gray",
     NOTHING: "tab:blue", IDENTICAL: "black",
@@ -50,23 +53,31 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
     effects = [verdict.effect for verdict in findings.mains]
     place = {effect.places[0]: number for number, effect in enumerate(effects)}
     values = np.full((len(effects), len(effects)), np.nan)
+    strength = np.full(values.shape, PALE)
     told: list[tuple[int, int, Verdict]] = []
     for verdict in findings.pairs:
         row, column = sorted((place[each] for each in verdict.effect.places), reverse=True)
         if verdict.is_told:
             values[row, column] = verdict.value
+            strength[row, column] = 1.0 if verdict.word in (FIGHTS, TOGETHER) else PALE
             told.append((row, column, verdict))
     side = 2.5 + 0.6 * len(effects)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     most = max(float(np.nanmax(np.abs(values))) if told else 0.0, findings.margin)
-    image = axes.imshow(values, cmap="RdYlGn", vmin=-most, vmax=most)
-    figure.colorbar(image, ax=axes, label=f"{findings.metric} beyond the sum", shrink=0.7)
+    scale = Normalize(-most, most)
+    axes.imshow(values, cmap="RdYlGn", norm=scale, alpha=strength)
+    figure.colorbar(
+        ScalarMappable(scale, "RdYlGn"),
+        ax=axes,
+        label=f"{findings.metric} beyond the sum; pale: not clear of 0",
+        shrink=0.7,
+    )
     for row, column, verdict in told:
-        clear = verdict.word in (FIGHTS, TOGETHER)
+        clear = strength[row, column] == 1
         axes.text(column, row, f"{verdict.value:+.3f}", ha="center", va="center", fontsize=7,
                   fontweight="bold" if clear else "normal",
-                  color="white" if abs(verdict.value) > 0.7 * most else "black")  # fmt: skip
+                  color="white" if clear and abs(verdict.value) > 0.7 * most else "black")  # fmt: skip
     names = [findings.name(effect) for effect in effects]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
