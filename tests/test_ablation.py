@@ -70,6 +70,7 @@ def test_a_study_runs_what_is_not_finished_and_leaves_rows(folder: Path) -> None
     assert results(folder) == before
 
 
+@pytest.mark.slow
 def test_a_trick_that_changes_nothing_is_found_also_where_no_two_arms_differ_in_it_alone(folder: Path) -> None:
     asked = (
         *STUDY,

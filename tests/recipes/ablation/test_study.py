@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recipes.ablation import study
-from recipes.ablation.design import Arm, Design, choose
+from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.runs import FINISHED, Row
@@ -85,3 +85,31 @@ def test_seeds_are_added_to_the_arms_of_what_is_open_and_no_others(monkeypatch: 
     assert [verdict.word for verdict in findings.mains] == ["helps", "no evidence"]
     # What was clear is told as it was then: three seeds, and their share of the level.
     assert len([row for row in findings.rows if row.arm == (1, 0)]) == 3
+
+
+def test_what_is_open_is_looked_at_once_more_where_no_two_arms_differ_in_it_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = Design("auto", (2, 2, 2), ((0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1)))
+    factors = tuple(Factor(name, (NONE, Level(name, (), name))) for name in ("first", "second", "third"))
+    space = Space(factors, {"one": ("data=one",), "two": ("data=two",)})
+    asked: list[tuple[list[str], list[Arm], range]] = []
+
+    def rows(space: Space, arms: Sequence[Arm], seeds: range) -> list[Row]:
+        asked.append((list(space.data), list(arms), seeds))
+        return [Row(data, arm, 0, Path(f"{data}{arm}"), FINISHED) for data in space.data for arm in arms]
+
+    def are_alike(new: Row, old: Row) -> bool:
+        """The first changes nothing, the second nothing on one data set."""
+        return old.arm == (1, 0, 0) or (old.arm, old.data) == ((0, 1, 0), "one")
+
+    monkeypatch.setattr(study, "are_alike", are_alike)
+    there = [Row(data, arm, 0, Path(), FINISHED) for data in space.data for arm in half.arms]
+    made: Any = SimpleNamespace(rows=rows, of=lambda _: there)
+    singles = [Effect(((place, 1),)) for place in range(3)]
+    assert study._idle(space, lambda arm: True, half, singles, made) == singles[:1]
+    assert asked == [([data], [(0, 0, 0)], range(1)) for data in ("one", "two")]
+    assert study._idle(space, lambda arm: True, half, [], made) == [] and len(asked) == 2
+    # A run that has failed shows nothing.
+    there[:] = []
+    assert study._idle(space, lambda arm: True, half, singles, made) == []
