@@ -10,7 +10,7 @@ from recipes import order
 from recipes.ablation import plan
 from recipes.ablation.composer import Composer
 from recipes.ablation.design import Arm, Design
-from recipes.ablation.factors import NONE, Space
+from recipes.ablation.factors import Space
 from recipes.ablation.progress import in_words
 from recipes.config import Config, read
 from recipes.data import read_splits
@@ -22,11 +22,10 @@ from recipes.tricks import build
 def doubts(space: Space, composer: Composer) -> Iterator[str]:
     """What makes arms unlike to be judged: validation chooses more in one than in another."""
     data, tricks = next(iter(space.data)), {}
-    for place, factor in enumerate(space.factors):
-        for number, level in enumerate(factor.choices):
-            if level.trick:
-                config = read(composer(space.overrides_of(space.alone(place, number), 0, data)))
-                tricks[level.trick] = build(config.tricks)[level.trick]
+    for place, number in space.singles:
+        if name := space.factors[place].choices[number].trick:
+            config = read(composer(space.overrides_of(space.alone(place, number), 0, data)))
+            tricks[name] = build(config.tricks)[name]
     if fitted := order.around("settle", tricks):
         yield (
             f"Validation rows that {' and '.join(fitted)} learned from also judge what it does, which makes it look a "
@@ -70,11 +69,11 @@ def validation_rows(space: Space, composer: Composer, with_test: bool) -> dict[s
 
 def _read_otherwise(space: Space, composer: Composer, base: Config, data: str) -> Iterator[tuple[str, Dataset]]:
     """The validation split at each level that has another say on the data than the base."""
-    for place, factor in enumerate(space.factors):
-        for number in range(1, len(factor.choices)) if factor.choices[0] != NONE else ():
+    for place, number in space.singles:
+        if not space.factors[place].choices[number].trick:
             config = read(composer(space.overrides_of(space.alone(place, number), 0, data)))
             if config.data != base.data:
-                yield factor.told(number), read_splits(config.data, {}, False).validation
+                yield space.effect([(place, number)]), read_splits(config.data, {}, False).validation
 
 
 def duration(space: Space, admissible: Callable[[Arm], bool], design: Design, seeds: int, composer: Composer) -> str:
@@ -87,10 +86,8 @@ def duration(space: Space, admissible: Callable[[Arm], bool], design: Design, se
     first = next(iter(space.data))
     # A level that cannot be alone on the base is taken to cost nothing.
     times = {
-        (place, number): trial(alone, first) / bases[first] if admissible(alone) else 1.0
-        for place, factor in enumerate(space.factors)
-        for number in range(1, len(factor.choices))
-        for alone in [space.alone(place, number)]
+        single: trial(space.alone(*single), first) / bases[first] if admissible(space.alone(*single)) else 1.0
+        for single in space.singles
     }
     bases_in_all = sum(math.prod(times.get(level, 1.0) for level in enumerate(arm)) for arm in design.arms)
     told = in_words(sum(bases.values()) * bases_in_all * seeds)

@@ -68,6 +68,11 @@ class Space:
         """The arm of first levels."""
         return (0,) * len(self.factors)
 
+    @property
+    def singles(self) -> list[tuple[int, int]]:
+        """Each level but the first ones, as its factor's number and its own."""
+        return [(place, level) for place, factor in enumerate(self.factors) for level in range(1, len(factor.choices))]
+
     def alone(self, factor: int, level: int) -> Arm:
         """The base with one level changed."""
         return (*self.base[:factor], level, *self.base[factor + 1 :])
