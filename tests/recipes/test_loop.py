@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -184,3 +185,39 @@ def test_a_run_in_another_thread_needs_no_signals() -> None:
         return run.updates
 
     assert made(tiny_config("train.max_updates=2"), look) == 2
+
+
+@pytest.mark.parametrize(
+    ("updates_per_epoch", "every", "total", "wanted"),
+    [
+        (5, 0.5, 10, [2, 5, 8, 10]),
+        (5, 0.5, 12, [2, 5, 8, 10, 12]),
+        (5, 1.0, 12, [5, 10, 12]),
+        (5, 1.5, 20, [8, 15, 20]),
+        (6, 1 / 3, 7, [2, 4, 6, 7]),
+        (4, 0.1, 4, [1, 2, 3, 4]),
+    ],
+)
+def test_what_is_due_at_a_fraction_of_an_epoch(
+    updates_per_epoch: int, every: float, total: int, wanted: list[int]
+) -> None:
+    run: Any = SimpleNamespace(updates_per_epoch=updates_per_epoch, total_updates=total, batches_done=0)
+    found = []
+    for run.batches_done in range(1, total + 1):
+        if Run._due(run, every):
+            found.append(run.batches_done)
+    assert found == wanted
+
+
+def evaluated(run: Run) -> list[int]:
+    """After which updates the history has an evaluation."""
+    return [line["update"] for line in run.history.read() if "split" in line]
+
+
+def test_a_run_evaluates_twice_an_epoch_where_updates_are_odd() -> None:
+    def look(run: Run) -> tuple[int, list[int]]:
+        run.fit()
+        return run.updates_per_epoch, evaluated(run)
+
+    config = tiny_config("train.batch_size=9", "evaluate.every=0.5", "train.max_updates=12")
+    assert made(config, look) == (5, [2, 5, 8, 10, 12])
