@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from recipes import loop
 from recipes.batch import Batch
 from recipes.config import Config
 from recipes.errors import UserError
@@ -221,3 +222,39 @@ def test_a_run_evaluates_twice_an_epoch_where_updates_are_odd() -> None:
 
     config = tiny_config("train.batch_size=9", "evaluate.every=0.5", "train.max_updates=12")
     assert made(config, look) == (5, [2, 5, 8, 10, 12])
+
+
+# Early stopping, by scores that are written down: the accuracy on validation after each evaluated update.
+
+STOPPING = ("evaluate.every=0.5", "evaluate.early_stopping=2")
+
+
+def fit_with_scores(run: Run, scores: Mapping[int, float], killed_at: int | None = None) -> dict[str, Any]:
+    """Train, in a child, where each evaluation gives the score that is written for its update."""
+    loop.measure = lambda predictions: {"accuracy": scores[run.batches_done]}  # type: ignore[attr-defined]
+    step = run._step
+
+    def fatal(batch: Batch) -> None:
+        step(batch)
+        if run.batches_done == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run._step = fatal  # type: ignore[method-assign]
+    run.fit()
+    assert run.best is not None
+    return {"end": run.batches_done, "best": run.best["update"], "evaluated": evaluated(run)}
+
+
+@pytest.mark.parametrize(
+    ("scores", "end", "best"),
+    [
+        # Worse, better, worse, as good as the best: two in a row without improvement.
+        ({3: 0.5, 6: 0.4, 9: 0.6, 12: 0.5, 15: 0.6}, 15, 9),
+        ({3: 0.5, 6: 0.4, 9: 0.3}, 9, 3),
+        # Never two in a row.
+        ({3: 0.1, 6: 0.2, 9: 0.1, 12: 0.3, 15: 0.2, 18: 0.4, 20: 0.3}, 20, 18),
+    ],
+)
+def test_patience_counts_from_the_last_improvement(scores: dict[int, float], end: int, best: int) -> None:
+    found = made(tiny_config(*STOPPING), lambda run: fit_with_scores(run, scores))
+    assert found == {"end": end, "best": best, "evaluated": list(scores)}
