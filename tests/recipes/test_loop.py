@@ -258,3 +258,19 @@ def fit_with_scores(run: Run, scores: Mapping[int, float], killed_at: int | None
 def test_patience_counts_from_the_last_improvement(scores: dict[int, float], end: int, best: int) -> None:
     found = made(tiny_config(*STOPPING), lambda run: fit_with_scores(run, scores))
     assert found == {"end": end, "best": best, "evaluated": list(scores)}
+
+
+def test_a_kill_between_two_evaluations_without_improvement_moves_no_end(tmp_path: Path) -> None:
+    """The checkpoint after update 13 knows that the evaluation after update 12 was no improvement."""
+    scores = {3: 0.5, 6: 0.4, 9: 0.6, 12: 0.5, 15: 0.6, 18: 0.5, 20: 0.5}
+    config = tiny_config(*STOPPING)
+
+    def work(place: Path, killed_at: int | None = None) -> dict[str, Any]:
+        return fit_with_scores(tiny_run(config, tmp_path, place), scores, killed_at)
+
+    whole = in_child(lambda: work(tmp_path / "whole"))
+    with pytest.raises(ChildProcessError):
+        in_child(lambda: work(tmp_path / "killed", 14))
+    assert max(path.stem for path in (tmp_path / "killed" / "checkpoints").glob("0*")) == "00000013"
+    assert in_child(lambda: work(tmp_path / "killed")) == whole
+    assert whole["end"] == 15
