@@ -16,6 +16,7 @@ from recipes.config import Config
 from recipes.errors import UserError
 from recipes.interruption import Interrupted
 from recipes.loop import Run
+from recipes.metrics import Predictions
 from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, scratch, tiny_config, tiny_run
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
@@ -274,3 +275,27 @@ def test_a_kill_between_two_evaluations_without_improvement_moves_no_end(tmp_pat
     assert max(path.stem for path in (tmp_path / "killed" / "checkpoints").glob("0*")) == "00000013"
     assert in_child(lambda: work(tmp_path / "killed")) == whole
     assert whole["end"] == 15
+
+
+@pytest.mark.parametrize(("processes", "tried"), [(1, [8, 4, 2]), (2, [8])])
+def test_only_a_single_process_halves_its_prediction_batch(
+    processes: int, tried: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several that halved its batch alone would have another number of batches than the others."""
+    sizes = []
+
+    def predict_split(run: Run, dataset: Any, batch_size: int, accelerator: Any) -> Predictions:
+        sizes.append(batch_size)
+        if batch_size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Predictions(["0"], ["x"], torch.ones(1, 1).numpy(), torch.ones(1, 1).numpy(), ["x"], False)
+
+    monkeypatch.setattr(loop, "predict_split", predict_split)
+    run: Any = SimpleNamespace(accelerator=SimpleNamespace(num_processes=processes), windows_at_once=8)
+    if processes == 1:
+        Run.predictions(run, None)  # type: ignore[arg-type]
+        assert run.windows_at_once == 2
+    else:
+        with pytest.raises(UserError, match="memory does not hold 8 validation rows at once"):
+            Run.predictions(run, None)  # type: ignore[arg-type]
+    assert sizes == tried
