@@ -1,0 +1,70 @@
+"""The base of the seams, by exact numbers on small tensors."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recipes.base import Base
+from recipes.batch import Batch
+
+ROWS, TOKENS, CLASSES = 5, 3, 3
+
+
+def make_batch() -> Batch:
+    """Five rows; the weights differ."""
+    targets = functional.one_hot(torch.arange(ROWS) % CLASSES, CLASSES).float()
+    weights = torch.tensor([1.0, 2.0, 0.5, 1.0, 1.5])
+    inputs = {"input_ids": torch.ones(ROWS, TOKENS, dtype=torch.long)}
+    lengths = torch.full((ROWS,), TOKENS)
+    return Batch([str(row) for row in range(ROWS)], inputs, lengths, targets, weights, float(weights.sum()), 4, 7)
+
+
+def base_of(**fields: Any) -> Base:
+    """The base of a run that has these fields alone."""
+    run: Any = SimpleNamespace(splits=SimpleNamespace(multi_label=False), **fields)
+    return Base(run)
+
+
+# Several processes.
+
+
+class DropoutOnly(nn.Module):
+    """Dropout on ones, so that the logits show what is dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 64, bias=False)
+        nn.init.eye_(self.head.weight)
+
+    def forward(self, input_ids: Tensor) -> Any:
+        return SimpleNamespace(logits=self.head(functional.dropout(torch.ones(len(input_ids), 64), 0.5)))
+
+
+def test_processes_draw_different_dropout_for_the_same_part() -> None:
+    """Three parts on two processes are six draws, no two of them alike."""
+    batch, model, masks, places = make_batch(), DropoutOnly(), [], []
+    for rank in range(2):
+        base = base_of(
+            accelerator=SimpleNamespace(num_processes=2, process_index=rank, device=torch.device("cpu")),
+            config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)), rows_passed=0, model=model, head=model.head,
+            seams=SimpleNamespace(loss=lambda logits, targets: logits.sum(1)),
+        )  # fmt: skip
+        for number, rows in enumerate(([0, 1], [2, 3], [4])):
+            part = base._own(batch, np.array(rows), number, 3)
+            places.append(part.part)
+            masks.append(tuple(base.objective(part).logits[0].tolist()))
+    assert places == [(0,), (2,), (4,), (1,), (3,), (5,)]
+    assert len(set(masks)) == 6
+
+
+def test_each_row_of_a_part_is_with_one_process_and_who_has_none_counts_nothing() -> None:
+    batch, found = make_batch(), []
+    for rank in range(2):
+        base = base_of(accelerator=SimpleNamespace(num_processes=2, process_index=rank))
+        parts = [base._own(batch, np.array(rows), number, 2) for number, rows in enumerate(([0, 1, 2, 3], [4]))]
+        found.append([(part.ids, float(part.weights.sum())) for part in parts])
+    assert found == [[(["0", "2"], 1.5), (["4"], 1.5)], [(["1", "3"], 3.0), (["4"], 0.0)]]
