@@ -4,12 +4,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recipes.base import Base
-from recipes.batch import Batch
+from recipes.batch import Batch, Loss, Outcome
 
 ROWS, TOKENS, CLASSES = 5, 3, 3
 
@@ -68,3 +69,24 @@ def test_each_row_of_a_part_is_with_one_process_and_who_has_none_counts_nothing(
         parts = [base._own(batch, np.array(rows), number, 2) for number, rows in enumerate(([0, 1, 2, 3], [4]))]
         found.append([(part.ids, float(part.weights.sum())) for part in parts])
     assert found == [[(["0", "2"], 1.5), (["4"], 1.5)], [(["1", "3"], 3.0), (["4"], 0.0)]]
+
+
+# The losses that are logged.
+
+
+def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None:
+    batch, logits = make_batch(), torch.arange(15.0).reshape(ROWS, CLASSES).sin().requires_grad_()
+    mixed = 0.75 * batch.targets + 0.25 * batch.targets.roll(1, 0)
+    minimized = logits.square().sum(1)
+    base = base_of(
+        accelerator=SimpleNamespace(num_processes=1, backward=lambda loss: loss.backward()),
+        seams=SimpleNamespace(objective=lambda part: Outcome(minimized, logits, mixed, logits)), is_plain=False,
+    )  # fmt: skip
+    found: Loss = base._part(batch)
+    shares = logits.detach().log_softmax(1)
+    wanted = -(batch.weights[:, None] * mixed * shares).sum() / 6
+    on_own_targets = -(batch.weights[:, None] * batch.targets * shares).sum() / 6
+    assert float(found.cross_entropy) == pytest.approx(float(wanted))
+    assert abs(float(wanted - on_own_targets)) > 0.01
+    assert float(found.composed) == pytest.approx(float((minimized.detach() * batch.weights).sum() / 6))
+    torch.testing.assert_close(logits.grad, 2 * logits.detach() * batch.weights[:, None] / 6)
