@@ -90,3 +90,21 @@ def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None
     assert abs(float(wanted - on_own_targets)) > 0.01
     assert float(found.composed) == pytest.approx(float((minimized.detach() * batch.weights).sum() / 6))
     torch.testing.assert_close(logits.grad, 2 * logits.detach() * batch.weights[:, None] / 6)
+
+
+# Decisions.
+
+
+def test_a_probability_of_exactly_a_half_is_answered() -> None:
+    base = base_of()
+    base.run.splits.multi_label = True
+    below = np.nextafter(np.float32(0.5), np.float32(0))
+    found = base.decide(torch.tensor([[0.5, float(below), 0.9], [0.1, 0.5, 0.0]]))
+    assert found.tolist() == [[1, 0, 1], [0, 1, 0]]
+    assert found.dtype == torch.int8
+
+
+def test_one_label_is_the_most_probable_however_small() -> None:
+    found = base_of().decide(torch.tensor([[0.2, 0.45, 0.35], [0.9, 0.05, 0.05]]))
+    assert found.tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert found.dtype == torch.int8
