@@ -97,6 +97,32 @@ def test_arms_that_predict_the_same_are_identical_and_nothing_is_divided() -> No
     assert not identical(design, design, [other], single(0))
 
 
+@pytest.mark.parametrize("different_first", [False, True])
+def test_identical_on_one_data_set_and_different_on_another_is_not_identical(different_first: bool) -> None:
+    design = choose([2, 2], every, "full", 4)
+    held = study(design, {single(0): 0.03})
+    without = [design.arms.index((0, design.arms[arm][1])) for arm in held.arms]
+    original = [3 * arm + seed for arm, seed in zip(without, held.seeds, strict=True)]
+    same = Block("one", held.arms, held.seeds, held.rows[original], [str(run) for run in original])
+    other = Block("two", held.arms, held.seeds, held.rows, held.fingerprints)
+    blocks = [other, same] if different_first else [same, other]
+    assert identical(design, design, [same, same], single(0))
+    assert not identical(design, design, blocks, single(0))
+    assert "identical" in words(judge(design, [same], margin=0.001)[0])
+    assert "identical" not in words(judge(design, blocks, margin=0.001)[0])
+
+
+def test_one_pair_of_runs_that_differs_is_enough_to_be_not_identical() -> None:
+    design = choose([2], every, "full", 2)
+    held = study(design, {})
+    names = [str(seed) for seed in held.seeds]
+    same = Block("one", held.arms, held.seeds, held.rows[held.seeds], names)
+    assert identical(design, design, [same], single(0))
+    for run in range(len(names)):
+        changed = [*names[:run], "another", *names[run + 1 :]]
+        assert not identical(design, design, [Block("one", same.arms, same.seeds, same.rows, changed)], single(0))
+
+
 def test_where_no_two_arms_differ_in_one_factor_only_all_alike_are_identical() -> None:
     design = choose([2] * 3, every, "auto", 4)
     held = study(design, {})
