@@ -61,6 +61,12 @@ def test_greedy_by_hand() -> None:
     assert asked == ["a", "b", "c", "d", "bc", "ba", "bad"]
 
 
+def test_greedy_compares_with_the_current_best_not_with_the_first() -> None:
+    """The mean of all three is better than the first ingredient and worse than the first two: the third goes."""
+    scores = {"a": 0.9, "b": 0.8, "c": 0.7, "ab": 0.95, "abc": 0.92}
+    assert greedy(["a", "b", "c"], lambda names: scores["".join(names)]) == ["a", "b"]
+
+
 def test_over_a_run_the_average_is_owned_only_at_the_end(tmp_path: Path) -> None:
     def owned() -> list[bool]:
         run = tiny_run(tiny_config("+tricks=[soup]", "tricks.soup.choose=uniform"), tmp_path)
