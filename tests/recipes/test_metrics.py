@@ -1,10 +1,13 @@
 """Metrics: numbers worked out by hand, and the agreement with scikit-learn."""
 
 import math
+from collections import Counter
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn import metrics as sk
 
 from recipes.metrics import (
@@ -15,6 +18,7 @@ from recipes.metrics import (
     available,
     better,
     calibration_error,
+    intervals,
     measure,
 )
 
@@ -201,3 +205,68 @@ def test_available_metrics_are_those_measured() -> None:
 )  # fmt: skip
 def test_better(metric: str, new: float, old: float | None, wanted: bool) -> None:
     assert better(metric, new, old) is wanted
+
+
+def rows_of(predictions: Predictions, chosen: list[int]) -> Predictions:
+    """The same predictions of these rows, some of them more than once."""
+    return Predictions(
+        [predictions.ids[row] for row in chosen], [predictions.labels[row] for row in chosen],
+        predictions.probabilities[chosen], predictions.decisions[chosen], predictions.classes, predictions.multi_label,
+    )  # fmt: skip
+
+
+def exact_intervals(predictions: Predictions) -> dict[str, tuple[float, float]]:
+    """From every way to draw as many rows as have a label, with replacement, each with its probability."""
+    labelled = [row for row, label in enumerate(predictions.labels) if label is not None]
+    count = len(labelled)
+    scores, chances = [], []
+    for chosen in combinations_with_replacement(labelled, count):
+        ways = math.factorial(count) / math.prod(math.factorial(times) for times in Counter(chosen).values())
+        scores.append(measure(rows_of(predictions, list(chosen))))
+        chances.append(ways / count**count)
+    assert sum(chances) == pytest.approx(1)
+    found = {}
+    for name in ("macro_f1", "micro_f1" if predictions.multi_label else "accuracy"):
+        values = np.array([score[name] for score in scores])
+        order = np.argsort(values)
+        below = np.cumsum(np.array(chances)[order])
+        low, high = (float(values[order][np.searchsorted(below, share)]) for share in (0.025, 0.975))
+        found[name] = low, high
+    return found
+
+
+class TestIntervals:
+    FIVE = single(
+        ["a", "b", None, "c", "new", "a"],
+        [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.5, 0.4, 0.1], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2]],
+        ABC,
+    )
+    FIVE_SETS = several(
+        [["a", "b"], ["b"], ["c", "new"], None, ["a"], []],
+        [[0.9, 0.8, 0.1], [0.2, 0.6, 0.1], [0.1, 0.2, 0.4], [0.9, 0.9, 0.9], [0.7, 0.1, 0.2], [0.1, 0.1, 0.6]],
+        ABC,
+    )
+
+    @pytest.mark.parametrize("predictions", [FIVE, FIVE_SETS], ids=["single", "several"])
+    def test_those_of_every_way_to_draw_the_rows(self, predictions: Predictions) -> None:
+        found, wanted = intervals(predictions, draws=100_000), exact_intervals(predictions)
+        assert found.keys() == wanted.keys()
+        for name, interval in wanted.items():
+            assert found[name] == pytest.approx(interval), name
+
+    @pytest.mark.parametrize(("rows", "right"), [(40, 30), (200, 190), (1000, 500)])
+    def test_accuracy_is_a_binomial_share(self, rows: int, right: int) -> None:
+        answers = [[0.9, 0.1]] * right + [[0.1, 0.9]] * (rows - right)
+        found = intervals(single(["a"] * rows, answers, ["a", "b"]), draws=100_000)["accuracy"]
+        wanted = binom.ppf([0.025, 0.975], rows, right / rows) / rows
+        assert found == pytest.approx(tuple(wanted), abs=1e-9)
+
+    def test_around_the_score_and_the_same_every_time(self) -> None:
+        found = intervals(SIX)
+        assert found == intervals(SIX) and found.keys() == {"accuracy", "macro_f1"}
+        for name, (low, high) in found.items():
+            assert 0 <= low < measure(SIX)[name] < high <= 1, name
+
+    def test_nothing_is_said_without_labels_and_nothing_moves_where_all_is_right(self) -> None:
+        assert intervals(single([None, None], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"])) == {}
+        assert intervals(single(["a"] * 3, [[0.9, 0.1]] * 3, ["a", "b"]))["accuracy"] == (1.0, 1.0)
