@@ -100,11 +100,11 @@ def test_arms_that_predict_the_same_are_identical_and_nothing_is_divided() -> No
 @pytest.mark.parametrize("different_first", [False, True])
 def test_identical_on_one_data_set_and_different_on_another_is_not_identical(different_first: bool) -> None:
     design = choose([2, 2], every, "full", 4)
-    held = study(design, {single(0): 0.03})
-    without = [design.arms.index((0, design.arms[arm][1])) for arm in held.arms]
-    original = [3 * arm + seed for arm, seed in zip(without, held.seeds, strict=True)]
-    same = Block("one", held.arms, held.seeds, held.rows[original], [str(run) for run in original])
-    other = Block("two", held.arms, held.seeds, held.rows, held.fingerprints)
+    runs = study(design, {single(0): 0.03})
+    without = [design.arms.index((0, design.arms[arm][1])) for arm in runs.arms]
+    original = [3 * arm + seed for arm, seed in zip(without, runs.seeds, strict=True)]
+    same = Block("one", runs.arms, runs.seeds, runs.rows[original], [str(run) for run in original])
+    other = Block("two", runs.arms, runs.seeds, runs.rows, runs.fingerprints)
     blocks = [other, same] if different_first else [same, other]
     assert identical(design, design, [same, same], single(0))
     assert not identical(design, design, blocks, single(0))
@@ -114,9 +114,9 @@ def test_identical_on_one_data_set_and_different_on_another_is_not_identical(dif
 
 def test_one_pair_of_runs_that_differs_is_enough_to_be_not_identical() -> None:
     design = choose([2], every, "full", 2)
-    held = study(design, {})
-    names = [str(seed) for seed in held.seeds]
-    same = Block("one", held.arms, held.seeds, held.rows[held.seeds], names)
+    runs = study(design, {})
+    names = [str(seed) for seed in runs.seeds]
+    same = Block("one", runs.arms, runs.seeds, runs.rows[runs.seeds], names)
     assert identical(design, design, [same], single(0))
     for run in range(len(names)):
         changed = [*names[:run], "another", *names[run + 1 :]]
