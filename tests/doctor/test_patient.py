@@ -1,0 +1,93 @@
+"""What an examination borrows of a run, it gives back."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recipes.doctor.contract import CHECKS
+from recipes.doctor.examination import examined
+from recipes.doctor.patient import Patient
+from recipes.loop import Run
+from recipes.testing import in_child, tiny_config, tiny_run
+
+TRAINING = {
+    "gradients", "price", "overfitting_one_batch", "learning_rate_range", "speed", "longest_batch", "resuming",
+}  # fmt: skip
+
+
+def optimizer_of(run: Run) -> dict[str, Any]:
+    """A copy of all that an optimizer has, and whether its weights have gradients, by name."""
+    found = run.optimizer.state_dict()
+    state = {f"{number}.{name}": each for number, own in found["state"].items() for name, each in own.items()}
+    groups = {
+        f"group {number}: {name}": value
+        for number, group in enumerate(found["param_groups"])
+        for name, value in group.items()
+    }
+    gradients = {
+        f"gradient {name}": each.grad is not None and bool(each.grad.any())
+        for name, each in run.bare_model.named_parameters()
+    }
+    owned = {"owned": [id(each) for group in run.optimizer.param_groups for each in group["params"]]}
+    return deepcopy({**state, **groups, **gradients, **owned, "base rates": list(run.base_rates)})
+
+
+def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Patient], None]]) -> Mapping[str, list[str]]:
+    """What each use of a run, after so many updates, has changed of its optimizer; in a child."""
+
+    def work() -> Mapping[str, list[str]]:
+        run = tiny_run(tiny_config("+tricks=[layerwise_learning_rate]"), folder, folder / "run")
+        for index in range(updates):
+            run._step(run.seams.batches(run.train, 0)[index])
+        run.report.waiting.clear()
+        patient = Patient(run.config, run=run, splits=run.splits)
+        patient.scratch = folder / "scratch"
+        changed = {}
+        before = optimizer_of(run)
+        assert len(before) > 20 and (updates > 0) == any("exp_avg" in name for name in before)
+        for use_name, use in uses.items():
+            use(patient)
+            after = optimizer_of(run)
+            names = [name for name in {**before, **after} if not _same(before.get(name), after.get(name))]
+            if names:
+                changed[use_name] = names
+            before = after
+        return changed
+
+    return in_child(work)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+@pytest.mark.parametrize("updates", [0, 2])
+def test_nothing_of_the_optimizer_is_left_changed_after_a_full_examination(updates: int, tmp_path: Path) -> None:
+    """Check by check, since one may clear what another has left."""
+
+    def use(check: Any, patient: Patient) -> None:
+        (look,) = examined(patient, [check]).looks
+        assert check.name not in TRAINING or look.outcome != "skipped", look
+
+    assert {check.name for check in CHECKS} > TRAINING
+    assert what_changed(tmp_path, updates, {check.name: partial(use, check) for check in CHECKS}) == {}
+
+
+@pytest.mark.parametrize("updates", [0, 2])
+def test_what_is_kept_comes_back_also_after_an_exception(updates: int, tmp_path: Path) -> None:
+    def use(patient: Patient) -> None:
+        with pytest.raises(ZeroDivisionError), patient.kept() as run:
+            for group in run.optimizer.param_groups:
+                group["lr"] = 1.0
+            run.seams.gradient(run.seams.batches(run.train, 0)[0])
+            run.optimizer.optimizer.step()
+            raise ZeroDivisionError
+
+    assert what_changed(tmp_path, updates, {"training": use}) == {}
