@@ -1,13 +1,37 @@
 """The onion: who wraps whom, and who excludes whom."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import datasets
+import numpy as np
 import pytest
+import torch
+from datasets import Dataset
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from scipy.special import softmax
+from torch import Tensor, nn
 
 from recipes import order
+from recipes.base import Base
+from recipes.batch import Batch, Loss
+from recipes.config import CONF
 from recipes.errors import UserError
+from recipes.loop import Run
+from recipes.metrics import Predictions
+from recipes.testing import in_child, scratch, tiny_config, tiny_run
+from tricks.in_training.class_weights import ClassWeights
+from tricks.in_training.focal import Focal
+from tricks.in_training.label_smoothing import LabelSmoothing
+from tricks.post_training.incremental import Incremental
+from tricks.post_training.temperature import Temperature
+from tricks.post_training.threshold import Threshold, fitted
+from tricks.pre_training.deduplicate import Deduplicate
+from tricks.pre_training.duplicate import Duplicate
 
 
 class Wrapper:
@@ -126,3 +150,183 @@ def test_seams_are_those_of_the_contract_and_of_the_base() -> None:
     for seam in order.SEAMS:
         assert callable(getattr(Trick, seam))
         assert seam == "train" or callable(getattr(Base(run), seam))
+
+
+# The order of layers, by real tricks and by numbers that are others in another order.
+
+
+def nested(seam: str, base: Callable[..., Any], chosen: dict[str, Any], run: Any) -> Callable[..., Any]:
+    """The tricks around a seam as they stand here, the outermost first, whatever their layers."""
+    for trick in reversed(chosen.values()):
+        base = partial(getattr(trick, seam), run, base)
+    return base
+
+
+def with_neighbours_swapped(chosen: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every order in which two neighbours have changed places."""
+    names, found = list(chosen), []
+    for place in range(len(names) - 1):
+        other = [*names[:place], names[place + 1], names[place], *names[place + 2 :]]
+        found.append({name: chosen[name] for name in other})
+    return found
+
+
+class TestLoss:
+    """Targets are smoothed, then weighed, then measured; of two classes one weighs 2/3 and the other 2."""
+
+    RUN: Any = SimpleNamespace(
+        train=SimpleNamespace(labels=np.array([0, 0, 0, 1]), num_classes=2),
+        splits=SimpleNamespace(classes=["no", "yes"], multi_label=False),
+    )
+    LOGITS = torch.tensor([[1.0, -2.0], [0.5, 3.0], [0.0, 0.2]], dtype=torch.float64)
+    TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]], dtype=torch.float64)
+    SMOOTHED = 0.8 * TARGETS + 0.1
+    WEIGHTS = torch.tensor([2 / 3, 2.0], dtype=torch.float64)
+
+    def losses(self, compose: Callable[..., Any], names: Sequence[str]) -> Tensor:
+        every = {
+            "label_smoothing": LabelSmoothing(amount=0.2),
+            "class_weights": ClassWeights(scheme="balanced", beta=0.0, values={}),
+            "focal": Focal(gamma=2.0, scheme="none", beta=0.0, values={}),
+        }
+        chosen = {name: every[name] for name in names}
+        found: Tensor = compose("loss", Base(self.RUN).loss, chosen, self.RUN)(self.LOGITS, self.TARGETS)
+        return found
+
+    def test_smoothed_then_weighed(self) -> None:
+        shares = self.LOGITS.log_softmax(1)
+        found = self.losses(order.compose, ["class_weights", "label_smoothing"])
+        torch.testing.assert_close(found, -(self.WEIGHTS * self.SMOOTHED * shares).sum(1))
+        other = self.losses(nested, ["class_weights", "label_smoothing"])
+        assert float((found - other).abs().min()) > 0.01
+
+    def test_smoothed_then_weighed_then_measured(self) -> None:
+        shares = self.LOGITS.log_softmax(1)
+        focused = (1 - shares.exp()) ** 2 * shares
+        found = self.losses(order.compose, ["focal", "class_weights", "label_smoothing"])
+        torch.testing.assert_close(found, -(self.WEIGHTS * self.SMOOTHED * focused).sum(1))
+        for other in (
+            ["class_weights", "label_smoothing", "focal"], ["label_smoothing", "focal", "class_weights"],
+        ):  # fmt: skip
+            assert float((found - self.losses(nested, other)).abs().max()) > 0.01, other
+
+
+def seen_of_gradient(run: Run, compose: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """The gradient of a batch, the parts that were run one after the other, and how often mixup has drawn."""
+    parts, draws = [], []
+    generator = run.generator
+
+    def base(batch: Batch) -> Loss:
+        parts.append(batch.part)
+        return Base(run).gradient(batch)
+
+    def counted(purpose: str, batch: Batch) -> np.random.Generator:
+        draws.append(purpose)
+        return generator(purpose, batch)
+
+    run.generator = counted  # type: ignore[method-assign]
+    run.optimizer.zero_grad()
+    compose("gradient", base, chosen, run)(run.seams.batches(run.train, 0)[0])
+    run.generator = generator  # type: ignore[method-assign]
+    vector = torch.cat([each.grad.flatten() for each in run.parameters if each.grad is not None])
+    return {"gradient": vector.numpy().copy(), "parts": parts, "draws": len(draws)}
+
+
+def is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    near = np.abs(one["gradient"] - other["gradient"]).max() <= 1e-6 * np.abs(one["gradient"]).max()
+    return bool(near) and (one["parts"], one["draws"]) == (other["parts"], other["draws"])
+
+
+def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
+    """One plan for the whole batch; weights move by the whole of it, and so do word vectors; parts are innermost."""
+
+    def seen() -> list[dict[str, Any]]:
+        overrides = ["tricks.accumulate.part_size=3", "tricks.awp.gamma=0.1", "tricks.fgm.epsilon=1.0"]
+        config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", "model.dropout=0.0", *overrides)
+        with scratch() as folder:
+            run = tiny_run(config, folder)
+            wanted = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
+            return [
+                seen_of_gradient(run, order.compose, dict(run.tricks)), seen_of_gradient(run, nested, wanted),
+                *(seen_of_gradient(run, nested, other) for other in with_neighbours_swapped(wanted)),
+            ]  # fmt: skip
+
+    found, wanted, *others = in_child(seen)
+    # Four passes over the batch, two of them at moved weights and two of them at moved word vectors.
+    assert found["parts"] == [(0,), (1,), (2,)] * 4 and found["draws"] == 1
+    assert is_alike(found, wanted)
+    assert [is_alike(found, other) for other in others] == [False] * 3
+
+
+def test_decisions_are_fitted_to_calibrated_probabilities() -> None:
+    """Thresholds are of the probabilities that the temperature has left."""
+    classes, random = ["x", "y", "z"], np.random.default_rng(0)
+    logits = random.normal(size=(60, 3)) * 4
+    true = np.where(random.random(60) < 0.5, logits.argmax(1), random.integers(3, size=60))
+    head = nn.Linear(1, 1)
+    nn.init.ones_(head.weight)
+
+    def predictions(_: object = None) -> Predictions:
+        shares = softmax(logits * head.weight.item(), axis=1)
+        ids, labels = [str(row) for row in range(60)], [classes[number] for number in true]
+        return Predictions(ids, labels, shares, np.eye(3, dtype=np.int8)[shares.argmax(1)], classes, False)
+
+    run: Any = SimpleNamespace(
+        head=head, predictions=predictions, validation=None, report=SimpleNamespace(say=lambda text: None)
+    )
+    before = predictions()
+    chosen: dict[str, Any] = {
+        "temperature": Temperature(limit=10.0), "threshold": Threshold(rounds=3, candidates=30),
+    }  # fmt: skip
+    after = order.compose("settle", lambda given: given, chosen, run)(before)
+    assert head.weight.item() < 0.7  # half of the answers are chance, so the model was far too sure
+    wanted = fitted(predictions(), 3, 30)
+    assert chosen["threshold"].thresholds == wanted
+    assert np.abs(np.array(wanted) - fitted(before, 3, 30)).max() > 0.01
+    shares = after.probabilities / np.array(wanted)
+    assert (after.decisions.argmax(1) == shares.argmax(1)).all()
+
+
+def test_rows_are_joined_then_dropped_then_added() -> None:
+    """Of the texts a, b and the old ones a, c three are different, and each of them comes twice in the end."""
+    features = datasets.Features({name: datasets.Value("string") for name in ("id", "source", "text", "label")})
+
+    def rows(*texts: str) -> Dataset:
+        ids = [str(number) for number in range(len(texts))]
+        return Dataset.from_dict(
+            {"id": ids, "source": ids, "text": texts, "label": ["x"] * len(texts)}, features
+        ).add_column("text_pair", [None] * len(texts))
+
+    old = Incremental(folder="old", replay=1.0, new_labels="refuse")
+    old.__dict__["old"] = SimpleNamespace(splits=SimpleNamespace(train=rows("a", "c")))
+    chosen: dict[str, Any] = {
+        "duplicate": Duplicate(copies=1),
+        "deduplicate": Deduplicate(inside=True, held_out=False, threshold=1.0, shingle=5),
+        "incremental": old,
+    }
+    run: Any = SimpleNamespace(
+        note=lambda text: None, cleaned=lambda examples: examples, config=SimpleNamespace(seed=0)
+    )
+
+    def texts(compose: Callable[..., Any], tricks: dict[str, Any]) -> Counter[str]:
+        return Counter(compose("examples", lambda examples: examples, tricks, run)(rows("a", "b"))["text"])
+
+    wanted = {name: chosen[name] for name in ("incremental", "deduplicate", "duplicate")}
+    assert texts(order.compose, chosen) == texts(nested, wanted) == {"a": 2, "b": 2, "c": 2}
+    for other in with_neighbours_swapped(wanted):
+        assert texts(nested, other) != {"a": 2, "b": 2, "c": 2}
+
+
+@pytest.mark.parametrize(
+    ("seam", "wanted"),
+    [
+        ("objective", ["mixup", "r_drop", "fgm"]),
+        ("update", ["ema", "clip_gradient"]),
+        ("model", ["incremental", "segments", "reinitialize_layers", "freeze_layers"]),
+        ("train", ["incremental", "fusion"]),
+    ],
+)
+def test_real_tricks_whose_order_no_number_shows(seam: str, wanted: list[str]) -> None:
+    files = {name: OmegaConf.load(CONF / "tricks" / f"{name}.yaml") for name in sorted(wanted)}
+    chosen = {name: get_class(values["_target_"]) for name, values in files.items()}
+    assert order.around(seam, chosen) == wanted
