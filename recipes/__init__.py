@@ -9,21 +9,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipes.api import finetune, load
+    from recipes.api import FinishedRun, finetune, load
     from recipes.batch import Batch, Loss, Outcome
     from recipes.errors import UserError
-    from recipes.folder import FinishedRun
-    from recipes.loop import Run
     from recipes.ranges import allowed
-    from recipes.trick import Trick
+    from recipes.trick import Context, ModelContext, Run, Trick
 
 # Imported when first asked for: a misspelt override is answered before torch is loaded.
 _HOMES = {
-    "finetune": "api", "load": "api", "Batch": "batch", "Loss": "batch", "Outcome": "batch", "UserError": "errors",
-    "FinishedRun": "folder", "Run": "loop", "allowed": "ranges", "Trick": "trick",
-}  # fmt: skip
+    "Batch": "batch",
+    "Context": "trick",
+    "FinishedRun": "api",
+    "Loss": "batch",
+    "ModelContext": "trick",
+    "Outcome": "batch",
+    "Run": "trick",
+    "Trick": "trick",
+    "UserError": "errors",
+    "allowed": "ranges",
+    "finetune": "api",
+    "load": "api",
+}
 
-__all__ = ["Batch", "FinishedRun", "Loss", "Outcome", "Run", "Trick", "UserError", "allowed", "finetune", "load"]
+__all__ = [
+    "Batch",
+    "Context",
+    "FinishedRun",
+    "Loss",
+    "ModelContext",
+    "Outcome",
+    "Run",
+    "Trick",
+    "UserError",
+    "allowed",
+    "finetune",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,11 +11,25 @@ from recipes import order
 from recipes.config import Config, as_values, read
 from recipes.data import read_splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun, claimed, is_finished
+from recipes.folder import RunFolder, claimed, is_finished
+from recipes.metrics import Predictions
 from recipes.overrides import compose_config
+from recipes.prediction import predict
 from recipes.processes import say
 from recipes.training import train
 from recipes.tricks import build
+
+
+class FinishedRun(RunFolder):
+    """A finished run: its results, and its model to predict with."""
+
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Predictions:
+        """Predict texts, or pairs of texts, with the saved model; rows keep the order given.
+
+        Raises:
+            UserError: a text has no pair though the run was trained on pairs, or the other way round.
+        """
+        return predict(self, texts, pairs)
 
 
 def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
@@ -43,8 +57,8 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
             return FinishedRun(folder)
         splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
         procedure = order.compose("train", train, tricks, None)
-        finished: FinishedRun = procedure(config, splits, folder)
-    return finished
+        procedure(config, splits, folder)
+    return FinishedRun(folder)
 
 
 @contextmanager

@@ -18,9 +18,8 @@ from torch import Tensor
 from recipes import word_vectors
 from recipes.batch import Batch, Loss, Outcome
 from recipes.gradients import aside
-from recipes.loop import Run
 from recipes.model import word_embeddings
-from recipes.trick import Trick
+from recipes.trick import Run, Trick
 
 PLACES = "attack.places"
 

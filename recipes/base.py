@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -14,18 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
-from recipes import order
 from recipes.batch import Batch, Loss, Outcome, cut_by_length
 from recipes.batches import Batches, group
 from recipes.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
 from recipes.model import load_model, pooled_vectors
+from recipes.order import compose
 from recipes.randomness import generator, key, seed_forward
-
-if TYPE_CHECKING:
-    from recipes.loop import Run
-    from recipes.trick import Trick
+from recipes.state import LiveRun
+from recipes.trick import Context, ModelContext, PredictionSeams, Seams, Trick
 
 # What one more pass costs, in tokens. On a CPU: adding up the gradient of the word embeddings and starting some hundred
 # small kernels, read on MiniLM with 2 cores. On a GPU a pass of less than some thousand tokens takes no longer than an
@@ -34,29 +32,76 @@ COST_OF_PASS: dict[str, float] = {"cpu": 128}
 COST_OF_PASS_ON_GPU = 4096
 
 
-class Base:
-    """The inner functions of one run.
+class ContextBase:
+    """The inner functions that need no model.
 
     Args:
         run: the run that they serve.
     """
 
-    def __init__(self, run: "Run") -> None:
-        """Only remember the run; it is not set up yet."""
+    run: Context
+
+    def __init__(self, run: Context) -> None:
         self.run = run
 
     def clean(self, text: str) -> str:
         """Leave a text as it is."""
         return text
 
-    def examples(self, examples: Dataset) -> Dataset:
-        """Leave the training rows as they are."""
-        return examples
+    def settle(self, validation: Predictions) -> Predictions:
+        """There is nothing to fit."""
+        return validation
+
+    def decide(self, probabilities: Tensor) -> Tensor:
+        """The most probable class; where rows may have more than one label, every class from 0.5 on."""
+        if self.run.multi_label:
+            return (probabilities >= 0.5).to(torch.int8)
+        chosen = torch.zeros_like(probabilities, dtype=torch.int8)
+        return chosen.scatter_(1, probabilities.argmax(1, keepdim=True), 1)
+
+    def results(self, scored: Mapping[str, Predictions]) -> dict[str, Any]:
+        """The metrics of each split."""
+        return {name: measure(predictions) for name, predictions in scored.items()}
+
+
+class PredictionBase(ContextBase):
+    """The inner functions that predicting needs.
+
+    Args:
+        run: the run that they serve.
+    """
+
+    run: ModelContext
+
+    def __init__(self, run: ModelContext) -> None:
+        self.run = run
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
         """Tokenize and cut the tail; of a pair, that of the longer text."""
         limit = self.run.max_length
         return cast(Mapping[str, Any], self.run.tokenizer(list(texts), pairs, truncation=True, max_length=limit))
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Softmax, or the sigmoid of each class where rows may have more than one label."""
+        logits = cast(Tensor, self.run.bare_model(**batch.inputs).logits).float()
+        return logits.sigmoid() if self.run.multi_label else logits.softmax(-1)
+
+
+class Base(PredictionBase):
+    """The inner functions of a run that trains.
+
+    Args:
+        run: the run that they serve; it need not be set up yet.
+    """
+
+    run: LiveRun
+
+    def __init__(self, run: LiveRun) -> None:
+        self.run = run
+
+    def examples(self, examples: Dataset) -> Dataset:
+        """Leave the training rows as they are."""
+        return examples
 
     def batches(self, dataset: Encoded, epoch: int) -> Batches:
         """Shuffle, and group by length without bias (`recipes.batches.group`)."""
@@ -69,7 +114,7 @@ class Base:
         """Load the model under a new head."""
         run = self.run
         torch.manual_seed(key(run.config.seeds.init, "init"))
-        return load_model(run.config.model, run.tokenizer, run.splits.classes, run.splits.multi_label)
+        return load_model(run.config.model, run.tokenizer, run.classes, run.multi_label)
 
     def optimizer(self, model: nn.Module) -> Optimizer:
         """AdamW with bias correction; no weight decay on biases and normalization, whatever has one dimension."""
@@ -104,7 +149,7 @@ class Base:
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy with soft targets; with several labels to a row, the mean of the classes' binary ones."""
-        if self.run.splits.multi_label:
+        if self.run.multi_label:
             return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
         return functional.cross_entropy(logits, targets, reduction="none")
 
@@ -172,33 +217,40 @@ class Base:
         """The current weights, so there are no others: False."""
         return nullcontext(False)
 
-    def settle(self, validation: Predictions) -> Predictions:
-        """There is nothing to fit."""
-        return validation
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Softmax, or with several labels to a row the sigmoid of each class."""
-        logits = cast(Tensor, self.run.bare_model(**batch.inputs).logits).float()
-        return logits.sigmoid() if self.run.splits.multi_label else logits.softmax(-1)
-
-    def decide(self, probabilities: Tensor) -> Tensor:
-        """The most probable class, or with several labels to a row every class from 0.5 on."""
-        if self.run.splits.multi_label:
-            return (probabilities >= 0.5).to(torch.int8)
-        chosen = torch.zeros_like(probabilities, dtype=torch.int8)
-        return chosen.scatter_(1, probabilities.argmax(1, keepdim=True), 1)
-
-    def results(self, scored: Mapping[str, Predictions]) -> dict[str, Any]:
-        """The metrics of each split."""
-        return {name: measure(predictions) for name, predictions in scored.items()}
+def prediction_seams(run: ModelContext, tricks: Mapping[str, Trick]) -> PredictionSeams:
+    """The seams of a finished run: each base function inside the tricks that wrap it."""
+    base = PredictionBase(run)
+    return PredictionSeams(
+        clean=compose("clean", base.clean, tricks, run),
+        encode=compose("encode", base.encode, tricks, run),
+        predict=compose("predict", base.predict, tricks, run),
+        decide=compose("decide", base.decide, tricks, run),
+    )
 
 
-def wrapped(run: "Run", tricks: Mapping[str, "Trick"], seams: Iterable[str]) -> Base:
-    """A run's seams: each base function inside the tricks that wrap it, to be called by name."""
-    base, composed = Base(run), Base(run)
-    for seam in seams:
-        setattr(composed, seam, order.compose(seam, getattr(base, seam), tricks, run))
-    return composed
+def training_seams(run: LiveRun, tricks: Mapping[str, Trick]) -> Seams:
+    """The seams of a run that trains: each base function inside the tricks that wrap it."""
+    base = Base(run)
+    return Seams(
+        clean=compose("clean", base.clean, tricks, run),
+        examples=compose("examples", base.examples, tricks, run),
+        encode=compose("encode", base.encode, tricks, run),
+        batches=compose("batches", base.batches, tricks, run),
+        model=compose("model", base.model, tricks, run),
+        optimizer=compose("optimizer", base.optimizer, tricks, run),
+        schedule=compose("schedule", base.schedule, tricks, run),
+        accelerator=compose("accelerator", base.accelerator, tricks, run),
+        loss=compose("loss", base.loss, tricks, run),
+        objective=compose("objective", base.objective, tricks, run),
+        gradient=compose("gradient", base.gradient, tricks, run),
+        update=compose("update", base.update, tricks, run),
+        weights=compose("weights", base.weights, tricks, run),
+        settle=compose("settle", base.settle, tricks, run),
+        predict=compose("predict", base.predict, tricks, run),
+        decide=compose("decide", base.decide, tricks, run),
+        results=compose("results", base.results, tricks, run),
+    )
 
 
 @contextmanager

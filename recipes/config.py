@@ -7,7 +7,7 @@ ranges and no values: every value stands in `conf/`, where a user sees it.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -264,3 +264,14 @@ def _badly_named(config: Config) -> Iterator[str]:
 def as_values(config: Config) -> dict[str, Any]:
     """The resolved config as plain values, as `config.yaml` holds it."""
     return asdict(config)
+
+
+def saved_config(values: Mapping[str, Any]) -> Config:
+    """The typed config from what `config.yaml` of a run folder holds.
+
+    A folder that an earlier version wrote lacks the settings that are newer; they have the value of `conf/train.yaml`.
+    """
+    known = {item.name for item in fields(Config)}
+    defaults = cast(DictConfig, OmegaConf.load(CONF / "train.yaml"))
+    newest = OmegaConf.create({name: defaults[name] for name in map(str, defaults) if name in known})
+    return cast(Config, OmegaConf.to_object(OmegaConf.merge(_schema(), newest, dict(values))))

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from recipes.errors import UserError
 
 if TYPE_CHECKING:
-    from recipes.loop import Run
+    from recipes.trick import ModelContext, Run
 
 # Any text that has tokens; it shows where the tokenizer puts its special ones.
 PROBE = "a"
@@ -52,7 +52,7 @@ def with_special_tokens(
     return made
 
 
-def room_in(run: "Run", size: int | None, path: str, in_pairs: bool) -> int:
+def room_in(run: "ModelContext", size: int | None, path: str, in_pairs: bool) -> int:
     """The text tokens of a window of `size` tokens, or of `data.max_length`.
 
     Raises:

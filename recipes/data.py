@@ -18,7 +18,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -42,6 +42,18 @@ datasets.disable_progress_bars()
 
 
 @dataclass(frozen=True)
+class OpenSplits:
+    """The rows that a run may see before its weights are chosen: no test split, no extra ones."""
+
+    train: Dataset
+    validation: Dataset
+    is_fold: bool
+    """Whether other runs on the same data may have learned what judges this one."""
+    digests_of_closed: Callable[[], frozenset[bytes]]
+    """Digests (`recipes.copies`) of the rows that the run may not see, made when first asked for."""
+
+
+@dataclass(frozen=True)
 class Splits:
     """The data of one run."""
 
@@ -61,22 +73,20 @@ class Splits:
     """Rows that this run neither sees nor scores: those of the whole that it is a part of."""
     is_fold: bool = False
     """Whether other runs on the same data may have learnt what judges this one."""
-    shut: Callable[[], frozenset[bytes]] = frozenset
-    """Digests (`recipes.copies`) of the rows that a run may not see, made when first asked for."""
 
-    def without_test(self, cleaned: Callable[[Dataset], Dataset]) -> "Splits":
-        """What a run may see while it is made: the test split and the extra ones stay shut.
+    def opened(self, cleaned: Callable[[Dataset], Dataset]) -> "OpenSplits":
+        """The rows that a run may see while it is made.
 
         Args:
             cleaned: what the run makes of the texts of a split.
         """
-        held = [*self.shut_splits().values(), *self.kept_apart]
+        closed = [*self.shut_splits().values(), *self.kept_apart]
 
         @functools.cache
-        def shut() -> frozenset[bytes]:
-            return frozenset(copies.digest(text) for rows in held for text in copies.folded(cleaned(rows)))
+        def digests() -> frozenset[bytes]:
+            return frozenset(copies.digest(text) for rows in closed for text in copies.folded(cleaned(rows)))
 
-        return replace(self, test=None, extra={}, kept_apart=(), shut=shut)
+        return OpenSplits(self.train, self.validation, self.is_fold, digests)
 
     @property
     def fingerprint(self) -> list[str]:

@@ -1,19 +1,40 @@
 """Updates whose gradient is no number: skipped, told with their rows, and the end of the run when they do not stop."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from recipes.batch import Batch
 from recipes.errors import UserError
 from recipes.folder import History
-
-if TYPE_CHECKING:
-    from recipes.loop import Run
+from recipes.state import LiveRun
 
 MOST_IN_A_ROW = 3
 SKIPPED = "skipped.jsonl"
 
 
-def see(run: "Run", batch: Batch, updates: int) -> None:
+class Diverged(UserError):
+    """There is nothing left to train.
+
+    Args:
+        run: as it stands.
+        what: what was seen.
+        ids: the rows of the last update that was skipped, for a diagnosis; none where the update was made.
+        diagnosis: what is wrong with these rows, in whole sentences.
+    """
+
+    def __init__(self, run: LiveRun, what: str, ids: Sequence[str] = (), diagnosis: str = "") -> None:
+        self.run, self.what, self.ids = run, what, ids
+        super().__init__(
+            f"training diverged: {what}. {diagnosis}Lower train.learning_rate (now "
+            f"{run.config.train.learning_rate:g}) or set train.clip_norm; after that look at the data. The last "
+            "checkpoint is kept."
+        )
+
+    def with_diagnosis(self, diagnosis: str) -> "Diverged":
+        """The same error, which also says what is wrong with the rows."""
+        return Diverged(self.run, self.what, self.ids, diagnosis)
+
+
+def see(run: LiveRun, batch: Batch, updates: int) -> None:
     """Keep the rows of an update that was not made, in `skipped.jsonl`, and end the run after several in a row.
 
     Args:
@@ -22,7 +43,7 @@ def see(run: "Run", batch: Batch, updates: int) -> None:
         updates: as many as there were before it.
 
     Raises:
-        UserError: too many in a row were skipped; with what a look at the last one's rows says.
+        Diverged: too many in a row were skipped.
     """
     scaler = run.accelerator.scaler
     if run.updates > updates or (scaler is not None and scaler.get_scale() >= 1):
@@ -31,30 +52,14 @@ def see(run: "Run", batch: Batch, updates: int) -> None:
     run.skipped += 1
     if run.accelerator.is_main_process:
         History(run.folder / SKIPPED).append([{"update": run.batches_done + 1, "ids": sorted(set(batch.ids))}])
-    run.report.say(f"update {run.batches_done + 1} is skipped: its gradient is {float(run.grad_norm)} ({SKIPPED})")
+    run.say(f"update {run.batches_done + 1} is skipped: its gradient is {float(run.grad_norm)} ({SKIPPED})")
     if run.skipped == MOST_IN_A_ROW:
-        raise diverged(
-            run, f"{run.skipped} updates in a row had no finite gradient and were skipped", diagnosis(run, batch)
-        )
+        what = f"{run.skipped} updates in a row had no finite gradient and were skipped"
+        raise Diverged(run, what, sorted(set(batch.ids)))
 
 
-def go_back(run: "Run") -> None:
+def go_back(run: LiveRun) -> None:
     """Forget what was skipped after the update where the run stands: it will be made again."""
     skipped = History(run.folder / SKIPPED)
     if skipped.path.exists():
         skipped.cut(run.batches_done)
-
-
-def diagnosis(run: "Run", batch: Batch) -> str:
-    """What the doctor says of these rows."""
-    from recipes.doctor.examination import of_rows
-
-    return of_rows(run, sorted(set(batch.ids)))
-
-
-def diverged(run: "Run", what: str, why: str = "") -> UserError:
-    """That there is nothing left to train, and what to do."""
-    return UserError(
-        f"training diverged: {what}. {why}Lower train.learning_rate (now {run.config.train.learning_rate:g}) or set "
-        "train.clip_norm; after that look at the data. The last checkpoint is kept."
-    )

@@ -16,7 +16,7 @@ from recipes import ensemble
 from recipes.config import Data
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun, label_cell
+from recipes.folder import RunFolder, label_cell
 from recipes.model import head
 
 
@@ -36,7 +36,7 @@ class EarlierRun:
         if folder is None:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
         self.named = f"{setting}={folder}"
-        self.run = FinishedRun(Path(folder).expanduser())
+        self.run = RunFolder(Path(folder).expanduser())
         self._see("config.yaml", "metrics.json")
         self.config, self.metrics = self.run.config, self.run.metrics
         if self.config["model"]["source"] == "linear":

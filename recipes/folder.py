@@ -130,8 +130,8 @@ def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class FinishedRun:
-    """A run folder with its results: what `finetune` and `load` give."""
+class RunFolder:
+    """A run folder with its results."""
 
     folder: Path
 
@@ -181,12 +181,6 @@ class FinishedRun:
         decisions = np.array([[name in (each if several else [each]) for name in classes] for each in given], np.int8)
         shares = np.array([columns[f"p_{name}"] for name in classes], dtype=np.float32).T
         return Predictions(columns["id"], list(map(names, columns["label"])), shares, decisions, classes, several)
-
-    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Predictions:
-        """Predict texts (or pairs of texts) with the saved model, in the order given."""
-        from recipes.prediction import predict
-
-        return predict(self, texts, pairs)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """How much each class weighs, so that rare ones are heard; for the tricks that weigh classes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from recipes.encoding import Encoded
 from recipes.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from recipes.loop import Run
+    from recipes.trick import Run
 
 
 def class_counts(dataset: Encoded) -> np.ndarray:
@@ -41,7 +41,7 @@ def class_weights(run: "Run", scheme: str, beta: float, values: Mapping[str, flo
     counts = class_counts(run.train)
     rows = np.maximum(counts, 1)
     if scheme == "given":
-        weights = _given(values, run.splits.classes, path)
+        weights = _given(values, run.classes, path)
     elif scheme == "effective_number":
         weights = (1 - beta) / (1 - beta**rows)
     else:
@@ -49,7 +49,7 @@ def class_weights(run: "Run", scheme: str, beta: float, values: Mapping[str, flo
     return torch.from_numpy(weights * (counts.sum() / (weights * counts).sum()))
 
 
-def _given(values: Mapping[str, float], classes: list[str], path: str) -> np.ndarray:
+def _given(values: Mapping[str, float], classes: Sequence[str], path: str) -> np.ndarray:
     for name, weight in values.items():
         if name not in classes:
             raise UserError(f"{path}.values.{name}: there is no such class; {nearest(name, classes)}")
@@ -62,7 +62,7 @@ def _given(values: Mapping[str, float], classes: list[str], path: str) -> np.nda
 
 def one_label(run: "Run", path: str, instead: str) -> None:
     """Raise `UserError` where rows have several labels."""
-    if run.splits.multi_label:
+    if run.multi_label:
         raise UserError(f"{path}: rows have several labels here, and this is for rows with one; {instead}.")
 
 

@@ -5,55 +5,23 @@ numbers as safetensors.
 """
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from recipes.config import Config
 from recipes.data import Splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun, written
-from recipes.metrics import Predictions, measure
-from recipes.peak_memory import PeakMemory
-from recipes.processes import is_first, say, wait_for_all
-from recipes.results import finish
+from recipes.metrics import Predictions
 
 STRENGTH = 10.0
 NEVER = -30.0
 """A logit of what no training row is, or none has."""
-
-
-def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
-    """Fit, score and save."""
-    for note in splits.notes:
-        say(f"note: {note}")
-    began, memory = time.perf_counter(), PeakMemory()
-    model = Linear.fit(splits, config.seed)
-    seconds = time.perf_counter() - began
-    held = {"validation": splits.validation, **splits.shut_splits()}
-    scored = {name: model.predict_rows(rows) for name, rows in held.items()}
-    measured = {name: measure(predictions) for name, predictions in scored.items()}
-    cost = {
-        "train_seconds": round(seconds, 3),
-        "examples_per_second": round(len(splits.train) / seconds, 3),
-        **memory.cost(torch.device("cpu")),
-        "passes_per_update": 1.0,
-    }
-    told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}
-    if is_first():
-        with written(folder / "model") as draft:
-            model.save(draft)
-        finish(folder, config, splits, scored, {**measured, **told})
-    wait_for_all()
-    return FinishedRun(folder)
 
 
 def joined(texts: Sequence[str], pairs: Sequence[str | None] | None) -> list[str]:

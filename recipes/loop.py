@@ -18,15 +18,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from datasets import Dataset
-from torch import nn
-from transformers import PreTrainedTokenizerBase
 
-from recipes import checkpoint, divergence, order
-from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, wrapped
+from recipes import divergence, order, state
+from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
 from recipes.batch import Batch
 from recipes.batches import weight_of_label
+from recipes.checkpoint import Checkpoints
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.encoding import Encoded, cleaned, encode
@@ -38,54 +36,79 @@ from recipes.model import head, load_tokenizer
 from recipes.prediction import as_it_fits, predict_split
 from recipes.randomness import generator
 from recipes.report import Report
+from recipes.state import LiveRun
 from recipes.trick import Trick
 
 
-class Run:
-    """One run: what tricks see, and the loop over updates.
+class TrainingRun(LiveRun):
+    """One run: what its tricks see, and the loop over updates.
 
     Args:
-        config: everything that decides it.
+        config: all settings.
         tricks: the selected ones, by name.
-        splits: the data; of the test split only the notes are kept.
+        splits: the data. The test split stays closed.
         folder: where checkpoints and history go.
     """
 
     def __init__(self, config: Config, tricks: Mapping[str, Trick], splits: Splits, folder: Path) -> None:
-        """Load the model, encode the data, and wrap every seam; nothing is trained yet."""
-        self.config, self.tricks, self.splits, self.folder = config, tricks, splits.without_test(self.cleaned), folder
-        self.notes = list(splits.notes)
-        self.updates = self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
-        self.best: dict[str, Any] | None = None
-        self.fingerprint = splits.fingerprint
-        self.windows_at_once = 2 * config.train.batch_size
-        self.rows_passed, self.seconds, self.lap = 0.0, 0.0, time.perf_counter()
-        self.factor, self.grad_norm, self.logged = 0.0, torch.zeros(()), dict[str, Any]()
-        self.seams = wrapped(self, tricks, [seam for seam in order.SEAMS if seam != "train"])
+        self.config, self.tricks, self.folder = config, tricks, folder
+        self.classes, self.multi_label = splits.classes, splits.multi_label
+        self.notes, self.fingerprint = list(splits.notes), splits.fingerprint
+        self.seams = training_seams(self, tricks)
         self.is_plain = not (order.around("loss", tricks) or order.around("objective", tricks))
-        self.accelerator: Accelerator = self.seams.accelerator()
+        self._start_counting()
+        self._set_up_device()
+        self._set_up_model_and_data(splits)
+        self._set_up_optimizer()
+        self._plan_updates()
+        self.checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.keep)
+        self.history = History(folder / "history.jsonl")
+        self.report = Report(self)
+
+    def _start_counting(self) -> None:
+        """The loop's own state at its start; a checkpoint replaces what it holds."""
+        self.updates = self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
+        self.rows_passed = self.seconds = self.factor = 0.0
+        self.best = None
+        self.grad_norm = torch.zeros(())
+        self.logged: dict[str, Any] = {}
+        self.lap = time.perf_counter()
+
+    def _set_up_device(self) -> None:
+        self.accelerator = self.seams.accelerator()
         self.cost_of_pass = COST_OF_PASS.get(self.accelerator.device.type, COST_OF_PASS_ON_GPU)
+
+    def _set_up_model_and_data(self, splits: Splits) -> None:
+        """Make tokenizer, model and encoded rows.
+
+        In this order: a tiny tokenizer is made of the texts, and a trick on `examples` may read the model's word
+        vectors.
+        """
+        config = self.config
+        self.splits = splits.opened(self.cleaned)
         train, validation = self.cleaned(splits.train), self.cleaned(splits.validation)
         texts = [text for column in ("text", "text_pair") for text in train[column] if text is not None]
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(config.model, texts)
+        self.tokenizer = load_tokenizer(config.model, texts)
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
-        self.bare_model: nn.Module = self.seams.model()
+        self.bare_model = self.seams.model()
         self.bare_model.train()
         self.parameters = list(self.bare_model.parameters())
         self.head = head(self.bare_model)
         self.train = self.encoded(self.seams.examples(train))
         self.validation = self.encoded(validation)
         self.label_weight = weight_of_label(self.train.lengths, self.train.labels, config.train.batch_size)
+        self.windows_at_once = 2 * config.train.batch_size
+
+    def _set_up_optimizer(self) -> None:
         optimizer = self.seams.optimizer(self.bare_model)
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.model, self.optimizer = self.accelerator.prepare(self.bare_model, optimizer)
+
+    def _plan_updates(self) -> None:
         self.updates_per_epoch = len(self.seams.batches(self.train, 0))
         # Rounded before it is raised: 0.7 epochs of 10 updates are 7, though the product is a little more.
-        whole = math.ceil(round(config.train.epochs * self.updates_per_epoch, 6))
-        self.total_updates = config.train.max_updates or whole
-        self.checkpoints = checkpoint.Checkpoints(folder / "checkpoints", config.checkpoint.keep)
-        self.history = History(folder / "history.jsonl")
-        self.report = Report(self)
+        in_epochs = math.ceil(round(self.config.train.epochs * self.updates_per_epoch, 6))
+        self.total_updates = self.config.train.max_updates or in_epochs
 
     # What tricks may ask.
 
@@ -93,8 +116,12 @@ class Run:
         """A trick's draws for one batch: the same on every pass over it, whatever else is on."""
         return generator(self.config.seed, purpose, batch.epoch, batch.index, *batch.part)
 
+    def say(self, text: str) -> None:
+        """Print a line, once for all processes."""
+        self.report.say(text)
+
     def note(self, text: str) -> None:
-        """Say something in the run's header."""
+        """Add a line to the run's header."""
         self.notes.append(text)
 
     def log(self, **values: Any) -> None:
@@ -114,7 +141,7 @@ class Run:
     def encoded(self, examples: Dataset) -> Encoded:
         """A cleaned split as the model sees it; the cache is shared by all runs that would make the same."""
         shaping = [repr(self.tricks[name]) for name in order.around("encode", self.tricks)]
-        return encode(examples, self.seams.encode, self.tokenizer, self.splits.classes, [self.max_length, *shaping])
+        return encode(examples, self.seams.encode, self.tokenizer, self.classes, [self.max_length, *shaping])
 
     # Training.
 
@@ -219,7 +246,7 @@ class Run:
         )
         found, self.windows_at_once = as_it_fits(predict, self.windows_at_once, told, smallest)
         if not np.isfinite(found.probabilities).all():
-            raise divergence.diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
+            raise divergence.Diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
         return found
 
     # Stopping and going on.
@@ -227,14 +254,14 @@ class Run:
     def _save(self) -> None:
         self.report.flush()
         if self.accelerator.is_main_process:
-            self.checkpoints.save(self.batches_done, *checkpoint.state(self))
+            self.checkpoints.save(self.batches_done, *state.capture(self))
         self.lap = time.perf_counter()
 
     def _resume(self) -> None:
         tensors, counters, notes = self.checkpoints.newest()
         self.notes += notes
         if tensors is not None:
-            checkpoint.restore(self, tensors, counters)
+            state.restore(self, tensors, counters)
             self.note(f"going on after update {self.batches_done}.")
             if self.best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None

@@ -18,7 +18,7 @@ from recipes.base import evaluating
 from recipes.batch import Batch
 
 if TYPE_CHECKING:
-    from recipes.loop import Run
+    from recipes.trick import Run
 
 # The power of the frequency by which FMix damps its noise, as in the paper.
 DECAY = 3

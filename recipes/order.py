@@ -19,9 +19,22 @@ it is computed:
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from recipes.errors import UserError
+
+
+class Wrapper(Protocol):
+    """What the order needs to know of a trick (`recipes.trick.Trick`)."""
+
+    layers: ClassVar[Mapping[str, str]]
+
+    def excludes(self) -> Mapping[str, str]:
+        """Layers that cannot be next to this trick, and why."""
+
+
+Kind = TypeVar("Kind", bound=Wrapper)
+Seam = TypeVar("Seam", bound=Callable[..., Any])
 
 # Outermost layer first; a star means that one trick at a time may fill it. In an unstarred layer tricks commute and
 # apply in name order, so the order of `+tricks=[...]` never matters.
@@ -61,27 +74,28 @@ def layers_of(seam: str) -> dict[str, bool]:
     return {layer.rstrip("*"): layer.endswith("*") for layer in SEAMS[seam]}
 
 
-def around(seam: str, tricks: Mapping[str, Any]) -> list[str]:
+def around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
     """The names of the tricks that wrap a seam, outermost first."""
     ranks = list(layers_of(seam))
     wrapping = [name for name in tricks if seam in tricks[name].layers]
     return sorted(wrapping, key=lambda name: (ranks.index(tricks[name].layers[seam]), name))
 
 
-def compose(seam: str, base: Callable[..., Any], tricks: Mapping[str, Any], run: Any) -> Callable[..., Any]:
-    """Wrap the base of a seam in every trick that is about it; an unwrapped seam is the base itself."""
+def compose(seam: str, base: Seam, tricks: Mapping[str, Wrapper], run: object) -> Seam:
+    """Wrap the base function of a seam in every trick that is about it; an unwrapped seam is the base itself."""
+    function: Any = base
     for name in reversed(around(seam, tricks)):
-        base = partial(getattr(tricks[name], seam), run, base)
-    return base
+        function = partial(getattr(tricks[name], seam), run, function)
+    return cast(Seam, function)
 
 
-def deciding(tricks: Mapping[str, Any]) -> dict[str, Any]:
+def deciding(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
     """The tricks that decide what is answered: where several models answer together, they see what these say."""
     return {name: trick for name, trick in tricks.items()
             if "decide" in trick.layers or trick.layers.get("settle") == "decide"}  # fmt: skip
 
 
-def onion(tricks: Mapping[str, Any]) -> dict[str, list[str]]:
+def onion(tricks: Mapping[str, Wrapper]) -> dict[str, list[str]]:
     """For each seam that has a trick, the tricks around it, outermost first."""
     return {seam: names for seam in SEAMS if (names := around(seam, tricks))}
 
@@ -91,7 +105,7 @@ def stage_of(layers: Iterable[str]) -> str:
     return [stage for stage, seams in STAGES.items() if set(seams) & set(layers)][-1]
 
 
-def refusals(tricks: Mapping[str, Any]) -> list[str]:
+def refusals(tricks: Mapping[str, Wrapper]) -> list[str]:
     """One sentence for each pair of tricks that cannot be on together, with the remedy."""
     sentences = []
     for seam in SEAMS:
@@ -107,7 +121,7 @@ def refusals(tricks: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _filling(seam: str, layer: str, tricks: Mapping[str, Any]) -> list[str]:
+def _filling(seam: str, layer: str, tricks: Mapping[str, Wrapper]) -> list[str]:
     """The tricks in a layer of a seam."""
     return sorted(name for name in tricks if tricks[name].layers.get(seam) == layer)
 
@@ -117,7 +131,7 @@ def _refusal(names: Sequence[str], why: str) -> str:
     return f"tricks {' and '.join(names)} {why}; keep one of them: {remedy}."
 
 
-def check(tricks: Mapping[str, Any]) -> None:
+def check(tricks: Mapping[str, Wrapper]) -> None:
     """Raise `UserError` when tricks exclude each other."""
     if sentences := refusals(tricks):
         raise UserError(*sentences)

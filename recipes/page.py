@@ -9,7 +9,7 @@ import numpy as np
 from recipes.config import Data
 from recipes.data import read_splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
+from recipes.folder import RunFolder
 from recipes.html import document, picture, table
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks
 from recipes.pictures import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
@@ -20,7 +20,7 @@ LONGEST = 400
 SURE = 0.9
 
 
-def page(runs: Sequence[FinishedRun]) -> str:
+def page(runs: Sequence[RunFolder]) -> str:
     """The HTML of some runs, in this order."""
     named = dict(zip(_names(runs), runs, strict=True))
     title = next(iter(named)) if len(named) == 1 else f"{len(named)} runs"
@@ -32,7 +32,7 @@ def page(runs: Sequence[FinishedRun]) -> str:
     return document(title, body)
 
 
-def _names(runs: Sequence[FinishedRun]) -> list[str]:
+def _names(runs: Sequence[RunFolder]) -> list[str]:
     """The folders' names, with as many of those above as it takes to tell them apart."""
     paths = [run.folder.resolve().parts for run in runs]
     for depth in range(1, max(map(len, paths)) + 1):
@@ -42,7 +42,7 @@ def _names(runs: Sequence[FinishedRun]) -> list[str]:
     return names
 
 
-def _together(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
+def _together(runs: Mapping[str, RunFolder]) -> Iterator[str]:
     yield "<h2>Side by side</h2>"
     shown = [(name, _shown(run), run.metrics) for name, run in runs.items()]
     names = list(dict.fromkeys(name for _, split, metrics in shown for name in metrics[split]))
@@ -66,7 +66,7 @@ def _best(name: str, values: Sequence[Any]) -> Any:
     return min(there) if name in LOWER_IS_BETTER else max(there)
 
 
-def _of(name: str, run: FinishedRun) -> Iterator[str]:
+def _of(name: str, run: RunFolder) -> Iterator[str]:
     split, metrics, history = _shown(run), run.metrics, run.history
     read = {name: run.held(name) for name in run.splits}
     held = read[split]
@@ -101,7 +101,7 @@ def _of(name: str, run: FinishedRun) -> Iterator[str]:
     yield from _examples(run, split, held)
 
 
-def _shown(run: FinishedRun) -> str:
+def _shown(run: RunFolder) -> str:
     return "test" if run.metrics.get("test") else "validation"
 
 
@@ -113,7 +113,7 @@ def _classes(held: Predictions) -> Iterator[list[str]]:
         yield [escape(name), f"{true[place]:,}", *(f"{each[place]:.3f}" for each in scores)]
 
 
-def _examples(run: FinishedRun, split: str, held: Predictions) -> Iterator[str]:
+def _examples(run: RunFolder, split: str, held: Predictions) -> Iterator[str]:
     """The rows with the highest loss: hard for the model, or wrongly labelled where it is sure of another label."""
     if held.multi_label:
         return
@@ -144,7 +144,7 @@ def _examples(run: FinishedRun, split: str, held: Predictions) -> Iterator[str]:
         yield table(["id", "label", "answer", "probability", "loss", "text"], shown) if shown else "<p>None.</p>"
 
 
-def _texts(run: FinishedRun, split: str, held: Predictions) -> Sequence[str] | str:
+def _texts(run: RunFolder, split: str, held: Predictions) -> Sequence[str] | str:
     """The texts of a split, or why they cannot be shown."""
     try:
         splits = read_splits(Data(**run.config["data"]), run.config["evaluate"]["extra"], split == "test")

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,33 +13,28 @@ from accelerate import Accelerator
 from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from recipes import checkpoint, ensemble, order
-from recipes.base import Base, evaluating, wrapped
+from recipes import ensemble, order
+from recipes.base import ContextBase, evaluating, prediction_seams
 from recipes.batches import by_length
+from recipes.config import saved_config
 from recipes.encoding import Encoded, cleaned, encode
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
+from recipes.folder import RunFolder
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
-from recipes.trick import Trick
+from recipes.processes import say
+from recipes.state import read_tricks
+from recipes.trick import Context, ModelContext, Trick
 from recipes.tricks import build
 
 BATCH_SIZE = 64
 
 
-class Predicting(Protocol):
-    """What predicting needs of a run: a live one, or one read back from its folder."""
-
-    seams: Base
-    bare_model: nn.Module
-    splits: Any
-
-
 def predict_split(
-    run: Predicting, dataset: Encoded, batch_size: int, accelerator: Accelerator | None = None
+    run: ModelContext, dataset: Encoded, batch_size: int, accelerator: Accelerator | None = None
 ) -> Predictions:
     """Predict a split with the weights that the model has now, in the data's order.
 
@@ -58,14 +52,14 @@ def predict_split(
     with evaluating(run.bare_model):
         for number in range(rank, len(plan), processes):
             batch = dataset.collate(plan[number], -1, number).to(device)
-            found = run.seams.predict(batch)
-            probabilities[plan[number]] = found.cpu().numpy()
-            decisions[plan[number]] = run.seams.decide(found).cpu().numpy()
+            predicted = run.seams.predict(batch)
+            probabilities[plan[number]] = predicted.cpu().numpy()
+            decisions[plan[number]] = run.seams.decide(predicted).cpu().numpy()
     if accelerator and processes > 1:  # a row is zero but on the process that predicted it
         for values in (probabilities, decisions):
             values[:] = accelerator.reduce(torch.from_numpy(values).to(device)).cpu().numpy()
-    labels, splits = dataset.examples["label"], run.splits
-    return Predictions(dataset.ids, labels, probabilities, decisions, splits.classes, splits.multi_label)
+    labels = dataset.examples["label"]
+    return Predictions(dataset.ids, labels, probabilities, decisions, run.classes, run.multi_label)
 
 
 def as_it_fits(
@@ -102,7 +96,7 @@ class LinearPredictor:
         run: the finished run.
     """
 
-    def __init__(self, run: FinishedRun) -> None:
+    def __init__(self, run: RunFolder) -> None:
         """Load the model."""
         self.model = Linear.load(run.folder / "model")
         self.classes, self.multi_label = self.model.classes, self.model.multi_label
@@ -112,29 +106,31 @@ class LinearPredictor:
         return self.model.predict(joined(texts, pairs), ids, [None] * len(ids))
 
 
-class Predictor:
+class Predictor(ModelContext):
     """A finished run read back: its model, its tokenizer, and the seams that act when predicting.
 
     Args:
         run: the finished run.
     """
 
-    def __init__(self, run: FinishedRun) -> None:
-        """Load the model; a GPU is used where there is one."""
-        self.config = run.config
-        self.tricks = build(self.config["tricks"])
+    def __init__(self, run: RunFolder) -> None:
+        self.config = saved_config(run.config)
+        self.tricks = build(self.config.tricks)
         self.tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
         self.max_length = self.tokenizer.model_max_length
-        live: Any = self  # as far as these seams look
-        self.bare_model: nn.Module = _loaded(run.folder / "model", self.tricks, live)
+        self.bare_model = _loaded(run.folder / "model", self.tricks, self)
         self.bare_model.to("cuda" if torch.cuda.is_available() else "cpu")
-        settings: Any = self.bare_model.config
-        classes = [settings.id2label[number] for number in range(settings.num_labels)]
-        several = settings.problem_type == "multi_label_classification"
-        self.classes, self.multi_label, self.batch_size = classes, several, BATCH_SIZE
-        self.splits = SimpleNamespace(classes=classes, multi_label=several)
-        self.seams = wrapped(live, self.tricks, order.PREDICTING)
-        checkpoint.read_tricks(run.folder / "model", self.tricks)
+        settings = cast(PreTrainedModel, self.bare_model).config
+        labels = cast(dict[int, str], settings.id2label)
+        self.classes = [labels[number] for number in range(len(labels))]
+        self.multi_label = settings.problem_type == "multi_label_classification"
+        self.batch_size = BATCH_SIZE
+        self.seams = prediction_seams(self, self.tricks)
+        read_tricks(run.folder / "model", self.tricks)
+
+    def say(self, text: str) -> None:
+        """Print a line, once for all processes."""
+        say(text)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts; where memory runs out, from then on in batches half as large."""
@@ -142,29 +138,30 @@ class Predictor:
         second = nothing if pairs is None else pairs
         rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": nothing})
         rows = cleaned(rows, self.seams.clean)
-        encoded = encode(rows, self.seams.encode, self.tokenizer, self.splits.classes, None)
+        encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None)
         told = "memory does not hold one text; allow more, or train with a smaller input."
         found, self.batch_size = as_it_fits(partial(predict_split, self, encoded), self.batch_size, told)
         return found
 
 
-class EnsemblePredictor:
-    """A finished run of several read back; one model at a time is in memory, whatever their number.
+class EnsemblePredictor(Context):
+    """A finished run of several models read back; one model at a time is in memory, whatever their number.
 
     Args:
         run: the finished run.
-        held: what its folder says of them.
+        members: what its folder says of them.
     """
 
-    def __init__(self, run: FinishedRun, held: ensemble.Ensemble) -> None:
-        """Read what decides; the models wait until they are asked."""
-        self.folder, self.weights = run.folder, held.weights
-        self.classes, self.multi_label = held.classes, held.multi_label
-        self.splits = SimpleNamespace(classes=held.classes, multi_label=held.multi_label)
-        tricks = order.deciding(build(run.config["tricks"]))
-        live: Any = self  # as far as this seam looks
-        self.seams = wrapped(live, tricks, ["decide"])
-        checkpoint.read_tricks(run.folder / "model", tricks)
+    def __init__(self, run: RunFolder, members: ensemble.Ensemble) -> None:
+        self.config, self.folder, self.weights = saved_config(run.config), run.folder, members.weights
+        self.classes, self.multi_label = members.classes, members.multi_label
+        self.tricks = order.deciding(build(self.config.tricks))
+        self.decide = order.compose("decide", ContextBase(self).decide, self.tricks, self)
+        read_tricks(run.folder / "model", self.tricks)
+
+    def say(self, text: str) -> None:
+        """Print a line, once for all processes."""
+        say(text)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts."""
@@ -174,14 +171,14 @@ class EnsemblePredictor:
             if weight
         )
         shares = ensemble.probabilities(np.asarray(mean), self.multi_label)
-        decisions = self.seams.decide(torch.from_numpy(shares)).numpy()
+        decisions = self.decide(torch.from_numpy(shares)).numpy()
         return Predictions(ids, [None] * len(ids), shares, decisions, self.classes, self.multi_label)
 
 
 Reader = LinearPredictor | Predictor | EnsemblePredictor
 
 
-def opened(run: FinishedRun) -> Reader:
+def opened(run: RunFolder) -> Reader:
     """A finished run, ready to answer.
 
     Raises:
@@ -198,32 +195,33 @@ def opened(run: FinishedRun) -> Reader:
         raise UserError(f"{run.folder / 'model'} is damaged ({reason}); copy all of it, or train again.") from error
 
 
-def _opened(run: FinishedRun) -> Reader:
-    if held := ensemble.read(run.folder):
-        return EnsemblePredictor(run, held)
+def _opened(run: RunFolder) -> Reader:
+    if members := ensemble.read(run.folder):
+        return EnsemblePredictor(run, members)
     return LinearPredictor(run) if run.config["model"]["source"] == "linear" else Predictor(run)
 
 
 def answered(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
     """What a finished run says, whose model is in memory no longer than that."""
-    found = opened(FinishedRun(folder)).predict(texts, pairs, ids)
+    found = opened(RunFolder(folder)).predict(texts, pairs, ids)
     gc.collect()  # a model and its seams refer to each other
     return found
 
 
-def _loaded(folder: Path, tricks: Mapping[str, Trick], run: Any) -> nn.Module:
+def _loaded(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) -> nn.Module:
     """The saved model, in the shape that tricks gave it, with what they added."""
     model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder)
     own = model.state_dict().keys()
     reshaping = {name: trick for name, trick in tricks.items() if trick.layers.get("model") == "reshape"}
-    reshaped: nn.Module = order.compose("model", lambda: model, reshaping, run)()
+    load: Callable[[], nn.Module] = lambda: model  # noqa: E731
+    reshaped = order.compose("model", load, reshaping, run)()
     with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as weights:
         added = {name: weights.get_tensor(name) for name in reshaped.state_dict().keys() - own}
     reshaped.load_state_dict(added, strict=False)
     return reshaped
 
 
-def predict(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:
+def predict(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:
     """Predict texts, or pairs of texts, in the order given; ids are their places.
 
     Raises:
@@ -234,7 +232,7 @@ def predict(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None)
     return opened(run).predict(texts, pairs, ids)
 
 
-def _check(run: FinishedRun, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
+def _check(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
     if isinstance(texts, str) or not len(texts):
         raise UserError("predict takes a list of texts, at least one: predict(['a text']).")
     if pairs is not None and len(pairs) != len(texts):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +18,9 @@ from recipes import order
 from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
 from recipes.imbalance import class_counts
+from recipes.state import LiveRun
 from recipes.tables import score_table
 from recipes.watch import Watch
-
-if TYPE_CHECKING:
-    from recipes.loop import Run
 
 SMOOTHING = 0.98
 SAMPLE = 1000
@@ -36,7 +34,7 @@ class Report:
         run: whose story it is.
     """
 
-    def __init__(self, run: "Run") -> None:
+    def __init__(self, run: LiveRun) -> None:
         """Nothing is written yet."""
         self.run = run
         self.console = Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -44,7 +42,7 @@ class Report:
         self.flushed = time.monotonic()
         self.smoothed = 0.0
         self.weight = 0.0
-        self.watch = Watch(len(run.splits.classes), run.splits.multi_label)
+        self.watch = Watch(len(run.classes), run.multi_label)
         self.bar: Progress | None = None
         self.board: SummaryWriter | None = None
 
@@ -73,7 +71,7 @@ class Report:
 
     def _data_card(self) -> Iterator[tuple[str, str]]:
         run = self.run
-        train, classes = run.train, run.splits.classes
+        train, classes = run.train, run.classes
         counts = class_counts(train)
         most, least = int(counts.argmax()), int(counts.argmin())
         windows = "" if train.window_offsets is None else f" in {train.counts.sum():,} windows"
@@ -81,7 +79,7 @@ class Report:
         yield (
             "classes",
             (
-                f"{len(classes)}{' (several to a row)' if run.splits.multi_label else ''}: "
+                f"{len(classes)}{' (several to a row)' if run.multi_label else ''}: "
                 f"{classes[most]} {counts[most] / len(train):.1%} ... {classes[least]} {counts[least]:,} rows"
             ),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.folder import FORMAT, FinishedRun, write_json, write_predictions, written
+from recipes.folder import FORMAT, RunFolder, write_json, write_predictions, written
 from recipes.metrics import Predictions
 from recipes.model_card import card
 from recipes.pictures import draw_confusion
@@ -21,7 +21,7 @@ PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "om
 
 def finish(
     folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
-) -> FinishedRun:
+) -> RunFolder:
     """Write predictions, pictures, the card and, last, `metrics.json`, which says that the run is finished."""
     for name, predictions in scored.items():
         write_predictions(folder / "predictions" / f"{name}.csv", predictions)
@@ -41,10 +41,10 @@ def finish(
             "tricks": sorted(config.tricks),
         },
     )
-    return FinishedRun(folder)
+    return RunFolder(folder)
 
 
-def show(run: FinishedRun) -> None:
+def show(run: RunFolder) -> None:
     """Print a finished run's scores and where they are; one process speaks for all."""
     if not is_first():
         return

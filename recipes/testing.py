@@ -37,10 +37,10 @@ from recipes import base, order
 from recipes.api import finetune_config
 from recipes.batch import Batch
 from recipes.config import CONF, Config, read
-from recipes.data import read_splits
+from recipes.data import Splits, read_splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
-from recipes.loop import Run
+from recipes.folder import RunFolder
+from recipes.loop import TrainingRun
 from recipes.overrides import compose_config
 from recipes.ranges import as_yaml
 from recipes.trick import Trick
@@ -133,10 +133,15 @@ def given(trick: str) -> dict[str, Any]:
     return {"folder": str(finished_run())} if trick == "incremental" else {}
 
 
-def tiny_run(config: Config, folder: Path, place: Path | None = None) -> Run:
+def tiny_splits(config: Config) -> Splits:
+    """The data of a tiny run; its test split stays closed."""
+    return read_splits(config.data, {}, False)
+
+
+def tiny_run(config: Config, folder: Path, place: Path | None = None) -> TrainingRun:
     """A run that is set up and not yet trained, in `place` or a new folder."""
     place = place or Path(tempfile.mkdtemp(dir=folder))
-    return Run(config, build(config.tricks), read_splits(config.data, {}, False), place)
+    return TrainingRun(config, build(config.tricks), tiny_splits(config), place)
 
 
 def trained(config: Config) -> dict[str, Any]:
@@ -150,12 +155,12 @@ def trained(config: Config) -> dict[str, Any]:
     return {"weights": weights, "losses": [line["loss"] for line in lines if "split" not in line]}
 
 
-def copied(run: Run) -> dict[str, np.ndarray]:
+def copied(run: TrainingRun) -> dict[str, np.ndarray]:
     """The model's weights, apart from it."""
     return {name: tensor.detach().numpy().copy() for name, tensor in run.bare_model.state_dict().items()}
 
 
-def gradients(run: Run, batch: Batch) -> dict[str, np.ndarray]:
+def gradients(run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
     """The gradient that the run makes of a batch."""
     run.optimizer.zero_grad()
     run.seams.gradient(batch)
@@ -377,15 +382,15 @@ class TrickLaws:
         config = self.config(self.trick)
 
         def killed(folder: Path, updates: int) -> None:
-            step = Run._step
+            step = TrainingRun._step
 
-            def fatal(run: Run, batch: Batch) -> None:
+            def fatal(run: TrainingRun, batch: Batch) -> None:
                 step(run, batch)
                 if run.batches_done == updates:
                     run.report.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            Run._step = fatal  # type: ignore[method-assign, assignment]
+            TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
             finetune_config(config, folder)
 
         with scratch() as folder:
@@ -527,7 +532,7 @@ def _assert_same(one: Path, other: Path, but: Sequence[str] = ()) -> None:
 
 def comparable(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
     """All of a finished run that a clock does not change: history, metrics (but some), predictions, weights."""
-    run = FinishedRun(folder)
+    run = RunFolder(folder)
     counted = {"passes_per_update": run.metrics["cost"]["passes_per_update"]}
     metrics = {name: value for name, value in {**run.metrics, **counted}.items() if name not in ("cost", *but)}
     history = [{name: value for name, value in line.items() if name != "seconds"} for line in run.history]
@@ -538,7 +543,7 @@ def comparable(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
     return {"history": json.dumps(history), "metrics": json.dumps(metrics), "files": files}
 
 
-def _condition(run: Run) -> dict[str, Any]:
+def _condition(run: TrainingRun) -> dict[str, Any]:
     modules = list(run.bare_model.modules())
     return {
         "weights": copied(run),

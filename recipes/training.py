@@ -1,26 +1,29 @@
 """One run of the whole procedure: train, choose the weights, score, save. The base of the `train` seam."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from recipes import checkpoint, linear, order
+from recipes import order, state
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.doctor.examination import at_end, at_start
-from recipes.folder import FinishedRun, written
-from recipes.loop import Run
+from recipes.divergence import Diverged
+from recipes.doctor.examination import at_end, at_start, of_rows
+from recipes.folder import RunFolder, written
+from recipes.linear import Linear
+from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
 from recipes.peak_memory import PeakMemory
 from recipes.pictures import draw_learning_curve
 from recipes.preconditions import check
-from recipes.processes import on_threads
+from recipes.processes import is_first, on_threads, say, wait_for_all
 from recipes.results import finish
 from recipes.tricks import build
 
 
-def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
+def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
     """Train and score one model.
 
     Args:
@@ -35,13 +38,13 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
     tricks = build(config.tricks)
     check(config, splits, tricks)
     if config.model.source == "linear":
-        return linear.train(config, splits, folder)
+        return train_linear(config, splits, folder)
     memory = PeakMemory()
     with on_threads(config.train.threads):
-        run = Run(config, tricks, splits, folder)
+        run = TrainingRun(config, tricks, splits, folder)
         if config.doctor == "cheap" and not run.checkpoints.all():
             at_start(run, splits)
-        run.fit()
+        fit(run, splits)
         validation, candidates, kept = _choose_weights(run)
         with run.seams.weights():
             validation = run.seams.settle(validation)
@@ -56,12 +59,47 @@ def train(config: Config, splits: Splits, folder: Path) -> FinishedRun:
             scored = {"validation": validation, **shut}
             finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
             for sentence in at_end(config, folder) if config.doctor == "cheap" else ():
-                run.report.say(sentence)
+                run.say(sentence)
         run.accelerator.wait_for_everyone()
-    return FinishedRun(folder)
+    return RunFolder(folder)
 
 
-def _cost(run: Run, memory: PeakMemory) -> dict[str, Any]:
+def fit(run: TrainingRun, splits: Splits) -> None:
+    """Train; where training diverges, say what is wrong with the last rows."""
+    try:
+        run.fit()
+    except Diverged as error:
+        if not error.ids:
+            raise
+        raise error.with_diagnosis(of_rows(run, splits, error.ids)) from error
+
+
+def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
+    """Fit, score and save the linear baseline."""
+    for note in splits.notes:
+        say(f"note: {note}")
+    began, memory = time.perf_counter(), PeakMemory()
+    model = Linear.fit(splits, config.seed)
+    seconds = time.perf_counter() - began
+    held = {"validation": splits.validation, **splits.shut_splits()}
+    scored = {name: model.predict_rows(rows) for name, rows in held.items()}
+    measured = {name: measure(predictions) for name, predictions in scored.items()}
+    cost = {
+        "train_seconds": round(seconds, 3),
+        "examples_per_second": round(len(splits.train) / seconds, 3),
+        **memory.cost(torch.device("cpu")),
+        "passes_per_update": 1.0,
+    }
+    told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}
+    if is_first():
+        with written(folder / "model") as draft:
+            model.save(draft)
+        finish(folder, config, splits, scored, {**measured, **told})
+    wait_for_all()
+    return RunFolder(folder)
+
+
+def _cost(run: TrainingRun, memory: PeakMemory) -> dict[str, Any]:
     """What training took; every process asks, since the passes of all are counted."""
     rows = torch.tensor(run.rows_passed, device=run.accelerator.device)
     passed = float(run.accelerator.reduce(rows)) if run.accelerator.num_processes > 1 else run.rows_passed
@@ -74,7 +112,7 @@ def _cost(run: Run, memory: PeakMemory) -> dict[str, Any]:
     }
 
 
-def _choose_weights(run: Run) -> tuple[Predictions, dict[str, Any], str]:
+def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]:
     """Compare the candidates on validation and leave the model with the weights that are kept.
 
     Returns:
@@ -97,7 +135,7 @@ def _choose_weights(run: Run) -> tuple[Predictions, dict[str, Any], str]:
     return predictions, candidates, "best"
 
 
-def _save_model(run: Run) -> None:
+def _save_model(run: TrainingRun) -> None:
     """Write `model/` so that `transformers.pipeline` loads it."""
     with written(run.folder / "model") as draft:
         run.bare_model.save_pretrained(draft)  # type: ignore[operator]
@@ -105,4 +143,4 @@ def _save_model(run: Run) -> None:
         run.tokenizer.model_max_length = run.max_length
         run.tokenizer.save_pretrained(draft)
         names = {name for seam in order.PREDICTING for name in order.around(seam, run.tricks)}
-        checkpoint.write_tricks(draft, {name: run.tricks[name] for name in sorted(names)})
+        state.write_tricks(draft, {name: run.tricks[name] for name in sorted(names)})

@@ -1,6 +1,6 @@
-"""The contract of a trick: a dataclass that wraps seams of the onion (`recipes/order.py`).
+"""The contract of a trick: what it may override, and what it may ask of the run that it is part of.
 
-A trick's fields are its settings: typed, documented, with their ranges, and **without defaults**: the values stand in
+A trick's fields are its settings: typed, documented, with their ranges, and **without defaults**. The values stand in
 `conf/tricks/<name>.yaml`, where a user sees them. It overrides the seams that it is about and names its layer in each:
 
     @dataclass
@@ -12,9 +12,16 @@ A trick's fields are its settings: typed, documented, with their ranges, and **w
         def loss(self, run, inner, logits, targets):
             return inner(logits, targets * self.factor)
 
-Rules that `recipes.testing.TrickLaws` holds every trick to: new batches instead of changed ones; gradients are added,
-never replaced; random numbers from `run.generator`; counts are of updates, not of calls; whatever is borrowed (weights,
-hooks, modes) is given back, also when the inner function raises.
+The first argument of a seam is the run. What it offers depends on the phase:
+
+- `Context`: while texts are cleaned, and while answers are decided. An ensemble, which has no model of its own, is one.
+- `ModelContext`: also while texts are encoded, while the model is reshaped, and while a batch is predicted. A finished
+  run that was loaded from its folder is one.
+- `Run`: while training.
+
+Rules that `recipes.testing.TrickLaws` holds every trick to: return new batches, never change one; add to gradients,
+never replace them; draw random numbers from `run.generator`; count updates, not calls; restore whatever was changed
+(weights, hooks, modes), also when the inner function raises.
 """
 
 import dataclasses
@@ -23,7 +30,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Linear, Module, Parameter
 from torch.optim import Optimizer
 
 from recipes.batch import Batch, Loss, Outcome
@@ -33,16 +40,156 @@ from recipes.ranges import out_of_range
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from accelerate import Accelerator
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
     from recipes.batches import Batches
     from recipes.config import Config
-    from recipes.data import Splits
+    from recipes.data import OpenSplits, Splits
     from recipes.encoding import Encoded
-    from recipes.folder import FinishedRun
-    from recipes.loop import Run
+    from recipes.folder import RunFolder
     from recipes.metrics import Predictions
+
+
+@dataclasses.dataclass
+class PredictionSeams:
+    """The seams that act whenever texts are predicted, each the base function inside every trick that wraps it."""
+
+    clean: Callable[[str], str]
+    """Rewrite a text."""
+    encode: Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
+    """Turn texts, and their pairs, into token lists by model input."""
+    predict: Callable[[Batch], Tensor]
+    """Probabilities, (row, class)."""
+    decide: Callable[[Tensor], Tensor]
+    """From probabilities, (row, class), to answers, (row, class) of 0 and 1."""
+
+
+@dataclasses.dataclass
+class Seams(PredictionSeams):
+    """All seams of a run that trains. `Trick` documents the arguments of each."""
+
+    examples: Callable[["Dataset"], "Dataset"]
+    """Drop, rewrite or add training rows."""
+    batches: Callable[["Encoded", int], "Batches"]
+    """Deal the rows of an epoch, counted from 0, into batches."""
+    model: Callable[[], Module]
+    """Load the model."""
+    optimizer: Callable[[Module], Optimizer]
+    """Make the optimizer."""
+    schedule: Callable[[float], float]
+    """The factor of the base rates at a fraction of all updates in [0, 1]."""
+    accelerator: Callable[..., "Accelerator"]
+    """Make the accelerator."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """One loss for each row, (row), from logits and targets, (row, class)."""
+    objective: Callable[[Batch], Outcome]
+    """Forward and loss of a batch, or of a part of one."""
+    gradient: Callable[[Batch], Loss]
+    """Add a batch's gradient to `.grad`."""
+    update: Callable[[], None]
+    """Clip, step, count."""
+    weights: Callable[[], AbstractContextManager[bool]]
+    """Inside this context the model has the weights that are evaluated."""
+    settle: Callable[["Predictions"], "Predictions"]
+    """Fit on validation what predicting needs."""
+    results: Callable[[Mapping[str, "Predictions"]], dict[str, Any]]
+    """The metrics of each split, by its name."""
+
+
+class Context:
+    """What a trick may ask in every phase, long after training too."""
+
+    config: "Config"
+    """All settings, as they were resolved."""
+    tricks: Mapping[str, "Trick"]
+    """The selected tricks by name, this one among them."""
+    classes: Sequence[str]
+    """The labels, in the order of the model's outputs."""
+    multi_label: bool
+    """Whether a row may have more than one label."""
+
+    def say(self, text: str) -> None:
+        """Print a line, once for all processes."""
+        raise NotImplementedError
+
+
+class ModelContext(Context):
+    """What a trick may ask where there is a model to predict with."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    max_length: int
+    """Tokens of one input, special tokens included."""
+    bare_model: Module
+    """The model without what accelerate has wrapped around it; not there yet while texts are encoded for training."""
+    seams: PredictionSeams
+
+
+class Run(ModelContext):
+    """What a trick may ask while training. Everything is read only, unless its description says otherwise."""
+
+    seams: Seams
+    folder: "Path"
+    """The run folder."""
+    splits: "OpenSplits"
+    """The rows as they were read. The test split is not among them."""
+    train: "Encoded"
+    """The training rows as the model sees them."""
+    validation: "Encoded"
+    accelerator: "Accelerator"
+    model: Module
+    """The model as it is trained: `bare_model`, or that inside DistributedDataParallel."""
+    head: Linear
+    """The last layer, (class, hidden). Its input is the pooled vector of each row."""
+    parameters: list[Parameter]
+    """All parameters of the model, also those that are not trained."""
+    optimizer: Optimizer
+    updates_per_epoch: int
+    total_updates: int
+    """Updates of the whole run."""
+    batches_done: int
+    """Batches consumed so far; the position in training."""
+    updates: int
+    """Optimizer steps so far; fewer than `batches_done` where a step was skipped."""
+    rows_passed: float
+    """Rows that went through the model so far, to report passes; whoever runs another pass adds its rows."""
+    parts_passed: int
+    """Forward and backward passes so far; whoever splits a batch adds its parts."""
+
+    def generator(self, purpose: str, batch: Batch) -> "np.random.Generator":
+        """Random numbers for one batch: the same on every pass over it, whatever other tricks are on.
+
+        Args:
+            purpose: whose draws they are, such as the trick's name.
+            batch: keys the draws by its epoch, index and part.
+        """
+        raise NotImplementedError
+
+    def note(self, text: str) -> None:
+        """Add a line to the run's header."""
+        raise NotImplementedError
+
+    def log(self, **values: Any) -> None:
+        """Add numbers to this update's line of `history.jsonl`; those of the first process are written."""
+        raise NotImplementedError
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Inside this context processes do not average their gradients: for all parts of an update but the last."""
+        raise NotImplementedError
+
+    def cleaned(self, examples: "Dataset") -> "Dataset":
+        """The same rows with every text, and every text of a pair, cleaned."""
+        raise NotImplementedError
+
+    def predictions(self, dataset: "Encoded") -> "Predictions":
+        """Predict a split with the weights that the model has now; rows keep the data's order.
+
+        Raises:
+            UserError: memory does not hold the smallest batch, or predictions are not finite.
+        """
+        raise NotImplementedError
 
 
 @dataclasses.dataclass
@@ -86,67 +233,71 @@ class Trick:
         """Layers of other tricks, each as `seam/layer`, that cannot be beside this one at its values, and why."""
         return {}
 
-    def check(self, run: "Run") -> Iterable[str]:
+    def check(self, run: Run) -> Iterable[str]:
         """Sentences on what makes this trick do nothing, or harm, in this run."""
         return ()
 
     # Pre-training seams.
 
-    def clean(self, run: "Run", inner: Callable[[str], str], text: str) -> str:
+    def clean(self, run: Context, inner: Callable[[str], str], text: str) -> str:
         """Rewrite a text; every split, and when predicting."""
         return inner(text)
 
-    def examples(self, run: "Run", inner: Callable[["Dataset"], "Dataset"], examples: "Dataset") -> "Dataset":
+    def examples(self, run: Run, inner: Callable[["Dataset"], "Dataset"], examples: "Dataset") -> "Dataset":
         """Drop, rewrite or add rows (id, source, text, text_pair, label); the training split only."""
         return inner(examples)
 
     def encode(
-        self, run: "Run", inner: Callable[..., Mapping[str, Any]], texts: Sequence[str], pairs: Sequence[str] | None
+        self,
+        run: ModelContext,
+        inner: Callable[..., Mapping[str, Any]],
+        texts: Sequence[str],
+        pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
         """Turn texts, and their pairs, into token lists: `input_ids` and what else the model takes."""
         return inner(texts, pairs)
 
-    def batches(self, run: "Run", inner: Callable[..., "Batches"], dataset: "Encoded", epoch: int) -> "Batches":
+    def batches(self, run: Run, inner: Callable[..., "Batches"], dataset: "Encoded", epoch: int) -> "Batches":
         """Deal the training rows of one epoch into batches; into as many in every epoch."""
         return inner(dataset, epoch)
 
-    def model(self, run: "Run", inner: Callable[[], Module]) -> Module:
+    def model(self, run: ModelContext, inner: Callable[[], Module]) -> Module:
         """Load the model, or change the one that was loaded."""
         return inner()
 
-    def optimizer(self, run: "Run", inner: Callable[[Module], Optimizer], model: Module) -> Optimizer:
+    def optimizer(self, run: Run, inner: Callable[[Module], Optimizer], model: Module) -> Optimizer:
         """Make the optimizer."""
         return inner(model)
 
-    def schedule(self, run: "Run", inner: Callable[[float], float], share: float) -> float:
+    def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:
         """The factor of each group's base rate at a share in [0, 1] of all updates."""
         return inner(share)
 
     # In-training seams.
 
-    def accelerator(self, run: "Run", inner: Callable[..., "Accelerator"], **options: Any) -> "Accelerator":
+    def accelerator(self, run: Run, inner: Callable[..., "Accelerator"], **options: Any) -> "Accelerator":
         """Make the accelerator: device, precision, processes."""
         return inner(**options)
 
-    def loss(self, run: "Run", inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         """One loss per row from logits and targets, both (row, class); linear in the targets."""
         return inner(logits, targets)
 
-    def objective(self, run: "Run", inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+    def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         """Forward and loss of a batch, or of a part of one."""
         return inner(batch)
 
-    def gradient(self, run: "Run", inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
+    def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Add a batch's gradient to `.grad`; returns the loss of the clean pass."""
         return inner(batch)
 
-    def update(self, run: "Run", inner: Callable[[], None]) -> None:
+    def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Clip, step, count; `run.updates` stays as it was when the step was skipped."""
         inner()
 
     # Post-training seams.
 
-    def weights(self, run: "Run", inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
+    def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
         """Inside this context the model has the weights that are evaluated, saved and shipped.
 
         It gives whether those are others than the ones that are trained: as long as they are not, call inner.
@@ -154,7 +305,7 @@ class Trick:
         return inner()
 
     def settle(
-        self, run: "Run", inner: Callable[["Predictions"], "Predictions"], validation: "Predictions"
+        self, run: Run, inner: Callable[["Predictions"], "Predictions"], validation: "Predictions"
     ) -> "Predictions":
         """Fit on validation what predicting needs, once the weights are chosen and before another split is opened.
 
@@ -162,22 +313,22 @@ class Trick:
         """
         return inner(validation)
 
-    def predict(self, run: "Run", inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+    def predict(self, run: ModelContext, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """Probabilities, (row, class)."""
         return inner(batch)
 
-    def decide(self, run: "Run", inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
+    def decide(self, run: Context, inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
         """What is answered, (row, class) of 0 and 1."""
         return inner(probabilities)
 
     def results(
-        self, run: "Run", inner: Callable[..., dict[str, Any]], scored: Mapping[str, "Predictions"]
+        self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, "Predictions"]
     ) -> dict[str, Any]:
         """What `metrics.json` says of each split that was predicted, by its name."""
         return inner(scored)
 
     def train(
-        self, run: None, inner: Callable[..., "FinishedRun"], config: "Config", splits: "Splits", folder: "Path"
-    ) -> "FinishedRun":
+        self, run: None, inner: Callable[..., "RunFolder"], config: "Config", splits: "Splits", folder: "Path"
+    ) -> "RunFolder":
         """The whole procedure, into a folder; there is no run yet, or no single one, so `run` is None."""
         return inner(config, splits, folder)

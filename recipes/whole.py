@@ -4,31 +4,32 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
 
-from recipes import checkpoint, ensemble, order
-from recipes.base import Base, wrapped
+from recipes import ensemble, order
+from recipes.base import ContextBase
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.ensemble import Ensemble
-from recipes.folder import FinishedRun
+from recipes.folder import RunFolder
 from recipes.folds import Part
 from recipes.metrics import Predictions, measure
 from recipes.prediction import answered
 from recipes.processes import is_first, say, wait_for_all
 from recipes.results import finish
+from recipes.state import write_tricks
+from recipes.trick import Context
 from recipes.tricks import build
 
 OUT_OF_FOLD = "out_of_fold"
 Weigh = Callable[[np.ndarray, Predictions], np.ndarray]
 
 
-class Whole:
+class Whole(Context):
     """Several members, each of one run or of one for each part, as one.
 
     Args:
@@ -42,18 +43,23 @@ class Whole:
     def __init__(
         self, config: Config, splits: Splits, folder: Path, runs: Mapping[str, Sequence[Path]], parts: Sequence[Part]
     ) -> None:
-        """Nothing is read yet."""
+        self.classes, self.multi_label = splits.classes, splits.multi_label
         self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
         self.tricks = build(config.tricks)
         self.deciding = order.deciding(self.tricks)
         # What calibrates has done so inside each member, and would tell nothing here.
         telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.layers}
-        self.report = SimpleNamespace(say=say)
-        live: Any = self  # as far as these seams look
-        self.plain = Base(live)
-        self.seams = wrapped(live, {**telling, **self.deciding}, ["settle", "decide", "results"])
+        acting = {**telling, **self.deciding}
+        self.base = ContextBase(self)
+        self.settle = order.compose("settle", self.base.settle, acting, self)
+        self.decide = order.compose("decide", self.base.decide, acting, self)
+        self.results = order.compose("results", self.base.results, acting, self)
 
-    def finished(self, weigh: Weigh, scheme: str) -> FinishedRun:
+    def say(self, text: str) -> None:
+        """Print a line, once for all processes."""
+        say(text)
+
+    def finished(self, weigh: Weigh, scheme: str) -> RunFolder:
         """Weigh the members by what they say of validation, score the splits, and write the folder.
 
         Args:
@@ -65,12 +71,12 @@ class Whole:
         shares, votes = self._heard(rows)
         weights = weigh(shares, self._together(shares, np.full(len(shares), 1 / len(shares)), rows))
         plain = self._together(shares, weights, rows)
-        scored = {"validation": self.seams.settle(plain)}
+        scored = {"validation": self.settle(plain)}
         if self.parts[0].held_out is not None:
             scored[OUT_OF_FOLD] = self._decided(self._together(self._held_out(), weights, self.splits.train))
         for name, shut in self.splits.shut_splits().items():
             scored[name] = self._decided(self._together(self._heard(shut)[0], weights, shut))
-        measured = self.seams.results(scored)
+        measured = self.results(scored)
         candidates = {
             name: measure(self._together(shares, alone, rows))
             for name, alone in zip(self.runs, np.eye(len(shares)), strict=True)
@@ -80,13 +86,13 @@ class Whole:
             "folds": len(self.parts),
             "members": self._members(shares, weights, plain),
             **in_sum(shares, weights, plain),
-            "disagreement": disagreement(votes, sum(map(len, self.runs.values())), self.splits.multi_label),
+            "disagreement": disagreement(votes, sum(map(len, self.runs.values())), self.multi_label),
         }
         say(_in_words(together))
         if is_first():
-            held = Ensemble(self.splits.classes, self.splits.multi_label, self._weight_of_each(weights))
+            held = Ensemble(self.splits.classes, self.multi_label, self._weight_of_each(weights))
             ensemble.write(self.folder, held)
-            checkpoint.write_tricks(self.folder / "model", self.deciding)
+            write_tricks(self.folder / "model", self.deciding)
             metrics = {
                 **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},
@@ -97,12 +103,12 @@ class Whole:
             }
             finish(self.folder, self.config, self.splits, scored, metrics)
         wait_for_all()
-        return FinishedRun(self.folder)
+        return RunFolder(self.folder)
 
     def _heard(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """What each member says of some rows, (member, *log_shares), and how many runs answer each (row, class)."""
         pairs = list(rows["text_pair"]) if self.config.data.text_pair else None
-        votes = np.zeros((len(rows), len(self.splits.classes)), dtype=np.int64)
+        votes = np.zeros((len(rows), len(self.classes)), dtype=np.int64)
         shares = []
         for folders in self.runs.values():
             mean: Any = 0.0
@@ -117,21 +123,21 @@ class Whole:
         """What each member says of the training rows: of each row the run that has not seen it."""
         places = np.concatenate([part.held_out for part in self.parts if part.held_out is not None])
         shares = [
-            np.concatenate([ensemble.log_shares(FinishedRun(folder).held("validation")) for folder in folders])
+            np.concatenate([ensemble.log_shares(RunFolder(folder).held("validation")) for folder in folders])
             for folders in self.runs.values()
         ]
         return np.stack(shares)[:, np.argsort(places)]
 
     def _together(self, shares: np.ndarray, weights: np.ndarray, rows: Dataset) -> Predictions:
         """What members say together of some rows, decided as without any trick."""
-        several = self.splits.multi_label
+        several = self.multi_label
         found = ensemble.probabilities(np.tensordot(weights, shares, 1), several)
-        decisions = self.plain.decide(torch.from_numpy(found)).numpy()
-        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.splits.classes, several)
+        decisions = self.base.decide(torch.from_numpy(found)).numpy()
+        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.classes, several)
 
     def _decided(self, predictions: Predictions) -> Predictions:
         shares = torch.from_numpy(predictions.probabilities)
-        return replace(predictions, decisions=self.seams.decide(shares).numpy())
+        return replace(predictions, decisions=self.decide(shares).numpy())
 
     def _weight_of_each(self, weights: np.ndarray) -> dict[str, float]:
         return {
@@ -154,7 +160,7 @@ class Whole:
         return found
 
     def _cost(self) -> dict[str, Any]:
-        costs = [FinishedRun(folder).metrics["cost"] for folders in self.runs.values() for folder in folders]
+        costs = [RunFolder(folder).metrics["cost"] for folders in self.runs.values() for folder in folders]
         seconds = sum(cost["train_seconds"] for cost in costs)
         heaviest = max(costs, key=lambda cost: float(cost["peak_memory_mb"]))
         rows = sum(cost["train_seconds"] * cost["examples_per_second"] for cost in costs)

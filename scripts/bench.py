@@ -66,7 +66,7 @@ from recipes.data import Splits, read_splits
 from recipes.doctor.examination import at_start
 from recipes.encoding import Encoded
 from recipes.errors import UserError, told_plainly
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.overrides import compose_config
 from recipes.peak_memory import PeakMemory
@@ -103,9 +103,9 @@ class Task:
     """Where runs may write."""
 
     @cached_property
-    def run(self) -> Run:
+    def run(self) -> TrainingRun:
         """A run that is set up and never trained: its rows and its weights are everybody's."""
-        return Run(self.config, {}, self.splits, self._new_folder())
+        return TrainingRun(self.config, {}, self.splits, self._new_folder())
 
     def timed_run(self) -> "TimedRun":
         """A run to train, with a clock in it."""
@@ -146,7 +146,7 @@ class TimedReport(Report):
         self.seconds = time.perf_counter() - began
 
 
-class TimedRun(Run):
+class TimedRun(TrainingRun):
     """The real loop, which neither evaluates nor saves: its peers do not either."""
 
     report: TimedReport
@@ -846,7 +846,7 @@ def start_up(model: str, rows: int, arguments: argparse.Namespace, folder: Path)
     config = configured(["data=files", f"data.train={place / 'train.csv'}", f"model={model}"], arguments.threads)
     began = time.process_time()
     splits = read_splits(config.data, {}, test=True)
-    run = Run(config, {}, splits, place)
+    run = TrainingRun(config, {}, splits, place)
     loaded = time.process_time()
     at_start(run, splits)
     return loaded - began, time.process_time() - loaded

@@ -16,7 +16,7 @@ import torch
 
 from recipes.base import Base
 from recipes.batch import Batch, Outcome
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.model import word_embeddings
 from recipes.testing import NO_DROPOUT, declared, difference, float64, in_child, names, needed, tiny_config, tiny_run
 
@@ -24,13 +24,13 @@ ATTACKS = ["awp", "fgm", "pgd"]
 IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared(name).layers)]
 
 
-def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[Run, Batch]:
+def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:
     """A tiny run with these tricks, and its first batch."""
     run = tiny_run(tiny_config(f"+tricks=[{','.join(tricks)}]", *needed(tricks), *overrides), folder)
     return run, run.seams.batches(run.train, 0)[0]
 
 
-def gradient_over(older: float, run: Run, batch: Batch) -> dict[str, np.ndarray]:
+def gradient_over(older: float, run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
     """What a batch adds to a gradient that is there already."""
     for parameter in run.parameters:
         parameter.grad = torch.full_like(parameter, older)

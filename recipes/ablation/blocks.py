@@ -10,7 +10,7 @@ from recipes.ablation.effects import Block
 from recipes.ablation.rows import row_scores
 from recipes.ablation.runs import FINISHED, Row
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
+from recipes.folder import RunFolder
 from recipes.metrics import Predictions
 
 
@@ -24,7 +24,7 @@ def blocks_of(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
     blocks = []
     for data in dict.fromkeys(row.data for row in finished):
         own = [row for row in finished if row.data == data]
-        blocks.append(block_of(design, own, [FinishedRun(row.folder).held("validation") for row in own], metric))
+        blocks.append(block_of(design, own, [RunFolder(row.folder).held("validation") for row in own], metric))
     return blocks
 
 
@@ -58,7 +58,7 @@ def block_of(design: Design, rows: Sequence[Row], said: Sequence[Predictions], m
 
 def are_alike(one: Row, other: Row) -> bool:
     """Whether two finished runs predict the same on validation, to the last digit."""
-    return len({_fingerprint(FinishedRun(row.folder).held("validation")) for row in (one, other)}) == 1
+    return len({_fingerprint(RunFolder(row.folder).held("validation")) for row in (one, other)}) == 1
 
 
 def _fingerprint(said: Predictions) -> str:

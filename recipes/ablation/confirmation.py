@@ -17,9 +17,10 @@ from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
+from recipes.api import FinishedRun
 from recipes.config import Config, Data, digest
 from recipes.data import read_splits
-from recipes.folder import FinishedRun, written
+from recipes.folder import written
 from recipes.tricks import build
 
 LONGER = 1.05

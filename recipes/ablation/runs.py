@@ -11,7 +11,7 @@ from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
 from recipes.ablation.job import FAILURE, OUTPUT
 from recipes.errors import UserError
-from recipes.folder import FinishedRun, is_finished, written
+from recipes.folder import RunFolder, is_finished, written
 
 FINISHED, FAILED, MISSING = "finished", "failed", "missing"
 Launch = Callable[[Sequence[Sequence[str]], int], Any]
@@ -70,7 +70,7 @@ def row_of(run: Run, metric: str) -> Row:
     """Read what is on disk."""
     row = Row(run.data, run.arm, run.seed, run.folder, MISSING)
     if is_finished(run.folder):
-        metrics = FinishedRun(run.folder).metrics
+        metrics = RunFolder(run.folder).metrics
         cost = metrics["cost"]
         return replace(row, status=FINISHED, score=metrics["validation"][metric], seconds=cost["train_seconds"],
                        passes=cost["passes_per_update"], memory=cost["peak_memory_mb"],

@@ -14,7 +14,7 @@ from recipes.doctor.contract import CHECKS, SECTIONS, Check, Look, Report, Skip
 from recipes.doctor.patient import CHEAP_SAMPLE, SAMPLE, Patient
 from recipes.doctor.rendering import told
 from recipes.errors import UserError
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.overrides import compose_config
 
 
@@ -33,7 +33,7 @@ def examine(overrides: Sequence[str] = (), cheap: bool = False) -> Report:
     return examined(patient, [each for each in CHECKS if each.cheap or not cheap])
 
 
-def at_start(run: Run, splits: Splits) -> None:
+def at_start(run: TrainingRun, splits: Splits) -> None:
     """Run the cheap checks over a run that is about to begin: warnings become its notes.
 
     Raises:
@@ -55,10 +55,10 @@ def at_end(config: Config, folder: Path) -> list[str]:
     return [f"doctor: {told(finding)}" for finding in report.findings if finding.severity != "note"]
 
 
-def of_rows(run: Run, ids: Sequence[str]) -> str:
+def of_rows(run: TrainingRun, splits: Splits, ids: Sequence[str]) -> str:
     """What is wrong with some training rows as the model is now, in a sentence or two; nothing where nothing is."""
     place = {name: row for row, name in enumerate(run.train.ids)}
-    patient = Patient(run.config, run=run, splits=run.splits)
+    patient = Patient(run.config, run=run, splits=splits)
     patient.__dict__["rows"] = np.array([place[name] for name in ids])
     report = examined(patient, [each for each in CHECKS if each.name in ("finite", "loss_at_start")])
     wrong = [finding for finding in report.findings if finding.severity == "error"]

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from recipes import state
 from recipes.base import evaluating
 from recipes.batch import Batch
 from recipes.batches import by_length
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.metrics import LOWER_IS_BETTER, measure
 from recipes.peak_memory import PeakMemory
 
@@ -165,8 +166,6 @@ def metric(patient: Patient, look: Look) -> None:
 @check("learning")
 def resuming(patient: Patient, look: Look) -> None:
     """A checkpoint that brings back exactly what was saved."""
-    from recipes import checkpoint
-
     run = patient.run
     if patient.scratch is None:
         raise Skip("the run is under way")
@@ -175,7 +174,7 @@ def resuming(patient: Patient, look: Look) -> None:
         run.seams.gradient(batches[0].to(run.accelerator.device))
         run.seams.update()
         run.batches_done += 1
-        run.checkpoints.save(run.batches_done, *checkpoint.state(run))
+        run.checkpoints.save(run.batches_done, *state.capture(run))
         before = {name: each.detach().clone() for name, each in run.bare_model.state_dict().items()}
         if len(batches) > 1:
             run.seams.gradient(batches[1].to(run.accelerator.device))
@@ -185,7 +184,7 @@ def resuming(patient: Patient, look: Look) -> None:
             look.at(1, "checkpoint")
             look.fail("the checkpoint cannot be read back.", "a stopped run starts over", "look at the disk")
             return
-        checkpoint.restore(run, tensors, counters)
+        state.restore(run, tensors, counters)
         look.at(len(before), "weights")
         now = run.bare_model.state_dict()
         if differing := [name for name in before if not torch.equal(before[name], now[name])]:
@@ -196,7 +195,7 @@ def resuming(patient: Patient, look: Look) -> None:
             )
 
 
-def _stepped(run: Run, batch: Batch) -> float:
+def _stepped(run: TrainingRun, batch: Batch) -> float:
     """Make a step at the rate that the optimizer has now, and give the loss before it."""
     run.optimizer.zero_grad()
     loss = run.seams.gradient(batch)
@@ -205,7 +204,7 @@ def _stepped(run: Run, batch: Batch) -> float:
     return float(loss.cross_entropy)
 
 
-def _look_at_fitting(look: Look, run: Run, what: str, batch: Batch, use: Callable[[Batch], object]) -> None:
+def _look_at_fitting(look: Look, run: TrainingRun, what: str, batch: Batch, use: Callable[[Batch], object]) -> None:
     """Use a batch, or the longest half of its rows, and so on, until memory holds them."""
     look.at(len(batch), f"longest rows in {what}")
     longest = np.argsort(-batch.lengths.numpy(), kind="stable")
@@ -251,14 +250,14 @@ def _one_batch(patient: Patient) -> np.ndarray:
     return np.sort(np.concatenate([rows[len(rows) // 3 :][:most] for rows in found])[:32])
 
 
-def _right(run: Run, batch: Batch) -> float:
+def _right(run: TrainingRun, batch: Batch) -> float:
     with evaluating(run.bare_model):
         logits = run.bare_model(**batch.inputs).logits
-    if run.splits.multi_label:
+    if run.multi_label:
         return float(((logits > 0) == (batch.targets > 0.5)).float().mean())
     return float((logits.argmax(1) == batch.targets.argmax(1)).float().mean())
 
 
-def _wait(run: Run) -> None:
+def _wait(run: TrainingRun) -> None:
     if run.accelerator.device.type == "cuda":
         torch.cuda.synchronize()

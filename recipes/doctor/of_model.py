@@ -13,7 +13,7 @@ from recipes.batch import Batch
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.doctor.rendering import listed
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.model import labels_of_head, word_embeddings
 
 FEW, SHOWN = 16, 5
@@ -29,9 +29,9 @@ def sizes(patient: Patient, look: Look) -> None:
     known = embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else math.inf
     look.at(len(train), "labels")
     look.at(len(train.columns["input_ids"]), "tokens")
-    if outputs != len(run.splits.classes):
+    if outputs != len(run.classes):
         look.fail(
-            f"the head has {outputs} outputs, the data {len(run.splits.classes)} labels.",
+            f"the head has {outputs} outputs, the data {len(run.classes)} labels.",
             "on a CPU the loss is NaN or an index is out of range, on a GPU it is a CUDA assert that names nothing",
             "let the model seam give a head with an output for each label",
         )
@@ -56,7 +56,7 @@ def sizes(patient: Patient, look: Look) -> None:
 def trained_head(patient: Patient, look: Look) -> None:
     """A head that comes trained: that its outputs stand for the data's labels, in their order."""
     run = patient.run
-    had, classes = labels_of_head(patient.config.model), run.splits.classes
+    had, classes = labels_of_head(patient.config.model), run.classes
     if had is None or _is_loaded_by_a_trick(run):
         raise Skip("the head is new, or a trick's")
     if all(re.fullmatch(r"LABEL_\d+", name) for name in had):
@@ -141,7 +141,7 @@ def loss_at_start(patient: Patient, look: Look) -> None:
     look.at(len(batch), "rows")
     targets = batch.targets.to(logits)
     with torch.no_grad():
-        plain = _row_losses(logits, targets, run.splits.multi_label)
+        plain = _row_losses(logits, targets, run.multi_label)
     weights = batch.weights > 0
     if not torch.isfinite(plain[weights]).all():
         wrong = [batch.ids[row] for row in _places(~torch.isfinite(plain) & weights)]
@@ -153,10 +153,10 @@ def loss_at_start(patient: Patient, look: Look) -> None:
             wrong,
         )
         return
-    expected = math.log(2) if run.splits.multi_label else math.log(len(run.splits.classes))
+    expected = math.log(2) if run.multi_label else math.log(len(run.classes))
     found = float(plain[weights].mean())
     spread = float(logits.std(0).mean())
-    of_class = {} if run.splits.multi_label else _class_losses(run, plain, batch)
+    of_class = {} if run.multi_label else _class_losses(run, plain, batch)
     dearest, worst = max(of_class.items(), key=lambda item: item[1], default=("", 0.0))
     told = f", most on rows of {dearest!r} ({worst:.3f})" if of_class else ""
     look.note(f"{found:.3f}{told}; {expected:.3f} is that of answering every class alike.")
@@ -181,11 +181,7 @@ def loss_at_start(patient: Patient, look: Look) -> None:
             "look at the decoded inputs: does a trick or a column give the label away?",
         )
     shares = logits.sum(1)
-    if (
-        not run.splits.multi_label
-        and (logits >= 0).all()
-        and torch.allclose(shares, torch.ones_like(shares), atol=1e-3)
-    ):
+    if not run.multi_label and (logits >= 0).all() and torch.allclose(shares, torch.ones_like(shares), atol=1e-3):
         look.fail(
             "what the model calls logits are probabilities: they are above 0 and sum to 1.",
             "the loss can hardly fall, since it takes them for logits",
@@ -203,7 +199,7 @@ def loss_at_start(patient: Patient, look: Look) -> None:
 def loss_of_the_right_answer(patient: Patient, look: Look) -> None:
     """A loss, with every trick in it, that is smallest for the right answer."""
     run = patient.run
-    count, several = len(run.splits.classes), run.splits.multi_label
+    count, several = len(run.classes), run.multi_label
     targets = torch.eye(count, device=run.accelerator.device, dtype=torch.get_default_dtype())
     logits = 2 * targets - 1 if several else targets
 
@@ -247,7 +243,7 @@ def targets(patient: Patient, look: Look) -> None:
     look.at(len(batch), "rows")
     sums = batch.targets.sum(1)
     known = batch.weights > 0
-    if not run.splits.multi_label and not torch.allclose(sums[known], torch.ones_like(sums[known]), atol=1e-5):
+    if not run.multi_label and not torch.allclose(sums[known], torch.ones_like(sums[known]), atol=1e-5):
         wrong = _places(known & ((sums - 1).abs() > 1e-5))
         look.fail(
             f"the targets of {len(wrong)} rows do not sum to 1.",
@@ -404,21 +400,21 @@ def _row_losses(logits: Tensor, targets: Tensor, several: bool) -> Tensor:
     return -torch.where(targets > 0, targets * shares[:, : targets.shape[1]], 0.0).sum(1)
 
 
-def _class_losses(run: Run, losses: Tensor, batch: Batch) -> dict[str, float]:
+def _class_losses(run: TrainingRun, losses: Tensor, batch: Batch) -> dict[str, float]:
     """The mean loss of the rows of each class."""
     numbers = batch.targets.argmax(1).masked_fill(batch.weights == 0, -1)
     found = sorted(set(numbers[numbers >= 0].tolist()))
-    return {run.splits.classes[number]: float(losses[numbers == number].mean()) for number in found}
+    return {run.classes[number]: float(losses[numbers == number].mean()) for number in found}
 
 
-def _has_new_head(run: Run) -> bool:
+def _has_new_head(run: TrainingRun) -> bool:
     had = labels_of_head(run.config.model)
-    return (had is None or len(had) != len(run.splits.classes)) and not _is_loaded_by_a_trick(run)
+    return (had is None or len(had) != len(run.classes)) and not _is_loaded_by_a_trick(run)
 
 
-def _is_loaded_by_a_trick(run: Run) -> bool:
+def _is_loaded_by_a_trick(run: TrainingRun) -> bool:
     return any(trick.layers.get("model") == "load" for trick in run.tricks.values())
 
 
-def _label_of(run: Run, name: str) -> object:
+def _label_of(run: TrainingRun, name: str) -> object:
     return run.train.examples["label"][list(run.train.ids).index(name)]

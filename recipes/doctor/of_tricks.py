@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from recipes import order
-from recipes.base import wrapped
+from recipes.base import training_seams
 from recipes.batch import Batch
 from recipes.batches import Batches
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.memory import kept_for_backward
 
 # Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source.
@@ -119,7 +119,7 @@ class _Cost:
     kept: int
 
 
-def _cost_of(run: Run, batches: Batches) -> _Cost:
+def _cost_of(run: TrainingRun, batches: Batches) -> _Cost:
     passed = run.rows_passed
     with kept_for_backward(run.parameters) as most:
         _seconds_of_update(run, batches[0])  # the first one warms up, and what counts memory takes time
@@ -127,7 +127,7 @@ def _cost_of(run: Run, batches: Batches) -> _Cost:
     return _Cost(run.rows_passed - passed, statistics.median(seconds), most())
 
 
-def _seconds_of_update(run: Run, batch: Batch) -> float:
+def _seconds_of_update(run: TrainingRun, batch: Batch) -> float:
     began = time.perf_counter()
     run.seams.gradient(batch.to(run.accelerator.device))
     run.seams.update()
@@ -136,10 +136,10 @@ def _seconds_of_update(run: Run, batch: Batch) -> float:
 
 
 @contextmanager
-def _without_tricks(run: Run) -> Iterator[None]:
+def _without_tricks(run: TrainingRun) -> Iterator[None]:
     """Inside this context no trick wraps a seam; what they made of the data and the model stays."""
     seams, is_plain = run.seams, run.is_plain
-    run.seams, run.is_plain = wrapped(run, {}, ()), True
+    run.seams, run.is_plain = training_seams(run, {}), True
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from recipes import state
 from recipes.batch import Batch
 from recipes.config import Config
 from recipes.data import Splits, read_splits
@@ -20,8 +21,8 @@ from recipes.doctor.contract import Skip
 from recipes.doctor.floor import Floor, floor_of
 from recipes.doctor.forward import Forward, forward_of
 from recipes.errors import UserError
-from recipes.folder import FinishedRun, is_finished
-from recipes.loop import Run
+from recipes.folder import RunFolder, is_finished
+from recipes.loop import TrainingRun
 from recipes.preconditions import check
 from recipes.tricks import build
 
@@ -46,7 +47,7 @@ class Patient:
         self,
         config: Config,
         folder: Path | None = None,
-        run: Run | None = None,
+        run: TrainingRun | None = None,
         splits: Splits | None = None,
         sample: int = SAMPLE,
     ) -> None:
@@ -65,26 +66,26 @@ class Patient:
         )
 
     @cached_property
-    def run(self) -> Run:
+    def run(self) -> TrainingRun:
         """The run, set up and not trained; weights that a check moves it puts back (`kept`)."""
         if self.config.model.source == "linear":
             raise Skip("model=linear has no training loop")
         splits = self.splits
 
-        def made() -> Run:
+        def made() -> TrainingRun:
             tricks = build(self.config.tricks)
             check(self.config, splits, tricks)
             self.scratch = Path(tempfile.mkdtemp(prefix="trickbook-doctor-"))
-            return Run(self.config, tricks, splits, self.scratch)
+            return TrainingRun(self.config, tricks, splits, self.scratch)
 
         return self._made("run", made)
 
     @cached_property
-    def finished(self) -> FinishedRun:
+    def finished(self) -> RunFolder:
         """The finished run of the same config."""
         if self.folder is None or not is_finished(self.folder):
             raise Skip("there is no finished run of this config yet")
-        return FinishedRun(self.folder)
+        return RunFolder(self.folder)
 
     def _made(self, what: str, make: Callable[[], Made]) -> Made:
         """Make a part once; after it has failed, and was told, whoever asks for it is skipped."""
@@ -147,19 +148,17 @@ class Patient:
         return str(self.run.tokenizer.decode(batch.inputs["input_ids"][0, : int(batch.lengths[0])]))
 
     @contextmanager
-    def kept(self) -> Iterator[Run]:
+    def kept(self) -> Iterator[TrainingRun]:
         """Inside this context the run may be trained; afterwards weights, counters and tricks are as before."""
-        from recipes import checkpoint
-
         run = self.run
-        tensors, counters = checkpoint.state(run)
+        tensors, counters = state.capture(run)
         tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         modes = [(module, module.training) for module in run.bare_model.modules()]
         rates = [group["lr"] for group in run.optimizer.param_groups]
         try:
             yield run
         finally:
-            checkpoint.restore(run, tensors, counters)
+            state.restore(run, tensors, counters)
             for group, rate in zip(run.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
             run.optimizer.zero_grad()

@@ -21,7 +21,17 @@ from recipes.doctor.rendering import lines, table
 from recipes.errors import UserError
 from recipes.overrides import compose_config
 from recipes.tables import console_for_tables
-from recipes.testing import TINY, comparable, copied, difference, in_child, made_up_text, tiny_config, tiny_run
+from recipes.testing import (
+    TINY,
+    comparable,
+    copied,
+    difference,
+    in_child,
+    made_up_text,
+    tiny_config,
+    tiny_run,
+    tiny_splits,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +75,7 @@ def test_nothing_is_left_changed(tmp_path: Path) -> None:
     def before_and_after() -> tuple[float, bool, list[str]]:
         run = tiny_run(tiny_config("+tricks=[mixup,ema]"), tmp_path, tmp_path / "run")
         run._step(run.seams.batches(run.train, 0)[0])
-        patient = Patient(run.config, run=run, splits=run.splits)
+        patient = Patient(run.config, run=run, splits=tiny_splits(run.config))
         patient.scratch = tmp_path / "scratch"
         weights, counters = copied(run), (run.updates, run.batches_done, run.skipped)
         random.seed(1), np.random.seed(1), torch.manual_seed(1)
@@ -104,7 +114,7 @@ def test_errors_stop_a_run_before_it_begins_and_warnings_are_notes(tmp_path: Pat
     def said(*overrides: str) -> tuple[list[str], list[str]]:
         run = tiny_run(tiny_config(*overrides), tmp_path)
         try:
-            at_start(run, run.splits)
+            at_start(run, tiny_splits(run.config))
         except UserError as error:
             return list(error.problems), run.notes
         return [], run.notes

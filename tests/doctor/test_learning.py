@@ -7,7 +7,7 @@ import pytest
 from recipes.doctor import learning
 from recipes.doctor.contract import Look, Skip
 from recipes.doctor.patient import Patient
-from recipes.testing import in_child, tiny_config, tiny_run
+from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 
 def test_few_updates_are_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,7 +16,9 @@ def test_few_updates_are_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def said() -> str:
         run = tiny_run(tiny_config("train.learning_rate=0.0"), tmp_path, tmp_path / "run")
         with pytest.raises(Skip) as reason:
-            learning.overfitting_one_batch(Patient(run.config, run=run, splits=run.splits), Look("", "", ""))
+            learning.overfitting_one_batch(
+                Patient(run.config, run=run, splits=tiny_splits(run.config)), Look("", "", "")
+            )
         return str(reason.value)
 
     assert in_child(said).startswith("0.05 s are ")

@@ -14,7 +14,7 @@ from recipes.doctor.contract import Look
 from recipes.doctor.of_tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
 from recipes.doctor.patient import Patient
 from recipes.overrides import compose_config
-from recipes.testing import in_child, names, tiny_config, tiny_run
+from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
 from recipes.tricks import build
 
 
@@ -50,7 +50,7 @@ def test_what_an_update_costs_beside_none(tmp_path: Path) -> None:
         with _without_tricks(run):
             plain = _cost_of(run, batches)
         look = Look("tricks", "price", "")
-        price(Patient(run.config, run=run, splits=run.splits), look)
+        price(Patient(run.config, run=run, splits=tiny_splits(run.config)), look)
         return ours, plain, look.findings[0].says, run.seams is seams
 
     ours, plain, says, restored = in_child(costs)

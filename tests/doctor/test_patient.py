@@ -12,15 +12,15 @@ import torch
 from recipes.doctor.contract import CHECKS
 from recipes.doctor.examination import examined
 from recipes.doctor.patient import Patient
-from recipes.loop import Run
-from recipes.testing import in_child, tiny_config, tiny_run
+from recipes.loop import TrainingRun
+from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 TRAINING = {
     "gradients", "price", "overfitting_one_batch", "learning_rate_range", "speed", "longest_batch", "resuming",
 }  # fmt: skip
 
 
-def optimizer_of(run: Run) -> dict[str, Any]:
+def optimizer_of(run: TrainingRun) -> dict[str, Any]:
     """A copy of all that an optimizer has, and whether its weights have gradients, by name."""
     found = run.optimizer.state_dict()
     state = {f"{number}.{name}": each for number, own in found["state"].items() for name, each in own.items()}
@@ -45,7 +45,7 @@ def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Patien
         for index in range(updates):
             run._step(run.seams.batches(run.train, 0)[index])
         run.report.waiting.clear()
-        patient = Patient(run.config, run=run, splits=run.splits)
+        patient = Patient(run.config, run=run, splits=tiny_splits(run.config))
         patient.scratch = folder / "scratch"
         changed = {}
         before = optimizer_of(run)

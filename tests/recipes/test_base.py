@@ -26,7 +26,7 @@ def make_batch() -> Batch:
 
 def base_of(**fields: Any) -> Base:
     """The base of a run that has these fields alone."""
-    run: Any = SimpleNamespace(splits=SimpleNamespace(multi_label=False), **fields)
+    run: Any = SimpleNamespace(multi_label=False, **fields)
     return Base(run)
 
 
@@ -97,7 +97,7 @@ def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None
 
 def test_a_probability_of_exactly_a_half_is_answered() -> None:
     base = base_of()
-    base.run.splits.multi_label = True
+    base.run.multi_label = True
     below = np.nextafter(np.float32(0.5), np.float32(0))
     found = base.decide(torch.tensor([[0.5, float(below), 0.9], [0.1, 0.5, 0.0]]))
     assert found.tolist() == [[1, 0, 1], [0, 1, 0]]

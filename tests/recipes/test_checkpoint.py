@@ -4,8 +4,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from recipes.checkpoint import Checkpoints, flatten_optimizer, inside, read, restore, restore_optimizer, state, write
+from recipes.checkpoint import Checkpoints, inside, read, write
 from recipes.errors import UserError
+from recipes.state import capture, flatten_optimizer, restore, restore_optimizer
 from recipes.testing import in_child, tiny_config, tiny_run
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3, dtype=torch.int64), "empty": torch.zeros(0)}
@@ -175,7 +176,7 @@ def test_what_tricks_held_goes_back_to_where_training_computes(trick: str, tmp_p
         run = tiny_run(tiny_config(f"+tricks=[{trick}]", *start), tmp_path)
         run._step(run.seams.batches(run.train, 0)[0])
         Accelerator.device = torch.device("meta")
-        restore(run, *state(run))
+        restore(run, *capture(run))
         return {each.device.type for each in run.tricks[trick].state().values() if isinstance(each, torch.Tensor)}
 
     assert in_child(restored) == {"meta"}

@@ -601,12 +601,12 @@ class TestShut:
             return examples.map(lambda row: {"text": row["text"].strip("*")})
 
         splits = Splits(rows("a"), rows("b"), rows("*C  d*"), ["x"], False, {"more": rows("e", "c d")})
-        run_sees = splits.without_test(cleaned)
-        assert run_sees.test is None and run_sees.extra == {} and asked == []
-        assert run_sees.shut() == {copies.digest("c d"), copies.digest("e")}
-        assert run_sees.shut() is run_sees.shut()
+        run_sees = splits.opened(cleaned)
+        assert not hasattr(run_sees, "test") and not hasattr(run_sees, "extra") and asked == []
+        assert run_sees.digests_of_closed() == {copies.digest("c d"), copies.digest("e")}
+        assert run_sees.digests_of_closed() is run_sees.digests_of_closed()
         assert asked == [["*C  d*"], ["e", "c d"]]
 
     def test_where_nothing_is_held_back_there_is_nothing(self) -> None:
         rows = Dataset.from_dict({"text": ["a"], "text_pair": [None]})
-        assert Splits(rows, rows, None, ["x"], False).without_test(lambda each: each).shut() == frozenset()
+        assert Splits(rows, rows, None, ["x"], False).opened(lambda each: each).digests_of_closed() == frozenset()

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.api import finetune_config
+from recipes.api import FinishedRun, finetune_config
 from recipes.batch import Batch, Loss
+from recipes.data import read_splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.testing import UPDATES, comparable, copied, difference, in_child, tiny_config, tiny_run
+from recipes.training import fit
 
 
-def breaking(run: Run, at: Collection[int]) -> None:
+def breaking(run: TrainingRun, at: Collection[int]) -> None:
     """Make the gradient of these updates infinite, counted from 1."""
     gradient = run.seams.gradient
 
@@ -33,7 +34,7 @@ def breaking(run: Run, at: Collection[int]) -> None:
     run.seams.gradient = broken  # type: ignore[method-assign]
 
 
-def fitted(folder: Path, at: Collection[int]) -> Run:
+def fitted(folder: Path, at: Collection[int]) -> TrainingRun:
     run = tiny_run(tiny_config(), folder, folder)
     breaking(run, at)
     run.fit()
@@ -82,11 +83,12 @@ def test_three_in_a_row_end_the_run(tmp_path: Path) -> None:
 
 def test_what_is_no_number_is_named(tmp_path: Path) -> None:
     def work() -> str:
-        run = tiny_run(tiny_config(), tmp_path, tmp_path)
+        config = tiny_config()
+        run = tiny_run(config, tmp_path, tmp_path)
         with torch.no_grad():
             run.bare_model.bert.encoder.layer[1].output.dense.weight[0, 0] = torch.nan  # type: ignore[union-attr, index]
         with pytest.raises(UserError) as caught:
-            run.fit()
+            fit(run, read_splits(config.data, {}, True))
         return str(caught.value)
 
     assert "bert.encoder.layer.1.output.dense.weight" in in_child(work)
@@ -97,19 +99,19 @@ def test_killed_between_two_it_ends_the_same(tmp_path: Path) -> None:
     at, config = {6, 7, 11, 12}, tiny_config("checkpoint.every=0.17")
 
     def whole(folder: Path, dies_at: int) -> FinishedRun:
-        make, step = Run.__init__, Run._step
+        make, step = TrainingRun.__init__, TrainingRun._step
 
-        def made(run: Run, *arguments: Any) -> None:
+        def made(run: TrainingRun, *arguments: Any) -> None:
             make(run, *arguments)
             breaking(run, at)
 
-        def fatal(run: Run, batch: Batch) -> None:
+        def fatal(run: TrainingRun, batch: Batch) -> None:
             step(run, batch)
             if run.batches_done == dies_at:
                 run.report.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        Run.__init__, Run._step = made, fatal  # type: ignore[method-assign]
+        TrainingRun.__init__, TrainingRun._step = made, fatal  # type: ignore[method-assign]
         return finetune_config(config, folder)
 
     in_child(partial(whole, tmp_path / "whole", 0))

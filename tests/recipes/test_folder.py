@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recipes.api import load
+from recipes.api import FinishedRun, load
 from recipes.errors import UserError
 from recipes.folder import (
-    FinishedRun,
     History,
     claimed,
     is_finished,

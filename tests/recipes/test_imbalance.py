@@ -14,7 +14,7 @@ CLASSES = ["ham", "spam", "other"]
 
 def run_of(labels: list[Any], multi_label: bool = False) -> Any:
     dataset = SimpleNamespace(labels=np.array(labels), num_classes=3)
-    return SimpleNamespace(train=dataset, splits=SimpleNamespace(classes=CLASSES, multi_label=multi_label))
+    return SimpleNamespace(train=dataset, classes=CLASSES, multi_label=multi_label)
 
 
 def weights(labels: list[Any], scheme: str, beta: float = 0.9, **values: float) -> list[float]:

@@ -8,10 +8,10 @@ import pytest
 from datasets import Dataset
 
 from recipes import config as configs
-from recipes import linear, training
+from recipes import training
 from recipes.data import Splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
+from recipes.folder import RunFolder
 from recipes.linear import Linear, is_chinese, joined
 from recipes.metrics import Predictions
 from recipes.overrides import compose_config
@@ -139,9 +139,9 @@ def test_it_leaves_a_run_folder_like_any_other(tmp_path: Path, capsys: pytest.Ca
     train = rows(GOOD + BAD, ["pos"] * 3 + ["neg"] * 3)
     hidden = rows(["good", "awful"], [None, None])
     held = replace(splits(train, ["neg", "pos"], test=train), extra={"hidden": hidden}, notes=["look here."])
-    run = linear.train(config, held, tmp_path)
+    run = training.train_linear(config, held, tmp_path)
     assert "note: look here." in capsys.readouterr().out
-    assert run == FinishedRun(tmp_path)
+    assert run == RunFolder(tmp_path)
     assert run.metrics["test"]["accuracy"] == 1.0
     assert run.metrics["hidden"] == {}
     assert run.metrics["kept"] == "last"

@@ -15,14 +15,14 @@ from recipes.batch import Batch
 from recipes.config import Config
 from recipes.errors import UserError
 from recipes.interruption import Interrupted
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
 from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, scratch, tiny_config, tiny_run
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
 
 
-def made(config: Config, look: Callable[[Run], Any]) -> Any:
+def made(config: Config, look: Callable[[TrainingRun], Any]) -> Any:
     """What a run looks like, set up in a child."""
 
     def work() -> Any:
@@ -41,8 +41,8 @@ def test_part_of_an_epoch_is_rounded_up_and_a_whole_number_stays(epochs: str, up
     assert made(config, lambda run: run.total_updates) == updates
 
 
-def told(config: Config, break_it: Callable[[Run], None]) -> str:
-    def look(run: Run) -> str:
+def told(config: Config, break_it: Callable[[TrainingRun], None]) -> str:
+    def look(run: TrainingRun) -> str:
         break_it(run)
         with pytest.raises(UserError) as caught:
             run.fit()
@@ -52,7 +52,7 @@ def told(config: Config, break_it: Callable[[Run], None]) -> str:
 
 
 def test_predictions_that_are_no_numbers_end_the_run() -> None:
-    def break_it(run: Run) -> None:
+    def break_it(run: TrainingRun) -> None:
         predict = run.seams.predict
         run.seams.predict = lambda batch: predict(batch) * torch.nan  # type: ignore[method-assign]
 
@@ -66,7 +66,7 @@ def test_an_absurd_rate_is_told_as_what_it_is() -> None:
 
 
 def test_epochs_of_different_length_are_a_bug_of_the_trick() -> None:
-    def look(run: Run) -> None:
+    def look(run: TrainingRun) -> None:
         batches = run.seams.batches
 
         def shrinking(dataset: Any, epoch: int) -> Any:
@@ -83,7 +83,7 @@ def test_epochs_of_different_length_are_a_bug_of_the_trick() -> None:
 
 @pytest.mark.parametrize("update", [3, UPDATES])
 def test_a_signal_is_answered_with_a_checkpoint_even_after_the_last_update(update: int) -> None:
-    def look(run: Run) -> tuple[int, str, int]:
+    def look(run: TrainingRun) -> tuple[int, str, int]:
         step = run._step
 
         def signalled(batch: Batch) -> None:
@@ -180,7 +180,7 @@ def test_the_smoothed_loss_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_run_in_another_thread_needs_no_signals() -> None:
     import threading
 
-    def look(run: Run) -> int:
+    def look(run: TrainingRun) -> int:
         thread = threading.Thread(target=run.fit)
         thread.start()
         thread.join()
@@ -206,18 +206,18 @@ def test_what_is_due_at_a_fraction_of_an_epoch(
     run: Any = SimpleNamespace(updates_per_epoch=updates_per_epoch, total_updates=total, batches_done=0)
     found = []
     for run.batches_done in range(1, total + 1):
-        if Run._due(run, every):
+        if TrainingRun._due(run, every):
             found.append(run.batches_done)
     assert found == wanted
 
 
-def evaluated(run: Run) -> list[int]:
+def evaluated(run: TrainingRun) -> list[int]:
     """After which updates the history has an evaluation."""
     return [line["update"] for line in run.history.read() if "split" in line]
 
 
 def test_a_run_evaluates_twice_an_epoch_where_updates_are_odd() -> None:
-    def look(run: Run) -> tuple[int, list[int]]:
+    def look(run: TrainingRun) -> tuple[int, list[int]]:
         run.fit()
         return run.updates_per_epoch, evaluated(run)
 
@@ -230,7 +230,7 @@ def test_a_run_evaluates_twice_an_epoch_where_updates_are_odd() -> None:
 STOPPING = ("evaluate.every=0.5", "evaluate.early_stopping=2")
 
 
-def fit_with_scores(run: Run, scores: Mapping[int, float], killed_at: int | None = None) -> dict[str, Any]:
+def fit_with_scores(run: TrainingRun, scores: Mapping[int, float], killed_at: int | None = None) -> dict[str, Any]:
     """Train, in a child, where each evaluation gives the score that is written for its update."""
     loop.measure = lambda predictions: {"accuracy": scores[run.batches_done]}  # type: ignore[attr-defined]
     step = run._step
@@ -284,7 +284,7 @@ def test_only_a_single_process_halves_its_prediction_batch(
     """One of several that halved its batch alone would have another number of batches than the others."""
     sizes = []
 
-    def predict_split(run: Run, dataset: Any, batch_size: int, accelerator: Any) -> Predictions:
+    def predict_split(run: TrainingRun, dataset: Any, batch_size: int, accelerator: Any) -> Predictions:
         sizes.append(batch_size)
         if batch_size > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -293,9 +293,9 @@ def test_only_a_single_process_halves_its_prediction_batch(
     monkeypatch.setattr(loop, "predict_split", predict_split)
     run: Any = SimpleNamespace(accelerator=SimpleNamespace(num_processes=processes), windows_at_once=8)
     if processes == 1:
-        Run.predictions(run, None)  # type: ignore[arg-type]
+        TrainingRun.predictions(run, None)  # type: ignore[arg-type]
         assert run.windows_at_once == 2
     else:
         with pytest.raises(UserError, match="memory does not hold 8 validation rows at once"):
-            Run.predictions(run, None)  # type: ignore[arg-type]
+            TrainingRun.predictions(run, None)  # type: ignore[arg-type]
     assert sizes == tried

@@ -23,12 +23,12 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokeniz
 
 from recipes import model as anatomy
 from recipes import pieces, word_vectors
+from recipes.api import FinishedRun
 from recipes.base import Base
 from recipes.batch import Batch, Outcome
 from recipes.config import Model
 from recipes.encoding import encode
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
 from recipes.model import head, layers, load_model, load_tokenizer, pooled_vectors, word_embeddings
 from recipes.pieces import read_in_pieces
 from recipes.prediction import predict
@@ -575,7 +575,7 @@ class TestShipping:
             assert ours.names() == [found[0]["label"] for found in theirs]
         # The live model says the same.
         batch, run = batch_of(folders[family]), SimpleNamespace(bare_model=model.eval())
-        run.splits = SimpleNamespace(multi_label=several)
+        run.multi_label = several
         live: Any = Base(run)  # type: ignore[arg-type]
         kept = [row for row in range(len(TEXTS)) if batch.lengths[row] <= 12]
         assert len(kept) > 2

@@ -21,7 +21,7 @@ from recipes.base import Base
 from recipes.batch import Batch, Loss
 from recipes.config import CONF
 from recipes.errors import UserError
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
 from recipes.testing import in_child, scratch, tiny_config, tiny_run
 from tricks.in_training.class_weights import ClassWeights
@@ -176,7 +176,8 @@ class TestLoss:
 
     RUN: Any = SimpleNamespace(
         train=SimpleNamespace(labels=np.array([0, 0, 0, 1]), num_classes=2),
-        splits=SimpleNamespace(classes=["no", "yes"], multi_label=False),
+        classes=["no", "yes"],
+        multi_label=False,
     )
     LOGITS = torch.tensor([[1.0, -2.0], [0.5, 3.0], [0.0, 0.2]], dtype=torch.float64)
     TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]], dtype=torch.float64)
@@ -211,7 +212,7 @@ class TestLoss:
             assert float((found - self.losses(nested, other)).abs().max()) > 0.01, other
 
 
-def seen_of_gradient(run: Run, compose: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
+def seen_of_gradient(run: TrainingRun, compose: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """The gradient of a batch, the parts that were run one after the other, and how often mixup has drawn."""
     parts, draws = [], []
     generator = run.generator
@@ -271,9 +272,7 @@ def test_decisions_are_fitted_to_calibrated_probabilities() -> None:
         ids, labels = [str(row) for row in range(60)], [classes[number] for number in true]
         return Predictions(ids, labels, shares, np.eye(3, dtype=np.int8)[shares.argmax(1)], classes, False)
 
-    run: Any = SimpleNamespace(
-        head=head, predictions=predictions, validation=None, report=SimpleNamespace(say=lambda text: None)
-    )
+    run: Any = SimpleNamespace(head=head, predictions=predictions, validation=None, say=lambda text: None)
     before = predictions()
     chosen: dict[str, Any] = {
         "temperature": Temperature(limit=10.0), "threshold": Threshold(rounds=3, candidates=30),

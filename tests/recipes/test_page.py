@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.api import finetune_config
-from recipes.folder import FinishedRun
+from recipes.api import FinishedRun, finetune_config
 from recipes.metrics import Predictions, answers, marks
 from recipes.page import page
 from recipes.testing import in_child, tiny_config

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import recipes
+from recipes.api import FinishedRun
 from recipes.batches import by_length
-from recipes.folder import FinishedRun
 from recipes.prediction import predict_split
 
 WORDS = {
@@ -207,9 +207,7 @@ class TestSplit:
             return batch + 1
 
         seams = SimpleNamespace(predict=predict, decide=lambda found: found > 2)
-        run: Any = SimpleNamespace(
-            bare_model=model, seams=seams, splits=SimpleNamespace(classes=["x", "y"], multi_label=False)
-        )
+        run: Any = SimpleNamespace(bare_model=model, seams=seams, classes=["x", "y"], multi_label=False)
         rows: Any = Rows()
         ranks: Any = Ranks(rank, processes)
         found = predict_split(run, rows, 2, ranks)

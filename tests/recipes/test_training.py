@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from recipes import Trick
-from recipes.api import finetune_config, load
+from recipes.api import FinishedRun, finetune_config, load
 from recipes.base import Base
 from recipes.batch import Batch
 from recipes.config import Config
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
 from recipes.testing import in_child, tiny_config
 
 

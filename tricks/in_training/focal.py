@@ -56,7 +56,7 @@ class Focal(Trick):
         # In 16 bits 1 - p of a sure row is 0.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         present = targets * self._weights_of(run).to(targets)
-        if run.splits.multi_label:
+        if run.multi_label:
             absent = (1 - targets) * self._focused(functional.logsigmoid(-logits))
             return (present * self._focused(functional.logsigmoid(logits)) + absent).mean(-1)
         return (present * self._focused(functional.log_softmax(logits, -1))).sum(-1)
@@ -68,7 +68,7 @@ class Focal(Trick):
 
     def _weights_of(self, run: Run) -> Tensor:
         if self._weights is None:
-            self._weights = torch.ones(len(run.splits.classes))
+            self._weights = torch.ones(len(run.classes))
             if self.scheme != "none":
                 self._weights = class_weights(run, self.scheme, self.beta, self.values, "tricks.focal")
         return self._weights

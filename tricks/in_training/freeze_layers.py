@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from recipes import Run, Trick, allowed
+from recipes import ModelContext, Run, Trick, allowed
 from recipes.model import depths, layers
 
 
@@ -35,7 +35,7 @@ class FreezeLayers(Trick):
     layers = {"model": "freeze", "update": "clip"}
     neutral = {"share": 0.0}
 
-    def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
+    def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """For good: the optimizer then leaves them out."""
         model = inner()
         if self.until is None:

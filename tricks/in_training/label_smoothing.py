@@ -30,5 +30,5 @@ class LabelSmoothing(Trick):
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         """The even target is 1/C each, or 1/2 where a row has several labels."""
-        even = 1 / 2 if run.splits.multi_label else 1 / targets.shape[-1]
+        even = 1 / 2 if run.multi_label else 1 / targets.shape[-1]
         return inner(logits, (1 - self.amount) * targets + self.amount * even)

@@ -67,7 +67,7 @@ class NoiseScale(Trick):
         add(run.parameters, before)
         run.log(**self.figures())
         if run.batches_done + self.every >= run.total_updates:
-            run.report.say(self.in_words(run.config.train.batch_size, run.total_updates))
+            run.say(self.in_words(run.config.train.batch_size, run.total_updates))
         return loss
 
     def _halves(self, run: Run, batch: Batch) -> list[np.ndarray]:

@@ -39,7 +39,7 @@ class RDrop(Trick):
         """The second copy draws other dropout, since it is another part."""
         first = inner(batch)
         second = inner(replace(batch, part=(*batch.part, 1)))
-        apart = disagreement(first.logits, second.logits, run.splits.multi_label)
+        apart = disagreement(first.logits, second.logits, run.multi_label)
         return replace(first, loss=(first.loss + second.loss) / 2 + self.alpha * apart)
 
     def check(self, run: Run) -> Iterable[str]:

@@ -29,16 +29,18 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.optimize import minimize
 
-from recipes import FinishedRun, Run, Trick, UserError, allowed, checkpoint, ensemble, order
+from recipes import Trick, UserError, allowed, ensemble, order
 from recipes.api import claimed_once
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.folder import is_finished, write_json
+from recipes.folder import RunFolder, is_finished, write_json
 from recipes.folds import Part, folds
+from recipes.loop import TrainingRun
 from recipes.members import is_own, member_config
 from recipes.metrics import Predictions
 from recipes.preconditions import check
 from recipes.processes import is_first, on_threads, say
+from recipes.state import other_rows
 from recipes.tricks import build
 from recipes.whole import Whole
 
@@ -71,8 +73,8 @@ class Fusion(Trick):
             raise ValueError(f"values={self.values} are read with scheme=given only; set it, or leave them out")
 
     def train(
-        self, run: None, inner: Callable[..., FinishedRun], config: Config, splits: Splits, folder: Path
-    ) -> FinishedRun:
+        self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
+    ) -> RunFolder:
         """Train every member on every fold; then weigh, score, and write the folder of the whole."""
         if self.folds == 1 and not self.members:
             return inner(config, splits, folder)
@@ -164,7 +166,7 @@ def try_out(member: Config, splits: Splits) -> None:
     if member.model.source == "linear":
         return
     with TemporaryDirectory() as scratch:
-        run = Run(member, build(member.tricks), splits, Path(scratch))
+        run = TrainingRun(member, build(member.tricks), splits, Path(scratch))
         rows = np.arange(min(2, len(run.train)))
         run.seams.gradient(run.train.collate(rows, 0, 0).to(run.accelerator.device))
         run.seams.update()
@@ -178,7 +180,7 @@ def same_rows(place: Path, splits: Splits) -> None:
     """
     file = place / "rows.json"
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits.fingerprint:
-        raise checkpoint.other_rows(place)
+        raise other_rows(place)
     if is_first() and not file.exists():
         write_json(file, splits.fingerprint)
 

@@ -30,10 +30,11 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from torch import nn
 
-from recipes import FinishedRun, Run, Trick, UserError, allowed
+from recipes import Context, ModelContext, Run, Trick, UserError, allowed
 from recipes.config import Config
 from recipes.data import Splits, strata
 from recipes.earlier import EarlierRun
+from recipes.folder import RunFolder
 from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.order import around
 from recipes.randomness import key
@@ -73,8 +74,8 @@ class Incremental(Trick):
         return EarlierRun(self.folder, "tricks.incremental.folder")
 
     def train(
-        self, run: None, inner: Callable[..., FinishedRun], config: Config, splits: Splits, folder: Path
-    ) -> FinishedRun:
+        self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
+    ) -> RunFolder:
         """Refuse what does not go together, settle the labels, and have the old test split scored."""
         if problems := list(self._unlike(config, splits)):
             raise UserError(*problems)
@@ -135,24 +136,24 @@ class Incremental(Trick):
         columns["id"] = columns["source"] = [f"old:{name}" for name in columns["id"]]
         return inner(concatenate_datasets([examples, Dataset.from_dict(columns, chosen.features)]))
 
-    def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
+    def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Give the model the old run's weights, and texts its tokens."""
         run.tokenizer = self.old.tokenizer(run.tokenizer.model_max_length)
         model = inner()
-        self.old.give_weights(model, run.splits.classes)
+        self.old.give_weights(model, run.classes)
         return model
 
     def results(
-        self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
+        self, run: Context, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
     ) -> dict[str, Any]:
         """Compare what the old test split gives with what it gave the old run, and say so."""
         measured = inner(scored)
         if OLD_TEST not in measured:
             return measured
-        growth = len(run.splits.classes) / len(self.old.classes)
-        means = MEANS_OVER_CLASSES[run.splits.multi_label]
+        growth = len(run.classes) / len(self.old.classes)
+        means = MEANS_OVER_CLASSES[run.multi_label]
         found = forgetting(self.old.metrics["test"], measured[OLD_TEST], dict.fromkeys(means, growth))
-        run.report.say(in_words(found, run.config.evaluate.metric))
+        run.say(in_words(found, run.config.evaluate.metric))
         return {**measured, "forgetting": found}
 
     def state(self) -> dict[str, Any]:

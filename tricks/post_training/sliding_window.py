@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from recipes import Batch, Run, Trick, UserError, allowed
+from recipes import Batch, ModelContext, Run, Trick, UserError, allowed
 from recipes.cutting import doubts, room_in, windows
 
 
@@ -55,12 +55,16 @@ class SlidingWindow(Trick):
         return doubts(run, "tricks.sliding_window")
 
     def encode(
-        self, run: Run, inner: Callable[..., Mapping[str, Any]], texts: Sequence[str], pairs: Sequence[str] | None
+        self,
+        run: ModelContext,
+        inner: Callable[..., Mapping[str, Any]],
+        texts: Sequence[str],
+        pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
         """Split each text into windows."""
         return windows(run.tokenizer, texts, pairs, *self._measures(run, pairs is not None), self.max_windows)
 
-    def _measures(self, run: Run, in_pairs: bool) -> tuple[int, int]:
+    def _measures(self, run: ModelContext, in_pairs: bool) -> tuple[int, int]:
         """The text tokens of a window, and those between two starts."""
         room = room_in(run, self.size, "tricks.sliding_window.size", in_pairs)
         stride = self.stride or max(1, room * 4 // 5)
@@ -71,13 +75,13 @@ class SlidingWindow(Trick):
             )
         return room, stride
 
-    def predict(self, run: Run, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+    def predict(self, run: ModelContext, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """One answer a document."""
         found = inner(batch)
         if batch.documents is None:
             return found
         answers = torch.split(found, batch.documents.bincount().tolist())
-        return torch.stack([self.merged(each, run.splits.multi_label) for each in answers])
+        return torch.stack([self.merged(each, run.multi_label) for each in answers])
 
     def merged(self, answers: Tensor, several: bool) -> Tensor:
         """A document's probabilities, (class), from those of its windows, (window, class)."""

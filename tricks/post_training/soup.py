@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recipes import Run, Trick, UserError, allowed
+from recipes import Context, Run, Trick, UserError, allowed
 from recipes.checkpoint import inside
 from recipes.earlier import EarlierRun
 from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
@@ -86,7 +86,7 @@ class Soup(Trick):
             return -found if run.config.evaluate.metric in LOWER_IS_BETTER else found
 
         chosen = self.kept = greedy(list(named), score) if self.choose == "greedy" else list(named)
-        run.report.say(f"soup: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
+        run.say(f"soup: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
         return mean([named[name] for name in chosen])
 
     def _joined(self, run: Run) -> dict[str, Weights]:
@@ -101,7 +101,7 @@ class Soup(Trick):
                 f"{earlier.named}: this run is judged on rows that another run on the same data was trained on; leave "
                 "the folders out, or take one fold."
             )
-        if set(earlier.classes) != set(run.splits.classes):
+        if set(earlier.classes) != set(run.classes):
             raise UserError(f"{earlier.named}: its labels are {', '.join(earlier.classes)}; take a run on this data.")
         own, theirs = asdict(run.config.data), earlier.config["data"]
         if other := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
@@ -111,11 +111,11 @@ class Soup(Trick):
             )
         # Its own weights come back: only what the folder gives is wanted.
         with with_weights(run.bare_model, taken(run.bare_model)):
-            earlier.give_weights(run.bare_model, run.splits.classes)
+            earlier.give_weights(run.bare_model, run.classes)
             return taken(run.bare_model)
 
     def results(
-        self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
+        self, run: Context, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
     ) -> dict[str, Any]:
         """What validation chose, as `ingredients`."""
         chosen = {"ingredients": self.kept} if self.choose == "greedy" and self.kept else {}

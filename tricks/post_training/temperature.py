@@ -20,7 +20,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logit
 
-from recipes import Run, Trick, allowed
+from recipes import Context, Run, Trick, allowed
 from recipes.metrics import Predictions, marks, measure
 
 SMALLEST = 1e-7
@@ -65,11 +65,11 @@ class Temperature(Trick):
         name = "loss" if before.multi_label else "ece"
         was, now = self.told["before"][name], self.told["after"][name]
         bound = " (the limit)" if abs(abs(np.log(value)) - np.log(self.limit)) < 1e-3 else ""
-        run.report.say(f"temperature: {value:.3f}{bound}; {name} on validation was {was:.4f} and is {now:.4f}.")
+        run.say(f"temperature: {value:.3f}{bound}; {name} on validation was {was:.4f} and is {now:.4f}.")
         return after
 
     def results(
-        self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
+        self, run: Context, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
     ) -> dict[str, Any]:
         """Add the temperature, and what it changed on validation."""
         return {**inner(scored), **({"calibration": self.told} if self.told else {})}

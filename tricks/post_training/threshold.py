@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes import Run, Trick, allowed
+from recipes import Context, Run, Trick, allowed
 from recipes.metrics import Predictions, f1, marks, measure
 
 SMALLEST = 1e-6
@@ -52,7 +52,7 @@ class Threshold(Trick):
                 "or give more of them."
             )
 
-    def settle(self, run: Run, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
+    def settle(self, run: Context, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
         """Fit, and decide anew."""
         before = inner(validation)
         if not self.rounds or not before.has_label.any():
@@ -61,14 +61,14 @@ class Threshold(Trick):
         after = decided(before, self.thresholds)
         was, now = measure(before)["macro_f1"], measure(after)["macro_f1"]
         told = ", ".join(f"{name} {value:.3g}" for name, value in zip(before.classes, self.thresholds, strict=True))
-        run.report.say(f"threshold: {told}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
+        run.say(f"threshold: {told}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
         return after
 
-    def decide(self, run: Run, inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
+    def decide(self, run: Context, inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
         """By the thresholds, once there are some."""
         if not self.thresholds:
             return inner(probabilities)
-        found = chosen(probabilities.cpu().numpy(), np.array(self.thresholds), run.splits.multi_label)
+        found = chosen(probabilities.cpu().numpy(), np.array(self.thresholds), run.multi_label)
         return torch.from_numpy(found).to(probabilities.device)
 
     def state(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Deduplicate(Trick):
             return inner(examples)
         texts, labels = copies.folded(examples), [copies.comparable(label) for label in examples["label"]]
         held = dict.fromkeys(copies.folded(run.cleaned(run.splits.validation))) if self.held_out else {}
-        shut = run.splits.shut() if self.held_out else frozenset()
+        shut = run.splits.digests_of_closed() if self.held_out else frozenset()
         own = [text for text in dict.fromkeys(texts) if text not in held and copies.digest(text) not in shut]
         first = self._first_alike(held, own)
         why: dict[int, str] = {}

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from recipes import Run, Trick, allowed
+from recipes import Context, Trick, allowed
 
 HALF_WIDTH = {0x3000: " ", **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}}
 
@@ -51,7 +51,7 @@ class Normalize(Trick):
     layers = {"clean": "clean"}
     neutral = {"form": "none", "half_width": False, "drop_control": False}
 
-    def clean(self, run: Run, inner: Callable[[str], str], text: str) -> str:
+    def clean(self, run: Context, inner: Callable[[str], str], text: str) -> str:
         """Only look closer at what needs it: most texts are printable, or plain ASCII."""
         if self.drop_control and not text.isprintable():
             text = STRAY_JOINER.sub("", text.replace("\r\n", "\n").translate(CLEAN))

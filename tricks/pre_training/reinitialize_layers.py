@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from recipes import Run, Trick, UserError, allowed
+from recipes import ModelContext, Trick, UserError, allowed
 from recipes.model import depths, head, layers
 from recipes.randomness import key
 
@@ -33,7 +33,7 @@ class ReinitializeLayers(Trick):
     layers = {"model": "adapt"}
     neutral = {"count": 0}
 
-    def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
+    def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Module by module, as the family itself does."""
         model = cast(PreTrainedModel, inner())
         if self.count > (most := len(layers(model))):

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from recipes import Run, Trick, allowed
+from recipes import ModelContext, Run, Trick, allowed
 from recipes.cutting import doubts, room_in, windows
 from recipes.model import head
 from recipes.pieces import read_in_pieces
@@ -58,14 +58,18 @@ class Segments(Trick):
         return doubts(run, "tricks.segments")
 
     def encode(
-        self, run: Run, inner: Callable[..., Mapping[str, Any]], texts: Sequence[str], pairs: Sequence[str] | None
+        self,
+        run: ModelContext,
+        inner: Callable[..., Mapping[str, Any]],
+        texts: Sequence[str],
+        pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
         """A text's pieces one behind the other, each but the last of `size` tokens."""
         room = room_in(run, self.size, "tricks.segments.size", pairs is not None)
         pieces = windows(run.tokenizer, texts, pairs, room, room, self.max_segments)
         return {name: [list(chain.from_iterable(row)) for row in rows] for name, rows in pieces.items()}
 
-    def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
+    def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Let the model's forward take whole texts; the pool's weights are saved with it, as `segments.*`."""
         model = cast(PreTrainedModel, inner())
         pool = Pool(self.pooling, head(model).in_features, self.max_segments or 0)

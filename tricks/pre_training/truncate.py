@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import Run, Trick, allowed
+from recipes import ModelContext, Run, Trick, allowed
 from recipes.cutting import doubts, token_ids, with_special_tokens
 
 
@@ -40,7 +40,11 @@ class Truncate(Trick):
         return doubts(run, "tricks.truncate")
 
     def encode(
-        self, run: Run, inner: Callable[..., Mapping[str, Any]], texts: Sequence[str], pairs: Sequence[str] | None
+        self,
+        run: ModelContext,
+        inner: Callable[..., Mapping[str, Any]],
+        texts: Sequence[str],
+        pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
         """Tokenize without special tokens, cut, then add them."""
         room = run.max_length - run.tokenizer.num_special_tokens_to_add(pair=pairs is not None)

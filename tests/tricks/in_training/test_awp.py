@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn import functional
 
 from recipes.batch import Batch
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.testing import NO_DROPOUT, copied, difference, float64, gradients, in_child, tiny_config, tiny_run
 from tricks.in_training.awp import displaced
 
 
-def by_hand(run: Run, batch: Batch, gamma: float) -> Any:
+def by_hand(run: TrainingRun, batch: Batch, gamma: float) -> Any:
     def backward() -> None:
         run.optimizer.zero_grad()
         functional.cross_entropy(run.bare_model(**batch.inputs).logits, batch.targets).backward()

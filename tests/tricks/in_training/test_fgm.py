@@ -12,18 +12,18 @@ from torch.nn import functional
 
 from recipes import word_vectors
 from recipes.batch import Batch
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.model import word_embeddings
 from recipes.testing import NO_DROPOUT, declared, difference, float64, gradients, in_child, tiny_config, tiny_run
 
-Objective = Callable[[Run, Batch], Tensor]
+Objective = Callable[[TrainingRun, Batch], Tensor]
 
 
-def plain(run: Run, batch: Batch) -> Tensor:
+def plain(run: TrainingRun, batch: Batch) -> Tensor:
     return functional.cross_entropy(run.bare_model(**batch.inputs).logits, batch.targets)
 
 
-def attacked_by_hand(run: Run, batch: Batch, moves: list[tuple[float, float]], objective: Objective) -> Any:
+def attacked_by_hand(run: TrainingRun, batch: Batch, moves: list[tuple[float, float]], objective: Objective) -> Any:
     """The gradient at x, plus that at x + r, where r goes uphill in the rows' word vectors."""
     width = batch.inputs["input_ids"].shape[1]
     there = torch.zeros(*batch.inputs["input_ids"].shape, word_embeddings(run.bare_model).weight.shape[1])  # type: ignore[union-attr, misc]
@@ -58,7 +58,7 @@ def test_fgm(tmp_path: Path) -> None:
 
 
 def test_the_attacked_pass_has_the_other_tricks_loss(tmp_path: Path) -> None:
-    def focal(run: Run, batch: Batch) -> Tensor:
+    def focal(run: TrainingRun, batch: Batch) -> Tensor:
         log = functional.log_softmax(run.bare_model(**batch.inputs).logits, -1)
         return (batch.targets * (1 - log.exp()) ** 2 * -log).sum(-1).mean()
 

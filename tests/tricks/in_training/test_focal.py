@@ -19,7 +19,7 @@ LABELS = torch.tensor([0, 2, 1])
 def run_of(classes: int = 3, labels: Any = (0, 1, 2), multi_label: bool = False) -> Any:
     names = [f"c{number}" for number in range(classes)]
     train = SimpleNamespace(labels=np.array(labels), num_classes=classes)
-    return SimpleNamespace(train=train, splits=SimpleNamespace(classes=names, multi_label=multi_label))
+    return SimpleNamespace(train=train, classes=names, multi_label=multi_label)
 
 
 def focal(**values: Any) -> Focal:

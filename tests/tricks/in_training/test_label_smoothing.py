@@ -11,7 +11,7 @@ from tricks.in_training.label_smoothing import LabelSmoothing
 
 
 def smoothed(amount: float, targets: list[list[float]], multi_label: bool = False) -> list[list[float]]:
-    run: Any = SimpleNamespace(splits=SimpleNamespace(multi_label=multi_label))
+    run: Any = SimpleNamespace(multi_label=multi_label)
     given = torch.tensor(targets)
     found: list[list[float]] = (
         LabelSmoothing(amount).loss(run, lambda logits, targets: targets, torch.zeros_like(given), given).tolist()
@@ -32,7 +32,7 @@ def test_of_several_labels_each_is_a_little_less_sure() -> None:
 
 
 def test_it_is_torchs() -> None:
-    run: Any = SimpleNamespace(splits=SimpleNamespace(multi_label=False))
+    run: Any = SimpleNamespace(multi_label=False)
 
     def plain(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return functional.cross_entropy(logits, targets, reduction="none")

@@ -23,7 +23,7 @@ def make_batch() -> Batch:
 
 
 def run_of(multi_label: bool = False) -> Any:
-    return SimpleNamespace(splits=SimpleNamespace(multi_label=multi_label))
+    return SimpleNamespace(multi_label=multi_label)
 
 
 def ours(alpha: float) -> Tensor:

@@ -20,14 +20,13 @@ from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import recipes
-from recipes.api import finetune_config, load
+from recipes.api import FinishedRun, finetune_config, load
 from recipes.config import Config
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
 from recipes.folds import Part
 from recipes.folds import folds as parts_of
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config
 from recipes.tricks import build
@@ -95,7 +94,7 @@ class TestFolds:
             assert part.splits.test is None and part.splits.extra == {}
             assert [list(rows["id"]) for rows in part.splits.kept_apart] == [["0"], ["1"], ["2"]]
             # so that deduplicate finds the rows of the whole's test split inside a fold
-            assert len(part.splits.without_test(lambda rows: rows).shut()) == 3
+            assert len(part.splits.opened(lambda rows: rows).digests_of_closed()) == 3
 
     @pytest.mark.parametrize("by", ["sources", "groups"])
     def test_what_belongs_together_stays_together(self, by: str) -> None:
@@ -263,10 +262,10 @@ def test_what_decides_sees_the_whole_and_what_calibrates_each_member(tmp_path: P
 
 
 def _thresholds(run: FinishedRun) -> list[float]:
-    from recipes import checkpoint
+    from recipes import state
 
     tricks = {"threshold": build(run.config["tricks"])["threshold"]}
-    checkpoint.read_tricks(run.folder / "model", tricks)
+    state.read_tricks(run.folder / "model", tricks)
     return tricks["threshold"].state()["thresholds"]  # type: ignore[no-any-return]
 
 
@@ -280,15 +279,15 @@ def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
     settings = config(TWO)
 
     def killed(folder: Path, fold: int, updates: int) -> None:
-        step = Run._step
+        step = TrainingRun._step
 
-        def fatal(run: Run, batch: Any) -> None:
+        def fatal(run: TrainingRun, batch: Any) -> None:
             step(run, batch)
             if run.folder.name == f"fold-{fold}" and run.batches_done == updates:
                 run.report.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        Run._step = fatal  # type: ignore[method-assign, assignment]
+        TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
         finetune_config(settings, folder)
 
     finished(settings, tmp_path / "whole")

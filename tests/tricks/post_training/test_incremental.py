@@ -16,10 +16,9 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
 from recipes import UserError
-from recipes.api import finetune_config
+from recipes.api import FinishedRun, finetune_config
 from recipes.config import Config
 from recipes.data import Splits, read_splits
-from recipes.folder import FinishedRun
 from recipes.prediction import Predictor
 from recipes.testing import TrickLaws, copied, finished_run, in_child, scratch, tiny_config, tiny_run
 from tricks.post_training.incremental import Incremental, drawn, forgetting, in_words
@@ -286,9 +285,10 @@ class TestForgetting:
         trick, said = incremental(), list[str]()
         trick.old.metrics, trick.old.classes = {"test": {"macro_f1": 0.9, "loss": 0.5}}, list("wxyz")
         run: Any = SimpleNamespace(
-            splits=SimpleNamespace(classes=list("wxyzab"), multi_label=several),
+            classes=list("wxyzab"),
+            multi_label=several,
             config=SimpleNamespace(evaluate=SimpleNamespace(metric="macro_f1")),
-            report=SimpleNamespace(say=said.append),
+            say=said.append,
         )
         measured = {"test": {"loss": 9.0}, "old_test": {"macro_f1": 0.4, "loss": 1.0}}
         found = trick.results(run, lambda scored: measured, {})

@@ -188,7 +188,7 @@ class TestMerge:
         return sliding(merge=merge).merged(windows, False).numpy()
 
     def test_documents_by_hand(self) -> None:
-        run: Any = SimpleNamespace(splits=SimpleNamespace(multi_label=False))
+        run: Any = SimpleNamespace(multi_label=False)
         trick = sliding(merge="mean_probabilities")
         batch: Any = SimpleNamespace(documents=torch.tensor([0, 0, 1]))
         found = trick.predict(run, lambda _: self.WINDOWS, batch)

@@ -8,9 +8,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from recipes.api import finetune_config
+from recipes.api import FinishedRun, finetune_config
 from recipes.errors import UserError
-from recipes.folder import FinishedRun
 from recipes.testing import difference, in_child, tiny_config, tiny_run
 from tricks.post_training.soup import Soup, greedy, mean
 

@@ -44,7 +44,7 @@ def test_other_epochs_draw_other_rows() -> None:
 
 def run_of(multi_label: bool = False) -> Any:
     config = SimpleNamespace(seeds=SimpleNamespace(order=0), train=SimpleNamespace(batch_size=12))
-    return SimpleNamespace(config=config, splits=SimpleNamespace(multi_label=multi_label))
+    return SimpleNamespace(config=config, multi_label=multi_label)
 
 
 def test_every_batch_has_the_epochs_mix() -> None:

@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
-from recipes.loop import Run
+from recipes.loop import TrainingRun
 from recipes.testing import in_child, made_up_text, scratch, tiny_config
 from recipes.tricks import build
 from tricks.pre_training.deduplicate import Deduplicate
@@ -41,7 +41,7 @@ def kept(
     """The ids that stay, and what is told."""
     notes: list[str] = []
     splits = Splits(train, validation or rows("nothing alike"), test, ["x", "y"], False)
-    shut = splits.without_test(lambda each: each)
+    shut = splits.opened(lambda each: each)
     run: Any = SimpleNamespace(note=notes.append, splits=shut, cleaned=lambda each: each)
     left = trick(**settings).examples(run, lambda each: each, train)
     by_id = {row["id"]: row for row in train}
@@ -203,9 +203,9 @@ def test_a_run_compares_what_normalize_leaves(tmp_path: Path, tricks: str, found
 
     def look() -> tuple[bool, int, list[str]]:
         with scratch() as folder:
-            run = Run(config, build(config.tricks), read_splits(config.data, {}, True), folder)
-        return run.splits.test is None, len(run.splits.shut()), run.notes
+            run = TrainingRun(config, build(config.tricks), read_splits(config.data, {}, True), folder)
+        return hasattr(run.splits, "test"), len(run.splits.digests_of_closed()), run.notes
 
-    is_shut, digests, notes = in_child(look)
-    assert is_shut and digests == 3
+    has_test, digests, notes = in_child(look)
+    assert not has_test and digests == 3
     assert ("in test or evaluate.extra 3" in notes[0]) == ("in validation 5" in notes[0]) == found
