@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_command_line import TEXT, command, finished, refused
 
 from recipes.config import threads_of_each
 from recipes.testing import made_up_text
+from tests.test_command_line import TEXT, command, finished, refused
 
 ROOT = Path(__file__).parents[1]
 # 8 updates an epoch

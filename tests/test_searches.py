@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from test_command_line import FILE, TEXT, TINY, command, finished
 
 from recipes.config import CONF
+from tests.test_command_line import FILE, TEXT, TINY, command, finished
 
 SEARCHES = {path.stem: path for path in (CONF / "search").glob("*.yaml")}
 SHORT = ("train.max_updates=2", "doctor=off")

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ward import Fault, Rows, config_of, found, is_it, named, told
 
 from recipes.api import finetune_config
 from recipes.doctor.contract import CHECKS
 from recipes.testing import in_child
+from tests.doctor.faults.ward import Fault, Rows, config_of, found, is_it, named, told
 
 MOVING = ("train.learning_rate=3e-3", "train.epochs=15")
 

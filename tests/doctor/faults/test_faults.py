@@ -6,11 +6,11 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
-from test_after import FAULTS
-from ward import Fault, Rows, config_of, found, healthy_rows, in_sections, is_it, named, told
 
 from recipes.config import Model
 from recipes.model import load_model, load_tokenizer
+from tests.doctor.faults.test_after import FAULTS
+from tests.doctor.faults.ward import Fault, Rows, config_of, found, healthy_rows, in_sections, is_it, named, told
 
 # What spoils the data.
 

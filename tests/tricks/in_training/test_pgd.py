@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from test_fgm import apart, plain
+from tests.tricks.in_training.test_fgm import apart, plain
 
 VALUES = ["tricks.pgd.epsilon=0.5", "tricks.pgd.alpha=0.2", "tricks.pgd.count=4"]
 
