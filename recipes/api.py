@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from recipes import order
+from recipes import seams
 from recipes.config import Config, as_values, read
 from recipes.data import read_splits
 from recipes.errors import UserError
@@ -56,7 +56,7 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
             say(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
         splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
-        procedure = order.compose("train", train, tricks, None)
+        procedure = seams.compose("train", train, tricks, None)
         procedure(config, splits, folder)
     return FinishedRun(folder)
 

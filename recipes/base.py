@@ -1,4 +1,4 @@
-"""The base of every seam: what happens where no trick is on (`recipes/order.py` lists the seams)."""
+"""The base of every seam: what happens where no trick is on (`recipes/seams.py` lists the seams)."""
 
 import math
 import os
@@ -20,8 +20,8 @@ from recipes.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
 from recipes.model import load_model, pooled_vectors
-from recipes.order import compose
 from recipes.randomness import generator, key, seed_forward
+from recipes.seams import compose
 from recipes.state import LiveRun
 from recipes.trick import Context, ModelContext, PredictionSeams, Seams, Trick
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from recipes import divergence, order, state
+from recipes import divergence, seams, state
 from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
 from recipes.batch import Batch
 from recipes.batches import weight_of_label
@@ -55,7 +55,7 @@ class TrainingRun(LiveRun):
         self.classes, self.multi_label = splits.classes, splits.multi_label
         self.notes, self.fingerprint = list(splits.notes), splits.fingerprint
         self.seams = training_seams(self, tricks)
-        self.is_plain = not (order.around("loss", tricks) or order.around("objective", tricks))
+        self.is_plain = not (seams.around("loss", tricks) or seams.around("objective", tricks))
         self._start_counting()
         self._set_up_device()
         self._set_up_model_and_data(splits)
@@ -136,11 +136,11 @@ class TrainingRun(LiveRun):
 
     def cleaned(self, examples: Dataset) -> Dataset:
         """A split with every text, and pair, as the tricks on `clean` leave it."""
-        return cleaned(examples, self.seams.clean) if order.around("clean", self.tricks) else examples
+        return cleaned(examples, self.seams.clean) if seams.around("clean", self.tricks) else examples
 
     def encoded(self, examples: Dataset) -> Encoded:
         """A cleaned split as the model sees it; the cache is shared by all runs that would make the same."""
-        shaping = [repr(self.tricks[name]) for name in order.around("encode", self.tricks)]
+        shaping = [repr(self.tricks[name]) for name in seams.around("encode", self.tricks)]
         return encode(examples, self.seams.encode, self.tokenizer, self.classes, [self.max_length, *shaping])
 
     # Training.

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from recipes import order
+from recipes import seams
 from recipes.config import Config
 from recipes.data import Splits, label_counts
 from recipes.metrics import Predictions, intervals, marks
@@ -113,7 +113,7 @@ def _use(config: Config, fused: bool) -> Iterator[str]:
     yield "```python\nfrom transformers import pipeline\n"
     yield 'pipeline("text-classification", model="<this folder>")\n```\n'
     tricks = build(config.tricks)
-    changing = [name for seam in order.PREDICTING for name in order.around(seam, tricks)]
+    changing = [name for seam in seams.PREDICTING for name in seams.around(seam, tricks)]
     changing += [name for name, trick in tricks.items() if trick.layers.get("model") == "reshape"]
     if changing:
         yield (
@@ -136,10 +136,10 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
     if ensemble and ensemble["folds"] == 1 and config.evaluate.keep == "best":
         chose = ["the members' weights were chosen"]
     if ensemble and ensemble["folds"] > 1:  # what calibrates has seen its own fold
-        tricks = order.deciding(tricks)
+        tricks = seams.deciding(tricks)
     chose += ["the averaged weights were chosen"] if "ingredients" in metrics else []
     chose += ["the members were weighed"] if ensemble and ensemble["scheme"] == "fitted" else []
-    chose += [f"{name} was fitted" for name in order.around("settle", tricks)]
+    chose += [f"{name} was fitted" for name in seams.around("settle", tricks)]
     told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""
     yield f"\n{told}Another seed would move all of them too.\n"
 
@@ -163,7 +163,7 @@ def _limits(config: Config, validation: Predictions, limit: int | None) -> Itera
     if not validation.multi_label:
         yield "Any text gets one of these labels, also one that is about none of them."
     if limit:
-        reading = order.around("encode", build(config.tricks))
+        reading = seams.around("encode", build(config.tricks))
         longer = f"{reading[0]} says what is read of longer texts" if reading else "longer texts lose their tail"
         yield f"An input has at most {limit:,} tokens; {longer}."
     counts = _counts(validation)

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from recipes import ensemble, order
+from recipes import ensemble, seams
 from recipes.base import ContextBase, evaluating, prediction_seams
 from recipes.batches import by_length
 from recipes.config import saved_config
@@ -155,8 +155,8 @@ class EnsemblePredictor(Context):
     def __init__(self, run: RunFolder, members: ensemble.Ensemble) -> None:
         self.config, self.folder, self.weights = saved_config(run.config), run.folder, members.weights
         self.classes, self.multi_label = members.classes, members.multi_label
-        self.tricks = order.deciding(build(self.config.tricks))
-        self.decide = order.compose("decide", ContextBase(self).decide, self.tricks, self)
+        self.tricks = seams.deciding(build(self.config.tricks))
+        self.decide = seams.compose("decide", ContextBase(self).decide, self.tricks, self)
         read_tricks(run.folder / "model", self.tricks)
 
     def say(self, text: str) -> None:
@@ -214,7 +214,7 @@ def _loaded(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) -> nn.
     own = model.state_dict().keys()
     reshaping = {name: trick for name, trick in tricks.items() if trick.layers.get("model") == "reshape"}
     load: Callable[[], nn.Module] = lambda: model  # noqa: E731
-    reshaped = order.compose("model", load, reshaping, run)()
+    reshaped = seams.compose("model", load, reshaping, run)()
     with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as weights:
         added = {name: weights.get_tensor(name) for name in reshaped.state_dict().keys() - own}
     reshaped.load_state_dict(added, strict=False)

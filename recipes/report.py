@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
-from recipes import order
+from recipes import seams
 from recipes.batch import cut_by_length
 from recipes.batches import length_goes_with_label, padding_waste
 from recipes.imbalance import class_counts
@@ -143,7 +143,7 @@ class Report:
         )
 
     def _onion(self) -> Iterator[tuple[str, str]]:
-        onion = order.onion(self.run.tricks)
+        onion = seams.onion(self.run.tricks)
         for seam, names in onion.items():
             yield seam, " > ".join([*names, "base"])
         if not onion:

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, PartialState
 
-from recipes import base, order
+from recipes import base, seams
 from recipes.api import finetune_config
 from recipes.batch import Batch
 from recipes.config import CONF, Config, read
@@ -272,7 +272,7 @@ class TrickLaws:
         """Other tricks that can be on together with this one and with each other."""
         found = {self.trick: self.declared()}
         for other in names():
-            if not order.refusals({**found, other: declared(other, tuple(self.overrides))}):
+            if not seams.refusals({**found, other: declared(other, tuple(self.overrides))}):
                 found[other] = declared(other, tuple(self.overrides))
         return [name for name in found if name != self.trick]
 

@@ -34,8 +34,8 @@ from torch.nn import Linear, Module, Parameter
 from torch.optim import Optimizer
 
 from recipes.batch import Batch, Loss, Outcome
-from recipes.order import SEAMS, layers_of
 from recipes.ranges import out_of_range
+from recipes.seams import SEAMS, layers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,7 +197,7 @@ class Trick:
     """Base of every trick: each seam passes through to the function that it wraps."""
 
     layers: ClassVar[Mapping[str, str]] = {}
-    """The seams that this trick overrides, each with its layer from `recipes.order.SEAMS`."""
+    """The seams that this trick overrides, each with its layer from `recipes.seams.SEAMS`."""
     neutral: ClassVar[Mapping[str, Any] | str] = "not declared"
     """Values at which the trick must change nothing, or one sentence that says why there are none."""
     needs: ClassVar[Mapping[str, Any]] = {}

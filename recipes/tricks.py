@@ -8,8 +8,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from recipes.errors import UserError
-from recipes.order import check
 from recipes.ranges import typed
+from recipes.seams import check
 from recipes.trick import Trick
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from recipes import ensemble, order
+from recipes import ensemble, seams
 from recipes.base import ContextBase
 from recipes.config import Config
 from recipes.data import Splits
@@ -46,14 +46,14 @@ class Whole(Context):
         self.classes, self.multi_label = splits.classes, splits.multi_label
         self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
         self.tricks = build(config.tricks)
-        self.deciding = order.deciding(self.tricks)
+        self.deciding = seams.deciding(self.tricks)
         # What calibrates has done so inside each member, and would tell nothing here.
         telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.layers}
         acting = {**telling, **self.deciding}
         self.base = ContextBase(self)
-        self.settle = order.compose("settle", self.base.settle, acting, self)
-        self.decide = order.compose("decide", self.base.decide, acting, self)
-        self.results = order.compose("results", self.base.results, acting, self)
+        self.settle = seams.compose("settle", self.base.settle, acting, self)
+        self.decide = seams.compose("decide", self.base.decide, acting, self)
+        self.results = seams.compose("results", self.base.results, acting, self)
 
     def say(self, text: str) -> None:
         """Print a line, once for all processes."""
@@ -99,7 +99,7 @@ class Whole(Context):
                 "kept": "fused",
                 "ensemble": together,
                 "cost": self._cost(),
-                "onion": order.onion(self.tricks),
+                "onion": seams.onion(self.tricks),
             }
             finish(self.folder, self.config, self.splits, scored, metrics)
         wait_for_all()

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from recipes import order
+from recipes import seams
 from recipes.config import CONF, read
 from recipes.overrides import compose_config
 from recipes.ranges import as_yaml, wanted
@@ -65,8 +65,8 @@ def table(root: str = "") -> str:
         card = card_of(trick)
         says = card.split("\n")[0].partition(": ")[2]
         source = first_source(card)
-        wraps = ", ".join(f"`{seam}`" for seam in order.SEAMS if seam in trick.layers)
-        stage = order.stage_of(trick.layers).replace("_", "-")
+        wraps = ", ".join(f"`{seam}`" for seam in seams.SEAMS if seam in trick.layers)
+        stage = seams.stage_of(trick.layers).replace("_", "-")
         lines.append(
             f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |"
         )
@@ -91,7 +91,7 @@ def home_of(trick: Trick) -> str:
 def entries() -> Iterator[str]:
     """For each trick its layers, needs and settings with what they may hold, and its card."""
     for name, trick in tricks().items():
-        layers = ", ".join(f"{seam}/{trick.layers[seam]}" for seam in order.SEAMS if seam in trick.layers)
+        layers = ", ".join(f"{seam}/{trick.layers[seam]}" for seam in seams.SEAMS if seam in trick.layers)
         needs = "".join(f"; needs {path}={as_yaml(value)}" for path, value in trick.needs.items())
         yield f"### [`{name}`](../{home_of(trick)})\n\n{layers}; passes: {trick.passes:g}{needs}\n"
         yield "| setting | value | holds |\n|---|---|---|"
@@ -104,10 +104,10 @@ def pairs(all_tricks: Mapping[str, Trick]) -> Iterator[str]:
     """A line for each pair that meets: refused, and why, or who is inside whom, and what that means."""
     for one, other in combinations(all_tricks, 2):
         pair = {name: all_tricks[name] for name in (one, other)}
-        if refused := order.refusals(pair):
+        if refused := seams.refusals(pair):
             yield f"- `{one}` and `{other}`: refused. {' '.join(refused)}"
             continue
-        met = {seam: order.around(seam, pair) for seam in order.SEAMS}
+        met = {seam: seams.around(seam, pair) for seam in seams.SEAMS}
         meanings = [
             f"{seam}: {INSIDE[seam].format(outer=f'`{names[0]}`', inner=f'`{names[1]}`')}"
             for seam, names in met.items()

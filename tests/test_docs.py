@@ -10,8 +10,8 @@ import pytest
 
 import recipes
 from recipes.config import read
-from recipes.order import SEAMS
 from recipes.overrides import compose_config, mistakes
+from recipes.seams import SEAMS
 from recipes.testing import in_child, made_up_text, names
 from recipes.tricks import build
 

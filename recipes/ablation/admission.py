@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from recipes import order
+from recipes import seams
 from recipes.ablation.design import Arm
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.config import as_values, read
@@ -75,13 +75,13 @@ class Admission:
         """Why these levels cannot be in one run; empty where they can."""
         values = self._together(levels)
         tricks = self._tricks(values)
-        return [*order.refusals(tricks), *unmet(values, tricks)]
+        return [*seams.refusals(tricks), *unmet(values, tricks)]
 
     def exclusive(self, one: Factor, other: Factor) -> bool:
         """Whether two tricks refuse each other, whatever their values."""
         for levels in product(one.choices[1:], other.choices[1:]):
             tricks = self._tricks(self._together(levels))
-            if not order.refusals({level.trick: tricks[level.trick] for level in levels if level.trick}):
+            if not seams.refusals({level.trick: tricks[level.trick] for level in levels if level.trick}):
                 return False
         return True
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recipes import order
+from recipes import seams
 from recipes.base import Base, evaluating
 from recipes.batch import Batch
 from recipes.doctor.contract import Look, Skip, check
@@ -316,7 +316,7 @@ def frozen_weights(patient: Patient, look: Look) -> None:
         raise Skip("no weight is frozen")
     look.at(len(held), "frozen weights")
     loading = {name: trick for name, trick in run.tricks.items() if trick.layers.get("model") == "load"}
-    loaded = dict(order.compose("model", Base(run).model, loading, run)().named_parameters())
+    loaded = dict(seams.compose("model", Base(run).model, loading, run)().named_parameters())
     changed = [name for name in held if name in loaded and not torch.equal(held[name].cpu(), loaded[name])]
     if changed:
         look.warn(

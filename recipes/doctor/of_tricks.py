@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 
-from recipes import order
+from recipes import seams
 from recipes.base import training_seams
 from recipes.batch import Batch
 from recipes.batches import Batches
@@ -18,7 +18,7 @@ from recipes.loop import TrainingRun
 from recipes.memory import kept_for_backward
 
 # Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source.
-# What cannot work together is refused (`recipes.order`), what does nothing is said by the trick itself.
+# What cannot work together is refused (`recipes.seams`), what does nothing is said by the trick itself.
 SELDOM_TOGETHER: Mapping[tuple[str, str], tuple[str, str]] = {
     ("gradient/attack", "objective/compare"): (
         "passes multiply; on two data sets the same passes spent on more updates with one of them gave as much or more",
@@ -88,8 +88,8 @@ def cost(patient: Patient, look: Look) -> None:
         product = math.prod(dear.values())
         each = ", ".join(f"{name} {passes:g}" for name, passes in dear.items())
         look.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
-    seams = order.onion(run.tricks)
-    look.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in seams.items()))
+    wrapped = seams.onion(run.tricks)
+    look.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in wrapped.items()))
 
 
 @check("tricks")
@@ -138,9 +138,9 @@ def _seconds_of_update(run: TrainingRun, batch: Batch) -> float:
 @contextmanager
 def _without_tricks(run: TrainingRun) -> Iterator[None]:
     """Inside this context no trick wraps a seam; what they made of the data and the model stays."""
-    seams, is_plain = run.seams, run.is_plain
+    own, is_plain = run.seams, run.is_plain
     run.seams, run.is_plain = training_seams(run, {}), True
     try:
         yield
     finally:
-        run.seams, run.is_plain = seams, is_plain
+        run.seams, run.is_plain = own, is_plain

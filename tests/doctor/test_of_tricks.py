@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from recipes import order
+from recipes import seams
 from recipes.config import CONF, read
 from recipes.doctor.contract import Look
 from recipes.doctor.of_tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
@@ -30,7 +30,7 @@ def test_every_pair_of_layers_is_one_that_tricks_fill() -> None:
     filled = {"/".join(place) for each in classes for place in each.layers.items()}
     assert {layer for pair in SELDOM_TOGETHER for layer in pair} <= filled
     for pair in SELDOM_TOGETHER:
-        assert all(layer in order.layers_of(seam) for seam, _, layer in (place.partition("/") for place in pair))
+        assert all(layer in seams.layers_of(seam) for seam, _, layer in (place.partition("/") for place in pair))
 
 
 @pytest.mark.parametrize("pair", [("fgm", "r_drop"), ("eda", "nlpaug"), ("label_smoothing", "mixup")])
@@ -45,13 +45,13 @@ def test_other_pairs_are_not() -> None:
 def test_what_an_update_costs_beside_none(tmp_path: Path) -> None:
     def costs() -> tuple[Any, Any, str, bool]:
         run = tiny_run(tiny_config("+tricks=[r_drop]"), tmp_path, tmp_path / "run")
-        seams, batches = run.seams, run.seams.batches(run.train, 0)
+        own, batches = run.seams, run.seams.batches(run.train, 0)
         ours = _cost_of(run, batches)
         with _without_tricks(run):
             plain = _cost_of(run, batches)
         look = Look("tricks", "price", "")
         price(Patient(run.config, run=run, splits=tiny_splits(run.config)), look)
-        return ours, plain, look.findings[0].says, run.seams is seams
+        return ours, plain, look.findings[0].says, run.seams is own
 
     ours, plain, says, restored = in_child(costs)
     # r_drop passes each row twice and keeps both passes until the backward one.

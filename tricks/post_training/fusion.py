@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.optimize import minimize
 
-from recipes import Trick, UserError, allowed, ensemble, order
+from recipes import Trick, UserError, allowed, ensemble, seams
 from recipes.api import claimed_once
 from recipes.config import Config
 from recipes.data import Splits
@@ -98,7 +98,7 @@ class Fusion(Trick):
     def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""
         tricks = build(config.tricks)
-        outside = {"fusion", *order.deciding(tricks)}
+        outside = {"fusion", *seams.deciding(tricks)}
         kept = {name: values for name, values in config.tricks.items() if name not in outside}
         evaluate = replace(config.evaluate, test=False, extra={})
         own = replace(config, resume=True, tricks=kept, evaluate=evaluate)
@@ -151,7 +151,7 @@ def _check(member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -
     for name, trick in tricks.items():
         if "train" in trick.layers and name not in of_the_run:
             raise UserError(f"{name} is about all of a run; put it on the run itself: +tricks=[fusion,{name}].")
-        if name in order.deciding(tricks):
+        if name in seams.deciding(tricks):
             raise UserError(f"{name} decides about what all members say; put it on the run: +tricks=[fusion,{name}].")
     for part in parts:
         try:

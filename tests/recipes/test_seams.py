@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from recipes import order
+from recipes import seams
 from recipes.base import Base
 from recipes.batch import Batch, Loss
 from recipes.config import CONF
@@ -41,7 +41,7 @@ class Wrapper:
         self.name, self.layers, self.excludes = name, layers, dict[str, str]
 
     def __getattr__(self, seam: str) -> Callable[..., str]:
-        if seam not in order.SEAMS:
+        if seam not in seams.SEAMS:
             raise AttributeError(seam)
 
         def wrap(run: Any, inner: Callable[..., str], *arguments: Any) -> str:
@@ -57,46 +57,46 @@ def tricks(**layers: dict[str, str]) -> dict[str, Any]:
 class TestCompose:
     def test_an_unwrapped_seam_is_the_base_itself(self) -> None:
         base = str.upper
-        assert order.compose("objective", base, {}, None) is base
-        assert order.compose("objective", base, tricks(clip={"update": "clip"}), None) is base
+        assert seams.compose("objective", base, {}, None) is base
+        assert seams.compose("objective", base, tricks(clip={"update": "clip"}), None) is base
 
     def test_outer_layers_wrap_inner_ones_and_names_decide_within_a_layer(self) -> None:
         chosen = tricks(
             accumulate={"gradient": "split"}, mixup={"gradient": "plan", "objective": "mix"},
             fgm={"gradient": "attack"}, cutmix={"gradient": "plan"}, sam={"gradient": "sharpen"},
         )  # fmt: skip
-        composed = order.compose("gradient", lambda batch: f"base {batch}", chosen, "!")
+        composed = seams.compose("gradient", lambda batch: f"base {batch}", chosen, "!")
         assert composed("x") == "cutmix!(mixup!(sam!(fgm!(accumulate!(base x)))))"
 
     def test_the_order_of_choosing_never_matters(self) -> None:
         chosen = tricks(b={"loss": "targets"}, a={"loss": "weighting"}, c={"loss": "targets"})
         wanted = ["b", "c", "a"]
-        assert order.around("loss", chosen) == wanted
-        assert order.around("loss", dict(reversed(chosen.items()))) == wanted
+        assert seams.around("loss", chosen) == wanted
+        assert seams.around("loss", dict(reversed(chosen.items()))) == wanted
 
     def test_layers_that_are_not_alphabetical(self) -> None:
         chosen = tricks(
             add={"examples": "add"}, drop={"examples": "drop"}, rewrite={"examples": "rewrite"},
             join={"examples": "join"},
         )  # fmt: skip
-        assert order.around("examples", chosen) == ["join", "drop", "rewrite", "add"]
+        assert seams.around("examples", chosen) == ["join", "drop", "rewrite", "add"]
 
     def test_arguments_pass_through(self) -> None:
-        composed = order.compose("loss", lambda logits, targets: logits + targets, tricks(s={"loss": "targets"}), "")
+        composed = seams.compose("loss", lambda logits, targets: logits + targets, tricks(s={"loss": "targets"}), "")
         assert composed(2, 3) == "s(5)"
 
 
 def test_onion_lists_only_seams_that_have_a_trick() -> None:
     chosen = tricks(swa={"schedule": "schedule", "update": "average"}, clip={"update": "clip"})
-    assert order.onion(chosen) == {"schedule": ["swa"], "update": ["swa", "clip"]}
-    assert order.onion({}) == {}
+    assert seams.onion(chosen) == {"schedule": ["swa"], "update": ["swa", "clip"]}
+    assert seams.onion({}) == {}
 
 
 class TestRefusals:
     def test_two_in_a_starred_layer(self) -> None:
         chosen = tricks(pgd={"gradient": "attack"}, fgm={"gradient": "attack"}, mixup={"gradient": "plan"})
         with pytest.raises(UserError) as error:
-            order.check(chosen)
+            seams.check(chosen)
         assert str(error.value) == (
             "tricks fgm and pgd both fill gradient/attack, which holds one trick at a time; keep one of them: "
             "+tricks=[fgm] or +tricks=[pgd]."
@@ -106,40 +106,40 @@ class TestRefusals:
         chosen = tricks(
             a={"gradient": "attack", "weights": "final"}, b={"gradient": "attack"}, c={"weights": "final"},
         )  # fmt: skip
-        assert len(order.refusals(chosen)) == 2
+        assert len(seams.refusals(chosen)) == 2
 
     def test_a_trick_excludes_layers_of_others(self) -> None:
         chosen = tricks(window={"encode": "cut"}, mixup={"objective": "mix"}, fgm={"gradient": "attack"})
-        assert order.refusals(chosen) == []
+        assert seams.refusals(chosen) == []
         chosen["window"].excludes = lambda: {"objective/mix": "windows of different texts would be mixed"}
-        assert order.refusals(chosen) == [
+        assert seams.refusals(chosen) == [
             "tricks mixup and window exclude each other: windows of different texts would be mixed; keep one of them: "
             "+tricks=[mixup] or +tricks=[window]."
         ]
-        assert order.refusals({name: chosen[name] for name in ("window", "fgm")}) == []
+        assert seams.refusals({name: chosen[name] for name in ("window", "fgm")}) == []
 
     def test_unstarred_layers_hold_many(self) -> None:
-        order.check(tricks(a={"loss": "targets"}, b={"loss": "targets"}, c={"loss": "weighting"}))
+        seams.check(tricks(a={"loss": "targets"}, b={"loss": "targets"}, c={"loss": "weighting"}))
 
-    @pytest.mark.parametrize("seam", order.SEAMS)
+    @pytest.mark.parametrize("seam", seams.SEAMS)
     def test_stars_of_the_design(self, seam: str) -> None:
         starred = {
             "encode": {"cut"}, "batches": {"batches"}, "loss": {"criterion"}, "objective": {"mix"},
             "gradient": {"sharpen", "attack", "split"}, "weights": {"final"}, "settle": {"decide", "calibrate"},
             "decide": {"decide"}, "train": {"train"},
         }  # fmt: skip
-        assert {layer for layer, single in order.layers_of(seam).items() if single} == starred.get(seam, set())
+        assert {layer for layer, single in seams.layers_of(seam).items() if single} == starred.get(seam, set())
 
 
 class TestStages:
     def test_every_seam_belongs_to_one_stage(self) -> None:
-        seams = [seam for stage in order.STAGES.values() for seam in stage]
-        assert sorted(seams) == sorted(order.SEAMS)
+        staged = [seam for stage in seams.STAGES.values() for seam in stage]
+        assert sorted(staged) == sorted(seams.SEAMS)
 
     def test_a_trick_lives_where_its_last_seam_is(self) -> None:
-        assert order.stage_of({"model": "adapt"}) == "pre_training"
-        assert order.stage_of({"gradient": "plan", "examples": "add"}) == "in_training"
-        assert order.stage_of({"schedule": "schedule", "update": "average", "weights": "final"}) == "post_training"
+        assert seams.stage_of({"model": "adapt"}) == "pre_training"
+        assert seams.stage_of({"gradient": "plan", "examples": "add"}) == "in_training"
+        assert seams.stage_of({"schedule": "schedule", "update": "average", "weights": "final"}) == "post_training"
 
 
 def test_seams_are_those_of_the_contract_and_of_the_base() -> None:
@@ -147,7 +147,7 @@ def test_seams_are_those_of_the_contract_and_of_the_base() -> None:
     from recipes.trick import Trick
 
     run: Any = SimpleNamespace()
-    for seam in order.SEAMS:
+    for seam in seams.SEAMS:
         assert callable(getattr(Trick, seam))
         assert seam == "train" or callable(getattr(Base(run), seam))
 
@@ -196,7 +196,7 @@ class TestLoss:
 
     def test_smoothed_then_weighed(self) -> None:
         shares = self.LOGITS.log_softmax(1)
-        found = self.losses(order.compose, ["class_weights", "label_smoothing"])
+        found = self.losses(seams.compose, ["class_weights", "label_smoothing"])
         torch.testing.assert_close(found, -(self.WEIGHTS * self.SMOOTHED * shares).sum(1))
         other = self.losses(nested, ["class_weights", "label_smoothing"])
         assert float((found - other).abs().min()) > 0.01
@@ -204,7 +204,7 @@ class TestLoss:
     def test_smoothed_then_weighed_then_measured(self) -> None:
         shares = self.LOGITS.log_softmax(1)
         focused = (1 - shares.exp()) ** 2 * shares
-        found = self.losses(order.compose, ["focal", "class_weights", "label_smoothing"])
+        found = self.losses(seams.compose, ["focal", "class_weights", "label_smoothing"])
         torch.testing.assert_close(found, -(self.WEIGHTS * self.SMOOTHED * focused).sum(1))
         for other in (
             ["class_weights", "label_smoothing", "focal"], ["label_smoothing", "focal", "class_weights"],
@@ -248,7 +248,7 @@ def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
             run = tiny_run(config, folder)
             wanted = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
             return [
-                seen_of_gradient(run, order.compose, dict(run.tricks)), seen_of_gradient(run, nested, wanted),
+                seen_of_gradient(run, seams.compose, dict(run.tricks)), seen_of_gradient(run, nested, wanted),
                 *(seen_of_gradient(run, nested, other) for other in with_neighbours_swapped(wanted)),
             ]  # fmt: skip
 
@@ -277,7 +277,7 @@ def test_decisions_are_fitted_to_calibrated_probabilities() -> None:
     chosen: dict[str, Any] = {
         "temperature": Temperature(limit=10.0), "threshold": Threshold(rounds=3, candidates=30),
     }  # fmt: skip
-    after = order.compose("settle", lambda given: given, chosen, run)(before)
+    after = seams.compose("settle", lambda given: given, chosen, run)(before)
     assert head.weight.item() < 0.7  # half of the answers are chance, so the model was far too sure
     wanted = fitted(predictions(), 3, 30)
     assert chosen["threshold"].thresholds == wanted
@@ -311,7 +311,7 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
         return Counter(compose("examples", lambda examples: examples, tricks, run)(rows("a", "b"))["text"])
 
     wanted = {name: chosen[name] for name in ("incremental", "deduplicate", "duplicate")}
-    assert texts(order.compose, chosen) == texts(nested, wanted) == {"a": 2, "b": 2, "c": 2}
+    assert texts(seams.compose, chosen) == texts(nested, wanted) == {"a": 2, "b": 2, "c": 2}
     for other in with_neighbours_swapped(wanted):
         assert texts(nested, other) != {"a": 2, "b": 2, "c": 2}
 
@@ -328,4 +328,4 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
 def test_real_tricks_whose_order_no_number_shows(seam: str, wanted: list[str]) -> None:
     files = {name: OmegaConf.load(CONF / "tricks" / f"{name}.yaml") for name in sorted(wanted)}
     chosen = {name: get_class(values["_target_"]) for name, values in files.items()}
-    assert order.around(seam, chosen) == wanted
+    assert seams.around(seam, chosen) == wanted
