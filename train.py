@@ -8,8 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from recipes.cli import past_hydra, told_plainly
 from recipes.config import read
-from recipes.errors import past_hydra, told_plainly
 from recipes.overrides import explained
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import recipes
-from recipes.errors import told_plainly
+from recipes.cli import told_plainly
 from recipes.tables import console_for_tables, score_table
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.errors import told_plainly
+from recipes.cli import told_plainly
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.errors import UserError, told_plainly
+from recipes.cli import told_plainly
+from recipes.errors import UserError
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from recipes.errors import UserError, nearest, past_hydra, told_plainly, unreadable
+from recipes.cli import past_hydra, told_plainly
+from recipes.errors import UserError, nearest, unreadable
 from recipes.interruption import Interrupted
 
 
