@@ -15,7 +15,7 @@ from recipes.folder import RunFolder, claimed, is_finished
 from recipes.metrics import Predictions
 from recipes.overrides import compose_config
 from recipes.prediction import predict
-from recipes.processes import say
+from recipes.runtime.distributed import say
 from recipes.training import train
 from recipes.tricks import build
 

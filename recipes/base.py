@@ -20,7 +20,7 @@ from recipes.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
 from recipes.model import load_model, pooled_vectors
-from recipes.randomness import generator, key, seed_forward
+from recipes.runtime.randomness import generator, key, seed_forward
 from recipes.seams import compose
 from recipes.state import LiveRun
 from recipes.trick import Context, ModelContext, PredictionSeams, Seams, Trick

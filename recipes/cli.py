@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from recipes.errors import NOT_OUR_FAULT, UserError, _reason
-from recipes.interruption import Interrupted
+from recipes.runtime.signals import Interrupted
 
 
 class _PastHydra(BaseException):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from recipes import divergence, seams, state
+from recipes import guards, seams, state
 from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
 from recipes.batch import Batch
 from recipes.batches import weight_of_label
@@ -29,13 +29,13 @@ from recipes.config import Config
 from recipes.data import Splits
 from recipes.encoding import Encoded, cleaned, encode
 from recipes.folder import History
-from recipes.interruption import Interrupted, interruptions
-from recipes.memory import told_of_memory
+from recipes.guards import told_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.model import head, load_tokenizer
 from recipes.prediction import as_it_fits, predict_split
-from recipes.randomness import generator
 from recipes.report import Report
+from recipes.runtime.randomness import generator
+from recipes.runtime.signals import Interrupted, interruptions
 from recipes.state import LiveRun
 from recipes.trick import Trick
 
@@ -179,7 +179,7 @@ class TrainingRun(LiveRun):
         with told_of_memory(batch):
             loss = self.seams.gradient(batch.to(self.accelerator.device))
             self.seams.update()
-        divergence.see(self, batch, updates)
+        guards.see(self, batch, updates)
         self.batches_done += 1
         self.report.update(
             update=self.batches_done,
@@ -246,7 +246,7 @@ class TrainingRun(LiveRun):
         )
         found, self.windows_at_once = as_it_fits(predict, self.windows_at_once, told, smallest)
         if not np.isfinite(found.probabilities).all():
-            raise divergence.Diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
+            raise guards.Diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
         return found
 
     # Stopping and going on.
@@ -268,5 +268,5 @@ class TrainingRun(LiveRun):
                 self.note("checkpoints/best.safetensors is damaged; the best weights are sought anew from here on.")
         if self.accelerator.is_main_process:
             self.history.cut(self.batches_done)
-            divergence.go_back(self)
+            guards.go_back(self)
         self.accelerator.wait_for_everyone()

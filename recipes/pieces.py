@@ -15,7 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from recipes import word_vectors
 from recipes.model import head, word_embeddings
-from recipes.randomness import seed_device
+from recipes.runtime.randomness import seed_device
 
 Read = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
 

@@ -25,7 +25,7 @@ from recipes.errors import UserError
 from recipes.folder import RunFolder
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
-from recipes.processes import say
+from recipes.runtime.distributed import say
 from recipes.state import read_tricks
 from recipes.trick import Context, ModelContext, Trick
 from recipes.tricks import build

@@ -13,7 +13,7 @@ from recipes.folder import FORMAT, RunFolder, write_json, write_predictions, wri
 from recipes.metrics import Predictions
 from recipes.model_card import card
 from recipes.pictures import draw_confusion
-from recipes.processes import is_first
+from recipes.runtime.distributed import is_first
 from recipes.tables import console_for_tables, score_table
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")

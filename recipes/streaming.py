@@ -23,9 +23,9 @@ from recipes.data import label_name
 from recipes.errors import UserError, nearest
 from recipes.folder import locked, write_json, written
 from recipes.metrics import Predictions, measure
-from recipes.precision import fast
 from recipes.prediction import Reader, opened
 from recipes.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
+from recipes.runtime.precision import fast
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ASKED = "asked.json"

@@ -9,17 +9,17 @@ import torch
 from recipes import seams, state
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.divergence import Diverged
 from recipes.doctor.examination import at_end, at_start, of_rows
 from recipes.folder import RunFolder, written
+from recipes.guards import Diverged
 from recipes.linear import Linear
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
-from recipes.peak_memory import PeakMemory
 from recipes.pictures import draw_learning_curve
 from recipes.preconditions import check
-from recipes.processes import is_first, on_threads, say, wait_for_all
 from recipes.results import finish
+from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
+from recipes.runtime.memory import PeakMemory
 from recipes.tricks import build
 
 

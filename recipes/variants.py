@@ -12,7 +12,7 @@ import datasets
 from datasets import Dataset, concatenate_datasets
 
 from recipes.encoding import cached
-from recipes.randomness import key as draw_key
+from recipes.runtime.randomness import key as draw_key
 
 Make = Callable[[str, random.Random], Sequence[str]]
 STRIDE = 50  # rows between two looks at the bar: a language model makes a few variants a second

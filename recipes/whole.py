@@ -19,8 +19,8 @@ from recipes.folder import RunFolder
 from recipes.folds import Part
 from recipes.metrics import Predictions, measure
 from recipes.prediction import answered
-from recipes.processes import is_first, say, wait_for_all
 from recipes.results import finish
+from recipes.runtime.distributed import is_first, say, wait_for_all
 from recipes.state import write_tricks
 from recipes.trick import Context
 from recipes.tricks import build

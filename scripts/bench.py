@@ -70,9 +70,9 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.overrides import compose_config
-from recipes.peak_memory import PeakMemory
 from recipes.prediction import opened
 from recipes.report import Report
+from recipes.runtime.memory import PeakMemory
 from recipes.tables import markdown_table
 from recipes.testing import needed
 from recipes.tricks import build

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
     arguments = parser.parse_args()
 
-    from recipes.memory import limit
+    from recipes.runtime.memory import limit
     from recipes.streaming import Asked, Job
     from recipes.tables import progress, score_table
 

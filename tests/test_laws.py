@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recipes.config import CONF
-from recipes.randomness import seed_forward
+from recipes.runtime.randomness import seed_forward
 from recipes.testing import (
     TrickLaws,
     copied,

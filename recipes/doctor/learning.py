@@ -15,7 +15,7 @@ from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.loop import TrainingRun
 from recipes.metrics import LOWER_IS_BETTER, measure
-from recipes.peak_memory import PeakMemory
+from recipes.runtime.memory import PeakMemory
 
 FEWEST_UPDATES, MOST_UPDATES = 50, 300
 SECONDS = 60.0

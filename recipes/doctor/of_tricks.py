@@ -15,7 +15,7 @@ from recipes.batches import Batches
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.loop import TrainingRun
-from recipes.memory import kept_for_backward
+from recipes.runtime.memory import kept_for_backward
 
 # Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source.
 # What cannot work together is refused (`recipes.seams`), what does nothing is said by the trick itself.

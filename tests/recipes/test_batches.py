@@ -18,7 +18,7 @@ from recipes.batches import (
     weight_of_label,
 )
 from recipes.encoding import Encoded
-from recipes.randomness import generator
+from recipes.runtime.randomness import generator
 
 
 def lengths_of(count: int, seed: int = 0) -> np.ndarray:

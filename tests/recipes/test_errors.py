@@ -8,7 +8,7 @@ import pytest
 
 from recipes.cli import past_hydra, told_plainly
 from recipes.errors import UserError, nearest, unreadable
-from recipes.interruption import Interrupted
+from recipes.runtime.signals import Interrupted
 
 
 def ends_with(error: BaseException) -> tuple[object, str | None]:

@@ -14,9 +14,9 @@ from recipes import loop
 from recipes.batch import Batch
 from recipes.config import Config
 from recipes.errors import UserError
-from recipes.interruption import Interrupted
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
+from recipes.runtime.signals import Interrupted
 from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, scratch, tiny_config, tiny_run
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)

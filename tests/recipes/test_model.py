@@ -32,7 +32,7 @@ from recipes.errors import UserError
 from recipes.model import head, layers, load_model, load_tokenizer, pooled_vectors, word_embeddings
 from recipes.pieces import read_in_pieces
 from recipes.prediction import predict
-from recipes.randomness import seed_forward
+from recipes.runtime.randomness import seed_forward
 from tricks.in_training.mixup import LAYER, TAKEN, Mixup, plan
 from tricks.pre_training.segments import Pool, Segments
 

@@ -164,7 +164,7 @@ def test_a_metric_that_ranks_two_classes_needs_both(tmp_path: Path) -> None:
 
 
 def test_threads_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recipes.processes import on_threads
+    from recipes.runtime.distributed import on_threads
 
     count = [3]
     monkeypatch.setattr(torch, "get_num_threads", lambda: count[0])

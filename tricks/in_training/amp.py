@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from recipes import Run, Trick, UserError, allowed
-from recipes.precision import fast
+from recipes.runtime.precision import fast
 
 
 @dataclass

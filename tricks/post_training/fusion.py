@@ -39,7 +39,7 @@ from recipes.loop import TrainingRun
 from recipes.members import is_own, member_config
 from recipes.metrics import Predictions
 from recipes.preconditions import check
-from recipes.processes import is_first, on_threads, say
+from recipes.runtime.distributed import is_first, on_threads, say
 from recipes.state import other_rows
 from recipes.tricks import build
 from recipes.whole import Whole

@@ -36,7 +36,7 @@ from recipes.data import Splits, strata
 from recipes.earlier import EarlierRun
 from recipes.folder import RunFolder
 from recipes.metrics import LOWER_IS_BETTER, Predictions
-from recipes.randomness import key
+from recipes.runtime.randomness import key
 from recipes.seams import around
 from recipes.tricks import build
 

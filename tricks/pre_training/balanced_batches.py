@@ -21,7 +21,7 @@ from recipes import Run, Trick, allowed
 from recipes.batches import Batches, group
 from recipes.encoding import Encoded
 from recipes.imbalance import doubts, one_label
-from recipes.randomness import generator
+from recipes.runtime.randomness import generator
 
 
 @dataclass

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from recipes import ModelContext, Trick, UserError, allowed
 from recipes.model import depths, head, layers
-from recipes.randomness import key
+from recipes.runtime.randomness import key
 
 
 @dataclass

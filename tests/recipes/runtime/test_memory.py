@@ -8,7 +8,7 @@ import torch
 
 from recipes.batch import Batch, Outcome
 from recipes.errors import UserError
-from recipes.memory import in_bytes, in_use, kept_for_backward, limit
+from recipes.runtime.memory import in_bytes, in_use, kept_for_backward, limit
 from recipes.testing import in_child, tiny_config, tiny_run
 
 
@@ -26,7 +26,7 @@ def test_neither(wrong: str) -> None:
 def test_what_is_held_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     with limit(str(in_use() + 2**30)) as check:
         check("lower it")
-        monkeypatch.setattr("recipes.memory.in_use", lambda: 2**50)
+        monkeypatch.setattr("recipes.runtime.memory.in_use", lambda: 2**50)
         with pytest.raises(UserError, match=r"1,073,741,824 MB are held, [\d,]+ MB allowed; lower it\."):
             check("lower it")
     with limit(None) as check:

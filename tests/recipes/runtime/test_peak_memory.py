@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes import peak_memory
-from recipes.peak_memory import PeakMemory
+from recipes.runtime import memory, peak_memory
+from recipes.runtime.memory import PeakMemory
 from recipes.testing import in_child
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ def after_holding(megabytes: int) -> float:
     return float(memory.cost(CPU)["peak_memory_mb"])
 
 
-@pytest.mark.skipif(not peak_memory.FORGET.exists(), reason="this system does not forget")
+@pytest.mark.skipif(not memory.FORGET.exists(), reason="this system does not forget")
 def test_a_small_run_after_a_large_one_has_a_small_peak() -> None:
     large, small = in_child(lambda: (after_holding(300), after_holding(0)))
     assert 290 < large - small < 310

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recipes.precision import fast
+from recipes.runtime.precision import fast
 
 
 @pytest.mark.parametrize(("native", "wanted"), [(True, "bf16"), (False, "fp16")])

@@ -12,7 +12,7 @@ import pytest
 
 from recipes.testing import TINY, comparable, made_up_text
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 FILES = [f"data.{split}={made_up_text(30)}" for split in ("train", "validation", "test")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

@@ -1,6 +1,9 @@
 """Updates whose gradient is no number: skipped, told with their rows, and the end of the run when they do not stop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
 
 from recipes.batch import Batch
 from recipes.errors import UserError
@@ -63,3 +66,17 @@ def go_back(run: LiveRun) -> None:
     skipped = History(run.folder / SKIPPED)
     if skipped.path.exists():
         skipped.cut(run.batches_done)
+
+
+@contextmanager
+def told_of_memory(batch: Batch) -> Iterator[None]:
+    """Inside this context an update that memory does not hold is told with what to do about it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"memory does not hold an update of {len(batch)} rows of up to {int(batch.lengths.max())} tokens. "
+            "+tricks=[accumulate] tricks.accumulate.part_size=null runs it in the largest parts that fit, with the "
+            "same result; or set model.gradient_checkpointing=true, or a smaller data.max_length. The last checkpoint "
+            "is kept."
+        ) from error

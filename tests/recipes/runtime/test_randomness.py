@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import torch
 
-from recipes.randomness import generator, key, seed_forward
+from recipes.runtime.randomness import generator, key, seed_forward
 
 
 def test_the_same_words_give_the_same_key() -> None:
@@ -31,7 +31,7 @@ def test_keys_fit_a_torch_seed_and_fill_it() -> None:
 
 
 def test_keys_do_not_change_from_process_to_process() -> None:
-    code = "from recipes.randomness import key; print(key(7, 'order', 2, (1, 0)))"
+    code = "from recipes.runtime.randomness import key; print(key(7, 'order', 2, (1, 0)))"
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert int(found.stdout) == key(7, "order", 2, (1, 0))
