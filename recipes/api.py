@@ -11,10 +11,10 @@ from recipes import seams
 from recipes.config import Config, as_values, read
 from recipes.data import read_splits
 from recipes.errors import UserError
-from recipes.folder import RunFolder, claimed, is_finished
 from recipes.metrics import Predictions
 from recipes.overrides import compose_config
 from recipes.prediction import predict
+from recipes.runs.folder import RunFolder, claimed, is_finished
 from recipes.runtime.distributed import say
 from recipes.training import train
 from recipes.tricks import build

@@ -16,8 +16,8 @@ from recipes import ensemble
 from recipes.config import Data
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
-from recipes.folder import RunFolder, label_cell
 from recipes.model import head
+from recipes.runs.folder import RunFolder, label_cell
 
 
 class EarlierRun:

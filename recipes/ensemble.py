@@ -15,8 +15,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from recipes.errors import UserError
-from recipes.folder import write_json
 from recipes.metrics import Predictions, marks
+from recipes.runs.files import write_json
 
 FILE = "ensemble.json"
 SMALLEST = float(np.finfo(np.float32).tiny)

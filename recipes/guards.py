@@ -7,7 +7,7 @@ import torch
 
 from recipes.batch import Batch
 from recipes.errors import UserError
-from recipes.folder import History
+from recipes.runs.history import History
 from recipes.state import LiveRun
 
 MOST_IN_A_ROW = 3

@@ -24,16 +24,16 @@ from recipes import guards, seams, state
 from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
 from recipes.batch import Batch
 from recipes.batches import weight_of_label
-from recipes.checkpoint import Checkpoints
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.encoding import Encoded, cleaned, encode
-from recipes.folder import History
 from recipes.guards import told_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.model import head, load_tokenizer
 from recipes.prediction import as_it_fits, predict_split
 from recipes.report import Report
+from recipes.runs.checkpoint import Checkpoints
+from recipes.runs.history import History
 from recipes.runtime.randomness import generator
 from recipes.runtime.signals import Interrupted, interruptions
 from recipes.state import LiveRun

@@ -22,9 +22,9 @@ from recipes.batches import by_length
 from recipes.config import saved_config
 from recipes.encoding import Encoded, cleaned, encode
 from recipes.errors import UserError
-from recipes.folder import RunFolder
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
+from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import say
 from recipes.state import read_tricks
 from recipes.trick import Context, ModelContext, Trick

@@ -9,10 +9,11 @@ from typing import Any
 
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.folder import FORMAT, RunFolder, write_json, write_predictions, written
 from recipes.metrics import Predictions
 from recipes.model_card import card
 from recipes.pictures import draw_confusion
+from recipes.runs.files import write_json, written
+from recipes.runs.folder import FORMAT, RunFolder, write_predictions
 from recipes.runtime.distributed import is_first
 from recipes.tables import console_for_tables, score_table
 

@@ -9,10 +9,10 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from recipes import checkpoint
-from recipes.checkpoint import inside
 from recipes.errors import UserError
-from recipes.folder import History
+from recipes.runs import checkpoint
+from recipes.runs.checkpoint import inside
+from recipes.runs.history import History
 from recipes.trick import Run, Trick
 
 TRICKS = "tricks.safetensors"

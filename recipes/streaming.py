@@ -21,10 +21,10 @@ import torch
 from recipes.api import load
 from recipes.data import label_name
 from recipes.errors import UserError, nearest
-from recipes.folder import locked, write_json, written
 from recipes.metrics import Predictions, measure
 from recipes.prediction import Reader, opened
 from recipes.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
+from recipes.runs.files import locked, write_json, written
 from recipes.runtime.precision import fast
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -39,10 +39,10 @@ from recipes.batch import Batch
 from recipes.config import CONF, Config, read
 from recipes.data import Splits, read_splits
 from recipes.errors import UserError
-from recipes.folder import RunFolder
 from recipes.loop import TrainingRun
 from recipes.overrides import compose_config
 from recipes.ranges import as_yaml
+from recipes.runs.folder import RunFolder
 from recipes.trick import Trick
 from recipes.tricks import build
 

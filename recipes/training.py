@@ -10,7 +10,6 @@ from recipes import seams, state
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.doctor.examination import at_end, at_start, of_rows
-from recipes.folder import RunFolder, written
 from recipes.guards import Diverged
 from recipes.linear import Linear
 from recipes.loop import TrainingRun
@@ -18,6 +17,8 @@ from recipes.metrics import Predictions, measure
 from recipes.pictures import draw_learning_curve
 from recipes.preconditions import check
 from recipes.results import finish
+from recipes.runs.files import written
+from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
 from recipes.runtime.memory import PeakMemory
 from recipes.tricks import build

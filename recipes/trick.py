@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from recipes.config import Config
     from recipes.data import OpenSplits, Splits
     from recipes.encoding import Encoded
-    from recipes.folder import RunFolder
     from recipes.metrics import Predictions
+    from recipes.runs.folder import RunFolder
 
 
 @dataclasses.dataclass

@@ -15,11 +15,11 @@ from recipes.base import ContextBase
 from recipes.config import Config
 from recipes.data import Splits
 from recipes.ensemble import Ensemble
-from recipes.folder import RunFolder
 from recipes.folds import Part
 from recipes.metrics import Predictions, measure
 from recipes.prediction import answered
 from recipes.results import finish
+from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all
 from recipes.state import write_tricks
 from recipes.trick import Context

@@ -22,8 +22,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from recipes.api import load
-    from recipes.folder import written
     from recipes.page import page
+    from recipes.runs.files import written
 
     runs = [load(folder) for folder in arguments.runs]
     if arguments.output is None and len(runs) > 1:

@@ -15,8 +15,8 @@ from recipes.ablation.design import Arm
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.config import as_values, read
 from recipes.errors import UserError
-from recipes.folder import differences
 from recipes.preconditions import unmet
+from recipes.runs.folder import differences
 from recipes.trick import Trick
 from recipes.tricks import build
 

@@ -10,8 +10,8 @@ from recipes.ablation.effects import Block
 from recipes.ablation.rows import row_scores
 from recipes.ablation.runs import FINISHED, Row
 from recipes.errors import UserError
-from recipes.folder import RunFolder
 from recipes.metrics import Predictions
+from recipes.runs.folder import RunFolder
 
 
 def blocks_of(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:

@@ -20,7 +20,7 @@ from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun
 from recipes.config import Config, Data, digest
 from recipes.data import read_splits
-from recipes.folder import written
+from recipes.runs.files import written
 from recipes.tricks import build
 
 LONGER = 1.05

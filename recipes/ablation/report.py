@@ -16,8 +16,8 @@ from recipes.ablation.pictures import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.rendering import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
-from recipes.folder import written
 from recipes.metrics import LOWER_IS_BETTER
+from recipes.runs.files import written
 from recipes.tables import console_for_tables
 
 RECOMMENDED = "recommended"

@@ -11,7 +11,8 @@ from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
 from recipes.ablation.job import FAILURE, OUTPUT
 from recipes.errors import UserError
-from recipes.folder import RunFolder, is_finished, written
+from recipes.runs.files import written
+from recipes.runs.folder import RunFolder, is_finished
 
 FINISHED, FAILED, MISSING = "finished", "failed", "missing"
 Launch = Callable[[Sequence[Sequence[str]], int], Any]

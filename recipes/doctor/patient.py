@@ -21,9 +21,9 @@ from recipes.doctor.contract import Skip
 from recipes.doctor.floor import Floor, floor_of
 from recipes.doctor.forward import Forward, forward_of
 from recipes.errors import UserError
-from recipes.folder import RunFolder, is_finished
 from recipes.loop import TrainingRun
 from recipes.preconditions import check
+from recipes.runs.folder import RunFolder, is_finished
 from recipes.tricks import build
 
 Made = TypeVar("Made")

@@ -11,10 +11,10 @@ from recipes import config as configs
 from recipes import training
 from recipes.data import Splits
 from recipes.errors import UserError
-from recipes.folder import RunFolder
 from recipes.linear import Linear, is_chinese, joined
 from recipes.metrics import Predictions
 from recipes.overrides import compose_config
+from recipes.runs.folder import RunFolder
 
 GOOD, BAD = ["good fine film", "fine and good", "a good one"], ["bad awful film", "awful and bad", "a bad one"]
 

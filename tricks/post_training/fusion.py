@@ -33,12 +33,13 @@ from recipes import Trick, UserError, allowed, ensemble, seams
 from recipes.api import claimed_once
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.folder import RunFolder, is_finished, write_json
 from recipes.folds import Part, folds
 from recipes.loop import TrainingRun
 from recipes.members import is_own, member_config
 from recipes.metrics import Predictions
 from recipes.preconditions import check
+from recipes.runs.files import write_json
+from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say
 from recipes.state import other_rows
 from recipes.tricks import build

@@ -34,8 +34,8 @@ from recipes import Context, ModelContext, Run, Trick, UserError, allowed
 from recipes.config import Config
 from recipes.data import Splits, strata
 from recipes.earlier import EarlierRun
-from recipes.folder import RunFolder
 from recipes.metrics import LOWER_IS_BETTER, Predictions
+from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
 from recipes.seams import around
 from recipes.tricks import build

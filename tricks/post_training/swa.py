@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Run, Trick, allowed
-from recipes.checkpoint import inside
 from recipes.model import with_weights
+from recipes.runs.checkpoint import inside
 
 
 @dataclass

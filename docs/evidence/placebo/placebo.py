@@ -7,7 +7,7 @@ from pathlib import Path
 from recipes import Trick, allowed
 from recipes.config import Config
 from recipes.data import Splits
-from recipes.folder import FinishedRun
+from recipes.runs.folder import FinishedRun
 
 
 @dataclass

@@ -9,8 +9,8 @@ import torch
 
 from recipes import load
 from recipes.api import finetune_config
-from recipes.checkpoint import read
 from recipes.metrics import Predictions, measure
+from recipes.runs.checkpoint import read
 from recipes.testing import in_child, tiny_config
 from tricks.post_training.threshold import Threshold, chosen, decided, fitted
 

@@ -6,67 +6,22 @@ TensorBoard events. A folder with `metrics.json` is a finished run; one with `co
 
 import csv
 import json
-import math
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
 
 from recipes.config import UNDECIDING
-from recipes.errors import UserError, unreadable
+from recipes.errors import UserError
 from recipes.metrics import Predictions
+from recipes.runs.files import _remove, locked, written
+from recipes.runs.history import History
 
 FORMAT = 1
-
-
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the given name only when all of it is on disk.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written; nothing half-written is left.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        _flush(draft)
-        if path.is_dir():
-            shutil.rmtree(path)
-        draft.replace(path)
-    except OSError as error:
-        raise unreadable(str(path), error) from error
-    finally:
-        _remove(draft)
-
-
-def _remove(draft: Path) -> None:
-    if draft.is_dir():
-        shutil.rmtree(draft, ignore_errors=True)
-    else:
-        with suppress(OSError):  # what went wrong before is what is told
-            draft.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    for entry in path.rglob("*") if path.is_dir() else [path]:
-        if entry.is_file():
-            descriptor = os.open(entry, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON that a person can read."""
-    with written(path) as draft:
-        draft.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def label_cell(label: Any) -> str:
@@ -82,51 +37,6 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         for row, (name, chosen) in enumerate(zip(predictions.ids, predictions.names(), strict=True)):
             shares = (f"{share:.6g}" for share in predictions.probabilities[row])
             writer.writerow([name, label_cell(predictions.labels[row]), label_cell(chosen), *shares])
-
-
-class History:
-    """`history.jsonl`: a line for each update and each evaluation.
-
-    Args:
-        path: the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Nothing is opened before the first line."""
-        self.path = path
-
-    def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Add lines; a number that is not finite is written as null, which JSON has."""
-        text = "".join(json.dumps(_finite(line)) + "\n" for line in lines)
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise unreadable(str(self.path), error) from error
-
-    def read(self) -> list[dict[str, Any]]:
-        """Every whole line; a kill can leave half of one at the end."""
-        if not self.path.exists():
-            return []
-        found = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return found
-
-    def cut(self, updates: int) -> None:
-        """Drop what came after an update: it will be made again."""
-        kept = [line for line in self.read() if line["update"] <= updates]
-        with written(self.path) as draft:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-
-
-def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
-    }
 
 
 @dataclass
@@ -213,28 +123,6 @@ def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
             _remove(draft)
         _settle(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
         yield
-
-
-@contextmanager
-def locked(folder: Path, busy: str) -> Iterator[None]:
-    """Inside this context a folder, which is made if need be, is this process's alone.
-
-    Raises:
-        UserError: with `busy`, another process has it; or it cannot be written.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(NotImplementedError):  # a file system that has no locks
-            lock.acquire()
-    except Timeout as error:
-        raise UserError(busy) from error
-    except OSError as error:
-        raise unreadable(str(folder), error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _settle(folder: Path, wanted: dict[str, Any]) -> None:

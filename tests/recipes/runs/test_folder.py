@@ -11,16 +11,10 @@ import pytest
 
 from recipes.api import FinishedRun, load
 from recipes.errors import UserError
-from recipes.folder import (
-    History,
-    claimed,
-    is_finished,
-    read_config,
-    write_json,
-    write_predictions,
-    written,
-)
 from recipes.metrics import Predictions
+from recipes.runs.files import write_json, written
+from recipes.runs.folder import claimed, is_finished, read_config, write_predictions
+from recipes.runs.history import History
 
 Write = Callable[[str, str], Path]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from recipes.checkpoint import Checkpoints, inside, read, write
 from recipes.errors import UserError
+from recipes.runs.checkpoint import Checkpoints, inside, read, write
 from recipes.state import capture, flatten_optimizer, restore, restore_optimizer
 from recipes.testing import in_child, tiny_config, tiny_run
 

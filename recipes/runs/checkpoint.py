@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recipes.errors import UserError
-from recipes.folder import written
+from recipes.runs.files import written
 
 BEST = "best"
 
