@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recipes.api import FinishedRun, finetune, load
-    from recipes.batch import Batch, Loss, Outcome
+    from recipes.data.batch import Batch, Loss, Outcome
     from recipes.errors import UserError
     from recipes.ranges import allowed
     from recipes.trick import Context, ModelContext, Run, Trick
 
 # Imported when first asked for: a misspelt override is answered before torch is loaded.
 _HOMES = {
-    "Batch": "batch",
+    "Batch": "data.batch",
     "Context": "trick",
     "FinishedRun": "api",
-    "Loss": "batch",
+    "Loss": "data.batch",
     "ModelContext": "trick",
-    "Outcome": "batch",
+    "Outcome": "data.batch",
     "Run": "trick",
     "Trick": "trick",
     "UserError": "errors",

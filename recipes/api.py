@@ -9,7 +9,7 @@ from accelerate import PartialState
 
 from recipes import seams
 from recipes.config import Config, as_values, read
-from recipes.data import read_splits
+from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.overrides import compose_config

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from recipes import word_vectors
-from recipes.batch import Batch, Loss, Outcome
+from recipes.data.batch import Batch, Loss, Outcome
 from recipes.gradients import aside
 from recipes.model import word_embeddings
 from recipes.trick import Run, Trick

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
-from recipes.batch import Batch, Loss, Outcome, cut_by_length
-from recipes.batches import Batches, group
-from recipes.encoding import Encoded
+from recipes.data.batch import Batch, Loss, Outcome
+from recipes.data.batching import Batches, cut_by_length, group
+from recipes.data.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
 from recipes.model import load_model, pooled_vectors
@@ -104,7 +104,7 @@ class Base(PredictionBase):
         return examples
 
     def batches(self, dataset: Encoded, epoch: int) -> Batches:
-        """Shuffle, and group by length without bias (`recipes.batches.group`)."""
+        """Shuffle, and group by length without bias (`recipes.data.batching.group`)."""
         config = self.run.config
         random = generator(config.seeds.order, "order", epoch)
         plan = group(dataset.lengths, dataset.labels, config.train.batch_size, self.run.label_weight, random)

@@ -14,7 +14,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from recipes import ensemble
 from recipes.config import Data
-from recipes.data import Splits, read_splits
+from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.model import head
 from recipes.runs.folder import RunFolder, label_cell

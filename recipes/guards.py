@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.runs.history import History
 from recipes.state import LiveRun

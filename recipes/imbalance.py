@@ -7,22 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.encoding import Encoded
+from recipes.data.encoding import class_counts
 from recipes.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from recipes.trick import Run
-
-
-def class_counts(dataset: Encoded) -> np.ndarray:
-    """Rows of each class, (class).
-
-    A row with several labels counts for each of them, one whose label training does not know for none.
-    """
-    if dataset.labels.ndim == 2:
-        counts: np.ndarray = dataset.labels.sum(0)
-        return counts
-    return np.bincount(dataset.labels[dataset.labels >= 0], minlength=dataset.num_classes)
 
 
 def class_weights(run: "Run", scheme: str, beta: float, values: Mapping[str, float], path: str) -> Tensor:

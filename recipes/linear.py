@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from recipes.data import Splits
+from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 

@@ -22,11 +22,11 @@ from datasets import Dataset
 
 from recipes import guards, seams, state
 from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
-from recipes.batch import Batch
-from recipes.batches import weight_of_label
 from recipes.config import Config
-from recipes.data import Splits
-from recipes.encoding import Encoded, cleaned, encode
+from recipes.data.batch import Batch
+from recipes.data.batching import weight_of_label
+from recipes.data.encoding import Encoded, cleaned, encode
+from recipes.data.splits import Splits
 from recipes.guards import told_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.model import head, load_tokenizer

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recipes import word_vectors
 from recipes.base import evaluating
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 
 if TYPE_CHECKING:
     from recipes.trick import Run

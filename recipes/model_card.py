@@ -10,7 +10,8 @@ import yaml
 
 from recipes import seams
 from recipes.config import Config
-from recipes.data import Splits, label_counts
+from recipes.data.splits import Splits
+from recipes.data.splitting import label_counts
 from recipes.metrics import Predictions, intervals, marks
 from recipes.tables import markdown_table
 from recipes.tricks import build

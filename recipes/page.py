@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recipes.config import Data
-from recipes.data import read_splits
+from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.html import document, picture, table
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks

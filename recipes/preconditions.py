@@ -7,7 +7,7 @@ from typing import Any
 
 from recipes import seams
 from recipes.config import Config, as_values
-from recipes.data import Splits
+from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import RANKING, available
 from recipes.ranges import as_yaml

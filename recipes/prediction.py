@@ -18,9 +18,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from recipes import ensemble, seams
 from recipes.base import ContextBase, evaluating, prediction_seams
-from recipes.batches import by_length
 from recipes.config import saved_config
-from recipes.encoding import Encoded, cleaned, encode
+from recipes.data.batching import by_length
+from recipes.data.encoding import Encoded, cleaned, encode
 from recipes.errors import UserError
 from recipes.linear import Linear, joined
 from recipes.metrics import Predictions

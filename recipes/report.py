@@ -15,9 +15,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from recipes import seams
-from recipes.batch import cut_by_length
-from recipes.batches import length_goes_with_label, padding_waste
-from recipes.imbalance import class_counts
+from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
+from recipes.data.encoding import class_counts
 from recipes.state import LiveRun
 from recipes.tables import score_table
 from recipes.watch import Watch

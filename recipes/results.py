@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import Config
-from recipes.data import Splits
+from recipes.data.splits import Splits
 from recipes.metrics import Predictions
 from recipes.model_card import card
 from recipes.pictures import draw_confusion

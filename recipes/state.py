@@ -46,7 +46,7 @@ class LiveRun(Run):
     cost_of_pass: float
     """What one more pass costs, in tokens."""
     label_weight: float
-    """How much batches sort by the rank within the label (`recipes.batches.weight_of_label`)."""
+    """How much batches sort by the rank within the label (`recipes.data.batching.weight_of_label`)."""
 
 
 # What a checkpoint counts; everything else is a tensor, or follows from the config. `batches_done` is where the run

@@ -35,9 +35,9 @@ from accelerate.state import AcceleratorState, PartialState
 
 from recipes import base, seams
 from recipes.api import finetune_config
-from recipes.batch import Batch
 from recipes.config import CONF, Config, read
-from recipes.data import Splits, read_splits
+from recipes.data.batch import Batch
+from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.overrides import compose_config

@@ -8,7 +8,7 @@ import torch
 
 from recipes import seams, state
 from recipes.config import Config
-from recipes.data import Splits
+from recipes.data.splits import Splits
 from recipes.doctor.examination import at_end, at_start, of_rows
 from recipes.guards import Diverged
 from recipes.linear import Linear

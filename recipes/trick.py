@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import Linear, Module, Parameter
 from torch.optim import Optimizer
 
-from recipes.batch import Batch, Loss, Outcome
+from recipes.data.batch import Batch, Loss, Outcome
 from recipes.ranges import out_of_range
 from recipes.seams import SEAMS, layers_of
 
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from recipes.batches import Batches
     from recipes.config import Config
-    from recipes.data import OpenSplits, Splits
-    from recipes.encoding import Encoded
+    from recipes.data.batching import Batches
+    from recipes.data.encoding import Encoded
+    from recipes.data.splits import OpenSplits, Splits
     from recipes.metrics import Predictions
     from recipes.runs.folder import RunFolder
 

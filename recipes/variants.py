@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 from datasets import Dataset, concatenate_datasets
 
-from recipes.encoding import cached
+from recipes.data.encoding import cached
 from recipes.runtime.randomness import key as draw_key
 
 Make = Callable[[str, random.Random], Sequence[str]]

@@ -13,9 +13,9 @@ from datasets import Dataset
 from recipes import ensemble, seams
 from recipes.base import ContextBase
 from recipes.config import Config
-from recipes.data import Splits
+from recipes.data.folds import Part
+from recipes.data.splits import Splits
 from recipes.ensemble import Ensemble
-from recipes.folds import Part
 from recipes.metrics import Predictions, measure
 from recipes.prediction import answered
 from recipes.results import finish

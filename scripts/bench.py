@@ -58,14 +58,13 @@ from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmu
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.api import finetune_config
-from recipes.batch import cut_by_length
-from recipes.batches import Batches, length_goes_with_label, padding_waste
 from recipes.cli import told_plainly
 from recipes.config import CONF, Config, Seeds
 from recipes.config import read as read_config
-from recipes.data import Splits, read_splits
+from recipes.data.batching import Batches, cut_by_length, length_goes_with_label, padding_waste
+from recipes.data.encoding import Encoded
+from recipes.data.splits import Splits, read_splits
 from recipes.doctor.examination import at_start
-from recipes.encoding import Encoded
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure

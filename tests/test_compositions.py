@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from recipes.base import Base
-from recipes.batch import Batch, Outcome
+from recipes.data.batch import Batch, Outcome
 from recipes.loop import TrainingRun
 from recipes.model import word_embeddings
 from recipes.testing import NO_DROPOUT, declared, difference, float64, in_child, names, needed, tiny_config, tiny_run

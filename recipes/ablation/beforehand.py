@@ -13,7 +13,7 @@ from recipes.ablation.design import Arm, Design
 from recipes.ablation.factors import Space
 from recipes.ablation.progress import in_words
 from recipes.config import Config, read
-from recipes.data import read_splits
+from recipes.data.splits import read_splits
 from recipes.errors import UserError, nearest
 from recipes.preconditions import check
 from recipes.tricks import build

@@ -19,7 +19,7 @@ from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun
 from recipes.config import Config, Data, digest
-from recipes.data import read_splits
+from recipes.data.splits import read_splits
 from recipes.runs.files import written
 from recipes.tricks import build
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes.config import Config, read
-from recipes.data import Splits
+from recipes.data.splits import Splits
 
 # Registering is what importing them is for.
 from recipes.doctor import afterwards, learning, of_config, of_data, of_labels, of_model, of_tricks  # noqa: F401

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes.base import evaluating
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 
 PIECE = 64
 """Rows that are passed at once."""

@@ -9,8 +9,8 @@ import torch
 
 from recipes import state
 from recipes.base import evaluating
-from recipes.batch import Batch
-from recipes.batches import by_length
+from recipes.data.batch import Batch
+from recipes.data.batching import by_length
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.loop import TrainingRun

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from recipes.copies import comparable, digest, first_alike, folded
+from recipes.data.duplicates import comparable, digest, first_alike, folded
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.floor import MOST_ROWS, learnt, sampled
 from recipes.doctor.patient import Patient

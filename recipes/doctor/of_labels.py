@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from recipes.data import label_counts
+from recipes.data.splitting import label_counts
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.floor import learnt
 from recipes.doctor.patient import Patient

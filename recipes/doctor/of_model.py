@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recipes import seams
 from recipes.base import Base, evaluating
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.doctor.rendering import listed

@@ -10,8 +10,8 @@ from itertools import combinations
 
 from recipes import seams
 from recipes.base import training_seams
-from recipes.batch import Batch
-from recipes.batches import Batches
+from recipes.data.batch import Batch
+from recipes.data.batching import Batches
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.loop import TrainingRun

@@ -14,9 +14,9 @@ import torch
 from datasets import Dataset
 
 from recipes import state
-from recipes.batch import Batch
 from recipes.config import Config
-from recipes.data import Splits, read_splits
+from recipes.data.batch import Batch
+from recipes.data.splits import Splits, read_splits
 from recipes.doctor.contract import Skip
 from recipes.doctor.floor import Floor, floor_of
 from recipes.doctor.forward import Forward, forward_of

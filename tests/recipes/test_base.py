@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recipes.base import Base
-from recipes.batch import Batch, Loss, Outcome
+from recipes.data.batch import Batch, Loss, Outcome
 
 ROWS, TOKENS, CLASSES = 5, 3, 3
 

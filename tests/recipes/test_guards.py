@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from recipes.api import FinishedRun, finetune_config
-from recipes.batch import Batch, Loss
-from recipes.data import read_splits
+from recipes.data.batch import Batch, Loss
+from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.testing import UPDATES, comparable, copied, difference, in_child, tiny_config, tiny_run

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recipes.data.encoding import class_counts
 from recipes.errors import UserError
-from recipes.imbalance import class_counts, class_weights, one_label
+from recipes.imbalance import class_weights, one_label
 
 CLASSES = ["ham", "spam", "other"]
 

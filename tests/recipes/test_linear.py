@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from recipes import config as configs
 from recipes import training
-from recipes.data import Splits
+from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.linear import Linear, is_chinese, joined
 from recipes.metrics import Predictions

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from recipes import loop
-from recipes.batch import Batch
 from recipes.config import Config
+from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 from recipes.mixing import Text, block, chosen, exchanged, fourier, saliency, salient, slow_noise, span
 
 

@@ -25,9 +25,9 @@ from recipes import model as anatomy
 from recipes import pieces, word_vectors
 from recipes.api import FinishedRun
 from recipes.base import Base
-from recipes.batch import Batch, Outcome
 from recipes.config import Model
-from recipes.encoding import encode
+from recipes.data.batch import Batch, Outcome
+from recipes.data.encoding import encode
 from recipes.errors import UserError
 from recipes.model import head, layers, load_model, load_tokenizer, pooled_vectors, word_embeddings
 from recipes.pieces import read_in_pieces

@@ -13,7 +13,7 @@ from torch import nn
 
 import recipes
 from recipes.api import FinishedRun
-from recipes.batches import by_length
+from recipes.data.batching import by_length
 from recipes.prediction import predict_split
 
 WORDS = {

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from recipes import seams
 from recipes.base import Base
-from recipes.batch import Batch, Loss
 from recipes.config import CONF
+from recipes.data.batch import Batch, Loss
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions

@@ -12,9 +12,9 @@ import torch
 
 from recipes import load, streaming
 from recipes.api import finetune_config
+from recipes.data.records import records
 from recipes.errors import UserError
 from recipes.prediction import Predictor
-from recipes.records import records
 from recipes.streaming import Asked, Job, Told
 from recipes.testing import finished_run, in_child, made_up_text, tiny_config
 

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from recipes import Trick
 from recipes.api import FinishedRun, finetune_config, load
 from recipes.base import Base
-from recipes.batch import Batch
 from recipes.config import Config
+from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.testing import in_child, tiny_config
 

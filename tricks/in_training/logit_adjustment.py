@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from recipes import Run, Trick, allowed
-from recipes.imbalance import class_counts, doubts, one_label
+from recipes.data.encoding import class_counts
+from recipes.imbalance import doubts, one_label
 
 
 @dataclass

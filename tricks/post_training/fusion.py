@@ -32,8 +32,8 @@ from scipy.optimize import minimize
 from recipes import Trick, UserError, allowed, ensemble, seams
 from recipes.api import claimed_once
 from recipes.config import Config
-from recipes.data import Splits
-from recipes.folds import Part, folds
+from recipes.data.folds import Part, folds
+from recipes.data.splits import Splits
 from recipes.loop import TrainingRun
 from recipes.members import is_own, member_config
 from recipes.metrics import Predictions

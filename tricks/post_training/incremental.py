@@ -32,7 +32,8 @@ from torch import nn
 
 from recipes import Context, ModelContext, Run, Trick, UserError, allowed
 from recipes.config import Config
-from recipes.data import Splits, strata
+from recipes.data.splits import Splits
+from recipes.data.splitting import strata
 from recipes.earlier import EarlierRun
 from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.runs.folder import RunFolder

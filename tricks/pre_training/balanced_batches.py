@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recipes import Run, Trick, allowed
-from recipes.batches import Batches, group
-from recipes.encoding import Encoded
+from recipes.data.batching import Batches, group
+from recipes.data.encoding import Encoded
 from recipes.imbalance import doubts, one_label
 from recipes.runtime.randomness import generator
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-from recipes import Run, Trick, UserError, allowed, copies
+from recipes import Run, Trick, UserError, allowed
+from recipes.data import duplicates
 
 NAMED = 3
 
@@ -49,10 +50,10 @@ class Deduplicate(Trick):
         """Drop what stands elsewhere, then all but one row of each group of what is left."""
         if not (self.inside or self.held_out):
             return inner(examples)
-        texts, labels = copies.folded(examples), [copies.comparable(label) for label in examples["label"]]
-        held = dict.fromkeys(copies.folded(run.cleaned(run.splits.validation))) if self.held_out else {}
+        texts, labels = duplicates.folded(examples), [duplicates.comparable(label) for label in examples["label"]]
+        held = dict.fromkeys(duplicates.folded(run.cleaned(run.splits.validation))) if self.held_out else {}
         shut = run.splits.digests_of_closed() if self.held_out else frozenset()
-        own = [text for text in dict.fromkeys(texts) if text not in held and copies.digest(text) not in shut]
+        own = [text for text in dict.fromkeys(texts) if text not in held and duplicates.digest(text) not in shut]
         first = self._first_alike(held, own)
         why: dict[int, str] = {}
         groups: dict[str, list[int]] = defaultdict(list)
@@ -80,7 +81,7 @@ class Deduplicate(Trick):
         if self.threshold == 1:
             return {text: text for text in own}
         try:
-            return copies.first_alike(held, own, self.threshold, self.shingle, self.inside)
+            return duplicates.first_alike(held, own, self.threshold, self.shingle, self.inside)
         except ImportError as error:
             raise UserError(
                 f"tricks.deduplicate.threshold={self.threshold}: near copies need the package datasketch; pip install "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recipes import Trick, allowed
 from recipes.config import Config
-from recipes.data import Splits
+from recipes.data.splits import Splits
 from recipes.runs.folder import FinishedRun
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from recipes import Batch, Loss, Outcome, Run, Trick
-from recipes.batches import Batches
-from recipes.encoding import Encoded
+from recipes.data.batching import Batches
+from recipes.data.encoding import Encoded
 from recipes.model import head
 
 # What is wrong with the loss.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.batch import Batch, Outcome
+from recipes.data.batch import Batch, Outcome
 from recipes.errors import UserError
 from recipes.runtime.memory import in_bytes, in_use, kept_for_backward, limit
 from recipes.testing import in_child, tiny_config, tiny_run

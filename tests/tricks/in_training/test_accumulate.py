@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from recipes import UserError
-from recipes.batch import Batch, Loss, Outcome
+from recipes.data.batch import Batch, Loss, Outcome
 from recipes.testing import NO_DROPOUT, difference, gradients, in_child, on_ranks, tiny_config, tiny_run
 from tricks.in_training.accumulate import Accumulate
 

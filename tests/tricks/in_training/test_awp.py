@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 from recipes.loop import TrainingRun
 from recipes.testing import NO_DROPOUT, copied, difference, float64, gradients, in_child, tiny_config, tiny_run
 from tricks.in_training.awp import displaced

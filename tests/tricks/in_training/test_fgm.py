@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recipes import word_vectors
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 from recipes.loop import TrainingRun
 from recipes.model import word_embeddings
 from recipes.testing import NO_DROPOUT, declared, difference, float64, gradients, in_child, tiny_config, tiny_run

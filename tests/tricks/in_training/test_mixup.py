@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import UserError
-from recipes.batch import Batch, Loss, Outcome
+from recipes.data.batch import Batch, Loss, Outcome
 from recipes.mixing import mix_vectors, mixture
 from recipes.model import pooled_vectors
 from tricks.in_training.mixup import LAMBDA, LAYER, TAKEN, Mixup, plan

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.batch import Batch, Loss
+from recipes.data.batch import Batch, Loss
 from recipes.testing import NO_DROPOUT, difference, float64, gradients, in_child, tiny_config, tiny_run
 from tricks.in_training.noise_scale import NoiseScale
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recipes.batch import Batch, Outcome
+from recipes.data.batch import Batch, Outcome
 from tricks.in_training.r_drop import RDrop, disagreement
 
 ONE = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]], dtype=torch.float64)

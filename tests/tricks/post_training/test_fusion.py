@@ -22,10 +22,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import recipes
 from recipes.api import FinishedRun, finetune_config, load
 from recipes.config import Config
-from recipes.data import Splits, read_splits
+from recipes.data.folds import Part
+from recipes.data.folds import folds as parts_of
+from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
-from recipes.folds import Part
-from recipes.folds import folds as parts_of
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config

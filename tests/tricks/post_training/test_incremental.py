@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from recipes import UserError
 from recipes.api import FinishedRun, finetune_config
 from recipes.config import Config
-from recipes.data import Splits, read_splits
+from recipes.data.splits import Splits, read_splits
 from recipes.prediction import Predictor
 from recipes.testing import TrickLaws, copied, finished_run, in_child, scratch, tiny_config, tiny_run
 from tricks.post_training.incremental import Incremental, drawn, forgetting, in_words

@@ -10,7 +10,7 @@ import datasets
 import pytest
 from datasets import Dataset
 
-from recipes.data import Splits, read_splits
+from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.testing import in_child, made_up_text, scratch, tiny_config

@@ -18,7 +18,7 @@ from transformers import pipeline
 import recipes
 from recipes import inner_vectors, testing
 from recipes.base import Base
-from recipes.batch import Loss
+from recipes.data.batch import Loss
 from recipes.model import head
 from recipes.prediction import predict_split
 from recipes.testing import TrickLaws, in_child, scratch, tiny_config, tiny_run

@@ -2,7 +2,7 @@
 
 from datasets import Dataset
 
-from recipes import copies
+from recipes.data import duplicates
 
 
 def rows(*texts: str, pairs: tuple[str, ...] | None = None) -> Dataset:
@@ -10,25 +10,25 @@ def rows(*texts: str, pairs: tuple[str, ...] | None = None) -> Dataset:
 
 
 def test_case_and_white_space_do_not_count() -> None:
-    assert copies.folded(rows("A  Good\tfilm ", "a good film", "STRASSE", "straße", "你好　世界\n", "")) == [
+    assert duplicates.folded(rows("A  Good\tfilm ", "a good film", "STRASSE", "straße", "你好　世界\n", "")) == [
         "a good film", "a good film", "strasse", "strasse", "你好 世界", "",
     ]  # fmt: skip
 
 
 def test_the_pair_counts() -> None:
-    assert copies.folded(rows("a b", "a", "a", pairs=("C", "b c", ""))) == ["a b\nc", "a\nb c", "a\n"]
-    assert copies.folded(rows("a")) == ["a"]
+    assert duplicates.folded(rows("a b", "a", "a", pairs=("C", "b c", ""))) == ["a b\nc", "a\nb c", "a\n"]
+    assert duplicates.folded(rows("a")) == ["a"]
 
 
 def test_a_digest_tells_texts_apart() -> None:
-    assert copies.digest("a") == copies.digest("a") != copies.digest("b")
-    assert len(copies.digest("a" * 1000)) == 16
+    assert duplicates.digest("a") == duplicates.digest("a") != duplicates.digest("b")
+    assert len(duplicates.digest("a" * 1000)) == 16
 
 
 def test_a_pair_is_near_where_both_of_its_texts_are() -> None:
     long = "the results appear in the january issue of an american journal of medicine that is published online today"
     other = long.replace("today", "tomorrow")
-    held = copies.folded(rows(long, pairs=("the journal is american",)))
-    own = copies.folded(rows(other, long, pairs=("the journal is american", "the journal is canadian")))
-    near = copies.first_alike(held, own, 0.85, 5, inside=False)
+    held = duplicates.folded(rows(long, pairs=("the journal is american",)))
+    own = duplicates.folded(rows(other, long, pairs=("the journal is american", "the journal is canadian")))
+    near = duplicates.first_alike(held, own, 0.85, 5, inside=False)
     assert near == {own[0]: held[0], own[1]: own[1]}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.batch import Batch, Loss, cut_by_length
+from recipes.data.batch import Batch, Loss
+from recipes.data.batching import cut_by_length
 
 
 def make_batch() -> Batch:

@@ -16,7 +16,7 @@ from datasets.fingerprint import Hasher
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from recipes.batch import Batch
+from recipes.data.batch import Batch
 from recipes.errors import unreadable
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
@@ -223,3 +223,14 @@ def _numbers(labels: Sequence[Any], classes: Sequence[str]) -> np.ndarray:
             matrix[row, [number[name] for name in names or () if name in number]] = 1
         return matrix
     return np.fromiter((number.get(label, -1) for label in labels), dtype=np.int64, count=len(labels))
+
+
+def class_counts(dataset: Encoded) -> np.ndarray:
+    """Rows of each class, (class).
+
+    A row with several labels counts for each of them, one whose label training does not know for none.
+    """
+    if dataset.labels.ndim == 2:
+        counts: np.ndarray = dataset.labels.sum(0)
+        return counts
+    return np.bincount(dataset.labels[dataset.labels >= 0], minlength=dataset.num_classes)

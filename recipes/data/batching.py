@@ -7,7 +7,7 @@ as it does at random. Sorting by *the rank of a row's length among the rows of i
 pool's label mix, and wastes more. So rows are sorted by a mean of both ranks, with the least weight on the second that
 leaves label shares to vary about as they do at random (`weight_of_label`); where length says nothing of the label that
 is none. `docs/benchmarks.md` has the counts. Where a batch then holds groups of different length,
-`recipes.batch.cut_by_length` runs those as parts of one update, which changes nothing but the speed.
+`recipes.data.batching.cut_by_length` runs those as parts of one update, which changes nothing but the speed.
 
 Each epoch sorts other pools, takes rows of one length in another order, and cuts between other rows: of 1,000 film
 reviews, all in one pool, 54 % of the pairs that share a batch meet again in the next epoch (64 % without the last; at
@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from recipes.batch import Batch
-from recipes.encoding import Encoded
+from recipes.data.batch import Batch
+from recipes.data.encoding import Encoded
 
 POOL = 100
 # How much more than at random a label's share may vary between batches: a tenth, in standard deviations.
@@ -195,3 +195,36 @@ def length_goes_with_label(lengths: np.ndarray, labels: np.ndarray) -> float:
     counts = np.bincount(number)
     means = np.bincount(number, lengths) / counts
     return float(np.sqrt((counts * (means - lengths.mean()) ** 2).sum() / total))
+
+
+def cut_by_length(lengths: np.ndarray, cost_of_pass: float) -> list[np.ndarray]:
+    """Cut a batch into parts of like length, where padding costs more than another pass does.
+
+    The exact optimum over all cuts of the rows sorted by length: the padded tokens of every part plus
+    `cost_of_pass` tokens for each.
+
+    Args:
+        lengths: tokens of each row, (row).
+        cost_of_pass: what one more pass costs, in tokens.
+
+    Returns:
+        The rows of each part, longest part first; one part keeps the rows as they stood.
+    """
+    count = len(lengths)
+    if count * int(lengths.max()) - int(lengths.sum()) <= cost_of_pass:
+        return [np.arange(count)]
+    order = np.argsort(-lengths, kind="stable")
+    longest = lengths[order]
+    cheapest = np.zeros(count + 1)
+    start = np.zeros(count + 1, dtype=int)
+    for end in range(1, count + 1):
+        costs = cheapest[:end] + cost_of_pass + longest[:end] * (end - np.arange(end))
+        start[end] = int(costs.argmin())
+        cheapest[end] = costs[start[end]]
+    cuts = [count]
+    while cuts[-1]:
+        cuts.append(int(start[cuts[-1]]))
+    cuts.reverse()
+    if len(cuts) == 2:
+        return [np.arange(count)]
+    return [np.sort(order[begin:end]) for begin, end in zip(cuts, cuts[1:], strict=False)]

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import BertTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
 
-from recipes.encoding import Encoded, encode
+from recipes.data.encoding import Encoded, encode
 from recipes.errors import UserError
 
 LETTERS = [chr(ord("a") + place) for place in range(26)]

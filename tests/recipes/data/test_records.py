@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recipes.data.records import Record, format_of, join_pieces, records, write_piece
 from recipes.errors import UserError
-from recipes.records import Record, format_of, join_pieces, records, write_piece
 
 Write = Callable[[str, str | bytes], Path]
 

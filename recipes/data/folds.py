@@ -9,7 +9,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from recipes.data import Splits, strata
+from recipes.data.splits import Splits
+from recipes.data.splitting import strata
 from recipes.errors import UserError
 
 

@@ -5,19 +5,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from recipes.batch import cut_by_length
-from recipes.batches import (
+from recipes.data.batching import (
     POOL,
     TOLERATED,
     Batches,
     by_length,
+    cut_by_length,
     group,
     label_variance,
     length_goes_with_label,
     padding_waste,
     weight_of_label,
 )
-from recipes.encoding import Encoded
+from recipes.data.encoding import Encoded
 from recipes.runtime.randomness import generator
 
 

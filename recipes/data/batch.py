@@ -126,36 +126,3 @@ class Loss:
     def __add__(self, other: "Loss") -> "Loss":
         """The loss of two parts together."""
         return Loss(self.composed + other.composed, self.cross_entropy + other.cross_entropy)
-
-
-def cut_by_length(lengths: np.ndarray, cost_of_pass: float) -> list[np.ndarray]:
-    """Cut a batch into parts of like length, where padding costs more than another pass does.
-
-    The exact optimum over all cuts of the rows sorted by length: the padded tokens of every part plus
-    `cost_of_pass` tokens for each.
-
-    Args:
-        lengths: tokens of each row, (row).
-        cost_of_pass: what one more pass costs, in tokens.
-
-    Returns:
-        The rows of each part, longest part first; one part keeps the rows as they stood.
-    """
-    count = len(lengths)
-    if count * int(lengths.max()) - int(lengths.sum()) <= cost_of_pass:
-        return [np.arange(count)]
-    order = np.argsort(-lengths, kind="stable")
-    longest = lengths[order]
-    cheapest = np.zeros(count + 1)
-    start = np.zeros(count + 1, dtype=int)
-    for end in range(1, count + 1):
-        costs = cheapest[:end] + cost_of_pass + longest[:end] * (end - np.arange(end))
-        start[end] = int(costs.argmin())
-        cheapest[end] = costs[start[end]]
-    cuts = [count]
-    while cuts[-1]:
-        cuts.append(int(start[cuts[-1]]))
-    cuts.reverse()
-    if len(cuts) == 2:
-        return [np.arange(count)]
-    return [np.sort(order[begin:end]) for begin, end in zip(cuts, cuts[1:], strict=False)]

@@ -15,9 +15,9 @@ import pytest
 from datasets import Dataset
 
 from recipes import config as configs
-from recipes import copies
 from recipes.config import Data
-from recipes.data import Splits, read_splits
+from recipes.data import duplicates
+from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.overrides import compose_config
 
@@ -603,7 +603,7 @@ class TestShut:
         splits = Splits(rows("a"), rows("b"), rows("*C  d*"), ["x"], False, {"more": rows("e", "c d")})
         run_sees = splits.opened(cleaned)
         assert not hasattr(run_sees, "test") and not hasattr(run_sees, "extra") and asked == []
-        assert run_sees.digests_of_closed() == {copies.digest("c d"), copies.digest("e")}
+        assert run_sees.digests_of_closed() == {duplicates.digest("c d"), duplicates.digest("e")}
         assert run_sees.digests_of_closed() is run_sees.digests_of_closed()
         assert asked == [["*C  d*"], ["e", "c d"]]
 
