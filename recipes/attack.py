@@ -15,10 +15,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from recipes import word_vectors
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.gradients import aside
-from recipes.model import word_embeddings
+from recipes.models import word_vectors
+from recipes.models.anatomy import word_embeddings
 from recipes.trick import Run, Trick
 
 PLACES = "attack.places"

@@ -19,7 +19,8 @@ from recipes.data.batching import Batches, cut_by_length, group
 from recipes.data.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
-from recipes.model import load_model, pooled_vectors
+from recipes.models.anatomy import pooled_vectors
+from recipes.models.loading import load_model
 from recipes.runtime.randomness import generator, key, seed_forward
 from recipes.seams import compose
 from recipes.state import LiveRun

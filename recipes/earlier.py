@@ -16,7 +16,7 @@ from recipes import ensemble
 from recipes.config import Data
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
-from recipes.model import head
+from recipes.models.anatomy import head
 from recipes.runs.folder import RunFolder, label_cell
 
 

@@ -29,7 +29,8 @@ from recipes.data.encoding import Encoded, cleaned, encode
 from recipes.data.splits import Splits
 from recipes.guards import told_of_memory
 from recipes.metrics import Predictions, better, measure
-from recipes.model import head, load_tokenizer
+from recipes.models.anatomy import head
+from recipes.models.loading import load_tokenizer
 from recipes.prediction import as_it_fits, predict_split
 from recipes.report import Report
 from recipes.runs.checkpoint import Checkpoints

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes import word_vectors
 from recipes.base import evaluating
 from recipes.data.batch import Batch
+from recipes.models import word_vectors
 
 if TYPE_CHECKING:
     from recipes.trick import Run

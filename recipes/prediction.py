@@ -22,8 +22,8 @@ from recipes.config import saved_config
 from recipes.data.batching import by_length
 from recipes.data.encoding import Encoded, cleaned, encode
 from recipes.errors import UserError
-from recipes.linear import Linear, joined
 from recipes.metrics import Predictions
+from recipes.models.linear import Linear, joined
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import say
 from recipes.state import read_tricks

@@ -11,9 +11,9 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.doctor.examination import at_end, at_start, of_rows
 from recipes.guards import Diverged
-from recipes.linear import Linear
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
+from recipes.models.linear import Linear
 from recipes.pictures import draw_learning_curve
 from recipes.preconditions import check
 from recipes.results import finish

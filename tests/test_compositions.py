@@ -17,7 +17,7 @@ import torch
 from recipes.base import Base
 from recipes.data.batch import Batch, Outcome
 from recipes.loop import TrainingRun
-from recipes.model import word_embeddings
+from recipes.models.anatomy import word_embeddings
 from recipes.testing import NO_DROPOUT, declared, difference, float64, in_child, names, needed, tiny_config, tiny_run
 
 ATTACKS = ["awp", "fgm", "pgd"]

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from recipes import Batch, Loss, Outcome, Run, Trick, allowed, word_vectors
+from recipes import Batch, Loss, Outcome, Run, Trick, allowed
+from recipes.models import word_vectors
 
 KEPT = "cutoff.kept"
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
-from recipes.linear import Linear
 from recipes.metrics import LOWER_IS_BETTER, intervals, measure
+from recipes.models.linear import Linear
 from recipes.page import SURE
 
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from recipes.doctor.contract import Skip
-from recipes.linear import is_chinese, joined
+from recipes.models.linear import is_chinese, joined
 
 MANY_CLASSES = 20
 MOST_ROWS = 4000

@@ -14,7 +14,7 @@ from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.floor import MOST_ROWS, learnt, sampled
 from recipes.doctor.patient import Patient
 from recipes.doctor.rendering import LONGEST, listed, short
-from recipes.linear import is_chinese, joined
+from recipes.models.linear import is_chinese, joined
 
 SHOWN = 3
 NEAR, SHINGLE = 0.9, 5

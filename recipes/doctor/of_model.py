@@ -14,7 +14,8 @@ from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.doctor.rendering import listed
 from recipes.loop import TrainingRun
-from recipes.model import labels_of_head, word_embeddings
+from recipes.models.anatomy import word_embeddings
+from recipes.models.loading import labels_of_head
 
 FEW, SHOWN = 16, 5
 SMALLEST_DIFFERENCE = 1e-6

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from recipes import ModelContext, Run, Trick, allowed
-from recipes.model import depths, layers
+from recipes.models.anatomy import depths, layers
 
 
 @dataclass

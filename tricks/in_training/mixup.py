@@ -43,8 +43,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recipes import Batch, Loss, Outcome, Run, Trick, UserError, allowed, inner_vectors, mixing, word_vectors
-from recipes import model as anatomy
+from recipes import Batch, Loss, Outcome, Run, Trick, UserError, allowed, mixing
+from recipes.models import anatomy, hidden_states, word_vectors
 
 LAMBDA, LAYER, TAKEN = "mixup.lambda", "mixup.layer", "mixup.taken"
 
@@ -178,7 +178,7 @@ class Mixup(Trick):
 
         def states_of(rows: Batch) -> Tensor:
             run.rows_passed += len(rows) * number / len(stack)
-            return inner_vectors.of(run.bare_model, stack[number], rows.inputs)
+            return hidden_states.of(run.bare_model, stack[number], rows.inputs)
 
         def mix(states: Tensor) -> Tensor:
             behind = 0, states.shape[1] - batch.inputs["input_ids"].shape[1]  # what longformer adds
@@ -189,16 +189,16 @@ class Mixup(Trick):
             own, other = (functional.pad(rows.inputs["attention_mask"], behind) for rows in (batch, partners))
             return mixing.mix_vectors(states_of(batch), states_of(partners), own, other, batch.carried[LAMBDA])
 
-        return inner_vectors.changed(stack[number], mix)
+        return hidden_states.changed(stack[number], mix)
 
     def _sentence(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         def mix(own: Tensor) -> Tensor:
             run.rows_passed += len(batch)
-            other = inner_vectors.of(run.bare_model, run.head, partners.inputs)
+            other = hidden_states.of(run.bare_model, run.head, partners.inputs)
             share = batch.carried[LAMBDA].to(own.dtype)[:, None]
             return share * own + (1 - share) * other
 
-        return inner_vectors.changed(run.head, mix)
+        return hidden_states.changed(run.head, mix)
 
 
 def plan(batch: Batch, partner: np.ndarray, lambdas: np.ndarray) -> Batch:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from recipes import Context, Run, Trick, UserError, allowed
 from recipes.earlier import EarlierRun
 from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
-from recipes.model import with_weights
+from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
 
 Weights = dict[str, Tensor]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Run, Trick, allowed
-from recipes.model import with_weights
+from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
 
 

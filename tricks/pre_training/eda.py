@@ -26,7 +26,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from recipes import Run, Trick, UserError, allowed
-from recipes.model import word_embeddings
+from recipes.models.anatomy import word_embeddings
 from recipes.synonyms import Synonyms, digest, find_wordnet, from_embeddings, is_wordnet, read_file, read_wordnet
 from recipes.variants import with_variants
 from recipes.words import has_han, is_content, join, merged, split, with_case_of

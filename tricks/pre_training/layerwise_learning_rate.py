@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from recipes import Run, Trick, allowed
-from recipes.model import depths
+from recipes.models.anatomy import depths
 
 
 @dataclass

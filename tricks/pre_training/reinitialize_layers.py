@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from recipes import ModelContext, Trick, UserError, allowed
-from recipes.model import depths, head, layers
+from recipes.models.anatomy import depths, head, layers
 from recipes.runtime.randomness import key
 
 

@@ -29,8 +29,8 @@ from transformers import PreTrainedModel
 
 from recipes import ModelContext, Run, Trick, allowed
 from recipes.cutting import doubts, room_in, windows
-from recipes.model import head
-from recipes.pieces import read_in_pieces
+from recipes.models.anatomy import head
+from recipes.models.segmented import read_in_pieces
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch.optim import AdamW, Optimizer
 from recipes import Batch, Loss, Outcome, Run, Trick
 from recipes.data.batching import Batches
 from recipes.data.encoding import Encoded
-from recipes.model import head
+from recipes.models.anatomy import head
 
 # What is wrong with the loss.
 

@@ -8,7 +8,7 @@ from string import ascii_lowercase
 import pytest
 
 from recipes.config import Model
-from recipes.model import load_model, load_tokenizer
+from recipes.models.loading import load_model, load_tokenizer
 from tests.doctor.faults.test_after import FAULTS
 from tests.doctor.faults.ward import Fault, Rows, config_of, found, healthy_rows, in_sections, is_it, named, told
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recipes import word_vectors
 from recipes.data.batch import Batch
 from recipes.loop import TrainingRun
-from recipes.model import word_embeddings
+from recipes.models import word_vectors
+from recipes.models.anatomy import word_embeddings
 from recipes.testing import NO_DROPOUT, declared, difference, float64, gradients, in_child, tiny_config, tiny_run
 
 Objective = Callable[[TrainingRun, Batch], Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.mixing import mix_vectors, mixture
-from recipes.model import pooled_vectors
+from recipes.models.anatomy import pooled_vectors
 from tricks.in_training.mixup import LAMBDA, LAYER, TAKEN, Mixup, plan
 
 # Two rows of four tokens with vectors of three numbers; the first row has two tokens, the second four.

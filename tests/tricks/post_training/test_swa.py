@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.model import with_weights
+from recipes.models.anatomy import with_weights
 from tricks.post_training.swa import Swa
 
 

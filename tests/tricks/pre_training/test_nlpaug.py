@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from recipes.errors import UserError
-from recipes.model import load_tokenizer
+from recipes.models.loading import load_tokenizer
 from recipes.testing import tiny_config
 from tricks.pre_training.nlpaug import RENAMED, Augment, Nlpaug, loaded, seeded, words, written
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import pipeline
 
 import recipes
-from recipes import inner_vectors, testing
+from recipes import testing
 from recipes.base import Base
 from recipes.data.batch import Loss
-from recipes.model import head
+from recipes.models import hidden_states
+from recipes.models.anatomy import head
 from recipes.prediction import predict_split
 from recipes.testing import TrickLaws, in_child, scratch, tiny_config, tiny_run
 from tricks.pre_training.segments import Pool, Segments
@@ -297,7 +298,7 @@ def test_whole_texts_are_mixed_after_pooling(tmp_path: Path) -> None:
         batch, planned = run.seams.batches(run.train, 0)[0], []
         run.tricks["mixup"].gradient(run, lambda each: planned.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
         outcome = run.seams.objective(planned[0])
-        own, other = (inner_vectors.of(run.bare_model, run.head, each.inputs) for each in (batch, planned[0].partners))
+        own, other = (hidden_states.of(run.bare_model, run.head, each.inputs) for each in (batch, planned[0].partners))
         share = planned[0].carried["mixup.lambda"].float()[:, None]
         assert batch.lengths.max() > 9
         return outcome.features.detach().numpy(), (share * own + (1 - share) * other).detach().numpy()

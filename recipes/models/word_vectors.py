@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from recipes.model import word_embeddings
+from recipes.models.anatomy import word_embeddings
 
 
 @contextmanager

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from recipes import word_vectors
-from recipes.model import word_embeddings
+from recipes.models import word_vectors
+from recipes.models.anatomy import word_embeddings
 
 IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 

@@ -21,16 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase, pipeline
 
-from recipes import model as anatomy
-from recipes import pieces, word_vectors
 from recipes.api import FinishedRun
 from recipes.base import Base
 from recipes.config import Model
 from recipes.data.batch import Batch, Outcome
 from recipes.data.encoding import encode
 from recipes.errors import UserError
-from recipes.model import head, layers, load_model, load_tokenizer, pooled_vectors, word_embeddings
-from recipes.pieces import read_in_pieces
+from recipes.models import loading
+from recipes.models import segmented, word_vectors
+from recipes.models.anatomy import head, layers, pooled_vectors, word_embeddings
+from recipes.models.loading import load_model, load_tokenizer
+from recipes.models.segmented import read_in_pieces
 from recipes.prediction import predict
 from recipes.runtime.randomness import seed_forward
 from tricks.in_training.mixup import LAYER, TAKEN, Mixup, plan
@@ -58,8 +59,8 @@ def bytes_of(*special: str) -> dict[str, int]:
 
 
 def modernbert_tokenizer() -> PreTrainedTokenizerBase:
-    pieces = bytes_of("[PAD]", "[CLS]", "[SEP]", "[UNK]")
-    backend = Tokenizer(tokenizer_models.BPE(pieces, []))
+    segmented = bytes_of("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+    backend = Tokenizer(tokenizer_models.BPE(segmented, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
     return transformers.PreTrainedTokenizerFast(
@@ -340,7 +341,7 @@ class TestPieces:
             model = self.in_pieces(folders[family], 0.3).train()
             if not again:
                 held: Any = SimpleNamespace(save_for_backward=lambda vectors: None)
-                monkeypatch.setattr(pieces.ReadAgain, "apply", partial(pieces.ReadAgain.forward, held))
+                monkeypatch.setattr(segmented.ReadAgain, "apply", partial(segmented.ReadAgain.forward, held))
             seed_forward(0, 0, 0)
             functional.cross_entropy(logits_of(model, batch), batch.targets).backward()
             gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
@@ -722,7 +723,7 @@ class TestTiny:
         assert len(tokenizer("股票上涨了").input_ids) == 7
 
     def test_the_vocabulary_has_an_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(anatomy, "TINY_VOCABULARY", 2)
+        monkeypatch.setattr(loading, "TINY_VOCABULARY", 2)
         tokenizer = load_tokenizer(self.CHOSEN, ["bb bb bb", "aa aa", "ab"])
         assert {"bb", "aa"} <= tokenizer.get_vocab().keys()
         assert "ab" not in tokenizer.get_vocab()
@@ -770,13 +771,13 @@ class TestMinilm:
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "model.safetensors").write_bytes(b"other weights")
         package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-        monkeypatch.setattr(anatomy.importlib.util, "find_spec", lambda name: package)
+        monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: package)
         with pytest.raises(UserError, match="holds other weights than all-MiniLM-L6-v2 .SHA-256 [0-9a-f]{64}"):
             load_model(self.CHOSEN, modernbert_tokenizer(), CLASSES, False)
         with pytest.raises(UserError, match="holds other weights"):
             load_tokenizer(self.CHOSEN, [])
 
     def test_a_missing_package_is_named_with_its_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(anatomy.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(UserError, match=r"pip install -e '\.\[demo\]'"):
             load_tokenizer(self.CHOSEN, [])

@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from recipes import word_vectors
-from recipes.model import head, word_embeddings
+from recipes.models import word_vectors
+from recipes.models.anatomy import head, word_embeddings
 from recipes.runtime.randomness import seed_device
 
 Read = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]

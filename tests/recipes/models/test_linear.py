@@ -11,8 +11,8 @@ from recipes import config as configs
 from recipes import training
 from recipes.data.splits import Splits
 from recipes.errors import UserError
-from recipes.linear import Linear, is_chinese, joined
 from recipes.metrics import Predictions
+from recipes.models.linear import Linear, is_chinese, joined
 from recipes.overrides import compose_config
 from recipes.runs.folder import RunFolder
 

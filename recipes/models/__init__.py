@@ -1,0 +1,1 @@
+"""Make a classifier, and reach inside it."""
