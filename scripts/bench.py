@@ -74,8 +74,8 @@ from recipes.report import Report
 from recipes.runtime.memory import PeakMemory
 from recipes.tables import markdown_table
 from recipes.testing import needed
+from recipes.toolkit.words import STOP_WORDS
 from recipes.tricks import build
-from recipes.words import STOP_WORDS
 
 OURS, PLAIN = "Trickbook", "hand-written loop"
 # The tiny model's data: every text is this many tokens long, so nobody pads and nobody can gain by not padding.

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from recipes import Batch, Loss, Run, Trick, UserError, allowed
-from recipes.gradients import add, aside, give_back, taken
+from recipes.toolkit.gradients import add, aside, give_back, taken
 
 
 @dataclass

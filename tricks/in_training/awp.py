@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
-from recipes.gradients import aside
+from recipes.toolkit.gradients import aside
 
 
 @dataclass

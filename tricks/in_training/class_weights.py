@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recipes import Run, Trick, allowed
-from recipes.imbalance import class_weights, doubts, one_label
+from recipes.toolkit.class_weights import class_weights, doubts, one_label
 
 
 @dataclass

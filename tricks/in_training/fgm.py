@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recipes import allowed
-from recipes.attack import Attack
+from recipes.toolkit.adversarial import Attack
 
 
 @dataclass

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recipes import Run, Trick, allowed
-from recipes.imbalance import class_weights
+from recipes.toolkit.class_weights import class_weights
 
 
 @dataclass

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recipes import Run, Trick, allowed
 from recipes.data.encoding import class_counts
-from recipes.imbalance import doubts, one_label
+from recipes.toolkit.class_weights import doubts, one_label
 
 
 @dataclass

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
-from recipes.gradients import add, taken
+from recipes.toolkit.gradients import add, taken
 
 
 @dataclass

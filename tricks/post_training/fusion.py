@@ -42,8 +42,8 @@ from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say
 from recipes.state import other_rows
+from recipes.toolkit.fused_run import Whole
 from recipes.tricks import build
-from recipes.whole import Whole
 
 
 @dataclass

@@ -34,11 +34,11 @@ from recipes import Context, ModelContext, Run, Trick, UserError, allowed
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import strata
-from recipes.earlier import EarlierRun
 from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
 from recipes.seams import around
+from recipes.toolkit.warm_start import EarlierRun
 from recipes.tricks import build
 
 OLD_TEST = "old_test"

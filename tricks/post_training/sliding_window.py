@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from recipes import Batch, ModelContext, Run, Trick, UserError, allowed
-from recipes.cutting import doubts, room_in, windows
+from recipes.toolkit.windows import doubts, room_in, windows
 
 
 @dataclass

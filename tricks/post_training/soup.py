@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Context, Run, Trick, UserError, allowed
-from recipes.earlier import EarlierRun
 from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
 from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
+from recipes.toolkit.warm_start import EarlierRun
 
 Weights = dict[str, Tensor]
 

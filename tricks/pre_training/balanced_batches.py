@@ -20,8 +20,8 @@ import numpy as np
 from recipes import Run, Trick, allowed
 from recipes.data.batching import Batches, group
 from recipes.data.encoding import Encoded
-from recipes.imbalance import doubts, one_label
 from recipes.runtime.randomness import generator
+from recipes.toolkit.class_weights import doubts, one_label
 
 
 @dataclass

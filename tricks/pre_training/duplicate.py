@@ -16,7 +16,7 @@ from random import Random
 from datasets import Dataset
 
 from recipes import Run, Trick, allowed
-from recipes.variants import with_variants
+from recipes.toolkit.augmentation import with_variants
 
 
 @dataclass

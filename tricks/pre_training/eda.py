@@ -27,9 +27,17 @@ from torch import Tensor
 
 from recipes import Run, Trick, UserError, allowed
 from recipes.models.anatomy import word_embeddings
-from recipes.synonyms import Synonyms, digest, find_wordnet, from_embeddings, is_wordnet, read_file, read_wordnet
-from recipes.variants import with_variants
-from recipes.words import has_han, is_content, join, merged, split, with_case_of
+from recipes.toolkit.augmentation import with_variants
+from recipes.toolkit.synonyms import (
+    Synonyms,
+    digest,
+    find_wordnet,
+    from_embeddings,
+    is_wordnet,
+    read_file,
+    read_wordnet,
+)
+from recipes.toolkit.words import has_han, is_content, join, merged, split, with_case_of
 
 Operation = Callable[["Sentence", Random], str]
 

@@ -47,7 +47,7 @@ from transformers import PreTrainedTokenizerFast
 
 from recipes import Run, Trick, UserError, allowed
 from recipes.errors import told
-from recipes.variants import with_variants
+from recipes.toolkit.augmentation import with_variants
 
 DRAWS = 3
 NLTK_DATA = "python -m nltk.downloader wordnet omw-1.4 averaged_perceptron_tagger_eng punkt_tab"

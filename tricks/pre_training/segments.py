@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from recipes import ModelContext, Run, Trick, allowed
-from recipes.cutting import doubts, room_in, windows
 from recipes.models.anatomy import head
 from recipes.models.segmented import read_in_pieces
+from recipes.toolkit.windows import doubts, room_in, windows
 
 
 @dataclass

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes import ModelContext, Run, Trick, allowed
-from recipes.cutting import doubts, token_ids, with_special_tokens
+from recipes.toolkit.windows import doubts, token_ids, with_special_tokens
 
 
 @dataclass

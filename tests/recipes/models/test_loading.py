@@ -27,8 +27,7 @@ from recipes.config import Model
 from recipes.data.batch import Batch, Outcome
 from recipes.data.encoding import encode
 from recipes.errors import UserError
-from recipes.models import loading
-from recipes.models import segmented, word_vectors
+from recipes.models import loading, segmented, word_vectors
 from recipes.models.anatomy import head, layers, pooled_vectors, word_embeddings
 from recipes.models.loading import load_model, load_tokenizer
 from recipes.models.segmented import read_in_pieces

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
-from recipes.mixing import mix_vectors, mixture
 from recipes.models.anatomy import pooled_vectors
+from recipes.toolkit.mixing import mix_vectors, mixture
 from tricks.in_training.mixup import LAMBDA, LAYER, TAKEN, Mixup, plan
 
 # Two rows of four tokens with vectors of three numbers; the first row has two tokens, the second four.

@@ -29,8 +29,8 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config
+from recipes.toolkit.fused_run import Whole, disagreement
 from recipes.tricks import build
-from recipes.whole import Whole, disagreement
 from tricks.post_training.fusion import Fusion, fitted
 
 TWO = "tricks.fusion.folds=2"

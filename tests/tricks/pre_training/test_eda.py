@@ -10,8 +10,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from recipes import words
 from recipes.errors import UserError
+from recipes.toolkit import words
 from tricks.pre_training import eda
 from tricks.pre_training.eda import Eda, Sentence, delete, insert, make_variants, prepared, replace, swap
 

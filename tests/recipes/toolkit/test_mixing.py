@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes.data.batch import Batch
-from recipes.mixing import Text, block, chosen, exchanged, fourier, saliency, salient, slow_noise, span
+from recipes.toolkit.mixing import Text, block, chosen, exchanged, fourier, saliency, salient, slow_noise, span
 
 
 def given(**draws: Any) -> Any:

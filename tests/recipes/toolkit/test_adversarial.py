@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recipes.attack import moved
+from recipes.toolkit.adversarial import moved
 
 
 def test_each_row_moves_by_its_own_norm() -> None:

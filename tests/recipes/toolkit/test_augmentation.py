@@ -9,7 +9,7 @@ import datasets
 import pytest
 from datasets import Dataset
 
-from recipes.variants import _bar, with_variants
+from recipes.toolkit.augmentation import _bar, with_variants
 
 TEXTS = ["a b c d e", "f g h i j k", "l m", "n o p q", "r s t u v w x", "y z"]
 LABELS = ["no", "yes", "no", "yes", "yes", "no"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recipes.errors import UserError
-from recipes.synonyms import (
+from recipes.toolkit.synonyms import (
     MOST,
     NEIGHBOURS,
     digest,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.gradients import add, aside, taken
+from recipes.toolkit.gradients import add, aside, taken
 
 
 def test_gradients_put_aside_come_back_whatever_happens() -> None:

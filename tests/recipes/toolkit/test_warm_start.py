@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from recipes import UserError
-from recipes.earlier import EarlierRun, by_name
 from recipes.testing import finished_run
+from recipes.toolkit.warm_start import EarlierRun, by_name
 
 IN_MODEL = "model/config.json", "model/tokenizer_config.json", "model/model.safetensors"
 FILES = "metrics.json", "config.yaml", "predictions", "model"

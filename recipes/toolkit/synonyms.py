@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from recipes.errors import UserError, unreadable
-from recipes.words import has_han, is_content
+from recipes.toolkit.words import has_han, is_content
 
 Synonyms = Mapping[str, Sequence[str]]
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from recipes.data.batch import Batch, Loss, Outcome
-from recipes.gradients import aside
 from recipes.models import word_vectors
 from recipes.models.anatomy import word_embeddings
+from recipes.toolkit.gradients import aside
 from recipes.trick import Run, Trick
 
 PLACES = "attack.places"

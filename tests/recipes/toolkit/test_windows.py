@@ -7,7 +7,7 @@ import pytest
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from recipes.cutting import token_ids, with_special_tokens
+from recipes.toolkit.windows import token_ids, with_special_tokens
 
 LETTERS = "abcdefghij"
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

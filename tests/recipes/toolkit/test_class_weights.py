@@ -8,7 +8,7 @@ import pytest
 
 from recipes.data.encoding import class_counts
 from recipes.errors import UserError
-from recipes.imbalance import class_weights, one_label
+from recipes.toolkit.class_weights import class_weights, one_label
 
 CLASSES = ["ham", "spam", "other"]
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from recipes.words import STOP_WORDS, chinese_cutter, has_han, is_content, join, merged, split, with_case_of
+from recipes.toolkit.words import STOP_WORDS, chinese_cutter, has_han, is_content, join, merged, split, with_case_of
 
 TEXTS = [
     "", " ", "word", "  two   words\n", "The film -- a well-made one -- isn't bad.", "it 's n't ' good ' , do n't go",
@@ -137,7 +137,7 @@ def test_nothing_slow_hides_in_the_pattern() -> None:
 def test_jieba_is_loaded_late_and_named_where_it_is_missing() -> None:
     code = (
         "import sys; sys.modules['jieba'] = None\n"
-        "from recipes.errors import UserError; from recipes.words import split\n"
+        "from recipes.errors import UserError; from recipes.toolkit.words import split\n"
         "assert split('a b').words == ['a', 'b']\n"
         "try: split('我')\nexcept UserError as error: print(type(error).__name__, error)"
     )

@@ -1,0 +1,1 @@
+"""Parts that tricks are built from; nothing else imports them."""
