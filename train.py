@@ -9,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from recipes.cli import past_hydra, told_plainly
-from recipes.config import read
-from recipes.overrides import explained
+from recipes.compose.overrides import explained
+from recipes.compose.reading import read
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -8,16 +8,17 @@ from pathlib import Path
 from accelerate import PartialState
 
 from recipes import seams
-from recipes.config import Config, as_values, read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.compose.tricks import build
+from recipes.config import Config, as_values
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.overrides import compose_config
 from recipes.prediction import predict
 from recipes.runs.folder import RunFolder, claimed, is_finished
 from recipes.runtime.distributed import say
 from recipes.training import train
-from recipes.tricks import build
 
 
 class FinishedRun(RunFolder):

@@ -6,27 +6,19 @@ ranges and no values: every value stands in `conf/`, where a user sees it.
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from recipes.errors import UserError, nearest, told
-from recipes.ranges import allowed, out_of_range
+from recipes.ranges import allowed
 
 # What decides no number of a run.
 UNDECIDING = ("resume", "doctor")
 CONF = Path(__file__).parents[1] / "conf"
-# What metrics.json and the run folder already call by these names.
-TAKEN = (
-    "train", "validation", "test", "format", "candidates", "kept", "cost", "onion", "versions", "seed", "tricks",
-    "forgetting", "calibration", "ensemble", "out_of_fold", "ingredients",
-)  # fmt: skip
 
 
 @dataclass
@@ -192,73 +184,6 @@ def threads_of_each(workers: int) -> str:
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
 OmegaConf.register_new_resolver("threads_of_each", threads_of_each, replace=True)
 ConfigStore.instance().store(name="schema", node=_schema())
-
-
-def read(composed: DictConfig) -> Config:
-    """Turn a composed config into the typed one.
-
-    Raises:
-        UserError: with every value that is unknown, out of range, missing, or read by nobody.
-    """
-    if unknown := list(_unknown(composed, Config, "")):
-        raise UserError(*unknown)
-    try:
-        config = cast(Config, OmegaConf.to_object(composed))
-    except OmegaConfBaseException as error:
-        raise UserError(told(error)) from error
-    if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_badly_named(config)]:
-        # Loads torch, which is worth it to tell all that is wrong at once.
-        from recipes.tricks import build
-
-        try:
-            build(config.tricks)
-        except UserError as error:
-            problems += error.problems
-        raise UserError(*problems)
-    return config
-
-
-def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
-    """A setting that nobody reads is an error: Hydra lets `+name=value` add one to any schema."""
-    known = {item.name: item.type for item in fields(kind)}
-    for key in map(str, node):
-        if key not in known:
-            yield f"{path}{key} does not exist; {nearest(key, known)}"
-        elif is_dataclass(known[key]):
-            yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
-
-
-def _incomplete(config: Config) -> Iterator[str]:
-    """What the chosen source cannot do without."""
-    data, model = config.data, config.model
-    if data.source == "files" and not data.train:
-        yield "data.train is not set; data=files needs data.train=<path of a CSV, TSV, JSONL or Parquet file>."
-    if data.source == "hub" and not data.train:
-        yield "data.train is not set; data=hub needs data.train=<a split's name>."
-    if data.source == "hub" and not data.name:
-        yield "data.name is not set; data=hub needs data.name=<owner/name>."
-    if model.source == "hub" and not model.name:
-        yield "model.name is not set; model=hub needs model.name=<owner/name, or a local folder>."
-
-
-def _unread(config: Config) -> Iterator[str]:
-    """What is set and read by nobody under the chosen source: a forgotten `data=files` would train on other texts."""
-    data, model = config.data, config.model
-    both = ("train", "validation", "test", "text_pair", "id", "group", "separator")
-    readers = {"name": ["hub"], "subset": ["hub"], **dict.fromkeys(both, ["files", "hub"])}
-    for name, sources in readers.items():
-        value = getattr(data, name)
-        if value is not None and data.source in ("pydocs", "files") and data.source not in sources:
-            choices = " or ".join(f"data={source}" for source in sources)
-            yield f"data.{name}={value}: data={data.source} does not read it; choose {choices}, or leave it out."
-    if model.name is not None and model.source in ("minilm", "tiny", "linear"):
-        yield f"model.name={model.name}: model={model.source} does not read it; choose model=hub, or leave it out."
-
-
-def _badly_named(config: Config) -> Iterator[str]:
-    for name in config.evaluate.extra:
-        if name in TAKEN or not re.fullmatch(r"\w[\w-]*", name):
-            yield f"evaluate.extra.{name}: a name must be of letters, digits, - and _, and none of {', '.join(TAKEN)}."
 
 
 def as_values(config: Config) -> dict[str, Any]:

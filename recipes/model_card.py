@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from recipes import seams
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import label_counts
 from recipes.metrics import Predictions, intervals, marks
 from recipes.tables import markdown_table
-from recipes.tricks import build
 
 MOST = 12
 FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s,\]'\"/]+/)+")

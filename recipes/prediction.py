@@ -18,6 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from recipes import ensemble, seams
 from recipes.base import ContextBase, evaluating, prediction_seams
+from recipes.compose.tricks import build
 from recipes.config import saved_config
 from recipes.data.batching import by_length
 from recipes.data.encoding import Encoded, cleaned, encode
@@ -28,7 +29,6 @@ from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import say
 from recipes.state import read_tricks
 from recipes.trick import Context, ModelContext, Trick
-from recipes.tricks import build
 
 BATCH_SIZE = 64
 

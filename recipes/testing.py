@@ -35,16 +35,17 @@ from accelerate.state import AcceleratorState, PartialState
 
 from recipes import base, seams
 from recipes.api import finetune_config
-from recipes.config import CONF, Config, read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.compose.tricks import build
+from recipes.config import CONF, Config
 from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
-from recipes.overrides import compose_config
 from recipes.ranges import as_yaml
 from recipes.runs.folder import RunFolder
 from recipes.trick import Trick
-from recipes.tricks import build
 
 Result = TypeVar("Result")
 

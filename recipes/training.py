@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from recipes import seams, state
+from recipes.compose.requirements import check
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.doctor.examination import at_end, at_start, of_rows
@@ -15,13 +17,11 @@ from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear
 from recipes.pictures import draw_learning_curve
-from recipes.preconditions import check
 from recipes.results import finish
 from recipes.runs.files import written
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
 from recipes.runtime.memory import PeakMemory
-from recipes.tricks import build
 
 
 def train(config: Config, splits: Splits, folder: Path) -> RunFolder:

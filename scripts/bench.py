@@ -59,8 +59,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.api import finetune_config
 from recipes.cli import told_plainly
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read as read_config
+from recipes.compose.tricks import build
 from recipes.config import CONF, Config, Seeds
-from recipes.config import read as read_config
 from recipes.data.batching import Batches, cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import Encoded
 from recipes.data.splits import Splits, read_splits
@@ -68,14 +70,12 @@ from recipes.doctor.examination import at_start
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
-from recipes.overrides import compose_config
 from recipes.prediction import opened
 from recipes.report import Report
 from recipes.runtime.memory import PeakMemory
 from recipes.tables import markdown_table
 from recipes.testing import needed
 from recipes.toolkit.words import STOP_WORDS
-from recipes.tricks import build
 
 OURS, PLAIN = "Trickbook", "hand-written loop"
 # The tiny model's data: every text is this many tokens long, so nobody pads and nobody can gain by not padding.

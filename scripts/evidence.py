@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import recipes
 from recipes.cli import told_plainly
-from recipes.config import read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
-from recipes.overrides import compose_config
 from recipes.tables import markdown_table
 
 DRAWN = Path("runs/drawn")

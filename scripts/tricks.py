@@ -18,11 +18,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from recipes import seams
-from recipes.config import CONF, read
-from recipes.overrides import compose_config
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.compose.tricks import build
+from recipes.config import CONF
 from recipes.ranges import as_yaml, wanted
 from recipes.trick import Trick
-from recipes.tricks import build
 
 MARKS = "<!-- tricks: made by scripts/tricks.py -->\n", "<!-- end of tricks -->\n"
 CATALOGUE = ROOT / "docs" / "tricks.md"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import recipes
-from recipes.config import read
-from recipes.overrides import compose_config, mistakes
+from recipes.compose.overrides import compose_config, mistakes
+from recipes.compose.reading import read
+from recipes.compose.tricks import build
 from recipes.seams import SEAMS
 from recipes.testing import in_child, made_up_text, names
-from recipes.tricks import build
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

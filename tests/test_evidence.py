@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 import yaml
 
+from recipes.compose.overrides import compose_config
 from recipes.errors import UserError
-from recipes.overrides import compose_config
 
 ROOT = Path(__file__).parents[1]
 Write = Callable[[str, str], Path]

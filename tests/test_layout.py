@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from recipes import seams
-from recipes.config import read
-from recipes.overrides import compose_config
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.compose.tricks import build
 from recipes.testing import names
 from recipes.trick import Trick
-from recipes.tricks import build
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {

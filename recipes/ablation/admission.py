@@ -13,12 +13,13 @@ from omegaconf import DictConfig
 from recipes import seams
 from recipes.ablation.design import Arm
 from recipes.ablation.factors import NONE, Factor, Level, Space
-from recipes.config import as_values, read
+from recipes.compose.reading import read
+from recipes.compose.requirements import unmet
+from recipes.compose.tricks import build
+from recipes.config import as_values
 from recipes.errors import UserError
-from recipes.preconditions import unmet
 from recipes.runs.folder import differences
 from recipes.trick import Trick
-from recipes.tricks import build
 
 Compose = Callable[[Sequence[str]], DictConfig]
 

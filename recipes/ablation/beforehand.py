@@ -12,11 +12,12 @@ from recipes.ablation.composer import Composer
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.factors import Space
 from recipes.ablation.progress import in_words
-from recipes.config import Config, read
+from recipes.compose.reading import read
+from recipes.compose.requirements import check
+from recipes.compose.tricks import build
+from recipes.config import Config
 from recipes.data.splits import read_splits
 from recipes.errors import UserError, nearest
-from recipes.preconditions import check
-from recipes.tricks import build
 
 
 def doubts(space: Space, composer: Composer) -> Iterator[str]:

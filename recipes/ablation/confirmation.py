@@ -18,10 +18,10 @@ from recipes.ablation.findings import Findings
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun
+from recipes.compose.tricks import build
 from recipes.config import Config, Data, digest
 from recipes.data.splits import read_splits
 from recipes.runs.files import written
-from recipes.tricks import build
 
 LONGER = 1.05
 """Passes beside those of the rest, above which a trick must beat longer training."""

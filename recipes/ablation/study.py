@@ -25,7 +25,7 @@ from recipes.ablation.rounds import kept, level_at, looks, still_open
 from recipes.ablation.runs import FINISHED, Launch, Row, finish, write_csv
 from recipes.ablation.settings import Settings, settings_of
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
-from recipes.config import read
+from recipes.compose.reading import read
 from recipes.errors import UserError
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.config import Config, read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.config import Config
 from recipes.data.splits import Splits
 
 # Registering is what importing them is for.
@@ -15,7 +17,6 @@ from recipes.doctor.patient import CHEAP_SAMPLE, SAMPLE, Patient
 from recipes.doctor.rendering import told
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
-from recipes.overrides import compose_config
 
 
 def examine(overrides: Sequence[str] = (), cheap: bool = False) -> Report:

@@ -14,6 +14,8 @@ import torch
 from datasets import Dataset
 
 from recipes import state
+from recipes.compose.requirements import check
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
@@ -22,9 +24,7 @@ from recipes.doctor.floor import Floor, floor_of
 from recipes.doctor.forward import Forward, forward_of
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
-from recipes.preconditions import check
 from recipes.runs.folder import RunFolder, is_finished
-from recipes.tricks import build
 
 Made = TypeVar("Made")
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from recipes import ensemble, seams
 from recipes.base import ContextBase
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.folds import Part
 from recipes.data.splits import Splits
@@ -23,7 +24,6 @@ from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all
 from recipes.state import write_tricks
 from recipes.trick import Context
-from recipes.tricks import build
 
 OUT_OF_FOLD = "out_of_fold"
 Weigh = Callable[[np.ndarray, Predictions], np.ndarray]

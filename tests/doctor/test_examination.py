@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from recipes.api import finetune_config
-from recipes.config import read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
 from recipes.doctor import Look, examine
 from recipes.doctor.contract import CHECKS, SECTIONS, Check, Finding, Report
 from recipes.doctor.examination import at_start, examined
 from recipes.doctor.patient import Patient
 from recipes.doctor.rendering import lines, table
 from recipes.errors import UserError
-from recipes.overrides import compose_config
 from recipes.tables import console_for_tables
 from recipes.testing import (
     TINY,

@@ -9,13 +9,14 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from recipes import seams
-from recipes.config import CONF, read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.compose.tricks import build
+from recipes.config import CONF
 from recipes.doctor.contract import Look
 from recipes.doctor.of_tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
 from recipes.doctor.patient import Patient
-from recipes.overrides import compose_config
 from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
-from recipes.tricks import build
 
 
 def said_of(*tricks: str) -> list[str]:

@@ -31,19 +31,19 @@ from scipy.optimize import minimize
 
 from recipes import Trick, UserError, allowed, ensemble, seams
 from recipes.api import claimed_once
+from recipes.compose.members import is_own, member_config
+from recipes.compose.requirements import check
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.folds import Part, folds
 from recipes.data.splits import Splits
 from recipes.loop import TrainingRun
-from recipes.members import is_own, member_config
 from recipes.metrics import Predictions
-from recipes.preconditions import check
 from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say
 from recipes.state import other_rows
 from recipes.toolkit.fused_run import Whole
-from recipes.tricks import build
 
 
 @dataclass

@@ -31,6 +31,7 @@ from datasets import Dataset, concatenate_datasets
 from torch import nn
 
 from recipes import Context, ModelContext, Run, Trick, UserError, allowed
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import strata
@@ -39,7 +40,6 @@ from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
 from recipes.seams import around
 from recipes.toolkit.warm_start import EarlierRun
-from recipes.tricks import build
 
 OLD_TEST = "old_test"
 # Where rows have one label, and where they have several.

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.config import Config, read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.config import Config
 from recipes.doctor import Finding
 from recipes.doctor.contract import CHECKS, Check
 from recipes.doctor.examination import examined
 from recipes.doctor.patient import Patient
-from recipes.overrides import compose_config
 from recipes.testing import in_child
 
 Row = dict[str, str]

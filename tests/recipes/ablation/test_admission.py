@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 from recipes.ablation.admission import admitted
 from recipes.ablation.factors import space_of
+from recipes.compose.overrides import compose_config
 from recipes.errors import UserError
-from recipes.overrides import compose_config
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:

@@ -15,9 +15,10 @@ from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import HELPS, Verdict
-from recipes.config import Config, read
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.config import Config
 from recipes.metrics import Predictions
-from recipes.overrides import compose_config
 
 NAMES = ("eda", "fgm", "swa")
 ARMS = tuple((one, two, three) for one in (0, 1) for two in (0, 1) for three in (0, 1))

@@ -18,8 +18,8 @@ from recipes.ablation.rendering import as_html, as_markdown
 from recipes.ablation.report import _settled, in_a_paragraph, parts, recipe
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import LOST, Verdict, judge
-from recipes.config import read
-from recipes.overrides import compose_config
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
 
 
 def trick(name: str, *overrides: str) -> Level:

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from recipes import config as configs
+from recipes.compose import reading
+from recipes.compose.overrides import compose_config
 from recipes.config import Data
 from recipes.data import duplicates
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
-from recipes.overrides import compose_config
 
 Write = Callable[[str, str | bytes], Path]
 
-FILES = configs.read(compose_config(["data=files", "data.train=x"])[0]).data
-HUB = configs.read(compose_config(["data=hub", "data.name=x"])[0]).data
+FILES = reading.read(compose_config(["data=files", "data.train=x"])[0]).data
+HUB = reading.read(compose_config(["data=hub", "data.name=x"])[0]).data
 ROWS = [("a good film", "pos"), ("a bad film", "neg"), ("", "pos"), ("so, so", "neg")] * 5
 
 
@@ -572,7 +572,7 @@ def test_the_hub_out_of_reach_is_one_paragraph() -> None:
 
 
 def test_the_embedded_default_has_twelve_classes_and_each_text_once() -> None:
-    splits = read_splits(configs.read(compose_config([])[0]).data, {}, True)
+    splits = read_splits(reading.read(compose_config([])[0]).data, {}, True)
     rows = whole(splits)
     assert len(splits.classes) == 12
     assert len(rows) > 2000

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from recipes import config as configs
 from recipes import training
+from recipes.compose import reading
+from recipes.compose.overrides import compose_config
 from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.models.linear import Linear, is_chinese, joined
-from recipes.overrides import compose_config
 from recipes.runs.folder import RunFolder
 
 GOOD, BAD = ["good fine film", "fine and good", "a good one"], ["bad awful film", "awful and bad", "a bad one"]
@@ -128,14 +128,14 @@ def test_no_words_at_all() -> None:
 
 
 def test_a_trick_cannot_act(tmp_path: Path) -> None:
-    config = configs.read(compose_config(["model=linear", "+tricks=[mixup,swa]"])[0])
+    config = reading.read(compose_config(["model=linear", "+tricks=[mixup,swa]"])[0])
     with pytest.raises(UserError, match=r"model=linear has no training loop, so \+tricks=\[mixup,swa\] cannot act"):
         training.train(config, splits(rows(GOOD + BAD, ["a"] * 3 + ["b"] * 3), ["a", "b"]), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_it_leaves_a_run_folder_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = configs.read(compose_config(["model=linear"])[0])
+    config = reading.read(compose_config(["model=linear"])[0])
     train = rows(GOOD + BAD, ["pos"] * 3 + ["neg"] * 3)
     hidden = rows(["good", "awful"], [None, None])
     held = replace(splits(train, ["neg", "pos"], test=train), extra={"hidden": hidden}, notes=["look here."])

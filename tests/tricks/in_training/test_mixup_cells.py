@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from recipes.config import CONF, read
+from recipes.compose.overrides import compose_config, mistakes
+from recipes.compose.reading import read
+from recipes.compose.tricks import build
+from recipes.config import CONF
 from recipes.errors import UserError
-from recipes.overrides import compose_config, mistakes
 from recipes.testing import TrickLaws
-from recipes.tricks import build
 
 CELLS: dict[str, dict[str, Any]] = {
     "embedding-whole": {"level": "embedding", "mask": "whole"},

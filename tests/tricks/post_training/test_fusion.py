@@ -21,6 +21,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import recipes
 from recipes.api import FinishedRun, finetune_config, load
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.folds import Part
 from recipes.data.folds import folds as parts_of
@@ -30,7 +31,6 @@ from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config
 from recipes.toolkit.fused_run import Whole, disagreement
-from recipes.tricks import build
 from tricks.post_training.fusion import Fusion, fitted
 
 TWO = "tricks.fusion.folds=2"

@@ -10,11 +10,11 @@ import datasets
 import pytest
 from datasets import Dataset
 
+from recipes.compose.tricks import build
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.testing import in_child, made_up_text, scratch, tiny_config
-from recipes.tricks import build
 from tricks.pre_training.deduplicate import Deduplicate
 
 FEATURES = {name: datasets.Value("string") for name in ("id", "source", "text", "text_pair", "label")}

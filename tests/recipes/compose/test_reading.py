@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from recipes.api import finetune
-from recipes.config import CONF, Config, as_values, read, threads_of_each
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.config import CONF, Config, as_values, threads_of_each
 from recipes.errors import UserError
-from recipes.overrides import compose_config
 
 Write = Callable[[str, str], Path]
 

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from recipes.config import Config, read
+from recipes.compose.overrides import compose_config, mistakes
+from recipes.compose.reading import read
+from recipes.config import Config
 from recipes.errors import UserError
-from recipes.overrides import compose_config, mistakes
 from recipes.testing import in_child
 
 Write = Callable[[str, str], Path]

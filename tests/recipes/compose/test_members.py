@@ -3,9 +3,9 @@
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from recipes.compose.members import member_config
 from recipes.config import Config
 from recipes.errors import UserError
-from recipes.members import member_config
 from recipes.testing import tiny_config
 
 

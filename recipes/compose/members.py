@@ -6,9 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.config import Config, as_values, read
+from recipes.compose.overrides import compose_config, found_in
+from recipes.compose.reading import read
+from recipes.config import Config, as_values
 from recipes.errors import UserError
-from recipes.overrides import compose_config, found_in
 
 MAY_DIFFER = ("model", "train", "tricks", "seed", "seeds", "data.max_length")
 
