@@ -15,7 +15,7 @@ from recipes.config import Config, as_values
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.prediction import predict
+from recipes.prediction.predictors import predict
 from recipes.runs.folder import RunFolder, claimed, is_finished
 from recipes.runtime.distributed import say
 from recipes.training import train

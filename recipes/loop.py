@@ -31,7 +31,7 @@ from recipes.guards import told_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.models.anatomy import head
 from recipes.models.loading import load_tokenizer
-from recipes.prediction import as_it_fits, predict_split
+from recipes.prediction.batched import as_it_fits, predict_split
 from recipes.report import Report
 from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import History

@@ -70,7 +70,7 @@ from recipes.doctor.examination import at_start
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
-from recipes.prediction import opened
+from recipes.prediction.predictors import opened
 from recipes.report import Report
 from recipes.runtime.memory import PeakMemory
 from recipes.tables import markdown_table

@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
     arguments = parser.parse_args()
 
+    from recipes.prediction.files import Asked, Job
     from recipes.runtime.memory import limit
-    from recipes.streaming import Asked, Job
     from recipes.tables import progress, score_table
 
     asked = Asked(

@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from recipes import ensemble, seams
+from recipes import seams
 from recipes.base import ContextBase
 from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.folds import Part
 from recipes.data.splits import Splits
-from recipes.ensemble import Ensemble
 from recipes.metrics import Predictions, measure
-from recipes.prediction import answered
+from recipes.prediction import ensemble
+from recipes.prediction.ensemble import Ensemble
+from recipes.prediction.predictors import answered
 from recipes.results import finish
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from recipes import ensemble
 from recipes.config import Data
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.models.anatomy import head
+from recipes.prediction import ensemble
 from recipes.runs.folder import RunFolder, label_cell
 
 

@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.optimize import minimize
 
-from recipes import Trick, UserError, allowed, ensemble, seams
+from recipes import Trick, UserError, allowed, seams
 from recipes.api import claimed_once
 from recipes.compose.members import is_own, member_config
 from recipes.compose.requirements import check
@@ -39,6 +39,7 @@ from recipes.data.folds import Part, folds
 from recipes.data.splits import Splits
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
+from recipes.prediction import ensemble
 from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say

@@ -31,7 +31,7 @@ from recipes.models import loading, segmented, word_vectors
 from recipes.models.anatomy import head, layers, pooled_vectors, word_embeddings
 from recipes.models.loading import load_model, load_tokenizer
 from recipes.models.segmented import read_in_pieces
-from recipes.prediction import predict
+from recipes.prediction.predictors import predict
 from recipes.runtime.randomness import seed_forward
 from tricks.in_training.mixup import LAYER, TAKEN, Mixup, plan
 from tricks.pre_training.segments import Pool, Segments

@@ -19,7 +19,7 @@ from recipes import UserError
 from recipes.api import FinishedRun, finetune_config
 from recipes.config import Config
 from recipes.data.splits import Splits, read_splits
-from recipes.prediction import Predictor
+from recipes.prediction.predictors import Predictor
 from recipes.testing import TrickLaws, copied, finished_run, in_child, scratch, tiny_config, tiny_run
 from tricks.post_training.incremental import Incremental, drawn, forgetting, in_words
 

@@ -16,7 +16,7 @@ from torch import Tensor
 import recipes
 from recipes import testing
 from recipes.base import Base
-from recipes.prediction import predict_split
+from recipes.prediction.batched import predict_split
 from recipes.testing import TrickLaws, in_child, scratch, tiny_config, tiny_run
 from tricks.post_training.sliding_window import SlidingWindow
 

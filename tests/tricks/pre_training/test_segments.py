@@ -21,7 +21,7 @@ from recipes.base import Base
 from recipes.data.batch import Loss
 from recipes.models import hidden_states
 from recipes.models.anatomy import head
-from recipes.prediction import predict_split
+from recipes.prediction.batched import predict_split
 from recipes.testing import TrickLaws, in_child, scratch, tiny_config, tiny_run
 from tricks.pre_training.segments import Pool, Segments
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from recipes import ensemble
-from recipes.ensemble import Ensemble
 from recipes.metrics import Predictions
+from recipes.prediction import ensemble
+from recipes.prediction.ensemble import Ensemble
 
 
 def predictions(probabilities: np.ndarray, labels: list[object], several: bool = False) -> Predictions:

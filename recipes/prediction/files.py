@@ -23,7 +23,7 @@ from recipes.data.columns import label_name
 from recipes.data.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
 from recipes.errors import UserError, nearest
 from recipes.metrics import Predictions, measure
-from recipes.prediction import Reader, opened
+from recipes.prediction.predictors import Reader, opened
 from recipes.runs.files import locked, write_json, written
 from recipes.runtime.precision import fast
 

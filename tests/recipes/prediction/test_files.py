@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from recipes import load, streaming
+from recipes import load
 from recipes.api import finetune_config
 from recipes.data.records import records
 from recipes.errors import UserError
-from recipes.prediction import Predictor
-from recipes.streaming import Asked, Job, Told
+from recipes.prediction import batched, files
+from recipes.prediction.files import Asked, Job, Told
+from recipes.prediction.predictors import Predictor
 from recipes.testing import finished_run, in_child, made_up_text, tiny_config
 
 ROWS = 44
@@ -93,7 +94,7 @@ class Counting(Predictor):
 
 def stop(asked: Asked, call: int) -> list[int]:
     """Let a job die at a call of its model; gives the rows of each call, and counts those that follow anew."""
-    streaming.opened = Counting  # type: ignore[assignment]
+    files.opened = Counting  # type: ignore[assignment]
     Counting.calls, Counting.dies_at = [], call
     with pytest.raises(KeyboardInterrupt):
         Job(asked).go()
@@ -212,9 +213,9 @@ def test_to_standard_output(asked: Asked, capsys: pytest.CaptureFixture[str], tm
 
 
 def test_where_memory_runs_out_batches_are_halved(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recipes import prediction
+    from recipes.prediction import predictors
 
-    inner, sizes = prediction.predict_split, []
+    inner, sizes = batched.predict_split, []
 
     def short(run: Any, dataset: Any, batch_size: int, accelerator: Any = None) -> Any:
         sizes.append(batch_size)
@@ -222,7 +223,7 @@ def test_where_memory_runs_out_batches_are_halved(asked: Asked, monkeypatch: pyt
             raise torch.OutOfMemoryError
         return inner(run, dataset, batch_size, accelerator)
 
-    monkeypatch.setattr(prediction, "predict_split", short)
+    monkeypatch.setattr(predictors, "predict_split", short)
     Job(asked).go()
     assert sizes == [64, 32, 16, 16, 16, 16, 16]
 

@@ -14,7 +14,7 @@ from torch import nn
 import recipes
 from recipes.api import FinishedRun
 from recipes.data.batching import by_length
-from recipes.prediction import predict_split
+from recipes.prediction.batched import predict_split
 
 WORDS = {
     "good": "fine great lovely happy bright warm".split(),

@@ -1,0 +1,1 @@
+"""Predict texts and files with a finished run."""
