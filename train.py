@@ -20,7 +20,7 @@ def train(composed: DictConfig) -> float:
     with past_hydra(job.overrides.task, sweeping=job.mode == RunMode.MULTIRUN):
         config = read(composed)
         from recipes.api import finetune_config
-        from recipes.results import show
+        from recipes.reports.results import show
 
         run = finetune_config(config, Path(job.runtime.output_dir))
         show(run)

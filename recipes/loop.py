@@ -32,7 +32,7 @@ from recipes.metrics import Predictions, better, measure
 from recipes.models.anatomy import head
 from recipes.models.loading import load_tokenizer
 from recipes.prediction.batched import as_it_fits, predict_split
-from recipes.report import Report
+from recipes.reports.console import Report
 from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import History
 from recipes.runtime.randomness import generator

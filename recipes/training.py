@@ -16,8 +16,8 @@ from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear
-from recipes.pictures import draw_learning_curve
-from recipes.results import finish
+from recipes.reports.plots import draw_learning_curve
+from recipes.reports.results import finish
 from recipes.runs.files import written
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all

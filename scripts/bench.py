@@ -71,9 +71,9 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.prediction.predictors import opened
-from recipes.report import Report
+from recipes.reports.console import Report
+from recipes.reports.tables import markdown_table
 from recipes.runtime.memory import PeakMemory
-from recipes.tables import markdown_table
 from recipes.testing import needed
 from recipes.toolkit.words import STOP_WORDS
 

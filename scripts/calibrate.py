@@ -26,7 +26,7 @@ from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.rounds import MOST_LOOKS, kept, level_at, looks, still_open
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, TOGETHER, Verdict, judge
-from recipes.tables import markdown_table
+from recipes.reports.tables import markdown_table
 
 BASE = 0.85
 MARGIN = 0.01

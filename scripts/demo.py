@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import recipes
 from recipes.cli import told_plainly
-from recipes.tables import console_for_tables, score_table
+from recipes.reports.tables import console_for_tables, score_table
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ def main() -> None:
 
     from recipes.doctor import examine
     from recipes.doctor.rendering import lines, table
-    from recipes.tables import console_for_tables
+    from recipes.reports.tables import console_for_tables
 
     report = examine(arguments.overrides, arguments.cheap)
     if arguments.json:

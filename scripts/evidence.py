@@ -29,7 +29,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
-from recipes.tables import markdown_table
+from recipes.reports.tables import markdown_table
 
 DRAWN = Path("runs/drawn")
 

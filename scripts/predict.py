@@ -32,8 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from recipes.prediction.files import Asked, Job
+    from recipes.reports.tables import progress, score_table
     from recipes.runtime.memory import limit
-    from recipes.tables import progress, score_table
 
     asked = Asked(
         run=arguments.run, source=arguments.input, target=arguments.output, source_format=arguments.format,

@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from recipes.api import load
-    from recipes.page import page
+    from recipes.reports.run_page import page
     from recipes.runs.files import written
 
     runs = [load(folder) for folder in arguments.runs]

@@ -18,7 +18,7 @@ from recipes.ablation.verdicts import (
     TOGETHER,
     Verdict,
 )
-from recipes.pictures import save
+from recipes.reports.plots import save
 
 PALE = 0.3
 COLORS = {

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from recipes.ablation.design import Design
 from recipes.ablation.factors import Space
 from recipes.config import Config
-from recipes.tables import console_for_tables
+from recipes.reports.tables import console_for_tables
 
 TRIAL_UPDATES = 6
 # What the smallest effect is told by, before anything is known of this data.

@@ -13,12 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from recipes.ablation.design import Effect
 from recipes.ablation.findings import COSTS, Findings
 from recipes.ablation.pictures import draw_costs, draw_effects, draw_pairs
-from recipes.ablation.rendering import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.metrics import LOWER_IS_BETTER
+from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
+from recipes.reports.tables import console_for_tables
 from recipes.runs.files import written
-from recipes.tables import console_for_tables
 
 RECOMMENDED = "recommended"
 # Of one trick, and of several.

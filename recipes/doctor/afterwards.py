@@ -8,7 +8,7 @@ from recipes.doctor.contract import Look, Skip, check
 from recipes.doctor.patient import Patient
 from recipes.metrics import LOWER_IS_BETTER, intervals, measure
 from recipes.models.linear import Linear
-from recipes.page import SURE
+from recipes.reports.run_page import SURE
 
 
 @check("after", cheap=True)

@@ -20,7 +20,7 @@ from recipes.metrics import Predictions, measure
 from recipes.prediction import ensemble
 from recipes.prediction.ensemble import Ensemble
 from recipes.prediction.predictors import answered
-from recipes.results import finish
+from recipes.reports.results import finish
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all
 from recipes.state import write_tricks

@@ -20,7 +20,7 @@ from recipes.doctor.examination import at_start, examined
 from recipes.doctor.patient import Patient
 from recipes.doctor.rendering import lines, table
 from recipes.errors import UserError
-from recipes.tables import console_for_tables
+from recipes.reports.tables import console_for_tables
 from recipes.testing import (
     TINY,
     comparable,

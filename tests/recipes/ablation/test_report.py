@@ -14,12 +14,12 @@ from recipes.ablation.design import Arm, Effect, choose, columns
 from recipes.ablation.effects import Block, by_data
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
-from recipes.ablation.rendering import as_html, as_markdown
 from recipes.ablation.report import _settled, in_a_paragraph, parts, recipe
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import LOST, Verdict, judge
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
+from recipes.reports.document import as_html, as_markdown
 
 
 def trick(name: str, *overrides: str) -> Level:

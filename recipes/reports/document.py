@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import IO
 
-from recipes import html
-from recipes.tables import markdown_table
+from recipes.reports import html
+from recipes.reports.tables import markdown_table
 
 
 @dataclass(frozen=True)

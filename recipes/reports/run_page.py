@@ -9,11 +9,11 @@ import numpy as np
 from recipes.config import Data
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
-from recipes.html import document, picture, table
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks
-from recipes.pictures import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
+from recipes.reports.html import document, picture, table
+from recipes.reports.monitor import Watch
+from recipes.reports.plots import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
 from recipes.runs.folder import RunFolder
-from recipes.watch import Watch
 
 SHOWN = 20
 LONGEST = 400

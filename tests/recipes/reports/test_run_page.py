@@ -11,7 +11,7 @@ import pytest
 
 from recipes.api import FinishedRun, finetune_config
 from recipes.metrics import Predictions, answers, marks
-from recipes.page import page
+from recipes.reports.run_page import page
 from recipes.testing import in_child, tiny_config
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.metrics import Predictions
-from recipes.model_card import card
-from recipes.pictures import draw_confusion
+from recipes.reports.model_card import card
+from recipes.reports.plots import draw_confusion
+from recipes.reports.tables import console_for_tables, score_table
 from recipes.runs.files import write_json, written
 from recipes.runs.folder import FORMAT, RunFolder, write_predictions
 from recipes.runtime.distributed import is_first
-from recipes.tables import console_for_tables, score_table
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
 

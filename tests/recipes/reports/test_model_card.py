@@ -8,7 +8,7 @@ import yaml
 
 from recipes.api import finetune_config
 from recipes.metrics import Predictions, intervals, measure
-from recipes.model_card import _public
+from recipes.reports.model_card import _public
 from recipes.testing import in_child, tiny_config
 
 

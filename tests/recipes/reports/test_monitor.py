@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from recipes.api import finetune_config
-from recipes.page import page
+from recipes.reports.monitor import Watch
+from recipes.reports.run_page import page
 from recipes.testing import in_child, tiny_config
-from recipes.watch import Watch
 
 CHANCE = math.log(3)
 

@@ -14,7 +14,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import label_counts
 from recipes.metrics import Predictions, intervals, marks
-from recipes.tables import markdown_table
+from recipes.reports.tables import markdown_table
 
 MOST = 12
 FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s,\]'\"/]+/)+")

@@ -17,9 +17,9 @@ from torch.utils.tensorboard import SummaryWriter
 from recipes import seams
 from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import class_counts
+from recipes.reports.monitor import Watch
+from recipes.reports.tables import score_table
 from recipes.state import LiveRun
-from recipes.tables import score_table
-from recipes.watch import Watch
 
 SMOOTHING = 0.98
 SAMPLE = 1000

@@ -1,6 +1,6 @@
 """Tables: what Markdown and a terminal show."""
 
-from recipes.tables import markdown_table, score_table
+from recipes.reports.tables import markdown_table, score_table
 
 
 def test_names_that_a_table_would_break_at() -> None:
