@@ -15,10 +15,10 @@ from recipes.config import Config, as_values
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
+from recipes.pipeline import train
 from recipes.prediction.predictors import predict
 from recipes.runs.folder import RunFolder, claimed, is_finished
 from recipes.runtime.distributed import say
-from recipes.training import train
 
 
 class FinishedRun(RunFolder):

@@ -426,9 +426,9 @@ def test_a_traceback_is_shown_when_asked_for(folder: Path) -> None:
 
 def test_a_bug_keeps_its_traceback(folder: Path) -> None:
     def broken() -> None:
-        import recipes.training
+        import recipes.pipeline
 
-        recipes.training.train = None  # type: ignore[assignment]
+        recipes.pipeline.train = None  # type: ignore[assignment]
         recipes.api.train = None  # type: ignore[attr-defined]
 
     ended = command(folder, *FILE, *TINY, prepare=broken)

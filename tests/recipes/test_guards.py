@@ -17,8 +17,8 @@ from recipes.data.batch import Batch, Loss
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
+from recipes.pipeline import fit
 from recipes.testing import UPDATES, comparable, copied, difference, in_child, tiny_config, tiny_run
-from recipes.training import fit
 
 
 def breaking(run: TrainingRun, at: Collection[int]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from recipes import training
+from recipes import pipeline
 from recipes.compose import reading
 from recipes.compose.overrides import compose_config
 from recipes.data.splits import Splits
@@ -130,7 +130,7 @@ def test_no_words_at_all() -> None:
 def test_a_trick_cannot_act(tmp_path: Path) -> None:
     config = reading.read(compose_config(["model=linear", "+tricks=[mixup,swa]"])[0])
     with pytest.raises(UserError, match=r"model=linear has no training loop, so \+tricks=\[mixup,swa\] cannot act"):
-        training.train(config, splits(rows(GOOD + BAD, ["a"] * 3 + ["b"] * 3), ["a", "b"]), tmp_path)
+        pipeline.train(config, splits(rows(GOOD + BAD, ["a"] * 3 + ["b"] * 3), ["a", "b"]), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -139,7 +139,7 @@ def test_it_leaves_a_run_folder_like_any_other(tmp_path: Path, capsys: pytest.Ca
     train = rows(GOOD + BAD, ["pos"] * 3 + ["neg"] * 3)
     hidden = rows(["good", "awful"], [None, None])
     held = replace(splits(train, ["neg", "pos"], test=train), extra={"hidden": hidden}, notes=["look here."])
-    run = training.train_linear(config, held, tmp_path)
+    run = pipeline.train_linear(config, held, tmp_path)
     assert "note: look here." in capsys.readouterr().out
     assert run == RunFolder(tmp_path)
     assert run.metrics["test"]["accuracy"] == 1.0
