@@ -11,7 +11,7 @@ from recipes.compose.requirements import check
 from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
-from recipes.doctor.examination import at_end, at_start, of_rows
+from recipes.doctor.runner import at_end, at_start, of_rows
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure

@@ -66,7 +66,7 @@ from recipes.config import CONF, Config, Seeds
 from recipes.data.batching import Batches, cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import Encoded
 from recipes.data.splits import Splits, read_splits
-from recipes.doctor.examination import at_start
+from recipes.doctor.runner import at_start
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure

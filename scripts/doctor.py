@@ -26,7 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from recipes.doctor import examine
-    from recipes.doctor.rendering import lines, table
+    from recipes.doctor.render import lines, table
     from recipes.reports.tables import console_for_tables
 
     report = examine(arguments.overrides, arguments.cheap)

@@ -4,11 +4,11 @@
     report = examine(["data=files", "data.train=reviews.csv"])
     report.exit_code, [finding.says for finding in report.findings]
 
-A check is a function of a patient (`patient.py`) and a look (`contract.py`) that says what it looked at and what it
+A check is a function of a patient (`subject.py`) and a look (`findings.py`) that says what it looked at and what it
 found. What it could not look at is skipped, with the reason, and never passed.
 """
 
-from recipes.doctor.contract import Finding, Look, Report
-from recipes.doctor.examination import examine
+from recipes.doctor.findings import Finding, Look, Report
+from recipes.doctor.runner import examine
 
 __all__ = ["Finding", "Look", "Report", "examine"]

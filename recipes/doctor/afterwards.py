@@ -4,8 +4,9 @@ from collections import Counter
 
 import numpy as np
 
-from recipes.doctor.contract import Look, Skip, check
-from recipes.doctor.patient import Patient
+from recipes.doctor.findings import Look, Skip
+from recipes.doctor.registry import check
+from recipes.doctor.subject import Patient
 from recipes.metrics import LOWER_IS_BETTER, intervals, measure
 from recipes.models.linear import Linear
 from recipes.reports.run_page import SURE

@@ -11,8 +11,9 @@ from recipes import state
 from recipes.base import evaluating
 from recipes.data.batch import Batch
 from recipes.data.batching import by_length
-from recipes.doctor.contract import Look, Skip, check
-from recipes.doctor.patient import Patient
+from recipes.doctor.findings import Look, Skip
+from recipes.doctor.registry import check
+from recipes.doctor.subject import Patient
 from recipes.loop import TrainingRun
 from recipes.metrics import LOWER_IS_BETTER, measure
 from recipes.runtime.memory import PeakMemory

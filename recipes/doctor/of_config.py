@@ -1,7 +1,8 @@
 """The config: values that do not go together, or do nothing."""
 
-from recipes.doctor.contract import Look, check
-from recipes.doctor.patient import Patient
+from recipes.doctor.findings import Look
+from recipes.doctor.registry import check
+from recipes.doctor.subject import Patient
 
 # Devlin et al. 2019 (arXiv 1810.04805) searched 2e-5 to 5e-5 for BERT, Turc et al. 2019 (1908.08962) 3e-5 to 3e-4 for
 # small ones; 1e-3, the default of most optimizers, stalls both.

@@ -10,10 +10,11 @@ import numpy as np
 from datasets import Dataset
 
 from recipes.data.duplicates import comparable, digest, first_alike, folded
-from recipes.doctor.contract import Look, Skip, check
-from recipes.doctor.floor import MOST_ROWS, learnt, sampled
-from recipes.doctor.patient import Patient
-from recipes.doctor.rendering import LONGEST, listed, short
+from recipes.doctor.findings import Look, Skip
+from recipes.doctor.linear_probe import MOST_ROWS, learnt, sampled
+from recipes.doctor.registry import check
+from recipes.doctor.render import LONGEST, listed, short
+from recipes.doctor.subject import Patient
 from recipes.models.linear import is_chinese, joined
 
 SHOWN = 3

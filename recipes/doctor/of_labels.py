@@ -7,10 +7,11 @@ from collections import defaultdict
 import numpy as np
 
 from recipes.data.splitting import label_counts
-from recipes.doctor.contract import Look, Skip, check
-from recipes.doctor.floor import learnt
-from recipes.doctor.patient import Patient
-from recipes.doctor.rendering import listed, short
+from recipes.doctor.findings import Look, Skip
+from recipes.doctor.linear_probe import learnt
+from recipes.doctor.registry import check
+from recipes.doctor.render import listed, short
+from recipes.doctor.subject import Patient
 
 SHOWN = 3
 KNOWS_ENOUGH = 0.6

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from recipes import seams
 from recipes.base import Base, evaluating
 from recipes.data.batch import Batch
-from recipes.doctor.contract import Look, Skip, check
-from recipes.doctor.patient import Patient
-from recipes.doctor.rendering import listed
+from recipes.doctor.findings import Look, Skip
+from recipes.doctor.registry import check
+from recipes.doctor.render import listed
+from recipes.doctor.subject import Patient
 from recipes.loop import TrainingRun
 from recipes.models.anatomy import word_embeddings
 from recipes.models.loading import labels_of_head

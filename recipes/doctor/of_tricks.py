@@ -12,8 +12,9 @@ from recipes import seams
 from recipes.base import training_seams
 from recipes.data.batch import Batch
 from recipes.data.batching import Batches
-from recipes.doctor.contract import Look, Skip, check
-from recipes.doctor.patient import Patient
+from recipes.doctor.findings import Look, Skip
+from recipes.doctor.registry import check
+from recipes.doctor.subject import Patient
 from recipes.loop import TrainingRun
 from recipes.runtime.memory import kept_for_backward
 

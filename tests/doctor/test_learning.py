@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from recipes.doctor import learning
-from recipes.doctor.contract import Look, Skip
-from recipes.doctor.patient import Patient
+from recipes.doctor.findings import Look, Skip
+from recipes.doctor.subject import Patient
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 

@@ -13,9 +13,9 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
-from recipes.doctor.contract import Look
+from recipes.doctor.findings import Look
 from recipes.doctor.of_tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
-from recipes.doctor.patient import Patient
+from recipes.doctor.subject import Patient
 from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
 
 

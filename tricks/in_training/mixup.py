@@ -6,7 +6,7 @@ y = lambda * y_i + (1 - lambda) * y_j, with lambda ~ Beta(alpha, alpha). What be
   the longer of the two texts; positions and segments are those of the first, and behind its end those of the second.
 - hidden, whole: the same on the states before one layer, drawn per batch; up to there each text sees itself alone.
 - sentence, whole: the same on the pooled vectors, right before the head.
-- embedding, span | fourier | saliency: some words of i give way to words of j (`recipes/toolkit/mixing.py` has the masks).
+- embedding, span | fourier | saliency: some words of i give way to words of j; masks: `recipes/toolkit/mixing.py`.
 - hidden, block: before the drawn layer blocks of the states of i give way to those of j at the same places.
 
 Where tokens give way, length, segments and special tokens stay those of i, and lambda is the share of its words that is

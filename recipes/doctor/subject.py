@@ -19,9 +19,9 @@ from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
-from recipes.doctor.contract import Skip
-from recipes.doctor.floor import Floor, floor_of
+from recipes.doctor.findings import Skip
 from recipes.doctor.forward import Forward, forward_of
+from recipes.doctor.linear_probe import Floor, floor_of
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.runs.folder import RunFolder, is_finished

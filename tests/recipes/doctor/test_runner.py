@@ -15,10 +15,11 @@ from recipes.api import finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.doctor import Look, examine
-from recipes.doctor.contract import CHECKS, SECTIONS, Check, Finding, Report
-from recipes.doctor.examination import at_start, examined
-from recipes.doctor.patient import Patient
-from recipes.doctor.rendering import lines, table
+from recipes.doctor.findings import SECTIONS, Finding, Report
+from recipes.doctor.registry import CHECKS, Check
+from recipes.doctor.render import lines, table
+from recipes.doctor.runner import at_start, examined
+from recipes.doctor.subject import Patient
 from recipes.errors import UserError
 from recipes.reports.tables import console_for_tables
 from recipes.testing import (
@@ -33,7 +34,7 @@ from recipes.testing import (
     tiny_splits,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def files() -> list[str]:

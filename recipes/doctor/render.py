@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from recipes.doctor.contract import SECTIONS, Finding, Report
+from recipes.doctor.findings import SECTIONS, Finding, Report
 
 LONGEST = 60
 """Characters of a text that a finding shows."""

@@ -12,9 +12,10 @@ from recipes.data.splits import Splits
 
 # Registering is what importing them is for.
 from recipes.doctor import afterwards, learning, of_config, of_data, of_labels, of_model, of_tricks  # noqa: F401
-from recipes.doctor.contract import CHECKS, SECTIONS, Check, Look, Report, Skip
-from recipes.doctor.patient import CHEAP_SAMPLE, SAMPLE, Patient
-from recipes.doctor.rendering import told
+from recipes.doctor.findings import SECTIONS, Look, Report, Skip
+from recipes.doctor.registry import CHECKS, Check
+from recipes.doctor.render import told
+from recipes.doctor.subject import CHEAP_SAMPLE, SAMPLE, Patient
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 

@@ -1,12 +1,8 @@
 """What a check is, and what it may say."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from recipes.doctor.patient import Patient
+from typing import Any
 
 SECTIONS = ("config", "data", "model", "tricks", "learning", "after")
 """In the order in which a run's parts are looked at: what is cheap and what others rest on first."""
@@ -77,36 +73,6 @@ class Look:
 
     def _has(self, severity: str) -> bool:
         return any(finding.severity == severity for finding in self.findings)
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check, as it is registered."""
-
-    section: str
-    name: str
-    cheap: bool
-    about: str
-    look: Callable[["Patient", Look], None]
-
-
-CHECKS: list[Check] = []
-
-
-def check(section: str, cheap: bool = False) -> Callable[[Callable[["Patient", Look], None]], Any]:
-    """Register a function as a check; its name is the check's, its docstring says what it is about.
-
-    Args:
-        section: one of `SECTIONS`.
-        cheap: whether `train.py` runs it at every start.
-    """
-
-    def registered(look: Callable[["Patient", Look], None]) -> Callable[["Patient", Look], None]:
-        about = inspect.getdoc(look) or ""
-        CHECKS.append(Check(section, look.__name__, cheap, about, look))
-        return look
-
-    return registered
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.config import Config
 from recipes.doctor import Finding
-from recipes.doctor.contract import CHECKS, Check
-from recipes.doctor.examination import examined
-from recipes.doctor.patient import Patient
+from recipes.doctor.registry import CHECKS, Check
+from recipes.doctor.runner import examined
+from recipes.doctor.subject import Patient
 from recipes.testing import in_child
 
 Row = dict[str, str]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from recipes.api import finetune_config
-from recipes.doctor.contract import CHECKS
+from recipes.doctor.registry import CHECKS
 from recipes.testing import in_child
-from tests.doctor.faults.ward import Fault, Rows, config_of, found, is_it, named, told
+from tests.recipes.doctor.faults.ward import Fault, Rows, config_of, found, is_it, named, told
 
 MOVING = ("train.learning_rate=3e-3", "train.epochs=15")
 
@@ -64,8 +64,8 @@ def test_found_named_and_mended(fault: Fault, instead: Sequence[str], tmp_path: 
 
 
 def test_without_a_finished_run_it_is_skipped(tmp_path: Path) -> None:
-    from recipes.doctor.examination import examined
-    from recipes.doctor.patient import Patient
+    from recipes.doctor.runner import examined
+    from recipes.doctor.subject import Patient
 
     config = config_of(Fault("none", "", ""), tmp_path, True)
     checks = [check for check in CHECKS if check.section == "after"]

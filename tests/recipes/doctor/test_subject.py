@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from recipes.doctor.contract import CHECKS
-from recipes.doctor.examination import examined
-from recipes.doctor.patient import Patient
+from recipes.doctor.registry import CHECKS
+from recipes.doctor.runner import examined
+from recipes.doctor.subject import Patient
 from recipes.loop import TrainingRun
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 

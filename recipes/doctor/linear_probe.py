@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import StratifiedKFold
 
-from recipes.doctor.contract import Skip
+from recipes.doctor.findings import Skip
 from recipes.models.linear import is_chinese, joined
 
 MANY_CLASSES = 20

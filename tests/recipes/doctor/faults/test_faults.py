@@ -9,8 +9,18 @@ import pytest
 
 from recipes.config import Model
 from recipes.models.loading import load_model, load_tokenizer
-from tests.doctor.faults.test_after import FAULTS
-from tests.doctor.faults.ward import Fault, Rows, config_of, found, healthy_rows, in_sections, is_it, named, told
+from tests.recipes.doctor.faults.test_after import FAULTS
+from tests.recipes.doctor.faults.ward import (
+    Fault,
+    Rows,
+    config_of,
+    found,
+    healthy_rows,
+    in_sections,
+    is_it,
+    named,
+    told,
+)
 
 # What spoils the data.
 
@@ -439,7 +449,7 @@ def test_found_named_and_mended(fault: Fault, tmp_path: Path) -> None:
 
 
 def test_the_page_has_their_counts() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "doctor.md").read_text(encoding="utf-8")
     sections = {"config": CONFIG, "data": DATA, "model": MODEL, "tricks": TRICKS, "learning": LEARNING, "after": FAULTS}
     for name, faults in sections.items():
         assert f"| {name} | {len(faults)} | {len(faults)} | 0 |" in page, (name, len(faults))
