@@ -11,7 +11,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 
 # Registering is what importing them is for.
-from recipes.doctor import afterwards, learning, of_config, of_data, of_labels, of_model, of_tricks  # noqa: F401
+from recipes.doctor.checks import config, data, finished, labels, learning, model, tricks  # noqa: F401
 from recipes.doctor.findings import SECTIONS, Look, Report, Skip
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.render import told

@@ -8,8 +8,8 @@ import datasets
 import pytest
 from datasets import Dataset
 
+from recipes.doctor.checks.data import copies
 from recipes.doctor.findings import Finding, Look
-from recipes.doctor.of_data import copies
 
 FEATURES = datasets.Features({name: datasets.Value("string") for name in ("id", "text", "text_pair", "label")})
 

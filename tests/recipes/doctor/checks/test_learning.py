@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.doctor import learning
+from recipes.doctor.checks import learning
 from recipes.doctor.findings import Look, Skip
 from recipes.doctor.subject import Patient
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits

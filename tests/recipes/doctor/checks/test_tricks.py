@@ -13,8 +13,8 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
+from recipes.doctor.checks.tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
 from recipes.doctor.findings import Look
-from recipes.doctor.of_tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
 from recipes.doctor.subject import Patient
 from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
 

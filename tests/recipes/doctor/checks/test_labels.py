@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from recipes.doctor.checks.labels import label_errors
 from recipes.doctor.findings import Finding, Look, Skip
 from recipes.doctor.linear_probe import Floor
-from recipes.doctor.of_labels import label_errors
 
 COMMON = [0.95] * 20 + [0.30, 0.48]
 """How probable `common` is on the rows with that label."""
