@@ -22,8 +22,8 @@ class AblationSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher that the user has chosen."""
-        from recipes.ablation.job import Job
         from recipes.ablation.study import study
+        from recipes.ablation.worker import Job
 
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=Job(task_function), config=config

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block, estimate
-from recipes.ablation.rounds import MOST_LOOKS, kept, level_at, looks, still_open
+from recipes.ablation.sequential import MOST_LOOKS, kept, level_at, looks, still_open
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, TOGETHER, Verdict, judge
 from recipes.reports.tables import markdown_table
 

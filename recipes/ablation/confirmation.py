@@ -11,10 +11,10 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from recipes.ablation.blocks import block_of, blocks_of
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
+from recipes.ablation.observations import block_of, blocks_of
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from recipes.ablation.design import Effect
 from recipes.ablation.findings import COSTS, Findings
-from recipes.ablation.pictures import draw_costs, draw_effects, draw_pairs
+from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.metrics import LOWER_IS_BETTER

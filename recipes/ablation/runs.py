@@ -9,7 +9,7 @@ from typing import Any
 
 from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
-from recipes.ablation.job import FAILURE, OUTPUT
+from recipes.ablation.worker import FAILURE, OUTPUT
 from recipes.errors import UserError
 from recipes.runs.files import written
 from recipes.runs.folder import RunFolder, is_finished

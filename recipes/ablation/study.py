@@ -10,19 +10,19 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from recipes.ablation import plan
-from recipes.ablation.admission import admitted
-from recipes.ablation.beforehand import check_tricks, doubts, duration, validation_rows
-from recipes.ablation.blocks import are_alike, blocks_of
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirmed, contest
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import by_data, present
 from recipes.ablation.factors import Space, space_of
+from recipes.ablation.feasibility import admitted
 from recipes.ablation.findings import Findings
+from recipes.ablation.observations import are_alike, blocks_of
+from recipes.ablation.preflight import check_tricks, doubts, duration, validation_rows
 from recipes.ablation.progress import Progress, shown
 from recipes.ablation.report import write
-from recipes.ablation.rounds import kept, level_at, looks, still_open
 from recipes.ablation.runs import FINISHED, Launch, Row, finish, write_csv
+from recipes.ablation.sequential import kept, level_at, looks, still_open
 from recipes.ablation.settings import Settings, settings_of
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
 from recipes.compose.reading import read

@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from recipes.ablation.factors import NONE, Factor, Level, Space
-from recipes.ablation.job import FAILURE, OUTPUT, Job, reason
 from recipes.ablation.progress import Progress, in_words
 from recipes.ablation.runs import Row, Run, finish, row_of, write_csv
+from recipes.ablation.worker import FAILURE, OUTPUT, Job, reason
 from recipes.errors import UserError
 
 SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"set": ()})

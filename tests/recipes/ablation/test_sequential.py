@@ -3,7 +3,7 @@
 import pytest
 
 from recipes.ablation.design import Effect, choose
-from recipes.ablation.rounds import kept, level_at, looks, still_open
+from recipes.ablation.sequential import kept, level_at, looks, still_open
 from recipes.ablation.verdicts import LOST, Verdict
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recipes.ablation.rows import row_scores
+from recipes.ablation.pseudo_values import row_scores
 from recipes.errors import UserError
 from recipes.metrics import Predictions, available, intervals, measure
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 from omegaconf import DictConfig
 
-from recipes.ablation.admission import admitted
 from recipes.ablation.factors import space_of
+from recipes.ablation.feasibility import admitted
 from recipes.compose.overrides import compose_config
 from recipes.errors import UserError
 
