@@ -9,9 +9,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.config import Config
 from recipes.data.splits import Splits
-
-# Registering is what importing them is for.
-from recipes.doctor.checks import config, data, finished, labels, learning, model, tricks  # noqa: F401
+from recipes.doctor import checks  # noqa: F401  (importing them registers them)
 from recipes.doctor.findings import SECTIONS, Look, Report, Skip
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.render import told
