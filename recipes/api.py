@@ -13,11 +13,10 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import Config, as_values
 from recipes.data.splits import read_splits
-from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.pipeline import train
 from recipes.prediction.predictors import predict
-from recipes.runs.folder import RunFolder, claimed, is_finished
+from recipes.runs.folder import RunFolder, claimed, finished_run, is_finished
 from recipes.runtime.distributed import say
 
 
@@ -81,6 +80,4 @@ def load(folder: str | Path) -> FinishedRun:
     Raises:
         UserError: there is none.
     """
-    if not is_finished(Path(folder)):
-        raise UserError(f"{folder} holds no finished run (there is no metrics.json).")
-    return FinishedRun(Path(folder))
+    return FinishedRun(finished_run(folder).folder)

@@ -65,11 +65,11 @@ def of_rows(run: TrainingRun, splits: Splits, ids: Sequence[str]) -> str:
     return "".join(f"{finding.says} Rows: {', '.join(finding.rows)}. " for finding in wrong)
 
 
-def examined(patient: Patient, checks: Sequence[Check]) -> Report:
+def examined(patient: Patient, chosen: Sequence[Check]) -> Report:
     """Run checks over a patient, in the order of their sections, and leave it as it was."""
     looks = []
     with patient.undisturbed():
-        for each in sorted(checks, key=lambda each: SECTIONS.index(each.section)):
+        for each in sorted(chosen, key=lambda each: SECTIONS.index(each.section)):
             look = Look(each.section, each.name, each.about)
             try:
                 each.look(patient, look)

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.api import load
 from recipes.data.columns import label_name
 from recipes.data.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
 from recipes.errors import UserError, nearest
 from recipes.metrics import Predictions, measure
 from recipes.prediction.predictors import Reader, opened
 from recipes.runs.files import locked, write_json, written
+from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fast
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -80,7 +80,7 @@ class Job:
     def __init__(self, asked: Asked, say: Callable[[int], None] = lambda rows: None) -> None:
         """Look at everything that is cheap; the model waits."""
         self.asked, self.say = asked, say
-        self.run = load(asked.run)
+        self.run = finished_run(asked.run)
         if asked.look_ahead < 1:
             raise UserError(f"--look-ahead={asked.look_ahead}: at least one row must be read.")
         self.data = self.run.config["data"]

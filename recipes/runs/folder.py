@@ -107,6 +107,17 @@ def is_finished(folder: Path) -> bool:
     return (folder / "metrics.json").is_file()
 
 
+def finished_run(folder: str | Path) -> RunFolder:
+    """A finished run from its folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not is_finished(Path(folder)):
+        raise UserError(f"{folder} holds no finished run (there is no metrics.json).")
+    return RunFolder(Path(folder))
+
+
 @contextmanager
 def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
     """Inside this context a folder is this config's own, and no other process works in it.
