@@ -91,8 +91,11 @@ def compose(seam: str, base: Seam, tricks: Mapping[str, Wrapper], run: object) -
 
 def deciding(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
     """The tricks that decide what is answered: where several models answer together, they see what these say."""
-    return {name: trick for name, trick in tricks.items()
-            if "decide" in trick.layers or trick.layers.get("settle") == "decide"}  # fmt: skip
+    return {
+        name: trick
+        for name, trick in tricks.items()
+        if "decide" in trick.layers or trick.layers.get("settle") == "decide"
+    }
 
 
 def onion(tricks: Mapping[str, Wrapper]) -> dict[str, list[str]]:

@@ -52,9 +52,15 @@ Result = TypeVar("Result")
 UPDATES = 20
 ROWS, BATCH_SIZE = 44, 8
 TINY = (
-    "data=files", "model=tiny", f"train.batch_size={BATCH_SIZE}", f"train.max_updates={UPDATES}", "train.device=cpu",
-    "evaluate.every=1.5", "checkpoint.every=0.7", "doctor=off",
-)  # fmt: skip
+    "data=files",
+    "model=tiny",
+    f"train.batch_size={BATCH_SIZE}",
+    f"train.max_updates={UPDATES}",
+    "train.device=cpu",
+    "evaluate.every=1.5",
+    "checkpoint.every=0.7",
+    "doctor=off",
+)
 NO_DROPOUT = ("model.dropout=0.0",)
 FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
@@ -210,9 +216,13 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
 
     def rank(number: int) -> Result:
         os.environ |= {
-            "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        }  # fmt: skip
+            "RANK": str(number),
+            "LOCAL_RANK": str(number),
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
         # What the parent process has trained has left it as one of one.
         AcceleratorState._reset_state(reset_partial_state=True)
         result = work()
@@ -548,10 +558,11 @@ def _condition(run: TrainingRun) -> dict[str, Any]:
     modules = list(run.bare_model.modules())
     return {
         "weights": copied(run),
-        "hooks": sum(len(each._forward_hooks) + len(each._forward_pre_hooks) + len(each._backward_hooks)
-                     for each in modules),
+        "hooks": sum(
+            len(each._forward_hooks) + len(each._forward_pre_hooks) + len(each._backward_hooks) for each in modules
+        ),
         "modes": [each.training for each in modules],
-    }  # fmt: skip
+    }
 
 
 def _counted(method: Callable[..., Any], seam: str, reached: set[str]) -> Callable[..., Any]:

@@ -611,8 +611,10 @@ def grouping(arguments: argparse.Namespace, folder: Path) -> None:
             f"{data.resolve().name}: {half:,} rows trained on for {arguments.epochs:g} epochs, {half:,} others scored, "
             f"{arguments.seeds} seeds ({machine()})"
         )
-        table = [[metric, *compared(*([score[metric] for score in each] for each in found.values()))]
-                 for metric in ("loss", "accuracy", "macro_f1")]  # fmt: skip
+        table = [
+            [metric, *compared(*([score[metric] for score in each] for each in found.values()))]
+            for metric in ("loss", "accuracy", "macro_f1")
+        ]
         show(title, ["metric", *found, "difference, paired by seed"], table, arguments.markdown)
 
 
@@ -630,12 +632,15 @@ def tricks(arguments: argparse.Namespace, folder: Path) -> None:
     seconds, memory, passes = ({name: [each[part] for each in found[name]] for name in names} for part in range(3))
     table = [
         [
-            name or "none", f"{passes[name][0]:.2f}", against(seconds[name], seconds[""]),
+            name or "none",
+            f"{passes[name][0]:.2f}",
+            against(seconds[name], seconds[""]),
             extra_pass(passes[name][0], seconds[name], seconds[""]),
-            f"{statistics.median(memory[name]):,.0f}", against(memory[name], memory[""]),
+            f"{statistics.median(memory[name]):,.0f}",
+            against(memory[name], memory[""]),
         ]
         for name in names
-    ]  # fmt: skip
+    ]
     title = (
         f"model={arguments.model}, {arguments.updates} updates of data=pydocs, {arguments.rounds} rounds ({machine()})"
     )
@@ -787,9 +792,9 @@ def predict_texts(data: Path, arguments: argparse.Namespace, folder: Path) -> No
     for contestant, each in seconds.items():
         differing = sum(one != other for one, other in zip(answers[contestant], answers[OURS], strict=True))
         median = statistics.median(each)
-        lines.append([
-            contestant, f"{median:.1f}", f"{len(texts) / median:,.0f}", against(each, seconds[OURS]), str(differing)
-        ])  # fmt: skip
+        lines.append(
+            [contestant, f"{median:.1f}", f"{len(texts) / median:,.0f}", against(each, seconds[OURS]), str(differing)]
+        )
     header = ["predicting", "seconds", "texts/s", f"time / {OURS}", "other labels"]
     show(f"{name}: {len(texts):,} texts, {arguments.rounds} rounds ({machine()})", header, lines, arguments.markdown)
 
@@ -937,9 +942,13 @@ def read_arguments() -> argparse.Namespace:
     common.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     texts = argparse.ArgumentParser(add_help=False)
     texts.add_argument(
-        "--data", type=Path, action="append", required=True, metavar="FOLDER",
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FOLDER",
         help="holds train.csv or train.csv.gz with the columns text and label; may be given several times",
-    )  # fmt: skip
+    )
     texts.add_argument("--threads", type=positive, help="of the process; as torch finds unless given")
     texts.add_argument("--batch-size", type=positive, default=32, help="rows to an update (%(default)s)")
     texts.add_argument("--max-length", type=positive, default=256, help="tokens of one row (%(default)s)")
@@ -983,22 +992,32 @@ def read_arguments() -> argparse.Namespace:
 
     command = commands.add_parser("documents", parents=[common], help="memory against the length of a document")
     command.add_argument(
-        "--tricks", nargs="+", default=["segments", "sliding_window"], metavar="TRICK",
+        "--tricks",
+        nargs="+",
+        default=["segments", "sliding_window"],
+        metavar="TRICK",
         help="that read long texts, each by itself (%(default)s)",
-    )  # fmt: skip
+    )
     command.add_argument(
-        "--tokens", type=positive, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000], metavar="COUNT",
+        "--tokens",
+        type=positive,
+        nargs="+",
+        default=[1_000, 3_000, 10_000, 30_000, 100_000],
+        metavar="COUNT",
         help="lengths of the document (%(default)s)",
-    )  # fmt: skip
+    )
     command.add_argument("--max-length", type=positive, default=512, help="tokens of one piece (%(default)s)")
     command.add_argument("--threads", type=positive, default=1, help="of each process (%(default)s)")
     command.set_defaults(command=documents)
 
     command = commands.add_parser("eda", parents=[common], help="variants of texts a second, against the peers")
     command.add_argument(
-        "--data", type=Path, action="append", metavar="FOLDER",
+        "--data",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
         help="holds train.csv or train.csv.gz with the columns text and label; data=pydocs unless given",
-    )  # fmt: skip
+    )
     command.add_argument("--rows", type=positive, help="how many, from the file's first on; all unless given")
     command.add_argument("--rounds", type=positive, default=5, help="turns of each contestant (%(default)s)")
     command.add_argument("--workers", type=positive, default=2, help="the most processes of ours (%(default)s)")

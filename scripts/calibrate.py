@@ -104,9 +104,13 @@ def study(world: World, arms: Sequence[Arm], seeds: int, chance: np.random.Gener
     # An arm with idle tricks is the arm without them.
     _, twin = np.unique(levels, axis=0, return_inverse=True)
     spread = np.sqrt(
-        1 + world.seed**2 + world.run**2 + world.row_of_seed**2 + world.row_of_run**2
+        1
+        + world.seed**2
+        + world.run**2
+        + world.row_of_seed**2
+        + world.row_of_run**2
         + (levels**2).sum(1) * world.row_of_trick**2
-    )  # fmt: skip
+    )
     middle = spread * norm.ppf(accuracy(world, arms))
     numbers = np.repeat(np.arange(count), seeds), np.tile(np.arange(seeds), count)
     blocks = []
@@ -156,8 +160,13 @@ def covered(world: World, design: Design, seeds: int, studies: int, number: int)
             continue  # with so many runs lost the study gives no interval, right or wrong
         true = np.array([truth[effect] for effect in family.effects])
         each.append(np.mean(_within(family.interval(0.95), true)))
-        together.append(all(verdict.outer[0] <= truth[verdict.effect] <= verdict.outer[1]
-                            for verdict in mains if verdict.effect in family.effects))  # fmt: skip
+        together.append(
+            all(
+                verdict.outer[0] <= truth[verdict.effect] <= verdict.outer[1]
+                for verdict in mains
+                if verdict.effect in family.effects
+            )
+        )
         of_runs = t.ppf(0.975, family.run_freedom) ** 2 * family.run_variance
         simple.append(np.mean((family.values - true) ** 2 <= of_runs))
         if estimated := [verdict for verdict in pairs if verdict.outer != (0.0, 0.0)]:
@@ -189,8 +198,10 @@ def in_rounds(world: World, design: Design, most: int, studies: int, number: int
         arms: Sequence[Arm] = design.arms
         for look, seeds in enumerate(plan):
             asked = [design.arms.index(arm) for arm in arms]
-            there = [old | (np.isin(block.arms, asked) & (block.seeds < seeds))
-                     for old, block in zip(there, blocks, strict=True)]  # fmt: skip
+            there = [
+                old | (np.isin(block.arms, asked) & (block.seeds < seeds))
+                for old, block in zip(there, blocks, strict=True)
+            ]
             seen = [_some(block, kept_runs) for block, kept_runs in zip(blocks, there, strict=True)]
             verdicts = kept(verdicts, judge(design, seen, MARGIN, level_at(look, plan))[0])
             arms = still_open(design, verdicts.values())
@@ -234,8 +245,15 @@ def tables(studies: int, mapped: Callable) -> None:
         partial(_called, covered, studies), enumerate((WORLDS[world], *known[name]) for name, world in lines)
     )
     print(f"Intervals that hold the truth, {studies:,} studies a line\n")
-    header = ["design; world", "each", "all at once", "studies with a false helps or hurts", "each, by seeds alone",
-              "pairs, all at once", "studies with a false pair"]  # fmt: skip
+    header = [
+        "design; world",
+        "each",
+        "all at once",
+        "studies with a false helps or hurts",
+        "each, by seeds alone",
+        "pairs, all at once",
+        "studies with a false pair",
+    ]
     print(markdown_table(header, [[f"{name}; {world}", *row] for (name, world), row in zip(lines, found, strict=True)]))
 
     few = max(100, studies // 5)
@@ -244,8 +262,12 @@ def tables(studies: int, mapped: Callable) -> None:
     calls = [(WORLDS[world], known[name][0], most) for name, world, most in ends]
     found = mapped(partial(_called, in_rounds, few), enumerate(calls))
     header = ["design; world", "intervals that hold", "studies with a false helps or hurts", "runs"]
-    print(markdown_table(header, [[f"{name.partition(' x ')[0]}; {world}", *row]
-                                  for (name, world, _), row in zip(ends, found, strict=True)]))  # fmt: skip
+    print(
+        markdown_table(
+            header,
+            [[f"{name.partition(' x ')[0]}; {world}", *row] for (name, world, _), row in zip(ends, found, strict=True)],
+        )
+    )
 
     print(
         f"\nEqual runs: 16 arms x 3 seeds (48), 9 arms x 5 and x 6 seeds (45, 54); {few:,} studies a line\n", flush=True

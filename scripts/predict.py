@@ -25,8 +25,12 @@ def main() -> None:
     parser.add_argument("output", help="a file that is not there yet, or - for standard output")
     parser.add_argument("--format", choices=["csv", "tsv", "jsonl", "parquet"], help="of the input; else by its ending")
     parser.add_argument("--look-ahead", type=int, default=4096, help="rows grouped by length (%(default)s): memory")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="%(default)s: 16 "
-                        "bits where the hardware is faster in them")  # fmt: skip
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="%(default)s: 16 bits where the hardware is faster in them",
+    )
     parser.add_argument("--memory-limit", help="a share such as 0.5, or bytes such as 4GB; of the GPU, if there is one")
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
     arguments = parser.parse_args()
@@ -36,9 +40,14 @@ def main() -> None:
     from recipes.runtime.memory import limit
 
     asked = Asked(
-        run=arguments.run, source=arguments.input, target=arguments.output, source_format=arguments.format,
-        look_ahead=arguments.look_ahead, precision=arguments.precision, metrics=arguments.metrics,
-    )  # fmt: skip
+        run=arguments.run,
+        source=arguments.input,
+        target=arguments.output,
+        source_format=arguments.format,
+        look_ahead=arguments.look_ahead,
+        precision=arguments.precision,
+        metrics=arguments.metrics,
+    )
     with limit(arguments.memory_limit) as check, progress("rows") as (console, advance):
 
         def done(rows: int) -> None:

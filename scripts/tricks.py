@@ -122,13 +122,20 @@ def catalogue() -> str:
     """The whole page."""
     meeting = list(pairs(tricks()))
     apart = len(list(combinations(tricks(), 2))) - len(meeting)
-    return "\n".join([
-        "# The tricks\n", "Made by `python scripts/tricks.py --write` of YAML files, cards and code.\n", table("../"),
-        "## Each trick\n", *entries(),
-        "## Each pair\n",
-        f"What it means that two are on together, at the values of their YAML files. The {apart} pairs that are not "
-        "here wrap different seams: neither sees the other.\n", *meeting, "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "# The tricks\n",
+            "Made by `python scripts/tricks.py --write` of YAML files, cards and code.\n",
+            table("../"),
+            "## Each trick\n",
+            *entries(),
+            "## Each pair\n",
+            "What it means that two are on together, at the values of their YAML files. "
+            f"The {apart} pairs that are not here wrap different seams: neither sees the other.\n",
+            *meeting,
+            "",
+        ]
+    )
 
 
 def main() -> None:

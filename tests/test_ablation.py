@@ -19,9 +19,16 @@ from tests.test_command_line import TEXT, command, finished, refused
 ROOT = Path(__file__).parents[1]
 # 8 updates an epoch
 STUDY = (
-    "-m", "hydra/sweeper=ablation", "hydra.sweep.dir=study", "hydra.sweeper.confirm=false", "data=files",
-    "data.train=text.csv", "model=tiny", "train.device=cpu", "train.batch_size=7",
-)  # fmt: skip
+    "-m",
+    "hydra/sweeper=ablation",
+    "hydra.sweep.dir=study",
+    "hydra.sweeper.confirm=false",
+    "data=files",
+    "data.train=text.csv",
+    "model=tiny",
+    "train.device=cpu",
+    "train.batch_size=7",
+)
 SHORT = ("train.max_updates=2", "doctor=off")
 
 
@@ -202,10 +209,24 @@ def test_a_local_ray_cluster(folder: Path, studies: list[Study]) -> None:
 def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
     splits = zip(("train", "validation", "test"), (20, 12, 12), strict=True)
     texts = [f"data.{split}={made_up_text(rows, seed)}" for seed, (split, rows) in enumerate(splits)]
-    base = ["data=files", *texts, "model=tiny", "train.max_updates=30", "train.batch_size=16", "evaluate.keep=last",
-            "doctor=off"]  # fmt: skip
-    asked = ["-m", "hydra/sweeper=ablation", "+tricks=[normalize]", "train.learning_rate=0,3e-3", *base,
-             "hydra.sweep.dir=study", "hydra.sweeper.seeds=5"]  # fmt: skip
+    base = [
+        "data=files",
+        *texts,
+        "model=tiny",
+        "train.max_updates=30",
+        "train.batch_size=16",
+        "evaluate.keep=last",
+        "doctor=off",
+    ]
+    asked = [
+        "-m",
+        "hydra/sweeper=ablation",
+        "+tricks=[normalize]",
+        "train.learning_rate=0,3e-3",
+        *base,
+        "hydra.sweep.dir=study",
+        "hydra.sweeper.seeds=5",
+    ]
     done = command(folder, *asked)
     assert done.code == 0, done
     assert "normalize changes nothing at all" in done.out  # these texts are clean already

@@ -128,8 +128,18 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
     assert run.name.startswith("files-tiny-mixup-s0-")
     assert ended.out.strip().splitlines()[-1].endswith(f"runs/{run.name}")
     assert "accuracy" in ended.out
-    expected = {".hydra", ".lock", "checkpoints", "config.yaml", "confusion_matrix.png", "history.jsonl",
-                "learning_curve.png", "metrics.json", "model", "predictions"}  # fmt: skip
+    expected = {
+        ".hydra",
+        ".lock",
+        "checkpoints",
+        "config.yaml",
+        "confusion_matrix.png",
+        "history.jsonl",
+        "learning_curve.png",
+        "metrics.json",
+        "model",
+        "predictions",
+    }
     found = {path.name for path in run.iterdir()}
     assert expected == {name for name in found if not name.startswith("events.")}
     assert not list(folder.rglob("*.tmp"))
@@ -245,7 +255,7 @@ GOOD = "text,label\n" + TEXT
         ({"train": GOOD + "well, yes,pos\n"}, "data.train=train.csv: line 82 has more cells than the header has names"),
         ({"train": GOOD + "unlabelled,\n"}, "train: 1 of 81 rows have no label (first: id 80)"),
     ],
-)  # fmt: skip
+)
 def test_data_that_is_wrong(files: Mapping[str, str | bytes], told: str, folder: Path) -> None:
     for name, content in files.items():
         (folder / f"{name}.csv").write_bytes(content if isinstance(content, bytes) else content.encode())

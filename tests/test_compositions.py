@@ -78,10 +78,16 @@ def test_the_table_of_word_vectors_is_never_written(trick: str, tmp_path: Path) 
     assert in_child(written) == 0
 
 
-@pytest.mark.parametrize(("tricks", "passes"), [
-    (("fgm", "r_drop"), 4), (("pgd", "r_drop"), 8), (("awp", "fgm"), 4), (("fgm", "mixup"), 2),
-    (("mixup", "r_drop"), 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tricks", "passes"),
+    [
+        (("fgm", "r_drop"), 4),
+        (("pgd", "r_drop"), 8),
+        (("awp", "fgm"), 4),
+        (("fgm", "mixup"), 2),
+        (("mixup", "r_drop"), 2),
+    ],
+)
 def test_passes_multiply(tricks: tuple[str, ...], passes: int, tmp_path: Path) -> None:
     def counted() -> float:
         run, batch = started(tmp_path, *tricks)

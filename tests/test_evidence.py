@@ -75,9 +75,13 @@ def test_a_split_that_is_missing_is_told(evidence: ModuleType, data: Path) -> No
 
 
 def test_a_study(
-    evidence: ModuleType, data: Path, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    evidence: ModuleType,
+    data: Path,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     arms = {"nothing": [], "mixup": ["+tricks=[mixup]"]}
     study = {"overrides": ["model=tiny", "train.max_updates=2"], "rows": [30], "arms": arms}
     place = write("study.yaml", yaml.safe_dump(study, sort_keys=False))

@@ -20,11 +20,39 @@ from recipes.testing import (
 )
 
 TRICKS = [
-    "accumulate", "amp", "awp", "balanced_batches", "class_weights", "clip_gradient", "deduplicate", "duplicate",
-    "eda", "ema", "fgm", "focal", "freeze_layers", "fusion", "incremental", "label_smoothing",
-    "layerwise_learning_rate", "logit_adjustment", "mixup", "nlpaug", "noise_scale", "normalize", "pgd", "r_drop",
-    "reinitialize_layers", "segments", "sliding_window", "soup", "swa", "temperature", "threshold", "truncate",
-]  # fmt: skip
+    "accumulate",
+    "amp",
+    "awp",
+    "balanced_batches",
+    "class_weights",
+    "clip_gradient",
+    "deduplicate",
+    "duplicate",
+    "eda",
+    "ema",
+    "fgm",
+    "focal",
+    "freeze_layers",
+    "fusion",
+    "incremental",
+    "label_smoothing",
+    "layerwise_learning_rate",
+    "logit_adjustment",
+    "mixup",
+    "nlpaug",
+    "noise_scale",
+    "normalize",
+    "pgd",
+    "r_drop",
+    "reinitialize_layers",
+    "segments",
+    "sliding_window",
+    "soup",
+    "swa",
+    "temperature",
+    "threshold",
+    "truncate",
+]
 
 
 def test_every_trick_is_under_the_laws() -> None:
@@ -73,8 +101,11 @@ def test_off_is_off(overrides: tuple[str, ...]) -> None:
                     torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm or float("inf"))
                     share = (done + 0.5) / total
                     fall = (share - 0.1) / 0.9
-                    factor = share / 0.1 if share < 0.1 else (
-                        1 - fall if train.schedule == "linear" else (1 + np.cos(np.pi * fall)) / 2)  # fmt: skip
+                    factor = (
+                        share / 0.1
+                        if share < 0.1
+                        else (1 - fall if train.schedule == "linear" else (1 + np.cos(np.pi * fall)) / 2)
+                    )
                     for group in optimizer.param_groups:
                         group["lr"] = 1e-3 * factor
                     optimizer.step()

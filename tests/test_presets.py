@@ -12,9 +12,21 @@ RECIPES = {path.stem: path for path in sorted((CONF / "recipe").glob("*.yaml"))}
 
 def test_they_are_all_there() -> None:
     assert set(RECIPES) == {
-        "plain", "mixup_amp_swa", "robust", "imbalanced", "few_shot", "long_documents", "competition", "autogluon_like",
-        "cutmix", "fmix", "manifold_mixup", "patchup", "sentence_mixup", "ssmix",
-    }  # fmt: skip
+        "plain",
+        "mixup_amp_swa",
+        "robust",
+        "imbalanced",
+        "few_shot",
+        "long_documents",
+        "competition",
+        "autogluon_like",
+        "cutmix",
+        "fmix",
+        "manifold_mixup",
+        "patchup",
+        "sentence_mixup",
+        "ssmix",
+    }
 
 
 @pytest.mark.parametrize("name", RECIPES)

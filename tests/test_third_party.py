@@ -27,8 +27,12 @@ def test_it_passes_the_laws(theirs: Path) -> None:
     (theirs / "conftest.py").write_text("import torch\n\ntorch.set_num_threads(1)\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(theirs)],
-        cwd=theirs, env=environment(theirs), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=theirs,
+        env=environment(theirs),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     assert "10 passed" in done.stdout
 
@@ -39,13 +43,21 @@ def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
     values = ["model=tiny", "data=files", f"data.train={made_up_text(12)}", "train.max_updates=3"]
     done = subprocess.run(
         [*command, *values, "tricks.cutoff.share=0.3", f"hydra.run.dir={tmp_path / 'run'}"],
-        cwd=tmp_path, env=environment(theirs), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment(theirs),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "cutoff" in done.stdout
     wrong = subprocess.run(
         [*command, *values, "tricks.cutoff.share=1.5", "tricks.cutoff.shar=0"],
-        cwd=tmp_path, env=environment(theirs), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment(theirs),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert wrong.returncode == 2
     assert "tricks.cutoff.shar" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -52,8 +52,10 @@ class Findings:
     def costs(self) -> dict[Effect, dict[str, float]]:
         """How many times as much each level costs, by `COSTS`."""
         ratios = {what: self.ratios(attrgetter(what)) for what in COSTS}
-        return {effect: {what: found[effect] for what, found in ratios.items() if effect in found}
-                for effect in self.design.mains}  # fmt: skip
+        return {
+            effect: {what: found[effect] for what, found in ratios.items() if effect in found}
+            for effect in self.design.mains
+        }
 
     def ratios(self, measured: Callable[[Row], float | None]) -> dict[Effect, float]:
         """How many times as much of something the runs with a level have, by the weights that its effect would have.

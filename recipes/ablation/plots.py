@@ -22,9 +22,14 @@ from recipes.reports.plots import save
 
 PALE = 0.3
 COLORS = {
-    HELPS: "tab:green", TOGETHER: "tab:green", HURTS: "tab:red", FIGHTS: "tab:red", NO_EVIDENCE: "tab:gray",
-    NOTHING: "tab:blue", IDENTICAL: "black",
-}  # fmt: skip
+    HELPS: "tab:green",
+    TOGETHER: "tab:green",
+    HURTS: "tab:red",
+    FIGHTS: "tab:red",
+    NO_EVIDENCE: "tab:gray",
+    NOTHING: "tab:blue",
+    IDENTICAL: "black",
+}
 
 
 def draw_effects(findings: Findings, to: IO[str]) -> None:
@@ -39,8 +44,14 @@ def draw_effects(findings: Findings, to: IO[str]) -> None:
         axes.plot(verdict.outer, (place, place), color=color, linewidth=1.2)
         axes.plot(verdict.inner, (place, place), color=color, linewidth=4, alpha=0.6)
         axes.plot(verdict.value, place, color=color, marker="o")
-        axes.annotate(verdict.word, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8,
-                      annotation_clip=False)  # fmt: skip
+        axes.annotate(
+            verdict.word,
+            (1.01, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
+        )
     names = [findings.name(verdict.effect) for verdict in shown]
     axes.set_yticks(range(len(shown)), names, parse_math=False)
     axes.set_ylim(-0.6, len(shown) - 0.4)
@@ -75,9 +86,16 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
     )
     for row, column, verdict in told:
         clear = strength[row, column] == 1
-        axes.text(column, row, f"{verdict.value:+.3f}", ha="center", va="center", fontsize=7,
-                  fontweight="bold" if clear else "normal",
-                  color="white" if clear and abs(verdict.value) > 0.7 * most else "black")  # fmt: skip
+        axes.text(
+            column,
+            row,
+            f"{verdict.value:+.3f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            fontweight="bold" if clear else "normal",
+            color="white" if clear and abs(verdict.value) > 0.7 * most else "black",
+        )
     names = [findings.name(effect) for effect in effects]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
@@ -94,8 +112,14 @@ def draw_costs(findings: Findings, to: IO[str]) -> None:
     front = findings.front()
     axes.plot([means[arm][1] for arm in front], [means[arm][0] for arm in front], color="tab:green", marker="o")
     for arm in front:
-        axes.annotate(_short(findings.space.name(arm)), (means[arm][1], means[arm][0]), xytext=(4, -10), fontsize=7,
-                      textcoords="offset points", parse_math=False)  # fmt: skip
+        axes.annotate(
+            _short(findings.space.name(arm)),
+            (means[arm][1], means[arm][0]),
+            xytext=(4, -10),
+            fontsize=7,
+            textcoords="offset points",
+            parse_math=False,
+        )
     axes.set(xlabel="seconds of training", ylabel=f"validation {findings.metric}, mean of the seeds")
     save(figure, to)
 

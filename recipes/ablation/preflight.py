@@ -102,7 +102,8 @@ def check_tricks(names: Sequence[str], loader: ConfigLoader) -> None:
         UserError: with every name that is none.
     """
     known = loader.get_group_options("tricks")
-    problems = [f"hydra.sweeper.always: there is no trick {name}; {nearest(name, known)}"
-                for name in names if name not in known]  # fmt: skip
+    problems = [
+        f"hydra.sweeper.always: there is no trick {name}; {nearest(name, known)}" for name in names if name not in known
+    ]
     if problems:
         raise UserError(*problems)

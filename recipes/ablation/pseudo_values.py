@@ -40,8 +40,9 @@ def row_scores(predictions: Predictions, metric: str) -> np.ndarray:
     else:
         # Rows that are alike in label and answer are alike to the metric.
         true, chosen, strangers = marks(predictions)
-        _, first, alike = np.unique(np.column_stack([true, chosen, strangers]), axis=0, return_index=True,
-                                    return_inverse=True)  # fmt: skip
+        _, first, alike = np.unique(
+            np.column_stack([true, chosen, strangers]), axis=0, return_index=True, return_inverse=True
+        )
         groups, places = [kept[[row]] for row in first.tolist()], alike.reshape(-1)
     # Where rows are the last of their label a metric may be undefined without them: then they tell nothing.
     without = np.array([measure(_less(predictions, kept, group)).get(metric, whole) for group in groups])

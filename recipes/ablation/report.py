@@ -72,10 +72,16 @@ def parts(findings: Findings) -> Iterator[Part]:
     yield lambda to: draw_effects(findings, to)
     if len(findings.by_data) > 1:
         yield Heading("Data set by data set")
-        yield Table(["", *findings.by_data], [
-            [findings.name(verdict.effect), *(_number(own.get(verdict.effect)) for own in findings.by_data.values())]
-            for verdict in findings.mains
-        ])  # fmt: skip
+        yield Table(
+            ["", *findings.by_data],
+            [
+                [
+                    findings.name(verdict.effect),
+                    *(_number(own.get(verdict.effect)) for own in findings.by_data.values()),
+                ]
+                for verdict in findings.mains
+            ],
+        )
     yield from _pairs(findings)
     yield from _costs(findings)
     yield from _recipe(findings)
@@ -117,9 +123,11 @@ def in_a_paragraph(findings: Findings) -> Iterator[str]:
         if findings.tested:
             opened = findings.opened
             yield (
-                "The test split was opened once, for this." if opened == 1 else
-                f"A test split has been opened for {opened} recipes by now: the best of them looks better than it is."
-            )  # fmt: skip
+                "The test split was opened once, for this."
+                if opened == 1
+                else f"A test split has been opened for {opened} recipes by now: "
+                "the best of them looks better than it is."
+            )
 
 
 def _confirmed(name: str, verdict: Verdict) -> str:
@@ -157,10 +165,13 @@ def _pairs(findings: Findings) -> Iterator[Part]:
     yield Heading("What pairs do beyond their sum")
     if told:
         yield lambda to: draw_pairs(findings, to)
-        yield Table(["", "verdict", findings.metric, "interval", ""], [
-            [findings.name(verdict.effect), *_judged(verdict)]
-            for verdict in sorted(told, key=lambda verdict: -abs(verdict.value))
-        ])  # fmt: skip
+        yield Table(
+            ["", "verdict", findings.metric, "interval", ""],
+            [
+                [findings.name(verdict.effect), *_judged(verdict)]
+                for verdict in sorted(told, key=lambda verdict: -abs(verdict.value))
+            ],
+        )
     if groups:
         yield (
             "Not separable in this design, so that nothing is said of them (joined by = are those that look alike in "
@@ -175,9 +186,10 @@ def _costs(findings: Findings) -> Iterator[Part]:
         return
     yield Heading("What it costs")
     yield "Nothing scores above these without taking more time (means of the seeds, chance not counted)."
-    yield Table(["", f"validation {findings.metric}", "seconds"], [
-        [findings.space.name(arm), f"{means[arm][0]:.4f}", f"{means[arm][1]:,.1f}"] for arm in findings.front()
-    ])  # fmt: skip
+    yield Table(
+        ["", f"validation {findings.metric}", "seconds"],
+        [[findings.space.name(arm), f"{means[arm][0]:.4f}", f"{means[arm][1]:,.1f}"] for arm in findings.front()],
+    )
     yield lambda to: draw_costs(findings, to)
 
 
@@ -188,13 +200,15 @@ def _recipe(findings: Findings) -> Iterator[Part]:
     if findings.confirmed:
         yield Heading("Confirmed with fresh seeds")
         yield "Each line is compared with the recommended recipe; below 0 the recipe is better."
-        yield Table(["", "beside the recipe", findings.metric, "interval", ""], [
-            [name, *_judged(verdict)] for name, verdict in findings.confirmed
-        ])  # fmt: skip
+        yield Table(
+            ["", "beside the recipe", findings.metric, "interval", ""],
+            [[name, *_judged(verdict)] for name, verdict in findings.confirmed],
+        )
     if findings.tested:
-        yield Table(["test split", f"base beside the recipe, {findings.metric}", "interval"], [
-            [data, _number(verdict.value), _between(verdict)] for data, verdict in findings.tested.items()
-        ])  # fmt: skip
+        yield Table(
+            ["test split", f"base beside the recipe, {findings.metric}", "interval"],
+            [[data, _number(verdict.value), _between(verdict)] for data, verdict in findings.tested.items()],
+        )
 
 
 def recipe(findings: Findings, folder: Path) -> str:
@@ -263,12 +277,21 @@ def _alias(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> st
 
 def _runs(findings: Findings) -> Iterator[Part]:
     yield Heading("All runs")
-    yield Table(["data", "arm", "seed", findings.metric, "passes", "seconds", "MB", "folder", ""], [
-        [row.data, findings.space.name(row.arm), str(row.seed), _score(row.score),
-         *map(_plain, (row.passes, row.seconds, row.memory)), row.folder.name,
-         "" if row.status == FINISHED else f"{row.status}: {row.reason}"]
-        for row in findings.rows
-    ])  # fmt: skip
+    yield Table(
+        ["data", "arm", "seed", findings.metric, "passes", "seconds", "MB", "folder", ""],
+        [
+            [
+                row.data,
+                findings.space.name(row.arm),
+                str(row.seed),
+                _score(row.score),
+                *map(_plain, (row.passes, row.seconds, row.memory)),
+                row.folder.name,
+                "" if row.status == FINISHED else f"{row.status}: {row.reason}",
+            ]
+            for row in findings.rows
+        ],
+    )
 
 
 def _between(verdict: Verdict) -> str:

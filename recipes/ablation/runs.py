@@ -73,9 +73,15 @@ def row_of(run: Run, metric: str) -> Row:
     if is_finished(run.folder):
         metrics = RunFolder(run.folder).metrics
         cost = metrics["cost"]
-        return replace(row, status=FINISHED, score=metrics["validation"][metric], seconds=cost["train_seconds"],
-                       passes=cost["passes_per_update"], memory=cost["peak_memory_mb"],
-                       memory_of=cost.get("peak_memory_of", "process"))  # fmt: skip
+        return replace(
+            row,
+            status=FINISHED,
+            score=metrics["validation"][metric],
+            seconds=cost["train_seconds"],
+            passes=cost["passes_per_update"],
+            memory=cost["peak_memory_mb"],
+            memory_of=cost.get("peak_memory_of", "process"),
+        )
     failure = run.folder / FAILURE
     return replace(row, status=FAILED, reason=failure.read_text(encoding="utf-8").strip()) if failure.exists() else row
 

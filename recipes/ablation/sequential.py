@@ -29,8 +29,9 @@ def level_at(look: int, seeds: Sequence[int], level: float = 0.95) -> float:
 
 def kept(earlier: Mapping[Effect, Verdict], now: Iterable[Verdict]) -> dict[Effect, Verdict]:
     """The verdicts after a look: what was clear stays as it was."""
-    return {verdict.effect: held if (held := earlier.get(verdict.effect)) and clear(held) else verdict
-            for verdict in now}  # fmt: skip
+    return {
+        verdict.effect: held if (held := earlier.get(verdict.effect)) and clear(held) else verdict for verdict in now
+    }
 
 
 def clear(verdict: Verdict) -> bool:
@@ -41,7 +42,6 @@ def clear(verdict: Verdict) -> bool:
 def still_open(design: Design, verdicts: Iterable[Verdict]) -> list[Arm]:
     """The arms whose next seeds an open verdict needs; none when all single effects are clear."""
     contrasts = design.contrasts()
-    needed = [contrasts[verdict.effect] != 0 for verdict in verdicts
-              if verdict.is_told and not clear(verdict)]  # fmt: skip
+    needed = [contrasts[verdict.effect] != 0 for verdict in verdicts if verdict.is_told and not clear(verdict)]
     chosen = np.any(needed, axis=0) if needed else np.zeros(len(design.arms), bool)
     return [arm for arm, wanted in zip(design.arms, chosen, strict=True) if wanted]

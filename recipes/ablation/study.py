@@ -128,10 +128,14 @@ def _idle(
             break
         asked = list(dict.fromkeys(new for new, _ in twins.values()))
         more = made.rows(replace(space, data={data: overrides}), asked, range(1))
-        there = {row.arm: row for row in (*made.of(space), *more)
-                 if (row.data, row.seed, row.status) == (data, 0, FINISHED)}  # fmt: skip
-        twins = {effect: (new, old) for effect, (new, old) in twins.items()
-                 if {new, old} <= there.keys() and are_alike(there[new], there[old])}  # fmt: skip
+        there = {
+            row.arm: row for row in (*made.of(space), *more) if (row.data, row.seed, row.status) == (data, 0, FINISHED)
+        }
+        twins = {
+            effect: (new, old)
+            for effect, (new, old) in twins.items()
+            if {new, old} <= there.keys() and are_alike(there[new], there[old])
+        }
     return list(twins)
 
 

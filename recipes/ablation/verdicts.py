@@ -65,8 +65,11 @@ def judge(
     there, planned = present(design, blocks), design.contrasts()
     same = {effect for effect in design.mains if effect in idle or identical(there, design, blocks, effect)}
     singles, pairs = estimate(design, blocks, same)
-    found = {verdict.effect: verdict for family in (singles, pairs)
-             for verdict in _judged(family, design, blocks, margin, level)}  # fmt: skip
+    found = {
+        verdict.effect: verdict
+        for family in (singles, pairs)
+        for verdict in _judged(family, design, blocks, margin, level)
+    }
 
     def said(effect: Effect) -> Verdict:
         if effect in found:

@@ -14,9 +14,23 @@ from recipes.ranges import out_of_range
 
 # What metrics.json and the run folder already call by these names.
 TAKEN = (
-    "train", "validation", "test", "format", "candidates", "kept", "cost", "onion", "versions", "seed", "tricks",
-    "forgetting", "calibration", "ensemble", "out_of_fold", "ingredients",
-)  # fmt: skip
+    "train",
+    "validation",
+    "test",
+    "format",
+    "candidates",
+    "kept",
+    "cost",
+    "onion",
+    "versions",
+    "seed",
+    "tricks",
+    "forgetting",
+    "calibration",
+    "ensemble",
+    "out_of_fold",
+    "ingredients",
+)
 
 
 def read(composed: DictConfig) -> Config:

@@ -194,9 +194,14 @@ def encode(
         "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
     }
     return Encoded(
-        examples, columns, offsets, _numbers(examples["label"], classes), len(classes),
-        {name: padding.get(name, 0) for name in columns}, window_offsets,
-    )  # fmt: skip
+        examples,
+        columns,
+        offsets,
+        _numbers(examples["label"], classes),
+        len(classes),
+        {name: padding.get(name, 0) for name in columns},
+        window_offsets,
+    )
 
 
 def _identity(tokenizer: PreTrainedTokenizerBase) -> list[str]:

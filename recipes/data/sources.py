@@ -18,8 +18,13 @@ from datasets import Dataset
 from recipes.config import Data
 from recipes.errors import UserError, nearest
 
-FORMATS = {".csv": ("csv", ","), ".tsv": ("csv", "\t"), ".jsonl": ("json", ""), ".json": ("json", ""),
-           ".parquet": ("parquet", "")}  # fmt: skip
+FORMATS = {
+    ".csv": ("csv", ","),
+    ".tsv": ("csv", "\t"),
+    ".jsonl": ("json", ""),
+    ".json": ("json", ""),
+    ".parquet": ("parquet", ""),
+}
 
 
 PYDOCS_CLASSES = 12
@@ -66,9 +71,15 @@ def _csv_options(file: Path, separator: str) -> dict[str, Any]:
     features = datasets.Features({name: datasets.Value("string") for name in names})
     # Of a table with one column an empty line is a row, an empty text.
     return {
-        "sep": separator, "features": features, "column_names": names, "header": 0, "index_col": False,
-        "keep_default_na": False, "encoding": "utf-8-sig", "skip_blank_lines": len(names) > 1,
-    }  # fmt: skip
+        "sep": separator,
+        "features": features,
+        "column_names": names,
+        "header": 0,
+        "index_col": False,
+        "keep_default_na": False,
+        "encoding": "utf-8-sig",
+        "skip_blank_lines": len(names) > 1,
+    }
 
 
 def _reading_failed(error: BaseException, file: Path) -> str:
@@ -152,7 +163,9 @@ def _read_pydocs() -> Dataset:
                     text = ast.get_docstring(node) or ""
                     if len(text.split()) >= 8:
                         rows.setdefault(text, package.name)
-    largest = {label for label, _ in sorted(Counter(rows.values()).items(), key=lambda item: (-item[1], item[0]))
-               [:PYDOCS_CLASSES]}  # fmt: skip
+    largest = {
+        label
+        for label, _ in sorted(Counter(rows.values()).items(), key=lambda item: (-item[1], item[0]))[:PYDOCS_CLASSES]
+    }
     kept = [{"text": text, "label": label} for text, label in rows.items() if label in largest]
     return Dataset.from_list(kept)

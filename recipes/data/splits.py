@@ -227,7 +227,10 @@ def _misspelt(unseen: Iterable[str], held: Mapping[str, int], classes: Sequence[
     for label in sorted(unseen):
         absent = [name for name in classes if name not in held and not any(map(str.isdecimal, name + label))]
         same = [name for name in classes if name.casefold() == label.casefold()]
-        same += [name for name in absent if min(len(name), len(label)) >= 3 and
-                 (name.startswith(label) or label.startswith(name))]  # fmt: skip
+        same += [
+            name
+            for name in absent
+            if min(len(name), len(label)) >= 3 and (name.startswith(label) or label.startswith(name))
+        ]
         if close := same or difflib.get_close_matches(label, absent, n=1, cutoff=0.85):
             yield f"is {label!r} train's {close[0]!r}"

@@ -105,9 +105,13 @@ def load_model(
         _set_dropout(config, settings.dropout)
         if place:
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                place, config=config, dtype="float32", trust_remote_code=False, ignore_mismatched_sizes=True,
+                place,
+                config=config,
+                dtype="float32",
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
-            )  # fmt: skip
+            )
             _refuse_untrained(settings, model, report["missing_keys"])
         else:
             model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
@@ -197,9 +201,14 @@ def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
 
 def _tiny_config(tokenizer: PreTrainedTokenizerBase) -> BertConfig:
     return BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+    )
 
 
 def _tiny_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -216,6 +225,12 @@ def _tiny_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        mask_token="[MASK]", model_max_length=512, model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=512,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )

@@ -28,8 +28,13 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
     axes.set_ylim(bottom=0)
     right = axes.twinx()
     scores = [line for line in history if line.get("split") == "validation"]
-    right.plot([line["update"] for line in scores], [line[metric] for line in scores], color="tab:orange", marker="o",
-               label=f"validation {metric}")  # fmt: skip
+    right.plot(
+        [line["update"] for line in scores],
+        [line[metric] for line in scores],
+        color="tab:orange",
+        marker="o",
+        label=f"validation {metric}",
+    )
     right.set_ylabel(f"validation {metric}")
     figure.legend(loc="outside upper center", ncols=3)
     save(figure, path)

@@ -118,10 +118,12 @@ def _examples(run: RunFolder, split: str, held: Predictions) -> Iterator[str]:
     if held.multi_label:
         return
     place = {name: number for number, name in enumerate(held.classes)}
-    losses = np.array([
-        -np.log(max(float(shares[place[label]]), 1e-12)) if label in place else -1.0
-        for label, shares in zip(held.labels, held.probabilities, strict=True)
-    ])  # fmt: skip
+    losses = np.array(
+        [
+            -np.log(max(float(shares[place[label]]), 1e-12)) if label in place else -1.0
+            for label, shares in zip(held.labels, held.probabilities, strict=True)
+        ]
+    )
     worst = [row for row in np.argsort(-losses, kind="stable") if losses[row] > 0]
     wrong = [row for row in worst if held.names()[row] != held.labels[row]]
     suspicious = [row for row in wrong if held.probabilities[row].max() >= SURE][:SHOWN]

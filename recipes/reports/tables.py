@@ -34,8 +34,10 @@ def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str 
     for name in names:
         table.add_column(name, justify="right")
     for row, metrics in rows.items():
-        cells = (f"{metrics[name]:.4f}" if isinstance(metrics.get(name), float) else str(metrics.get(name, ""))
-                 for name in names)  # fmt: skip
+        cells = (
+            f"{metrics[name]:.4f}" if isinstance(metrics.get(name), float) else str(metrics.get(name, ""))
+            for name in names
+        )
         table.add_row(row, *cells)
     return table
 

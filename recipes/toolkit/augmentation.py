@@ -51,9 +51,15 @@ def with_variants(
 
     with _bar():
         made = cached(
-            examples, rows, ("variants", seed, purpose, *settings), remove_columns=examples.column_names,
-            features=examples.features, num_proc=workers if workers > 1 else None, desc=purpose, batch_size=STRIDE,
-        )  # fmt: skip
+            examples,
+            rows,
+            ("variants", seed, purpose, *settings),
+            remove_columns=examples.column_names,
+            features=examples.features,
+            num_proc=workers if workers > 1 else None,
+            desc=purpose,
+            batch_size=STRIDE,
+        )
     return concatenate_datasets([examples, made])
 
 

@@ -66,7 +66,10 @@ def doubts(run: "Run", path: str) -> Iterator[str]:
     if counts.max() < 1.5 * max(1, counts.min()):
         yield f"{path}: every class has about as many rows as the others; leave it out."
     places = {"batches": "batches", "loss": "weighting"}
-    found = [name for name, trick in run.tricks.items()
-             if any(trick.layers.get(seam) == layer for seam, layer in places.items())]  # fmt: skip
+    found = [
+        name
+        for name, trick in run.tricks.items()
+        if any(trick.layers.get(seam) == layer for seam, layer in places.items())
+    ]
     if len(found) > 1 and path == f"tricks.{found[0]}":
         yield f"{' and '.join(found)} make up for the same imbalance twice; keep one of them."

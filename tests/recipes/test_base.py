@@ -51,9 +51,12 @@ def test_processes_draw_different_dropout_for_the_same_part() -> None:
     for rank in range(2):
         base = base_of(
             accelerator=SimpleNamespace(num_processes=2, process_index=rank, device=torch.device("cpu")),
-            config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)), rows_passed=0, model=model, head=model.head,
+            config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)),
+            rows_passed=0,
+            model=model,
+            head=model.head,
             seams=SimpleNamespace(loss=lambda logits, targets: logits.sum(1)),
-        )  # fmt: skip
+        )
         for number, rows in enumerate(([0, 1], [2, 3], [4])):
             part = base._own(batch, np.array(rows), number, 3)
             places.append(part.part)
@@ -80,8 +83,9 @@ def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None
     minimized = logits.square().sum(1)
     base = base_of(
         accelerator=SimpleNamespace(num_processes=1, backward=lambda loss: loss.backward()),
-        seams=SimpleNamespace(objective=lambda part: Outcome(minimized, logits, mixed, logits)), is_plain=False,
-    )  # fmt: skip
+        seams=SimpleNamespace(objective=lambda part: Outcome(minimized, logits, mixed, logits)),
+        is_plain=False,
+    )
     found: Loss = base._part(batch)
     shares = logits.detach().log_softmax(1)
     wanted = -(batch.weights[:, None] * mixed * shares).sum() / 6

@@ -197,12 +197,19 @@ def test_available_metrics_are_those_measured() -> None:
 @pytest.mark.parametrize(
     ("metric", "new", "old", "wanted"),
     [
-        ("accuracy", 0.6, 0.5, True), ("accuracy", 0.5, 0.5, False), ("accuracy", 0.4, 0.5, False),
-        ("loss", 0.4, 0.5, True), ("loss", 0.5, 0.5, False), ("loss", 0.6, 0.5, False), ("ece", 0.1, 0.2, True),
-        ("macro_f1", 0.0, None, True), ("loss", 9.0, None, True), ("loss", math.nan, 0.5, False),
+        ("accuracy", 0.6, 0.5, True),
+        ("accuracy", 0.5, 0.5, False),
+        ("accuracy", 0.4, 0.5, False),
+        ("loss", 0.4, 0.5, True),
+        ("loss", 0.5, 0.5, False),
+        ("loss", 0.6, 0.5, False),
+        ("ece", 0.1, 0.2, True),
+        ("macro_f1", 0.0, None, True),
+        ("loss", 9.0, None, True),
+        ("loss", math.nan, 0.5, False),
         ("accuracy", math.nan, 0.5, False),
     ],
-)  # fmt: skip
+)
 def test_better(metric: str, new: float, old: float | None, wanted: bool) -> None:
     assert better(metric, new, old) is wanted
 
@@ -210,9 +217,13 @@ def test_better(metric: str, new: float, old: float | None, wanted: bool) -> Non
 def rows_of(predictions: Predictions, chosen: list[int]) -> Predictions:
     """The same predictions of these rows, some of them more than once."""
     return Predictions(
-        [predictions.ids[row] for row in chosen], [predictions.labels[row] for row in chosen],
-        predictions.probabilities[chosen], predictions.decisions[chosen], predictions.classes, predictions.multi_label,
-    )  # fmt: skip
+        [predictions.ids[row] for row in chosen],
+        [predictions.labels[row] for row in chosen],
+        predictions.probabilities[chosen],
+        predictions.decisions[chosen],
+        predictions.classes,
+        predictions.multi_label,
+    )
 
 
 def exact_intervals(predictions: Predictions) -> dict[str, tuple[float, float]]:

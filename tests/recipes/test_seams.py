@@ -62,9 +62,12 @@ class TestCompose:
 
     def test_outer_layers_wrap_inner_ones_and_names_decide_within_a_layer(self) -> None:
         chosen = tricks(
-            accumulate={"gradient": "split"}, mixup={"gradient": "plan", "objective": "mix"},
-            fgm={"gradient": "attack"}, cutmix={"gradient": "plan"}, sam={"gradient": "sharpen"},
-        )  # fmt: skip
+            accumulate={"gradient": "split"},
+            mixup={"gradient": "plan", "objective": "mix"},
+            fgm={"gradient": "attack"},
+            cutmix={"gradient": "plan"},
+            sam={"gradient": "sharpen"},
+        )
         composed = seams.compose("gradient", lambda batch: f"base {batch}", chosen, "!")
         assert composed("x") == "cutmix!(mixup!(sam!(fgm!(accumulate!(base x)))))"
 
@@ -76,9 +79,11 @@ class TestCompose:
 
     def test_layers_that_are_not_alphabetical(self) -> None:
         chosen = tricks(
-            add={"examples": "add"}, drop={"examples": "drop"}, rewrite={"examples": "rewrite"},
+            add={"examples": "add"},
+            drop={"examples": "drop"},
+            rewrite={"examples": "rewrite"},
             join={"examples": "join"},
-        )  # fmt: skip
+        )
         assert seams.around("examples", chosen) == ["join", "drop", "rewrite", "add"]
 
     def test_arguments_pass_through(self) -> None:
@@ -104,8 +109,10 @@ class TestRefusals:
 
     def test_every_clash_at_once(self) -> None:
         chosen = tricks(
-            a={"gradient": "attack", "weights": "final"}, b={"gradient": "attack"}, c={"weights": "final"},
-        )  # fmt: skip
+            a={"gradient": "attack", "weights": "final"},
+            b={"gradient": "attack"},
+            c={"weights": "final"},
+        )
         assert len(seams.refusals(chosen)) == 2
 
     def test_a_trick_excludes_layers_of_others(self) -> None:
@@ -124,10 +131,16 @@ class TestRefusals:
     @pytest.mark.parametrize("seam", seams.SEAMS)
     def test_stars_of_the_design(self, seam: str) -> None:
         starred = {
-            "encode": {"cut"}, "batches": {"batches"}, "loss": {"criterion"}, "objective": {"mix"},
-            "gradient": {"sharpen", "attack", "split"}, "weights": {"final"}, "settle": {"decide", "calibrate"},
-            "decide": {"decide"}, "train": {"train"},
-        }  # fmt: skip
+            "encode": {"cut"},
+            "batches": {"batches"},
+            "loss": {"criterion"},
+            "objective": {"mix"},
+            "gradient": {"sharpen", "attack", "split"},
+            "weights": {"final"},
+            "settle": {"decide", "calibrate"},
+            "decide": {"decide"},
+            "train": {"train"},
+        }
         assert {layer for layer, single in seams.layers_of(seam).items() if single} == starred.get(seam, set())
 
 
@@ -207,8 +220,9 @@ class TestLoss:
         found = self.losses(seams.compose, ["focal", "class_weights", "label_smoothing"])
         torch.testing.assert_close(found, -(self.WEIGHTS * self.SMOOTHED * focused).sum(1))
         for other in (
-            ["class_weights", "label_smoothing", "focal"], ["label_smoothing", "focal", "class_weights"],
-        ):  # fmt: skip
+            ["class_weights", "label_smoothing", "focal"],
+            ["label_smoothing", "focal", "class_weights"],
+        ):
             assert float((found - self.losses(nested, other)).abs().max()) > 0.01, other
 
 
@@ -248,9 +262,10 @@ def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
             run = tiny_run(config, folder)
             wanted = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
             return [
-                seen_of_gradient(run, seams.compose, dict(run.tricks)), seen_of_gradient(run, nested, wanted),
+                seen_of_gradient(run, seams.compose, dict(run.tricks)),
+                seen_of_gradient(run, nested, wanted),
                 *(seen_of_gradient(run, nested, other) for other in with_neighbours_swapped(wanted)),
-            ]  # fmt: skip
+            ]
 
     found, wanted, *others = in_child(seen)
     # Four passes over the batch, two of them at moved weights and two of them at moved word vectors.
@@ -275,8 +290,9 @@ def test_decisions_are_fitted_to_calibrated_probabilities() -> None:
     run: Any = SimpleNamespace(head=head, predictions=predictions, validation=None, say=lambda text: None)
     before = predictions()
     chosen: dict[str, Any] = {
-        "temperature": Temperature(limit=10.0), "threshold": Threshold(rounds=3, candidates=30),
-    }  # fmt: skip
+        "temperature": Temperature(limit=10.0),
+        "threshold": Threshold(rounds=3, candidates=30),
+    }
     after = seams.compose("settle", lambda given: given, chosen, run)(before)
     assert head.weight.item() < 0.7  # half of the answers are chance, so the model was far too sure
     wanted = fitted(predictions(), 3, 30)

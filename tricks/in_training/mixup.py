@@ -148,9 +148,11 @@ class Mixup(Trick):
         known = mixing.saliency(run, batch) if self.mask == "saliency" else np.zeros(words.shape)
         texts = [mixing.Text(np.flatnonzero(row), values) for row, values in zip(words, known, strict=True)]
         masks: dict[str, mixing.Mask] = {
-            "span": mixing.span, "fourier": mixing.fourier, "saliency": mixing.salient,
+            "span": mixing.span,
+            "fourier": mixing.fourier,
+            "saliency": mixing.salient,
             "block": partial(mixing.block, size=self.block),
-        }  # fmt: skip
+        }
         return mixing.chosen(masks[self.mask], draws, texts, partner, lambdas)
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:

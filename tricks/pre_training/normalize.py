@@ -29,8 +29,21 @@ BREAKS = "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
 # Soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width space and non-joiner, directional marks,
 # invisible operators, byte order mark, annotation marks. The joiner is looked at apart.
-INVISIBLE = [0xAD, 0x61C, 0x180E, 0x200B, 0x200C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070),
-             0xFEFF, 0xFFF9, 0xFFFA, 0xFFFB]  # fmt: skip
+INVISIBLE = [
+    0xAD,
+    0x61C,
+    0x180E,
+    0x200B,
+    0x200C,
+    0x200E,
+    0x200F,
+    *range(0x202A, 0x202F),
+    *range(0x2060, 0x2070),
+    0xFEFF,
+    0xFFF9,
+    0xFFFA,
+    0xFFFB,
+]
 CLEAN = {**dict.fromkeys([*CONTROLS, *INVISIBLE], ""), **dict.fromkeys(map(ord, BREAKS), " ")}
 
 PICTURE = "\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\U0001f300-\U0001faff"

@@ -49,8 +49,11 @@ def test_augmentation_must_beat_copies_and_further_passes_longer_training(tmp_pa
     held = contest(findings(tmp_path), only)
     assert list(held.arms) == [(1, 1, 1, 0), (0, 0, 0, 0), (0, 1, 1, 1), (1, 0, 1, 2)]
     assert list(held.names) == [
-        "the recipe", "the base", "4 copies of each row in place of eda", "2 times the updates in place of fgm",
-    ]  # fmt: skip
+        "the recipe",
+        "the base",
+        "4 copies of each row in place of eda",
+        "2 times the updates in place of fgm",
+    ]
     without_eda, without_fgm = (held.space.overrides_of(arm, 3, "set") for arm in held.arms[2:])
     assert without_eda == ["+tricks=[duplicate,fgm,swa]", "tricks.duplicate.copies=4", "evaluate.test=false", "seed=3"]
     assert without_fgm == ["+tricks=[eda,swa]", "train.max_updates=60", "evaluate.test=false", "seed=3"]
@@ -71,8 +74,9 @@ def test_runs_that_do_not_say_how_many_rows_they_had_count_for_nothing(tmp_path:
     for row in found.rows:
         (row.folder / "history.jsonl").unlink(missing_ok=True)
     assert [level.name for level in contest(found, config()).space.factors[-1].choices] == [
-        "none", "2 times the updates in place of fgm",
-    ]  # fmt: skip
+        "none",
+        "2 times the updates in place of fgm",
+    ]
 
 
 def test_what_is_not_recommended_has_no_control(tmp_path: Path) -> None:
@@ -83,8 +87,14 @@ def test_what_is_not_recommended_has_no_control(tmp_path: Path) -> None:
 def said(right: float, shares: float, seed: int) -> Predictions:
     hits = np.random.default_rng(seed).random(200) < right
     decisions = np.where(hits[:, None], [[1, 0]], [[0, 1]]).astype(np.int8)
-    return Predictions([str(row) for row in range(200)], ["a"] * 200, np.full((200, 2), shares, np.float32), decisions,
-                       ["a", "b"], False)  # fmt: skip
+    return Predictions(
+        [str(row) for row in range(200)],
+        ["a"] * 200,
+        np.full((200, 2), shares, np.float32),
+        decisions,
+        ["a", "b"],
+        False,
+    )
 
 
 def test_on_test_the_recipe_is_better_where_the_base_is_worse_also_by_its_decisions_alone(
@@ -105,8 +115,11 @@ def test_on_test_the_recipe_is_better_where_the_base_is_worse_also_by_its_decisi
             return said(0.8 if self.recipe else 0.6, 0.5, self.seed)  # the same probabilities
 
     monkeypatch.setattr(confirmation, "FinishedRun", Finished)
-    rows = [Row("set", (number,), seed, tmp_path / f"{name}{seed}", FINISHED)
-            for number, name in enumerate(("recipe", "base")) for seed in (1, 2, 3)]  # fmt: skip
+    rows = [
+        Row("set", (number,), seed, tmp_path / f"{name}{seed}", FINISHED)
+        for number, name in enumerate(("recipe", "base"))
+        for seed in (1, 2, 3)
+    ]
     (tmp_path / "runs").mkdir()
     test = confirmation._test_split(rows[0])
     verdict = confirmation._tested(rows, test, findings(tmp_path / "runs"))

@@ -88,13 +88,17 @@ def test_what_a_fraction_cannot_tell_apart_is_said() -> None:
     third = choose([2] * 3, every, "auto", 4)
     assert len(third.arms) == 4 and set(third.contrasts()) == {single(0), single(1), single(2)}
     assert {effect: list(pairs) for effect, pairs in third.aliases().items()} == {
-        single(0): [pair(1, 2)], single(1): [pair(0, 2)], single(2): [pair(0, 1)],
-    }  # fmt: skip
+        single(0): [pair(1, 2)],
+        single(1): [pair(0, 2)],
+        single(2): [pair(0, 1)],
+    }
     fourth = choose([2] * 4, every, "auto", 8)
     assert fourth.aliases() == {}
     assert sorted(map(sorted, fourth.inseparable())) == [
-        [pair(0, 1), pair(2, 3)], [pair(0, 2), pair(1, 3)], [pair(0, 3), pair(1, 2)],
-    ]  # fmt: skip
+        [pair(0, 1), pair(2, 3)],
+        [pair(0, 2), pair(1, 3)],
+        [pair(0, 3), pair(1, 2)],
+    ]
     assert choose([2] * 5, every, "auto", 16).inseparable() == []
 
 
@@ -170,6 +174,9 @@ def test_pairs_inside_main_effects_look_like_no_other_pair() -> None:
 
 def test_confounding_is_not_taken_while_the_budget_allows_less() -> None:
     for factors in (5, 6, 7):
-        shares = [abs(share) for pairs in choose([2] * factors, every, "auto", 12).aliases().values()
-                  for share in pairs.values()]  # fmt: skip
+        shares = [
+            abs(share)
+            for pairs in choose([2] * factors, every, "auto", 12).aliases().values()
+            for share in pairs.values()
+        ]
         assert max(shares, default=0) <= 0.2501

@@ -20,9 +20,12 @@ def block(design: Design, seeds: int, rows: int = 40, number: int = 0, name: str
     chance = np.random.default_rng(number)
     count = len(design.arms)
     return Block(
-        name, np.repeat(np.arange(count), seeds), np.tile(np.arange(seeds), count),
-        chance.normal(0.8, 0.1, (count * seeds, rows)), [f"{name}{run}" for run in range(count * seeds)],
-    )  # fmt: skip
+        name,
+        np.repeat(np.arange(count), seeds),
+        np.tile(np.arange(seeds), count),
+        chance.normal(0.8, 0.1, (count * seeds, rows)),
+        [f"{name}{run}" for run in range(count * seeds)],
+    )
 
 
 def part(held: Block, chosen: np.ndarray) -> Block:
@@ -147,8 +150,13 @@ def test_runs_that_are_the_same_are_one_run() -> None:
     held = block(choose([2], every, "full", 2), seeds=3)
     # Arms (0, 0), (0, 1), (1, 0), (1, 1): the second of each two repeats the first, to the last digit.
     original = [3 * (run // 6) + run % 3 for run in range(12)]
-    twice = Block("one", np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4), held.rows[original],
-                  [held.fingerprints[run] for run in original])  # fmt: skip
+    twice = Block(
+        "one",
+        np.repeat(np.arange(4), 3),
+        np.tile(np.arange(3), 4),
+        held.rows[original],
+        [held.fingerprints[run] for run in original],
+    )
     alone, _ = estimate(choose([2], every, "full", 2), [held])
     both, _ = estimate(design, [twice], settled=[Effect(((1, 1),))])
     np.testing.assert_allclose(both.values, alone.values)

@@ -21,13 +21,23 @@ def test_a_run_s_overrides() -> None:
     asked = ["+tricks=[swa,mixup,amp]", "tricks.mixup.alpha=0.2", "tricks.amp.precision=bf16", "data=a,b"]
     space = space_of([*asked, "model=tiny", "evaluate.test=false"], ["amp"], "pydocs")
     assert space.overrides_of((1, 1), 3, "b") == [
-        "model=tiny", "tricks.amp.precision=bf16", "data=b", "+tricks=[amp,mixup,swa]", "tricks.mixup.alpha=0.2",
-        "evaluate.test=false", "seed=3",
-    ]  # fmt: skip
+        "model=tiny",
+        "tricks.amp.precision=bf16",
+        "data=b",
+        "+tricks=[amp,mixup,swa]",
+        "tricks.mixup.alpha=0.2",
+        "evaluate.test=false",
+        "seed=3",
+    ]
     # Values of a trick that is not on would be an error.
     assert space.overrides_of((0, 1), 0, "a") == [
-        "model=tiny", "tricks.amp.precision=bf16", "data=a", "+tricks=[amp,swa]", "evaluate.test=false", "seed=0",
-    ]  # fmt: skip
+        "model=tiny",
+        "tricks.amp.precision=bf16",
+        "data=a",
+        "+tricks=[amp,swa]",
+        "evaluate.test=false",
+        "seed=0",
+    ]
 
 
 def test_without_any_trick_none_is_named() -> None:
@@ -52,9 +62,12 @@ def test_swept_values_of_a_listed_trick_are_its_levels() -> None:
     )
     two = space_of(["+tricks=[mixup]", "tricks.mixup.alpha=0.2,1.0", "tricks.mixup.share=0.5,1"], [], "pydocs")
     assert two.factors[0].levels == (
-        "none", "mixup alpha=0.2 share=0.5", "mixup alpha=0.2 share=1", "mixup alpha=1.0 share=0.5",
+        "none",
+        "mixup alpha=0.2 share=0.5",
+        "mixup alpha=0.2 share=1",
+        "mixup alpha=1.0 share=0.5",
         "mixup alpha=1.0 share=1",
-    )  # fmt: skip
+    )
 
 
 def test_swept_values_of_what_is_always_on_are_a_factor_of_their_own() -> None:

@@ -15,8 +15,10 @@ def predictions(count: int, classes: int, several: bool = False) -> Predictions:
     logits = chance.normal(size=(count, classes)) + 2 * np.eye(classes)[true]
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     decisions = (shares > 0.4 if several else np.eye(classes)[shares.argmax(1)]).astype(np.int8)
-    labels = [[names[each], names[(each + row) % classes]] if several else names[each]
-              for row, each in enumerate(true.tolist())]  # fmt: skip
+    labels = [
+        [names[each], names[(each + row) % classes]] if several else names[each]
+        for row, each in enumerate(true.tolist())
+    ]
     return Predictions([str(row) for row in range(count)], labels, shares.astype(np.float32), decisions, names, several)
 
 

@@ -85,8 +85,13 @@ def study() -> Findings:
 
 def test_effects_and_arms_have_names(study: Findings) -> None:
     assert [study.name(verdict.effect) for verdict in study.mains] == [
-        "mixup alpha=0.2", "mixup alpha=1.0", "fgm", "ema", "swa", "train.learning_rate=1e-4",
-    ]  # fmt: skip
+        "mixup alpha=0.2",
+        "mixup alpha=1.0",
+        "fgm",
+        "ema",
+        "swa",
+        "train.learning_rate=1e-4",
+    ]
     assert study.name(Effect(((0, 2), (1, 1)))) == "mixup alpha=1.0 × fgm"
     assert (
         study.space.name((0, 1, 2, 1)) == "fgm + swa + train.learning_rate=1e-4"
@@ -162,9 +167,13 @@ def test_a_swept_recipe_and_the_user_s_own_configs_are_in_the_recommendation(tmp
 def test_a_run_that_is_missing_on_a_dear_data_set_makes_nothing_cheap() -> None:
     design = choose([2], lambda arm: True, "full", 2)
     space = Space((Factor("fgm", (NONE, trick("fgm"))),), {"cheap": (), "dear": ()})
-    rows = [Row(data, arm, seed, Path(f"{data}{arm}{seed}"), FINISHED, None, score, seconds, 1.0, 1.0)
-            for data, score, seconds in (("cheap", 0.9, 10.0), ("dear", 0.5, 100.0))
-            for arm in design.arms for seed in range(3) if (data, arm, seed) != ("dear", (1,), 2)]  # fmt: skip
+    rows = [
+        Row(data, arm, seed, Path(f"{data}{arm}{seed}"), FINISHED, None, score, seconds, 1.0, 1.0)
+        for data, score, seconds in (("cheap", 0.9, 10.0), ("dear", 0.5, 100.0))
+        for arm in design.arms
+        for seed in range(3)
+        if (data, arm, seed) != ("dear", (1,), 2)
+    ]
     study = Findings(space, lambda arm: True, design, rows, [], [], "accuracy", 0.01, {})
     assert study.costs[single(0)] == pytest.approx({"passes": 1.0, "seconds": 1.0, "memory": 1.0})
     assert study.means()[(0,)] == pytest.approx((0.7, 55.0)) == study.means()[(1,)]
@@ -172,8 +181,10 @@ def test_a_run_that_is_missing_on_a_dear_data_set_makes_nothing_cheap() -> None:
 
 def test_where_less_is_better_the_front_and_the_sentence_are_turned(study: Findings) -> None:
     arms = study.design.arms[:2]
-    rows = [Row("one", arm, 0, Path(str(arm)), FINISHED, None, score, seconds, 1.0, 1.0)
-            for arm, score, seconds in zip(arms, (0.9, 0.4), (10.0, 11.0), strict=True)]  # fmt: skip
+    rows = [
+        Row("one", arm, 0, Path(str(arm)), FINISHED, None, score, seconds, 1.0, 1.0)
+        for arm, score, seconds in zip(arms, (0.9, 0.4), (10.0, 11.0), strict=True)
+    ]
     loss = replace(study, rows=rows, metric="loss")
     assert loss.front() == list(arms) and replace(loss, metric="accuracy").front() == [arms[0]]
     assert "Less loss is better: + is less of it." in as_markdown("Ablation", parts(loss))
@@ -181,8 +192,9 @@ def test_where_less_is_better_the_front_and_the_sentence_are_turned(study: Findi
 
 def test_a_model_is_chosen_as_a_group() -> None:
     assert _settled(["model=tiny", "train.batch_size=16", "train.schedule=cosine"]) == (
-        {"model": "tiny"}, {"train": {"batch_size": 16, "schedule": "cosine"}},
-    )  # fmt: skip
+        {"model": "tiny"},
+        {"train": {"batch_size": 16, "schedule": "cosine"}},
+    )
 
 
 def test_the_page_says_all_and_nothing_on_it_is_markup_of_names(study: Findings) -> None:
@@ -196,8 +208,17 @@ def test_the_page_says_all_and_nothing_on_it_is_markup_of_names(study: Findings)
         opened=1,
     )
     text = as_html("Ablation", parts(whole))
-    for words in ("What each does", "average over the other tricks", "Data set by data set", "What pairs do beyond",
-                  "What it costs", "What was assumed", "All runs", "x passes", "1 run is missing"):  # fmt: skip
+    for words in (
+        "What each does",
+        "average over the other tricks",
+        "Data set by data set",
+        "What pairs do beyond",
+        "What it costs",
+        "What was assumed",
+        "All runs",
+        "x passes",
+        "1 run is missing",
+    ):
         assert words in text, words
     assert "failed: data.train=&lt;b&gt;: no such file" in text and "<b>" not in text
     assert text.count("<svg") == 3 and "<script" not in text
@@ -225,6 +246,11 @@ def test_what_a_small_design_cannot_tell_is_said() -> None:
 def test_a_browser_opens_it(study: Findings, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text(as_html("Ablation", parts(study)), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    shown = subprocess.run(["chromium", *options, "--dump-dom", (tmp_path / "report.html").as_uri()],
-                           capture_output=True, text=True, timeout=120, check=True).stdout  # fmt: skip
+    shown = subprocess.run(
+        ["chromium", *options, "--dump-dom", (tmp_path / "report.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
     assert "What each does" in shown and shown.count("<svg") == 3

@@ -95,8 +95,20 @@ def test_the_rows_as_a_file(tmp_path: Path) -> None:
     other = Row("set", (1,), 3, tmp_path / "b", "failed", "no, not this")
     write_csv(tmp_path / "runs.csv", {SPACE: [row_of(run, "accuracy")], control: [other]})
     header, first, second = csv.reader((tmp_path / "runs.csv").read_text().splitlines())
-    assert header == ["data", "mixup", "confirm", "seed", "status", "score", "seconds", "passes", "memory",
-                      "memory_of", "reason", "folder"]  # fmt: skip
+    assert header == [
+        "data",
+        "mixup",
+        "confirm",
+        "seed",
+        "status",
+        "score",
+        "seconds",
+        "passes",
+        "memory",
+        "memory_of",
+        "reason",
+        "folder",
+    ]
     assert first == ["set", "none", "", "0", "finished", "0.75", "2.0", "1.0", "300.0", "run", "", "0"]
     assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "no, not this", "b"]
 

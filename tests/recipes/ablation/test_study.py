@@ -48,8 +48,15 @@ class Made:
 def blocks(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
     scores = np.array([row.score for row in rows])
     arms = np.array([design.arms.index(row.arm) for row in rows])
-    return [Block("set", arms, np.array([row.seed for row in rows]), np.repeat(scores[:, None], 5, 1),
-                  [str(row.folder) for row in rows])]  # fmt: skip
+    return [
+        Block(
+            "set",
+            arms,
+            np.array([row.seed for row in rows]),
+            np.repeat(scores[:, None], 5, 1),
+            [str(row.folder) for row in rows],
+        )
+    ]
 
 
 def in_rounds(monkeypatch: pytest.MonkeyPatch, stop: str, budget: int, kind: str) -> tuple[Made, Any, int]:
@@ -61,10 +68,14 @@ def in_rounds(monkeypatch: pytest.MonkeyPatch, stop: str, budget: int, kind: str
 
 
 def test_a_study_in_which_nothing_changes_anything_has_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "blocks_of", lambda *arguments: [
-        replace(block, fingerprints=[str(seed) for seed in block.seeds], rows=block.rows * 0)
-        for block in blocks(*arguments)
-    ])  # fmt: skip
+    monkeypatch.setattr(
+        study,
+        "blocks_of",
+        lambda *arguments: [
+            replace(block, fingerprints=[str(seed) for seed in block.seeds], rows=block.rows * 0)
+            for block in blocks(*arguments)
+        ],
+    )
     design = choose([2, 2], lambda arm: True, "full", 100)
     made: Any = Made("fixed", 100)
     findings, _ = study._in_rounds(SPACE, lambda arm: True, design, made)

@@ -147,10 +147,17 @@ def test_signs_are_counted_where_they_can_tell() -> None:
     design = choose([2], every, "full", 2)
     differences = np.array([0.01, 0.02, 0.03, 0.01, 0.02, 0.02, -0.001])
     scores = np.concatenate([np.zeros(7), differences])
-    held = Block("one", np.repeat([0, 1], 7), np.tile(np.arange(7), 2), np.repeat(scores[:, None], 4, 1),
-                 [str(run) for run in range(14)])  # fmt: skip
-    sums = [abs(sum(sign * each for sign, each in zip(signs, differences, strict=True)))
-            for signs in product([-1, 1], repeat=7)]  # fmt: skip
+    held = Block(
+        "one",
+        np.repeat([0, 1], 7),
+        np.tile(np.arange(7), 2),
+        np.repeat(scores[:, None], 4, 1),
+        [str(run) for run in range(14)],
+    )
+    sums = [
+        abs(sum(sign * each for sign, each in zip(signs, differences, strict=True)))
+        for signs in product([-1, 1], repeat=7)
+    ]
     wanted = np.mean(np.array(sums) >= differences.sum() - 1e-12)
     assert sign_test(design, [held], single(0), 0.95) == pytest.approx(wanted)
     # Of six, one sign against the rest is p = 0.06 at least: such a test could only veto.

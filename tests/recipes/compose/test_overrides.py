@@ -49,7 +49,7 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("hydra.run.dirr=x", "hydra.run.dirr does not exist; did you mean dir? "),
         ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
     ],
-)  # fmt: skip
+)
 def test_an_override_that_cannot_be_composed(line: str, told: str) -> None:
     (problem,) = problems(line)
     assert problem.startswith(told)

@@ -13,14 +13,35 @@ from recipes.errors import UserError
 Write = Callable[[str, str], Path]
 
 DATA = {
-    "ag_news", "chnsenticorp", "cola", "files", "hub", "imdb", "mrpc", "pydocs", "rte", "sst2", "thucnews",
-    "tnews", "trec",
-}  # fmt: skip
+    "ag_news",
+    "chnsenticorp",
+    "cola",
+    "files",
+    "hub",
+    "imdb",
+    "mrpc",
+    "pydocs",
+    "rte",
+    "sst2",
+    "thucnews",
+    "tnews",
+    "trec",
+}
 MODELS = {
-    "bert", "bert_chinese", "deberta_v3", "distilbert", "hub", "linear", "longformer", "macbert", "minilm",
+    "bert",
+    "bert_chinese",
+    "deberta_v3",
+    "distilbert",
+    "hub",
+    "linear",
+    "longformer",
+    "macbert",
+    "minilm",
     "modernbert",
-    "roberta", "tiny", "xlm_roberta",
-}  # fmt: skip
+    "roberta",
+    "tiny",
+    "xlm_roberta",
+}
 # What such a choice cannot do without.
 NEEDED = {
     "data=files": ["data.train=a.csv"],
@@ -48,8 +69,12 @@ def test_every_known_choice_is_there() -> None:
     assert names("model") >= MODELS
 
 
-@pytest.mark.parametrize("choice", sorted({*(f"data={name}" for name in names("data") | DATA),
-                                           *(f"model={name}" for name in names("model") | MODELS)}))  # fmt: skip
+@pytest.mark.parametrize(
+    "choice",
+    sorted(
+        {*(f"data={name}" for name in names("data") | DATA), *(f"model={name}" for name in names("model") | MODELS)}
+    ),
+)
 def test_every_choice_composes_and_is_whole(choice: str) -> None:
     found = config(choice, *NEEDED.get(choice, []))
     group, _, name = choice.partition("=")
@@ -63,10 +88,17 @@ def test_every_choice_composes_and_is_whole(choice: str) -> None:
 
 def test_the_yaml_files_hold_every_value_and_the_class_none() -> None:
     assert as_values(config())["train"] == {
-        "batch_size": 32, "epochs": 6.0, "max_updates": None, "learning_rate": 3e-4, "schedule": "linear",
+        "batch_size": 32,
+        "epochs": 6.0,
+        "max_updates": None,
+        "learning_rate": 3e-4,
+        "schedule": "linear",
         "warmup": 0.1,
-        "weight_decay": 0.01, "clip_norm": 1.0, "device": "auto", "threads": None,
-    }  # fmt: skip
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+        "device": "auto",
+        "threads": None,
+    }
     with pytest.raises(TypeError):
         Config()  # type: ignore[call-arg]
 
@@ -83,8 +115,14 @@ def test_seeds_follow_the_seed() -> None:
 
 
 def test_every_wrong_value_is_told_in_one_go_the_tricks_too() -> None:
-    found = problems("train.warmup=1.5", "train.schedule=step", "+tricks=[mixup,swa]", "tricks.mixup.alpha=0",
-                     "tricks.mixup.share=much", "tricks.swa.every=0")  # fmt: skip
+    found = problems(
+        "train.warmup=1.5",
+        "train.schedule=step",
+        "+tricks=[mixup,swa]",
+        "tricks.mixup.alpha=0",
+        "tricks.mixup.share=much",
+        "tricks.swa.every=0",
+    )
     assert found == (
         "train.schedule must be one of linear | cosine | constant, got step.",
         "train.warmup must be a number in [0, 1], got 1.5.",
@@ -163,10 +201,21 @@ def test_the_run_folder_is_named_by_its_choices_and_has_no_clock() -> None:
 
 
 CHANGES = (
-    "seed=1", "seeds.init=1", "data.split_seed=1", "data.text=body", "data.max_length=32", "model=tiny",
-    "model.dropout=0.2", "train.epochs=5", "train.max_updates=5", "train.clip_norm=null", "evaluate.every=0.5",
-    "evaluate.extra.hard=a.csv", "checkpoint.keep=3", "+tricks=[mixup]",
-)  # fmt: skip
+    "seed=1",
+    "seeds.init=1",
+    "data.split_seed=1",
+    "data.text=body",
+    "data.max_length=32",
+    "model=tiny",
+    "model.dropout=0.2",
+    "train.epochs=5",
+    "train.max_updates=5",
+    "train.clip_norm=null",
+    "evaluate.every=0.5",
+    "evaluate.extra.hard=a.csv",
+    "checkpoint.keep=3",
+    "+tricks=[mixup]",
+)
 
 
 def test_every_value_but_resume_names_another_folder() -> None:

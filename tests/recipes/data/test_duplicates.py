@@ -11,8 +11,13 @@ def rows(*texts: str, pairs: tuple[str, ...] | None = None) -> Dataset:
 
 def test_case_and_white_space_do_not_count() -> None:
     assert duplicates.folded(rows("A  Good\tfilm ", "a good film", "STRASSE", "straße", "你好　世界\n", "")) == [
-        "a good film", "a good film", "strasse", "strasse", "你好 世界", "",
-    ]  # fmt: skip
+        "a good film",
+        "a good film",
+        "strasse",
+        "strasse",
+        "你好 世界",
+        "",
+    ]
 
 
 def test_the_pair_counts() -> None:

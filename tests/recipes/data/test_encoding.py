@@ -174,8 +174,13 @@ class TestWindows:
     def test_collate(self) -> None:
         batch = self.split(["yes", "no", "never heard of"]).collate(np.array([2, 0, 1]), 0, 0)
         assert batch.inputs["input_ids"].tolist() == [
-            [2, 10, 11, 3], [2, 12, 3, 0], [2, 5, 6, 3], [2, 7, 8, 3], [2, 9, 3, 0], [2, 7, 3, 0],
-        ]  # fmt: skip
+            [2, 10, 11, 3],
+            [2, 12, 3, 0],
+            [2, 5, 6, 3],
+            [2, 7, 8, 3],
+            [2, 9, 3, 0],
+            [2, 7, 3, 0],
+        ]
         assert batch.documents is not None
         assert batch.documents.tolist() == [0, 0, 1, 1, 1, 2]
         assert batch.ids == ["row 2"] * 2 + ["row 0"] * 3 + ["row 1"]

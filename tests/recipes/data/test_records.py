@@ -27,8 +27,11 @@ def test_csv(write: Write) -> None:
     found = read(write("a.csv", text))
     assert [record.values for record in found[:2]] == [{"id": "1", "text": 'a, "b"\nc'}, {"id": "2", "text": "NA"}]
     assert [record.problem for record in found] == [
-        "", "", "1 cells, and the header names 2", "3 cells, and the header names 2",
-    ]  # fmt: skip
+        "",
+        "",
+        "1 cells, and the header names 2",
+        "3 cells, and the header names 2",
+    ]
     assert [record.number for record in found] == [0, 1, 2, 3]
 
 
@@ -83,17 +86,20 @@ def test_formats_by_ending(name: str, kind: str) -> None:
 
 def test_of_one_column_an_empty_line_is_a_row(write: Write) -> None:
     assert [record.values for record in read(write("a.csv", "text\na\n\nb\n"))] == [
-        {"text": "a"}, {"text": ""}, {"text": "b"},
-    ]  # fmt: skip
+        {"text": "a"},
+        {"text": ""},
+        {"text": "b"},
+    ]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('text,label\na1,"x\nb1,y\n', "line 3 is no CSV"), ("text,label,text\na,b,c\n", "names 'text' twice"),
+        ('text,label\na1,"x\nb1,y\n', "line 3 is no CSV"),
+        ("text,label,text\na,b,c\n", "names 'text' twice"),
         ("", "it is empty"),
     ],
-)  # fmt: skip
+)
 def test_a_csv_that_is_none(content: str, message: str, write: Write) -> None:
     with pytest.raises(UserError, match=message):
         read(write("a.csv", content))

@@ -153,8 +153,9 @@ def test_an_empty_line_of_a_single_column_is_an_empty_text(write: Write) -> None
 
 
 def test_empty_texts_are_kept_and_noted(write: Write) -> None:
-    train = write("a.jsonl", jsonl_of([{"text": None, "label": "a"}, {"text": "  ", "label": "b"},
-                                       {"text": "x", "label": "a"}]))  # fmt: skip
+    train = write(
+        "a.jsonl", jsonl_of([{"text": None, "label": "a"}, {"text": "  ", "label": "b"}, {"text": "x", "label": "a"}])
+    )
     splits = load(train, validation=train, test=train)
     assert splits.train["text"] == ["", "  ", "x"]
     assert "train has 2 empty texts." in splits.notes
@@ -313,8 +314,10 @@ def many(count: int = 1000) -> list[tuple[str, str, str]]:
     """Rows of three classes, 70 %, 25 % and 5 %, and a user with each."""
     random = np.random.default_rng(0)
     labels = np.array(["a"] * (count * 70 // 100) + ["b"] * (count * 25 // 100) + ["c"] * (count * 5 // 100))
-    return [(f"text {number}", str(label), f"u{random.integers(count // 8)}") for number, label in
-            enumerate(random.permutation(labels))]  # fmt: skip
+    return [
+        (f"text {number}", str(label), f"u{random.integers(count // 8)}")
+        for number, label in enumerate(random.permutation(labels))
+    ]
 
 
 def parts(splits: Splits) -> list[list[str]]:
@@ -327,8 +330,10 @@ def test_one_file_is_cut_by_the_shares_asked_for_and_by_class(shares: tuple[floa
     train = write("a.csv", csv_of(many(), header=("text", "label", "user")))
     splits = load(train, validation_share=shares[0], test_share=shares[1])
     found = parts(splits)
-    assert [len(part) for part in found] == [1000 - sum(round(1000 * share) for share in shares),
-                                             *(round(1000 * share) for share in shares)]  # fmt: skip
+    assert [len(part) for part in found] == [
+        1000 - sum(round(1000 * share) for share in shares),
+        *(round(1000 * share) for share in shares),
+    ]
     assert sorted(sum(found, []), key=int) == [str(number) for number in range(1000)]
     assert all(part == sorted(part, key=int) for part in found)
     for rows, share in ((splits.validation, shares[0]), (splits.test, shares[1])):
@@ -449,7 +454,7 @@ def test_every_missing_file_is_told_at_once(write: Write, tmp_path: Path) -> Non
         ("a.parquet", b"text,label\nx,a\n", "cannot be read: Parquet magic bytes not found in footer."),
         ("a.txt", b"text,label\nx,a\n", "the ending must be one of .csv, .tsv, .jsonl, .json, .parquet (.gz "),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_cannot_be_read(name: str, content: bytes, told: str, write: Write) -> None:
     path = write(name, content)
     (problem,) = problems(path)
@@ -524,10 +529,13 @@ def test_lists_in_one_split_and_names_in_another(write: Write) -> None:
 @pytest.fixture
 def local_hub(tmp_path: Path) -> Path:
     """A data set in a folder, as the hub would give it: class labels by number, a test split without any."""
-    features = datasets.Features({
-        "idx": datasets.Value("int32"), "sentence": datasets.Value("string"),
-        "label": datasets.ClassLabel(names=["negative", "positive"]),
-    })  # fmt: skip
+    features = datasets.Features(
+        {
+            "idx": datasets.Value("int32"),
+            "sentence": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["negative", "positive"]),
+        }
+    )
 
     def split(start: int, labels: Sequence[int]) -> Dataset:
         rows = {"idx": list(range(start, start + len(labels))), "sentence": ["x"] * len(labels), "label": list(labels)}

@@ -16,8 +16,14 @@ from recipes.loop import TrainingRun
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 TRAINING = {
-    "gradients", "price", "overfitting_one_batch", "learning_rate_range", "speed", "longest_batch", "resuming",
-}  # fmt: skip
+    "gradients",
+    "price",
+    "overfitting_one_batch",
+    "learning_rate_range",
+    "speed",
+    "longest_batch",
+    "resuming",
+}
 
 
 def optimizer_of(run: TrainingRun) -> dict[str, Any]:

@@ -63,9 +63,13 @@ def modernbert_tokenizer() -> PreTrainedTokenizerBase:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]",
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
         model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+    )
 
 
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -80,13 +84,26 @@ FAMILIES: Mapping[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "deberta-v2": (
         lambda: transformers.DebertaV2Tokenizer(vocab=unigrams("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")),
         # As deberta-v3 has them.
-        {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"],
-         "position_buckets": 16, "share_att_key": True, "norm_rel_ebd": "layer_norm", "type_vocab_size": 0},
+        {
+            "relative_attention": True,
+            "position_biased_input": False,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_buckets": 16,
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+            "type_vocab_size": 0,
+        },
     ),
     "modernbert": (
         modernbert_tokenizer,
-        {"global_attn_every_n_layers": 2, "local_attention": 8, "cls_token_id": 1, "bos_token_id": 1,
-         "sep_token_id": 2, "eos_token_id": 2},
+        {
+            "global_attn_every_n_layers": 2,
+            "local_attention": 8,
+            "cls_token_id": 1,
+            "bos_token_id": 1,
+            "sep_token_id": 2,
+            "eos_token_id": 2,
+        },
     ),
     "longformer": (
         lambda: transformers.LongformerTokenizer(vocab=bytes_of(*ROBERTA), merges=[]),
@@ -98,22 +115,28 @@ FAMILIES: Mapping[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: transformers.MPNetTokenizer(vocab=word_pieces("<s>", "<pad>", "</s>", "[UNK]", "<unk>", "<mask>")),
         {},
     ),
-}  # fmt: skip
+}
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
 COUNTING_FROM_PADDING = ("roberta", "longformer", "xlm-roberta", "mpnet")
 
 
 def tiny(family: str, tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any]) -> transformers.PretrainedConfig:
     sizes = {
-        "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
         "max_position_embeddings": 66,
-    }  # fmt: skip
+    }
     if "dim" in options:  # distilbert's own names
         sizes = {"max_position_embeddings": 66}
     return AutoConfig.for_model(
-        family, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, initializer_range=0.3,
+        family,
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.3,
         **{**sizes, **options},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")
@@ -202,9 +225,14 @@ class TestAnatomy:
 
     def test_albert_shares_one_layer_and_is_refused(self) -> None:
         config = transformers.AlbertConfig(
-            vocab_size=20, embedding_size=8, hidden_size=8, num_hidden_layers=3, num_attention_heads=1,
-            intermediate_size=8, max_position_embeddings=16,
-        )  # fmt: skip
+            vocab_size=20,
+            embedding_size=8,
+            hidden_size=8,
+            num_hidden_layers=3,
+            num_attention_heads=1,
+            intermediate_size=8,
+            max_position_embeddings=16,
+        )
         model = transformers.AlbertForSequenceClassification(config)
         with pytest.raises(ValueError, match="AlbertForSequenceClassification has no list of 3 layers"):
             layers(model)

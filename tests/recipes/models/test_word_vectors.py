@@ -15,9 +15,13 @@ IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 def model() -> nn.Module:
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16,
+        vocab_size=9,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=16,
         max_position_embeddings=8,
-    )  # fmt: skip
+    )
     return BertForSequenceClassification(config).eval()
 
 

@@ -260,11 +260,19 @@ def test_a_file_of_other_columns_is_refused_at_once(asked: Asked, tmp_path: Path
 @pytest.mark.parametrize(
     ("cell", "separator", "several", "wanted"),
     [
-        ("x", None, False, "x"), ("", None, False, None), (None, None, False, None), (3, None, False, "3"),
-        (" x ", None, False, "x"), (1.0, None, False, "1"), (float("nan"), None, False, None),
-        ("x | y|x", "|", True, ["x", "y"]), ("", "|", True, []), (["x"], None, True, ["x"]), (None, "|", True, None),
+        ("x", None, False, "x"),
+        ("", None, False, None),
+        (None, None, False, None),
+        (3, None, False, "3"),
+        (" x ", None, False, "x"),
+        (1.0, None, False, "1"),
+        (float("nan"), None, False, None),
+        ("x | y|x", "|", True, ["x", "y"]),
+        ("", "|", True, []),
+        (["x"], None, True, ["x"]),
+        (None, "|", True, None),
     ],
-)  # fmt: skip
+)
 def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, asked: Asked) -> None:
     job = Job(asked)
     job.data = {**job.data, "separator": separator}

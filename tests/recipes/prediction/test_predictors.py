@@ -59,7 +59,7 @@ KINDS: dict[str, list[str]] = {
         "tricks.fusion.folds=1",
         "tricks.fusion.members=['tiny', 'tiny seed=1']",
         "tricks.fusion.scheme=fitted",
-    ],  # fmt: skip
+    ],
     "fusion pairs": ["model=linear", "data.text_pair=pair", "+tricks=[fusion]", "tricks.fusion.folds=2"],
     "linear several": ["model=linear", "data.label=labels", 'data.separator=";"', "evaluate.metric=micro_f1"],
 }

@@ -24,8 +24,10 @@ def test_a_plain_run(tmp_path: Path) -> None:
     text = card(tmp_path)
     front = yaml.safe_load(text.split("---")[1])
     assert front == {
-        "library_name": "transformers", "pipeline_tag": "text-classification", "tags": ["trickbook"],
-    }  # fmt: skip
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["trickbook"],
+    }
     assert "# text.csv: tiny\n" in text and str(tmp_path) not in text and "/tmp" not in text
     assert "one of 3 labels: x, y, z" in text and "leaves out" not in text and "longer texts lose their tail" in text
     assert "By validation the weights were chosen, so" in text and "| test | 44 | accuracy | 0." in text

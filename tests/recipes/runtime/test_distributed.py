@@ -30,15 +30,28 @@ def losses(folder: Path) -> list[float]:
 def test_torchrun_makes_the_same_run(tmp_path: Path) -> None:
     overrides = ["+tricks=[accumulate,amp,mixup,swa]", "model.dropout=0.0"]
     alone = subprocess.run(
-        [sys.executable, *train(tmp_path / "alone", *overrides)], env=ENVIRONMENT, capture_output=True, text=True,
+        [sys.executable, *train(tmp_path / "alone", *overrides)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert alone.returncode == 0, alone.stderr
     together = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         *train(tmp_path / "together", *overrides)],
-        env=ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            *train(tmp_path / "together", *overrides),
+        ],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert together.returncode == 0, together.stderr
     assert together.stdout.count("finished") == 1
     one, two = losses(tmp_path / "alone"), losses(tmp_path / "together")

@@ -16,10 +16,20 @@ def test_the_same_words_give_the_same_key() -> None:
 
 def test_every_part_of_the_purpose_counts() -> None:
     purposes = [
-        (0,), (1,), (0, "order"), (0, "mixup"), (0, "order", 0), (0, "order", 1), (0, "order", 0, 0),
-        (0, "order", 0, 1), (0, "order", 1, 0), (0, "order", 11), (0, "order", 1, 1), (0, "order1", 1),
+        (0,),
+        (1,),
+        (0, "order"),
+        (0, "mixup"),
+        (0, "order", 0),
+        (0, "order", 1),
+        (0, "order", 0, 0),
+        (0, "order", 0, 1),
+        (0, "order", 1, 0),
+        (0, "order", 11),
+        (0, "order", 1, 1),
+        (0, "order1", 1),
         (0, "", "order"),
-    ]  # fmt: skip
+    ]
     assert len({key(*purpose) for purpose in purposes}) == len(purposes)
 
 

@@ -30,9 +30,12 @@ def rows(order: Sequence[int] = range(6), pairs: Sequence[str | None] | None = N
     ids = [f"r{place}" for place in order]
     second = [None if pairs is None else pairs[place] for place in order]
     columns = {
-        "id": ids, "source": ids, "text": [TEXTS[place] for place in order], "text_pair": second,
+        "id": ids,
+        "source": ids,
+        "text": [TEXTS[place] for place in order],
+        "text_pair": second,
         "label": [LABELS[place] for place in order],
-    }  # fmt: skip
+    }
     return Dataset.from_dict(columns)
 
 

@@ -55,12 +55,15 @@ def test_a_class_without_rows_weighs_as_one_with_one() -> None:
     assert weights([0, 0, 1], "balanced") == pytest.approx([0.75, 1.5, 1.5])
 
 
-@pytest.mark.parametrize(("values", "message"), [
-    ({"hamm": 1}, "tricks.x.values.hamm: there is no such class; did you mean ham? There are: ham, other, spam."),
-    ({"ham": 1}, "tricks.x.values: every class needs a weight; missing: spam, other."),
-    ({"ham": 0}, "tricks.x.values.ham must be a number in (0, inf), got 0."),
-    ({"ham": float("nan")}, "tricks.x.values.ham must be a number in (0, inf), got nan."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hamm": 1}, "tricks.x.values.hamm: there is no such class; did you mean ham? There are: ham, other, spam."),
+        ({"ham": 1}, "tricks.x.values: every class needs a weight; missing: spam, other."),
+        ({"ham": 0}, "tricks.x.values.ham must be a number in (0, inf), got 0."),
+        ({"ham": float("nan")}, "tricks.x.values.ham must be a number in (0, inf), got nan."),
+    ],
+)
 def test_what_is_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(UserError) as caught:
         weights([0, 1, 2], "given", **values)

@@ -126,9 +126,13 @@ class TestExchanged:
                 "token_type_ids": torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1]]),
                 "attention_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]),
             },
-            lengths=torch.tensor([3, 4]), targets=torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
-            weights=torch.ones(2), total=2.0, epoch=1, index=2,
-        )  # fmt: skip
+            lengths=torch.tensor([3, 4]),
+            targets=torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
+            weights=torch.ones(2),
+            total=2.0,
+            epoch=1,
+            index=2,
+        )
 
     def test_by_hand(self) -> None:
         source = np.array([[-1, 2, -1, -1], [-1, -1, 1, -1]])
@@ -173,11 +177,16 @@ def test_saliency_by_hand() -> None:
     batch = Batch(
         ids=["short", "long"],
         inputs={
-            "input_ids": torch.tensor([[1, 2, 0], [3, 4, 5]]), "attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]]),
+            "input_ids": torch.tensor([[1, 2, 0], [3, 4, 5]]),
+            "attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]]),
         },
-        lengths=torch.tensor([2, 3]), targets=torch.tensor([[1.0, 0.0], [0.0, 1.0]]), weights=torch.ones(2), total=2.0,
-        epoch=0, index=0,
-    )  # fmt: skip
+        lengths=torch.tensor([2, 3]),
+        targets=torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+        weights=torch.ones(2),
+        total=2.0,
+        epoch=0,
+        index=0,
+    )
     assert saliency(run, batch).tolist() == [[5, 10, 0], [2, 4, 6]]
     assert run.rows_passed == 2
     assert model.words.weight.grad is None and not model.words._forward_hooks

@@ -20,7 +20,7 @@ from recipes.toolkit.synonyms import (
     read_file,
     read_wordnet,
     whole_words,
-)  # fmt: skip
+)
 
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE, by Princeton University  \n"
 # data: offset file type count(base 16) word id ... pointers | gloss. index: lemma type synsets pointers ... offsets.
@@ -32,7 +32,9 @@ WORDNET = {
         "00000400 06 n 0b big 0 a1 0 a2 0 a3 0 a4 0 a5 0 a6 0 a7 0 a8 0 a9 0 aa 0 000 | eleven words  ",
     ],
     "index.noun": [
-        "big n 1 0 1 0 00000400  ", "film n 2 2 @ ~ 2 1 00000100 00000200  ", "motion_picture n 1 1 @ 1 0 00000100  ",
+        "big n 1 0 1 0 00000400  ",
+        "film n 2 2 @ ~ 2 1 00000100 00000200  ",
+        "motion_picture n 1 1 @ 1 0 00000100  ",
         "turkey n 1 0 1 0 00000300  ",
     ],
     "data.verb": ["00000100 31 v 02 film 0 shoot 0 001 + 00000100 n 0101 01 + 08 00 | record  "],
@@ -41,7 +43,7 @@ WORDNET = {
     "index.adj": ["good a 1 0 1 0 00000100  "],
     "data.adv": [],
     "index.adv": [],
-}  # fmt: skip
+}
 
 
 def wordnet(folder: Path, but: str = "") -> Path:
@@ -107,8 +109,11 @@ class TestFile:
     def test_cilin(self, write: Callable[[str, str], Path]) -> None:
         lines = "Aa01A01= 人 士 人物\nAa01A02= 人类 人\r\nAa01A03# 相关 有关\nAa01A04@ 孤独\n"
         assert read_file(write("cilin.txt", lines)) == {
-            "人": ("士", "人物", "人类"), "士": ("人", "人物"), "人物": ("人", "士"), "人类": ("人",),
-        }  # fmt: skip
+            "人": ("士", "人物", "人类"),
+            "士": ("人", "人物"),
+            "人物": ("人", "士"),
+            "人类": ("人",),
+        }
 
     @pytest.mark.parametrize(
         ("content", "told"),

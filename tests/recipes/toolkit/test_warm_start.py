@@ -50,9 +50,13 @@ def fresh_model(labels: int, hidden: int = 32) -> torch.nn.Module:
     torch.manual_seed(7)
     vocabulary = load_file(finished_run() / "model" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, num_labels=labels,
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        hidden_size=hidden,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=labels,
+    )
     model: torch.nn.Module = AutoModelForSequenceClassification.from_config(config)
     return model
 
@@ -112,8 +116,10 @@ class TestWeights:
         settings["architectures"] = ["ElectraForSequenceClassification"]
         (old / "model" / "config.json").write_text(json.dumps(settings))
         weights = load_file(old / "model" / "model.safetensors")
-        save_file({name.replace("bert.", "electra."): each for name, each in weights.items()},
-                  old / "model" / "model.safetensors")  # fmt: skip
+        save_file(
+            {name.replace("bert.", "electra."): each for name, each in weights.items()},
+            old / "model" / "model.safetensors",
+        )
         said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
         assert "(ElectraForSequenceClassification there, BertForSequenceClassification here)" in said
 

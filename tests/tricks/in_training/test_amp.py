@@ -39,11 +39,17 @@ class TestAuto:
     @pytest.mark.parametrize(
         ("gpu", "amx", "device", "wanted"),
         [
-            ("new", False, "auto", "bf16"), ("new", False, "cuda", "bf16"), ("old", False, "auto", "fp16"),
-            ("old", True, "cuda", "fp16"), ("new", False, "cpu", "no"), ("none", True, "auto", "bf16"),
-            ("new", True, "cpu", "bf16"), ("none", False, "auto", "no"), ("none", False, "cpu", "no"),
+            ("new", False, "auto", "bf16"),
+            ("new", False, "cuda", "bf16"),
+            ("old", False, "auto", "fp16"),
+            ("old", True, "cuda", "fp16"),
+            ("new", False, "cpu", "no"),
+            ("none", True, "auto", "bf16"),
+            ("new", True, "cpu", "bf16"),
+            ("none", False, "auto", "no"),
+            ("none", False, "cpu", "no"),
         ],
-    )  # fmt: skip
+    )
     def test_takes_what_the_hardware_computes(
         self, monkeypatch: pytest.MonkeyPatch, gpu: str, amx: bool, device: str, wanted: str
     ) -> None:

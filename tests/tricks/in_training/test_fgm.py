@@ -70,9 +70,17 @@ def test_without_an_attack_the_gradient_is_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trick", ["fgm", "pgd"])
-@pytest.mark.parametrize("other", [
-    "mixup", "recipe=manifold_mixup", "recipe=sentence_mixup", "recipe=cutmix", "r_drop", "accumulate",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "other",
+    [
+        "mixup",
+        "recipe=manifold_mixup",
+        "recipe=sentence_mixup",
+        "recipe=cutmix",
+        "r_drop",
+        "accumulate",
+    ],
+)
 def test_it_moves_what_others_make_and_nothing_else(trick: str, other: str, tmp_path: Path) -> None:
     """With epsilon next to 0 the attacked pass is the clean one again, so the gradient is twice as large."""
     tricks = [f"+tricks=[{trick}]", other] if "=" in other else [f"+tricks=[{trick},{other}]"]

@@ -29,8 +29,11 @@ def test_from_the_top_down(tmp_path: Path) -> None:
     """Two layers and the embeddings, and all have thawed after 3 of 4 updates: one at each."""
     values = ["tricks.freeze_layers.share=1", "tricks.freeze_layers.until=0.75"]
     assert in_child(lambda: moved(tmp_path, 4, *values)) == [
-        ["classifier"], ["layer.1.", "classifier"], ["layer.0.", "layer.1.", "classifier"], list(PARTS),
-    ]  # fmt: skip
+        ["classifier"],
+        ["layer.1.", "classifier"],
+        ["layer.0.", "layer.1.", "classifier"],
+        list(PARTS),
+    ]
 
 
 def test_what_is_frozen_for_good_is_not_in_the_optimizer(tmp_path: Path) -> None:

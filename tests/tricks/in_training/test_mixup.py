@@ -235,9 +235,15 @@ def run_of(model: nn.Module, **values: Any) -> Any:
     tokenizer = SimpleNamespace(all_special_ids=[0, 5])
     draws = lambda purpose, batch: np.random.default_rng(3)  # noqa: E731
     return SimpleNamespace(
-        bare_model=model, head=model.head, rows_passed=0.0, updates=0, total_updates=1, generator=draws,
-        tokenizer=tokenizer, **values,
-    )  # fmt: skip
+        bare_model=model,
+        head=model.head,
+        rows_passed=0.0,
+        updates=0,
+        total_updates=1,
+        generator=draws,
+        tokenizer=tokenizer,
+        **values,
+    )
 
 
 class TestLevels:
@@ -336,9 +342,12 @@ class TestWords:
 
     # The noise is (34, -34, -30, 30).
     DRAWS = SimpleNamespace(
-        permutation=lambda count: np.array([1, 0]), beta=lambda one, other, count: np.array([0.5, 0.75]),
-        random=np.zeros, integers={3: 1, 4: 2}.__getitem__, normal=lambda size: np.array([[0.0, 1, 1], [0, 1, 0]]),
-    )  # fmt: skip
+        permutation=lambda count: np.array([1, 0]),
+        beta=lambda one, other, count: np.array([0.5, 0.75]),
+        random=np.zeros,
+        integers={3: 1, 4: 2}.__getitem__,
+        normal=lambda size: np.array([[0.0, 1, 1], [0, 1, 0]]),
+    )
 
     @pytest.mark.parametrize(
         ("mask", "ids", "pooled"),
@@ -356,11 +365,14 @@ class TestWords:
         run = run_of(model, seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
         run.generator = lambda purpose, batch: self.DRAWS
         rows = replace(
-            make_batch(), lengths=torch.tensor([4, 4]), targets=torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+            make_batch(),
+            lengths=torch.tensor([4, 4]),
+            targets=torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
             inputs={
-                "input_ids": torch.tensor([[1, 2, 3, 4], [6, 7, 8, 9]]), "attention_mask": torch.ones(2, 4).long(),
+                "input_ids": torch.tensor([[1, 2, 3, 4], [6, 7, 8, 9]]),
+                "attention_mask": torch.ones(2, 4).long(),
             },
-        )  # fmt: skip
+        )
 
         def inner(mixed: Batch) -> Outcome:
             with pooled_vectors(model.head) as features:
@@ -432,10 +444,11 @@ class TestPlanned:
         rows = replace(
             make_batch().reordered(np.array([1, 1])),
             inputs={
-                "input_ids": torch.tensor([[6, 7, 8, 9], [1, 2, 3, 4]]), "attention_mask": torch.ones(2, 4).long(),
+                "input_ids": torch.tensor([[6, 7, 8, 9], [1, 2, 3, 4]]),
+                "attention_mask": torch.ones(2, 4).long(),
             },
             targets=torch.eye(2),
-        )  # fmt: skip
+        )
         for seed in range(20):
             run = run_of(Toy())
             run.generator = lambda purpose, batch, seed=seed: np.random.default_rng(seed)

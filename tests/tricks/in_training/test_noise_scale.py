@@ -21,10 +21,16 @@ def make_batch(index: int, documents: torch.Tensor | None = None, rows: int = RO
     if documents is not None:
         weights = 1 / documents.bincount()[documents].double()
     return Batch(
-        [str(row) for row in range(rows)], {"input_ids": torch.arange(rows)[:, None]},
-        torch.ones(rows, dtype=torch.long), torch.ones(rows, 1), weights, float(weights.sum()), 0, index,
+        [str(row) for row in range(rows)],
+        {"input_ids": torch.arange(rows)[:, None]},
+        torch.ones(rows, dtype=torch.long),
+        torch.ones(rows, 1),
+        weights,
+        float(weights.sum()),
+        0,
+        index,
         documents=documents,
-    )  # fmt: skip
+    )
 
 
 class Training:
@@ -131,8 +137,11 @@ def told(signal: float, noise: float, batch_size: int) -> str:
     trick = NoiseScale(every=1, memory=100)
     trick.measured = 100
     trick.means = {
-        "signal": signal, "noise": noise, "signal_squared": 1.25 * signal**2, "noise_squared": 1.25 * noise**2,
-    }  # fmt: skip
+        "signal": signal,
+        "noise": noise,
+        "signal_squared": 1.25 * signal**2,
+        "noise_squared": 1.25 * noise**2,
+    }
     return trick.in_words(batch_size, 1000)
 
 

@@ -65,8 +65,15 @@ def splits(labels: Sequence[Any], sources: Sequence[str] | None = None, groups: 
     rows = Dataset.from_dict(columns)
     several = isinstance(labels[0], list)
     classes = sorted({name for label in labels for name in (label if several else [label])})
-    return Splits(rows, rows.select([0]), rows.select([1]), classes, several, {"more": rows.select([2])},
-                  groups=None if groups is None else np.array(groups))  # fmt: skip
+    return Splits(
+        rows,
+        rows.select([0]),
+        rows.select([1]),
+        classes,
+        several,
+        {"more": rows.select([2])},
+        groups=None if groups is None else np.array(groups),
+    )
 
 
 def folds(given: Splits, count: int, seed: int) -> Iterator[Part]:

@@ -306,8 +306,10 @@ class TestForgetting:
 class TestRuns:
     def test_what_stands_still_forgets_nothing(self, tmp_path: Path) -> None:
         run, old = finished(after(*STILL), tmp_path / "run"), FinishedRun(finished_run())
-        told = [(each.folder / "predictions" / f"{name}.csv").read_text()
-                for each, name in ((run, "old_test"), (old, "test"))]  # fmt: skip
+        told = [
+            (each.folder / "predictions" / f"{name}.csv").read_text()
+            for each, name in ((run, "old_test"), (old, "test"))
+        ]
         assert told[0] == told[1]
         assert run.metrics["old_test"] == old.metrics["test"]
         assert {name: each["change"] for name, each in run.metrics["forgetting"].items()} == dict.fromkeys(
@@ -339,8 +341,11 @@ class TestRuns:
         rows = sum(line.get("examples", 0) for line in run.history if line["update"] <= 9)
         assert rows == 44 + 23  # of 15, 15 and 14 rows 8, 8 and 7
         assert run.metrics["onion"] == {
-            "examples": ["incremental"], "model": ["incremental"], "results": ["incremental"], "train": ["incremental"],
-        }  # fmt: skip
+            "examples": ["incremental"],
+            "model": ["incremental"],
+            "results": ["incremental"],
+            "train": ["incremental"],
+        }
 
 
 class Laws(TrickLaws):

@@ -275,11 +275,18 @@ def test_a_word_anywhere_is_learnt_and_told_document_by_document(tmp_path: Path)
     files = {split: rows(count) for split, count in (("train", 40), ("validation", 12), ("test", 20))}
     run = recipes.finetune(
         [
-            "data=files", *(f"data.{split}={write(tmp_path / f'{split}.csv', each)}" for split, each in files.items()),
-            "model=tiny", "data.max_length=8", "train.max_updates=40", "train.batch_size=8", "train.learning_rate=0.01",
-            "train.device=cpu", "+tricks=[sliding_window]", f"hydra.run.dir={tmp_path / 'run'}",
+            "data=files",
+            *(f"data.{split}={write(tmp_path / f'{split}.csv', each)}" for split, each in files.items()),
+            "model=tiny",
+            "data.max_length=8",
+            "train.max_updates=40",
+            "train.batch_size=8",
+            "train.learning_rate=0.01",
+            "train.device=cpu",
+            "+tricks=[sliding_window]",
+            f"hydra.run.dir={tmp_path / 'run'}",
         ]
-    )  # fmt: skip
+    )
     with (run.folder / "predictions" / "test.csv").open(encoding="utf-8") as lines:
         told = list(csv.DictReader(lines))
     assert [line["label"] for line in told] == [label for _, label in files["test"]]

@@ -33,9 +33,13 @@ def test_a_rare_class_gets_its_due() -> None:
     """Of two classes the rare one's probability is 0.3 where it is right, 0.1 elsewhere: 0.5 never answers it."""
     rare = np.array([0.3] * 4 + [0.1] * 36)
     predictions = Predictions(
-        [str(row) for row in range(40)], ["y"] * 4 + ["x"] * 36, np.stack([1 - rare, rare], 1),
-        np.eye(2, dtype=np.int8)[np.zeros(40, dtype=int)], ["x", "y"], False,
-    )  # fmt: skip
+        [str(row) for row in range(40)],
+        ["y"] * 4 + ["x"] * 36,
+        np.stack([1 - rare, rare], 1),
+        np.eye(2, dtype=np.int8)[np.zeros(40, dtype=int)],
+        ["x", "y"],
+        False,
+    )
     assert measure(predictions)["macro_f1"] < 0.5
     found = fitted(predictions, 3, 30)
     assert measure(decided(predictions, found))["macro_f1"] == 1.0

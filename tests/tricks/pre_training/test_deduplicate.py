@@ -24,9 +24,12 @@ SEVERAL = {**FEATURES, "label": datasets.List(datasets.Value("string"))}
 def rows(*texts: str, labels: Sequence[Any] = (), pairs: Sequence[str] = ()) -> Dataset:
     ids = [str(number) for number in range(len(texts))]
     columns = {
-        "id": ids, "source": ids, "text": texts, "text_pair": pairs or [None] * len(texts),
+        "id": ids,
+        "source": ids,
+        "text": texts,
+        "text_pair": pairs or [None] * len(texts),
         "label": labels or ["x"] * len(texts),
-    }  # fmt: skip
+    }
     features = SEVERAL if labels and isinstance(labels[0], list) else FEATURES
     return Dataset.from_dict(columns, datasets.Features(features))
 
@@ -75,7 +78,7 @@ class TestExact:
     def test_of_many_the_first_are_named(self) -> None:
         assert kept(rows(*"aaaaa"))[1] == [
             "deduplicate: 4 of 5 training rows dropped; exact copies 4 (id 1, 2, 3, ...)."
-        ]  # fmt: skip
+        ]
 
     def test_only_what_is_asked_for(self) -> None:
         train = rows("a", "a", "b", "c")

@@ -17,9 +17,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows() -> Dataset:
     columns = {
-        "id": ["7", "9"], "source": ["7", "9"], "text": ["good film", "没意思 ：("], "text_pair": [None, None],
+        "id": ["7", "9"],
+        "source": ["7", "9"],
+        "text": ["good film", "没意思 ：("],
+        "text_pair": [None, None],
         "label": ["yes", "no"],
-    }  # fmt: skip
+    }
     return Dataset.from_dict(columns)
 
 

@@ -16,9 +16,18 @@ from tricks.pre_training import eda
 from tricks.pre_training.eda import Eda, Sentence, delete, insert, make_variants, prepared, replace, swap
 
 SYNONYMS = {
-    "film": ["movie", "motion picture"], "good": ["fine"], "great": ["grand"], "love": ["adore"], "phone": ["handset"],
-    "not": ["never"], "is": ["be"], "电影": ["影片"], "喜欢": ["喜爱"], "的": ["之"], "好看": ["精彩"],
-}  # fmt: skip
+    "film": ["movie", "motion picture"],
+    "good": ["fine"],
+    "great": ["grand"],
+    "love": ["adore"],
+    "phone": ["handset"],
+    "not": ["never"],
+    "is": ["be"],
+    "电影": ["影片"],
+    "喜欢": ["喜爱"],
+    "的": ["之"],
+    "好看": ["精彩"],
+}
 ALL = {"replace": 0.1, "insert": 0.1, "swap": 0.1, "delete": 0.1}
 OFF = dict.fromkeys(ALL, 0.0)
 MANY = 300
@@ -38,9 +47,12 @@ class TestReplace:
     def test_one_word_by_one_of_its_synonyms(self) -> None:
         found = outcomes(replace, "A good film, not that film.", 0.1)
         assert found == {
-            "A fine film, not that film.", "A good movie, not that film.", "A good motion picture, not that film.",
-            "A good film, not that movie.", "A good film, not that motion picture.",
-        }  # fmt: skip
+            "A fine film, not that film.",
+            "A good movie, not that film.",
+            "A good motion picture, not that film.",
+            "A good film, not that movie.",
+            "A good film, not that motion picture.",
+        }
 
     def test_as_many_words_as_the_rate_says(self) -> None:
         text = "good " * 20
@@ -69,8 +81,11 @@ class TestReplace:
 class TestInsert:
     def test_a_synonym_at_every_place(self) -> None:
         assert outcomes(insert, "the good day.", 0.1) == {
-            "fine the good day.", "the fine good day.", "the good fine day.", "the good day fine.",
-        }  # fmt: skip
+            "fine the good day.",
+            "the fine good day.",
+            "the good fine day.",
+            "the good day fine.",
+        }
 
     def test_as_many_as_the_rate_says(self) -> None:
         assert {len(found.split()) for found in outcomes(insert, "good day " * 5, 0.3)} == {13}
@@ -89,8 +104,9 @@ class TestSwap:
     def test_as_often_as_the_rate_says(self) -> None:
         text = " ".join("abcdefghijklmnopqrst")
         for rate, most in [(0.05, 2), (0.1, 4), (0.25, 10)]:
-            moved = {sum(a != b for a, b in zip(found[::2], text[::2], strict=True))
-                     for found in outcomes(swap, text, rate)}  # fmt: skip
+            moved = {
+                sum(a != b for a, b in zip(found[::2], text[::2], strict=True)) for found in outcomes(swap, text, rate)
+            }
             assert max(moved) == most and min(moved) >= 2
 
     def test_never_back_to_the_text(self) -> None:
@@ -184,9 +200,12 @@ class TestVariants:
 def rows(texts: Sequence[str], pairs: Sequence[str] | None = None) -> Dataset:
     ids = [str(place) for place in range(len(texts))]
     columns = {
-        "id": ids, "source": ids, "text": list(texts), "text_pair": list(pairs or [None] * len(texts)),
+        "id": ids,
+        "source": ids,
+        "text": list(texts),
+        "text_pair": list(pairs or [None] * len(texts)),
         "label": ["x"] * len(texts),
-    }  # fmt: skip
+    }
     return Dataset.from_dict(columns)
 
 

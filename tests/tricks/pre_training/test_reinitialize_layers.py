@@ -44,8 +44,9 @@ def test_all_layers_leave_the_embeddings(tmp_path: Path) -> None:
     found = in_child(lambda: weights(tmp_path, "+tricks=[reinitialize_layers]", "tricks.reinitialize_layers.count=2"))
     kept = {name for name in found if found[name].dtype == np.float32} - new_ones(found)
     assert kept == {name for name in found if "embeddings." in name or "classifier" in name} - {
-        "bert.embeddings.position_ids", "bert.embeddings.token_type_ids",
-    }  # fmt: skip
+        "bert.embeddings.position_ids",
+        "bert.embeddings.token_type_ids",
+    }
 
 
 def test_the_seed_of_new_weights_decides(tmp_path: Path) -> None:

@@ -264,12 +264,19 @@ def test_a_word_anywhere_is_learnt_saved_and_told(tmp_path: Path, pooling: str) 
     files = {split: rows(count) for split, count in (("train", 40), ("validation", 12), ("test", 20))}
     run = recipes.finetune(
         [
-            "data=files", *(f"data.{split}={write(tmp_path / f'{split}.csv', each)}" for split, each in files.items()),
-            "model=tiny", "data.max_length=8", "train.max_updates=120", "train.batch_size=8",
-            "train.learning_rate=0.01", "train.device=cpu", "+tricks=[segments]", f"tricks.segments.pooling={pooling}",
+            "data=files",
+            *(f"data.{split}={write(tmp_path / f'{split}.csv', each)}" for split, each in files.items()),
+            "model=tiny",
+            "data.max_length=8",
+            "train.max_updates=120",
+            "train.batch_size=8",
+            "train.learning_rate=0.01",
+            "train.device=cpu",
+            "+tricks=[segments]",
+            f"tricks.segments.pooling={pooling}",
             f"hydra.run.dir={tmp_path / 'run'}",
         ]
-    )  # fmt: skip
+    )
     with (run.folder / "predictions" / "test.csv").open(encoding="utf-8") as lines:
         told = list(csv.DictReader(lines))
     assert np.mean([line["label"] == line["prediction"] for line in told]) > 0.9

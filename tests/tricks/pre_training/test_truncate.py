@@ -17,8 +17,9 @@ BERT = {piece: number for number, piece in enumerate(["[PAD]", "[UNK]", "[CLS]",
 ROBERTA = {piece: number for number, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *LETTERS])}
 DEBERTA = [
     *((piece, 0.0) for piece in ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")),
-    ("▁", -2.0), *((letter, -3.0) for letter in LETTERS),
-]  # fmt: skip
+    ("▁", -2.0),
+    *((letter, -3.0) for letter in LETTERS),
+]
 TOKENIZERS: dict[str, Callable[[], Any]] = {
     "bert": lambda: transformers.BertTokenizer(vocab=BERT),
     "roberta": lambda: transformers.RobertaTokenizer(vocab=ROBERTA, merges=[]),
@@ -134,10 +135,18 @@ def test_a_run_is_cut_in_the_same_way_when_it_predicts(tmp_path: Path) -> None:
     file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     run = recipes.finetune(
         [
-            "data=files", *(f"data.{split}={file}" for split in ("train", "validation", "test")), "model=tiny",
-            "data.max_length=8", "train.max_updates=30", "train.batch_size=8", "train.learning_rate=0.01",
-            "train.device=cpu", "+tricks=[truncate]", "tricks.truncate.keep=tail", f"hydra.run.dir={tmp_path / 'run'}",
+            "data=files",
+            *(f"data.{split}={file}" for split in ("train", "validation", "test")),
+            "model=tiny",
+            "data.max_length=8",
+            "train.max_updates=30",
+            "train.batch_size=8",
+            "train.learning_rate=0.01",
+            "train.device=cpu",
+            "+tricks=[truncate]",
+            "tricks.truncate.keep=tail",
+            f"hydra.run.dir={tmp_path / 'run'}",
         ]
-    )  # fmt: skip
+    )
     assert run.metrics["test"]["accuracy"] == 1.0
     assert run.predict(["x " * 40 + "bad", "bad " * 9 + "x " * 40 + "good"]).names() == ["no", "yes"]

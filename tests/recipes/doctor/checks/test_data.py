@@ -17,9 +17,11 @@ FEATURES = datasets.Features({name: datasets.Value("string") for name in ("id", 
 def rows(texts: Sequence[str], labels: Sequence[str] = (), prefix: str = "train") -> Dataset:
     """One row for each text; its id is its place."""
     columns = {
-        "id": [f"{prefix} {number}" for number in range(len(texts))], "text": list(texts),
-        "text_pair": [None] * len(texts), "label": list(labels) or ["x"] * len(texts),
-    }  # fmt: skip
+        "id": [f"{prefix} {number}" for number in range(len(texts))],
+        "text": list(texts),
+        "text_pair": [None] * len(texts),
+        "label": list(labels) or ["x"] * len(texts),
+    }
     return Dataset.from_dict(columns, FEATURES)
 
 

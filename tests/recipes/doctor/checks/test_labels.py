@@ -49,9 +49,7 @@ def test_an_answer_of_less_than_a_half_doubts_nothing() -> None:
 def test_many_doubtful_rows_are_a_warning_that_names_the_worst() -> None:
     (found,) = findings([0.9] * 10 + [0.2], [0.8] * 5 + [0.05, 0.02])
     assert found.severity == "warning" and found.rows == ["rare 6", "rare 5", "common 10"]
-    assert found.says == (
-        "3 of 18 labels look wrong, most of all 'text of rare 6' as 'rare' ('common' at 98%)."
-    )  # fmt: skip
+    assert found.says == ("3 of 18 labels look wrong, most of all 'text of rare 6' as 'rare' ('common' at 98%).")
 
 
 def test_what_knows_too_little_doubts_nothing() -> None:

@@ -38,15 +38,42 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
     (Fault("a loss that never fell", "curve", "the loss began at", overrides=["train.learning_rate=1e-7"]), MOVING),
     (Fault("a label never answered", "answers", "'z' is never answered", rows=few_of_z, overrides=MOVING), ()),
     (Fault("another test split", "splits_apart", "farther apart", rows=another_test, overrides=MOVING), ()),
-    (Fault("below the floor", "floor", "that of model=linear", overrides=["train.max_updates=10"]),
-     [*MOVING, "train.max_updates=null", "train.epochs=40"]),
-    (Fault("sure and wrong", "sureness", "% sure on average", rows=doubtful,
-           overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"]), ["+tricks=[temperature]"]),
-    (Fault("confident errors", "sure_errors", "answered wrongly at 90%", "note", rows=doubtful,
-           overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"]), ["+tricks=[temperature]"]),
-    (Fault("learnt by heart", "curve", "validation loss was", rows=doubtful,
-           overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"]), ()),
-]  # fmt: skip
+    (
+        Fault("below the floor", "floor", "that of model=linear", overrides=["train.max_updates=10"]),
+        [*MOVING, "train.max_updates=null", "train.epochs=40"],
+    ),
+    (
+        Fault(
+            "sure and wrong",
+            "sureness",
+            "% sure on average",
+            rows=doubtful,
+            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"],
+        ),
+        ["+tricks=[temperature]"],
+    ),
+    (
+        Fault(
+            "confident errors",
+            "sure_errors",
+            "answered wrongly at 90%",
+            "note",
+            rows=doubtful,
+            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"],
+        ),
+        ["+tricks=[temperature]"],
+    ),
+    (
+        Fault(
+            "learnt by heart",
+            "curve",
+            "validation loss was",
+            rows=doubtful,
+            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"],
+        ),
+        (),
+    ),
+]
 
 
 @pytest.mark.slow

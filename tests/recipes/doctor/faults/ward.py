@@ -21,9 +21,14 @@ Rows = dict[str, list[Row]]
 
 COUNTS = {"train": 240, "validation": 120, "test": 120}
 HEALTHY = (
-    "data=files", "model=tiny", "train.batch_size=16", "train.epochs=6", "train.device=cpu", "doctor=off",
+    "data=files",
+    "model=tiny",
+    "train.batch_size=16",
+    "train.epochs=6",
+    "train.device=cpu",
+    "doctor=off",
     "data.max_length=32",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
