@@ -2,7 +2,7 @@
 
 The training step is one nested call, `update <- gradient <- objective <- loss`. A trick wraps the function that it is
 about, so most questions of order are answered by *which* function is wrapped. What remains, the order of two tricks
-inside one seam, stands in `SEAMS` and nowhere else. Outer layers choose *what* is optimized, inner layers choose *how*
+inside one seam, stands in `SEAMS` and nowhere else. Outer slots choose *what* is optimized, inner slots choose *how*
 it is computed:
 
 - `examples`: join other data first, so that it is treated as all; then drop, so that nothing is made from a row that
@@ -27,7 +27,7 @@ from recipes.errors import UserError
 class Wrapper(Protocol):
     """What the order needs to know of a trick (`recipes.trick.Trick`)."""
 
-    layers: ClassVar[Mapping[str, str]]
+    slots: ClassVar[Mapping[str, str]]
 
     def excludes(self) -> Mapping[str, str]:
         """Layers that cannot be next to this trick, and why."""
@@ -36,7 +36,7 @@ class Wrapper(Protocol):
 Kind = TypeVar("Kind", bound=Wrapper)
 Seam = TypeVar("Seam", bound=Callable[..., Any])
 
-# Outermost layer first; a star means that one trick at a time may fill it. In an unstarred layer tricks commute and
+# Outermost slot first; a star means that one trick at a time may fill it. In an unstarred slot tricks commute and
 # apply in name order, so the order of `+tricks=[...]` never matters.
 SEAMS: Mapping[str, Sequence[str]] = {
     "clean": ["clean"],
@@ -69,16 +69,16 @@ STAGES: Mapping[str, Sequence[str]] = {
 }
 
 
-def layers_of(seam: str) -> dict[str, bool]:
-    """The layers of a seam, outermost first, and whether one trick at a time may fill it."""
-    return {layer.rstrip("*"): layer.endswith("*") for layer in SEAMS[seam]}
+def slots_of(seam: str) -> dict[str, bool]:
+    """The slots of a seam, outermost first, and whether one trick at a time may fill it."""
+    return {slot.rstrip("*"): slot.endswith("*") for slot in SEAMS[seam]}
 
 
 def around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
     """The names of the tricks that wrap a seam, outermost first."""
-    ranks = list(layers_of(seam))
-    wrapping = [name for name in tricks if seam in tricks[name].layers]
-    return sorted(wrapping, key=lambda name: (ranks.index(tricks[name].layers[seam]), name))
+    ranks = list(slots_of(seam))
+    wrapping = [name for name in tricks if seam in tricks[name].slots]
+    return sorted(wrapping, key=lambda name: (ranks.index(tricks[name].slots[seam]), name))
 
 
 def compose(seam: str, base: Seam, tricks: Mapping[str, Wrapper], run: object) -> Seam:
@@ -94,7 +94,7 @@ def deciding(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
     return {
         name: trick
         for name, trick in tricks.items()
-        if "decide" in trick.layers or trick.layers.get("settle") == "decide"
+        if "decide" in trick.slots or trick.slots.get("settle") == "decide"
     }
 
 
@@ -103,30 +103,30 @@ def onion(tricks: Mapping[str, Wrapper]) -> dict[str, list[str]]:
     return {seam: names for seam in SEAMS if (names := around(seam, tricks))}
 
 
-def stage_of(layers: Iterable[str]) -> str:
+def stage_of(slots: Iterable[str]) -> str:
     """The folder that a trick lives in: that of the last stage it touches."""
-    return [stage for stage, seams in STAGES.items() if set(seams) & set(layers)][-1]
+    return [stage for stage, seams in STAGES.items() if set(seams) & set(slots)][-1]
 
 
 def refusals(tricks: Mapping[str, Wrapper]) -> list[str]:
     """One sentence for each pair of tricks that cannot be on together, with the remedy."""
     sentences = []
     for seam in SEAMS:
-        for layer, single in layers_of(seam).items():
-            names = _filling(seam, layer, tricks)
+        for slot, single in slots_of(seam).items():
+            names = _filling(seam, slot, tricks)
             if single and len(names) > 1:
-                sentences.append(_refusal(names, f"both fill {seam}/{layer}, which holds one trick at a time"))
+                sentences.append(_refusal(names, f"both fill {seam}/{slot}, which holds one trick at a time"))
     for name in sorted(tricks):
         for place, why in tricks[name].excludes().items():
-            seam, _, layer = place.partition("/")
-            pairs = [sorted((name, other)) for other in _filling(seam, layer, tricks)]
+            seam, _, slot = place.partition("/")
+            pairs = [sorted((name, other)) for other in _filling(seam, slot, tricks)]
             sentences += [_refusal(pair, f"exclude each other: {why}") for pair in pairs]
     return sentences
 
 
-def _filling(seam: str, layer: str, tricks: Mapping[str, Wrapper]) -> list[str]:
-    """The tricks in a layer of a seam."""
-    return sorted(name for name in tricks if tricks[name].layers.get(seam) == layer)
+def _filling(seam: str, slot: str, tricks: Mapping[str, Wrapper]) -> list[str]:
+    """The tricks in a slot of a seam."""
+    return sorted(name for name in tricks if tricks[name].slots.get(seam) == slot)
 
 
 def _refusal(names: Sequence[str], why: str) -> str:

@@ -328,14 +328,14 @@ class TrickLaws:
         def calls() -> set[str]:
             reached: set[str] = set()
             kind = type(self.declared())
-            for seam in kind.layers:
+            for seam in kind.slots:
                 setattr(kind, seam, _counted(getattr(kind, seam), seam, reached))
             with scratch() as folder:
                 os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # what was encoded before is not encoded again
                 finetune_config(config, folder / "run")
             return reached
 
-        assert in_child(calls) == set(self.declared().layers)
+        assert in_child(calls) == set(self.declared().slots)
 
     def test_order_is_free(self) -> None:
         """Law 3: the order of `+tricks=[...]` changes nothing."""
@@ -358,7 +358,7 @@ class TrickLaws:
 
     def test_splitting_is_invisible(self) -> None:
         """Law 4: parts of any sizes and several processes make the same run as one whole batch."""
-        splits = self.declared().layers.get("gradient") == "split"
+        splits = self.declared().slots.get("gradient") == "split"
 
         def config(*tricks: str, **settings: Any) -> Config:
             return self.config(*tricks, overrides=NO_DROPOUT, longest=30, **settings)
@@ -417,7 +417,7 @@ class TrickLaws:
 
     def test_isolation(self) -> None:
         """Law 6: a trick moves no batch, no new head and no other trick's draws, unless it is about them."""
-        layers = set(self.declared().layers)
+        slots = set(self.declared().slots)
 
         def seen(config: Config) -> dict[str, Any]:
             with scratch() as folder:
@@ -445,9 +445,9 @@ class TrickLaws:
             in_child(partial(seen, self.config(*tricks)))
             for tricks in ((), (self.trick,), others, (self.trick, *others))
         )
-        if not layers & {"clean", "examples", "encode", "batches"}:
+        if not slots & {"clean", "examples", "encode", "batches"}:
             assert base_run["batches"] == with_it["batches"]
-        if "model" not in layers:
+        if "model" not in slots:
             assert difference(base_run["weights"], with_it["weights"]) == 0
         assert with_others["draws"].items() <= with_all["draws"].items()
 

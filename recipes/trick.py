@@ -1,12 +1,12 @@
 """The contract of a trick: what it may override, and what it may ask of the run that it is part of.
 
 A trick's fields are its settings: typed, documented, with their ranges, and **without defaults**. The values stand in
-`conf/tricks/<name>.yaml`, where a user sees them. It overrides the seams that it is about and names its layer in each:
+`conf/tricks/<name>.yaml`, where a user sees them. It overrides the seams that it is about and names its slot in each:
 
     @dataclass
     class Scale(Trick):
         factor: float = allowed("(0, inf)")
-        layers = {"loss": "weighting"}
+        slots = {"loss": "weighting"}
         neutral = {"factor": 1.0}
 
         def loss(self, run, inner, logits, targets):
@@ -35,7 +35,7 @@ from torch.optim import Optimizer
 
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.ranges import out_of_range
-from recipes.seams import SEAMS, layers_of
+from recipes.seams import SEAMS, slots_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,7 +142,7 @@ class Run(ModelContext):
     model: Module
     """The model as it is trained: `bare_model`, or that inside DistributedDataParallel."""
     head: Linear
-    """The last layer, (class, hidden). Its input is the pooled vector of each row."""
+    """The last slot, (class, hidden). Its input is the pooled vector of each row."""
     parameters: list[Parameter]
     """All parameters of the model, also those that are not trained."""
     optimizer: Optimizer
@@ -196,8 +196,8 @@ class Run(ModelContext):
 class Trick:
     """Base of every trick: each seam passes through to the function that it wraps."""
 
-    layers: ClassVar[Mapping[str, str]] = {}
-    """The seams that this trick overrides, each with its layer from `recipes.seams.SEAMS`."""
+    slots: ClassVar[Mapping[str, str]] = {}
+    """The seams that this trick overrides, each with its slot from `recipes.seams.SEAMS`."""
     neutral: ClassVar[Mapping[str, Any] | str] = "not declared"
     """Values at which the trick must change nothing, or one sentence that says why there are none."""
     needs: ClassVar[Mapping[str, Any]] = {}
@@ -208,14 +208,16 @@ class Trick:
     """Forward and backward passes that one update costs at the values of the YAML file."""
 
     def __init_subclass__(cls) -> None:
-        """Refuse a class whose `layers` and methods disagree: it would be silently left out of the onion."""
+        """Refuse a class whose `slots` and methods disagree: it would be silently left out of the onion."""
         super().__init_subclass__()
+        if "layers" in cls.__dict__:
+            raise TypeError(f"{cls.__name__}.layers is called slots now; rename it.")
         overridden = {seam for seam in SEAMS if getattr(cls, seam) is not getattr(Trick, seam)}
-        if overridden != set(cls.layers):
-            raise TypeError(f"{cls.__name__} overrides {sorted(overridden)}, its layers name {sorted(cls.layers)}")
-        for seam, layer in cls.layers.items():
-            if layer not in layers_of(seam):
-                raise TypeError(f"{cls.__name__}: {seam} has no layer {layer!r}, only {list(layers_of(seam))}")
+        if overridden != set(cls.slots):
+            raise TypeError(f"{cls.__name__} overrides {sorted(overridden)}, its slots name {sorted(cls.slots)}")
+        for seam, slot in cls.slots.items():
+            if slot not in slots_of(seam):
+                raise TypeError(f"{cls.__name__}: {seam} has no slot {slot!r}, only {list(slots_of(seam))}")
 
     def __post_init__(self) -> None:
         """Raise `ValueError` with a line for each value out of range."""
@@ -230,7 +232,7 @@ class Trick:
         """Take back what `state` gave."""
 
     def excludes(self) -> Mapping[str, str]:
-        """Layers of other tricks, each as `seam/layer`, that cannot be beside this one at its values, and why."""
+        """Layers of other tricks, each as `seam/slot`, that cannot be beside this one at its values, and why."""
         return {}
 
     def check(self, run: Run) -> Iterable[str]:

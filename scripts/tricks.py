@@ -66,8 +66,8 @@ def table(root: str = "") -> str:
         card = card_of(trick)
         says = card.split("\n")[0].partition(": ")[2]
         source = first_source(card)
-        wraps = ", ".join(f"`{seam}`" for seam in seams.SEAMS if seam in trick.layers)
-        stage = seams.stage_of(trick.layers).replace("_", "-")
+        wraps = ", ".join(f"`{seam}`" for seam in seams.SEAMS if seam in trick.slots)
+        stage = seams.stage_of(trick.slots).replace("_", "-")
         lines.append(
             f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |"
         )
@@ -92,9 +92,9 @@ def home_of(trick: Trick) -> str:
 def entries() -> Iterator[str]:
     """For each trick its layers, needs and settings with what they may hold, and its card."""
     for name, trick in tricks().items():
-        layers = ", ".join(f"{seam}/{trick.layers[seam]}" for seam in seams.SEAMS if seam in trick.layers)
+        slots = ", ".join(f"{seam}/{trick.slots[seam]}" for seam in seams.SEAMS if seam in trick.slots)
         needs = "".join(f"; needs {path}={as_yaml(value)}" for path, value in trick.needs.items())
-        yield f"### [`{name}`](../{home_of(trick)})\n\n{layers}; passes: {trick.passes:g}{needs}\n"
+        yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{needs}\n"
         yield "| setting | value | holds |\n|---|---|---|"
         for item in dataclasses.fields(trick):
             yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {wanted(item).replace(' |', ',')} |"

@@ -21,7 +21,7 @@ from recipes.models.anatomy import word_embeddings
 from recipes.testing import NO_DROPOUT, declared, difference, float64, in_child, names, needed, tiny_config, tiny_run
 
 ATTACKS = ["awp", "fgm", "pgd"]
-IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared(name).layers)]
+IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared(name).slots)]
 
 
 def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:

@@ -156,7 +156,7 @@ def _loaded(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) -> nn.
     """The saved model, in the shape that tricks gave it, with what they added."""
     model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder)
     own = model.state_dict().keys()
-    reshaping = {name: trick for name, trick in tricks.items() if trick.layers.get("model") == "reshape"}
+    reshaping = {name: trick for name, trick in tricks.items() if trick.slots.get("model") == "reshape"}
     load: Callable[[], nn.Module] = lambda: model  # noqa: E731
     reshaped = seams.compose("model", load, reshaping, run)()
     with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as weights:

@@ -115,7 +115,7 @@ def _use(config: Config, fused: bool) -> Iterator[str]:
     yield 'pipeline("text-classification", model="<this folder>")\n```\n'
     tricks = build(config.tricks)
     changing = [name for seam in seams.PREDICTING for name in seams.around(seam, tricks)]
-    changing += [name for name, trick in tricks.items() if trick.layers.get("model") == "reshape"]
+    changing += [name for name, trick in tricks.items() if trick.slots.get("model") == "reshape"]
     if changing:
         yield (
             f"That leaves out {', '.join(sorted(set(changing)))}, so its answers can differ from the scores below. "

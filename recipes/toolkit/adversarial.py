@@ -28,7 +28,7 @@ PLACES = "attack.places"
 class Attack(Trick, ABC):
     """Take the clean gradient, then add that at perturbed word vectors."""
 
-    layers = {"gradient": "attack", "objective": "term"}
+    slots = {"gradient": "attack", "objective": "term"}
 
     def __post_init__(self) -> None:
         """Which rows run now is not known yet."""

@@ -49,7 +49,7 @@ class Whole(Context):
         self.tricks = build(config.tricks)
         self.deciding = seams.deciding(self.tricks)
         # What calibrates has done so inside each member, and would tell nothing here.
-        telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.layers}
+        telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.slots}
         acting = {**telling, **self.deciding}
         self.base = ContextBase(self)
         self.settle = seams.compose("settle", self.base.settle, acting, self)

@@ -26,7 +26,7 @@ from recipes.testing import in_child, tiny_config
 class Shout(Trick):
     """Upper case: a trick on `clean`; it counts what it has seen."""
 
-    layers = {"clean": "clean"}
+    slots = {"clean": "clean"}
     seen = []  # type: ignore[var-annotated]  # noqa: RUF012
 
     def clean(self, run: Any, inner: Callable[[str], str], text: str) -> str:
@@ -38,7 +38,7 @@ class Shout(Trick):
 class Favour(Trick):
     """Learn a class to favour, and favour it when predicting: a trick with a state that predicting needs."""
 
-    layers = {"model": "load", "predict": "vote"}
+    slots = {"model": "load", "predict": "vote"}
 
     def __post_init__(self) -> None:
         self.favour = torch.zeros(3)
@@ -61,7 +61,7 @@ class Favour(Trick):
 class Zeroed(Trick):
     """Owns the final weights: the head's are 0."""
 
-    layers = {"weights": "final"}
+    slots = {"weights": "final"}
 
     def weights(self, run: Any, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
         return self.zeroed(run.head)

@@ -37,8 +37,8 @@ from tricks.pre_training.duplicate import Duplicate
 class Wrapper:
     """A trick that writes its name around what it wraps."""
 
-    def __init__(self, name: str, **layers: str) -> None:
-        self.name, self.layers, self.excludes = name, layers, dict[str, str]
+    def __init__(self, name: str, **slots: str) -> None:
+        self.name, self.slots, self.excludes = name, slots, dict[str, str]
 
     def __getattr__(self, seam: str) -> Callable[..., str]:
         if seam not in seams.SEAMS:
@@ -50,8 +50,8 @@ class Wrapper:
         return wrap
 
 
-def tricks(**layers: dict[str, str]) -> dict[str, Any]:
-    return {name: Wrapper(name, **seams) for name, seams in layers.items()}
+def tricks(**slots: dict[str, str]) -> dict[str, Any]:
+    return {name: Wrapper(name, **seams) for name, seams in slots.items()}
 
 
 class TestCompose:
@@ -141,7 +141,7 @@ class TestRefusals:
             "decide": {"decide"},
             "train": {"train"},
         }
-        assert {layer for layer, single in seams.layers_of(seam).items() if single} == starred.get(seam, set())
+        assert {slot for slot, single in seams.slots_of(seam).items() if single} == starred.get(seam, set())
 
 
 class TestStages:

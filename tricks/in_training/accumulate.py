@@ -36,7 +36,7 @@ class Accumulate(Trick):
     part_size: int | None = allowed("[1, inf)")
     """Rows of one process's part; null: the most that fit."""
 
-    layers = {"gradient": "split"}
+    slots = {"gradient": "split"}
     neutral = {"part_size": 1_000_000}
 
     def __post_init__(self) -> None:

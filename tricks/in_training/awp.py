@@ -33,7 +33,7 @@ class Awp(Trick):
     start: float = allowed("[0, 1]")
     """Share of all updates before the first such one."""
 
-    layers = {"gradient": "sharpen"}
+    slots = {"gradient": "sharpen"}
     neutral = {"gamma": 0.0}
     control = "train_longer"
     passes = 2.0

@@ -32,7 +32,7 @@ class ClassWeights(Trick):
     values: dict[str, float] = allowed("")
     """With given: the weight of each class."""
 
-    layers = {"loss": "weighting"}
+    slots = {"loss": "weighting"}
     neutral = {"scheme": "effective_number", "beta": 0.0}
 
     def __post_init__(self) -> None:

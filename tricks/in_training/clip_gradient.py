@@ -33,7 +33,7 @@ class ClipGradient(Trick):
     limit: float = allowed("(0, inf]")
     """Of a number, or of a unit's gradient as a share of its weights."""
 
-    layers = {"update": "clip"}
+    slots = {"update": "clip"}
     neutral = {"limit": float("inf")}
     needs = {"train.clip_norm": None}
 

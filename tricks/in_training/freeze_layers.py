@@ -32,7 +32,7 @@ class FreezeLayers(Trick):
     until: float | None = allowed("(0, 1]")
     """Share of all updates after which all have thawed; null: never."""
 
-    layers = {"model": "freeze", "update": "clip"}
+    slots = {"model": "freeze", "update": "clip"}
     neutral = {"share": 0.0}
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:

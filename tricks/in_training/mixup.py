@@ -78,7 +78,7 @@ class Mixup(Trick):
     block: int = allowed("[1, inf)")
     """Tokens to a block; mask=block reads it."""
 
-    layers = {"gradient": "plan", "objective": "mix"}
+    slots = {"gradient": "plan", "objective": "mix"}
     neutral = {"share": 0.0}
 
     def __post_init__(self) -> None:

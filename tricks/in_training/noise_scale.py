@@ -36,7 +36,7 @@ class NoiseScale(Trick):
     memory: int = allowed("[1, inf)")
     """Measurements over which the figures are smoothed."""
 
-    layers = {"gradient": "plan"}
+    slots = {"gradient": "plan"}
     neutral = {"every": 0}
 
     def __post_init__(self) -> None:

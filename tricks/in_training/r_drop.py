@@ -30,7 +30,7 @@ class RDrop(Trick):
     alpha: float = allowed("[0, inf)")
     """Weight of the disagreement."""
 
-    layers = {"objective": "compare"}
+    slots = {"objective": "compare"}
     neutral = {"alpha": 0.0, "model.dropout": 0.0}
     control = "train_longer"
     passes = 2.0

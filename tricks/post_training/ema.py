@@ -35,7 +35,7 @@ class Ema(Trick):
     every: int = allowed("[0, inf)")
     """Updates between collections; 0: never."""
 
-    layers = {"update": "average", "weights": "final"}
+    slots = {"update": "average", "weights": "final"}
     neutral = {"every": 0}
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class Fusion(Trick):
     values: list[float] = allowed("")
     """With given: each member's."""
 
-    layers = {"train": "train"}
+    slots = {"train": "train"}
     neutral = {"folds": 1, "members": []}
     passes = 5.0
 
@@ -151,7 +151,7 @@ def _check(member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -
     if "fusion" in tricks:
         raise UserError("a member cannot be a fusion; leave it out.")
     for name, trick in tricks.items():
-        if "train" in trick.layers and name not in of_the_run:
+        if "train" in trick.slots and name not in of_the_run:
             raise UserError(f"{name} is about all of a run; put it on the run itself: +tricks=[fusion,{name}].")
         if name in seams.deciding(tricks):
             raise UserError(f"{name} decides about what all members say; put it on the run: +tricks=[fusion,{name}].")

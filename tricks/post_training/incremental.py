@@ -57,7 +57,7 @@ class Incremental(Trick):
     new_labels: str = allowed("refuse | extend")
     """What becomes of labels that are not those of the old run."""
 
-    layers = {"train": "data", "examples": "join", "model": "load", "results": "results"}
+    slots = {"train": "data", "examples": "join", "model": "load", "results": "results"}
     neutral = "training starts from the weights of another run, so no value leaves it as it was"
 
     def __post_init__(self) -> None:

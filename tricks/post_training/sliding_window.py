@@ -43,7 +43,7 @@ class SlidingWindow(Trick):
     merge: str = allowed("mean_logits | mean_probabilities | max | vote")
     """How the windows of a text answer as one."""
 
-    layers = {"encode": "cut", "predict": "vote"}
+    slots = {"encode": "cut", "predict": "vote"}
     neutral = {"max_windows": 1}
 
     def excludes(self) -> Mapping[str, str]:

@@ -44,7 +44,7 @@ class Soup(Trick):
     folders: list[str] = allowed("")
     """Finished runs of the same model and data whose weights join."""
 
-    layers = {"update": "average", "weights": "final", "results": "results"}
+    slots = {"update": "average", "weights": "final", "results": "results"}
     neutral = {"start": 1.0}
 
     def __post_init__(self) -> None:

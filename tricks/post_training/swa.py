@@ -39,7 +39,7 @@ class Swa(Trick):
     every: int = allowed("[1, inf)")
     """Updates between collections, at a constant rate."""
 
-    layers = {"schedule": "schedule", "update": "average", "weights": "final"}
+    slots = {"schedule": "schedule", "update": "average", "weights": "final"}
     neutral = {"start": 1.0}
 
     def __post_init__(self) -> None:

@@ -34,7 +34,7 @@ class Temperature(Trick):
     limit: float = allowed("[1, inf)")
     """The temperature lies between 1 / limit and limit."""
 
-    layers = {"settle": "calibrate", "results": "results"}
+    slots = {"settle": "calibrate", "results": "results"}
     neutral = {"limit": 1.0}
 
     def __post_init__(self) -> None:

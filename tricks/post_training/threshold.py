@@ -36,7 +36,7 @@ class Threshold(Trick):
     candidates: int = allowed("[1, inf)")
     """Thresholds that are tried for a class."""
 
-    layers = {"settle": "decide", "decide": "decide"}
+    slots = {"settle": "decide", "decide": "decide"}
     neutral = {"rounds": 0}
 
     def __post_init__(self) -> None:

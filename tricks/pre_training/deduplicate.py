@@ -43,7 +43,7 @@ class Deduplicate(Trick):
     shingle: int = allowed("[1, inf)")
     """Characters of a sequence."""
 
-    layers = {"examples": "drop"}
+    slots = {"examples": "drop"}
     neutral = {"inside": False, "held_out": False}
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:

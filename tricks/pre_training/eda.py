@@ -70,7 +70,7 @@ class Eda(Trick):
     workers: int = allowed("[1, inf)")
     """Processes that make variants."""
 
-    layers = {"examples": "add"}
+    slots = {"examples": "add"}
     neutral = {"variants": 0}
     control = "duplicate"
 

@@ -70,7 +70,7 @@ class Nlpaug(Trick):
     workers: int = allowed("[1, inf)")
     """Processes that make them."""
 
-    layers = {"examples": "add"}
+    slots = {"examples": "add"}
     neutral = {"variants": 0}
     control = "duplicate"
 

@@ -44,7 +44,7 @@ class Segments(Trick):
     pooling: str = allowed("concat | mean | mean_sqrt | max | attention | lstm")
     """How pieces become one."""
 
-    layers = {"encode": "cut", "model": "reshape"}
+    slots = {"encode": "cut", "model": "reshape"}
     neutral = {"max_segments": 1, "pooling": "mean"}
 
     def __post_init__(self) -> None:

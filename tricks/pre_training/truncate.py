@@ -32,7 +32,7 @@ class Truncate(Trick):
     pairs: str = allowed("longest | first | second")
     """Which text of a pair loses tokens."""
 
-    layers = {"encode": "cut"}
+    slots = {"encode": "cut"}
     neutral = {"keep": "head", "pairs": "longest"}
 
     def check(self, run: Run) -> Iterable[str]:

@@ -317,7 +317,7 @@ def frozen_weights(patient: Patient, look: Look) -> None:
     if not held:
         raise Skip("no weight is frozen")
     look.at(len(held), "frozen weights")
-    loading = {name: trick for name, trick in run.tricks.items() if trick.layers.get("model") == "load"}
+    loading = {name: trick for name, trick in run.tricks.items() if trick.slots.get("model") == "load"}
     loaded = dict(seams.compose("model", Base(run).model, loading, run)().named_parameters())
     changed = [name for name in held if name in loaded and not torch.equal(held[name].cpu(), loaded[name])]
     if changed:
@@ -415,7 +415,7 @@ def _has_new_head(run: TrainingRun) -> bool:
 
 
 def _is_loaded_by_a_trick(run: TrainingRun) -> bool:
-    return any(trick.layers.get("model") == "load" for trick in run.tricks.values())
+    return any(trick.slots.get("model") == "load" for trick in run.tricks.values())
 
 
 def _label_of(run: TrainingRun, name: str) -> object:

@@ -71,7 +71,7 @@ def seldom_together(patient: Patient, look: Look) -> None:
     pairs = list(combinations(sorted(tricks), 2))
     look.at(len(pairs), "pairs")
     for one, other in pairs:
-        ours, theirs = ({"/".join(place) for place in tricks[name].layers.items()} for name in (one, other))
+        ours, theirs = ({"/".join(place) for place in tricks[name].slots.items()} for name in (one, other))
         for (first, second), (leads_to, remedy) in SELDOM_TOGETHER.items():
             if (first in ours and second in theirs) or (second in ours and first in theirs):
                 look.note(f"{one} and {other} are seldom worth it together.", leads_to, remedy)

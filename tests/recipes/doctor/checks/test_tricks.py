@@ -28,10 +28,10 @@ def said_of(*tricks: str) -> list[str]:
 
 def test_every_pair_of_layers_is_one_that_tricks_fill() -> None:
     classes = [get_class(OmegaConf.load(CONF / "tricks" / f"{name}.yaml")["_target_"]) for name in names()]
-    filled = {"/".join(place) for each in classes for place in each.layers.items()}
+    filled = {"/".join(place) for each in classes for place in each.slots.items()}
     assert {layer for pair in SELDOM_TOGETHER for layer in pair} <= filled
     for pair in SELDOM_TOGETHER:
-        assert all(layer in seams.layers_of(seam) for seam, _, layer in (place.partition("/") for place in pair))
+        assert all(layer in seams.slots_of(seam) for seam, _, layer in (place.partition("/") for place in pair))
 
 
 @pytest.mark.parametrize("pair", [("fgm", "r_drop"), ("eda", "nlpaug"), ("label_smoothing", "mixup")])
