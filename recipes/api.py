@@ -16,7 +16,7 @@ from recipes.data.splits import read_splits
 from recipes.metrics import Predictions
 from recipes.pipeline import train
 from recipes.prediction.predictors import predict
-from recipes.runs.folder import RunFolder, claimed, finished_run, is_finished
+from recipes.runs.folder import RunFolder, claim, finished_run, is_finished
 from recipes.runtime.distributed import say
 
 
@@ -51,7 +51,7 @@ def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """The same from a typed config."""
     tricks = build(config.tricks)
-    with claimed_once(folder, config):
+    with claim_once(folder, config):
         if is_finished(folder):
             say(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
@@ -62,14 +62,14 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
 
 
 @contextmanager
-def claimed_once(folder: Path, config: Config) -> Iterator[None]:
+def claim_once(folder: Path, config: Config) -> Iterator[None]:
     """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
     if "RANK" not in os.environ:
-        with claimed(folder, as_values(config)):
+        with claim(folder, as_values(config)):
             yield
         return
     state = PartialState(cpu=config.train.device == "cpu")
-    with claimed(folder, as_values(config)) if state.is_main_process else nullcontext():
+    with claim(folder, as_values(config)) if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         yield
 

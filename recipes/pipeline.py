@@ -18,7 +18,7 @@ from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear
 from recipes.reports.plots import draw_learning_curve
 from recipes.reports.results import finish
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
 from recipes.runtime.memory import PeakMemory
@@ -93,7 +93,7 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
     }
     told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}
     if is_first():
-        with written(folder / "model") as draft:
+        with atomic_write(folder / "model") as draft:
             model.save(draft)
         finish(folder, config, splits, scored, {**measured, **told})
     wait_for_all()
@@ -138,7 +138,7 @@ def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]
 
 def _save_model(run: TrainingRun) -> None:
     """Write `model/` so that `transformers.pipeline` loads it."""
-    with written(run.folder / "model") as draft:
+    with atomic_write(run.folder / "model") as draft:
         run.bare_model.save_pretrained(draft)  # type: ignore[operator]
         # pipeline() does not cut a text that is too long unless the tokenizer knows the length that was trained.
         run.tokenizer.model_max_length = run.max_length

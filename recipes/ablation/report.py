@@ -18,7 +18,7 @@ from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDEN
 from recipes.metrics import LOWER_IS_BETTER
 from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.reports.tables import console_for_tables
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 
 RECOMMENDED = "recommended"
 # Of one trick, and of several.
@@ -42,7 +42,7 @@ def write(findings: Findings, folder: Path) -> None:
     else:
         (folder / "conf" / "recipe" / f"{RECOMMENDED}.yaml").unlink(missing_ok=True)
     for name, text in said.items():
-        with written(folder / name) as draft:
+        with atomic_write(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")
     console = console_for_tables()
     table = rich.table.Table(title=f"{findings.metric}, {findings.design.estimand}", title_justify="left")

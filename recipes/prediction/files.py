@@ -23,7 +23,7 @@ from recipes.data.records import STANDARD, Record, format_of, join_pieces, recor
 from recipes.errors import UserError, nearest
 from recipes.metrics import Predictions, measure
 from recipes.prediction.predictors import Reader, opened
-from recipes.runs.files import locked, write_json, written
+from recipes.runs.files import atomic_write, lock_folder, write_json
 from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fast
 
@@ -151,7 +151,7 @@ class Job:
         parts = self.target.with_name(f"{self.target.name}.parts")
         if parts.exists() and not (parts / ASKED).exists() and any(parts.glob("[!.]*")):
             raise UserError(f"{parts} holds other files, and what is done of {self.target} is kept there; move it.")
-        with locked(parts, f"{self.target}: another process is predicting into it; name another output."):
+        with lock_folder(parts, f"{self.target}: another process is predicting into it; name another output."):
             pieces = self._held(parts)
             for _ in islice(self.records, self.told.read):
                 pass
@@ -159,10 +159,10 @@ class Job:
                 pieces.append(parts / f"{number:08d}")
                 self._keep(pieces[-1], *self._answered(chunk))
                 self.say(self.told.read)
-            with written(self.target) as draft:
+            with atomic_write(self.target) as draft:
                 join_pieces(pieces, draft, self.kind, self.names)
             if self.told.bad:
-                with written(self.bad_rows) as draft:
+                with atomic_write(self.bad_rows) as draft:
                     join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
         shutil.rmtree(parts)
 
@@ -185,12 +185,12 @@ class Job:
 
     def _keep(self, piece: Path, found: Predictions, bad: Sequence[str]) -> None:
         """Write a piece; its `.json` comes last, and says what must be there."""
-        with written(piece) as draft:
+        with atomic_write(piece) as draft:
             write_piece(draft, self.kind, self.names, list(_rows(found)), self.reader.multi_label)
-        with written(piece.with_suffix(".bad")) as draft:
+        with atomic_write(piece.with_suffix(".bad")) as draft:
             draft.write_text("".join(bad), encoding="utf-8")
         if self.asked.metrics:
-            with written(piece.with_suffix(".npz")) as draft, draft.open("wb") as file:
+            with atomic_write(piece.with_suffix(".npz")) as draft, draft.open("wb") as file:
                 np.savez(file, probabilities=found.probabilities, decisions=found.decisions)
         sizes = {path.name: path.stat().st_size for path in _files_of(piece, self.asked.metrics)}
         labels = list(found.labels) if self.asked.metrics else []

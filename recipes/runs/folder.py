@@ -18,7 +18,7 @@ import yaml
 from recipes.config import UNDECIDING
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.runs.files import _remove, locked, written
+from recipes.runs.files import _remove, atomic_write, lock_folder
 from recipes.runs.history import History
 
 FORMAT = 1
@@ -31,7 +31,7 @@ def label_cell(label: Any) -> str:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write `id,label,prediction,p_<class>...`, in the data's own order."""
-    with written(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["id", "label", "prediction", *(f"p_{name}" for name in predictions.classes)])
         for row, (name, chosen) in enumerate(zip(predictions.ids, predictions.names(), strict=True)):
@@ -119,7 +119,7 @@ def finished_run(folder: str | Path) -> RunFolder:
 
 
 @contextmanager
-def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
+def claim(folder: Path, values: dict[str, Any]) -> Iterator[None]:
     """Inside this context a folder is this config's own, and no other process works in it.
 
     Raises:
@@ -127,9 +127,9 @@ def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
     """
     busy = f"hydra.run.dir={folder}: another process is training there; wait for it, or name another folder."
     if not values["resume"] and (folder / "config.yaml").exists():
-        with locked(folder, busy):
+        with lock_folder(folder, busy):
             _set_aside(folder)
-    with locked(folder, busy):
+    with lock_folder(folder, busy):
         for draft in folder.rglob(".*.tmp"):  # a kill leaves them
             _remove(draft)
         _settle(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
@@ -151,7 +151,7 @@ def _settle(folder: Path, wanted: dict[str, Any]) -> None:
                 "nothing of what is done: train.schedule=constant, train.warmup=0, no tricks)."
             )
         (folder / "metrics.json").unlink(missing_ok=True)
-    with written(folder / "config.yaml") as draft:
+    with atomic_write(folder / "config.yaml") as draft:
         draft.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 

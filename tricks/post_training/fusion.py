@@ -30,7 +30,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from recipes import Trick, UserError, allowed, seams
-from recipes.api import claimed_once
+from recipes.api import claim_once
 from recipes.compose.members import is_own, member_config
 from recipes.compose.requirements import check
 from recipes.compose.tricks import build
@@ -89,7 +89,7 @@ class Fusion(Trick):
                     try_out(member, parts[0].splits)
         for name, member in configs.items():
             for part, place in zip(parts, runs[name], strict=True):
-                with claimed_once(place, member):
+                with claim_once(place, member):
                     same_rows(place, part.splits)
                     if not is_finished(place):
                         say(f"fusion: {name}, fold {part.number} of {self.folds}")
