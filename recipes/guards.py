@@ -69,7 +69,7 @@ def go_back(run: LiveRun) -> None:
 
 
 @contextmanager
-def told_of_memory(batch: Batch) -> Iterator[None]:
+def explain_out_of_memory(batch: Batch) -> Iterator[None]:
     """Inside this context an update that memory does not hold is told with what to do about it."""
     try:
         yield

@@ -27,11 +27,11 @@ from recipes.data.batch import Batch
 from recipes.data.batching import weight_of_label
 from recipes.data.encoding import Encoded, cleaned, encode
 from recipes.data.splits import Splits
-from recipes.guards import told_of_memory
+from recipes.guards import explain_out_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.models.anatomy import head
 from recipes.models.loading import load_tokenizer
-from recipes.prediction.batched import as_it_fits, predict_split
+from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.reports.console import Report
 from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import History
@@ -177,7 +177,7 @@ class TrainingRun(LiveRun):
 
     def _step(self, batch: Batch) -> None:
         parts, updates, self.logged = self.parts_passed, self.updates, {}
-        with told_of_memory(batch):
+        with explain_out_of_memory(batch):
             loss = self.seams.gradient(batch.to(self.accelerator.device))
             self.seams.update()
         guards.see(self, batch, updates)
@@ -245,7 +245,7 @@ class TrainingRun(LiveRun):
             f"memory does not hold {smallest} validation rows at once; a smaller train.batch_size (evaluation takes "
             "twice as many rows) or data.max_length."
         )
-        found, self.windows_at_once = as_it_fits(predict, self.windows_at_once, told, smallest)
+        found, self.windows_at_once = halve_until_it_fits(predict, self.windows_at_once, told, smallest)
         if not np.isfinite(found.probabilities).all():
             raise guards.Diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
         return found

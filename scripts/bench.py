@@ -58,7 +58,7 @@ from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmu
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.api import finetune_config
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read as read_config
 from recipes.compose.tricks import build
@@ -1053,5 +1053,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         main()

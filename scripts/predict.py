@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         try:
             main()
         except BrokenPipeError:  # whoever read the output has enough; Python would complain once more at its end

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.config import CONF, Config
-from recipes.errors import UserError, nearest, told
+from recipes.errors import UserError, describe, nearest
 from recipes.ranges import wanted
 
 # What Hydra cannot find where the package of that name is not there.
@@ -71,7 +71,7 @@ def explained(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(*(mistakes(arguments) or [told(error)])) from error
+        raise UserError(*(mistakes(arguments) or [describe(error)])) from error
     except yaml.YAMLError as error:
         raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}.") from error
     except ValueError as error:
@@ -172,7 +172,7 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
             return " ".join(f"{name}={each}: there is no such {kind}; {nearest(each, options)}" for each in unknown)
         if name != "tricks" and line.startswith("+"):
             return f"{line}: {name} is chosen, not added; write {line[1:]}."
-        return f"{line}: {told(error)}"
+        return f"{line}: {describe(error)}"
     composed = compose(config_name, list(accepted), return_hydra_config=True)
     path = name.split(".")
     if path[0] == "tricks" and len(path) > 1 and path[1] not in composed.tricks:
@@ -187,7 +187,7 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
         node = node[part]
     if item := _field(path):
         return f"{name} must be {wanted(item)}, got {'null' if value is None else value}."
-    return f"{line}: {told(error.__cause__ or error)}"
+    return f"{line}: {describe(error.__cause__ or error)}"
 
 
 def _field(path: Sequence[str]) -> Field[Any] | None:

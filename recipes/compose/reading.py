@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.config import Config
-from recipes.errors import UserError, nearest, told
+from recipes.errors import UserError, describe, nearest
 from recipes.ranges import out_of_range
 
 # What metrics.json and the run folder already call by these names.
@@ -44,7 +44,7 @@ def read(composed: DictConfig) -> Config:
     try:
         config = cast(Config, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:
-        raise UserError(told(error)) from error
+        raise UserError(describe(error)) from error
     if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_badly_named(config)]:
         # Loads torch, which is worth it to tell all that is wrong at once.
         from recipes.compose.tricks import build

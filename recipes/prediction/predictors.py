@@ -24,7 +24,7 @@ from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.models.linear import Linear, joined
 from recipes.prediction import ensemble
-from recipes.prediction.batched import as_it_fits, predict_split
+from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import say
 from recipes.state import read_tricks
@@ -84,7 +84,7 @@ class Predictor(ModelContext):
         rows = cleaned(rows, self.seams.clean)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None)
         told = "memory does not hold one text; allow more, or train with a smaller input."
-        found, self.batch_size = as_it_fits(partial(predict_split, self, encoded), self.batch_size, told)
+        found, self.batch_size = halve_until_it_fits(partial(predict_split, self, encoded), self.batch_size, told)
         return found
 
 

@@ -50,9 +50,9 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
     ],
 )
-def test_an_override_that_cannot_be_composed(line: str, told: str) -> None:
+def test_an_override_that_cannot_be_composed(line: str, describe: str) -> None:
     (problem,) = problems(line)
-    assert problem.startswith(told)
+    assert problem.startswith(describe)
     assert problem.endswith(".")
 
 
@@ -105,23 +105,23 @@ def test_a_wrong_file_in_it(write: Write) -> None:
         (["seed=0,1"], ["seed=0,1: several values are a sweep, which needs -m; "]),
     ],
 )
-def test_a_command_line(arguments: Sequence[str], told: Sequence[str]) -> None:
+def test_a_command_line(arguments: Sequence[str], describe: Sequence[str]) -> None:
     found = mistakes(arguments)
-    assert len(found) == len(told)
-    assert all(sentence.startswith(start) for sentence, start in zip(found, told, strict=True))
+    assert len(found) == len(describe)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, describe, strict=True))
 
 
 def test_a_plug_in_that_is_not_there_is_told_with_how_to_install_it() -> None:
     def without(group: str, name: str) -> None:
         ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
 
-    def told() -> list[str]:
+    def describe() -> list[str]:
         compose_config([])
         without("launcher", "submitit_slurm")
         without("sweeper", "optuna")
         return mistakes(["-m", "hydra/launcher=slurm_workers", "search=tricks", "hydra/launcher=submitit_slurm"])
 
-    assert in_child(told) == [
+    assert in_child(describe) == [
         "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install -e '.[submitit]'.",
         "search=tricks needs a plug-in of Hydra: pip install -e '.[optuna]'.",
         "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install -e '.[submitit]'.",
