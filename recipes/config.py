@@ -160,8 +160,8 @@ def _run_name(*, _root_: DictConfig) -> str:
 
 def digest(values: dict[str, Any]) -> str:
     """A short hash of everything that decides a run's numbers."""
-    deciding = {name: value for name, value in values.items() if name not in UNDECIDING}
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
+    deciding_tricks = {name: value for name, value in values.items() if name not in UNDECIDING}
+    return hashlib.sha256(json.dumps(deciding_tricks, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _schema() -> DictConfig:

@@ -56,7 +56,7 @@ class TrainingRun(LiveRun):
         self.classes, self.multi_label = splits.classes, splits.multi_label
         self.notes, self.fingerprint = list(splits.notes), splits.fingerprint
         self.seams = training_seams(self, tricks)
-        self.is_plain = not (seams.around("loss", tricks) or seams.around("objective", tricks))
+        self.is_plain = not (seams.tricks_around("loss", tricks) or seams.tricks_around("objective", tricks))
         self._start_counting()
         self._set_up_device()
         self._set_up_model_and_data(splits)
@@ -137,11 +137,11 @@ class TrainingRun(LiveRun):
 
     def cleaned(self, examples: Dataset) -> Dataset:
         """A split with every text, and pair, as the tricks on `clean` leave it."""
-        return cleaned(examples, self.seams.clean) if seams.around("clean", self.tricks) else examples
+        return cleaned(examples, self.seams.clean) if seams.tricks_around("clean", self.tricks) else examples
 
     def encoded(self, examples: Dataset) -> Encoded:
         """A cleaned split as the model sees it; the cache is shared by all runs that would make the same."""
-        shaping = [repr(self.tricks[name]) for name in seams.around("encode", self.tricks)]
+        shaping = [repr(self.tricks[name]) for name in seams.tricks_around("encode", self.tricks)]
         return encode(examples, self.seams.encode, self.tokenizer, self.classes, [self.max_length, *shaping])
 
     # Training.

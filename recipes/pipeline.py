@@ -54,7 +54,12 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
             }
             if run.accelerator.is_main_process:
                 _save_model(run)
-        metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run, memory), "onion": seams.onion(tricks)}
+        metrics = {
+            "candidates": candidates,
+            "kept": kept,
+            "cost": _cost(run, memory),
+            "onion": seams.wrapped_seams(tricks),
+        }
         if run.accelerator.is_main_process:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
             scored = {"validation": validation, **shut}
@@ -143,5 +148,5 @@ def _save_model(run: TrainingRun) -> None:
         # pipeline() does not cut a text that is too long unless the tokenizer knows the length that was trained.
         run.tokenizer.model_max_length = run.max_length
         run.tokenizer.save_pretrained(draft)
-        names = {name for seam in seams.PREDICTING for name in seams.around(seam, run.tricks)}
+        names = {name for seam in seams.PREDICTING for name in seams.tricks_around(seam, run.tricks)}
         state.write_tricks(draft, {name: run.tricks[name] for name in sorted(names)})

@@ -74,7 +74,7 @@ def slots_of(seam: str) -> dict[str, bool]:
     return {slot.rstrip("*"): slot.endswith("*") for slot in SEAMS[seam]}
 
 
-def around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
+def tricks_around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
     """The names of the tricks that wrap a seam, outermost first."""
     ranks = list(slots_of(seam))
     wrapping = [name for name in tricks if seam in tricks[name].slots]
@@ -84,12 +84,12 @@ def around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
 def compose(seam: str, base: Seam, tricks: Mapping[str, Wrapper], run: object) -> Seam:
     """Wrap the base function of a seam in every trick that is about it; an unwrapped seam is the base itself."""
     function: Any = base
-    for name in reversed(around(seam, tricks)):
+    for name in reversed(tricks_around(seam, tricks)):
         function = partial(getattr(tricks[name], seam), run, function)
     return cast(Seam, function)
 
 
-def deciding(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
+def deciding_tricks(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
     """The tricks that decide what is answered: where several models answer together, they see what these say."""
     return {
         name: trick
@@ -98,9 +98,9 @@ def deciding(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
     }
 
 
-def onion(tricks: Mapping[str, Wrapper]) -> dict[str, list[str]]:
+def wrapped_seams(tricks: Mapping[str, Wrapper]) -> dict[str, list[str]]:
     """For each seam that has a trick, the tricks around it, outermost first."""
-    return {seam: names for seam in SEAMS if (names := around(seam, tricks))}
+    return {seam: names for seam in SEAMS if (names := tricks_around(seam, tricks))}
 
 
 def stage_of(slots: Iterable[str]) -> str:

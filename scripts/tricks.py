@@ -108,7 +108,7 @@ def pairs(all_tricks: Mapping[str, Trick]) -> Iterator[str]:
         if refused := seams.refusals(pair):
             yield f"- `{one}` and `{other}`: refused. {' '.join(refused)}"
             continue
-        met = {seam: seams.around(seam, pair) for seam in seams.SEAMS}
+        met = {seam: seams.tricks_around(seam, pair) for seam in seams.SEAMS}
         meanings = [
             f"{seam}: {INSIDE[seam].format(outer=f'`{names[0]}`', inner=f'`{names[1]}`')}"
             for seam, names in met.items()

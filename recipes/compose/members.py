@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.compose.overrides import compose_config, found_in
+from recipes.compose.overrides import compose_config, config_folders
 from recipes.compose.reading import read
 from recipes.config import Config, as_values
 from recipes.errors import UserError
@@ -76,7 +76,7 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 def _composed(words: Sequence[str]) -> DictConfig:
     """Compose with the further folders of the run's own config."""
-    folders = ",".join(f"'{folder}'" for folder in found_in())
+    folders = ",".join(f"'{folder}'" for folder in config_folders())
     return compose_config([*words, f"hydra.searchpath=[{folders}]"])[0]
 
 

@@ -57,7 +57,7 @@ def _of_our_own() -> Iterator[None]:
         GlobalHydra.instance().hydra = held
 
 
-def found_in() -> list[str]:
+def config_folders() -> list[str]:
     """The folders beside `conf/` in which the config that was composed last found its parts."""
     if not HydraConfig.initialized():
         return []

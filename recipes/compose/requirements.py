@@ -41,7 +41,7 @@ def unmet(values: Mapping[str, Any], tricks: Mapping[str, Trick]) -> Iterator[st
     if values["model"]["source"] == "linear" and tricks:
         yield f"model=linear has no training loop, so +tricks=[{','.join(tricks)}] cannot act; leave them out."
     stopping = values["evaluate"]["early_stopping"]
-    if stopping and (owners := seams.around("weights", tricks)):
+    if stopping and (owners := seams.tricks_around("weights", tricks)):
         yield (
             f"evaluate.early_stopping={stopping}: {owners[0]} averages the end of training, which an early stop would "
             "cut off; leave out one of the two."

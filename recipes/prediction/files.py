@@ -170,8 +170,8 @@ class Job:
         """The whole pieces that are there already, of the same input and run; anything else goes."""
         files = [Path(self.asked.source), self.run.folder / "metrics.json"]
         state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
-        deciding = ("source", "run", "precision", "metrics")
-        asked = {"state": state, **{name: getattr(self.asked, name) for name in deciding}}
+        deciding_tricks = ("source", "run", "precision", "metrics")
+        asked = {"state": state, **{name: getattr(self.asked, name) for name in deciding_tricks}}
         pieces: list[Path] = []
         if self.asked.source != STANDARD and _read_json(parts / ASKED) == asked:
             while told := self._take_back(parts / f"{len(pieces):08d}"):

@@ -99,7 +99,7 @@ class EnsemblePredictor(Context):
     def __init__(self, run: RunFolder, members: ensemble.Ensemble) -> None:
         self.config, self.folder, self.weights = saved_config(run.config), run.folder, members.weights
         self.classes, self.multi_label = members.classes, members.multi_label
-        self.tricks = seams.deciding(build(self.config.tricks))
+        self.tricks = seams.deciding_tricks(build(self.config.tricks))
         self.decide = seams.compose("decide", ContextBase(self).decide, self.tricks, self)
         read_tricks(run.folder / "model", self.tricks)
 

@@ -142,10 +142,10 @@ class Report:
         )
 
     def _onion(self) -> Iterator[tuple[str, str]]:
-        onion = seams.onion(self.run.tricks)
-        for seam, names in onion.items():
+        wrapped_seams = seams.wrapped_seams(self.run.tricks)
+        for seam, names in wrapped_seams.items():
             yield seam, " > ".join([*names, "base"])
-        if not onion:
+        if not wrapped_seams:
             yield "base", "no tricks"
 
     # During.

@@ -114,7 +114,7 @@ def _use(config: Config, fused: bool) -> Iterator[str]:
     yield "```python\nfrom transformers import pipeline\n"
     yield 'pipeline("text-classification", model="<this folder>")\n```\n'
     tricks = build(config.tricks)
-    changing = [name for seam in seams.PREDICTING for name in seams.around(seam, tricks)]
+    changing = [name for seam in seams.PREDICTING for name in seams.tricks_around(seam, tricks)]
     changing += [name for name, trick in tricks.items() if trick.slots.get("model") == "reshape"]
     if changing:
         yield (
@@ -137,10 +137,10 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
     if ensemble and ensemble["folds"] == 1 and config.evaluate.keep == "best":
         chose = ["the members' weights were chosen"]
     if ensemble and ensemble["folds"] > 1:  # what calibrates has seen its own fold
-        tricks = seams.deciding(tricks)
+        tricks = seams.deciding_tricks(tricks)
     chose += ["the averaged weights were chosen"] if "ingredients" in metrics else []
     chose += ["the members were weighed"] if ensemble and ensemble["scheme"] == "fitted" else []
-    chose += [f"{name} was fitted" for name in seams.around("settle", tricks)]
+    chose += [f"{name} was fitted" for name in seams.tricks_around("settle", tricks)]
     told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""
     yield f"\n{told}Another seed would move all of them too.\n"
 
@@ -164,7 +164,7 @@ def _limits(config: Config, validation: Predictions, limit: int | None) -> Itera
     if not validation.multi_label:
         yield "Any text gets one of these labels, also one that is about none of them."
     if limit:
-        reading = seams.around("encode", build(config.tricks))
+        reading = seams.tricks_around("encode", build(config.tricks))
         longer = f"{reading[0]} says what is read of longer texts" if reading else "longer texts lose their tail"
         yield f"An input has at most {limit:,} tokens; {longer}."
     counts = _counts(validation)

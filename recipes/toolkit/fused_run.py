@@ -47,10 +47,10 @@ class Whole(Context):
         self.classes, self.multi_label = splits.classes, splits.multi_label
         self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
         self.tricks = build(config.tricks)
-        self.deciding = seams.deciding(self.tricks)
+        self.deciding_tricks = seams.deciding_tricks(self.tricks)
         # What calibrates has done so inside each member, and would tell nothing here.
         telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.slots}
-        acting = {**telling, **self.deciding}
+        acting = {**telling, **self.deciding_tricks}
         self.base = ContextBase(self)
         self.settle = seams.compose("settle", self.base.settle, acting, self)
         self.decide = seams.compose("decide", self.base.decide, acting, self)
@@ -93,14 +93,14 @@ class Whole(Context):
         if is_first():
             held = Ensemble(self.splits.classes, self.multi_label, self._weight_of_each(weights))
             ensemble.write(self.folder, held)
-            write_tricks(self.folder / "model", self.deciding)
+            write_tricks(self.folder / "model", self.deciding_tricks)
             metrics = {
                 **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},
                 "kept": "fused",
                 "ensemble": together,
                 "cost": self._cost(),
-                "onion": seams.onion(self.tricks),
+                "onion": seams.wrapped_seams(self.tricks),
             }
             finish(self.folder, self.config, self.splits, scored, metrics)
         wait_for_all()

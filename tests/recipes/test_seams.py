@@ -74,8 +74,8 @@ class TestCompose:
     def test_the_order_of_choosing_never_matters(self) -> None:
         chosen = tricks(b={"loss": "targets"}, a={"loss": "weighting"}, c={"loss": "targets"})
         wanted = ["b", "c", "a"]
-        assert seams.around("loss", chosen) == wanted
-        assert seams.around("loss", dict(reversed(chosen.items()))) == wanted
+        assert seams.tricks_around("loss", chosen) == wanted
+        assert seams.tricks_around("loss", dict(reversed(chosen.items()))) == wanted
 
     def test_layers_that_are_not_alphabetical(self) -> None:
         chosen = tricks(
@@ -84,7 +84,7 @@ class TestCompose:
             rewrite={"examples": "rewrite"},
             join={"examples": "join"},
         )
-        assert seams.around("examples", chosen) == ["join", "drop", "rewrite", "add"]
+        assert seams.tricks_around("examples", chosen) == ["join", "drop", "rewrite", "add"]
 
     def test_arguments_pass_through(self) -> None:
         composed = seams.compose("loss", lambda logits, targets: logits + targets, tricks(s={"loss": "targets"}), "")
@@ -93,8 +93,8 @@ class TestCompose:
 
 def test_onion_lists_only_seams_that_have_a_trick() -> None:
     chosen = tricks(swa={"schedule": "schedule", "update": "average"}, clip={"update": "clip"})
-    assert seams.onion(chosen) == {"schedule": ["swa"], "update": ["swa", "clip"]}
-    assert seams.onion({}) == {}
+    assert seams.wrapped_seams(chosen) == {"schedule": ["swa"], "update": ["swa", "clip"]}
+    assert seams.wrapped_seams({}) == {}
 
 
 class TestRefusals:
@@ -344,4 +344,4 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
 def test_real_tricks_whose_order_no_number_shows(seam: str, wanted: list[str]) -> None:
     files = {name: OmegaConf.load(CONF / "tricks" / f"{name}.yaml") for name in sorted(wanted)}
     chosen = {name: get_class(values["_target_"]) for name, values in files.items()}
-    assert seams.around(seam, chosen) == wanted
+    assert seams.tricks_around(seam, chosen) == wanted

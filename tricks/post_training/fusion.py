@@ -100,7 +100,7 @@ class Fusion(Trick):
     def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""
         tricks = build(config.tricks)
-        outside = {"fusion", *seams.deciding(tricks)}
+        outside = {"fusion", *seams.deciding_tricks(tricks)}
         kept = {name: values for name, values in config.tricks.items() if name not in outside}
         evaluate = replace(config.evaluate, test=False, extra={})
         own = replace(config, resume=True, tricks=kept, evaluate=evaluate)
@@ -153,7 +153,7 @@ def _check(member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -
     for name, trick in tricks.items():
         if "train" in trick.slots and name not in of_the_run:
             raise UserError(f"{name} is about all of a run; put it on the run itself: +tricks=[fusion,{name}].")
-        if name in seams.deciding(tricks):
+        if name in seams.deciding_tricks(tricks):
             raise UserError(f"{name} decides about what all members say; put it on the run: +tricks=[fusion,{name}].")
     for part in parts:
         try:

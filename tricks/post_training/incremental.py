@@ -38,7 +38,7 @@ from recipes.data.splitting import strata
 from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
-from recipes.seams import around
+from recipes.seams import tricks_around
 from recipes.toolkit.warm_start import EarlierRun
 
 OLD_TEST = "old_test"
@@ -173,7 +173,7 @@ class Incremental(Trick):
 def shaping(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The tricks that decide how a text reaches the model, each with its values."""
     tricks = build(values)
-    return {name: repr(tricks[name]) for seam in ("clean", "encode") for name in around(seam, tricks)}
+    return {name: repr(tricks[name]) for seam in ("clean", "encode") for name in tricks_around(seam, tricks)}
 
 
 def drawn(rows: Dataset, share: float, seed: int) -> list[int]:

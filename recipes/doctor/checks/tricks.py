@@ -89,7 +89,7 @@ def cost(patient: Patient, look: Look) -> None:
         product = math.prod(dear.values())
         each = ", ".join(f"{name} {passes:g}" for name, passes in dear.items())
         look.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
-    wrapped = seams.onion(run.tricks)
+    wrapped = seams.wrapped_seams(run.tricks)
     look.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in wrapped.items()))
 
 
