@@ -35,11 +35,11 @@ def main() -> None:
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
     arguments = parser.parse_args()
 
-    from recipes.prediction.files import Asked, Job
+    from recipes.prediction.files import Job, PredictionRequest
     from recipes.reports.tables import progress, score_table
     from recipes.runtime.memory import limit
 
-    asked = Asked(
+    asked = PredictionRequest(
         run=arguments.run,
         source=arguments.input,
         target=arguments.output,

@@ -110,7 +110,7 @@ class EnsemblePredictor(Context):
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts."""
         mean = sum(
-            weight * ensemble.log_shares(answered(self.folder / member, texts, pairs, ids))
+            weight * ensemble.log_shares(predict_once(self.folder / member, texts, pairs, ids))
             for member, weight in self.weights.items()
             if weight
         )
@@ -122,7 +122,7 @@ class EnsemblePredictor(Context):
 Reader = LinearPredictor | Predictor | EnsemblePredictor
 
 
-def opened(run: RunFolder) -> Reader:
+def load_predictor(run: RunFolder) -> Reader:
     """A finished run, ready to answer.
 
     Raises:
@@ -133,21 +133,21 @@ def opened(run: RunFolder) -> Reader:
             f"{run.folder} is not whole: there is no run with a model in it; copy all of it, or train again."
         )
     try:
-        return _opened(run)
+        return _load_predictor(run)
     except (OSError, SafetensorError, JSONDecodeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{run.folder / 'model'} is damaged ({reason}); copy all of it, or train again.") from error
 
 
-def _opened(run: RunFolder) -> Reader:
+def _load_predictor(run: RunFolder) -> Reader:
     if members := ensemble.read(run.folder):
         return EnsemblePredictor(run, members)
     return LinearPredictor(run) if run.config["model"]["source"] == "linear" else Predictor(run)
 
 
-def answered(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
+def predict_once(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
     """What a finished run says, whose model is in memory no longer than that."""
-    found = opened(RunFolder(folder)).predict(texts, pairs, ids)
+    found = load_predictor(RunFolder(folder)).predict(texts, pairs, ids)
     gc.collect()  # a model and its seams refer to each other
     return found
 
@@ -173,7 +173,7 @@ def predict(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -
     """
     _check(run, texts, pairs)
     ids = [str(number) for number in range(len(texts))]
-    return opened(run).predict(texts, pairs, ids)
+    return load_predictor(run).predict(texts, pairs, ids)
 
 
 def _check(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:

@@ -68,7 +68,7 @@ def _best(name: str, values: Sequence[Any]) -> Any:
 
 def _of(name: str, run: RunFolder) -> Iterator[str]:
     split, metrics, history = _shown(run), run.metrics, run.history
-    read = {name: run.held(name) for name in run.splits}
+    read = {name: run.load_predictions(name) for name in run.splits}
     held = read[split]
     yield f'<h2 id="{escape(name)}">{escape(name)}</h2>'
     cost = metrics["cost"]

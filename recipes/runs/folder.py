@@ -78,7 +78,7 @@ class RunFolder:
             rows = list(csv.DictReader(lines))
         return {name: [row[name] for row in rows] for name in rows[0]}
 
-    def held(self, split: str) -> Predictions:
+    def load_predictions(self, split: str) -> Predictions:
         """The same as they were made, with probabilities of six digits."""
         columns = self.predictions(split)
         classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
@@ -138,12 +138,12 @@ def claim(folder: Path, values: dict[str, Any]) -> Iterator[None]:
 
 def _settle(folder: Path, wanted: dict[str, Any]) -> None:
     """Write the folder's config, or see that it is the same one, or a shorter run of it."""
-    held = read_config(folder)
-    if held == wanted:
+    load_predictions = read_config(folder)
+    if load_predictions == wanted:
         return
-    if held is not None:
-        found = list(differences(held, wanted, ""))
-        if not _only_longer(held, found):
+    if load_predictions is not None:
+        found = list(differences(load_predictions, wanted, ""))
+        if not _only_longer(load_predictions, found):
             listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in found)
             raise UserError(
                 f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
@@ -155,9 +155,13 @@ def _settle(folder: Path, wanted: dict[str, Any]) -> None:
         draft.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _only_longer(held: dict[str, Any], found: Sequence[tuple[str, Any, Any]]) -> bool:
+def _only_longer(load_predictions: dict[str, Any], found: Sequence[tuple[str, Any, Any]]) -> bool:
     """Whether a run differs by its end alone: no rate and no trick may depend on where that is."""
-    plain = held["train"]["schedule"] == "constant" and held["train"]["warmup"] == 0 and not held["tricks"]
+    plain = (
+        load_predictions["train"]["schedule"] == "constant"
+        and load_predictions["train"]["warmup"] == 0
+        and not load_predictions["tricks"]
+    )
     return plain and all(
         path in ("train.epochs", "train.max_updates") and None not in (old, new) and new > old
         for path, old, new in found

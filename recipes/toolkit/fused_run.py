@@ -19,7 +19,7 @@ from recipes.data.splits import Splits
 from recipes.metrics import Predictions, measure
 from recipes.prediction import ensemble
 from recipes.prediction.ensemble import Ensemble
-from recipes.prediction.predictors import answered
+from recipes.prediction.predictors import predict_once
 from recipes.reports.results import finish
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all
@@ -114,7 +114,7 @@ class Whole(Context):
         for folders in self.runs.values():
             mean: Any = 0.0
             for folder in folders:
-                found = answered(folder, list(rows["text"]), pairs, list(rows["id"]))
+                found = predict_once(folder, list(rows["text"]), pairs, list(rows["id"]))
                 mean = mean + ensemble.log_shares(found) / len(folders)
                 votes += found.decisions
             shares.append(mean)
@@ -124,7 +124,9 @@ class Whole(Context):
         """What each member says of the training rows: of each row the run that has not seen it."""
         places = np.concatenate([part.held_out for part in self.parts if part.held_out is not None])
         shares = [
-            np.concatenate([ensemble.log_shares(RunFolder(folder).held("validation")) for folder in folders])
+            np.concatenate(
+                [ensemble.log_shares(RunFolder(folder).load_predictions("validation")) for folder in folders]
+            )
             for folders in self.runs.values()
         ]
         return np.stack(shares)[:, np.argsort(places)]

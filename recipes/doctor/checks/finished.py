@@ -17,7 +17,7 @@ def answers(patient: Patient, look: Look) -> None:
     """Answers that vary, and reach every class."""
     run = patient.finished
     for split in run.splits:
-        held = run.held(split)
+        held = run.load_predictions(split)
         look.at(len(held.ids), f"answers on {split}")
         if held.multi_label:
             continue
@@ -46,7 +46,7 @@ def splits_apart(patient: Patient, look: Look) -> None:
     run, name = patient.finished, patient.config.evaluate.metric
     if not run.metrics.get("test"):
         raise Skip("test has no scores")
-    validation, test = run.held("validation"), run.held("test")
+    validation, test = run.load_predictions("validation"), run.load_predictions("test")
     look.at(len(validation.ids) + len(test.ids), "answers")
     ours, theirs = intervals(validation), intervals(test)
     if name in ours and (ours[name][0] > theirs[name][1] or theirs[name][0] > ours[name][1]):
@@ -62,7 +62,7 @@ def splits_apart(patient: Patient, look: Look) -> None:
 def sureness(patient: Patient, look: Look) -> None:
     """Probabilities that are right as often as they say."""
     run = patient.finished
-    held = run.held("validation")
+    held = run.load_predictions("validation")
     look.at(len(held.ids), "answers on validation")
     error = measure(held).get("ece")
     if error is not None and error > 0.1 and len(held.ids) >= 100:
@@ -77,7 +77,7 @@ def sureness(patient: Patient, look: Look) -> None:
 @check("after", cheap=True)
 def sure_errors(patient: Patient, look: Look) -> None:
     """Rows that are answered wrongly and yet surely: their labels, or what training has not seen."""
-    held = patient.finished.held("validation")
+    held = patient.finished.load_predictions("validation")
     if held.multi_label:
         raise Skip("rows have several labels")
     look.at(len(held.ids), "answers on validation")
