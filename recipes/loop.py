@@ -25,7 +25,7 @@ from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.data.batching import weight_of_label
-from recipes.data.encoding import Encoded, cleaned, encode
+from recipes.data.encoding import Encoded, clean_rows, encode
 from recipes.data.splits import Splits
 from recipes.guards import explain_out_of_memory
 from recipes.metrics import Predictions, better, measure
@@ -86,8 +86,8 @@ class TrainingRun(LiveRun):
         vectors.
         """
         config = self.config
-        self.splits = splits.opened(self.cleaned)
-        train, validation = self.cleaned(splits.train), self.cleaned(splits.validation)
+        self.splits = splits.hide_test(self.clean_rows)
+        train, validation = self.clean_rows(splits.train), self.clean_rows(splits.validation)
         texts = [text for column in ("text", "text_pair") for text in train[column] if text is not None]
         self.tokenizer = load_tokenizer(config.model, texts)
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
@@ -95,8 +95,8 @@ class TrainingRun(LiveRun):
         self.bare_model.train()
         self.parameters = list(self.bare_model.parameters())
         self.head = head(self.bare_model)
-        self.train = self.encoded(self.seams.examples(train))
-        self.validation = self.encoded(validation)
+        self.train = self.encode_rows(self.seams.examples(train))
+        self.validation = self.encode_rows(validation)
         self.label_weight = weight_of_label(self.train.lengths, self.train.labels, config.train.batch_size)
         self.windows_at_once = 2 * config.train.batch_size
 
@@ -135,11 +135,11 @@ class TrainingRun(LiveRun):
             return nullcontext()
         return cast(AbstractContextManager[None], self.accelerator.no_sync(self.model))
 
-    def cleaned(self, examples: Dataset) -> Dataset:
+    def clean_rows(self, examples: Dataset) -> Dataset:
         """A split with every text, and pair, as the tricks on `clean` leave it."""
-        return cleaned(examples, self.seams.clean) if seams.tricks_around("clean", self.tricks) else examples
+        return clean_rows(examples, self.seams.clean) if seams.tricks_around("clean", self.tricks) else examples
 
-    def encoded(self, examples: Dataset) -> Encoded:
+    def encode_rows(self, examples: Dataset) -> Encoded:
         """A cleaned split as the model sees it; the cache is shared by all runs that would make the same."""
         shaping = [repr(self.tricks[name]) for name in seams.tricks_around("encode", self.tricks)]
         return encode(examples, self.seams.encode, self.tokenizer, self.classes, [self.max_length, *shaping])

@@ -50,7 +50,8 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
         with run.seams.weights():
             validation = run.seams.settle(validation)
             shut = {
-                name: run.predictions(run.encoded(run.cleaned(rows))) for name, rows in splits.shut_splits().items()
+                name: run.predictions(run.encode_rows(run.clean_rows(rows)))
+                for name, rows in splits.hidden_splits().items()
             }
             if run.accelerator.is_main_process:
                 _save_model(run)
@@ -62,7 +63,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
         }
         if run.accelerator.is_main_process:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
-            scored = {"validation": validation, **shut}
+            scored = {"validation": validation, **hidden}
             finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
             for sentence in at_end(config, folder) if config.doctor == "cheap" else ():
                 run.say(sentence)
@@ -87,7 +88,7 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
     began, memory = time.perf_counter(), PeakMemory()
     model = Linear.fit(splits, config.seed)
     seconds = time.perf_counter() - began
-    held = {"validation": splits.validation, **splits.shut_splits()}
+    held = {"validation": splits.validation, **splits.hidden_splits()}
     scored = {name: model.predict_rows(rows) for name, rows in held.items()}
     measured = {name: measure(predictions) for name, predictions in scored.items()}
     cost = {

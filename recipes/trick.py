@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from recipes.config import Config
     from recipes.data.batching import Batches
     from recipes.data.encoding import Encoded
-    from recipes.data.splits import OpenSplits, Splits
+    from recipes.data.splits import Splits
     from recipes.metrics import Predictions
     from recipes.runs.folder import RunFolder
 
@@ -133,7 +133,7 @@ class Run(ModelContext):
     seams: Seams
     folder: "Path"
     """The run folder."""
-    splits: "OpenSplits"
+    splits: "VisibleSplits"
     """The rows as they were read. The test split is not among them."""
     train: "Encoded"
     """The training rows as the model sees them."""
@@ -179,7 +179,7 @@ class Run(ModelContext):
         """Inside this context processes do not average their gradients: for all parts of an update but the last."""
         raise NotImplementedError
 
-    def cleaned(self, examples: "Dataset") -> "Dataset":
+    def clean_rows(self, examples: "Dataset") -> "Dataset":
         """The same rows with every text, and every text of a pair, cleaned."""
         raise NotImplementedError
 

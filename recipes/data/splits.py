@@ -30,14 +30,14 @@ datasets.disable_progress_bars()
 
 
 @dataclass(frozen=True)
-class OpenSplits:
+class VisibleSplits:
     """The rows that a run may see before its weights are chosen: no test split, no extra ones."""
 
     train: Dataset
     validation: Dataset
     is_fold: bool
     """Whether other runs on the same data may have learned what judges this one."""
-    digests_of_closed: Callable[[], frozenset[bytes]]
+    hidden_digests: Callable[[], frozenset[bytes]]
     """Digests (`recipes.data.duplicates`) of the rows that the run may not see, made when first asked for."""
 
 
@@ -57,31 +57,33 @@ class Splits:
     """What the user should know of this data."""
     groups: np.ndarray | None = None
     """A number for each training row, (row); equal ones stay together."""
-    kept_apart: Sequence[Dataset] = ()
+    excluded_rows: Sequence[Dataset] = ()
     """Rows that this run neither sees nor scores: those of the whole that it is a part of."""
     is_fold: bool = False
     """Whether other runs on the same data may have learnt what judges this one."""
 
-    def opened(self, cleaned: Callable[[Dataset], Dataset]) -> "OpenSplits":
+    def hide_test(self, clean_rows: Callable[[Dataset], Dataset]) -> "VisibleSplits":
         """The rows that a run may see while it is made.
 
         Args:
-            cleaned: what the run makes of the texts of a split.
+            clean_rows: what the run makes of the texts of a split.
         """
-        closed = [*self.shut_splits().values(), *self.kept_apart]
+        hidden = [*self.hidden_splits().values(), *self.excluded_rows]
 
         @functools.cache
         def digests() -> frozenset[bytes]:
-            return frozenset(duplicates.digest(text) for rows in closed for text in duplicates.folded(cleaned(rows)))
+            return frozenset(
+                duplicates.digest(text) for rows in closed for text in duplicates.fold_rows(clean_rows(rows))
+            )
 
-        return OpenSplits(self.train, self.validation, self.is_fold, digests)
+        return VisibleSplits(self.train, self.validation, self.is_fold, digests)
 
     @property
     def fingerprint(self) -> list[str]:
         """Tells the rows that a run is made of from others."""
         return [self.train._fingerprint, self.validation._fingerprint]
 
-    def shut_splits(self) -> dict[str, Dataset]:
+    def hidden_splits(self) -> dict[str, Dataset]:
         """What no run may look at before its weights are chosen."""
         return {**({} if self.test is None else {"test": self.test}), **self.extra}
 

@@ -104,8 +104,8 @@ class Patient:
         try:
             run = self.run
         except Skip:
-            return {"train": splits.train, "validation": splits.validation, **splits.shut_splits()}
-        shut = {name: run.cleaned(rows) for name, rows in splits.shut_splits().items()}
+            return {"train": splits.train, "validation": splits.validation, **splits.hidden_splits()}
+        shut = {name: run.clean_rows(rows) for name, rows in splits.hidden_splits().items()}
         return {"train": run.train.examples, "validation": run.validation.examples, **shut}
 
     @cached_property

@@ -19,7 +19,7 @@ from recipes import seams
 from recipes.base import ContextBase, prediction_seams
 from recipes.compose.tricks import build
 from recipes.config import saved_config
-from recipes.data.encoding import cleaned, encode
+from recipes.data.encoding import clean_rows, encode
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.models.linear import Linear, joined
@@ -81,7 +81,7 @@ class Predictor(ModelContext):
         nothing = [None] * len(ids)
         second = nothing if pairs is None else pairs
         rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": nothing})
-        rows = cleaned(rows, self.seams.clean)
+        rows = clean_rows(rows, self.seams.clean)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None)
         told = "memory does not hold one text; allow more, or train with a smaller input."
         found, self.batch_size = halve_until_it_fits(partial(predict_split, self, encoded), self.batch_size, told)

@@ -75,7 +75,7 @@ class Whole(Context):
         scored = {"validation": self.settle(plain)}
         if self.parts[0].held_out is not None:
             scored[OUT_OF_FOLD] = self._decided(self._together(self._held_out(), weights, self.splits.train))
-        for name, shut in self.splits.shut_splits().items():
+        for name, shut in self.splits.hidden_splits().items():
             scored[name] = self._decided(self._together(self._heard(shut)[0], weights, shut))
         measured = self.results(scored)
         candidates = {

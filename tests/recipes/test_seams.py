@@ -320,7 +320,7 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
         "incremental": old,
     }
     run: Any = SimpleNamespace(
-        note=lambda text: None, cleaned=lambda examples: examples, config=SimpleNamespace(seed=0)
+        note=lambda text: None, clean_rows=lambda examples: examples, config=SimpleNamespace(seed=0)
     )
 
     def texts(compose: Callable[..., Any], tricks: dict[str, Any]) -> Counter[str]:

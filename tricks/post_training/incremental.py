@@ -133,7 +133,7 @@ class Incremental(Trick):
         chosen = rows.select(drawn(rows, self.replay, run.config.seed))
         self.replayed = chosen._fingerprint
         run.note(f"incremental: {len(chosen):,} of {len(rows):,} old training rows are trained on again.")
-        columns = run.cleaned(chosen).to_dict()
+        columns = run.clean_rows(chosen).to_dict()
         columns["id"] = columns["source"] = [f"old:{name}" for name in columns["id"]]
         return inner(concatenate_datasets([examples, Dataset.from_dict(columns, chosen.features)]))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from recipes.data.duplicates import comparable, digest, first_alike, folded
+from recipes.data.duplicates import comparable, digest, first_alike, fold_rows
 from recipes.doctor.findings import Look, Skip
 from recipes.doctor.linear_probe import MOST_ROWS, learnt, sampled
 from recipes.doctor.registry import check
@@ -133,7 +133,7 @@ def encoding(patient: Patient, look: Look) -> None:
 def copies(patient: Patient, look: Look) -> None:
     """Rows that stand only once, with one label, and in one split."""
     train = patient.originals
-    own = folded(train)
+    own = fold_rows(train)
     places: dict[str, list[int]] = defaultdict(list)
     for row, text in enumerate(own):
         places[text].append(row)
@@ -167,7 +167,7 @@ def copies(patient: Patient, look: Look) -> None:
     known = {digest(text) for text in places}
     for split, rows in list(patient.texts.items())[1:]:
         look.at(len(rows), f"rows of {split}")
-        leaked = [row for row, text in enumerate(folded(rows)) if digest(text) in known]
+        leaked = [row for row, text in enumerate(fold_rows(rows)) if digest(text) in known]
         if leaked:
             say = look.warn if len(leaked) > 0.005 * len(rows) else look.note
             say(
@@ -181,8 +181,8 @@ def copies(patient: Patient, look: Look) -> None:
 @check("data")
 def near_copies(patient: Patient, look: Look) -> None:
     """Held-out rows that are nearly a training row."""
-    train = dict.fromkeys(folded(patient.originals)[:MOST_ROWS])
-    held = {split: folded(rows)[:MOST_ROWS] for split, rows in list(patient.texts.items())[1:]}
+    train = dict.fromkeys(fold_rows(patient.originals)[:MOST_ROWS])
+    held = {split: fold_rows(rows)[:MOST_ROWS] for split, rows in list(patient.texts.items())[1:]}
     own = list(dict.fromkeys(text for texts in held.values() for text in texts if text not in train))
     try:
         first = first_alike(train, own, NEAR, SHINGLE, inside=False)

@@ -144,7 +144,7 @@ def metric(patient: Patient, look: Look) -> None:
     run = patient.run
     name = run.config.evaluate.metric
     rows = run.validation.examples
-    few = run.encoded(rows.select(range(min(256, len(rows)))))
+    few = run.encode_rows(rows.select(range(min(256, len(rows)))))
     found = run.predictions(few)
     look.at(len(few), "validation rows")
     scores = measure(found)

@@ -604,17 +604,17 @@ class TestShut:
 
         asked: list[list[str]] = []
 
-        def cleaned(examples: Dataset) -> Dataset:
+        def clean_rows(examples: Dataset) -> Dataset:
             asked.append(list(examples["text"]))
             return examples.map(lambda row: {"text": row["text"].strip("*")})
 
         splits = Splits(rows("a"), rows("b"), rows("*C  d*"), ["x"], False, {"more": rows("e", "c d")})
-        run_sees = splits.opened(cleaned)
+        run_sees = splits.hide_test(clean_rows)
         assert not hasattr(run_sees, "test") and not hasattr(run_sees, "extra") and asked == []
-        assert run_sees.digests_of_closed() == {duplicates.digest("c d"), duplicates.digest("e")}
-        assert run_sees.digests_of_closed() is run_sees.digests_of_closed()
+        assert run_sees.hidden_digests() == {duplicates.digest("c d"), duplicates.digest("e")}
+        assert run_sees.hidden_digests() is run_sees.hidden_digests()
         assert asked == [["*C  d*"], ["e", "c d"]]
 
     def test_where_nothing_is_held_back_there_is_nothing(self) -> None:
         rows = Dataset.from_dict({"text": ["a"], "text_pair": [None]})
-        assert Splits(rows, rows, None, ["x"], False).opened(lambda each: each).digests_of_closed() == frozenset()
+        assert Splits(rows, rows, None, ["x"], False).hide_test(lambda each: each).hidden_digests() == frozenset()

@@ -99,9 +99,9 @@ class TestFolds:
     def test_what_is_kept_apart_goes_to_no_member(self) -> None:
         for part in folds(splits("aab" * 20), 3, 0):
             assert part.splits.test is None and part.splits.extra == {}
-            assert [list(rows["id"]) for rows in part.splits.kept_apart] == [["0"], ["1"], ["2"]]
+            assert [list(rows["id"]) for rows in part.splits.excluded_rows] == [["0"], ["1"], ["2"]]
             # so that deduplicate finds the rows of the whole's test split inside a fold
-            assert len(part.splits.load_predictor(lambda rows: rows).digests_of_closed()) == 3
+            assert len(part.splits.load_predictor(lambda rows: rows).hidden_digests()) == 3
 
     @pytest.mark.parametrize("by", ["sources", "groups"])
     def test_what_belongs_together_stays_together(self, by: str) -> None:

@@ -226,7 +226,7 @@ class TestReplay:
         def clean(rows: Dataset) -> Dataset:
             return Dataset.from_dict({**rows.to_dict(), "text": [f"<{text}>" for text in rows["text"]]}, rows.features)
 
-        run: Any = SimpleNamespace(config=SimpleNamespace(seed=3), note=notes.append, cleaned=clean)
+        run: Any = SimpleNamespace(config=SimpleNamespace(seed=3), note=notes.append, clean_rows=clean)
         found = trick.examples(run, lambda rows: rows, old.select([0, 1]))
         places = drawn(old, 0.5, 3)
         assert list(found["id"]) == ["0", "1", *(f"old:{place}" for place in places)]

@@ -44,8 +44,8 @@ def kept(
     """The ids that stay, and what is told."""
     notes: list[str] = []
     splits = Splits(train, validation or rows("nothing alike"), test, ["x", "y"], False)
-    shut = splits.opened(lambda each: each)
-    run: Any = SimpleNamespace(note=notes.append, splits=shut, cleaned=lambda each: each)
+    shut = splits.hide_test(lambda each: each)
+    run: Any = SimpleNamespace(note=notes.append, splits=shut, clean_rows=lambda each: each)
     left = trick(**settings).examples(run, lambda each: each, train)
     by_id = {row["id"]: row for row in train}
     assert all(row == by_id[row["id"]] for row in left)
@@ -207,7 +207,7 @@ def test_a_run_compares_what_normalize_leaves(tmp_path: Path, tricks: str, found
     def look() -> tuple[bool, int, list[str]]:
         with scratch() as folder:
             run = TrainingRun(config, build(config.tricks), read_splits(config.data, {}, True), folder)
-        return hasattr(run.splits, "test"), len(run.splits.digests_of_closed()), run.notes
+        return hasattr(run.splits, "test"), len(run.splits.hidden_digests()), run.notes
 
     has_test, digests, notes = in_child(look)
     assert not has_test and digests == 3

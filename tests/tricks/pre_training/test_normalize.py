@@ -78,9 +78,9 @@ def test_half_width_covers_every_ascii_character_that_has_a_full_width_one() -> 
         ("\u200d", ""),
     ],
 )
-def test_control(text: str, cleaned: str) -> None:
+def test_control(text: str, clean_rows: str) -> None:
     assert normalized(text) == text
-    assert normalized(text, drop_control=True) == cleaned
+    assert normalized(text, drop_control=True) == clean_rows
 
 
 @pytest.mark.parametrize("emoji", [ASTRONAUT, FAMILY, RAINBOW_FLAG, DARK_HEALTH_WORKER, ENGLAND, "❤\ufe0f\u200d🔥"])
