@@ -19,7 +19,7 @@ MOST_ROWS = 4000
 
 
 @dataclass(frozen=True)
-class Floor:
+class LinearProbe:
     """Rows with one label each, and what a linear model that was trained on the others says of each."""
 
     rows: Dataset
@@ -32,7 +32,7 @@ class Floor:
     """Probabilities, (row, class)."""
 
 
-def floor_of(rows: Dataset) -> Floor:
+def fit_linear_probe(rows: Dataset) -> LinearProbe:
     """The floor of training rows, those of classes with at least three.
 
     Raises:
@@ -46,7 +46,7 @@ def floor_of(rows: Dataset) -> Floor:
     if len(set(labels)) < 2 or len(rows) < 30:
         raise Skip("there are too few rows for three folds")
     texts = joined(rows["text"][:], rows["text_pair"][:])
-    return Floor(rows, texts, labels, sorted(set(labels)), *learnt(texts, labels, 0))
+    return LinearProbe(rows, texts, labels, sorted(set(labels)), *score_out_of_fold(texts, labels, 0))
 
 
 def sampled(rows: Dataset) -> Dataset:
@@ -56,7 +56,7 @@ def sampled(rows: Dataset) -> Dataset:
     return rows.select(np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int)))
 
 
-def learnt(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
+def score_out_of_fold(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
     """What a linear model has right of rows that it has not seen, and its probabilities, (row, class) in order."""
     analyzer = "char" if is_chinese(texts) else "word"
     targets = np.array(said)

@@ -12,9 +12,9 @@ from recipes import seams
 from recipes.base import training_seams
 from recipes.data.batch import Batch
 from recipes.data.batching import Batches
-from recipes.doctor.findings import Look, Skip
+from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.registry import check
-from recipes.doctor.subject import Patient
+from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.runtime.memory import kept_for_backward
 
@@ -44,67 +44,67 @@ UPDATES_TIMED = 4
 
 
 @check("tricks", cheap=True)
-def sense(patient: Patient, look: Look) -> None:
+def sense(subject: Subject, result: CheckResult) -> None:
     """What each trick says against its own settings in this run."""
-    run = patient.run
+    run = subject.run
     if not run.tricks:
         raise Skip("no trick is on")
-    look.at(len(run.tricks), "tricks")
+    result.at(len(run.tricks), "tricks")
     for name, trick in run.tricks.items():
         neutral = trick.neutral
         if not isinstance(neutral, str) and all(
             getattr(trick, field, None) == value for field, value in neutral.items() if "." not in field
         ):
             values = ", ".join(f"tricks.{name}.{field}={value}" for field, value in neutral.items() if "." not in field)
-            look.warn(f"{name} does nothing at {values}.", "it is on and changes nothing", f"leave out {name}")
+            result.warn(f"{name} does nothing at {values}.", "it is on and changes nothing", f"leave out {name}")
         for sentence in trick.check(run):
-            says, _, remedy = sentence.partition("; ")
-            look.warn(f"{says.rstrip('.')}.", f"{name} does nothing, or harms", remedy.rstrip("."))
+            message, _, remedy = sentence.partition("; ")
+            result.warn(f"{message.rstrip('.')}.", f"{name} does nothing, or harms", remedy.rstrip("."))
 
 
 @check("tricks", cheap=True)
-def seldom_together(patient: Patient, look: Look) -> None:
+def seldom_together(subject: Subject, result: CheckResult) -> None:
     """Pairs of tricks that are known to cost more than they bring."""
-    tricks = patient.run.tricks
+    tricks = subject.run.tricks
     if len(tricks) < 2:
         raise Skip("there are no two tricks")
     pairs = list(combinations(sorted(tricks), 2))
-    look.at(len(pairs), "pairs")
+    result.at(len(pairs), "pairs")
     for one, other in pairs:
         ours, theirs = ({"/".join(place) for place in tricks[name].slots.items()} for name in (one, other))
-        for (first, second), (leads_to, remedy) in SELDOM_TOGETHER.items():
+        for (first, second), (consequence, remedy) in SELDOM_TOGETHER.items():
             if (first in ours and second in theirs) or (second in ours and first in theirs):
-                look.note(f"{one} and {other} are seldom worth it together.", leads_to, remedy)
+                result.note(f"{one} and {other} are seldom worth it together.", consequence, remedy)
 
 
 @check("tricks", cheap=True)
-def cost(patient: Patient, look: Look) -> None:
+def cost(subject: Subject, result: CheckResult) -> None:
     """Passes that an update will cost."""
-    run = patient.run
+    run = subject.run
     if not run.tricks:
         raise Skip("no trick is on")
-    look.at(len(run.tricks), "tricks")
+    result.at(len(run.tricks), "tricks")
     dear = {name: trick.passes for name, trick in run.tricks.items() if trick.passes != 1}
     if dear:
         product = math.prod(dear.values())
         each = ", ".join(f"{name} {passes:g}" for name, passes in dear.items())
-        look.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
+        result.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
     wrapped = seams.wrapped_seams(run.tricks)
-    look.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in wrapped.items()))
+    result.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in wrapped.items()))
 
 
 @check("tricks")
-def price(patient: Patient, look: Look) -> None:
+def price(subject: Subject, result: CheckResult) -> None:
     """Passes, time and memory of an update, beside those of the same batches without what wraps the step."""
-    if not patient.run.tricks:
+    if not subject.run.tricks:
         raise Skip("no trick is on")
-    with patient.kept() as run:
+    with subject.kept() as run:
         batches = run.seams.batches(run.train, 0)
         ours = _cost_of(run, batches)
         with _without_tricks(run):
             plain = _cost_of(run, batches)
-    look.at(UPDATES_TIMED, "updates with the tricks, and as many without")
-    look.note(
+    result.at(UPDATES_TIMED, "updates with the tricks, and as many without")
+    result.note(
         f"an update takes {ours.passes / plain.passes:.1f} times the passes, {ours.seconds / plain.seconds:.1f} times "
         f"the time ({ours.seconds:.3g} s) and {ours.kept / plain.kept:.1f} times the memory for what waits for the "
         f"backward pass ({ours.kept / 2**20:,.1f} MB)."
