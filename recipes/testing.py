@@ -268,7 +268,7 @@ class TrickLaws:
             longest: words of the longest text.
             **settings: fields of this trick that differ.
         """
-        needs = needed({self.trick, *tricks}, self.overrides)
+        needs = required_overrides({self.trick, *tricks}, self.overrides)
         base_config = tiny_config(*self.overrides, *needs, *overrides, longest=longest)
         values = {name: dict(yaml_values(name, tuple(self.overrides))) for name in tricks}
         if self.trick in values:
@@ -347,7 +347,7 @@ class TrickLaws:
             return
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
-            needs = needed(selected, self.overrides)
+            needs = required_overrides(selected, self.overrides)
             config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
             config = replace(config, tricks={name: {**config.tricks[name], **given(name)} for name in config.tricks})
             runs.append(in_child(partial(trained, config)))
@@ -529,7 +529,7 @@ def declared(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
     return build({trick: yaml_values(trick, overrides)})[trick]
 
 
-def needed(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:
+def required_overrides(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:
     """The overrides without which these tricks are refused."""
     needs = [need for name in tricks for need in declared(name, tuple(overrides)).needs.items()]
     return [f"{path}={as_yaml(value)}" for path, value in needs]

@@ -74,7 +74,7 @@ from recipes.prediction.predictors import opened
 from recipes.reports.console import Report
 from recipes.reports.tables import markdown_table
 from recipes.runtime.memory import PeakMemory
-from recipes.testing import needed
+from recipes.testing import required_overrides
 from recipes.toolkit.words import STOP_WORDS
 
 OURS, PLAIN = "Trickbook", "hand-written loop"
@@ -662,7 +662,7 @@ def trick_cost(name: str, arguments: argparse.Namespace, folder: Path) -> tuple[
     torch.set_num_threads(arguments.threads)
     overrides = ["data=pydocs", f"model={arguments.model}", f"train.max_updates={arguments.updates}"]
     if name:
-        overrides += [f"+tricks=[{name}]", *needed([name])]
+        overrides += [f"+tricks=[{name}]", *required_overrides([name])]
     config = configured(overrides, arguments.threads)
     splits = read_splits(config.data, {}, test=False)
     memory = PeakMemory()

@@ -22,7 +22,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
-from recipes.ranges import as_yaml, wanted
+from recipes.ranges import as_yaml, describe_field
 from recipes.trick import Trick
 
 MARKS = "<!-- tricks: made by scripts/tricks.py -->\n", "<!-- end of tricks -->\n"
@@ -97,7 +97,7 @@ def entries() -> Iterator[str]:
         yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{needs}\n"
         yield "| setting | value | holds |\n|---|---|---|"
         for item in dataclasses.fields(trick):
-            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {wanted(item).replace(' |', ',')} |"
+            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {describe_field(item).replace(' |', ',')} |"
         yield f"\n```text\n{card_of(trick).strip()}\n```\n"
 
 

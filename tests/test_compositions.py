@@ -18,7 +18,17 @@ from recipes.base import Base
 from recipes.data.batch import Batch, Outcome
 from recipes.loop import TrainingRun
 from recipes.models.anatomy import word_embeddings
-from recipes.testing import NO_DROPOUT, declared, difference, float64, in_child, names, needed, tiny_config, tiny_run
+from recipes.testing import (
+    NO_DROPOUT,
+    declared,
+    difference,
+    float64,
+    in_child,
+    names,
+    required_overrides,
+    tiny_config,
+    tiny_run,
+)
 
 ATTACKS = ["awp", "fgm", "pgd"]
 IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared(name).slots)]
@@ -26,7 +36,7 @@ IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & s
 
 def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:
     """A tiny run with these tricks, and its first batch."""
-    run = tiny_run(tiny_config(f"+tricks=[{','.join(tricks)}]", *needed(tricks), *overrides), folder)
+    run = tiny_run(tiny_config(f"+tricks=[{','.join(tricks)}]", *required_overrides(tricks), *overrides), folder)
     return run, run.seams.batches(run.train, 0)[0]
 
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipes.config import CONF, Config
 from recipes.errors import UserError, describe, nearest
-from recipes.ranges import wanted
+from recipes.ranges import describe_field
 
 # What Hydra cannot find where the package of that name is not there.
 PLUG_IN = re.compile(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'")
@@ -186,7 +186,7 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
             return f"{'.'.join(path[: depth + 1])} does not exist; {nearest(part, known)}"
         node = node[part]
     if item := _field(path):
-        return f"{name} must be {wanted(item)}, got {'null' if value is None else value}."
+        return f"{name} must be {describe_field(item)}, got {'null' if value is None else value}."
     return f"{line}: {describe(error.__cause__ or error)}"
 
 

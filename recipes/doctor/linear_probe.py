@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from recipes.doctor.findings import Skip
-from recipes.models.linear import is_chinese, joined
+from recipes.models.linear import is_chinese, join_pairs
 
 MANY_CLASSES = 20
 MOST_ROWS = 4000
@@ -45,7 +45,7 @@ def fit_linear_probe(rows: Dataset) -> LinearProbe:
     labels = rows["label"][:]
     if len(set(labels)) < 2 or len(rows) < 30:
         raise Skip("there are too few rows for three folds")
-    texts = joined(rows["text"][:], rows["text_pair"][:])
+    texts = join_pairs(rows["text"][:], rows["text_pair"][:])
     return LinearProbe(rows, texts, labels, sorted(set(labels)), *score_out_of_fold(texts, labels, 0))
 
 

@@ -22,7 +22,7 @@ from recipes.config import saved_config
 from recipes.data.encoding import clean_rows, encode
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.models.linear import Linear, joined
+from recipes.models.linear import Linear, join_pairs
 from recipes.prediction import ensemble
 from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.runs.folder import RunFolder
@@ -47,7 +47,7 @@ class LinearPredictor:
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts."""
-        return self.model.predict(joined(texts, pairs), ids, [None] * len(ids))
+        return self.model.predict(join_pairs(texts, pairs), ids, [None] * len(ids))
 
 
 class Predictor(ModelContext):

@@ -170,9 +170,9 @@ def _only_longer(load_predictions: dict[str, Any], found: Sequence[tuple[str, An
 
 def _set_aside(folder: Path) -> None:
     number = 1
-    while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
+    while (set_gradients_aside := folder.with_name(f"{folder.name}.old{number}")).exists():
         number += 1
-    folder.rename(aside)
+    folder.rename(set_gradients_aside)
 
 
 def differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

@@ -30,7 +30,7 @@ OUT_OF_FOLD = "out_of_fold"
 Weigh = Callable[[np.ndarray, Predictions], np.ndarray]
 
 
-class Whole(Context):
+class FusedRun(Context):
     """Several members, each of one run or of one for each part, as one.
 
     Args:

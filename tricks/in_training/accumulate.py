@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from recipes import Batch, Loss, Run, Trick, UserError, allowed
-from recipes.toolkit.gradients import add, aside, give_back, taken
+from recipes.toolkit.gradients import add, restore, set_gradients_aside, taken
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Accumulate(Trick):
             run.rows_passed, run.parts_passed = counted
 
     def _processes_that_fail(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> int:
-        with aside(run.parameters):
+        with set_gradients_aside(run.parameters):
             failed = attempt(run, inner, batch, self.found) is None
         return int(run.accelerator.reduce(torch.tensor(int(failed), device=run.accelerator.device)))
 
@@ -111,7 +111,7 @@ def attempt(run: Run, inner: Callable[[Batch], Loss], batch: Batch, part_size: i
     try:
         loss = in_parts(run, inner, batch, part_size)
     except torch.OutOfMemoryError:
-        give_back(run.parameters, before)
+        restore(run.parameters, before)
         run.rows_passed, run.parts_passed = counted
         return None
     add(run.parameters, before)

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
-from recipes.toolkit.gradients import add, taken
+from recipes.toolkit.gradients import add, copy_gradients
 
 
 @dataclass
@@ -56,9 +56,9 @@ class NoiseScale(Trick):
             return inner(batch)
         scaler = run.accelerator.scaler
         unit = 1.0 if scaler is None else scaler.get_scale() ** 2
-        before, loss, lengths, shares = taken(run.parameters), Loss(), [], []
+        before, loss, lengths, shares = copy_gradients(run.parameters), Loss(), [], []
         for number, rows in enumerate(halves):
-            half, earlier = batch.take(rows, number), taken(run.parameters)
+            half, earlier = batch.take(rows, number), copy_gradients(run.parameters)
             loss += inner(half)
             lengths.append(squared_length(run.parameters) / unit)
             shares.append(float(half.weights.sum()) / batch.total)

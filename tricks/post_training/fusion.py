@@ -44,7 +44,7 @@ from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say
 from recipes.state import other_rows
-from recipes.toolkit.fused_run import Whole
+from recipes.toolkit.fused_run import FusedRun
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Fusion(Trick):
                         say(f"fusion: {name}, fold {part.number} of {self.folds}")
                         inner(member, part.splits, place)
         with on_threads(config.train.threads):
-            return Whole(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
+            return FusedRun(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
 
     def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""

@@ -39,7 +39,7 @@ from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
 from recipes.seams import tricks_around
-from recipes.toolkit.warm_start import EarlierRun
+from recipes.toolkit.warm_start import WarmStart
 
 OLD_TEST = "old_test"
 # Where rows have one label, and where they have several.
@@ -70,9 +70,9 @@ class Incremental(Trick):
         return {"model/adapt": "the weights of the old run would replace those that are drawn anew"}
 
     @cached_property
-    def old(self) -> EarlierRun:
+    def old(self) -> WarmStart:
         """The run to start from."""
-        return EarlierRun(self.folder, "tricks.incremental.folder")
+        return WarmStart(self.folder, "tricks.incremental.folder")
 
     def train(
         self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
@@ -141,7 +141,7 @@ class Incremental(Trick):
         """Give the model the old run's weights, and texts its tokens."""
         run.tokenizer = self.old.tokenizer(run.tokenizer.model_max_length)
         model = inner()
-        self.old.give_weights(model, run.classes)
+        self.old.load_weights(model, run.classes)
         return model
 
     def results(

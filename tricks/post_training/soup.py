@@ -26,7 +26,7 @@ from recipes import Context, Run, Trick, UserError, allowed
 from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
 from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
-from recipes.toolkit.warm_start import EarlierRun
+from recipes.toolkit.warm_start import WarmStart
 
 Weights = dict[str, Tensor]
 
@@ -95,7 +95,7 @@ class Soup(Trick):
         return self.joined
 
     def _read(self, run: Run, folder: str) -> Weights:
-        earlier = EarlierRun(folder, "tricks.soup.folders")
+        earlier = WarmStart(folder, "tricks.soup.folders")
         if run.splits.is_fold:
             raise UserError(
                 f"{earlier.named}: this run is judged on rows that another run on the same data was trained on; leave "
@@ -111,7 +111,7 @@ class Soup(Trick):
             )
         # Its own weights come back: only what the folder gives is wanted.
         with with_weights(run.bare_model, taken(run.bare_model)):
-            earlier.give_weights(run.bare_model, run.classes)
+            earlier.load_weights(run.bare_model, run.classes)
             return taken(run.bare_model)
 
     def results(

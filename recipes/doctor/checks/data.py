@@ -15,7 +15,7 @@ from recipes.doctor.linear_probe import MOST_ROWS, sampled, score_out_of_fold
 from recipes.doctor.registry import check
 from recipes.doctor.render import LONGEST, quote_names, short
 from recipes.doctor.subject import Subject
-from recipes.models.linear import is_chinese, joined
+from recipes.models.linear import is_chinese, join_pairs
 
 SHOWN = 3
 NEAR, SHINGLE = 0.9, 5
@@ -106,7 +106,7 @@ def encoding(subject: Subject, result: CheckResult) -> None:
     """Characters as they were written: no text that was read in the wrong encoding, no markup."""
     for split, rows in subject.texts.items():
         result.at(len(rows), f"texts of {split}")
-        whole = joined(rows["text"][:], rows["text_pair"][:])
+        whole = join_pairs(rows["text"][:], rows["text_pair"][:])
         damaged = [row for row, text in enumerate(whole) if MOJIBAKE.search(text)]
         if damaged:
             say = result.warn if len(damaged) > 0.005 * len(rows) else result.note

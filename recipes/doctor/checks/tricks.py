@@ -16,7 +16,7 @@ from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
-from recipes.runtime.memory import kept_for_backward
+from recipes.runtime.memory import measure_saved_tensors
 
 # Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source.
 # What cannot work together is refused (`recipes.seams`), what does nothing is said by the trick itself.
@@ -122,7 +122,7 @@ class _Cost:
 
 def _cost_of(run: TrainingRun, batches: Batches) -> _Cost:
     passed = run.rows_passed
-    with kept_for_backward(run.parameters) as most:
+    with measure_saved_tensors(run.parameters) as most:
         _seconds_of_update(run, batches[0])  # the first one warms up, and what counts memory takes time
     seconds = [_seconds_of_update(run, batches[number % len(batches)]) for number in range(UPDATES_TIMED)]
     return _Cost(run.rows_passed - passed, statistics.median(seconds), most())

@@ -8,7 +8,7 @@ import torch
 
 from recipes.data.batch import Batch, Outcome
 from recipes.errors import UserError
-from recipes.runtime.memory import in_bytes, in_use, kept_for_backward, limit
+from recipes.runtime.memory import in_bytes, in_use, limit, measure_saved_tensors
 from recipes.testing import in_child, tiny_config, tiny_run
 
 
@@ -43,7 +43,7 @@ def test_less_than_the_program_takes() -> None:
 
 def test_what_waits_for_the_backward_pass() -> None:
     weight = torch.ones(1000, requires_grad=True)
-    with kept_for_backward([weight]) as most:
+    with measure_saved_tensors([weight]) as most:
         assert most() == 0
         first = (2 * weight).exp()  # keeps what it gives, 4 bytes each
         assert most() == 4000

@@ -30,7 +30,7 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config
-from recipes.toolkit.fused_run import Whole, disagreement
+from recipes.toolkit.fused_run import FusedRun, disagreement
 from tricks.post_training.fusion import Fusion, fitted
 
 TWO = "tricks.fusion.folds=2"
@@ -351,7 +351,7 @@ def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
         def fatal(*_: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        Whole.finished = fatal  # type: ignore[method-assign, assignment]
+        FusedRun.finished = fatal  # type: ignore[method-assign, assignment]
         finetune_config(settings, tmp_path / "run")
 
     train.write_text("\n".join(lines) + "\n", encoding="utf-8")
