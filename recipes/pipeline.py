@@ -49,7 +49,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
         validation, candidates, kept = _choose_weights(run)
         with run.seams.weights():
             validation = run.seams.settle(validation)
-            shut = {
+            hidden = {
                 name: run.predictions(run.encode_rows(run.clean_rows(rows)))
                 for name, rows in splits.hidden_splits().items()
             }

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from recipes.config import Config
     from recipes.data.batching import Batches
     from recipes.data.encoding import Encoded
-    from recipes.data.splits import Splits
+    from recipes.data.splits import Splits, VisibleSplits
     from recipes.metrics import Predictions
     from recipes.runs.folder import RunFolder
 

@@ -97,7 +97,8 @@ def entries() -> Iterator[str]:
         yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{needs}\n"
         yield "| setting | value | holds |\n|---|---|---|"
         for item in dataclasses.fields(trick):
-            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {describe_field(item).replace(' |', ',')} |"
+            values = describe_field(item).replace(" |", ",")
+            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {values} |"
         yield f"\n```text\n{card_of(trick).strip()}\n```\n"
 
 

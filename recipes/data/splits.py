@@ -73,7 +73,7 @@ class Splits:
         @functools.cache
         def digests() -> frozenset[bytes]:
             return frozenset(
-                duplicates.digest(text) for rows in closed for text in duplicates.fold_rows(clean_rows(rows))
+                duplicates.digest(text) for rows in hidden for text in duplicates.fold_rows(clean_rows(rows))
             )
 
         return VisibleSplits(self.train, self.validation, self.is_fold, digests)
@@ -144,7 +144,7 @@ def _settle_labels(examples: dict[str, pa.Table]) -> list[str]:
         UserError: they are training or validation rows; one split has lists of labels and another has not; or what the
             training rows have cannot be learnt from.
     """
-    known, several = _label_counts(examples["train"]), _has_lists(examples["train"])
+    known, multi_label = _label_counts(examples["train"]), _has_lists(examples["train"])
     problems, notes = list(_untrainable(examples["train"])), []
     for name, rows in list(examples.items()):
         counts, held = _label_counts(rows), name in ("train", "validation")
@@ -154,8 +154,8 @@ def _settle_labels(examples: dict[str, pa.Table]) -> list[str]:
             examples[name] = rows.set_column(4, "label", pa.nulls(len(rows), rows["label"].type))
             notes.append(f"{name} has no labels; it gets predictions only.")
             continue
-        if _has_lists(rows) != several:
-            problems.append(f"{name} has {'one label' if several else 'lists of labels'} to a row, train has not.")
+        if _has_lists(rows) != multi_label:
+            problems.append(f"{name} has {'one label' if multi_label else 'lists of labels'} to a row, train has not.")
         if not counts and name == "train":
             continue
         missing = np.flatnonzero(rows["label"].is_null().to_numpy())
@@ -204,16 +204,16 @@ def _checked(
         raise UserError(*problems)
     made = {name: Dataset(rows.combine_chunks()) for name, rows in examples.items()}
     held = {name: made[name] for name in extra}
-    several = _has_lists(examples["train"])
-    return Splits(made["train"], made["validation"], made.get("test"), classes, several, held, notes, groups)
+    multi_label = _has_lists(examples["train"])
+    return Splits(made["train"], made["validation"], made.get("test"), classes, multi_label, held, notes, groups)
 
 
 def _untrainable(rows: pa.Table) -> Iterator[str]:
-    classes, several = list(_label_counts(rows)), _has_lists(rows)
-    if len(classes) < 2 and not (several and classes):
+    classes, multi_label = list(_label_counts(rows)), _has_lists(rows)
+    if len(classes) < 2 and not (multi_label and classes):
         what = f"only one class, {classes[0]!r}" if classes else "no labels"
         yield f"train has {what}; a classifier needs at least two. Is data.label the right column?"
-    if len(classes) > len(rows) / 2 and len(classes) > 50 and not several:
+    if len(classes) > len(rows) / 2 and len(classes) > 50 and not multi_label:
         yield f"train has {len(classes)} different labels in {len(rows)} rows; is data.label the right column?"
 
 

@@ -69,8 +69,8 @@ def score_out_of_fold(texts: Sequence[str], said: Sequence[str], seed: int) -> t
         except ValueError as error:
             raise Skip("there are no words to learn from") from error
         # All classes at once take minutes where there are a hundred.
-        several = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
-        model = several if len(classes) > MANY_CLASSES else LogisticRegression(C=10, max_iter=200)
+        multi_label = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
+        model = multi_label if len(classes) > MANY_CLASSES else LogisticRegression(C=10, max_iter=200)
         model.fit(terms, targets[train])
         found = model.predict_proba(vectorizer.transform([texts[row] for row in held]))
         shares[np.ix_(held, [classes.index(name) for name in model.classes_])] = found

@@ -227,10 +227,10 @@ class Job:
         return found, bad
 
     def _predicted(self, good: Sequence[Record]) -> Predictions:
-        classes, several = self.reader.classes, self.reader.multi_label
+        classes, multi_label = self.reader.classes, self.reader.multi_label
         if not good:
             nothing = np.zeros((0, len(classes)), dtype=np.float32)
-            return Predictions([], [], nothing, nothing.astype(np.int8), classes, several)
+            return Predictions([], [], nothing, nothing.astype(np.int8), classes, multi_label)
         own, second = self.data["id"], self.data["text_pair"]
         ids = [_as_text(record.values[own]) if own else str(record.number) for record in good]
         pairs = [_as_text(record.values[second]) for record in good] if second else None

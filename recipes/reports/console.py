@@ -78,7 +78,7 @@ class Report:
         yield (
             "classes",
             (
-                f"{len(classes)}{' (several to a row)' if run.multi_label else ''}: "
+                f"{len(classes)}{' (multi_label to a row)' if run.multi_label else ''}: "
                 f"{classes[most]} {counts[most] / len(train):.1%} ... {classes[least]} {counts[least]:,} rows"
             ),
         )

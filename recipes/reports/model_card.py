@@ -46,9 +46,9 @@ def _body(
 ) -> Iterator[str]:
     first = scored["validation"]
     model, tricks = _public(config.model.name) or config.model.source, sorted(config.tricks)
-    fused, several = "ensemble" in metrics, "any number of" if first.multi_label else "one of"
+    fused, multi_label = "ensemble" in metrics, "any number of" if first.multi_label else "one of"
     yield f"# {_data(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}\n"
-    yield f"Answers {several} {len(first.classes)} labels: {', '.join(first.classes)}.\n"
+    yield f"Answers {multi_label} {len(first.classes)} labels: {', '.join(first.classes)}.\n"
     yield "## Use\n"
     yield from _use(config, fused)
     yield "## Scores\n"

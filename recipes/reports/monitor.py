@@ -17,9 +17,9 @@ class Watch:
         several: whether a row may have several labels.
     """
 
-    def __init__(self, num_classes: int, several: bool) -> None:
+    def __init__(self, num_classes: int, multi_label: bool) -> None:
         """Nothing is seen yet."""
-        self.chance = math.log(2) if several else math.log(num_classes)
+        self.chance = math.log(2) if multi_label else math.log(num_classes)
         self.losses: deque[float] = deque(maxlen=WINDOW)
         self.norms: deque[float] = deque(maxlen=WINDOW)
         self.updates = 0

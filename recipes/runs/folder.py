@@ -82,15 +82,17 @@ class RunFolder:
         """The same as they were made, with probabilities of six digits."""
         columns = self.predictions(split)
         classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
-        several = "subset_accuracy" in self.metrics["validation"]
+        multi_label = "subset_accuracy" in self.metrics["validation"]
 
         def names(cell: str) -> Any:
-            return [name for name in cell.split("|") if name] if several else cell or None
+            return [name for name in cell.split("|") if name] if multi_label else cell or None
 
         given = [names(cell) for cell in columns["prediction"]]
-        decisions = np.array([[name in (each if several else [each]) for name in classes] for each in given], np.int8)
+        decisions = np.array(
+            [[name in (each if multi_label else [each]) for name in classes] for each in given], np.int8
+        )
         shares = np.array([columns[f"p_{name}"] for name in classes], dtype=np.float32).T
-        return Predictions(columns["id"], list(map(names, columns["label"])), shares, decisions, classes, several)
+        return Predictions(columns["id"], list(map(names, columns["label"])), shares, decisions, classes, multi_label)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

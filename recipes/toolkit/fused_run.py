@@ -133,10 +133,10 @@ class FusedRun(Context):
 
     def _together(self, shares: np.ndarray, weights: np.ndarray, rows: Dataset) -> Predictions:
         """What members say together of some rows, decided as without any trick."""
-        several = self.multi_label
-        found = ensemble.probabilities(np.tensordot(weights, shares, 1), several)
+        multi_label = self.multi_label
+        found = ensemble.probabilities(np.tensordot(weights, shares, 1), multi_label)
         decisions = self.base.decide(torch.from_numpy(found)).numpy()
-        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.classes, several)
+        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.classes, multi_label)
 
     def _decided(self, predictions: Predictions) -> Predictions:
         shares = torch.from_numpy(predictions.probabilities)
@@ -191,15 +191,15 @@ def in_sum(shares: np.ndarray, weights: np.ndarray, validation: Predictions) -> 
     return {"average_loss": ensemble.loss(mean, targets), "diversity": ensemble.diversity(mean)}
 
 
-def disagreement(votes: np.ndarray, count: int, several: bool) -> float:
+def disagreement(votes: np.ndarray, count: int, multi_label: bool) -> float:
     """The share of answers that two runs, drawn at random, give differently.
 
     Args:
         votes: how many runs answer each class, (row, class).
         count: of the runs.
-        several: whether each class is an answer of its own.
+        multi_label: whether each class is an answer of its own.
     """
     if count == 1:
         return 0.0
-    answers = np.stack([votes, count - votes], axis=-1) if several else votes
+    answers = np.stack([votes, count - votes], axis=-1) if multi_label else votes
     return float(1 - (answers * (answers - 1)).sum(-1).mean() / (count * (count - 1)))

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from recipes import Batch, Loss, Run, Trick, UserError, allowed
-from recipes.toolkit.gradients import add, restore, set_gradients_aside, taken
+from recipes.toolkit.gradients import add, copy_gradients, restore, set_gradients_aside
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Accumulate(Trick):
 
 def attempt(run: Run, inner: Callable[[Batch], Loss], batch: Batch, part_size: int) -> Loss | None:
     """Run a batch in parts; None where memory ends, and then gradients and counts are what they were."""
-    before, counted = taken(run.parameters), (run.rows_passed, run.parts_passed)
+    before, counted = copy_gradients(run.parameters), (run.rows_passed, run.parts_passed)
     try:
         loss = in_parts(run, inner, batch, part_size)
     except torch.OutOfMemoryError:

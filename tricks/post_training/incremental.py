@@ -106,9 +106,9 @@ class Incremental(Trick):
 
     def _unlike(self, config: Config, splits: Splits) -> Iterator[str]:
         old = self.old
-        several, one = "several labels", "one label"
+        multi_label, one = "several labels", "one label"
         if splits.multi_label != old.multi_label:
-            here, there = (several, one) if splits.multi_label else (one, several)
+            here, there = (multi_label, one) if splits.multi_label else (one, multi_label)
             yield f"{old.named}: its rows have {there} each, those of the new data {here}."
         if bool(config.data.text_pair) != old.in_pairs:
             there = "pairs of texts" if old.in_pairs else "single texts"

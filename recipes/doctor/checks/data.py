@@ -159,7 +159,8 @@ def copies(subject: Subject, result: CheckResult) -> None:
         say = result.warn if len(rows) > 0.01 * len(own) else result.note
         say(
             f"train: {len(torn):,} texts stand there with different labels, such as "
-            f"{short(train['text'][torn[0][0]])} as {quote_names(list(dict.fromkeys(str(said[row]) for row in torn[0])))}.",
+            f"{short(train['text'][torn[0][0]])} as "
+            f"{quote_names(list(dict.fromkeys(str(said[row]) for row in torn[0])))}.",
             "no model can answer both rightly",
             "settle their labels; +tricks=[deduplicate] keeps the most frequent one",
             _ids(train, rows),
@@ -343,9 +344,9 @@ def _has_controls(text: str) -> bool:
     return any(unicodedata.category(letter) == "Cc" for letter in text if letter < " " and letter not in "\n\r\t")
 
 
-def _is_label_like(written: Sequence[str], said: Sequence[Any], several: bool) -> bool:
+def _is_label_like(written: Sequence[str], said: Sequence[Any], multi_label: bool) -> bool:
     """Whether there are few short texts, each often, and many long labels."""
-    if several or len(written) < 20:
+    if multi_label or len(written) < 20:
         return False
     texts, names = set(written), {label for label in said if label is not None}
     return len(texts) < 0.1 * len(names) or (

@@ -70,8 +70,8 @@ def trained_head(subject: Subject, result: CheckResult) -> None:
     elif sorted(theirs) == sorted(ours) and theirs != ours:
         numbers = ", ".join(f"{name!r} as {theirs.index(name.casefold())}" for name in classes[:SHOWN])
         result.warn(
-            f"the trained head's outputs are {quote_names(had)}, the data's labels {quote_names(classes)}: the same in another "
-            "order.",
+            f"the trained head's outputs are {quote_names(had)}, the data's labels {quote_names(classes)}: "
+            "the same in another order.",
             "training begins from wrong answers that the head is sure of, and first has to unlearn them",
             f"write the head's numbers in the column data.label={subject.config.data.label}: {numbers}",
         )
@@ -201,9 +201,9 @@ def loss_at_start(subject: Subject, result: CheckResult) -> None:
 def loss_of_the_right_answer(subject: Subject, result: CheckResult) -> None:
     """A loss, with every trick in it, that is smallest for the right answer."""
     run = subject.run
-    count, several = len(run.classes), run.multi_label
+    count, multi_label = len(run.classes), run.multi_label
     targets = torch.eye(count, device=run.accelerator.device, dtype=torch.get_default_dtype())
-    logits = 2 * targets - 1 if several else targets
+    logits = 2 * targets - 1 if multi_label else targets
 
     def loss(scale: float, answered: Tensor) -> Tensor:
         with torch.no_grad():
@@ -393,8 +393,8 @@ def _places(marks: Tensor) -> list[int]:
     return found
 
 
-def _row_losses(logits: Tensor, targets: Tensor, several: bool) -> Tensor:
-    if several:
+def _row_losses(logits: Tensor, targets: Tensor, multi_label: bool) -> Tensor:
+    if multi_label:
         return nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
     shares = logits.log_softmax(1)
     if (lacking := targets.shape[1] - logits.shape[1]) > 0:  # a head with too few classes: their labels have no logit
