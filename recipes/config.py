@@ -4,6 +4,8 @@ Nothing here imports torch, so a misspelt override is answered in a moment. The 
 ranges and no values: every value stands in `conf/`, where a user sees it.
 """
 
+import copy
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,9 +13,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from recipes.errors import UserError, describe
 from recipes.ranges import allowed
 
 # What decides no number of a run.
@@ -57,11 +62,11 @@ class Data:
     """Column with the record's own id; null: its number in its file."""
     group: str | None = allowed("")
     """Column whose equal values stay in one split."""
-    separator: str | None = allowed("")
+    label_separator: str | None = allowed("")
     """What parts the labels of one record, where several stand in one text."""
-    validation_share: float = allowed("(0, 0.5]")
+    validation_fraction: float = allowed("(0, 0.5]")
     """Share of the training rows that becomes the validation split where there is none."""
-    test_share: float = allowed("(0, 0.5]")
+    test_fraction: float = allowed("(0, 0.5]")
     """The same for the test split, cut first."""
     split_seed: int = allowed("[0, inf)")
     max_length: int = allowed("[4, inf)")
@@ -112,7 +117,7 @@ class Evaluate:
     """Epochs between evaluations on validation; 0.5 is twice an epoch."""
     metric: str = allowed("")
     """Chooses the best checkpoint, and is what train.py returns."""
-    keep: str = allowed("best | last")
+    weights: str = allowed("best | last")
     """Which weights are tested and saved, unless a trick owns them."""
     early_stopping: int | None = allowed("[1, inf)")
     """Evaluations without a better metric after which training stops; null: never."""
@@ -158,10 +163,47 @@ def _run_name(*, _root_: DictConfig) -> str:
     return f"{choices.data}-{choices.model}-{tricks[:100]}-s{values['seed']}-{digest(plain)}"  # type: ignore[arg-type]
 
 
-def digest(values: dict[str, Any]) -> str:
+def digest(values: Mapping[str, Any]) -> str:
     """A short hash of everything that decides a run's numbers."""
-    deciding_tricks = {name: value for name, value in values.items() if name not in UNDECIDING}
-    return hashlib.sha256(json.dumps(deciding_tricks, sort_keys=True).encode()).hexdigest()[:8]
+    deciding = {name: value for name, value in values.items() if name not in UNDECIDING}
+    # With the old names of settings: a run that an earlier version has begun is found again.
+    named = rename_settings(deciding, {new: old for old, new in renamed_settings().items()})
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def renamed_settings() -> Mapping[str, str]:
+    """The settings that have a new name: from the old dotted path to the new one."""
+    names: dict[str, str] = yaml.safe_load((CONF / "renamed.yaml").read_text(encoding="utf-8"))
+    return names
+
+
+def rename_settings(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The same tree of values with settings under other dotted paths; where both stand there, the new one counts."""
+    renamed = copy.deepcopy(dict(values))
+    for old, new in names.items():
+        *parents, name = old.split(".")
+        holder = value_at(renamed, ".".join(parents))
+        if isinstance(holder, dict) and name in holder:
+            value = holder.pop(name)
+            if value_at(renamed, new) is None:
+                put_at(renamed, new, value)
+    return renamed
+
+
+def value_at(values: Any, path: str) -> Any:
+    """The value at a dotted path of nested dictionaries; None where there is none."""
+    for name in path.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
+
+
+def put_at(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value at a dotted path of nested dictionaries, which are made where they are missing."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[name] = value
 
 
 def _schema() -> DictConfig:
@@ -195,8 +237,14 @@ def saved_config(values: Mapping[str, Any]) -> Config:
     """The typed config from what `config.yaml` of a run folder holds.
 
     A folder that an earlier version wrote lacks the settings that are newer; they have the value of `conf/train.yaml`.
+
+    Raises:
+        UserError: it holds a setting that there is not.
     """
     known = {item.name for item in fields(Config)}
     defaults = cast(DictConfig, OmegaConf.load(CONF / "train.yaml"))
     newest = OmegaConf.create({name: defaults[name] for name in map(str, defaults) if name in known})
-    return cast(Config, OmegaConf.to_object(OmegaConf.merge(_schema(), newest, dict(values))))
+    try:
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(_schema(), newest, dict(values))))
+    except OmegaConfBaseException as error:
+        raise UserError(f"config.yaml: {describe(error)} A newer version may have written it.") from error

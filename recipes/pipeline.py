@@ -57,9 +57,9 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
                 _save_model(run)
         metrics = {
             "candidates": candidates,
-            "kept": kept,
+            "weights": kept,
             "cost": _cost(run, memory),
-            "onion": seams.wrapped_seams(tricks),
+            "seams": seams.wrapped_seams(tricks),
         }
         if run.accelerator.is_main_process:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
@@ -97,7 +97,7 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
         **memory.cost(torch.device("cpu")),
         "passes_per_update": 1.0,
     }
-    told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}
+    told = {"candidates": {"last": measured["validation"]}, "weights": "last", "cost": cost, "seams": {}}
     if is_first():
         with atomic_write(folder / "model") as draft:
             model.save(draft)
@@ -134,7 +134,7 @@ def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]
             predictions = run.predictions(run.validation)
             candidates["averaged"] = measure(predictions)
             return predictions, candidates, "averaged"
-    if run.config.evaluate.keep == "last" or run.best is None:
+    if run.config.evaluate.weights == "last" or run.best is None:
         return predictions, candidates, "last"
     if run.best["update"] < run.batches_done:
         run.bare_model.load_state_dict(run.checkpoints.best())

@@ -307,7 +307,7 @@ class TrickLaws:
                     in_child(partial(finetune_config, config, folder / name))
                 # What is neutral only with the base's help does its passes still.
                 passes = ("passes_per_update",) if overrides else ()
-                _assert_same(folder / "off", folder / "on", ("tricks", "onion", *passes))
+                _assert_same(folder / "off", folder / "on", ("tricks", "seams", *passes))
 
     def test_leaves_no_trace(self) -> None:
         """A run of the same process without the trick, afterwards, is as it would have been before."""

@@ -752,7 +752,7 @@ def predict_texts(data: Path, arguments: argparse.Namespace, folder: Path) -> No
     file = folder / f"{name}.csv"
     rows.select_columns(["text", "label"]).to_csv(file)
     asked = ["data=files", "model=minilm", "train.max_updates=1", f"data.max_length={arguments.max_length}"]
-    asked += ["evaluate.keep=last", "evaluate.test=false"]
+    asked += ["evaluate.weights=last", "evaluate.test=false"]
     with redirect_stdout(io.StringIO()):
         run = finetune_config(configured(asked, arguments.threads, file), folder / f"{name}-run")
     if arguments.threads:

@@ -32,11 +32,11 @@ def doubts(space: Space, composer: Composer) -> Iterator[str]:
             f"Validation rows that {' and '.join(fitted)} learned from also judge what it does, which makes it look a "
             "little too good; only the test split, opened for what is recommended, has not been learned from."
         )
-    keep = read(composer(space.overrides_of(space.base, 0, data))).evaluate.keep
+    keep = read(composer(space.overrides_of(space.base, 0, data))).evaluate.weights
     if keep == "best" and (averaging := seams.tricks_around("weights", tricks)):
         yield (
-            "evaluate.keep=best: weights are chosen by the rows that judge them, but not those of "
-            f"{' and '.join(averaging)}, to the others' advantage; evaluate.keep=last compares like with like."
+            "evaluate.weights=best: weights are chosen by the rows that judge them, but not those of "
+            f"{' and '.join(averaging)}, to the others' advantage; evaluate.weights=last compares like with like."
         )
 
 

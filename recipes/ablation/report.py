@@ -15,6 +15,7 @@ from recipes.ablation.findings import COSTS, Findings
 from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
+from recipes.config import put_at
 from recipes.metrics import LOWER_IS_BETTER
 from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.reports.tables import console_for_tables
@@ -238,11 +239,8 @@ def _settled(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     groups: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(list(lines)):
-        *parents, name = override.key_or_group.split(".")
-        place = values if parents else groups
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[name] = override.value()
+        path = override.key_or_group
+        put_at(values if "." in path else groups, path, override.value())
     return groups, values
 
 

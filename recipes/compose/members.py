@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipes.compose.overrides import compose_config, config_folders
 from recipes.compose.reading import read
-from recipes.config import Config, as_values
+from recipes.config import Config, as_values, put_at, value_at
 from recipes.errors import UserError
 
 MAY_DIFFER = ("model", "train", "tricks", "seed", "seeds", "data.max_length")
@@ -39,18 +39,18 @@ def member_config(line: str, config: Config) -> Config:
     without, composed = _composed(_joined([*own, *of_model])), _composed(_joined([*own, *words]))
     before, after = _values(without), _values(composed)
     said = {word.partition("=")[0].lstrip("+") for word in words if word not in of_model}
-    differing = {path: value for path, value in _leaves(after) if path in said or value != _at(before, path)}
+    differing = {path: value for path, value in _leaves(after) if path in said or value != value_at(before, path)}
     for path in [path for path in differing if path.startswith("seeds.") and path not in said]:
-        if _at(values, path) != config.seed:  # one that was set apart
+        if value_at(values, path) != config.seed:  # one that was set apart
             del differing[path]
-    shared = [path for path, value in differing.items() if not _may_differ(path) and value != _at(values, path)]
+    shared = [path for path, value in differing.items() if not _may_differ(path) and value != value_at(values, path)]
     if shared:
         raise UserError(
             f"{', '.join(sorted(shared))} cannot be a member's own; all members share it. One member may differ from "
             f"another in {', '.join(MAY_DIFFER)}."
         )
     for path, value in differing.items():
-        _put(values, path, value)
+        put_at(values, path, value)
     return read(OmegaConf.merge(composed, values))  # type: ignore[arg-type]
 
 
@@ -97,16 +97,3 @@ def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 def _may_differ(path: str) -> bool:
     return any(path == each or path.startswith(f"{each}.") for each in MAY_DIFFER)
-
-
-def _at(values: Any, path: str) -> Any:
-    for name in path.split("."):
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
-
-
-def _put(values: dict[str, Any], path: str, value: Any) -> None:
-    *parents, name = path.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-    values[name] = value

@@ -1,6 +1,7 @@
 """From overrides to a composed config, and what to say where that fails: every mistake at once, in our own words."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields, is_dataclass
@@ -19,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.config import CONF, Config
+from recipes.config import CONF, Config, renamed_settings
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import describe_field
 
@@ -36,13 +37,29 @@ def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     Raises:
         UserError: with every override that is wrong.
     """
+    overrides = with_new_names(overrides)
     with explained(overrides), _of_our_own():
-        composed = compose("train", list(overrides), return_hydra_config=True)
+        composed = compose("train", overrides, return_hydra_config=True)
         folder = Path(composed.hydra.run.dir)
         HydraConfig.instance().set_config(composed)
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, folder
+
+
+def with_new_names(arguments: Sequence[str]) -> list[str]:
+    """The same arguments where a setting that has a new name is called by it; a line on standard error says so."""
+    names = renamed_settings()
+    renamed = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        path = name.lstrip("+~")
+        if equals and path in names:
+            sentence = f"note: {path} is called {names[path]} now; the old name goes with the next release."
+            print(sentence, file=sys.stderr)
+            argument = f"{name.removesuffix(path)}{names[path]}={value}"
+        renamed.append(argument)
+    return renamed
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
         raise UserError(*problems)
     notes = _settle_labels(examples)
     groups = _codes(_column(raw["train"], settings.group, "group", "train")) if settings.group else None
-    for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
+    for name, share in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
         if not sources[name]:
             rows = examples["train"]
             rest, part = _cut(rows, groups, share * len(raw["train"]) / len(rows), settings.split_seed)

@@ -95,4 +95,4 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         results = [{**asdict(result), "outcome": result.outcome} for result in self.results]
-        return {"format": 1, "exit_code": self.exit_code, "checks": results}
+        return {"format": 2, "exit_code": self.exit_code, "checks": results}

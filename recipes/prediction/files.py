@@ -249,7 +249,7 @@ class Job:
         """A cell as training reads it: a name, a list of names, or None."""
         if not self.reader.multi_label or cell is None:
             return label_name(cell)
-        separator = self.data["separator"]
+        separator = self.data["label_separator"]
         names = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
         return [name for name in dict.fromkeys(map(label_name, names)) if name]
 

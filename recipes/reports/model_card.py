@@ -58,7 +58,7 @@ def _body(
     yield "## Training\n"
     cost = metrics["cost"]
     passes = f"{cost['passes_per_update']:g} passes an update"
-    yield f"Weights kept: {metrics['kept']}. Seed {config.seed}. It took {cost['train_seconds']:,.0f} s,"
+    yield f"Weights kept: {metrics['weights']}. Seed {config.seed}. It took {cost['train_seconds']:,.0f} s,"
     yield f"{cost['peak_memory_mb']:,.0f} MB at most, and {passes}.\n"
     if fused:
         yield from _members(metrics["ensemble"])
@@ -133,8 +133,8 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
             lines.append([split, f"{rows:,}", name, f"{value:.4f}" if name != "unseen" else str(value), low_and_high])
     yield markdown_table(["split", "rows", "metric", "value", "95 % interval over rows"], lines)
     tricks, ensemble = build(config.tricks), metrics.get("ensemble")
-    chose = ["the weights were chosen"] if metrics["kept"] == "best" else []
-    if ensemble and ensemble["folds"] == 1 and config.evaluate.keep == "best":
+    chose = ["the weights were chosen"] if metrics["weights"] == "best" else []
+    if ensemble and ensemble["folds"] == 1 and config.evaluate.weights == "best":
         chose = ["the members' weights were chosen"]
     if ensemble and ensemble["folds"] > 1:  # what calibrates has seen its own fold
         tricks = seams.deciding_tricks(tricks)

@@ -99,6 +99,6 @@ class Watch:
             yield (
                 "overfitting",
                 f"validation loss is {loss:.3f} after update {update} and was {self.lowest:.3f}, while training's "
-                f"is {average:.3f}: the rows are learnt by heart. evaluate.keep=best keeps "
+                f"is {average:.3f}: the rows are learnt by heart. evaluate.weights=best keeps "
                 "the better weights, evaluate.early_stopping=2 saves the time.",
             )

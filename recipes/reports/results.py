@@ -52,7 +52,7 @@ def show(run: RunFolder) -> None:
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}
     console = console_for_tables()
-    console.print(score_table(scored, f"finished: {metrics['kept']} weights"))
+    console.print(score_table(scored, f"finished: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:
         console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
     console.print(str(run.folder), markup=False, soft_wrap=True)

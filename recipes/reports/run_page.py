@@ -73,7 +73,7 @@ def _of(name: str, run: RunFolder) -> Iterator[str]:
     yield f'<h2 id="{escape(name)}">{escape(name)}</h2>'
     cost = metrics["cost"]
     yield (
-        f"<p>{escape(', '.join(metrics['tricks']) or 'no tricks')}; {escape(metrics['kept'])} weights; "
+        f"<p>{escape(', '.join(metrics['tricks']) or 'no tricks')}; {escape(metrics['weights'])} weights; "
         f"{cost['train_seconds']:,.0f} s, {cost['peak_memory_mb']:,.0f} MB, {cost['passes_per_update']:g} passes an "
         "update.</p>"
     )

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recipes.config import UNDECIDING
+from recipes.config import UNDECIDING, rename_settings, renamed_settings
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.files import _remove, atomic_write, lock_folder
 from recipes.runs.history import History
 
-FORMAT = 1
+FORMAT = 2
+# What has another name since the first format of `metrics.json`.
+RENAMED_METRICS = {"onion": "seams", "kept": "weights"}
 
 
 def label_cell(label: Any) -> str:
@@ -54,6 +56,8 @@ class RunFolder:
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
         values: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        if values.get("format") == 1:
+            values = {RENAMED_METRICS.get(name, name): value for name, value in values.items()}
         return values
 
     @property
@@ -99,9 +103,10 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """The config that a folder's run was started with; None where there is no run."""
     path = folder / "config.yaml"
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged; start over with resume=false, which keeps the folder aside.") from error
+    return None if values is None else rename_settings(values, renamed_settings())
 
 
 def is_finished(folder: Path) -> bool:

@@ -97,10 +97,10 @@ class FusedRun(Context):
             metrics = {
                 **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},
-                "kept": "fused",
+                "weights": "fused",
                 "ensemble": together,
                 "cost": self._cost(),
-                "onion": seams.wrapped_seams(self.tricks),
+                "seams": seams.wrapped_seams(self.tricks),
             }
             finish(self.folder, self.config, self.splits, scored, metrics)
         wait_for_all()

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from omegaconf import OmegaConf
 
-from recipes.ranges import allowed, instantiate, is_allowed, out_of_range, wanted
+from recipes.ranges import allowed, describe_field, instantiate, is_allowed, out_of_range
 
 
 @dataclasses.dataclass
@@ -51,7 +51,7 @@ def test_null_is_in_every_range() -> None:
 
 
 def test_a_field_in_words() -> None:
-    told = {item.name: wanted(item) for item in dataclasses.fields(Outer)}
+    told = {item.name: describe_field(item) for item in dataclasses.fields(Outer)}
     assert told == {
         "count": "an integer in [1, inf)",
         "word": "one of best | last",

@@ -31,13 +31,13 @@ from recipes.toolkit.gradients import add, copy_gradients
 class NoiseScale(Trick):
     """Run a batch in two random halves, now and then."""
 
-    every: int = allowed("[0, inf)")
+    every_updates: int = allowed("[0, inf)")
     """Updates between measurements; 0: never."""
     memory: int = allowed("[1, inf)")
     """Measurements over which the figures are smoothed."""
 
     slots = {"gradient": "plan"}
-    neutral = {"every": 0}
+    neutral = {"every_updates": 0}
 
     def __post_init__(self) -> None:
         """Nothing is measured yet."""
@@ -51,7 +51,7 @@ class NoiseScale(Trick):
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """The halves' gradients add up to the batch's own."""
-        halves = self._halves(run, batch) if self.every and run.batches_done % self.every == 0 else []
+        halves = self._halves(run, batch) if self.every_updates and run.batches_done % self.every_updates == 0 else []
         if len(halves) < 2:
             return inner(batch)
         scaler = run.accelerator.scaler
@@ -66,7 +66,7 @@ class NoiseScale(Trick):
         self.measure(lengths, shares, squared_length(run.parameters) / unit, batch.examples)
         add(run.parameters, before)
         run.log(**self.figures())
-        if run.batches_done + self.every >= run.total_updates:
+        if run.batches_done + self.every_updates >= run.total_updates:
             run.say(self.in_words(run.config.train.batch_size, run.total_updates))
         return loss
 

@@ -12,7 +12,7 @@ Cost: one pass; with replay over more rows. The old data is read once more.
 Use when: new rows come and training on all of them is too dear, or the old ones are gone (replay=0; what is forgotten
     is then measured only while the old test split can be read). Avoid when: old and new rows can be trained on
     together; or all labels are new and nothing is replayed: seen once (model=tiny, pydocs' 6 largest packages, then the
-    6 others), accuracy on the old test split fell from 0.72 to 0.00, with replay=0.1 to 0.43. `evaluate.keep=best`
+    6 others), accuracy on the old test split fell from 0.72 to 0.00, with replay=0.1 to 0.43. `evaluate.weights=best`
     chooses by the new validation split alone.
 Composes: train/data (labels, old test split), examples/join (replay, before copies are dropped and variants added;
     `deduplicate` also drops new rows that stand in the old test split), model/load, results. Excludes what draws

@@ -37,7 +37,7 @@ class Soup(Trick):
 
     start: float = allowed("[0, 1]")
     """Share of all updates before the first moment."""
-    every: float = allowed("(0, 1]")
+    every_fraction: float = allowed("(0, 1]")
     """Share of all updates from one moment to the next."""
     choose: str = allowed("greedy | uniform")
     """Which ingredients stay."""
@@ -64,7 +64,7 @@ class Soup(Trick):
             self.moments[run.updates] = taken(run.bare_model)
 
     def _is_time(self, updates: int, total: int) -> bool:
-        first, between = int(round(self.start * total, 6)), max(1, round(self.every * total))
+        first, between = int(round(self.start * total, 6)), max(1, round(self.every_fraction * total))
         return first < updates < total and (updates - first) % between == 0
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:

@@ -95,7 +95,7 @@ def evaluations(subject: Subject, result: CheckResult) -> None:
     between = evaluate.every * run.updates_per_epoch
     count = int(run.total_updates / between) + (run.total_updates % between > 0)
     result.at(count, "evaluations")
-    if count == 1 and evaluate.keep == "best" and between > run.total_updates:
+    if count == 1 and evaluate.weights == "best" and between > run.total_updates:
         result.note(
             f"evaluate.every={evaluate.every:g} epochs is more than training has: validation is seen once, at the end.",
             "best and last are the same weights",

@@ -289,7 +289,7 @@ def cut_text(subject: Subject, result: CheckResult) -> None:
         result.warn(
             told,
             "the label is told in the part that is not read",
-            "+tricks=[truncate] tricks.truncate.keep=tail, or a larger data.max_length",
+            "+tricks=[truncate] tricks.truncate.part=tail, or a larger data.max_length",
         )
     else:
         result.note(told)

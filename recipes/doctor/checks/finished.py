@@ -135,9 +135,9 @@ def curve(subject: Subject, result: CheckResult) -> None:
     scores = [
         line["loss"] for line in run.history if line.get("split") == "validation" and line.get("loss") is not None
     ]
-    if len(scores) >= 3 and scores[-1] > 1.3 * min(scores) and run.metrics["kept"] == "last":
+    if len(scores) >= 3 and scores[-1] > 1.3 * min(scores) and run.metrics["weights"] == "last":
         result.warn(
             f"validation loss was {min(scores):.3f} and is {scores[-1]:.3f} at the end.",
             "the model is overfitted",
-            "evaluate.keep=best, or fewer epochs",
+            "evaluate.weights=best, or fewer epochs",
         )

@@ -92,7 +92,7 @@ def labels(subject: Subject, result: CheckResult) -> None:
             result.warn(
                 f"{none / total:.1%} of the training rows have no label at all.",
                 "no label is the safest answer",
-                "look at data.separator, or remove rows that nobody has labelled",
+                "look at data.label_separator, or remove rows that nobody has labelled",
             )
         always = [name for name in splits.classes if train[name] == total]
         if always:

@@ -324,7 +324,7 @@ def frozen_weights(subject: Subject, result: CheckResult) -> None:
         result.warn(
             f"{len(changed)} of {len(held)} frozen weights are not those that were loaded, first {changed[0]}.",
             "what was drawn anew is never trained, and what is above it has to read noise",
-            "freeze fewer layers than are left as they were (tricks.freeze_layers.share)",
+            "freeze fewer layers than are left as they were (tricks.freeze_layers.fraction)",
         )
 
 

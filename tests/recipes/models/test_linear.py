@@ -144,7 +144,7 @@ def test_it_leaves_a_run_folder_like_any_other(tmp_path: Path, capsys: pytest.Ca
     assert run == RunFolder(tmp_path)
     assert run.metrics["test"]["accuracy"] == 1.0
     assert run.metrics["hidden"] == {}
-    assert run.metrics["kept"] == "last"
+    assert run.metrics["weights"] == "last"
     lines = (tmp_path / "predictions" / "hidden.csv").read_text().splitlines()
     assert lines[0] == "id,label,prediction,p_neg,p_pos"
     assert [line.split(",")[:3] for line in lines[1:]] == [["0", "", "pos"], ["1", "", "neg"]]

@@ -463,7 +463,7 @@ class TestMixup:
 
         run: Any = SimpleNamespace(bare_model=model, head=head(model), rows_passed=0.0)
         settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2, **values}
-        trick = Mixup(alpha=1.0, share=1.0, warmup=0.0, cooldown=0.0, **settings)
+        trick = Mixup(alpha=1.0, fraction=1.0, warmup=0.0, cooldown=0.0, **settings)
         planned = plan(batch, self.PARTNER, self.LAMBDAS)
         return trick.objective(run, inner, replace(planned, carried={**planned.carried, **carried}))
 

@@ -106,7 +106,7 @@ def stop(asked: PredictionRequest, call: int) -> list[int]:
     "overrides",
     [
         [],
-        ["data.separator=|", "evaluate.metric=micro_f1"],
+        ["data.label_separator=|", "evaluate.metric=micro_f1"],
         ["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
     ],
 )
@@ -275,7 +275,7 @@ def test_a_file_of_other_columns_is_refused_at_once(asked: PredictionRequest, tm
 )
 def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, asked: PredictionRequest) -> None:
     job = Job(asked)
-    job.data = {**job.data, "separator": separator}
+    job.data = {**job.data, "label_separator": separator}
     job.reader = SimpleNamespace(multi_label=several)  # type: ignore[assignment]
     assert job._label(cell) == wanted
 

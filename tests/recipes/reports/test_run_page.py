@@ -100,7 +100,7 @@ def test_what_is_held_is_what_was_predicted(tmp_path: Path) -> None:
     from recipes.metrics import measure
 
     assert measure(held) == pytest.approx(wanted, abs=1e-5)
-    several = made(tmp_path / "several", "data.separator=|", "evaluate.metric=micro_f1")
+    several = made(tmp_path / "several", "data.label_separator=|", "evaluate.metric=micro_f1")
     assert measure(several.load_predictions("test")) == pytest.approx(several.metrics["test"], abs=1e-5)
 
 

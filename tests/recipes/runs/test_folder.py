@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from recipes.api import FinishedRun, load
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.files import atomic_write, write_json
-from recipes.runs.folder import claim, is_finished, read_config, write_predictions
+from recipes.runs.folder import RunFolder, claim, is_finished, read_config, write_predictions
 from recipes.runs.history import History
 
 Write = Callable[[str, str], Path]
@@ -281,3 +282,24 @@ def test_a_finished_run_is_read_from_its_folder(tmp_path: Path) -> None:
     assert run.metrics == {"test": {"accuracy": 1.0}}
     assert run.history == [{"update": 1}]
     assert run.config["seed"] == 0
+
+
+class TestFirstFormat:
+    """Folders that the first version wrote."""
+
+    def test_its_metrics_have_the_present_names(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "metrics.json", {"format": 1, "kept": "best", "onion": {"loss": ["focal"]}, "seed": 1})
+        metrics = RunFolder(tmp_path).metrics
+        assert metrics == {"format": 1, "weights": "best", "seams": {"loss": ["focal"]}, "seed": 1}
+
+    def test_the_present_format_is_left_alone(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "metrics.json", {"format": 2, "kept": {"accuracy": 1.0}})
+        assert RunFolder(tmp_path).metrics["kept"] == {"accuracy": 1.0}
+
+    def test_its_run_goes_on_under_the_present_names(self, tmp_path: Path) -> None:
+        old = {**values(), "data": {"separator": "|"}}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({name: old[name] for name in old if name != "resume"}))
+        with claim(tmp_path, {**values(), "data": {"label_separator": "|"}}):
+            pass
+        with pytest.raises(UserError, match=r"data\.label_separator: \| there, ; here"):
+            claim_at_once(tmp_path, {**values(), "data": {"label_separator": ";"}})

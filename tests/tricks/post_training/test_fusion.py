@@ -230,7 +230,7 @@ class TestTheWhole:
     def test_what_is_told(self, run: FinishedRun) -> None:
         metrics = run.metrics
         names = ["1-tiny", "2-linear", "3-tiny"]
-        assert list(metrics["candidates"]) == [*names, "fused"] and metrics["kept"] == "fused"
+        assert list(metrics["candidates"]) == [*names, "fused"] and metrics["weights"] == "fused"
         told = metrics["ensemble"]
         assert [told["members"][name]["weight"] for name in names] == [0.5, 0.25, 0.25]
         assert 0 < told["disagreement"] < 1 and told["diversity"] > 0

@@ -121,7 +121,7 @@ class TestLabels:
         assert found.notes[-1] == "incremental: what is forgotten is not measured (evaluate.test=false)."
 
     def test_texts_that_were_read_otherwise(self) -> None:
-        found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_share=0.5")
+        found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_fraction=0.5")
         (said,) = [note for note in found.notes if "texts" in note]
         assert said.startswith("incremental: the old run read texts as they stand, this one reads them with Truncate(")
         assert "head_share=0.5" in said
@@ -340,7 +340,7 @@ class TestRuns:
         run = finished(after("tricks.incremental.replay=0.5"), tmp_path / "run")
         rows = sum(line.get("examples", 0) for line in run.history if line["update"] <= 9)
         assert rows == 44 + 23  # of 15, 15 and 14 rows 8, 8 and 7
-        assert run.metrics["onion"] == {
+        assert run.metrics["seams"] == {
             "examples": ["incremental"],
             "model": ["incremental"],
             "results": ["incremental"],
