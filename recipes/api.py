@@ -1,4 +1,4 @@
-"""The whole of it, for a notebook as for the command line: `finetune(overrides)`, `load(folder)`."""
+"""The Python interface: `finetune(overrides)` and `load(folder)`. The command line calls it too."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class FinishedRun(RunFolder):
 
 
 def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
-    """Fine-tune as `python train.py <overrides>` does, or take the finished run of the same config.
+    """Fine-tune as `python train.py <overrides>` does, or return the finished run of the same config.
 
     Args:
         overrides: as on the command line: `["+tricks=[mixup,amp]", "train.epochs=1"]`.
@@ -49,7 +49,7 @@ def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
 
 
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
-    """The same from a typed config."""
+    """Fine-tune from a typed config, into a folder."""
     tricks = build(config.tricks)
     with claim_once(folder, config):
         if is_finished(folder):

@@ -1,7 +1,7 @@
-"""The configuration: its schema, and every complaint about its values.
+"""The configuration: its schema, and its values as plain dictionaries.
 
-Nothing here imports torch, so a misspelt override is answered in a moment. The dataclasses hold types, meanings and
-ranges and no values: every value stands in `conf/`, where a user sees it.
+Nothing here imports torch, so a misspelt override is refused within a second. The dataclasses hold types, meanings and
+ranges, but no values: every value stands in `conf/`, where a user sees it.
 """
 
 import copy
@@ -21,14 +21,14 @@ from omegaconf.errors import OmegaConfBaseException
 from recipes.errors import UserError, describe
 from recipes.ranges import allowed
 
-# What decides no number of a run.
+# Settings that change no number of a run.
 UNDECIDING = ("resume", "doctor")
 CONF = Path(__file__).parents[1] / "conf"
 
 
 @dataclass
 class Seeds:
-    """What chance decides, each apart; all follow `seed` unless set."""
+    """A seed for each part of chance; all follow `seed` unless set."""
 
     order: int
     """The order of the rows, epoch by epoch."""
@@ -63,9 +63,9 @@ class Data:
     group: str | None = allowed("")
     """Column whose equal values stay in one split."""
     label_separator: str | None = allowed("")
-    """What parts the labels of one record, where several stand in one text."""
+    """Separates the labels of one record, where they stand in one text."""
     validation_fraction: float = allowed("(0, 0.5]")
-    """Share of the training rows that becomes the validation split where there is none."""
+    """Fraction of the training rows that becomes the validation split where there is none."""
     test_fraction: float = allowed("(0, 0.5]")
     """The same for the test split, cut first."""
     split_seed: int = allowed("[0, inf)")
@@ -91,32 +91,32 @@ class Train:
     """The plain recipe that a trick must beat."""
 
     batch_size: int = allowed("[1, inf)")
-    """Documents to an update, over all processes."""
+    """Documents of one update, over all processes."""
     epochs: float = allowed("(0, inf)")
     max_updates: int | None = allowed("[1, inf)")
-    """Updates in all; null: as many as the epochs hold."""
+    """Updates of the whole run; null: as `epochs` says."""
     learning_rate: float = allowed("[0, inf)")
     schedule: str = allowed("linear | cosine | constant")
-    """How the rate falls after the warm-up: to 0, or not at all."""
+    """How the learning rate falls after the warm-up: to 0, or not at all."""
     warmup: float = allowed("[0, 1]")
-    """Share of all updates over which the rate rises."""
+    """Fraction of all updates over which the learning rate rises."""
     weight_decay: float = allowed("[0, inf)")
     """Not on biases and normalization."""
     clip_norm: float | None = allowed("(0, inf)")
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
     threads: int | None = allowed("[1, inf)")
-    """Threads of one process; null: as torch finds."""
+    """Threads of each process; null: torch's default."""
 
 
 @dataclass
 class Evaluate:
-    """When to look, at what, and which weights to keep."""
+    """When to evaluate, by which metric, and which weights are final."""
 
     every: float = allowed("(0, inf)")
     """Epochs between evaluations on validation; 0.5 is twice an epoch."""
     metric: str = allowed("")
-    """Chooses the best checkpoint, and is what train.py returns."""
+    """Chooses the best checkpoint, and is the value that train.py returns."""
     weights: str = allowed("best | last")
     """Which weights are tested and saved, unless a trick owns them."""
     early_stopping: int | None = allowed("[1, inf)")
@@ -129,17 +129,17 @@ class Evaluate:
 
 @dataclass
 class Checkpoint:
-    """What a killed run goes on from."""
+    """The states from which a stopped run resumes."""
 
     every: float = allowed("(0, inf)")
     """Epochs between checkpoints."""
     keep: int = allowed("[1, inf)")
-    """How many stay, beside the best weights."""
+    """Number of checkpoints that stay, in addition to the best weights."""
 
 
 @dataclass
 class Config:
-    """All that decides a run."""
+    """All settings of a run."""
 
     seed: int
     seeds: Seeds
@@ -151,11 +151,11 @@ class Config:
     checkpoint: Checkpoint
     tricks: dict[str, Any]
     doctor: str = allowed("cheap | off")
-    """What is looked at before training begins."""
+    """Which of the doctor's checks run before training."""
 
 
 def _run_name(*, _root_: DictConfig) -> str:
-    """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so the same run finds its folder."""
+    """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so a run finds its folder."""
     values = {name: _root_[name] for name in _root_ if name != "hydra"}
     plain = OmegaConf.to_container(OmegaConf.create(values, parent=_root_._get_parent()), resolve=True)  # type: ignore[arg-type]
     choices = _root_.hydra.runtime.choices
@@ -207,7 +207,7 @@ def put_at(values: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _schema() -> DictConfig:
-    """The types of every value; only `evaluate.extra` takes names of the user's own."""
+    """The types of all values. Only `evaluate.extra` takes names that the user chooses."""
     schema = OmegaConf.structured(Config)
     schema.evaluate = OmegaConf.structured(Evaluate)
     schema.evaluate.extra = {}
@@ -216,7 +216,7 @@ def _schema() -> DictConfig:
 
 
 def threads_of_each(workers: int) -> str:
-    """Threads of each of several workers on this machine's cores; -1 workers are one a core, as joblib has it."""
+    """Threads of each of `workers` processes on this machine; -1 means one worker for each core, as in joblib."""
     from joblib import cpu_count
 
     cores = int(cpu_count())

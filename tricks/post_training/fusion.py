@@ -43,7 +43,7 @@ from recipes.prediction import ensemble
 from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say
-from recipes.state import other_rows
+from recipes.state import data_has_changed
 from recipes.toolkit.fused_run import FusedRun
 
 
@@ -182,7 +182,7 @@ def same_rows(place: Path, splits: Splits) -> None:
     """
     file = place / "rows.json"
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits.fingerprint:
-        raise other_rows(place)
+        raise data_has_changed(place)
     if is_first() and not file.exists():
         write_json(file, splits.fingerprint)
 
