@@ -69,7 +69,7 @@ FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
 
 @cache
-def left_here() -> Path:
+def temporary_root() -> Path:
     """The folder of all that tests leave: gone with this process, since its forked children clean nothing up."""
     folder = Path(tempfile.mkdtemp(prefix="trickbook-laws-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -78,7 +78,7 @@ def left_here() -> Path:
 
 def in_child(work: Callable[[], Result]) -> Result:
     """Run a function in a forked child and give back what it returns; what it raises is raised here."""
-    left_here()
+    temporary_root()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -103,7 +103,7 @@ def in_child(work: Callable[[], Result]) -> Result:
 
 
 @cache
-def made_up_text(longest: int, seed: int = 0) -> Path:
+def make_text_file(longest: int, seed: int = 0) -> Path:
     """A small labelled CSV: three classes that differ in their words and a little in length."""
     chance = random.Random(seed)
     lines = ["text,label"]
@@ -114,7 +114,7 @@ def made_up_text(longest: int, seed: int = 0) -> Path:
             for _ in range(chance.randrange(2, longest + label))
         ]
         lines.append(f"{' '.join(words)},{'xyz'[label]}")
-    path = Path(tempfile.mkdtemp(dir=left_here())) / "text.csv"
+    path = Path(tempfile.mkdtemp(dir=temporary_root())) / "text.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -123,19 +123,19 @@ def made_up_text(longest: int, seed: int = 0) -> Path:
 def tiny_config(*overrides: str, longest: int = 12) -> Config:
     """The config of a tiny run on made-up text of up to so many words."""
     splits = enumerate(("train", "validation", "test"))
-    files = [f"data.{split}={made_up_text(longest, seed)}" for seed, split in splits]
+    files = [f"data.{split}={make_text_file(longest, seed)}" for seed, split in splits]
     return read(compose_config([*TINY, *files, *overrides])[0])
 
 
 @cache
 def finished_run() -> Path:
     """The folder of a tiny finished run, on texts of its own."""
-    folder = Path(tempfile.mkdtemp(dir=left_here())) / "run"
+    folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
     in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder))
     return folder
 
 
-def given(trick: str) -> dict[str, Any]:
+def values_to_supply(trick: str) -> dict[str, Any]:
     """What a user must give a trick, so that its YAML file does not have it."""
     return {"folder": str(finished_run())} if trick == "incremental" else {}
 
@@ -151,23 +151,23 @@ def tiny_run(config: Config, folder: Path, place: Path | None = None) -> Trainin
     return TrainingRun(config, build(config.tricks), tiny_splits(config), place)
 
 
-def trained(config: Config) -> dict[str, Any]:
+def train_tiny(config: Config) -> dict[str, Any]:
     """Train a tiny run to its end: weights as they are evaluated, and the losses."""
-    with scratch() as folder:
+    with temporary_folder() as folder:
         run = tiny_run(config, folder)
         run.fit()
         with run.seams.weights():
-            weights = copied(run)
+            weights = copy_weights(run)
         lines = run.history.read()
     return {"weights": weights, "losses": [line["loss"] for line in lines if "split" not in line]}
 
 
-def copied(run: TrainingRun) -> dict[str, np.ndarray]:
+def copy_weights(run: TrainingRun) -> dict[str, np.ndarray]:
     """The model's weights, apart from it."""
     return {name: tensor.detach().numpy().copy() for name, tensor in run.bare_model.state_dict().items()}
 
 
-def gradients(run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
+def compute_gradients(run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
     """The gradient that the run makes of a batch."""
     run.optimizer.zero_grad()
     run.seams.gradient(batch)
@@ -183,7 +183,7 @@ def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
 
 
-def farthest(one: Sequence[float], other: Sequence[float]) -> float:
+def largest_distance(one: Sequence[float], other: Sequence[float]) -> float:
     """The largest distance between two rows of numbers."""
     return float(np.abs(np.array(one) - np.array(other)).max())
 
@@ -199,9 +199,9 @@ def float64() -> Iterator[None]:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """A folder that is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(dir=left_here()))
+    folder = Path(tempfile.mkdtemp(dir=temporary_root()))
     try:
         yield folder
     finally:
@@ -229,7 +229,7 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
         assert PartialState().num_processes == count
         return result
 
-    left_here()
+    temporary_root()
     others = []
     for number in range(1, count):
         child = os.fork()
@@ -283,8 +283,8 @@ class TrickLaws:
         """Other tricks that can be on together with this one and with each other."""
         found = {self.trick: self.declared()}
         for other in names():
-            if not seams.refusals({**found, other: declared(other, tuple(self.overrides))}):
-                found[other] = declared(other, tuple(self.overrides))
+            if not seams.refusals({**found, other: declared_trick(other, tuple(self.overrides))}):
+                found[other] = declared_trick(other, tuple(self.overrides))
         return [name for name in found if name != self.trick]
 
     def test_neutral_is_off(self) -> None:
@@ -298,11 +298,11 @@ class TrickLaws:
         values = {name: value for name, value in neutral.items() if "." not in name}
         off = self.config(overrides=overrides)
         on = self.config(self.trick, overrides=overrides, **values)
-        without, neutralized = in_child(lambda: trained(off)), in_child(lambda: trained(on))
+        without, neutralized = in_child(lambda: train_tiny(off)), in_child(lambda: train_tiny(on))
         assert difference(without["weights"], neutralized["weights"]) <= self.tolerance <= 1e-6
-        assert farthest(without["losses"], neutralized["losses"]) <= self.tolerance
+        assert largest_distance(without["losses"], neutralized["losses"]) <= self.tolerance
         if not self.tolerance:  # and so is all that is made of them
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 for config, name in ((off, "off"), (on, "on")):
                     in_child(partial(finetune_config, config, folder / name))
                 # What is neutral only with the base's help does its passes still.
@@ -314,10 +314,10 @@ class TrickLaws:
         plain = self.config()
 
         def after_another() -> dict[str, Any]:
-            trained(self.config(self.trick))
-            return trained(plain)
+            train_tiny(self.config(self.trick))
+            return train_tiny(plain)
 
-        alone, second = in_child(partial(trained, plain)), in_child(after_another)
+        alone, second = in_child(partial(train_tiny, plain)), in_child(after_another)
         assert difference(alone["weights"], second["weights"]) == 0
         assert alone["losses"] == second["losses"]
 
@@ -329,8 +329,8 @@ class TrickLaws:
             reached: set[str] = set()
             kind = type(self.declared())
             for seam in kind.slots:
-                setattr(kind, seam, _counted(getattr(kind, seam), seam, reached))
-            with scratch() as folder:
+                setattr(kind, seam, _count_calls(getattr(kind, seam), seam, reached))
+            with temporary_folder() as folder:
                 os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # what was encoded before is not encoded again
                 finetune_config(config, folder / "run")
             return reached
@@ -349,8 +349,10 @@ class TrickLaws:
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
             needs = required_overrides(selected, self.overrides)
             config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
-            config = replace(config, tricks={name: {**config.tricks[name], **given(name)} for name in config.tricks})
-            runs.append(in_child(partial(trained, config)))
+            config = replace(
+                config, tricks={name: {**config.tricks[name], **values_to_supply(name)} for name in config.tricks}
+            )
+            runs.append(in_child(partial(train_tiny, config)))
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
             assert runs[0]["losses"] == other["losses"]
@@ -380,13 +382,13 @@ class TrickLaws:
                 runs[f"parts of {size}"] = in_child(partial(run, accumulating, one_piece))
         for how, other in runs.items():
             assert difference(whole["weights"], other["weights"]) < 1e-10, how
-            assert farthest(whole["losses"], other["losses"]) < 1e-10, how
+            assert largest_distance(whole["losses"], other["losses"]) < 1e-10, how
 
     def test_splitting_is_invisible_in_32_bits(self) -> None:
         """Law 4, in the precision that people train in: the loss of the first update."""
         config = self.config(self.trick, overrides=[*NO_DROPOUT, "train.max_updates=1"], longest=30)
         whole, parts = (in_child(partial(trained_in_parts, config, cost)) for cost in (1e9, 0))
-        assert farthest(whole["losses"], parts["losses"]) < 1e-6
+        assert largest_distance(whole["losses"], parts["losses"]) < 1e-6
 
     def test_stopping_is_invisible(self) -> None:
         """Law 5: killed anywhere and started again, a run ends the same to the bit."""
@@ -404,7 +406,7 @@ class TrickLaws:
             TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
             finetune_config(config, folder)
 
-        with scratch() as folder:
+        with temporary_folder() as folder:
             in_child(lambda: finetune_config(config, folder / "whole"))
             for updates in (2, 9, 13, UPDATES):
                 try:
@@ -420,14 +422,14 @@ class TrickLaws:
         slots = set(self.declared().slots)
 
         def seen(config: Config) -> dict[str, Any]:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(config, folder)
                 dealt = [
                     (batch.ids, batch.inputs["input_ids"].tolist())
                     for epoch in range(2)
                     for batch in run.seams.batches(run.train, epoch)
                 ]
-                weights = copied(run)
+                weights = copy_weights(run)
                 draws: dict[str, float] = {}
                 inner = run.generator
 
@@ -466,13 +468,13 @@ class TrickLaws:
             return inner(*arguments, **options)
 
         setattr(base.Base, seam, breaking)
-        with scratch() as folder:
+        with temporary_folder() as folder:
             run = tiny_run(self.config(self.trick), folder)
             run.updates = int(0.8 * UPDATES)  # far enough for what starts late
             batches = run.seams.batches(run.train, 0)
             for index in range(2):
                 run._step(batches[index])
-            before = _condition(run)
+            before = _describe_state(run)
             broken = True
             try:
                 run._evaluate() if seam in ("predict", "decide") else run._step(batches[2])
@@ -480,7 +482,7 @@ class TrickLaws:
                 pass
             else:
                 raise AssertionError(f"nothing was raised inside {seam}")
-            after = _condition(run)
+            after = _describe_state(run)
         assert difference(before["weights"], after["weights"]) == 0, seam
         assert before["hooks"] == after["hooks"], seam
         assert before["modes"] == after["modes"], seam
@@ -490,7 +492,7 @@ class TrickLaws:
 
         def meet(configs: Mapping[str, Config]) -> dict[str, str]:
             told = {}
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 for other, config in configs.items():
                     try:
                         run = tiny_run(config, folder)
@@ -509,7 +511,7 @@ class TrickLaws:
 def trained_in_parts(config: Config, cost_of_pass: float) -> dict[str, Any]:
     """Train with another price of a pass: 0 makes parts of one length each, a high one makes no parts."""
     base.COST_OF_PASS["cpu"] = cost_of_pass
-    return trained(config)
+    return train_tiny(config)
 
 
 def names() -> list[str]:
@@ -520,28 +522,28 @@ def names() -> list[str]:
 @cache
 def yaml_values(trick: str, overrides: tuple[str, ...] = ()) -> Mapping[str, Any]:
     """What a trick's YAML file says, and what it leaves to the user."""
-    return {**tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick], **given(trick)}
+    return {**tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick], **values_to_supply(trick)}
 
 
 @cache
-def declared(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
+def declared_trick(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
     """A trick with the values of its YAML file."""
     return build({trick: yaml_values(trick, overrides)})[trick]
 
 
 def required_overrides(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:
     """The overrides without which these tricks are refused."""
-    needs = [need for name in tricks for need in declared(name, tuple(overrides)).needs.items()]
+    needs = [need for name in tricks for need in declared_trick(name, tuple(overrides)).needs.items()]
     return [f"{path}={as_yaml(value)}" for path, value in needs]
 
 
 def _assert_same(one: Path, other: Path, but: Sequence[str] = ()) -> None:
-    first, second = comparable(one, but), comparable(other, but)
+    first, second = comparable_contents(one, but), comparable_contents(other, but)
     for name in first:
         assert first[name] == second[name], name
 
 
-def comparable(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
+def comparable_contents(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
     """All of a finished run that a clock does not change: history, metrics (but some), predictions, weights."""
     run = RunFolder(folder)
     counted = {"passes_per_update": run.metrics["cost"]["passes_per_update"]}
@@ -554,10 +556,10 @@ def comparable(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]:
     return {"history": json.dumps(history), "metrics": json.dumps(metrics), "files": files}
 
 
-def _condition(run: TrainingRun) -> dict[str, Any]:
+def _describe_state(run: TrainingRun) -> dict[str, Any]:
     modules = list(run.bare_model.modules())
     return {
-        "weights": copied(run),
+        "weights": copy_weights(run),
         "hooks": sum(
             len(each._forward_hooks) + len(each._forward_pre_hooks) + len(each._backward_hooks) for each in modules
         ),
@@ -565,7 +567,7 @@ def _condition(run: TrainingRun) -> dict[str, Any]:
     }
 
 
-def _counted(method: Callable[..., Any], seam: str, reached: set[str]) -> Callable[..., Any]:
+def _count_calls(method: Callable[..., Any], seam: str, reached: set[str]) -> Callable[..., Any]:
     def wrapper(*arguments: Any, **options: Any) -> Any:
         reached.add(seam)
         return method(*arguments, **options)

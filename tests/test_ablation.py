@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recipes.config import threads_of_each
-from recipes.testing import made_up_text
+from recipes.testing import make_text_file
 from tests.test_command_line import TEXT, command, finished, refused
 
 ROOT = Path(__file__).parents[1]
@@ -208,7 +208,7 @@ def test_a_local_ray_cluster(folder: Path, studies: list[Study]) -> None:
 @pytest.mark.slow
 def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
     splits = zip(("train", "validation", "test"), (20, 12, 12), strict=True)
-    texts = [f"data.{split}={made_up_text(rows, seed)}" for seed, (split, rows) in enumerate(splits)]
+    texts = [f"data.{split}={make_text_file(rows, seed)}" for seed, (split, rows) in enumerate(splits)]
     base = [
         "data=files",
         *texts,

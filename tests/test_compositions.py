@@ -20,7 +20,7 @@ from recipes.loop import TrainingRun
 from recipes.models.anatomy import word_embeddings
 from recipes.testing import (
     NO_DROPOUT,
-    declared,
+    declared_trick,
     difference,
     float64,
     in_child,
@@ -31,7 +31,7 @@ from recipes.testing import (
 )
 
 ATTACKS = ["awp", "fgm", "pgd"]
-IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared(name).slots)]
+IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared_trick(name).slots)]
 
 
 def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:
@@ -127,6 +127,6 @@ def test_copies_and_attacks_are_of_one_mixture(attack: str, tmp_path: Path) -> N
         return seen
 
     seen = in_child(passes)
-    assert len(seen) == 2 * int(declared(attack).passes)
+    assert len(seen) == 2 * int(declared_trick(attack).passes)
     assert len({repr(each[:3]) for each in seen}) == 1
     assert len({each[3] for each in seen}) == 2

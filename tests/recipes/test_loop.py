@@ -17,7 +17,7 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
 from recipes.runtime.signals import Interrupted
-from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, scratch, tiny_config, tiny_run
+from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, temporary_folder, tiny_config, tiny_run
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
 
@@ -26,7 +26,7 @@ def made(config: Config, look: Callable[[TrainingRun], Any]) -> Any:
     """What a run looks like, set up in a child."""
 
     def work() -> Any:
-        with scratch() as folder:
+        with temporary_folder() as folder:
             return look(tiny_run(config, folder))
 
     return in_child(work)

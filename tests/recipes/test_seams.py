@@ -23,7 +23,7 @@ from recipes.data.batch import Batch, Loss
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
-from recipes.testing import in_child, scratch, tiny_config, tiny_run
+from recipes.testing import in_child, temporary_folder, tiny_config, tiny_run
 from tricks.in_training.class_weights import ClassWeights
 from tricks.in_training.focal import Focal
 from tricks.in_training.label_smoothing import LabelSmoothing
@@ -258,7 +258,7 @@ def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
     def seen() -> list[dict[str, Any]]:
         overrides = ["tricks.accumulate.part_size=3", "tricks.awp.gamma=0.1", "tricks.fgm.epsilon=1.0"]
         config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", "model.dropout=0.0", *overrides)
-        with scratch() as folder:
+        with temporary_folder() as folder:
             run = tiny_run(config, folder)
             wanted = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
             return [

@@ -134,8 +134,8 @@ def test_a_plug_in_that_is_not_there_is_told_with_how_to_install_it() -> None:
 
 class TestNewNames:
     def test_an_old_name_works_and_says_the_new_one(self, capsys: pytest.CaptureFixture[str]) -> None:
-        composed, _ = compose_config(["data=files", "data.train=a.csv", "data.separator=;"])
-        assert composed.data.label_separator == ";" and "separator" not in composed.data
+        composed, _ = compose_config(["data=files", "data.train=a.csv", "data.separator=|"])
+        assert composed.data.label_separator == "|" and "separator" not in composed.data
         assert capsys.readouterr().err.startswith("note: data.separator is called data.label_separator now;")
 
     def test_every_new_name_is_a_setting(self) -> None:

@@ -24,11 +24,11 @@ from recipes.errors import UserError
 from recipes.reports.tables import console_for_tables
 from recipes.testing import (
     TINY,
-    comparable,
-    copied,
+    comparable_contents,
+    copy_weights,
     difference,
     in_child,
-    made_up_text,
+    make_text_file,
     tiny_config,
     tiny_run,
     tiny_splits,
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def files() -> list[str]:
-    return [f"data.{split}={made_up_text(12, seed)}" for seed, split in enumerate(("train", "validation", "test"))]
+    return [f"data.{split}={make_text_file(12, seed)}" for seed, split in enumerate(("train", "validation", "test"))]
 
 
 def test_every_check_has_a_place_and_a_sentence() -> None:
@@ -78,7 +78,7 @@ def test_nothing_is_left_changed(tmp_path: Path) -> None:
         run._step(run.seams.batches(run.train, 0)[0])
         subject = Subject(run.config, run=run, splits=tiny_splits(run.config))
         subject.scratch = tmp_path / "scratch"
-        weights, counters = copied(run), (run.updates, run.batches_done, run.skipped)
+        weights, counters = copy_weights(run), (run.updates, run.batches_done, run.skipped)
         random.seed(1), np.random.seed(1), torch.manual_seed(1)
         states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
         modes = [module.training for module in run.bare_model.modules()]
@@ -93,7 +93,7 @@ def test_nothing_is_left_changed(tmp_path: Path) -> None:
             and counters == (run.updates, run.batches_done, run.skipped)
             and all(each.grad is None or not each.grad.any() for each in run.bare_model.parameters())
         )
-        return difference(weights, copied(run)), same, [path.name for path in tmp_path.rglob("*.jsonl")]
+        return difference(weights, copy_weights(run)), same, [path.name for path in tmp_path.rglob("*.jsonl")]
 
     changed, same, left = in_child(before_and_after)
     assert changed == 0 and same and left == []
@@ -102,7 +102,7 @@ def test_nothing_is_left_changed(tmp_path: Path) -> None:
 def test_training_after_a_look_is_training_without(tmp_path: Path) -> None:
     for doctor in ("cheap", "off"):
         in_child(lambda: finetune_config(tiny_config(f"doctor={doctor}"), tmp_path / doctor))  # noqa: B023  (at once)
-    assert comparable(tmp_path / "cheap") == comparable(tmp_path / "off")
+    assert comparable_contents(tmp_path / "cheap") == comparable_contents(tmp_path / "off")
 
 
 def test_a_config_that_was_begun_with_it_goes_on_without(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from recipes.errors import UserError
 from recipes.prediction import batched, files
 from recipes.prediction.files import Job, PredictionRequest, PredictionSummary
 from recipes.prediction.predictors import Predictor
-from recipes.testing import finished_run, in_child, made_up_text, tiny_config
+from recipes.testing import finished_run, in_child, make_text_file, tiny_config
 
 ROWS = 44
 
@@ -26,7 +26,7 @@ ROWS = 44
 def asked(tmp_path: Path) -> PredictionRequest:
     return PredictionRequest(
         str(finished_run()),
-        str(made_up_text(12)),
+        str(make_text_file(12)),
         str(tmp_path / "out.csv"),
         look_ahead=10,
         metrics=True,

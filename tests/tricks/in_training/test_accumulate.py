@@ -14,7 +14,7 @@ from torch import nn
 
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
-from recipes.testing import NO_DROPOUT, difference, gradients, in_child, on_ranks, tiny_config, tiny_run
+from recipes.testing import NO_DROPOUT, compute_gradients, difference, in_child, on_ranks, tiny_config, tiny_run
 from tricks.in_training.accumulate import Accumulate
 
 LENGTHS = [3, 9, 5, 7, 1]
@@ -208,7 +208,7 @@ class TestTheMostThatFit:
 
             if part_size is None:
                 run.seams.objective = small
-            found = gradients(run, run.seams.batches(run.train, 0)[0])
+            found = compute_gradients(run, run.seams.batches(run.train, 0)[0])
             trick: Any = run.tricks["accumulate"]
             return found, trick.found, run.rows_passed
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recipes.testing import copied, in_child, tiny_config, tiny_run
+from recipes.testing import copy_weights, in_child, tiny_config, tiny_run
 
 PARTS = ("embeddings", "layer.0.", "layer.1.", "classifier")
 
@@ -13,9 +13,9 @@ def moved(folder: Path, updates: int, *overrides: str) -> list[list[str]]:
     run = tiny_run(config, folder)
     found = []
     for index in range(min(updates, 5)):
-        before = copied(run)
+        before = copy_weights(run)
         run._step(run.seams.batches(run.train, 0)[index])
-        changed = [name for name, values in copied(run).items() if (values != before[name]).any()]
+        changed = [name for name, values in copy_weights(run).items() if (values != before[name]).any()]
         found.append([part for part in PARTS if any(part in name for name in changed)])
     return found
 

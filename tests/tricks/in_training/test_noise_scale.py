@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from recipes.data.batch import Batch, Loss
-from recipes.testing import NO_DROPOUT, difference, float64, gradients, in_child, tiny_config, tiny_run
+from recipes.testing import NO_DROPOUT, compute_gradients, difference, float64, in_child, tiny_config, tiny_run
 from tricks.in_training.noise_scale import NoiseScale
 
 DIMENSIONS, ROWS = 12, 8
@@ -160,7 +160,7 @@ def test_the_gradient_is_the_batchs_own(tmp_path: Path) -> None:
     def measured(*overrides: str) -> dict[str, np.ndarray]:
         with float64():
             run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), tmp_path)
-            return gradients(run, run.seams.batches(run.train, 0)[0])
+            return compute_gradients(run, run.seams.batches(run.train, 0)[0])
 
     plain = in_child(measured)
     halved = in_child(lambda: measured("+tricks=[noise_scale]", "tricks.noise_scale.every_updates=1"))

@@ -29,7 +29,7 @@ from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
-from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config
+from recipes.testing import TINY, comparable_contents, in_child, on_ranks, tiny_config
 from recipes.toolkit.fused_run import FusedRun, disagreement
 from tricks.post_training.fusion import Fusion, fitted
 
@@ -101,7 +101,7 @@ class TestFolds:
             assert part.splits.test is None and part.splits.extra == {}
             assert [list(rows["id"]) for rows in part.splits.excluded_rows] == [["0"], ["1"], ["2"]]
             # so that deduplicate finds the rows of the whole's test split inside a fold
-            assert len(part.splits.load_predictor(lambda rows: rows).hidden_digests()) == 3
+            assert len(part.splits.hide_test(lambda rows: rows).hidden_digests()) == 3
 
     @pytest.mark.parametrize("by", ["sources", "groups"])
     def test_what_belongs_together_stays_together(self, by: str) -> None:
@@ -303,7 +303,7 @@ def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
             in_child(partial(killed, tmp_path / "killed", fold, updates))
     made = (tmp_path / "killed" / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns
     again = finished(settings, tmp_path / "killed")
-    assert comparable(tmp_path / "whole") == comparable(again.folder)
+    assert comparable_contents(tmp_path / "whole") == comparable_contents(again.folder)
     assert (again.folder / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns == made
 
 

@@ -20,7 +20,7 @@ from recipes.api import FinishedRun, finetune_config
 from recipes.config import Config
 from recipes.data.splits import Splits, read_splits
 from recipes.prediction.predictors import Predictor
-from recipes.testing import TrickLaws, copied, finished_run, in_child, scratch, tiny_config, tiny_run
+from recipes.testing import TrickLaws, copy_weights, finished_run, in_child, temporary_folder, tiny_config, tiny_run
 from tricks.post_training.incremental import Incremental, drawn, forgetting, in_words
 
 ON = "+tricks=[incremental]"
@@ -124,7 +124,7 @@ class TestLabels:
         found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_fraction=0.5")
         (said,) = [note for note in found.notes if "texts" in note]
         assert said.startswith("incremental: the old run read texts as they stand, this one reads them with Truncate(")
-        assert "head_share=0.5" in said
+        assert "head_fraction=0.5" in said
 
     def test_old_data_that_is_gone(self, tmp_path: Path) -> None:
         old = copy(tmp_path / "old")
@@ -152,8 +152,8 @@ class TestLabels:
 class TestModel:
     def weights(self, config: Config) -> dict[str, np.ndarray]:
         def made() -> dict[str, np.ndarray]:
-            with scratch() as folder:
-                return copied(tiny_run(config, folder))
+            with temporary_folder() as folder:
+                return copy_weights(tiny_run(config, folder))
 
         return in_child(made)
 
@@ -171,7 +171,7 @@ class TestModel:
 
     def test_texts_have_the_old_tokens(self) -> None:
         def tokens(config: Config) -> tuple[list[int], int, int]:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(config, folder)
                 return run.tokenizer("w1 a2 w3")["input_ids"], run.max_length, run.tokenizer.model_max_length
 

@@ -98,7 +98,7 @@ def config_of(fault: Fault, folder: Path, sick: bool, *further: str) -> Config:
         overrides += ["model=hub", f"model.name={folder / 'model'}", "train.epochs=6"]
     config = read(compose_config([*overrides, *fault.overrides, *further])[0])
     if sick and fault.planted:
-        config.tricks["planted"] = {"_target_": f"planted.{fault.planted}"}
+        config.tricks["planted"] = {"_target_": f"tests.recipes.doctor.faults.planted.{fault.planted}"}
     return config
 
 
