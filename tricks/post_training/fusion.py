@@ -31,7 +31,7 @@ from scipy.optimize import minimize
 
 from recipes import Trick, UserError, allowed, seams
 from recipes.api import claim_once
-from recipes.compose.members import is_own, member_config
+from recipes.compose.members import has_own_model, member_config
 from recipes.compose.requirements import check
 from recipes.compose.tricks import build
 from recipes.config import Config
@@ -115,7 +115,7 @@ class Fusion(Trick):
                     configs[f"{number}-{model}"] = member
             except UserError as error:
                 problems += error.problems
-        if not problems and not any(is_own(vars(member.model), config) for member in configs.values()):
+        if not problems and not any(has_own_model(vars(member.model), config) for member in configs.values()):
             problems.append(
                 f"tricks.fusion.members={self.members}: none is of this run's own model "
                 f"({config.model.name or config.model.source}), so what is set for that would train nothing; choose "
