@@ -177,7 +177,7 @@ class TrainingRun(LiveRun):
 
     def _step(self, batch: Batch) -> None:
         parts, updates, self.logged = self.parts_passed, self.updates, {}
-        with told_of_memory(batch):
+        with told_of_memory(self, batch):
             loss = self.seams.gradient(batch.to(self.accelerator.device))
             self.seams.update()
         guards.see(self, batch, updates)

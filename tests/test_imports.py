@@ -13,7 +13,20 @@ ROOT = Path(__file__).parents[1]
 
 # A package of recipes may import those before it, and itself.
 ORDER = (
-    *("errors", "ranges", "metrics", "runtime", "config", "runs", "data", "models", "seams", "trick", "compose"),
+    *(
+        "errors",
+        "findings",
+        "ranges",
+        "metrics",
+        "runtime",
+        "config",
+        "runs",
+        "data",
+        "models",
+        "seams",
+        "trick",
+        "compose",
+    ),
     *("state", "base", "guards", "prediction", "reports", "toolkit", "loop", "doctor", "pipeline", "api"),
 )
 # These may import all of them, and none of them imports these.
@@ -28,7 +41,7 @@ USES_TOOLKIT = {
 }
 
 # Calls that import what a string names.
-BY_STRING = ("import_module", "find_spec", "spec_from_file_location", "__import__", "instantiate", "call", "locate")
+BY_STRING = ("import_module", "find_spec", "spec_from_file_location", "__import__", "instantiate", "call", "_locate")
 BY_STRING += (
     "get_class",
     "get_method",
@@ -40,6 +53,7 @@ BY_STRING += (
 CALLS_BY_STRING = {
     ("recipes/__init__.py", "import_module"): "a public name is imported when first asked for: start-up time",
     ("recipes/compose/tricks.py", "get_class"): "a trick is whatever class its YAML file names",
+    ("recipes/compose/remedies.py", "_locate"): "the classes of tricks that are not selected, once one may help",
     ("recipes/models/loading.py", "find_spec"): "weights that come as a package, which may be missing",
     ("tricks/pre_training/nlpaug.py", "instantiate"): "augmenters are whatever classes the user names",
     ("scripts/bench.py", "find_spec"): "peers that may be missing",

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,36 @@ from recipes.trick import Trick
 ROOT = Path(__file__).parents[1]
 
 
+# A trick's name as a word, alone or in `tricks.<name>`; what a longer word or a file holds of it is none.
+TRICK = re.compile(rf"(?<![\w-])(?:{'|'.join(names())})(?![\w-])")
+NO_TRICKS = {
+    r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});": "an HTML entity",
+    "HTML entities such as &amp;": "an HTML entity",
+    "near copies need the package datasketch: pip install -e '.[deduplicate]'": "an extra of pyproject.toml",
+}
+
+
+def strings(path: Path) -> Iterator[str]:
+    """Every string of a module that the program may use: parts of f-strings too, docstrings not."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
+
+
 def test_recipes_know_no_trick() -> None:
-    for path in sorted((ROOT / "recipes").glob("*.py")):
-        strings = [
-            node.value
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
-        ]
-        if path.name != "testing.py":
-            assert not set(strings) & set(names()), path
+    paths = sorted((ROOT / "recipes").rglob("*.py"))
+    assert len(paths) > 100
+    named = {(path.name, text) for path in paths for text in strings(path) if TRICK.search(text)}
+    assert {text for _, text in named} == set(NO_TRICKS), named
+
+
+def test_a_trick_speaks_of_itself_by_the_name_it_is_selected_by() -> None:
+    settings = re.compile(rf"tricks\.(?:{'|'.join(names())})(?![\w-])|\+tricks=\[[a-z]|^(?:{'|'.join(names())}): ")
+    paths = [*sorted((ROOT / "tricks").rglob("*.py")), *sorted((ROOT / "recipes" / "toolkit").rglob("*.py"))]
+    assert len(paths) > 40
+    assert not [(path.name, text) for path in paths for text in strings(path) if settings.search(text)]
 
 
 @pytest.mark.parametrize("name", names())

@@ -48,14 +48,14 @@ class Ema(Trick):
         collections = run.total_updates // self.every if self.every else 0
         if self.every > run.total_updates:
             yield (
-                f"tricks.ema.every={self.every} is more than the {run.total_updates} updates of this run, so nothing "
-                "is averaged; tricks.ema.every=1."
+                f"tricks.{self.name}.every={self.every} is more than the {run.total_updates} updates of this run, so "
+                f"nothing is averaged; tricks.{self.name}.every=1."
             )
         elif collections and not self.warmup and self.decay**collections > 0.3:
             yield (
-                f"tricks.ema.decay={self.decay:g} over {collections} collections leaves "
-                f"{self.decay**collections:.0%} of the average to the untrained weights; tricks.ema.warmup=true, or a "
-                "lower decay."
+                f"tricks.{self.name}.decay={self.decay:g} over {collections} collections leaves "
+                f"{self.decay**collections:.0%} of the average to the untrained weights; "
+                f"tricks.{self.name}.warmup=true, or a lower decay."
             )
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:

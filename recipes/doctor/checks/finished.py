@@ -70,7 +70,7 @@ def sureness(patient: Patient, look: Look) -> None:
         look.warn(
             f"ece is {error:.3f} on validation; the model is {sure:.0%} sure on average.",
             "its probabilities cannot be read as such",
-            "+tricks=[temperature]",
+            patient.remedies("overconfidence", otherwise="fewer epochs"),
         )
 
 

@@ -78,13 +78,13 @@ def labels(patient: Patient, look: Look) -> None:
         look.warn(
             f"{train[most] / total:.1%} of the training rows are {most!r}.",
             f"answering {most!r} always is {train[most] / total:.1%} right, so accuracy says nothing",
-            "evaluate.metric=macro_f1 recipe=imbalanced",
+            f"evaluate.metric=macro_f1 {_weighing(patient)}",
         )
     elif not splits.multi_label and train[most] >= 20 * train[least]:
         look.note(
             f"{most!r} has {train[most]:,} training rows, {least!r} {train[least]:,}.",
             "accuracy hardly feels the rare ones",
-            "evaluate.metric=macro_f1, and recipe=imbalanced if each label counts alike",
+            f"evaluate.metric=macro_f1, and {_weighing(patient)} if each label counts alike",
         )
     if splits.multi_label:
         none = sum(not label for label in patient.texts["train"]["label"][:])
@@ -99,6 +99,10 @@ def labels(patient: Patient, look: Look) -> None:
             look.warn(
                 f"every training row has {listed(always)}.", "there is nothing to learn of them", "remove these labels"
             )
+
+
+def _weighing(patient: Patient) -> str:
+    return " or ".join(filter(None, ["recipe=imbalanced", patient.remedies("class_imbalance")]))
 
 
 @check("data")

@@ -131,9 +131,9 @@ def longest_batch(patient: Patient, look: Look) -> None:
     longest = np.sort(np.argsort(-run.train.lengths, kind="stable")[:size])
     held = np.sort(by_length(run.validation.lengths, run.validation.counts, 2 * size)[0])
     with patient.kept():
-        _look_at_fitting(look, run, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
+        _look_at_fitting(look, patient, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
     with evaluating(run.bare_model):
-        _look_at_fitting(look, run, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
+        _look_at_fitting(look, patient, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
     if run.accelerator.device.type == "cpu":
         look.note("on a CPU nothing says how much fits: the system ends a process that takes too much.")
 
@@ -205,8 +205,9 @@ def _stepped(run: TrainingRun, batch: Batch) -> float:
     return float(loss.cross_entropy)
 
 
-def _look_at_fitting(look: Look, run: TrainingRun, what: str, batch: Batch, use: Callable[[Batch], object]) -> None:
+def _look_at_fitting(look: Look, patient: Patient, what: str, batch: Batch, use: Callable[[Batch], object]) -> None:
     """Use a batch, or the longest half of its rows, and so on, until memory holds them."""
+    run = patient.run
     look.at(len(batch), f"longest rows in {what}")
     longest = np.argsort(-batch.lengths.numpy(), kind="stable")
     fitting, memory = len(batch), PeakMemory()
@@ -232,7 +233,7 @@ def _look_at_fitting(look: Look, run: TrainingRun, what: str, batch: Batch, use:
         look.fail(
             f"{told}.",
             "training ends when their batch comes, perhaps after hours",
-            f"+tricks=[accumulate] tricks.accumulate.part_size={fitting}",
+            patient.remedies("batch_out_of_memory", otherwise=f"train.batch_size={fitting}", rows=fitting),
         )
     else:
         look.note(f"{told}.", "evaluation halves its batches by itself")

@@ -128,7 +128,12 @@ def finite(patient: Patient, look: Look) -> None:
         look.fail(
             f"what {where} makes of {len(ids) or 'some'} rows is no number.",
             "every loss is NaN",
-            f"look into {where}; in 16 bits try tricks.amp.precision=fp32",
+            "; ".join(
+                [
+                    f"look into {where}",
+                    *(f"in 16 bits try without {name}" for name in seams.around("accelerator", run.tricks)),
+                ]
+            ),
             sorted(set(ids)),
         )
     elif not torch.isfinite(forward.logits).all():
@@ -321,10 +326,12 @@ def frozen_weights(patient: Patient, look: Look) -> None:
     loaded = dict(seams.compose("model", Base(run).model, loading, run)().named_parameters())
     changed = [name for name in held if name in loaded and not torch.equal(held[name].cpu(), loaded[name])]
     if changed:
+        freezing = [f"tricks.{name}" for name, trick in run.tricks.items() if trick.layers.get("model") == "freeze"]
+        settings = f" ({', '.join(freezing)})" if freezing else ""
         look.warn(
             f"{len(changed)} of {len(held)} frozen weights are not those that were loaded, first {changed[0]}.",
             "what was drawn anew is never trained, and what is above it has to read noise",
-            "freeze fewer layers than are left as they were (tricks.freeze_layers.share)",
+            f"freeze fewer layers than are left as they were{settings}",
         )
 
 
