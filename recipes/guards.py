@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from recipes.compose.remedies import remedies_for
 from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.runs.history import History
@@ -70,14 +71,14 @@ def forget_later_skips(run: LiveRun) -> None:
 
 
 @contextmanager
-def explain_out_of_memory(batch: Batch) -> Iterator[None]:
+def explain_out_of_memory(run: LiveRun, batch: Batch) -> Iterator[None]:
     """Inside this context an update that does not fit in memory ends with what to do about it."""
     try:
         yield
     except torch.OutOfMemoryError as error:
+        smaller = ["set model.gradient_checkpointing=true, or a smaller data.max_length"]
+        advice = "; or ".join(remedies_for("update_out_of_memory", run.config.tricks) + smaller)
         raise UserError(
-            f"memory does not hold an update of {len(batch)} rows of up to {int(batch.lengths.max())} tokens. "
-            "+tricks=[accumulate] tricks.accumulate.part_size=null runs it in the largest parts that fit, with the "
-            "same result; or set model.gradient_checkpointing=true, or a smaller data.max_length. The last checkpoint "
-            "is kept."
+            f"memory does not hold an update of {len(batch)} rows of up to {int(batch.lengths.max())} tokens; "
+            f"{advice}. The last checkpoint is kept."
         ) from error

@@ -180,7 +180,7 @@ class TrainingRun(LiveRun):
     def _step(self, batch: Batch) -> None:
         """One update: gradient, optimizer step, and a line of the history."""
         parts, updates, self.logged = self.parts_passed, self.updates, {}
-        with explain_out_of_memory(batch):
+        with explain_out_of_memory(self, batch):
             loss = self.seams.gradient(batch.to(self.accelerator.device))
             self.seams.update()
         guards.check_update(self, batch, updates)

@@ -49,8 +49,16 @@ def out_of_range(settings: Any, path: str) -> Iterator[str]:
             yield f"{path}{item.name} must be {describe_field(item)}, got {value}."
 
 
-def instantiate(kind: type, values: DictConfig, path: str) -> tuple[Any, list[str]]:
+def instantiate(
+    kind: type, values: DictConfig, path: str, attributes: Mapping[str, object] | None = None
+) -> tuple[Any, list[str]]:
     """Merge values into a dataclass's schema.
+
+    Args:
+        kind: the dataclass.
+        values: of its fields.
+        path: of the values, for the user.
+        attributes: of the instance, no fields; `__post_init__` finds them there already.
 
     Returns:
         The instance, or None, and a sentence for each key that is unknown, missing or of the wrong type.
@@ -75,7 +83,10 @@ def instantiate(kind: type, values: DictConfig, path: str) -> tuple[Any, list[st
         return None, problems
     arguments: Mapping[str, Any] = OmegaConf.to_container(schema)  # type: ignore[assignment]
     try:
-        return kind(**arguments), []
+        made: Any = object.__new__(kind)
+        vars(made).update(attributes or {})
+        made.__init__(**arguments)
+        return made, []
     except ValueError as error:
         return None, [f"{path}.{line}" for line in str(error).splitlines()]
 

@@ -135,9 +135,9 @@ def finished_run() -> Path:
     return folder
 
 
-def values_to_supply(trick: str) -> dict[str, Any]:
-    """What a user must give a trick, so that its YAML file does not have it."""
-    return {"folder": str(finished_run())} if trick == "incremental" else {}
+def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a user must give a trick, so that its YAML file does not have it: the folder of a finished run."""
+    return {name: str(finished_run()) for name in values if name == "folder" and values[name] is None}
 
 
 def tiny_splits(config: Config) -> Splits:
@@ -350,7 +350,7 @@ class TrickLaws:
             needs = required_overrides(selected, self.overrides)
             config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
             config = replace(
-                config, tricks={name: {**config.tricks[name], **values_to_supply(name)} for name in config.tricks}
+                config, tricks={name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
             )
             runs.append(in_child(partial(train_tiny, config)))
         for other in runs[1:]:
@@ -375,11 +375,13 @@ class TrickLaws:
             "parts by length": in_child(partial(run, alone, 0)),
             "two processes": on_ranks(2, partial(run, alone, one_piece)),
         }
+        splitter = next(name for name in names() if declared_trick(name).slots.get("gradient") == "split")
+        setting = next(iter(declared_trick(splitter).neutral))
         for size in (1, 3):
-            accumulating = config(*{self.trick, "accumulate"})
-            accumulating.tricks["accumulate"]["part_size"] = size
-            if not splits or self.trick == "accumulate":
-                runs[f"parts of {size}"] = in_child(partial(run, accumulating, one_piece))
+            in_parts = config(*{self.trick, splitter})
+            in_parts.tricks[splitter][setting] = size
+            if not splits or self.trick == splitter:
+                runs[f"parts of {size}"] = in_child(partial(run, in_parts, one_piece))
         for how, other in runs.items():
             assert difference(whole["weights"], other["weights"]) < 1e-10, how
             assert largest_distance(whole["losses"], other["losses"]) < 1e-10, how
@@ -581,7 +583,8 @@ def names() -> list[str]:
 @cache
 def yaml_values(trick: str, overrides: tuple[str, ...] = ()) -> Mapping[str, Any]:
     """What a trick's YAML file says, and what it leaves to the user."""
-    return {**tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick], **values_to_supply(trick)}
+    values = tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick]
+    return {**values, **values_to_supply(values)}
 
 
 @cache

@@ -12,6 +12,9 @@ A trick's fields are its settings: typed, documented, with their ranges, and **w
         def loss(self, run, inner, logits, targets):
             return inner(logits, targets * self.factor)
 
+Its `name` is that of the YAML file, which a user may have chosen; messages write `self.name`, or
+`tricks.{self.name}.factor` for a setting. What a run reports and this trick answers stands in `remedies`.
+
 The first argument of a seam is the run. What it offers depends on the phase:
 
 - `Context`: while texts are cleaned, and while answers are decided. An ensemble, which has no model of its own, is one.
@@ -25,6 +28,7 @@ never replace them; draw random numbers from `run.generator`; count updates, not
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,6 +38,8 @@ from torch.nn import Linear, Module, Parameter
 from torch.optim import Optimizer
 
 from recipes.data.batch import Batch, Loss, Outcome
+from recipes.errors import nearest
+from recipes.findings import FINDINGS, values_in
 from recipes.ranges import out_of_range
 from recipes.seams import SEAMS, slots_of
 
@@ -51,6 +57,12 @@ if TYPE_CHECKING:
     from recipes.data.splits import Splits, VisibleSplits
     from recipes.metrics import Predictions
     from recipes.runs.folder import RunFolder
+
+CONTROLS: Mapping[str, str] = {
+    "more_rows": "unchanged copies of the training rows, as many as the trick adds",
+    "train_longer": "more updates of the recipe without the trick, by as many passes as it costs",
+}
+"""What a trick may have to beat in an ablation, so that it is not the further rows or passes alone that help."""
 
 
 @dataclasses.dataclass
@@ -203,21 +215,48 @@ class Trick:
     needs: ClassVar[Mapping[str, Any]] = {}
     """Settings outside the trick, by dotted path, and the value that each must have."""
     control: ClassVar[str | None] = None
-    """The trick that an ablation must compare this one with, if any: it costs the same without the idea."""
+    """The kind of control that an ablation must compare this trick with, if any: one of `CONTROLS`.
+
+    A control costs as much as the trick, without its idea.
+    """
+    controls: ClassVar[Mapping[str, str]] = {}
+    """The `CONTROLS` that this trick is, each with the setting that says how much."""
+    remedies: ClassVar[Mapping[str, str]] = {}
+    """What to do about the findings that this trick answers, by the keys of `recipes.findings`.
+
+    `{name}` is filled with the trick's name: `{"duplicates": "+tricks=[{name}] tricks.{name}.inside=true"}`.
+    """
     passes: ClassVar[float] = 1.0
     """Forward and backward passes of one update, with the values of the YAML file."""
 
+    # Without an annotation it is no field: no user sets it.
+    name = ""
+    """The name under which it is selected, from `__post_init__` on; where it was made by hand, that of its class."""
+
     def __init_subclass__(cls) -> None:
-        """Refuse a class whose `slots` and methods disagree: the trick would silently do nothing."""
+        """Refuse a class that would silently do nothing of what it declares.
+
+        Its `slots` and methods disagree, or it declares a finding or a control that nobody asks for.
+        """
         super().__init_subclass__()
         if "layers" in cls.__dict__:
             raise TypeError(f"{cls.__name__}.layers is called slots now; rename it.")
+        if "name" in {*vars(cls), *vars(cls).get("__annotations__", ())}:
+            raise TypeError(f"{cls.__name__}: name is what the trick is selected by; call the setting something else")
+        cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
         overridden = {seam for seam in SEAMS if getattr(cls, seam) is not getattr(Trick, seam)}
         if overridden != set(cls.slots):
             raise TypeError(f"{cls.__name__} overrides {sorted(overridden)}, its slots name {sorted(cls.slots)}")
         for seam, slot in cls.slots.items():
             if slot not in slots_of(seam):
                 raise TypeError(f"{cls.__name__}: {seam} has no slot {slot!r}, only {list(slots_of(seam))}")
+        for finding, remedy in cls.remedies.items():
+            if finding not in FINDINGS:
+                raise TypeError(f"{cls.__name__}: there is no finding {finding!r}; {nearest(finding, FINDINGS)}")
+            if unknown := values_in(remedy) - values_in(FINDINGS[finding]) - {"name"}:
+                raise TypeError(f"{cls.__name__}: the remedy for {finding} has no value {sorted(unknown)}")
+        if unknown := {*cls.controls, *([cls.control] if cls.control else [])} - set(CONTROLS):
+            raise TypeError(f"{cls.__name__}: there is no control {sorted(unknown)}, only {list(CONTROLS)}")
 
     def __post_init__(self) -> None:
         """Raise `ValueError` with a line for each value out of range."""

@@ -1,8 +1,9 @@
 """The last stage of a study: what helps must beat its control with fresh seeds, and then the test split is opened once.
 
 A trick that adds rows may help because there are more of them, one that passes twice because it computes twice as much.
-Its control has that and nothing else: `duplicate` for augmentation, and for whatever costs more passes the recipe
-without it, trained longer by as much. All are compared with the recommended recipe, on seeds that chose nothing.
+Its control has that and nothing else: for augmentation the trick that adds unchanged copies (it says so in its
+`controls`), and for whatever costs more passes the recipe without it, trained longer by as much. All are compared with
+the recommended recipe, on seeds that chose nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,11 @@ from recipes.ablation.observations import block_of, blocks_of
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun
+from recipes.compose.remedies import available_tricks
 from recipes.compose.tricks import build
 from recipes.config import Config, Data, digest
 from recipes.data.splits import read_splits
+from recipes.errors import UserError
 from recipes.runs.files import atomic_write
 
 LONGER = 1.05
@@ -66,17 +69,30 @@ def _controls(findings: Findings, effect: Effect, config: Config) -> Iterator[Le
         return
     tricks = build(config.tricks)
     more = findings.ratios(_rows_of_an_epoch).get(effect)
-    if tricks[trick].control == "duplicate" and more is not None:
+    if tricks[trick].control == "more_rows" and more is not None:
+        control, setting = _control("more_rows")
         # What the recipe copies anyway stays.
-        own = config.tricks.get("duplicate", {}).get("copies", 0)
+        own = config.tricks.get(control, {}).get(setting, 0)
         copies = round((1 + own) * more) - 1
-        setting = f"tricks.duplicate.copies={copies}"
-        yield Level(f"{copies} copies of each row in place of {name}", (setting,), "duplicate")
+        line = f"tricks.{control}.{setting}={copies}"
+        yield Level(f"{copies} copies of each row in place of {name}", (line,), control)
     passes = findings.costs[effect].get("passes", 1.0)
     if tricks[trick].control == "train_longer" or passes > LONGER:
         updates = config.train.max_updates
         longer = f"max_updates={round(updates * passes)}" if updates else f"epochs={config.train.epochs * passes:.4g}"
         yield Level(f"{passes:.2g} times the updates in place of {name}", (f"train.{longer}",))
+
+
+def _control(kind: str) -> tuple[str, str]:
+    """The first trick by name that is a control of this kind, and its setting that says how much.
+
+    Raises:
+        UserError: there is none, and without it a trick would be recommended that may help by its further rows alone.
+    """
+    found = [(name, trick.controls[kind]) for name, _, trick in available_tricks() if kind in trick.controls]
+    if not found:
+        raise UserError(f"no trick in the config folders is a control of the kind {kind} (Trick.controls).")
+    return found[0]
 
 
 def _rows_of_an_epoch(row: Row) -> float | None:

@@ -202,7 +202,7 @@ def _data_sets(swept: Sequence[Override], name: str) -> dict[str, tuple[str, ...
 def _too_few(factors: Sequence[Factor]) -> Iterator[str]:
     if not factors:
         yield (
-            "nothing varies; name tricks to compare with and without each, '+tricks=[mixup,swa]', or values, "
+            "nothing varies; name tricks to compare with and without each, '+tricks=[<one>,<other>]', or values, "
             "train.learning_rate=1e-5,1e-4."
         )
     for factor in factors:

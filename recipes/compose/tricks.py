@@ -14,7 +14,7 @@ from recipes.trick import Trick
 
 
 def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
-    """Make the selected tricks, checked.
+    """Make the selected tricks, checked, and give each its name.
 
     Args:
         values: by name, what `conf/tricks/<name>.yaml` and the command line say.
@@ -42,7 +42,7 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
         if not issubclass(kind, Trick):
             problems.append(f"tricks.{name}._target_={target} is no recipes.Trick.")
             continue
-        trick, wrong = instantiate(kind, OmegaConf.create(settings), f"tricks.{name}")
+        trick, wrong = instantiate(kind, OmegaConf.create(settings), f"tricks.{name}", {"name": name})
         problems += wrong
         if trick is not None:
             tricks[name] = trick

@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 
 from recipes import state
+from recipes.compose.remedies import remedies_for
 from recipes.compose.requirements import check
 from recipes.compose.tricks import build
 from recipes.config import Config
@@ -146,6 +147,17 @@ class Subject:
         """A training row's input, decoded as the model really sees it."""
         batch = self.run.train.collate(np.array([row]), 0, 0)
         return str(self.run.tokenizer.decode(batch.inputs["input_ids"][0, : int(batch.lengths[0])]))
+
+    def remedies(self, finding: str, *others: str, otherwise: str = "", **values: object) -> str:
+        """What to do about a finding: the remedies of the tricks that are not on, then others.
+
+        Args:
+            finding: one of `recipes.findings.FINDINGS`.
+            *others: what else helps.
+            otherwise: what to do where there is nothing of these.
+            **values: those that the finding's meaning names.
+        """
+        return " or ".join([*remedies_for(finding, self.config.tricks, **values), *others]) or otherwise
 
     @contextmanager
     def kept(self) -> Iterator[TrainingRun]:

@@ -41,7 +41,7 @@ class Report:
         self.flushed = time.monotonic()
         self.smoothed = 0.0
         self.weight = 0.0
-        self.watch = Watch(len(run.classes), run.multi_label)
+        self.watch = Watch(len(run.classes), run.multi_label, run.config.tricks)
         self.bar: Progress | None = None
         self.board: SummaryWriter | None = None
 

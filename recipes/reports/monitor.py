@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recipes.compose.remedies import remedies_for
+
 WINDOW = 30
 """Updates that are looked back on."""
 
@@ -15,10 +17,11 @@ class Watch:
     Args:
         num_classes: of the data.
         several: whether a row may have several labels.
+        tricks: the config's; those that are on are not advised.
     """
 
-    def __init__(self, num_classes: int, multi_label: bool) -> None:
-        """Nothing is seen yet."""
+    def __init__(self, num_classes: int, multi_label: bool, tricks: Mapping[str, Mapping[str, Any]]) -> None:
+        self.tricks = tricks
         self.chance = math.log(2) if multi_label else math.log(num_classes)
         self.losses: deque[float] = deque(maxlen=WINDOW)
         self.norms: deque[float] = deque(maxlen=WINDOW)
@@ -73,10 +76,11 @@ class Watch:
                 )
             spread = (sum((each - mean) ** 2 for each in self.losses) / len(self.losses)) ** 0.5
             if spread > 0.5 * mean and mean > 0.1 * self.chance:
+                alone = "which alone is no fault"
+                advice = "; ".join([alone, *remedies_for("noisy_loss", self.tricks)])
                 yield (
                     "fluctuation",
-                    f"the loss moves by {spread / mean:.0%} of itself from update to update, which alone is no "
-                    "fault; +tricks=[noise_scale] says whether it is chance and what batch would calm it.",
+                    f"the loss moves by {spread / mean:.0%} of itself from update to update, {advice}.",
                 )
 
     def _evaluation(self, line: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

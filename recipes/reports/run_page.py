@@ -86,7 +86,7 @@ def _of(name: str, run: RunFolder) -> Iterator[str]:
             for metric, value in metrics[part].items()
         ]
     yield table(["", "", "95 % interval over rows"], rows)
-    watch = Watch(len(held.classes), held.multi_label)
+    watch = Watch(len(held.classes), held.multi_label, run.config["tricks"])
     if seen := [escape(sentence) for line in history for sentence in watch.see(line)]:
         yield f"<h3>Seen while training</h3><ul>{''.join(f'<li>{sentence}</li>' for sentence in seen)}</ul>"
     if history:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recipes.compose.remedies import remedies_for
 from recipes.data.encoding import class_counts
 from recipes.errors import UserError, nearest
 
@@ -49,9 +50,10 @@ def _given(values: Mapping[str, float], classes: Sequence[str], path: str) -> np
     return np.array([values[name] for name in classes], dtype=float)
 
 
-def one_label(run: "Run", path: str, instead: str) -> None:
+def one_label(run: "Run", path: str) -> None:
     """Raise `UserError` where rows have several labels."""
     if run.multi_label:
+        instead = " or ".join(remedies_for("rare_labels", run.config.tricks)) or "leave it out"
         raise UserError(f"{path}: rows have several labels here, and this is for rows with one; {instead}.")
 
 

@@ -38,6 +38,12 @@ class Accumulate(Trick):
 
     slots = {"gradient": "split"}
     neutral = {"part_size": 1_000_000}
+    remedies = {
+        "update_out_of_memory": "+tricks=[{name}] tricks.{name}.part_size=null runs it in the largest parts that "
+        "fit, with the same result",
+        "batch_out_of_memory": "+tricks=[{name}] tricks.{name}.part_size={rows}",
+        "large_batch": "+tricks=[{name}] makes them fit",
+    }
 
     def __post_init__(self) -> None:
         """Nothing has been tried yet."""
@@ -48,7 +54,7 @@ class Accumulate(Trick):
         """Parts that hold the whole batch."""
         if self.part_size is not None and self.part_size >= run.config.train.batch_size:
             yield (
-                f"tricks.accumulate.part_size={self.part_size} holds all of train.batch_size="
+                f"tricks.{self.name}.part_size={self.part_size} holds all of train.batch_size="
                 f"{run.config.train.batch_size}, so nothing is accumulated; a smaller part_size, or a larger batch."
             )
 
@@ -93,7 +99,7 @@ class Accumulate(Trick):
             torch.cuda.empty_cache()
 
     def _too_much(self, when: str) -> UserError:
-        sentence = f"tricks.accumulate.part_size: memory ran out {when}; lower data.max_length, or give a part size."
+        sentence = f"tricks.{self.name}.part_size: memory ran out {when}; lower data.max_length, or give a part size."
         return UserError(sentence)
 
     def state(self) -> dict[str, Any]:

@@ -37,11 +37,11 @@ class Amp(Trick):
         """Pass the precision on."""
         on_gpu = torch.cuda.is_available() and run.config.train.device in ("auto", "cuda")
         if self.precision == "fp16" and not on_gpu:
-            raise UserError("tricks.amp.precision=fp16 needs a CUDA GPU; use auto or bf16.")
+            raise UserError(f"tricks.{self.name}.precision=fp16 needs a CUDA GPU; use auto or bf16.")
         precision = fast(on_gpu) if self.precision == "auto" else self.precision
         if self.precision == "auto" and precision == "fp32":
             run.note(
-                "amp: this hardware does not compute bf16 at speed, so training stays in fp32 "
-                "(tricks.amp.precision=bf16 forces it)."
+                f"{self.name}: this hardware does not compute bf16 at speed, so training stays in fp32 "
+                f"(tricks.{self.name}.precision=bf16 forces it)."
             )
         return inner(mixed_precision="no" if precision == "fp32" else precision, **options)

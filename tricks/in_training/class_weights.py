@@ -34,6 +34,7 @@ class ClassWeights(Trick):
 
     slots = {"loss": "weighting"}
     neutral = {"scheme": "effective_number", "beta": 0.0}
+    remedies = {"class_imbalance": "+tricks=[{name}] tricks.{name}.scheme=balanced"}
 
     def __post_init__(self) -> None:
         """The classes are not known yet."""
@@ -42,11 +43,11 @@ class ClassWeights(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Classes that are balanced, or made up for twice."""
-        return doubts(run, "tricks.class_weights")
+        return doubts(run, f"tricks.{self.name}")
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         """The targets inward are weighed; what comes back is not touched."""
         if self._weights is None:
-            one_label(run, "tricks.class_weights", "tricks.focal with gamma=0 and a scheme weighs their positive side")
-            self._weights = class_weights(run, self.scheme, self.beta, self.values, "tricks.class_weights").to(targets)
+            one_label(run, f"tricks.{self.name}")
+            self._weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}").to(targets)
         return inner(logits, targets * self._weights)

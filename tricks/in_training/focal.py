@@ -39,6 +39,10 @@ class Focal(Trick):
 
     slots = {"loss": "criterion"}
     neutral = {"gamma": 0.0, "scheme": "none"}
+    remedies = {
+        "rare_labels": "+tricks=[{name}] tricks.{name}.scheme=balanced weighs rare labels, and with "
+        "tricks.{name}.gamma=0 does nothing else"
+    }
 
     def __post_init__(self) -> None:
         """The classes are not known yet."""
@@ -70,5 +74,5 @@ class Focal(Trick):
         if self._weights is None:
             self._weights = torch.ones(len(run.classes))
             if self.scheme != "none":
-                self._weights = class_weights(run, self.scheme, self.beta, self.values, "tricks.focal")
+                self._weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}")
         return self._weights

@@ -40,12 +40,12 @@ class LogitAdjustment(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Classes that are balanced, or made up for twice."""
-        return doubts(run, "tricks.logit_adjustment")
+        return doubts(run, f"tricks.{self.name}")
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         """A class without rows counts as one with one row."""
         if self._offsets is None:
-            one_label(run, "tricks.logit_adjustment", "tricks.focal with a scheme weighs rare labels")
+            one_label(run, f"tricks.{self.name}")
             counts = np.maximum(class_counts(run.train), 1)
             self._offsets = self.tau * torch.from_numpy(np.log(counts / counts.sum())).to(logits)
         return inner(logits + self._offsets, targets)

@@ -94,7 +94,8 @@ class Mixup(Trick):
         """Texts that are read in pieces have no words in common places, and no layer that sees all of them."""
         if self.level == "sentence":
             return {}
-        return {"model/reshape": "texts read in pieces can only be mixed as a whole (tricks.mixup.level=sentence)"}
+        why = f"texts read in pieces can only be mixed as a whole (tricks.{self.name}.level=sentence)"
+        return {"model/reshape": why}
 
     def check(self, run: Run) -> Iterable[str]:
         """Rows without partners, and a stretch without mixing that is all of training."""
@@ -102,8 +103,8 @@ class Mixup(Trick):
             yield "train.batch_size=1 gives no row a partner, so nothing is mixed; train.batch_size=16."
         if self.warmup + self.cooldown >= 1:
             yield (
-                f"tricks.mixup.warmup={self.warmup:g} and cooldown={self.cooldown:g} leave no update to mix in; "
-                "tricks.mixup.warmup=0.0."
+                f"tricks.{self.name}.warmup={self.warmup:g} and cooldown={self.cooldown:g} leave no update to mix in; "
+                f"tricks.{self.name}.warmup=0.0."
             )
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
@@ -134,7 +135,9 @@ class Mixup(Trick):
         try:
             count = len(anatomy.layers(run.bare_model))
         except ValueError as error:
-            sentence = f"tricks.mixup.level=hidden: {error}, before one of which to mix; take embedding or sentence."
+            sentence = (
+                f"tricks.{self.name}.level=hidden: {error}, before one of which to mix; take embedding or sentence."
+            )
             raise UserError(sentence) from error
         # Rounded before it is cut: 0.58 of 50 layers are 29, though the product is a little less.
         return int(round(float(draws.choice(self.depths)) * count, 6))

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
+from recipes.compose.remedies import remedies_for
 from recipes.toolkit.gradients import add, copy_gradients
 
 
@@ -38,6 +39,7 @@ class NoiseScale(Trick):
 
     slots = {"gradient": "plan"}
     neutral = {"every_updates": 0}
+    remedies = {"noisy_loss": "+tricks=[{name}] says whether it is chance and what batch would calm it"}
 
     def __post_init__(self) -> None:
         """Nothing is measured yet."""
@@ -67,7 +69,8 @@ class NoiseScale(Trick):
         add(run.parameters, before)
         run.log(**self.figures())
         if run.batches_done + self.every_updates >= run.total_updates:
-            run.say(self.in_words(run.config.train.batch_size, run.total_updates))
+            fitting = remedies_for("large_batch", run.config.tricks)
+            run.say(self.in_words(run.config.train.batch_size, run.total_updates, fitting))
         return loss
 
     def _halves(self, run: Run, batch: Batch) -> list[np.ndarray]:
@@ -109,15 +112,21 @@ class NoiseScale(Trick):
         scale = noise / signal
         return {"noise_scale": scale, "noise_scale_low": scale / band, "noise_scale_high": scale * band}
 
-    def in_words(self, batch_size: int, updates: int) -> str:
-        """What that means for this run."""
+    def in_words(self, batch_size: int, updates: int, fitting: Sequence[str] = ()) -> str:
+        """What that means for this run.
+
+        Args:
+            batch_size: the run's.
+            updates: all of the run.
+            fitting: what lets larger batches fit in memory.
+        """
         found = self.figures()
         if not found or found["noise_scale_high"] > 100 * found["noise_scale"]:
-            return "noise_scale: measurements are too few to tell signal from noise; take more, or train longer."
+            return f"{self.name}: measurements are too few to tell signal from noise; take more, or train longer."
         scale = found["noise_scale"]
         low, high = found["noise_scale_low"], found["noise_scale_high"]
         said = (
-            f"noise_scale: about {scale:,.0f} rows ({low:,.0f} to {high:,.0f}); with batches of {batch_size}, "
+            f"{self.name}: about {scale:,.0f} rows ({low:,.0f} to {high:,.0f}); with batches of {batch_size}, "
             f"{scale / (scale + batch_size):.0%} of an update's squared gradient is chance."
         )
         if batch_size >= scale:
@@ -126,8 +135,8 @@ class NoiseScale(Trick):
         return (
             f"{said} So the loss must fluctuate, which is no fault. With batches of {scale:,.0f} it would be 50%, and "
             f"training would get as far in about {fewer:,.0f} updates instead of {updates:,}, over "
-            f"{fewer * scale / (updates * batch_size):.1f} times the rows; set train.batch_size, and let accumulate "
-            "make them fit."
+            f"{fewer * scale / (updates * batch_size):.1f} times the rows; set train.batch_size"
+            f"{', and ' if fitting else ''}{' or '.join(fitting)}."
         )
 
     def state(self) -> dict[str, Any]:

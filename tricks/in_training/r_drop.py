@@ -45,7 +45,7 @@ class RDrop(Trick):
     def check(self, run: Run) -> Iterable[str]:
         """Without dropout both passes are the same."""
         if not any(isinstance(module, nn.Dropout) and module.p for module in run.bare_model.modules()):
-            yield "tricks.r_drop: the model has no dropout, so two passes never differ; set model.dropout=0.1."
+            yield f"tricks.{self.name}: the model has no dropout, so two passes never differ; set model.dropout=0.1."
 
 
 def disagreement(one: Tensor, other: Tensor, multi_label: bool) -> Tensor:

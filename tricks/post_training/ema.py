@@ -48,14 +48,14 @@ class Ema(Trick):
         collections = run.total_updates // self.every_updates if self.every_updates else 0
         if self.every_updates > run.total_updates:
             yield (
-                f"tricks.ema.every_updates={self.every_updates} is more than the {run.total_updates} updates of this "
-                "run, so nothing is averaged; tricks.ema.every_updates=1."
+                f"tricks.{self.name}.every_updates={self.every_updates} is more than the {run.total_updates} updates "
+                f"of this run, so nothing is averaged; tricks.{self.name}.every_updates=1."
             )
         elif collections and not self.warmup and self.decay**collections > 0.3:
             yield (
-                f"tricks.ema.decay={self.decay:g} over {collections} collections leaves "
-                f"{self.decay**collections:.0%} of the average to the untrained weights; tricks.ema.warmup=true, or a "
-                "lower decay."
+                f"tricks.{self.name}.decay={self.decay:g} over {collections} collections leaves "
+                f"{self.decay**collections:.0%} of the average to the untrained weights; "
+                f"tricks.{self.name}.warmup=true, or a lower decay."
             )
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:

@@ -80,19 +80,19 @@ class Fusion(Trick):
         """Train every member on every fold; then weigh, score, and write the folder of the whole."""
         if self.folds == 1 and not self.members:
             return inner(config, splits, folder)
-        parts = list(folds(splits, self.folds, config.data.split_seed, "tricks.fusion.folds"))
+        parts = list(folds(splits, self.folds, config.data.split_seed, f"tricks.{self.name}.folds"))
         configs = self._configs(config, parts)
         runs = {name: [folder / "members" / name / f"fold-{part.number}" for part in parts] for name in configs}
         for (name, member), line in zip(configs.items(), self.members or [""], strict=True):
             if not (runs[name][0] / "config.yaml").exists():
-                with about(line):
+                with self._about(line):
                     try_out(member, parts[0].splits)
         for name, member in configs.items():
             for part, place in zip(parts, runs[name], strict=True):
                 with claim_once(place, member):
                     same_rows(place, part.splits)
                     if not is_finished(place):
-                        say(f"fusion: {name}, fold {part.number} of {self.folds}")
+                        say(f"{self.name}: {name}, fold {part.number} of {self.folds}")
                         inner(member, part.splits, place)
         with on_threads(config.train.threads):
             return FusedRun(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
@@ -100,7 +100,7 @@ class Fusion(Trick):
     def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""
         tricks = build(config.tricks)
-        outside = {"fusion", *seams.deciding_tricks(tricks)}
+        outside = {self.name, *seams.deciding_tricks(tricks)}
         kept = {name: values for name, values in config.tricks.items() if name not in outside}
         evaluate = replace(config.evaluate, test=False, extra={})
         own = replace(config, resume=True, tricks=kept, evaluate=evaluate)
@@ -108,22 +108,52 @@ class Fusion(Trick):
         problems: list[str] = []
         for number, line in enumerate(self.members or [""], 1):
             try:
-                with about(line):
+                with self._about(line):
                     member = member_config(line, own)
-                    _check(member, parts, kept)
+                    self._check(member, parts, kept)
                     model = Path(member.model.name or member.model.source).name
                     configs[f"{number}-{model}"] = member
             except UserError as error:
                 problems += error.problems
         if not problems and not any(has_own_model(vars(member.model), config) for member in configs.values()):
             problems.append(
-                f"tricks.fusion.members={self.members}: none is of this run's own model "
+                f"tricks.{self.name}.members={self.members}: none is of this run's own model "
                 f"({config.model.name or config.model.source}), so what is set for that would train nothing; choose "
                 "the model of one of them, or add it."
             )
         if problems:
             raise UserError(*problems)
         return configs
+
+    @contextmanager
+    def _about(self, line: str) -> Iterator[None]:
+        """Inside this context what a user did wrong is said of this member."""
+        try:
+            yield
+        except UserError as error:
+            named = f"tricks.{self.name}.members: {line!r}: " if line else ""
+            raise UserError(*(f"{named}{problem}" for problem in error.problems)) from error
+
+    def _check(self, member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -> None:
+        """Refuse a member that cannot be trained on some part, or whose tricks are about more than a member."""
+        tricks = build(member.tricks)
+        if inside := [name for name, trick in tricks.items() if isinstance(trick, Fusion)]:
+            raise UserError(f"a member cannot be a {inside[0]}; leave it out.")
+        for name, trick in tricks.items():
+            if "train" in trick.slots and name not in of_the_run:
+                raise UserError(
+                    f"{name} is about all of a run; put it on the run itself: +tricks=[{self.name},{name}]."
+                )
+            if name in seams.deciding_tricks(tricks):
+                raise UserError(
+                    f"{name} decides about what all members say; put it on the run: +tricks=[{self.name},{name}]."
+                )
+        for part in parts:
+            try:
+                check(member, part.splits, tricks)
+            except UserError as error:
+                where = f"in fold {part.number} (tricks.{self.name}.folds={len(parts)}): " if len(parts) > 1 else ""
+                raise UserError(*(f"{where}{problem}" for problem in error.problems)) from error
 
     def _weights(self, shares: np.ndarray, validation: Predictions) -> np.ndarray:
         """What each member counts, (member), the sum 1."""
@@ -133,34 +163,6 @@ class Fusion(Trick):
         if self.scheme == "equal" or len(shares) == 1 or not len(rows):
             return np.full(len(shares), 1 / len(shares))
         return fitted(shares[:, rows], targets)
-
-
-@contextmanager
-def about(line: str) -> Iterator[None]:
-    """Inside this context what a user did wrong is said of this member."""
-    try:
-        yield
-    except UserError as error:
-        named = f"tricks.fusion.members: {line!r}: " if line else ""
-        raise UserError(*(f"{named}{problem}" for problem in error.problems)) from error
-
-
-def _check(member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -> None:
-    """Refuse a member that cannot be trained on some part, or whose tricks are about more than a member."""
-    tricks = build(member.tricks)
-    if "fusion" in tricks:
-        raise UserError("a member cannot be a fusion; leave it out.")
-    for name, trick in tricks.items():
-        if "train" in trick.slots and name not in of_the_run:
-            raise UserError(f"{name} is about all of a run; put it on the run itself: +tricks=[fusion,{name}].")
-        if name in seams.deciding_tricks(tricks):
-            raise UserError(f"{name} decides about what all members say; put it on the run: +tricks=[fusion,{name}].")
-    for part in parts:
-        try:
-            check(member, part.splits, tricks)
-        except UserError as error:
-            where = f"in fold {part.number} (tricks.fusion.folds={len(parts)}): " if len(parts) > 1 else ""
-            raise UserError(*(f"{where}{problem}" for problem in error.problems)) from error
 
 
 def try_out(member: Config, splits: Splits) -> None:

@@ -72,7 +72,7 @@ class Incremental(Trick):
     @cached_property
     def old(self) -> WarmStart:
         """The run to start from."""
-        return WarmStart(self.folder, "tricks.incremental.folder")
+        return WarmStart(self.folder, f"tricks.{self.name}.folder")
 
     def train(
         self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
@@ -81,27 +81,27 @@ class Incremental(Trick):
         if problems := list(self._unlike(config, splits)):
             raise UserError(*problems)
         old, extra = self.old, dict(splits.extra)
-        notes = [*splits.notes, f"incremental: training starts from the weights of {self.folder}."]
+        notes = [*splits.notes, f"{self.name}: training starts from the weights of {self.folder}."]
         differ = set(splits.classes) != set(old.classes)
         classes = list(dict.fromkeys([*old.classes, *splits.classes])) if differ else splits.classes
         if new := classes[len(old.classes) :]:
-            notes.append(f"incremental: the head grows from {len(old.classes)} labels by {_listed(new)}.")
+            notes.append(f"{self.name}: the head grows from {len(old.classes)} labels by {_listed(new)}.")
         before, now = shaping(old.config["tricks"]), shaping(config.tricks)
         if before != now:
             told = [f"with {', '.join(tricks.values())}" if tricks else "as they stand" for tricks in (before, now)]
-            notes.append(f"incremental: the old run read texts {told[0]}, this one reads them {told[1]}.")
+            notes.append(f"{self.name}: the old run read texts {told[0]}, this one reads them {told[1]}.")
         try:
             rows = old.splits.test if self.replay or config.evaluate.test else None
         except UserError as error:
             if self.replay:
                 raise
-            notes.append(f"incremental: what is forgotten is not measured. {error}")
+            notes.append(f"{self.name}: what is forgotten is not measured. {error}")
         else:
             if config.evaluate.test and rows is not None and old.metrics["test"]:
                 extra[OLD_TEST] = rows
             else:
                 why = "the old run has no test scores" if config.evaluate.test else "evaluate.test=false"
-                notes.append(f"incremental: what is forgotten is not measured ({why}).")
+                notes.append(f"{self.name}: what is forgotten is not measured ({why}).")
         return inner(config, replace(splits, classes=classes, extra=extra, notes=notes), folder)
 
     def _unlike(self, config: Config, splits: Splits) -> Iterator[str]:
@@ -114,7 +114,7 @@ class Incremental(Trick):
             there = "pairs of texts" if old.in_pairs else "single texts"
             yield f"data.text_pair={config.data.text_pair or 'null'}: the old run was trained on {there}."
         if OLD_TEST in splits.extra:
-            yield f"evaluate.extra.{OLD_TEST}: incremental scores the old run's test split by this name; take another."
+            yield f"evaluate.extra.{OLD_TEST}: {self.name} scores the old run's test split by this name; take another."
         new = [name for name in splits.classes if name not in old.classes]
         missing = [name for name in old.classes if name not in splits.classes]
         if self.new_labels == "refuse" and (new or missing):
@@ -122,7 +122,7 @@ class Incremental(Trick):
             said += [f"only the old run has {_listed(missing)}"] if missing else []
             yield (
                 f"{old.named}: the labels differ: {'; '.join(said)}. Spell them alike, or let the model have old and "
-                "new ones with tricks.incremental.new_labels=extend."
+                f"new ones with tricks.{self.name}.new_labels=extend."
             )
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
@@ -132,7 +132,7 @@ class Incremental(Trick):
         rows = self.old.splits.train
         chosen = rows.select(drawn(rows, self.replay, run.config.seed))
         self.replayed = chosen._fingerprint
-        run.note(f"incremental: {len(chosen):,} of {len(rows):,} old training rows are trained on again.")
+        run.note(f"{self.name}: {len(chosen):,} of {len(rows):,} old training rows are trained on again.")
         columns = run.clean_rows(chosen).to_dict()
         columns["id"] = columns["source"] = [f"old:{name}" for name in columns["id"]]
         return inner(concatenate_datasets([examples, Dataset.from_dict(columns, chosen.features)]))
@@ -154,7 +154,7 @@ class Incremental(Trick):
         growth = len(run.classes) / len(self.old.classes)
         means = MEANS_OVER_CLASSES[run.multi_label]
         found = forgetting(self.old.metrics["test"], measured[OLD_TEST], dict.fromkeys(means, growth))
-        run.say(in_words(found, run.config.evaluate.metric))
+        run.say(f"{self.name}: {in_words(found, run.config.evaluate.metric)}")
         return {**measured, "forgetting": found}
 
     def state(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def in_words(found: Mapping[str, Mapping[str, float]], metric: str) -> str:
     lost = values["change"] if name in LOWER_IS_BETTER else -values["change"]
     said = f"{lost:.4f} is forgotten" if lost > 0 else "nothing is forgotten"
     was, now = values["before"], values["after"]
-    return f"incremental: on the old test split {name} was {was:.4f} and is {now:.4f} now: {said}."
+    return f"on the old test split {name} was {was:.4f} and is {now:.4f} now: {said}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ class SlidingWindow(Trick):
 
     slots = {"encode": "cut", "predict": "vote"}
     neutral = {"max_windows": 1}
+    remedies = {"long_texts": "+tricks=[{name}]"}
 
     def excludes(self) -> Mapping[str, str]:
         """A window's label is its document's: two windows do not mix."""
@@ -52,7 +53,7 @@ class SlidingWindow(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Texts that are short."""
-        return doubts(run, "tricks.sliding_window")
+        return doubts(run, f"tricks.{self.name}")
 
     def encode(
         self,
@@ -66,11 +67,11 @@ class SlidingWindow(Trick):
 
     def _measures(self, run: ModelContext, in_pairs: bool) -> tuple[int, int]:
         """The text tokens of a window, and those between two starts."""
-        room = room_in(run, self.size, "tricks.sliding_window.size", in_pairs)
+        room = room_in(run, self.size, f"tricks.{self.name}.size", in_pairs)
         stride = self.stride or max(1, room * 4 // 5)
         if stride > room:
             raise UserError(
-                f"tricks.sliding_window.stride={stride}: a window holds {room} text tokens, so what is between two "
+                f"tricks.{self.name}.stride={stride}: a window holds {room} text tokens, so what is between two "
                 f"would be lost; choose 1 to {room}."
             )
         return room, stride

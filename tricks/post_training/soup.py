@@ -86,7 +86,7 @@ class Soup(Trick):
             return -found if run.config.evaluate.metric in LOWER_IS_BETTER else found
 
         chosen = self.kept = greedy(list(named), score) if self.choose == "greedy" else list(named)
-        run.say(f"soup: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
+        run.say(f"{self.name}: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
         return mean([named[name] for name in chosen])
 
     def _joined(self, run: Run) -> dict[str, Weights]:
@@ -95,7 +95,7 @@ class Soup(Trick):
         return self.joined
 
     def _read(self, run: Run, folder: str) -> Weights:
-        earlier = WarmStart(folder, "tricks.soup.folders")
+        earlier = WarmStart(folder, f"tricks.{self.name}.folders")
         if run.splits.is_fold:
             raise UserError(
                 f"{earlier.named}: this run is judged on rows that another run on the same data was trained on; leave "

@@ -54,8 +54,8 @@ class Swa(Trick):
         count = sum(self._collects(updates, total) for updates in range(1, total + 1)) if self.start < 1 else 0
         if self.start < 1 and count < 3:
             yield (
-                f"tricks.swa.start={self.start:g} of {total} updates leaves {count} to average; tricks.swa.start=0.75, "
-                "tricks.swa.every_updates=1, or more updates."
+                f"tricks.{self.name}.start={self.start:g} of {total} updates leaves {count} to average; "
+                f"tricks.{self.name}.start=0.75, tricks.{self.name}.every_updates=1, or more updates."
             )
 
     def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:

@@ -36,6 +36,7 @@ class Temperature(Trick):
 
     slots = {"settle": "calibrate", "results": "results"}
     neutral = {"limit": 1.0}
+    remedies = {"overconfidence": "+tricks=[{name}]"}
 
     def __post_init__(self) -> None:
         """Nothing is fitted yet."""
@@ -46,7 +47,7 @@ class Temperature(Trick):
         """Few rows to fit on."""
         if len(run.validation) < 100:
             yield (
-                f"tricks.temperature is fitted on {len(run.validation)} validation rows, which is chance; leave it "
+                f"tricks.{self.name} is fitted on {len(run.validation)} validation rows, which is chance; leave it "
                 "out, or give more of them."
             )
 
@@ -65,7 +66,7 @@ class Temperature(Trick):
         name = "loss" if before.multi_label else "ece"
         was, now = self.told["before"][name], self.told["after"][name]
         bound = " (the limit)" if abs(abs(np.log(value)) - np.log(self.limit)) < 1e-3 else ""
-        run.say(f"temperature: {value:.3f}{bound}; {name} on validation was {was:.4f} and is {now:.4f}.")
+        run.say(f"{self.name}: {value:.3f}{bound}; {name} on validation was {was:.4f} and is {now:.4f}.")
         return after
 
     def results(

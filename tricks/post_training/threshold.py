@@ -48,8 +48,8 @@ class Threshold(Trick):
         """Few rows to fit on."""
         if len(run.validation) < 100:
             yield (
-                f"tricks.threshold is fitted on {len(run.validation)} validation rows, which is chance; leave it out, "
-                "or give more of them."
+                f"tricks.{self.name} is fitted on {len(run.validation)} validation rows, which is chance; leave "
+                "it out, or give more of them."
             )
 
     def settle(self, run: Context, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
@@ -61,7 +61,7 @@ class Threshold(Trick):
         after = decided(before, self.thresholds)
         was, now = measure(before)["macro_f1"], measure(after)["macro_f1"]
         told = ", ".join(f"{name} {value:.3g}" for name, value in zip(before.classes, self.thresholds, strict=True))
-        run.say(f"threshold: {told}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
+        run.say(f"{self.name}: {told}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
         return after
 
     def decide(self, run: Context, inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:

@@ -36,13 +36,13 @@ class BalancedBatches(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Classes that are balanced, or made up for twice."""
-        return doubts(run, "tricks.balanced_batches")
+        return doubts(run, f"tricks.{self.name}")
 
     def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
         """The same rows in the same epoch, whatever else is on."""
         if not self.balance:
             return inner(dataset, epoch)
-        one_label(run, "tricks.balanced_batches", "tricks.focal with a scheme weighs rare labels")
+        one_label(run, f"tricks.{self.name}")
         random = generator(run.config.seeds.order, "balanced_batches", epoch)
         rows = self.drawn(dataset.labels, random)
         # By the rank within the label alone: each batch then has the epoch's mix.

@@ -45,6 +45,10 @@ class Deduplicate(Trick):
 
     slots = {"examples": "drop"}
     neutral = {"inside": False, "held_out": False}
+    remedies = {
+        **dict.fromkeys(("duplicates", "leaked_rows", "leaked_near_duplicates"), "+tricks=[{name}]"),
+        "contradictory_labels": "+tricks=[{name}] keeps the most frequent one",
+    }
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
         """Drop what stands elsewhere, then all but one row of each group of what is left."""
@@ -84,21 +88,21 @@ class Deduplicate(Trick):
             return duplicates.first_alike(held, own, self.threshold, self.shingle, self.inside)
         except ImportError as error:
             raise UserError(
-                f"tricks.deduplicate.threshold={self.threshold}: near copies need the package datasketch; pip install "
+                f"tricks.{self.name}.threshold={self.threshold}: near copies need the package datasketch; pip install "
                 "-e '.[deduplicate]', or find exact copies only, with threshold=1.0."
             ) from error
 
     def _tell(self, run: Run, why: Mapping[int, str], ids: Sequence[str], differing: int) -> None:
         if len(why) == len(ids):
-            raise UserError("tricks.deduplicate: every training row stands in validation or test; nothing is left.")
+            raise UserError(f"tricks.{self.name}: every training row stands in validation or test; nothing is left.")
         found: dict[str, list[str]] = defaultdict(list)
         for row, reason in sorted(why.items()):
             found[reason].append(ids[row])
         told = [f"{reason} {len(rows):,} ({_some(rows)})" for reason, rows in sorted(found.items())]
-        run.note(f"deduplicate: {'; '.join([f'{len(why):,} of {len(ids):,} training rows dropped', *told])}.")
+        run.note(f"{self.name}: {'; '.join([f'{len(why):,} of {len(ids):,} training rows dropped', *told])}.")
         if differing:
             run.note(
-                f"deduplicate: groups of copies whose labels differ: {differing:,}; the most frequent label stays, the "
+                f"{self.name}: groups of copies whose labels differ: {differing:,}; the most frequent label stays, the "
                 "first where several are."
             )
 

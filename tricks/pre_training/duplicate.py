@@ -28,6 +28,7 @@ class Duplicate(Trick):
 
     slots = {"examples": "add"}
     neutral = {"copies": 0}
+    controls = {"more_rows": "copies"}
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
         """Add them behind the rows."""

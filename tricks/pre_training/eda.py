@@ -72,13 +72,13 @@ class Eda(Trick):
 
     slots = {"examples": "add"}
     neutral = {"variants": 0}
-    control = "duplicate"
+    control = "more_rows"
 
     def __post_init__(self) -> None:
         """Refuse a file that nobody reads, and none where one is to be read."""
         super().__post_init__()
         if self.source == "file" and self.file is None:
-            raise ValueError("source=file needs the file; set it with tricks.eda.file=<path>.")
+            raise ValueError(f"source=file needs the file; set it with tricks.{self.name}.file=<path>.")
         if self.source in ("wordnet", "embeddings") and self.file is not None:
             raise ValueError(f"file={self.file} is not read where source={self.source}; leave out one of the two.")
         if self.source == "wordnet" and self.language == "zh":
@@ -92,7 +92,8 @@ class Eda(Trick):
         count = count if self.variants is None else self.variants
         if not count or not any(rates.values()):
             return inner(examples)
-        run.note(f"eda: {count} variants of each row; {', '.join(f'{name} {rate:g}' for name, rate in rates.items())}.")
+        shown = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+        run.note(f"{self.name}: {count} variants of each row; {shown}.")
         synonyms = self._synonyms(run, examples) if rates["replace"] or rates["insert"] else {}
         make = partial(make_variants, rates=rates, count=count, language=self.language, synonyms=synonyms)
         settings = [rates, count, self.language, digest(synonyms)]
@@ -106,21 +107,21 @@ class Eda(Trick):
         if self.file is not None:
             place = Path(self.file).expanduser()
             if not place.exists():
-                raise UserError(f"tricks.eda.file={self.file}: there is no such file or folder.")
+                raise UserError(f"tricks.{self.name}.file={self.file}: there is no such file or folder.")
             said, found = str(place), read_wordnet(place) if is_wordnet(place) else read_file(place)
         elif wordnet is not None:
             said, found = f"WordNet in {wordnet}", read_wordnet(wordnet)
         elif self.source == "wordnet":
             raise UserError(
-                "tricks.eda.source=wordnet: there is none here; get it with `apt-get install wordnet-base` or "
-                "`python -m nltk.downloader wordnet`, or take tricks.eda.source=embeddings."
+                f"tricks.{self.name}.source=wordnet: there is none here; get it with `apt-get install wordnet-base` or "
+                f"`python -m nltk.downloader wordnet`, or take tricks.{self.name}.source=embeddings."
             )
         else:
             words = {word.lower() for text in texts for word in split(text, self.language).words}
             weight = cast(Tensor, word_embeddings(run.bare_model).weight)
             said = f"the model's vectors of the texts' {len(words):,} words"
             found = from_embeddings(weight, run.tokenizer, words)
-        run.note(f"eda: synonyms from {said}; {len(found):,} words have some.")
+        run.note(f"{self.name}: synonyms from {said}; {len(found):,} words have some.")
         return found
 
 

@@ -72,7 +72,7 @@ class Nlpaug(Trick):
 
     slots = {"examples": "add"}
     neutral = {"variants": 0}
-    control = "duplicate"
+    control = "more_rows"
 
     def __post_init__(self) -> None:
         """Refuse what is no list of classes before anything is loaded."""
@@ -88,19 +88,24 @@ class Nlpaug(Trick):
             return inner(examples)
         settings = (json.dumps(self.augmenters, sort_keys=True), self.variants, *written(self.augmenters))
         made = with_variants(
-            examples, Augment(self.augmenters, self.variants), run.config.seed, "nlpaug", settings, self.workers
+            examples,
+            Augment(self.augmenters, self.variants, f"tricks.{self.name}.augmenters"),
+            run.config.seed,
+            "nlpaug",
+            settings,
+            self.workers,
         )
         count, wanted = len(made) - len(examples), self.variants * len(examples)
         fewer = f", {wanted - count:,} fewer than wanted: too little changed" if count < wanted else ""
-        run.note(f"nlpaug: {count:,} variants of {len(examples):,} training rows{fewer}.")
+        run.note(f"{self.name}: {count:,} variants of {len(examples):,} training rows{fewer}.")
         return inner(made)
 
 
 class Augment:
     """From a text to its variants; each process that is given one loads the augmenters for itself, when first used."""
 
-    def __init__(self, settings: Sequence[Mapping[str, Any]], variants: int) -> None:
-        self.settings, self.variants, self.process = settings, variants, os.getpid()
+    def __init__(self, settings: Sequence[Mapping[str, Any]], variants: int, path: str = "augmenters") -> None:
+        self.settings, self.variants, self.path, self.process = settings, variants, path, os.getpid()
 
     @cached_property
     def chain(self) -> list[Any]:
@@ -108,14 +113,14 @@ class Augment:
         if os.getpid() != self.process:
             torch.set_num_threads(1)  # the threads of the process that this one was forked from are not there: it hangs
         with seeded(0):
-            return [loaded(each, f"tricks.nlpaug.augmenters[{place}]") for place, each in enumerate(self.settings)]
+            return [loaded(each, f"{self.path}[{place}]") for place, each in enumerate(self.settings)]
 
     def __call__(self, text: str, draws: random.Random) -> list[str]:
         """Draw until there are enough variants, or draws."""
         chain, seen, found = self.chain, {(), words(text)}, list[str]()
         for _ in range(DRAWS * self.variants):
             with seeded(draws.getrandbits(32)):
-                variant = through(chain, text)
+                variant = through(chain, text, self.path)
             if words(variant) not in seen:
                 seen.add(words(variant))
                 found.append(variant)
@@ -124,8 +129,13 @@ class Augment:
         return found
 
 
-def through(chain: Sequence[Any], text: str) -> str:
+def through(chain: Sequence[Any], text: str, path: str) -> str:
     """What one augmenter makes of what the one before it has made; empty where one gives nothing.
+
+    Args:
+        chain: the augmenters.
+        text: any.
+        path: of the augmenters, for the user.
 
     Raises:
         UserError: one of them fails.
@@ -134,7 +144,7 @@ def through(chain: Sequence[Any], text: str) -> str:
         try:
             answer = augmenter.augment(text)
         except BROKEN as error:
-            name = f"tricks.nlpaug.augmenters[{place}]: {type(augmenter).__name__}"
+            name = f"{path}[{place}]: {type(augmenter).__name__}"
             raise UserError(f"{name} fails on {text[:60]!r} with {reason(error)}") from error
         while isinstance(answer, list):  # a flow inside a flow gives a list of lists
             answer = answer[0] if answer else ""

@@ -63,6 +63,7 @@ class Normalize(Trick):
 
     slots = {"clean": "clean"}
     neutral = {"form": "none", "half_width": False, "drop_control": False}
+    remedies = {"control_characters": "+tricks=[{name}]"}
 
     def clean(self, run: Context, inner: Callable[[str], str], text: str) -> str:
         """Only look closer at what needs it: most texts are printable, or plain ASCII."""

@@ -37,7 +37,7 @@ class ReinitializeLayers(Trick):
         """Module by module, as the family itself does."""
         model = cast(PreTrainedModel, inner())
         if self.count > (most := len(layers(model))):
-            raise UserError(f"tricks.reinitialize_layers.count={self.count}: the model has {most} layers.")
+            raise UserError(f"tricks.{self.name}.count={self.count}: the model has {most} layers.")
         if self.count:
             torch.manual_seed(key(run.config.seeds.init, "reinitialize_layers"))
             depth, kept = depths(model), set(head(model).parameters())

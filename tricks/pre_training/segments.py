@@ -46,6 +46,7 @@ class Segments(Trick):
 
     slots = {"encode": "cut", "model": "reshape"}
     neutral = {"max_segments": 1, "pooling": "mean"}
+    remedies = {"long_texts": "+tricks=[{name}]"}
 
     def __post_init__(self) -> None:
         """A linear map has so many inputs."""
@@ -55,7 +56,7 @@ class Segments(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Texts that are short."""
-        return doubts(run, "tricks.segments")
+        return doubts(run, f"tricks.{self.name}")
 
     def encode(
         self,
@@ -65,7 +66,7 @@ class Segments(Trick):
         pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
         """A text's pieces one behind the other, each but the last of `size` tokens."""
-        room = room_in(run, self.size, "tricks.segments.size", pairs is not None)
+        room = room_in(run, self.size, f"tricks.{self.name}.size", pairs is not None)
         pieces = windows(run.tokenizer, texts, pairs, room, room, self.max_segments)
         return {name: [list(chain.from_iterable(row)) for row in rows] for name, rows in pieces.items()}
 

@@ -34,10 +34,14 @@ class Truncate(Trick):
 
     slots = {"encode": "cut"}
     neutral = {"part": "head", "pairs": "longest"}
+    remedies = {
+        "cut_texts": "+tricks=[{name}] to keep another part",
+        "label_in_cut_part": "+tricks=[{name}] tricks.{name}.part=tail",
+    }
 
     def check(self, run: Run) -> Iterable[str]:
         """Texts that are short."""
-        return doubts(run, "tricks.truncate")
+        return doubts(run, f"tricks.{self.name}")
 
     def encode(
         self,

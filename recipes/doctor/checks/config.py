@@ -78,7 +78,7 @@ def updates(subject: Subject, result: CheckResult) -> None:
         result.note(
             f"train.batch_size={train.batch_size} over all processes.",
             "the loss fluctuates from update to update, which alone is no fault",
-            "+tricks=[noise_scale] says what batch would calm it",
+            subject.remedies("noisy_loss"),
         )
     if train.max_updates and train.max_updates < run.updates_per_epoch:
         result.note(

@@ -121,10 +121,13 @@ def encoding(subject: Subject, result: CheckResult) -> None:
         entities = [row for row, text in enumerate(whole) if ENTITIES.search(text)]
         for kind, found in (("control characters", controls), ("HTML entities such as &amp;", entities)):
             if len(found) > 0.01 * len(rows):
+                remedy = "html.unescape the source"
+                if found is controls:
+                    remedy = subject.remedies("control_characters", otherwise="remove them from the source")
                 result.note(
                     f"{split}: {len(found):,} texts hold {kind}.",
                     "tokens that say nothing",
-                    "+tricks=[normalize]" if kind == "control characters" else "html.unescape the source",
+                    remedy,
                     _ids(rows, found),
                 )
 
@@ -139,17 +142,19 @@ def copies(subject: Subject, result: CheckResult) -> None:
         places[text].append(row)
     result.at(len(own), "training rows")
     again = [row for rows in places.values() for row in rows[1:]]
+    if again:
+        remedy = subject.remedies("duplicates", otherwise="remove them from the source")
     if len(again) > 0.05 * len(own):
         result.warn(
             f"train: {len(again):,} of {len(own):,} rows repeat another one.",
             "repeated rows weigh more, and fall into validation when it is cut from train",
-            "+tricks=[deduplicate]",
+            remedy,
             _ids(train, again),
         )
     elif again:
         result.note(
             f"train: {len(again):,} of {len(own):,} rows repeat another one.",
-            remedy="+tricks=[deduplicate]",
+            remedy=remedy,
             rows=_ids(train, again),
         )
     said = train["label"][:]
@@ -162,7 +167,7 @@ def copies(subject: Subject, result: CheckResult) -> None:
             f"{short(train['text'][torn[0][0]])} as "
             f"{quote_names(list(dict.fromkeys(str(said[row]) for row in torn[0])))}.",
             "no model can answer both rightly",
-            "settle their labels; +tricks=[deduplicate] keeps the most frequent one",
+            "; ".join(filter(None, ["settle their labels", subject.remedies("contradictory_labels")])),
             _ids(train, rows),
         )
     known = {digest(text) for text in places}
@@ -174,7 +179,7 @@ def copies(subject: Subject, result: CheckResult) -> None:
             say(
                 f"{split}: {len(leaked):,} of {len(rows):,} rows stand in train too.",
                 f"{split} scores are too good: these rows were learnt by heart",
-                "+tricks=[deduplicate]",
+                subject.remedies("leaked_rows", otherwise="remove them from the source"),
                 _ids(rows, leaked),
             )
 
@@ -192,13 +197,14 @@ def near_copies(subject: Subject, result: CheckResult) -> None:
     result.at(len(train), "different training texts")
     for split, texts in held.items():
         result.at(len(texts), f"rows of {split}")
+        apart = "cut the splits anew, with data.group"
         near = [row for row, text in enumerate(texts) if text not in train and first[text] in train]
         if len(near) > 0.01 * len(texts):
             result.warn(
                 f"{split}: {len(near):,} of {len(texts):,} rows are nearly a training row.",
                 f"{split} scores are too good",
                 # A run may know of the test split's rows no more than whether they are its own.
-                "+tricks=[deduplicate]" if split == "validation" else "cut the splits anew, with data.group",
+                subject.remedies("leaked_near_duplicates", otherwise=apart) if split == "validation" else apart,
                 _ids(subject.texts[split], near),
             )
 
@@ -254,11 +260,11 @@ def length(subject: Subject, result: CheckResult) -> None:
     if lost > 0.1:
         say = result.warn if lost > 0.5 else result.note
         most = min(int(np.percentile(whole, 95)), run.tokenizer.model_max_length)
-        more = f"data.max_length={most}" if most > run.max_length else "+tricks=[sliding_window] or +tricks=[segments]"
+        more = f"data.max_length={most}" if most > run.max_length else subject.remedies("long_texts")
         say(
             f"{cut:.1%} of the rows are longer than data.max_length={run.max_length}; {lost:.1%} of all text is cut.",
             "what is said there is not read; `cut_text` tells whether it matters",
-            f"{more}, or +tricks=[truncate] to keep another part",
+            ", or ".join(filter(None, [more, subject.remedies("cut_texts")])),
             [run.train.ids[row] for row in rows[whole > kept]],
         )
 
@@ -289,7 +295,7 @@ def cut_text(subject: Subject, result: CheckResult) -> None:
         result.warn(
             told,
             "the label is told in the part that is not read",
-            "+tricks=[truncate] tricks.truncate.part=tail, or a larger data.max_length",
+            subject.remedies("label_in_cut_part", "a larger data.max_length"),
         )
     else:
         result.note(told)

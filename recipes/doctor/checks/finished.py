@@ -70,7 +70,7 @@ def sureness(subject: Subject, result: CheckResult) -> None:
         result.warn(
             f"ece is {error:.3f} on validation; the model is {sure:.0%} sure on average.",
             "its probabilities cannot be read as such",
-            "+tricks=[temperature]",
+            subject.remedies("overconfidence", otherwise="fewer epochs"),
         )
 
 

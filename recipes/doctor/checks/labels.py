@@ -78,13 +78,13 @@ def labels(subject: Subject, result: CheckResult) -> None:
         result.warn(
             f"{train[most] / total:.1%} of the training rows are {most!r}.",
             f"answering {most!r} always is {train[most] / total:.1%} right, so accuracy says nothing",
-            "evaluate.metric=macro_f1 recipe=imbalanced",
+            f"evaluate.metric=macro_f1 {_weighing(subject)}",
         )
     elif not splits.multi_label and train[most] >= 20 * train[least]:
         result.note(
             f"{most!r} has {train[most]:,} training rows, {least!r} {train[least]:,}.",
             "accuracy hardly feels the rare ones",
-            "evaluate.metric=macro_f1, and recipe=imbalanced if each label counts alike",
+            f"evaluate.metric=macro_f1, and {_weighing(subject)} if each label counts alike",
         )
     if splits.multi_label:
         none = sum(not label for label in subject.texts["train"]["label"][:])
@@ -101,6 +101,10 @@ def labels(subject: Subject, result: CheckResult) -> None:
                 "there is nothing to learn of them",
                 "remove these labels",
             )
+
+
+def _weighing(subject: Subject) -> str:
+    return " or ".join(filter(None, ["recipe=imbalanced", subject.remedies("class_imbalance")]))
 
 
 @check("data")

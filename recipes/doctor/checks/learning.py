@@ -131,9 +131,9 @@ def longest_batch(subject: Subject, result: CheckResult) -> None:
     longest = np.sort(np.argsort(-run.train.lengths, kind="stable")[:size])
     held = np.sort(by_length(run.validation.lengths, run.validation.counts, 2 * size)[0])
     with subject.kept():
-        _look_at_fitting(result, run, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
+        _look_at_fitting(result, subject, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
     with evaluating(run.bare_model):
-        _look_at_fitting(result, run, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
+        _look_at_fitting(result, subject, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
     if run.accelerator.device.type == "cpu":
         result.note("on a CPU nothing says how much fits: the system ends a process that takes too much.")
 
@@ -206,9 +206,10 @@ def _stepped(run: TrainingRun, batch: Batch) -> float:
 
 
 def _look_at_fitting(
-    result: CheckResult, run: TrainingRun, what: str, batch: Batch, use: Callable[[Batch], object]
+    result: CheckResult, subject: Subject, what: str, batch: Batch, use: Callable[[Batch], object]
 ) -> None:
     """Use a batch, or the longest half of its rows, and so on, until memory holds them."""
+    run = subject.run
     result.at(len(batch), f"longest rows in {what}")
     longest = np.argsort(-batch.lengths.numpy(), kind="stable")
     fitting, memory = len(batch), PeakMemory()
@@ -236,7 +237,7 @@ def _look_at_fitting(
         result.fail(
             f"{told}.",
             "training ends when their batch comes, perhaps after hours",
-            f"+tricks=[accumulate] tricks.accumulate.part_size={fitting}",
+            subject.remedies("batch_out_of_memory", otherwise=f"train.batch_size={fitting}", rows=fitting),
         )
     else:
         result.note(f"{told}.", "evaluation halves its batches by itself")

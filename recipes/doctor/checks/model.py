@@ -128,7 +128,12 @@ def finite(subject: Subject, result: CheckResult) -> None:
         result.fail(
             f"what {where} makes of {len(ids) or 'some'} rows is no number.",
             "every loss is NaN",
-            f"look into {where}; in 16 bits try tricks.amp.precision=fp32",
+            "; ".join(
+                [
+                    f"look into {where}",
+                    *(f"in 16 bits try without {name}" for name in seams.tricks_around("accelerator", run.tricks)),
+                ]
+            ),
             sorted(set(ids)),
         )
     elif not torch.isfinite(forward.logits).all():
@@ -321,10 +326,12 @@ def frozen_weights(subject: Subject, result: CheckResult) -> None:
     loaded = dict(seams.compose("model", Base(run).model, loading, run)().named_parameters())
     changed = [name for name in held if name in loaded and not torch.equal(held[name].cpu(), loaded[name])]
     if changed:
+        freezing = [f"tricks.{name}" for name, trick in run.tricks.items() if trick.slots.get("model") == "freeze"]
+        settings = f" ({', '.join(freezing)})" if freezing else ""
         result.warn(
             f"{len(changed)} of {len(held)} frozen weights are not those that were loaded, first {changed[0]}.",
             "what was drawn anew is never trained, and what is above it has to read noise",
-            "freeze fewer layers than are left as they were (tricks.freeze_layers.fraction)",
+            f"freeze fewer layers than are left as they were{settings}",
         )
 
 

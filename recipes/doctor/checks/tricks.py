@@ -18,26 +18,31 @@ from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.runtime.memory import measure_saved_tensors
 
-# Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source.
+# Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source;
+# and the finding whose remedies do too, if probabilities are to be read.
 # What cannot work together is refused (`recipes.seams`), what does nothing is said by the trick itself.
-SELDOM_TOGETHER: Mapping[tuple[str, str], tuple[str, str]] = {
+SELDOM_TOGETHER: Mapping[tuple[str, str], tuple[str, str, str | None]] = {
     ("gradient/attack", "objective/compare"): (
         "passes multiply; on two data sets the same passes spent on more updates with one of them gave as much or more",
         "one of them, with more updates (docs/evidence/in-training.md)",
+        None,
     ),
     ("examples/add", "examples/add"): (
         "the one makes variants of the other's variants too, so rows multiply, and an ablation cannot tell them apart",
         "one of them (docs/evidence/pre-training.md: at equal updates neither variants nor copies were seen to help)",
+        None,
     ),
     ("objective/mix", "loss/targets"): (
         "targets are softened twice, for mixing alone acts as label smoothing does (Carratino et al. 2022, On "
         "Mixup Regularization, arXiv 2006.06049)",
-        "one of them; or +tricks=[temperature], if probabilities are to be read",
+        "one of them",
+        "overconfidence",
     ),
     ("train/train", "objective/mix"): (
         "averages of models with soft targets are too unsure: better answers, worse probabilities (Wen et al. 2021, "
         "Combining Ensembles and Data Augmentation Can Harm Your Calibration, arXiv 2010.09875)",
         "one of them, if probabilities are to be read",
+        None,
     ),
 }
 UPDATES_TIMED = 4
@@ -72,8 +77,10 @@ def seldom_together(subject: Subject, result: CheckResult) -> None:
     result.at(len(pairs), "pairs")
     for one, other in pairs:
         ours, theirs = ({"/".join(place) for place in tricks[name].slots.items()} for name in (one, other))
-        for (first, second), (consequence, remedy) in SELDOM_TOGETHER.items():
+        for (first, second), (consequence, remedy, finding) in SELDOM_TOGETHER.items():
             if (first in ours and second in theirs) or (second in ours and first in theirs):
+                if finding and (tricks_for_it := subject.remedies(finding)):
+                    remedy = f"{remedy}; or {tricks_for_it}, if probabilities are to be read"
                 result.note(f"{one} and {other} are seldom worth it together.", consequence, remedy)
 
 

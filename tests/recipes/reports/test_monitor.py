@@ -17,7 +17,7 @@ CHANCE = math.log(3)
 def said(
     losses: Sequence[float | None], norms: Sequence[float | None] = (), evaluations: Sequence[dict[str, float]] = ()
 ) -> list[str]:
-    watch = Watch(3, False)
+    watch = Watch(3, False, {})
     found = []
     for place, loss in enumerate(losses):
         norm = norms[place] if place < len(norms) else 1.0

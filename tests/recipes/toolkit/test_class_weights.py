@@ -15,7 +15,8 @@ CLASSES = ["ham", "spam", "other"]
 
 def run_of(labels: list[Any], multi_label: bool = False) -> Any:
     dataset = SimpleNamespace(labels=np.array(labels), num_classes=3)
-    return SimpleNamespace(train=dataset, classes=CLASSES, multi_label=multi_label)
+    config = SimpleNamespace(tricks={})
+    return SimpleNamespace(train=dataset, classes=CLASSES, multi_label=multi_label, config=config)
 
 
 def weights(labels: list[Any], scheme: str, beta: float = 0.9, **values: float) -> list[float]:
@@ -71,6 +72,6 @@ def test_what_is_refused(values: dict[str, float], message: str) -> None:
 
 
 def test_several_labels_are_refused_with_the_remedy() -> None:
-    one_label(run_of([0, 1]), "tricks.x", "do that")
-    with pytest.raises(UserError, match=r"^tricks\.x: rows have several labels here, .*; do that\.$"):
-        one_label(run_of([[1, 0, 0]], multi_label=True), "tricks.x", "do that")
+    one_label(run_of([0, 1]), "tricks.x")
+    with pytest.raises(UserError, match=r"^tricks\.x: rows have several labels here, .*; \+tricks=\[focal\] .*\.$"):
+        one_label(run_of([[1, 0, 0]], multi_label=True), "tricks.x")

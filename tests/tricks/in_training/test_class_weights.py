@@ -14,7 +14,9 @@ from tricks.in_training.class_weights import ClassWeights
 
 def run_of(labels: list[Any], multi_label: bool = False) -> Any:
     train = SimpleNamespace(labels=np.array(labels), num_classes=2)
-    return SimpleNamespace(train=train, classes=["no", "yes"], multi_label=multi_label)
+    return SimpleNamespace(
+        train=train, classes=["no", "yes"], multi_label=multi_label, config=SimpleNamespace(tricks={})
+    )
 
 
 def trick(**values: Any) -> ClassWeights:

@@ -14,7 +14,7 @@ from tricks.in_training.logit_adjustment import LogitAdjustment
 
 def run_of(labels: list[Any], multi_label: bool = False) -> Any:
     train = SimpleNamespace(labels=np.array(labels), num_classes=3)
-    return SimpleNamespace(train=train, multi_label=multi_label)
+    return SimpleNamespace(train=train, multi_label=multi_label, config=SimpleNamespace(tricks={}))
 
 
 def adjusted(tau: float, labels: list[Any]) -> list[float]:

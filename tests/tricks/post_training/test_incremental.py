@@ -275,7 +275,7 @@ class TestForgetting:
     )
     def test_in_words(self, metric: str, change: float, wanted: str) -> None:
         found = {metric: {"before": 0.5, "after": 0.5 + change, "change": change}}
-        assert in_words(found, metric) == f"incremental: on the old test split {wanted}"
+        assert in_words(found, metric) == f"on the old test split {wanted}"
         assert in_words(found, "roc_auc") == in_words(found, metric)  # which the grown head has not
 
     @pytest.mark.parametrize(

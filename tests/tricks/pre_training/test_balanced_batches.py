@@ -43,7 +43,7 @@ def test_other_epochs_draw_other_rows() -> None:
 
 
 def run_of(multi_label: bool = False) -> Any:
-    config = SimpleNamespace(seeds=SimpleNamespace(order=0), train=SimpleNamespace(batch_size=12))
+    config = SimpleNamespace(seeds=SimpleNamespace(order=0), train=SimpleNamespace(batch_size=12), tricks={})
     return SimpleNamespace(config=config, multi_label=multi_label)
 
 

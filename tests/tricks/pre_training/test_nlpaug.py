@@ -87,7 +87,7 @@ def stub(kind: type, **settings: Any) -> dict[str, Any]:
 
 
 def made(text: str, *augmenters: Mapping[str, Any], variants: int = 1, seed: int = 1) -> list[str]:
-    return Augment(augmenters, variants)(text, random.Random(seed))
+    return Augment(augmenters, variants, "tricks.nlpaug.augmenters")(text, random.Random(seed))
 
 
 def rows(*texts: str) -> Dataset:

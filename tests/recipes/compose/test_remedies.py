@@ -1,0 +1,127 @@
+"""Who offers what: tricks that are not selected, those of others too, each by the name it would be selected by."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes import Trick
+from recipes.compose.overrides import compose_config
+from recipes.compose.remedies import available_tricks, remedies_for
+from recipes.config import CONF
+from recipes.findings import FINDINGS
+from recipes.testing import names
+
+Write = Callable[[str, str | bytes], Path]
+THEIRS = """
+from dataclasses import dataclass
+
+from recipes import Trick
+
+
+@dataclass
+class Theirs(Trick):
+    neutral = "it is made for a test alone"
+    remedies = {"duplicates": "+tricks=[{name}] merges them", "batch_out_of_memory": "{name} takes {rows}"}
+"""
+
+
+@pytest.fixture
+def folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Config folder of a third party, whose class is on the path."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write("someone_else.py", THEIRS)
+    write("conf/tricks/merge.yaml", "# @package tricks.merge\n_target_: someone_else.Theirs\n")
+    compose_config([f"hydra.searchpath=[{tmp_path / 'conf'}]"])
+    return tmp_path
+
+
+def test_every_trick_is_available() -> None:
+    compose_config([])
+    assert [name for name, _, _ in available_tricks()] == names()
+
+
+def test_every_finding_but_none_else_is_answered() -> None:
+    compose_config([])
+    assert {finding for _, _, kind in available_tricks() for finding in kind.remedies} == set(FINDINGS)
+    for finding, meaning in FINDINGS.items():
+        values = {"rows": 7} if "{rows}" in meaning else {}
+        for remedy in remedies_for(finding, {}, **values):
+            assert "tricks=[" in remedy and "{" not in remedy
+
+
+def test_a_third_party_s_trick_is_offered_next_to_ours(folder: Path) -> None:
+    assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]", "+tricks=[merge] merges them"]
+    assert "merge takes 3" in remedies_for("batch_out_of_memory", {}, rows=3)
+    compose_config([])
+    assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]"]
+
+
+def test_what_is_on_is_not_offered_under_another_name_either(folder: Path) -> None:
+    assert remedies_for("duplicates", {"merge": {}}) == ["+tricks=[deduplicate]"]
+    shutil.copy(CONF / "tricks" / "deduplicate.yaml", folder / "conf" / "tricks" / "drop_twins.yaml")
+    offered = remedies_for("duplicates", {})
+    assert offered == ["+tricks=[deduplicate]", "+tricks=[drop_twins]", "+tricks=[merge] merges them"]
+    on = {"drop_twins": {"_target_": "tricks.pre_training.deduplicate.Deduplicate"}}
+    assert remedies_for("duplicates", on) == ["+tricks=[merge] merges them"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_target_: nowhere.Thing\n",
+        "_target_: someone_else.missing\n",
+        "_target_: breaks_on_import.Thing\n",
+        "_target_: pathlib.Path\n",
+        "_target_: ''\n",
+        "_target_: 3\n",
+        "values: 1\n",
+        "- a\n",
+        "a: [\n",
+        "",
+    ],
+)
+def test_a_file_that_is_no_trick_is_passed_over(folder: Path, write: Write, text: str) -> None:
+    write("breaks_on_import.py", "raise SystemError('no')\n")
+    write("conf/tricks/aside.yaml", text)
+    assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]", "+tricks=[merge] merges them"]
+
+
+def test_no_class_is_imported_before_somebody_asks() -> None:
+    lines = [
+        "import sys, recipes.pipeline, recipes.compose.remedies as r",
+        "assert not [name for name in sys.modules if name.startswith('tricks.')]",
+        "assert r.remedies_for('duplicates', {})",
+        "assert 'tricks.pre_training.deduplicate' in sys.modules",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def made(**members: Any) -> type[Trick]:
+    return dataclass(type("ManyWords", (Trick,), members))
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"remedies": {"duplicate": "x"}}, "ManyWords: there is no finding 'duplicate'; did you mean duplicates?"),
+        ({"remedies": {"duplicates": "{rows} of {name}"}}, r"the remedy for duplicates has no value \['rows'\]"),
+        ({"control": "duplicate"}, r"ManyWords: there is no control \['duplicate'\], only \['more_rows'"),
+        ({"controls": {"fewer_rows": "x"}}, r"ManyWords: there is no control \['fewer_rows'\]"),
+        ({"__annotations__": {"name": str}}, "ManyWords: name is what the trick is selected by"),
+        ({"name": "x"}, "ManyWords: name is what the trick is selected by"),
+    ],
+)
+def test_what_nobody_would_ask_for_is_refused_with_the_class(members: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        made(**members)
+
+
+def test_a_remedy_may_use_the_finding_s_values() -> None:
+    assert made(remedies={"batch_out_of_memory": "{name} {rows}"}).name == "many_words"

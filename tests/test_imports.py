@@ -1,0 +1,214 @@
+"""Imports run one way: from a table of packages, lowest first, over the source alone."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+# A package of recipes may import those before it, and itself.
+ORDER = (
+    *(
+        "errors",
+        "findings",
+        "ranges",
+        "metrics",
+        "runtime",
+        "config",
+        "runs",
+        "data",
+        "models",
+        "seams",
+        "trick",
+        "compose",
+    ),
+    *("state", "base", "guards", "prediction", "reports", "toolkit", "loop", "doctor", "pipeline", "api"),
+)
+# These may import all of them, and none of them imports these.
+ON_TOP = ("testing", "ablation", "cli")
+
+# Beside recipes/, everything may import recipes alone.
+OUTSIDE = ("tricks", "scripts", "hydra_plugins", "train.py")
+# Who may use the parts that tricks are made of.
+USES_TOOLKIT = {
+    "tricks": "what the parts are for",
+    "scripts.bench": "times a part against its peers",
+}
+
+# Calls that import what a string names.
+BY_STRING = ("import_module", "find_spec", "spec_from_file_location", "__import__", "instantiate", "call", "_locate")
+BY_STRING += (
+    "get_class",
+    "get_method",
+    "get_object",
+    "get_static_method",
+    "instantiate_launcher",
+    "instantiate_sweeper",
+)
+CALLS_BY_STRING = {
+    ("recipes/__init__.py", "import_module"): "a public name is imported when first asked for: start-up time",
+    ("recipes/compose/tricks.py", "get_class"): "a trick is whatever class its YAML file names",
+    ("recipes/compose/remedies.py", "_locate"): "the classes of tricks that are not selected, once one may help",
+    ("recipes/models/loading.py", "find_spec"): "weights that come as a package, which may be missing",
+    ("tricks/pre_training/nlpaug.py", "instantiate"): "augmenters are whatever classes the user names",
+    ("scripts/bench.py", "find_spec"): "peers that may be missing",
+    ("scripts/bench.py", "spec_from_file_location"): "a peer's module, read from its own file",
+    ("scripts/bench.py", "import_module"): "times how long a peer takes to import",
+    ("hydra_plugins/trickbook_ablation.py", "instantiate_launcher"): "the launcher that the command line chooses",
+}
+TARGETS = {
+    (
+        "conf/hydra/sweeper/ablation.yaml",
+        "hydra_plugins.trickbook_ablation.AblationSweeper",
+    ): "how Hydra finds a sweeper",
+    ("conf/tricks/nlpaug.yaml", "nlpaug.augmenter.word.SpellingAug"): "an augmenter, as nlpaug's users write it",
+}
+
+
+@pytest.fixture(scope="module")
+def imports(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("imports")
+
+
+@pytest.fixture(scope="module")
+def inside(imports: ModuleType) -> list[Any]:
+    """The arrows of recipes/."""
+    return list(imports.arrows(ROOT / "recipes"))
+
+
+@pytest.fixture(scope="module")
+def outside(imports: ModuleType) -> list[Any]:
+    """The arrows of everything beside it that is no test."""
+    return [arrow for name in OUTSIDE for arrow in imports.arrows(ROOT / name)]
+
+
+def package(module: str) -> str:
+    """The name below `recipes` that a module belongs to; empty: `recipes` itself."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def test_every_module_is_read(imports: ModuleType) -> None:
+    read = imports.modules(ROOT / "recipes")
+    files = [path for path in (ROOT / "recipes").rglob("*.py") if path.is_file()]
+    assert len(read) == len(files) > 100
+    assert {"recipes", "recipes.doctor", "recipes.doctor.checks.data", "recipes.api"} <= set(read)
+    known = {*ORDER, *ON_TOP, ""}
+    assert {package(module) for module in read} == known, "a name is not in the table, or is gone"
+
+
+def test_imports_of_every_kind_are_read(inside: list[Any]) -> None:
+    found = {(arrow.source, arrow.target): arrow.kind for arrow in inside}
+    assert found["recipes.loop", "recipes.seams"] == "start"  # from recipes import seams
+    assert found["recipes.compose.reading", "recipes.compose.tricks"] == "call"
+    assert found["recipes.trick", "recipes.config"] == "types"
+    assert len(inside) > 400
+
+
+def test_no_modules_import_each_other_in_a_circle(imports: ModuleType, inside: list[Any]) -> None:
+    assert imports.circles(inside) == []
+
+
+def test_a_package_imports_those_before_it(inside: list[Any]) -> None:
+    ranks = {name: rank for rank, name in enumerate(ORDER)}
+    for arrow in inside:
+        one, other = package(arrow.source), package(arrow.target)
+        if not one or one == other:  # the public names may come from anywhere
+            continue
+        assert other, f"{arrow}: a public name of recipes; import it from its module"
+        assert other not in ON_TOP, arrow
+        assert one in ON_TOP or ranks[other] < ranks[one], arrow
+
+
+def test_everything_else_imports_recipes_alone(outside: list[Any]) -> None:
+    assert {arrow.source.partition(".")[0] for arrow in outside} == {"tricks", "scripts", "hydra_plugins", "train"}
+    for arrow in outside:
+        assert arrow.target.partition(".")[0] == "recipes", arrow
+
+
+def test_the_toolkit_is_for_tricks(inside: list[Any], outside: list[Any]) -> None:
+    users = {
+        arrow.source for arrow in [*inside, *outside] if package(arrow.target) == "toolkit" != package(arrow.source)
+    }
+    for user in users:
+        assert user.startswith(tuple(USES_TOOLKIT)), user
+    assert len(users) > 10
+
+
+def test_every_import_by_a_string_has_its_reason(imports: ModuleType) -> None:
+    found = set()
+    for name in ("recipes", *OUTSIDE):
+        for path in imports.modules(ROOT / name).values():
+            found |= {(str(path.relative_to(ROOT)), call) for call in calls(path) if call in BY_STRING}
+    assert found == set(CALLS_BY_STRING)
+
+
+def calls(path: Path) -> Iterator[str]:
+    """The last name of every function that a module calls."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            yield node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+
+
+def test_every_class_that_a_config_names_has_its_reason() -> None:
+    found = set()
+    for path in sorted((ROOT / "conf").rglob("*.yaml")):
+        for depth, target in targets(yaml.safe_load(path.read_text(encoding="utf-8")), 0):
+            own = path.parent.name == "tricks" and depth == 0
+            if not (own and target.startswith("tricks.")):
+                found.add((str(path.relative_to(ROOT)), target))
+    assert found == set(TARGETS)
+
+
+def targets(node: Any, depth: int) -> Iterator[tuple[int, str]]:
+    """Every `_target_` of a config, and how deep it stands."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield depth, node["_target_"]
+        for each in node.values():
+            yield from targets(each, depth + 1)
+    elif isinstance(node, list):
+        for each in node:
+            yield from targets(each, depth + 1)
+
+
+# The reader of the source itself.
+
+MADE_UP = {
+    "pack/__init__.py": "from pack.a import one\n",
+    "pack/a.py": "import numpy\nfrom pack import b\n\none = 1\n",
+    "pack/b.py": "def late() -> None:\n    from pack.deep import c\n    from pack import one\n",
+    "pack/deep/__init__.py": "",
+    "pack/deep/c.py": "import typing\n\nif typing.TYPE_CHECKING:\n    import pack.a\nelse:\n    import pack.b\n",
+    "beside.py": "",
+    "pack/d.py": "import beside\nfrom pack.d import itself\n",
+}
+
+
+def test_arrows_of_a_made_up_package(imports: ModuleType, write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    for name, text in MADE_UP.items():
+        write(name, text)
+    found = imports.arrows(tmp_path / "pack")
+    assert [(arrow.source, arrow.target, arrow.kind, arrow.line) for arrow in found] == [
+        ("pack", "pack.a", "start", 1),
+        ("pack.a", "pack.b", "start", 2),
+        ("pack.b", "pack", "call", 3),
+        ("pack.b", "pack.deep.c", "call", 2),
+        ("pack.d", "beside", "start", 1),
+        ("pack.d", "pack.d", "start", 2),
+        ("pack.deep.c", "pack.a", "types", 4),
+        ("pack.deep.c", "pack.b", "start", 6),
+    ]
+    assert imports.circles(found) == [["pack", "pack.a", "pack.b", "pack.deep.c"], ["pack.d"]]
+    assert imports.circles(arrow for arrow in found if arrow.source not in ("pack.b", "pack.d")) == []
+    assert imports.modules(tmp_path / "beside.py") == {"beside": tmp_path / "beside.py"}
+
+
+def test_a_relative_import_is_refused(imports: ModuleType, write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    write("pack/a.py", "from . import b\n")
+    with pytest.raises(ValueError, match=r"a\.py:1: relative import"):
+        imports.arrows(tmp_path / "pack")

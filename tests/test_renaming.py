@@ -1,0 +1,197 @@
+"""A trick under another name, and one of somebody else: every message follows, and the doctor offers it."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from recipes.api import finetune_config
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.compose.remedies import remedies_for
+from recipes.compose.requirements import unmet
+from recipes.compose.tricks import build
+from recipes.config import CONF, Config, as_values
+from recipes.doctor import examine
+from recipes.errors import UserError
+from recipes.testing import TINY, in_child, make_text_file, names, tiny_run, yaml_values
+
+NEW = "quagga"
+Write = Callable[[str, str | bytes], Path]
+Rename = Callable[[str], str]
+
+
+@pytest.fixture
+def rename(write: Write, tmp_path: Path) -> Rename:
+    """Copy a trick's YAML file under the new name; gives the override that finds it."""
+
+    def renamed(old: str) -> str:
+        text = (CONF / "tricks" / f"{old}.yaml").read_text(encoding="utf-8")
+        write(f"conf/tricks/{NEW}.yaml", text.replace(f"# @package tricks.{old}\n", f"# @package tricks.{NEW}\n"))
+        return f"hydra.searchpath=[{tmp_path / 'conf'}]"
+
+    return renamed
+
+
+@pytest.fixture
+def files() -> list[str]:
+    splits = enumerate(("train", "validation", "test"))
+    return [*TINY, *(f"data.{split}={make_text_file(12, seed)}" for seed, split in splits)]
+
+
+def config_of(*overrides: str) -> Config:
+    return read(compose_config(overrides)[0])
+
+
+def refused(*overrides: str) -> str:
+    """What building the tricks of a command line is refused with."""
+    with pytest.raises(UserError) as caught:
+        build(config_of(*overrides).tricks)
+    return str(caught.value)
+
+
+def test_the_name_is_there_from_post_init_on_and_is_no_setting() -> None:
+    for name in names():
+        assert "name" not in yaml_values(name)
+        trick = build({NEW: yaml_values(name)})[NEW]
+        assert trick.name == NEW and f"name={NEW!r}" not in repr(trick)
+        assert type(trick).name == name
+
+
+@pytest.mark.parametrize(
+    ("old", "overrides", "told"),
+    [
+        ("fgm", [f"+tricks=[pgd,{NEW}]"], f"keep one of them: +tricks=[pgd] or +tricks=[{NEW}]."),
+        (
+            "focal",
+            [f"+tricks=[class_weights,{NEW}]", f"tricks.{NEW}.scheme=balanced"],
+            f"class_weights and {NEW} exclude",
+        ),
+        ("mixup", [f"+tricks=[segments,{NEW}]"], f"(tricks.{NEW}.level=sentence)"),
+        ("eda", [f"+tricks=[{NEW}]", f"tricks.{NEW}.source=file"], f"set it with tricks.{NEW}.file=<path>"),
+        ("swa", [f"+tricks=[{NEW}]", f"tricks.{NEW}.every=0"], f"tricks.{NEW}.every must be an integer"),
+    ],
+)
+def test_what_refuses_it_follows(rename: Rename, old: str, overrides: list[str], told: str) -> None:
+    found = refused(rename(old), *overrides)
+    assert told in found and f"tricks.{old}" not in found and f"[{old}]" not in found
+
+
+@pytest.mark.parametrize(
+    ("old", "override", "told"),
+    [
+        ("clip_gradient", "train.clip_norm=1.0", f"train.clip_norm=1.0: {NEW} needs train.clip_norm=null"),
+        ("swa", "evaluate.early_stopping=2", f"evaluate.early_stopping=2: {NEW} averages the end of training"),
+        ("mixup", "model=linear", f"+tricks=[{NEW}] cannot act"),
+    ],
+)
+def test_what_it_needs_follows(rename: Rename, old: str, override: str, told: str) -> None:
+    config = config_of(rename(old), f"+tricks=[{NEW}]", override)
+    (found,) = unmet(as_values(config), build(config.tricks))
+    assert told in found and old not in found
+
+
+@pytest.mark.parametrize(
+    ("old", "overrides", "told"),
+    [
+        ("deduplicate", [], f"{NEW}: "),
+        ("eda", [f"tricks.{NEW}.source=embeddings", f"tricks.{NEW}.variants=1"], f"{NEW}: synonyms from"),
+        ("nlpaug", [], f"{NEW}: "),
+        ("noise_scale", [f"tricks.{NEW}.every=1"], f"{NEW}: "),
+        ("temperature", [], f"{NEW}: "),
+        ("threshold", [], f"{NEW}: "),
+        ("soup", [], f"{NEW}: "),
+        ("fusion", [f"tricks.{NEW}.folds=2"], f"{NEW}: 1-tiny, fold 1 of 2"),
+    ],
+)
+def test_what_it_tells_while_training_follows(
+    rename: Rename, files: list[str], tmp_path: Path, old: str, overrides: list[str], told: str
+) -> None:
+    more = [f"+tricks=[{NEW}]", "train.max_updates=6", *overrides]
+    config, folder = config_of(*files, rename(old), *more), tmp_path / "run"
+
+    def printed() -> str:
+        import contextlib
+        import io
+
+        with contextlib.redirect_stdout(io.StringIO()) as caught:
+            finetune_config(config, folder)
+        return caught.getvalue()
+
+    shown = in_child(printed)
+    assert told in shown, shown
+    assert f"{old}: " not in shown and f"tricks.{old}" not in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("old", "setting", "told"),
+    [
+        ("accumulate", "part_size=100", f"tricks.{NEW}.part_size=100 holds all"),
+        ("ema", "every=100", f"tricks.{NEW}.every=1"),
+        ("mixup", "warmup=0.9", f"tricks.{NEW}.warmup=0.0"),
+        ("swa", "every=1000", f"tricks.{NEW}.start=0.75, tricks.{NEW}.every=1"),
+        ("truncate", "keep=tail", f"tricks.{NEW}: no text is longer"),
+        ("sliding_window", "max_windows=2", f"tricks.{NEW}: no text is longer"),
+        ("class_weights", "scheme=balanced", f"tricks.{NEW}: every class has about as many rows"),
+        ("temperature", "limit=2", f"tricks.{NEW} is fitted on"),
+        ("threshold", "rounds=1", f"tricks.{NEW} is fitted on"),
+    ],
+)
+def test_what_it_says_against_itself_follows(
+    rename: Rename, files: list[str], tmp_path: Path, old: str, setting: str, told: str
+) -> None:
+    config = config_of(*files, rename(old), f"+tricks=[{NEW}]", f"tricks.{NEW}.{setting}", "data.max_length=64")
+
+    def sentences() -> list[str]:
+        run = tiny_run(config, tmp_path)
+        return [*run.tricks[NEW].check(run)]
+
+    found = "\n".join(in_child(sentences))
+    assert told in found and f"tricks.{old}" not in found, found
+
+
+@pytest.mark.parametrize(
+    ("old", "finding"),
+    [(name, finding) for name in names() for finding in build({name: yaml_values(name)})[name].remedies],
+)
+def test_what_it_remedies_follows(rename: Rename, old: str, finding: str) -> None:
+    compose_config([rename(old)])
+    values = {"rows": 4} if finding == "batch_out_of_memory" else {}
+    ours = [remedy for remedy in remedies_for(finding, {}, **values) if NEW in remedy]
+    theirs = [remedy for remedy in remedies_for(finding, {}, **values) if f"[{old}]" in remedy]
+    assert [remedy.replace(NEW, old) for remedy in ours] == theirs != []
+
+
+REPEATED = ["text,label", *(f"word{row % 20} and more,{'xy'[row % 2]}" for row in range(60))]
+
+
+def remedies_of_copies(overrides: list[str]) -> str:
+    report = examine(overrides, cheap=True)
+    return "\n".join(finding.remedy for finding in report.findings if finding.check == "copies")
+
+
+def test_the_doctor_follows(rename: Rename, write: Write, files: list[str]) -> None:
+    train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
+    found = in_child(partial(remedies_of_copies, [*files, train, rename("deduplicate")]))
+    assert f"+tricks=[deduplicate] or +tricks=[{NEW}]" in found
+    on = [*files, train, rename("deduplicate"), f"+tricks=[{NEW}]", f"tricks.{NEW}.inside=false"]
+    found = in_child(partial(remedies_of_copies, on))
+    assert found and "tricks=" not in found  # it is on
+
+
+def test_the_doctor_offers_somebody_else_s_trick(
+    write: Write, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(
+        "merging.py",
+        "from recipes import Trick\n\n\nclass Merge(Trick):\n"
+        "    remedies = {'duplicates': '+tricks=[{name}] tricks.{name}.how=mean'}\n",
+    )
+    write("theirs/tricks/merge.yaml", "# @package tricks.merge\n_target_: merging.Merge\n")
+    train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
+    search = f"hydra.searchpath=[{tmp_path / 'theirs'}]"
+    found = in_child(partial(remedies_of_copies, [*files, train, search]))
+    assert "+tricks=[deduplicate] or +tricks=[merge] tricks.merge.how=mean" in found
+    assert "merge" not in in_child(partial(remedies_of_copies, [*files, train]))
