@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "recipes": {"recipes"},
     "tricks": {"recipes"},
     "train.py": {"recipes"},
-    "scripts": {"recipes"},
+    "scripts": {"recipes", "scripts"},
     "hydra_plugins": {"recipes"},
 }
 OURS = {"recipes", "tricks", "scripts", "train", "tests"}

@@ -55,10 +55,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup, pipeline
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from recipes.api import finetune_config
-from recipes.cli import exit_on_user_error
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read as read_config
 from recipes.compose.tricks import build
@@ -70,7 +67,7 @@ from recipes.doctor.runner import at_start
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
-from recipes.prediction.predictors import opened
+from recipes.prediction.predictors import load_predictor
 from recipes.reports.console import Report
 from recipes.reports.tables import markdown_table
 from recipes.runtime.memory import PeakMemory
@@ -757,7 +754,7 @@ def predict_texts(data: Path, arguments: argparse.Namespace, folder: Path) -> No
         run = finetune_config(configured(asked, arguments.threads, file), folder / f"{name}-run")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    reader, texts = opened(run), list(rows["text"])
+    reader, texts = load_predictor(run), list(rows["text"])
     classifier = pipeline("text-classification", model=str(run.folder / "model"))
     answers: dict[str, list[Any]] = {}
 
@@ -1050,8 +1047,3 @@ def main() -> None:
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
         arguments.command(arguments, Path(folder))
-
-
-if __name__ == "__main__":
-    with exit_on_user_error():
-        main()
