@@ -31,7 +31,7 @@ lint: .venv/.test ## Check style and types
 
 BENCH ?= loop
 bench: .venv/.bench ## Time the loop against its peers (BENCH=throughput: examples a second)
-	$(BIN) scripts/bench.py $(BENCH)
+	$(BIN) scripts/bench $(BENCH)
 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

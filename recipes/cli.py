@@ -1,5 +1,6 @@
 """End the program with a sentence where the user, not the code, is at fault."""
 
+import argparse
 import os
 import signal
 import sys
@@ -67,6 +68,14 @@ def carry_past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]
             raise _CarriedPastHydra from error
         _say(f"The run with {' '.join(overrides)} has failed. {_paragraph(error)}", 2)
         raise
+
+
+def positive_integer(text: str) -> int:
+    """Read an option of the command line; the type of an argument of argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

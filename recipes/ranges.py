@@ -49,7 +49,7 @@ def out_of_range(settings: Any, path: str) -> Iterator[str]:
             yield f"{path}{item.name} must be {describe_field(item)}, got {value}."
 
 
-def instantiate(
+def make_settings(
     kind: type, values: DictConfig, path: str, attributes: Mapping[str, object] | None = None
 ) -> tuple[Any, list[str]]:
     """Merge values into a dataclass's schema.

@@ -26,6 +26,7 @@ from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.sequential import MOST_LOOKS, kept, level_at, looks, still_open
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, TOGETHER, Verdict, judge
+from recipes.cli import positive_integer
 from recipes.reports.tables import markdown_table
 
 BASE = 0.85
@@ -228,8 +229,8 @@ def judged(world: World, design: Design, seeds: int, studies: int, number: int) 
 def main() -> None:
     """Print every table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies a line")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--studies", type=positive_integer, default=10_000, help="simulated studies a line")
+    parser.add_argument("--processes", type=positive_integer, default=2)
     arguments = parser.parse_args()
     with ProcessPoolExecutor(arguments.processes) as pool:
         tables(arguments.studies, pool.map)

@@ -24,7 +24,7 @@ from sklearn.model_selection import train_test_split
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import recipes
-from recipes.cli import exit_on_user_error
+from recipes.cli import exit_on_user_error, positive_integer
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.data.splits import read_splits
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="a file of docs/evidence")
     parser.add_argument("--data", type=Path, action="append", required=True, help="a folder; may be given again")
     parser.add_argument("--seeds", type=int, default=5, help="2 at least")
-    parser.add_argument("--threads", type=int, help="as train.threads")
+    parser.add_argument("--threads", type=positive_integer, help="as train.threads")
     arguments = parser.parse_args()
     study = Study(**yaml.safe_load(arguments.study.read_text(encoding="utf-8")))
     if unknown := {arm for counts in study.contrasts.values() for arm in counts} - study.arms.keys():

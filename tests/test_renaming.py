@@ -60,7 +60,7 @@ def test_the_name_is_there_from_post_init_on_and_is_no_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "overrides", "told"),
+    ("old", "overrides", "message"),
     [
         ("fgm", [f"+tricks=[pgd,{NEW}]"], f"keep one of them: +tricks=[pgd] or +tricks=[{NEW}]."),
         (
@@ -70,35 +70,39 @@ def test_the_name_is_there_from_post_init_on_and_is_no_setting() -> None:
         ),
         ("mixup", [f"+tricks=[segments,{NEW}]"], f"(tricks.{NEW}.level=sentence)"),
         ("eda", [f"+tricks=[{NEW}]", f"tricks.{NEW}.source=file"], f"set it with tricks.{NEW}.file=<path>"),
-        ("swa", [f"+tricks=[{NEW}]", f"tricks.{NEW}.every=0"], f"tricks.{NEW}.every must be an integer"),
+        (
+            "swa",
+            [f"+tricks=[{NEW}]", f"tricks.{NEW}.every_updates=0"],
+            f"tricks.{NEW}.every_updates must be an integer",
+        ),
     ],
 )
-def test_what_refuses_it_follows(rename: Rename, old: str, overrides: list[str], told: str) -> None:
+def test_what_refuses_it_follows(rename: Rename, old: str, overrides: list[str], message: str) -> None:
     found = refused(rename(old), *overrides)
-    assert told in found and f"tricks.{old}" not in found and f"[{old}]" not in found
+    assert message in found and f"tricks.{old}" not in found and f"[{old}]" not in found
 
 
 @pytest.mark.parametrize(
-    ("old", "override", "told"),
+    ("old", "override", "message"),
     [
         ("clip_gradient", "train.clip_norm=1.0", f"train.clip_norm=1.0: {NEW} needs train.clip_norm=null"),
         ("swa", "evaluate.early_stopping=2", f"evaluate.early_stopping=2: {NEW} averages the end of training"),
         ("mixup", "model=linear", f"+tricks=[{NEW}] cannot act"),
     ],
 )
-def test_what_it_needs_follows(rename: Rename, old: str, override: str, told: str) -> None:
+def test_what_it_needs_follows(rename: Rename, old: str, override: str, message: str) -> None:
     config = config_of(rename(old), f"+tricks=[{NEW}]", override)
     (found,) = unmet(as_values(config), build(config.tricks))
-    assert told in found and old not in found
+    assert message in found and old not in found
 
 
 @pytest.mark.parametrize(
-    ("old", "overrides", "told"),
+    ("old", "overrides", "message"),
     [
         ("deduplicate", [], f"{NEW}: "),
         ("eda", [f"tricks.{NEW}.source=embeddings", f"tricks.{NEW}.variants=1"], f"{NEW}: synonyms from"),
         ("nlpaug", [], f"{NEW}: "),
-        ("noise_scale", [f"tricks.{NEW}.every=1"], f"{NEW}: "),
+        ("noise_scale", [f"tricks.{NEW}.every_updates=1"], f"{NEW}: "),
         ("temperature", [], f"{NEW}: "),
         ("threshold", [], f"{NEW}: "),
         ("soup", [], f"{NEW}: "),
@@ -106,7 +110,7 @@ def test_what_it_needs_follows(rename: Rename, old: str, override: str, told: st
     ],
 )
 def test_what_it_tells_while_training_follows(
-    rename: Rename, files: list[str], tmp_path: Path, old: str, overrides: list[str], told: str
+    rename: Rename, files: list[str], tmp_path: Path, old: str, overrides: list[str], message: str
 ) -> None:
     more = [f"+tricks=[{NEW}]", "train.max_updates=6", *overrides]
     config, folder = config_of(*files, rename(old), *more), tmp_path / "run"
@@ -120,18 +124,18 @@ def test_what_it_tells_while_training_follows(
         return caught.getvalue()
 
     shown = in_child(printed)
-    assert told in shown, shown
+    assert message in shown, shown
     assert f"{old}: " not in shown and f"tricks.{old}" not in shown, shown
 
 
 @pytest.mark.parametrize(
-    ("old", "setting", "told"),
+    ("old", "setting", "message"),
     [
         ("accumulate", "part_size=100", f"tricks.{NEW}.part_size=100 holds all"),
-        ("ema", "every=100", f"tricks.{NEW}.every=1"),
+        ("ema", "every_updates=100", f"tricks.{NEW}.every_updates=1"),
         ("mixup", "warmup=0.9", f"tricks.{NEW}.warmup=0.0"),
-        ("swa", "every=1000", f"tricks.{NEW}.start=0.75, tricks.{NEW}.every=1"),
-        ("truncate", "keep=tail", f"tricks.{NEW}: no text is longer"),
+        ("swa", "every_updates=1000", f"tricks.{NEW}.start=0.75, tricks.{NEW}.every_updates=1"),
+        ("truncate", "part=tail", f"tricks.{NEW}: no text is longer"),
         ("sliding_window", "max_windows=2", f"tricks.{NEW}: no text is longer"),
         ("class_weights", "scheme=balanced", f"tricks.{NEW}: every class has about as many rows"),
         ("temperature", "limit=2", f"tricks.{NEW} is fitted on"),
@@ -139,7 +143,7 @@ def test_what_it_tells_while_training_follows(
     ],
 )
 def test_what_it_says_against_itself_follows(
-    rename: Rename, files: list[str], tmp_path: Path, old: str, setting: str, told: str
+    rename: Rename, files: list[str], tmp_path: Path, old: str, setting: str, message: str
 ) -> None:
     config = config_of(*files, rename(old), f"+tricks=[{NEW}]", f"tricks.{NEW}.{setting}", "data.max_length=64")
 
@@ -148,7 +152,7 @@ def test_what_it_says_against_itself_follows(
         return [*run.tricks[NEW].check(run)]
 
     found = "\n".join(in_child(sentences))
-    assert told in found and f"tricks.{old}" not in found, found
+    assert message in found and f"tricks.{old}" not in found, found
 
 
 @pytest.mark.parametrize(

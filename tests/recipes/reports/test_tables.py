@@ -1,6 +1,6 @@
 """Tables: what Markdown and a terminal show."""
 
-from recipes.reports.tables import markdown_table, score_table
+from recipes.reports.tables import figure_table, markdown_table, score_table
 
 
 def test_names_that_a_table_would_break_at() -> None:
@@ -11,3 +11,8 @@ def test_scores_by_name_and_what_some_lack() -> None:
     table = score_table({"validation": {"accuracy": 0.5, "unseen": 3}, "test": {"loss": 1.0}}, "title")
     assert [column.header for column in table.columns] == ["split", "accuracy", "unseen", "loss"]
     assert [list(column.cells) for column in table.columns[1:]] == [["0.5000", ""], ["3", ""], ["", "1.0000"]]
+
+
+def test_figures_are_on_the_right() -> None:
+    table = figure_table(["loop", "seconds"], [["Trickbook", "1.5"], ["peer", "2.0"]])
+    assert [column.justify for column in table.columns] == ["left", "right"] and table.row_count == 2
