@@ -114,7 +114,7 @@ def test_hydra_does_not_see_the_error_of_a_single_run(error: Exception, capsys: 
 def test_a_sweep_tells_which_run_failed_and_lets_hydra_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError), carry_past_hydra(["a=1", "b=2"], sweeping=True):
         raise UserError("wrong")
-    assert capsys.readouterr().err == "The run with a=1 b=2 has failed. wrong\n"
+    assert capsys.readouterr().err == "The run with a=1 b=2 failed. wrong\n"
 
 
 def test_a_bug_is_not_carried_past_hydra() -> None:
