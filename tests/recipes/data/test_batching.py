@@ -7,7 +7,7 @@ import pytest
 
 from recipes.data.batching import (
     POOL,
-    TOLERATED,
+    MAX_VARIANCE_RATIO,
     Batches,
     by_length,
     cut_by_length,
@@ -149,7 +149,7 @@ class TestFairness:
     def check(self, lengths: np.ndarray, labels: np.ndarray, least: float) -> None:
         """Fair, where sorting by length alone would let a label vary so much."""
         plans = [grouped(lengths, labels, self.BATCH, np.random.default_rng(seed)) for seed in range(6)]
-        assert np.mean([label_variance(labels, plan) for plan in plans]) <= 1.15 * TOLERATED
+        assert np.mean([label_variance(labels, plan) for plan in plans]) <= 1.15 * MAX_VARIANCE_RATIO
         blind = group(lengths, labels, self.BATCH, 0.0, np.random.default_rng(0))
         assert label_variance(labels, blind) > least
 
