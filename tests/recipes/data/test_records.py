@@ -29,8 +29,8 @@ def test_csv(write: Write) -> None:
     assert [record.problem for record in found] == [
         "",
         "",
-        "1 cells, and the header names 2",
-        "3 cells, and the header names 2",
+        "1 cells, but the header names 2",
+        "3 cells, but the header names 2",
     ]
     assert [record.number for record in found] == [0, 1, 2, 3]
 
@@ -45,7 +45,7 @@ def test_jsonl(write: Write) -> None:
     found = read(write("a.jsonl", '{"text": "a", "n": 1}\n\n[1]\n{"text": \n{"text": "b"}'))
     assert [record.number for record in found] == [0, 1, 2, 3]
     assert found[0] == Record(0, {"text": "a", "n": 1}) and found[3].values == {"text": "b"}
-    assert found[1].problem.startswith("no object") and found[2].problem.startswith("no JSON (")
+    assert found[1].problem.startswith("not a JSON object") and found[2].problem.startswith("not valid JSON (")
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_of_one_column_an_empty_line_is_a_row(write: Write) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('text,label\na1,"x\nb1,y\n', "line 3 is no CSV"),
+        ('text,label\na1,"x\nb1,y\n', "line 3 is not valid CSV"),
         ("text,label,text\na,b,c\n", "names 'text' twice"),
-        ("", "it is empty"),
+        ("", "the file is empty"),
     ],
 )
 def test_a_csv_that_is_none(content: str, message: str, write: Write) -> None:
@@ -113,7 +113,7 @@ def test_a_gzip_that_is_cut_off(write: Write) -> None:
 
 def test_what_no_file_can_hold_is_a_bad_row(write: Write) -> None:
     half, deep, fine = read(write("a.jsonl", '{"text": "a \\ud83d"}\n' + "[" * 200_000 + '\n{"text": "b"}\n'))
-    assert half.problem == "not UTF-8" and deep.problem.startswith("no JSON") and fine.problem == ""
+    assert half.problem == "not UTF-8" and deep.problem.startswith("not valid JSON") and fine.problem == ""
 
 
 def test_a_long_cell_and_a_long_header(write: Write) -> None:

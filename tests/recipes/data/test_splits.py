@@ -290,12 +290,12 @@ def test_a_typo_between_splits_is_refused(write: Write) -> None:
         assert problem.startswith(f"validation has labels that train does not: '{wrong}' (10); is '{wrong}' train's ")
     other = write("c.csv", csv_of([("x", "good"), ("x", "bad")]))
     assert problems(train, test=other) == (
-        "test has labels that train does not: 'bad' (1), 'good' (1), and none that it has: negative, positive. Are "
+        "test has labels that train does not: 'bad' (1), 'good' (1), and none of train's: negative, positive. Are "
         "they spelt alike?",
     )
     numbers = write("d.csv", csv_of([("x", "0"), ("x", "1")] * 10))
     for one, other in ((train, numbers), (numbers, train)):
-        assert problems(one, test=other)[0].endswith("One has names, the other their numbers; write the names in both.")
+        assert problems(one, test=other)[0].endswith("One has names, the other class numbers; write the names in both.")
 
 
 def test_numbers_and_labels_in_use_are_no_typos(write: Write) -> None:
@@ -403,10 +403,10 @@ def test_several_labels_are_spread_by_the_rarest(write: Write) -> None:
 
 
 def test_too_few_rows_to_cut(write: Write) -> None:
-    assert problems(write("a.csv", csv_of(ROWS[:2])))[0].startswith("2 rows of 2 classes are too few to cut 20% off; ")
+    assert problems(write("a.csv", csv_of(ROWS[:2])))[0].startswith("2 rows of 2 classes are too few to split off 20%; ")
     rows = [("x", "ab"[number % 2], "one") for number in range(20)]
     train = write("b.csv", csv_of(rows, header=("text", "label", "user")))
-    assert problems(train, group="user")[0].startswith("1 groups of 2 classes are too few to cut 20% off; ")
+    assert problems(train, group="user")[0].startswith("1 groups of 2 classes are too few to split off 20%; ")
 
 
 def test_the_test_split_stays_shut_when_asked(write: Write) -> None:
@@ -436,10 +436,10 @@ def test_every_missing_file_is_told_at_once(write: Write, tmp_path: Path) -> Non
         ("a.csv", b"\n\n", "the file is empty."),
         ("a.csv.gz", gzip.compress(b"", mtime=0), "the file is empty."),
         ("a.jsonl", b"", "the file is empty."),
-        ("a.csv", b"text,label\n", "there is no row in it."),
-        ("a.jsonl", b"\n\n", "there is no row in it."),
+        ("a.csv", b"text,label\n", "the file has no rows."),
+        ("a.jsonl", b"\n\n", "the file has no rows."),
         ("a.jsonl.gz", gzip.compress(b"", mtime=0), "the file is empty."),
-        ("a.jsonl", b'"text"\n', "line 1 is no object; each line must be one, "),
+        ("a.jsonl", b'"text"\n', "line 1 is not a JSON object; each line must be one, "),
         ("a.csv", "text,label\ncaf\xe9,a\n".encode("latin-1"), "line 2 is not UTF-8 (byte 4 of the line); convert "),
         ("a.tsv", "text\tlabel\n中文\ta\n".encode("gb18030"), "line 2 is not UTF-8 (byte 1 of the line); convert "),
         ("a.jsonl", '{"text": "a"}\n{"text": "caf\xe9"}\n'.encode("latin-1"), "line 2 is not UTF-8 (byte 14 of the "),
@@ -450,7 +450,7 @@ def test_every_missing_file_is_told_at_once(write: Write, tmp_path: Path) -> Non
         ("a.csv", b"text,label,text\nx,a,y\n", "cannot be read: the header names 'text' twice."),
         ("a.csv.gz", b"text,label\nx,a\n", "cannot be read: Not a gzipped file"),
         ("a.csv.gz", gzip.compress(b"text,label\nx,a\n" * 999, mtime=0)[:-20], "cannot be read: Compressed file ended"),
-        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label\n', "line 2 is no JSON ("),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label\n', "line 2 is not valid JSON ("),
         ("a.parquet", b"text,label\nx,a\n", "cannot be read: Parquet magic bytes not found in footer."),
         ("a.txt", b"text,label\nx,a\n", "the ending must be one of .csv, .tsv, .jsonl, .json, .parquet (.gz "),
     ],
@@ -463,7 +463,7 @@ def test_a_file_that_cannot_be_read(name: str, content: bytes, told: str, write:
 
 def test_a_parquet_file_without_rows(tmp_path: Path) -> None:
     path = parquet_of(tmp_path, "a.parquet", text=pa.array([], pa.string()), label=pa.array([], pa.string()))
-    assert problems(path)[0].endswith("there is no row in it.")
+    assert problems(path)[0].endswith("the file has no rows.")
 
 
 def test_every_wrong_column_is_told_at_once(write: Write) -> None:
@@ -480,10 +480,10 @@ def test_every_wrong_column_is_told_at_once(write: Write) -> None:
 def test_columns_that_hold_no_text(write: Write, tmp_path: Path) -> None:
     train = write("a.jsonl", jsonl_of([{"text": ["x"], "label": {"a": 1}}] * 9))
     found = problems(train)
-    assert found[0].startswith("data.text=text: train holds ")
-    assert found[1].startswith("data.label=label: train holds ")
+    assert found[0].startswith("data.text=text: in train this column holds ")
+    assert found[1].startswith("data.label=label: in train this column holds ")
     path = parquet_of(tmp_path, "a.parquet", text=[b"\xff", b"a"], label=["a", "b"])
-    assert problems(path)[0].startswith("data.text=text: train holds binary there, not text (")
+    assert problems(path)[0].startswith("data.text=text: in train this column holds binary, not text (")
 
 
 def test_numbers_as_texts(write: Write) -> None:
@@ -519,8 +519,8 @@ def test_a_class_that_only_the_cut_off_groups_have(write: Write) -> None:
 def test_lists_in_one_split_and_names_in_another(write: Write) -> None:
     lists = write("a.jsonl", jsonl_of([{"text": "x", "label": ["a"]}, {"text": "y", "label": ["b"]}] * 9))
     one = write("b.csv", csv_of([("x", "a"), ("y", "b")]))
-    assert problems(lists, validation=one) == ("validation has one label to a row, train has not.",)
-    assert problems(one, validation=lists, test=one) == ("validation has lists of labels to a row, train has not.",)
+    assert problems(lists, validation=one) == ("validation has one label per row, but train has lists of labels.",)
+    assert problems(one, validation=lists, test=one) == ("validation has lists of labels, but train has one label per row.",)
 
 
 # The hub, and the embedded default.
