@@ -113,7 +113,7 @@ def _measure_probabilities(true: np.ndarray, probabilities: np.ndarray) -> dict[
 
 
 def _measure_multi_label(predictions: Predictions, probabilities: np.ndarray) -> dict[str, float]:
-    true, predicted, unseen = marks(predictions)
+    true, predicted, unseen = label_matrices(predictions)
     # A label that training does not have is a false negative: it counts in micro F1, and its row's set is wrong.
     hits, positives = (true * predicted).sum(0), true.sum(0) + predicted.sum(0)
     complements = np.clip(1 - probabilities, MIN_PROBABILITY, 1.0)
@@ -126,7 +126,7 @@ def _measure_multi_label(predictions: Predictions, probabilities: np.ndarray) ->
     }
 
 
-def marks(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def label_matrices(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Encode the true and the predicted labels of the rows that have a label.
 
     Returns:
@@ -156,18 +156,18 @@ def f1(hits: np.ndarray, positives: np.ndarray) -> np.ndarray:
     return scores
 
 
-def answers(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def confidences(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """The confidence of each decision, and whether it is correct.
 
     Returns:
         Probabilities of the decisions and booleans, each (row); if multi-label, each class of each row is a decision,
         (row * class).
     """
-    true, predicted, _ = marks(predictions)
+    true, predicted, _ = label_matrices(predictions)
     probabilities = predictions.probabilities[predictions.has_label]
     if predictions.multi_label:
-        confidences = np.where(predicted == 1, probabilities, 1 - probabilities)
-        return confidences.reshape(-1), (predicted == true).reshape(-1)
+        probabilities = np.where(predicted == 1, probabilities, 1 - probabilities)
+        return probabilities.reshape(-1), (predicted == true).reshape(-1)
     rows, classes = np.arange(len(true)), predicted.argmax(1)
     return probabilities[rows, classes], true[rows, classes] == 1
 
@@ -184,7 +184,7 @@ def calibration_error(confidence: np.ndarray, is_correct: np.ndarray) -> float:
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def better(metric: str, new: float, old: float | None) -> bool:
+def is_better(metric: str, new: float, old: float | None) -> bool:
     """Whether a metric's new value is better than the old one; any value is better than None."""
     if old is None:
         return True
@@ -204,7 +204,7 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
     Returns:
         Lower and upper ends by name of the metric; empty if no row has a label.
     """
-    true, predicted, unseen = marks(predictions)
+    true, predicted, unseen = label_matrices(predictions)
     count, num_classes = true.shape
     if not count:
         return {}

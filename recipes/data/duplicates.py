@@ -33,7 +33,7 @@ def comparable(label: Any) -> object:
     return frozenset(label) if isinstance(label, list) else label
 
 
-def first_alike(
+def first_near_duplicates(
     others: Collection[str], texts: Sequence[str], threshold: float, shingle: int, inside: bool
 ) -> dict[str, str]:
     """Map each text to the first text that it nearly duplicates, or to itself.

@@ -16,9 +16,9 @@ from recipes.metrics import (
     TWO_CLASSES,
     Predictions,
     available,
-    better,
     calibration_error,
     intervals,
+    is_better,
     measure,
 )
 
@@ -211,7 +211,7 @@ def test_available_metrics_are_those_measured() -> None:
     ],
 )
 def test_better(metric: str, new: float, old: float | None, expected: bool) -> None:
-    assert better(metric, new, old) is expected
+    assert is_better(metric, new, old) is expected
 
 
 def select(predictions: Predictions, rows: list[int]) -> Predictions:

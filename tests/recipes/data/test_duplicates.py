@@ -35,5 +35,5 @@ def test_a_pair_is_a_near_duplicate_if_both_of_its_texts_are() -> None:
     other = long.replace("today", "tomorrow")
     others = duplicates.fold_rows(rows(long, pairs=("the journal is american",)))
     texts = duplicates.fold_rows(rows(other, long, pairs=("the journal is american", "the journal is canadian")))
-    near = duplicates.first_alike(others, texts, 0.85, 5, inside=False)
+    near = duplicates.first_near_duplicates(others, texts, 0.85, 5, inside=False)
     assert near == {texts[0]: others[0], texts[1]: texts[1]}
