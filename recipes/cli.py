@@ -1,4 +1,4 @@
-"""End the program with a sentence where the user, not the code, is at fault."""
+"""End the program with a message, not a traceback, where the user and not the code is at fault."""
 
 import argparse
 import os
@@ -8,52 +8,58 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from recipes.errors import NOT_OUR_FAULT, UserError, _reason
+from recipes.errors import DISK_ERRORS, UserError, os_error_reason
 from recipes.runtime.signals import Interrupted
+
+USER_ERROR = 2
+"""Exit code of a mistake of the user."""
 
 
 class _CarriedPastHydra(BaseException):
-    """Carries a user's error out of Hydra, which would print a line of its own about an `Exception`."""
+    """Carries a user error out of Hydra, which prints an extra line for each `Exception`, but not for this."""
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """End the program with a paragraph instead of a traceback when the user, not the code, is at fault.
+    """Within this context, a user error ends the program with a message instead of a traceback.
 
-    `HYDRA_FULL_ERROR=1` in the environment shows the traceback all the same.
+    `HYDRA_FULL_ERROR=1` in the environment shows the traceback nevertheless.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         yield
         return
-    # Hydra prints a trace of its own and exits with 1 unless this is set; with it, our exceptions reach us.
+    # Without this variable Hydra prints a trace of its own and exits with 1; with it, exceptions reach us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Until training answers signals with a checkpoint, SIGTERM is to unwind as Ctrl-C does, so that drafts are removed.
-    before = signal.signal(signal.SIGTERM, _stop)
+    # Before training installs its own handler, SIGTERM must unwind the stack like Ctrl-C, so that temporary files are
+    # removed.
+    previous = signal.signal(signal.SIGTERM, _raise_keyboard_interrupt)
     try:
         yield
-    except _CarriedPastHydra as carried:
-        sys.exit(_say(_paragraph(carried.__cause__), 2))
+    except _CarriedPastHydra as carrier:
+        sys.exit(_print_error(_message(carrier.__cause__), USER_ERROR))
     except UserError as error:
-        sys.exit(_say(_paragraph(error), 2))
+        sys.exit(_print_error(_message(error), USER_ERROR))
     except OSError as error:
-        if error.errno not in NOT_OUR_FAULT:
+        if error.errno not in DISK_ERRORS:
             raise
-        sys.exit(_say(_paragraph(error), 2))
+        sys.exit(_print_error(_message(error), USER_ERROR))
+    # By convention a process that a signal ends has the exit code 128 + the signal's number.
     except Interrupted as error:
-        sys.exit(_say(str(error), 128 + error.signal_number))
+        sys.exit(_print_error(str(error), 128 + error.signal_number))
     except KeyboardInterrupt as error:
         number = error.args[0] if error.args else signal.SIGINT
-        sys.exit(_say("Stopped; the same command goes on from the last checkpoint, or starts again.", 128 + number))
+        message = "Stopped. The same command resumes from the last checkpoint, or starts again if there is none."
+        sys.exit(_print_error(message, 128 + number))
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
         del os.environ["HYDRA_FULL_ERROR"]
 
 
 @contextmanager
 def carry_past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]:
-    """Around what Hydra runs: a user's error leaves it without Hydra's own line.
+    """Within this context, which belongs inside Hydra's main function, a user error passes Hydra without its own line.
 
-    In a sweep it is told at once, and again at the end; the sweep goes on.
+    In a sweep the message is printed at once, and the sweep continues; Hydra raises the error again at the end.
 
     Args:
         overrides: of this run of a sweep.
@@ -62,11 +68,11 @@ def carry_past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]
     try:
         yield
     except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NOT_OUR_FAULT:
+        if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
         if not sweeping:
             raise _CarriedPastHydra from error
-        _say(f"The run with {' '.join(overrides)} has failed. {_paragraph(error)}", 2)
+        _print_error(f"The run with {' '.join(overrides)} failed. {_message(error)}", USER_ERROR)
         raise
 
 
@@ -78,18 +84,21 @@ def positive_integer(text: str) -> int:
     return number
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def _raise_keyboard_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(number)
 
 
-def _paragraph(error: BaseException | None) -> str:
+def _message(error: BaseException | None) -> str:
+    """The message of a user error: one sentence, or a list of problems."""
     if isinstance(error, OSError):
-        place = error.filename or "the run folder"
-        return f"{place}: {_reason(error)}. Make room or allow it, or choose another place with hydra.run.dir=<folder>."
+        path = error.filename or "the run folder"
+        advice = "Free some space or allow access, or choose another folder with hydra.run.dir=<folder>."
+        return f"{path}: {os_error_reason(error)}. {advice}"
     problems = error.problems if isinstance(error, UserError) else (str(error),)
     return "\n".join(problems if len(problems) == 1 else [f"- {problem}" for problem in problems])
 
 
-def _say(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
+    """Print to standard error, and return the exit code."""
     print(message, file=sys.stderr, flush=True)
     return code

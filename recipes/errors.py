@@ -1,11 +1,14 @@
-"""What a user did wrong, told in one paragraph and ended with exit code 2; a bug keeps its traceback."""
+"""Errors of the user, as opposed to bugs.
+
+The command line shows them without a traceback and ends with exit code 2 (`recipes.cli`); a bug keeps its traceback.
+"""
 
 import difflib
 import errno
 from collections.abc import Iterable
 
-# What a disk or its owner refuses. That a file is missing may be a bug of ours, and keeps its traceback.
-NOT_OUR_FAULT = (
+# Errors of the disk, or of permissions on it. ENOENT is not among them: a missing file may be a bug.
+DISK_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -21,38 +24,44 @@ NOT_OUR_FAULT = (
 
 
 class UserError(Exception):
-    """One or more mistakes of the user, all those of one phase together.
+    """One or more mistakes of the user; all mistakes that are found in one phase are raised together.
 
     Args:
-        problems: a sentence or two each: dotted path, value, what is allowed, what to do.
+        problems: messages of one or two sentences, each with the setting, its value, what is allowed and what to do.
+            Equal messages are merged.
     """
 
     def __init__(self, *problems: str) -> None:
-        """Keep the problems in the order found, each once."""
         self.problems = tuple(dict.fromkeys(problems))
         super().__init__("\n".join(self.problems))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The names closest to a misspelt one and all that there are, as the end of a sentence."""
-    known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    guess = f"did you mean {' or '.join(close)}? There" if close else "there"
-    return f"{guess} are: {', '.join(known) or 'none'}."
+    """Suggest the names closest to a misspelt one and list all names, as the end of a sentence.
+
+    Example:
+        >>> nearest("mixpu", ["swa", "mixup"])
+        'did you mean mixup? There are: mixup, swa.'
+    """
+    valid = sorted(names)
+    close = difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
+    suggestion = f"did you mean {' or '.join(close)}? There" if close else "there"
+    return f"{suggestion} are: {', '.join(valid) or 'none'}."
 
 
 def unreadable(path: str, error: OSError) -> UserError:
-    """An operating system's refusal, as a user's error."""
-    return UserError(f"{path}: {_reason(error)}.")
+    """Convert an error of the operating system into a `UserError` about this path."""
+    return UserError(f"{path}: {os_error_reason(error)}.")
 
 
-def _reason(error: OSError) -> str:
+def os_error_reason(error: OSError) -> str:
+    """The reason of an error of the operating system, without its number and path."""
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return "a file stands where a folder should be"
     return error.strerror or str(error)
 
 
 def describe(error: BaseException) -> str:
-    """What Hydra or OmegaConf says, as one sentence, without its indented details."""
+    """Shorten an error of Hydra or OmegaConf to one sentence, without its indented details."""
     lines = [line.rstrip(".:") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
     return f"{'; '.join(lines)}."

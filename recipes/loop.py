@@ -28,7 +28,7 @@ from recipes.data.batching import weight_of_label
 from recipes.data.encoding import Encoded, clean_rows, encode
 from recipes.data.splits import Splits
 from recipes.guards import explain_out_of_memory
-from recipes.metrics import Predictions, better, measure
+from recipes.metrics import Predictions, is_better, measure
 from recipes.models.anatomy import head
 from recipes.models.loading import load_tokenizer
 from recipes.prediction.batched import halve_until_it_fits, predict_split
@@ -231,7 +231,7 @@ class TrainingRun(LiveRun):
         with self.seams.weights():
             metrics = measure(self.predictions(self.validation))
             name = self.config.evaluate.metric
-            if self.best is None or better(name, metrics[name], self.best["metrics"][name]):
+            if self.best is None or is_better(name, metrics[name], self.best["metrics"][name]):
                 self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
                 if self.accelerator.is_main_process:
                     self.checkpoints.save_best(self.batches_done, self.bare_model.state_dict())

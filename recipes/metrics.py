@@ -1,4 +1,4 @@
-"""How good predictions are: plain numbers from labels and probabilities, per document."""
+"""Metrics of predictions, computed per document with NumPy and scikit-learn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,173 +12,212 @@ RANKING = ("roc_auc", "average_precision")
 TWO_CLASSES = (*SINGLE, *RANKING)
 MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss")
 LOWER_IS_BETTER = ("loss", "ece")
+# Bins of the expected calibration error.
 BINS = 15
+# A model may give a label the probability 0, of which the log is -inf. With this minimum a row's loss is at most 27.6.
+MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of a split, in the data's order."""
+    """A model's predictions for a split, in the order of the data."""
 
     ids: Sequence[str]
     labels: Sequence[Any]
-    """As the data has them: a name, a list of names, or None."""
+    """As in the data: a name, a list of names, or None."""
     probabilities: np.ndarray
     """(row, class)."""
     decisions: np.ndarray
-    """0/1, (row, class)."""
+    """0 or 1, (row, class)."""
     classes: Sequence[str]
     multi_label: bool
 
     @property
     def has_label(self) -> np.ndarray:
-        """Whether a row has one, (row)."""
+        """Whether each row has a label, (row)."""
         return np.array([label is not None for label in self.labels], dtype=bool)
 
     def names(self) -> list[str | list[str]]:
-        """What is predicted, by name."""
+        """The predicted labels by name: one per row, or a list per row if multi-label."""
         if self.multi_label:
-            return [[self.classes[int(place)] for place in np.flatnonzero(row)] for row in self.decisions]
-        return [self.classes[int(place)] for place in self.decisions.argmax(1)]
+            return [[self.classes[int(index)] for index in np.flatnonzero(row)] for row in self.decisions]
+        return [self.classes[int(index)] for index in self.decisions.argmax(1)]
 
 
 def available(num_classes: int, multi_label: bool) -> tuple[str, ...]:
-    """The metrics that such data has."""
+    """The names of the metrics that `measure` returns for such data."""
     if multi_label:
         return MULTI
     return TWO_CLASSES if num_classes == 2 else SINGLE
 
 
 def measure(predictions: Predictions) -> dict[str, float]:
-    """Every metric over the rows that have a label; empty where none has.
+    """Compute every metric over the rows that have a label.
 
-    A label that training has not seen is an error in accuracy and is left out of loss and ece, with the number of such
-    rows as `unseen`; macro F1 is over the training classes.
+    A label that training does not have counts as an error in accuracy and is left out of loss and ece; `unseen` is the
+    number of such labels, if there are any. Macro F1 is the mean over the training classes.
+
+    Returns:
+        Values by name; empty if no row has a label.
     """
-    kept = [row for row, label in enumerate(predictions.labels) if label is not None]
-    if not kept:
+    labelled = [row for row, label in enumerate(predictions.labels) if label is not None]
+    if not labelled:
         return {}
-    labels = [predictions.labels[row] for row in kept]
-    probabilities = np.clip(predictions.probabilities[kept].astype(np.float64), 1e-12, 1.0)
-    number = {name: place for place, name in enumerate(predictions.classes)}
+    labels = [predictions.labels[row] for row in labelled]
+    # In float64, in which 1 - MIN_PROBABILITY is not 1.
+    probabilities = np.clip(predictions.probabilities[labelled].astype(np.float64), MIN_PROBABILITY, 1.0)
     if predictions.multi_label:
-        return _measure_sets(predictions, probabilities)
-    true = np.array([number.get(label, -1) for label in labels])
-    chosen = predictions.decisions[kept].argmax(1)
-    seen = true >= 0
-    places = np.arange(len(number))
-    found: dict[str, float] = {
-        "accuracy": float((true == chosen).mean()),
-        "macro_f1": sk.f1_score(true, chosen, labels=places, average="macro", zero_division=0),
-        "weighted_f1": sk.f1_score(true, chosen, labels=places, average="weighted", zero_division=0),
-        "mcc": _matthews_correlation(true, chosen),
-        **_measure_probabilities(true[seen], probabilities[seen]),
+        return _measure_multi_label(predictions, probabilities)
+    class_index = {name: index for index, name in enumerate(predictions.classes)}
+    true = np.array([class_index.get(label, -1) for label in labels])
+    predicted = predictions.decisions[labelled].argmax(1)
+    is_seen = true >= 0
+    classes = np.arange(len(class_index))
+    scores: dict[str, float] = {
+        "accuracy": float((true == predicted).mean()),
+        "macro_f1": sk.f1_score(true, predicted, labels=classes, average="macro", zero_division=0),
+        "weighted_f1": sk.f1_score(true, predicted, labels=classes, average="weighted", zero_division=0),
+        "mcc": _matthews_correlation(true, predicted),
+        **_measure_probabilities(true[is_seen], probabilities[is_seen]),
     }
-    if not seen.all():
-        found["unseen"] = int((~seen).sum())
-    return {name: value if name == "unseen" else float(value) for name, value in found.items()}
+    if not is_seen.all():
+        scores["unseen"] = int((~is_seen).sum())
+    return {name: value if name == "unseen" else float(value) for name, value in scores.items()}
 
 
-def _matthews_correlation(true: np.ndarray, chosen: np.ndarray) -> float:
-    """Of several classes (Gorodkin 2004), -1 among them; 0 where either side is all of one class."""
-    rows, hits = len(true), int((true == chosen).sum())
-    asked, given = (np.bincount(side + 1, minlength=max(true.max(), chosen.max()) + 2) for side in (true, chosen))
-    spread = float(rows**2 - asked @ asked) * float(rows**2 - given @ given)
-    return float(hits * rows - asked @ given) / spread**0.5 if spread else 0.0
+def _matthews_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
+    """Matthews correlation for any number of classes (Gorodkin 2004), with -1, an unseen label, as one more class.
+
+    It is 0 if all true or all predicted labels are of one class.
+    """
+    rows, correct = len(true), int((true == predicted).sum())
+    num_classes = max(true.max(), predicted.max()) + 2
+    true_counts = np.bincount(true + 1, minlength=num_classes)
+    predicted_counts = np.bincount(predicted + 1, minlength=num_classes)
+    variances = float(rows**2 - true_counts @ true_counts) * float(rows**2 - predicted_counts @ predicted_counts)
+    covariance = float(correct * rows - true_counts @ predicted_counts)
+    return covariance / variances**0.5 if variances else 0.0
 
 
 def _measure_probabilities(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """What no decision enters."""
+    """The metrics that depend on probabilities only, not on decisions."""
     if not len(true):
         return {}
-    found = {"loss": float(-np.log(probabilities[np.arange(len(true)), true]).mean())}
-    right = probabilities.argmax(1) == true
-    found["ece"] = calibration_error(probabilities.max(1), right)
+    scores = {"loss": float(-np.log(probabilities[np.arange(len(true)), true]).mean())}
+    is_correct = probabilities.argmax(1) == true
+    scores["ece"] = calibration_error(probabilities.max(1), is_correct)
     if probabilities.shape[1] == 2 and len(set(true)) == 2:
-        found["roc_auc"] = sk.roc_auc_score(true, probabilities[:, 1])
-        found["average_precision"] = sk.average_precision_score(true, probabilities[:, 1])
-    return found
-
-
-def _measure_sets(predictions: Predictions, probabilities: np.ndarray) -> dict[str, float]:
-    true, chosen, strangers = marks(predictions)
-    # A label that training has not seen is missed: it counts among the positives, and its row's set is wrong.
-    hits, named = (true * chosen).sum(0), true.sum(0) + chosen.sum(0)
-    other = np.clip(1 - probabilities, 1e-12, 1.0)
-    return {
-        "micro_f1": float(2 * hits.sum() / max(1, named.sum() + strangers.sum())),
-        "macro_f1": float(f1(hits, named).mean()),
-        "subset_accuracy": float(((true == chosen).all(1) & (strangers == 0)).mean()),
-        "loss": float(-(true * np.log(probabilities) + (1 - true) * np.log(other)).mean()),
-        **({"unseen": int(strangers.sum())} if strangers.any() else {}),
-    }
-
-
-def marks(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What rows with a label have, and what they are answered, in numbers.
-
-    Returns:
-        What is true and what is answered, (row, class) of 0 and 1; labels that training has not seen, (row).
-    """
-    number = {name: place for place, name in enumerate(predictions.classes)}
-    kept = np.flatnonzero(predictions.has_label).tolist()
-    chosen = predictions.decisions[kept].astype(np.int64)
-    true, strangers = np.zeros_like(chosen), np.zeros(len(kept), dtype=np.int64)
-    for place, row in enumerate(kept):
-        label = predictions.labels[row]
-        names = [label] if isinstance(label, str) else label
-        true[place, [number[name] for name in names if name in number]] = 1
-        strangers[place] = sum(name not in number for name in names)
-    return true, chosen, strangers
-
-
-def f1(hits: np.ndarray, named: np.ndarray) -> np.ndarray:
-    """Each class's F1, from how often it is answered rightly, and how often it is true plus how often answered."""
-    scores: np.ndarray = 2 * hits / np.maximum(1, named)
+        scores["roc_auc"] = sk.roc_auc_score(true, probabilities[:, 1])
+        scores["average_precision"] = sk.average_precision_score(true, probabilities[:, 1])
     return scores
 
 
-def answers(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """How sure each answer is, and whether it is right; of several labels, each class of each row is an answer."""
-    true, chosen, _ = marks(predictions)
+def _measure_multi_label(predictions: Predictions, probabilities: np.ndarray) -> dict[str, float]:
+    true, predicted, unseen = label_matrices(predictions)
+    # A label that training does not have is a false negative: it counts in micro F1, and its row's set is wrong.
+    hits, positives = (true * predicted).sum(0), true.sum(0) + predicted.sum(0)
+    complements = np.clip(1 - probabilities, MIN_PROBABILITY, 1.0)
+    return {
+        "micro_f1": float(2 * hits.sum() / max(1, positives.sum() + unseen.sum())),
+        "macro_f1": float(f1(hits, positives).mean()),
+        "subset_accuracy": float(((true == predicted).all(1) & (unseen == 0)).mean()),
+        "loss": float(-(true * np.log(probabilities) + (1 - true) * np.log(complements)).mean()),
+        **({"unseen": int(unseen.sum())} if unseen.any() else {}),
+    }
+
+
+def label_matrices(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Encode the true and the predicted labels of the rows that have a label.
+
+    Returns:
+        True labels and predicted labels, each (row, class) of 0 and 1; the number of labels that training does not
+        have, (row).
+    """
+    class_index = {name: index for index, name in enumerate(predictions.classes)}
+    labelled = np.flatnonzero(predictions.has_label).tolist()
+    predicted = predictions.decisions[labelled].astype(np.int64)
+    true, unseen = np.zeros_like(predicted), np.zeros(len(labelled), dtype=np.int64)
+    for index, row in enumerate(labelled):
+        label = predictions.labels[row]
+        names = [label] if isinstance(label, str) else label
+        true[index, [class_index[name] for name in names if name in class_index]] = 1
+        unseen[index] = sum(name not in class_index for name in names)
+    return true, predicted, unseen
+
+
+def f1(hits: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """F1 of each class; 0 for a class that is neither true nor predicted anywhere.
+
+    Args:
+        hits: how often the class is both true and predicted, (..., class).
+        positives: how often it is true plus how often it is predicted, (..., class).
+    """
+    scores: np.ndarray = 2 * hits / np.maximum(1, positives)
+    return scores
+
+
+def confidences(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """The confidence of each decision, and whether it is correct.
+
+    Returns:
+        Probabilities of the decisions and booleans, each (row); if multi-label, each class of each row is a decision,
+        (row * class).
+    """
+    true, predicted, _ = label_matrices(predictions)
     probabilities = predictions.probabilities[predictions.has_label]
     if predictions.multi_label:
-        return np.where(chosen == 1, probabilities, 1 - probabilities).reshape(-1), (chosen == true).reshape(-1)
-    rows, given = np.arange(len(true)), chosen.argmax(1)
-    return probabilities[rows, given], true[rows, given] == 1
+        probabilities = np.where(predicted == 1, probabilities, 1 - probabilities)
+        return probabilities.reshape(-1), (predicted == true).reshape(-1)
+    rows, classes = np.arange(len(true)), predicted.argmax(1)
+    return probabilities[rows, classes], true[rows, classes] == 1
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv 1706.04599)."""
+def calibration_error(confidence: np.ndarray, is_correct: np.ndarray) -> float:
+    """Expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        confidence: probability of each decision, (decision).
+        is_correct: whether it is right, (decision).
+    """
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, confidence - right, minlength=BINS)
+    gaps = np.bincount(bins, confidence - is_correct, minlength=BINS)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def better(metric: str, new: float, old: float | None) -> bool:
-    """Whether a metric's value beats another."""
+def is_better(metric: str, new: float, old: float | None) -> bool:
+    """Whether a metric's new value is better than the old one; any value is better than None."""
     if old is None:
         return True
     return new < old if metric in LOWER_IS_BETTER else new > old
 
 
 def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the scores that count answers, by drawing the labelled rows anew with replacement.
+    """Bootstrap 95 % intervals of the F1 scores and of accuracy, over the rows that have a label.
 
-    They tell how far the score may move on other rows of the same kind; another training run moves it too.
+    They cover the chance of which rows are in the split, not that of the training run.
+
+    Args:
+        predictions: of a split.
+        draws: bootstrap samples.
+        seed: of the draws.
+
+    Returns:
+        Lower and upper ends by name of the metric; empty if no row has a label.
     """
-    true, chosen, strangers = marks(predictions)
-    count, width = true.shape
+    true, predicted, unseen = label_matrices(predictions)
+    count, num_classes = true.shape
     if not count:
         return {}
-    # Rows that are alike in label and answer are drawn together: memory is that of the kinds there are.
-    kinds, counts = np.unique(np.column_stack([true, chosen, strangers]), axis=0, return_counts=True)
+    # Draw how often each kind of row occurs, where a kind is a combination of true and predicted labels. Memory is then
+    # proportional to the kinds, not to the rows.
+    kinds, counts = np.unique(np.column_stack([true, predicted, unseen]), axis=0, return_counts=True)
     times = np.random.default_rng(seed).multinomial(count, counts / count, size=draws)
-    true, chosen, strangers = kinds[:, :width], kinds[:, width:-1], kinds[:, -1]
-    hits, named = times @ (true * chosen), times @ (true + chosen)
-    found = {"macro_f1": f1(hits, named).mean(1)}
+    true, predicted, unseen = kinds[:, :num_classes], kinds[:, num_classes:-1], kinds[:, -1]
+    hits, positives = times @ (true * predicted), times @ (true + predicted)
+    samples = {"macro_f1": f1(hits, positives).mean(1)}
     if predictions.multi_label:
-        found["micro_f1"] = 2 * hits.sum(1) / np.maximum(1, named.sum(1) + times @ strangers)
+        samples["micro_f1"] = 2 * hits.sum(1) / np.maximum(1, positives.sum(1) + times @ unseen)
     else:
-        found["accuracy"] = hits.sum(1) / count
-    low_and_high = {name: np.quantile(values, [0.025, 0.975]) for name, values in found.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in low_and_high.items()}
+        samples["accuracy"] = hits.sum(1) / count
+    ends = {name: np.quantile(values, [0.025, 0.975]) for name, values in samples.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}

@@ -1,4 +1,7 @@
-"""What values a config field may hold, said once, in the class: checked on loading, printed in errors and tables."""
+"""The allowed values of config fields, declared once in the dataclass.
+
+They are checked on loading, and shown in error messages and in the tables of the docs.
+"""
 
 import dataclasses
 import math
@@ -12,20 +15,25 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import nearest
 
+# The types of fields, in words.
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", dict: "a mapping", list: "a list"}
 
 
 def allowed(values: str) -> Any:
-    """A dataclass field without a default that holds only these values.
+    """Declare a dataclass field without a default that may hold only these values.
 
     Args:
-        values: an interval such as `"(0, 1]"` or `"[1, inf)"`, or words such as `"best | last"`.
+        values: an interval such as `"(0, 1]"` or `"[1, inf)"`, or words such as `"best | last"`; `""` allows any
+            value of the type.
+
+    Example:
+        alpha: float = allowed("(0, inf)")
     """
     return dataclasses.field(metadata={"allowed": values})
 
 
 def is_allowed(value: Any, values: str) -> bool:
-    """Whether a value is inside an interval or among the words."""
+    """Whether a value is inside an interval or among the words; NaN is in no interval."""
     if not values:
         return True
     if values[0] not in "[(":
@@ -39,7 +47,15 @@ def is_allowed(value: Any, values: str) -> bool:
 
 
 def out_of_range(settings: Any, path: str) -> Iterator[str]:
-    """A sentence for each field of a dataclass instance, and of those inside it, that holds a value it may not."""
+    """Check the fields of a dataclass instance, and those of dataclasses inside it.
+
+    Args:
+        settings: the instance.
+        path: prefix of the field names in the messages, with its final dot.
+
+    Yields:
+        A sentence for each value that is not allowed. Null is checked by the type, not by the range.
+    """
     for item in dataclasses.fields(settings):
         value = getattr(settings, item.name)
         values = item.metadata.get("allowed")
@@ -52,7 +68,7 @@ def out_of_range(settings: Any, path: str) -> Iterator[str]:
 def make_settings(
     kind: type, values: DictConfig, path: str, attributes: Mapping[str, object] | None = None
 ) -> tuple[Any, list[str]]:
-    """Merge values into a dataclass's schema.
+    """Make an instance of a dataclass from config values, with types checked and converted by OmegaConf.
 
     Args:
         kind: the dataclass.
@@ -61,7 +77,8 @@ def make_settings(
         attributes: of the instance, no fields; `__post_init__` finds them there already.
 
     Returns:
-        The instance, or None, and a sentence for each key that is unknown, missing or of the wrong type.
+        The instance, or None if there are problems; and a sentence for each key that is unknown or missing, or whose
+        value is of the wrong type or not allowed.
     """
     schema = OmegaConf.structured(kind)
     names = [item.name for item in dataclasses.fields(kind)]
@@ -92,17 +109,21 @@ def make_settings(
 
 
 def as_yaml(value: object) -> str:
-    """A value as YAML and the command line have it."""
+    """Format a value as in YAML and on the command line."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def describe_field(item: dataclasses.Field[Any]) -> str:
-    """What a field may hold, in words: `a number in (0, 1]`."""
-    union = isinstance(item.type, types.UnionType)
-    kind: Any = next(each for each in typing.get_args(item.type) if each is not types.NoneType) if union else item.type
+    """Describe the values that a field may hold, for instance `a number in (0, 1]`."""
+    kind: Any = item.type
+    # The only unions in our dataclasses are those with None.
+    is_optional = isinstance(kind, types.UnionType)
+    if is_optional:
+        kind = next(each for each in typing.get_args(kind) if each is not types.NoneType)
+    # dict[str, str] -> dict
     kind = typing.get_origin(kind) or kind
     values = item.metadata.get("allowed", "")
-    said = KINDS.get(kind, getattr(kind, "__name__", str(kind)))
+    description = KINDS.get(kind, getattr(kind, "__name__", str(kind)))
     if values:
-        said = f"{said} in {values}" if values[0] in "[(" else f"one of {values}"
-    return f"{said} or null" if union else said
+        description = f"{description} in {values}" if values[0] in "[(" else f"one of {values}"
+    return f"{description} or null" if is_optional else description

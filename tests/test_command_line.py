@@ -249,7 +249,7 @@ GOOD = "text,label\n" + TEXT
         ({"train": "text,lable\n" + TEXT}, "data.label=label: train has no such column; did you mean lable?"),
         ({"train": GOOD.replace("neg", "pos")}, "train has only one class, 'pos'"),
         ({"train": GOOD, "validation": GOOD.replace("pos", "positive")}, "(40); is 'positive' train's 'pos'?"),
-        ({"train": GOOD, "test": "text,label\nx,good\ny,bad\n"}, "'good' (1), and none that it has: neg, pos."),
+        ({"train": GOOD, "test": "text,label\nx,good\ny,bad\n"}, "'good' (1), and none of train's: neg, pos."),
         ({"train": GOOD.encode() + b"caf\xe9,pos\n"}, "data.train=train.csv: line 82 is not UTF-8"),
         ({"train": GOOD + '"never closed,pos\n'}, "train.csv: a quote is opened and never closed (in record 81)"),
         ({"train": GOOD + "well, yes,pos\n"}, "data.train=train.csv: line 82 has more cells than the header has names"),

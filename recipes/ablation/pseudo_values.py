@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from recipes.errors import UserError
-from recipes.metrics import LOWER_IS_BETTER, Predictions, available, marks, measure
+from recipes.metrics import LOWER_IS_BETTER, Predictions, available, label_matrices, measure
 
 # Of a metric that looks at probabilities no two rows are alike, and leaving out each costs a reading of all others.
 MOST_READINGS = 200
@@ -39,7 +39,7 @@ def row_scores(predictions: Predictions, metric: str) -> np.ndarray:
         places = np.arange(len(groups))
     else:
         # Rows that are alike in label and answer are alike to the metric.
-        true, chosen, strangers = marks(predictions)
+        true, chosen, strangers = label_matrices(predictions)
         _, first, alike = np.unique(
             np.column_stack([true, chosen, strangers]), axis=0, return_index=True, return_inverse=True
         )

@@ -1,4 +1,4 @@
-"""What one update consumes, and what one pass over it gives back."""
+"""The rows of one update, and the results of a pass over them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,35 +10,36 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows that one update consumes over all processes, or a part of them. Never written into: make a new one.
+    """The rows that one update consumes over all processes, or a part of them. Immutable: use `dataclasses.replace`.
 
-    A row is a document, or one of its windows: a document's windows share its weight and repeat its id and targets.
+    A row is a document, or one of its windows. The windows of a document repeat its id and targets and divide its
+    weight equally.
     """
 
     ids: list[str]
     """The records' ids, (row)."""
     inputs: Mapping[str, Tensor]
-    """What the model's forward takes, each (row, token), padded on the right."""
+    """Arguments of the model's forward, each (row, token), padded on the right."""
     lengths: Tensor
-    """Tokens that a row needs, (row), on the CPU."""
+    """Tokens of each row without padding, (row), on the CPU."""
     targets: Tensor
-    """(row, class) float: a distribution, or with several labels to a row, a 0/1 vector."""
+    """(row, class) float: a distribution over classes, or, if multi-label, 0 and 1."""
     weights: Tensor
-    """(row) float: a row's weight in the loss; 0 leaves it out."""
+    """(row) float: weight of each row in the loss; 0 leaves a row out."""
     total: float
-    """The weights' sum over the whole update: a part's share of the loss is its weight over this."""
+    """Sum of the weights over the full update, by which the loss of each part is divided."""
     epoch: int
     index: int
-    """The update's place in its epoch."""
+    """Index of the update in its epoch."""
     part: tuple[int, ...] = ()
-    """Which part of the update this is; with the epoch and the index it keys every draw."""
+    """Which part of the update this is. With the epoch and the index it is the key of every random draw."""
     partners: "Batch | None" = None
-    """Row by row, the example that this one is mixed with, where a plan says so."""
+    """The rows that these are mixed with, row by row; None where no trick mixes rows."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
-    """What a plan decided, row by row: (row) or (row, token), by name."""
+    """Tensors that tricks planned for this batch, (row) or (row, token), by name."""
     documents: Tensor | None = None
-    """The place, among those of the update, of the document that each row is a window of, (row), on the CPU; None where
-    each row is a document."""
+    """Index, within the update, of the document that each row is a window of, (row), on the CPU; None where each row is
+    a document."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -50,78 +51,87 @@ class Batch:
         return len(self) if self.documents is None else len(set(self.documents.tolist()))
 
     def take(self, rows: np.ndarray, part: int) -> "Batch":
-        """The part that holds these rows, without the padding that they do not need."""
+        """Take these rows as a part of the update, padded to the longest of them.
+
+        Args:
+            rows: indices.
+            part: number of the part; it is appended to `part`.
+        """
         width = int(self.lengths[torch.from_numpy(rows)].max())
         return self._select(rows, width, (*self.part, part))
 
     def reordered(self, rows: np.ndarray) -> "Batch":
-        """The rows in another order, or some of them more than once, as wide as they are."""
+        """The rows in another order, possibly repeated, with the padding unchanged.
+
+        Args:
+            rows: indices, in the new order.
+        """
         return self._select(rows, None, self.part)
 
     def _select(self, rows: np.ndarray, width: int | None, part: tuple[int, ...]) -> "Batch":
         index = torch.from_numpy(rows).to(self.weights.device)
 
-        def pick(values: Tensor) -> Tensor:
-            chosen = values[index]
-            return chosen[:, :width].contiguous() if chosen.dim() > 1 else chosen
+        def select(values: Tensor) -> Tensor:
+            selected = values[index]
+            return selected[:, :width].contiguous() if selected.dim() > 1 else selected
 
         return replace(
             self,
             ids=[self.ids[row] for row in rows],
-            inputs={name: pick(values) for name, values in self.inputs.items()},
+            inputs={name: select(values) for name, values in self.inputs.items()},
             lengths=self.lengths[torch.from_numpy(rows)],
             targets=self.targets[index],
             weights=self.weights[index],
             part=part,
             partners=None if self.partners is None else self.partners._select(rows, width, part),
-            carried={name: pick(values) for name, values in self.carried.items()},
+            carried={name: select(values) for name, values in self.carried.items()},
             documents=None if self.documents is None else self.documents[torch.from_numpy(rows)],
         )
 
     def without_weight(self) -> "Batch":
-        """The same rows, counting nothing: what a process without rows of its own joins in with."""
+        """The same rows with weight 0, for a process that has no rows of its own but must take part in the update."""
         return replace(self, weights=torch.zeros_like(self.weights))
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device; lengths and documents stay on the CPU, where rows are cut and joined."""
+        """Move to a device; lengths and documents stay on the CPU, where batches are divided into parts."""
         if self.weights.device == device:
             return self
 
-        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        def move(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: values.to(device, non_blocking=True) for name, values in tensors.items()}
 
         return replace(
             self,
-            inputs=moved(self.inputs),
+            inputs=move(self.inputs),
             targets=self.targets.to(device, non_blocking=True),
             weights=self.weights.to(device, non_blocking=True),
             partners=None if self.partners is None else self.partners.to(device),
-            carried=moved(self.carried),
+            carried=move(self.carried),
         )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the objective makes of a batch."""
+    """What the objective computes from a batch."""
 
     loss: Tensor
-    """One loss per row, (row): what is minimized."""
+    """Loss of each row, (row), which is minimized."""
     logits: Tensor
     """(row, class)."""
     targets: Tensor
-    """(row, class): what the logits were measured against."""
+    """(row, class): the targets that the loss was computed with."""
     features: Tensor
-    """The vectors that the model's head saw, (row, hidden)."""
+    """Input of the model's head, (row, hidden)."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A pass's share of the update's mean loss; the shares of the parts add up."""
+    """Contribution of one pass to the mean loss of the update; the contributions of all parts add up to it."""
 
     composed: Tensor | float = 0.0
-    """As minimized, with every trick in it."""
+    """As minimized, with all tricks."""
     cross_entropy: Tensor | float = 0.0
-    """The plain one of the same pass, to compare runs whose tricks differ."""
+    """Plain cross-entropy of the same pass, which is comparable between runs with different tricks."""
 
     def __add__(self, other: "Loss") -> "Loss":
         """The loss of two parts together."""

@@ -1,17 +1,20 @@
-"""Which rows go together: batches of like length that stay fair to every label.
+"""Batches of rows of similar length that are fair to every label.
 
-Random batches waste half of the work on padding (1.9 to 2.9 times the real tokens on short texts). Rows are therefore
-sorted by length, inside pools of `POOL` batches of a fresh random order, and the batches shuffled. Where length goes
-with the label that alone makes biased batches: on a spam data set the label share of a batch varied ten times as much
-as it does at random. Sorting by *the rank of a row's length among the rows of its own label* gives every batch the
-pool's label mix, and wastes more. So rows are sorted by a mean of both ranks, with the least weight on the second that
-leaves label shares to vary about as they do at random (`weight_of_label`); where length says nothing of the label that
-is none. `docs/benchmarks.md` has the counts. Where a batch then holds groups of different length,
-`recipes.data.batching.cut_by_length` runs those as parts of one update, which changes nothing but the speed.
+Random batches waste half of the work on padding: they compute 1.9 to 2.9 times the real tokens of short texts. Rows are
+therefore sorted by length, inside pools of `POOL` batches of a fresh random order, and the batches are shuffled.
 
-Each epoch sorts other pools, takes rows of one length in another order, and cuts between other rows: of 1,000 film
-reviews, all in one pool, 54 % of the pairs that share a batch meet again in the next epoch (64 % without the last; at
-random 3 %).
+If length depends on the label, sorting by length alone makes biased batches: on a spam data set, the fraction of a
+label varied ten times as much between batches as at random. Sorting by the rank of a row's length among the rows of
+its own label gives every batch the label mix of the pool, but wastes more padding. So rows are sorted by a weighted
+mean of both ranks. `weight_of_label` finds the smallest weight of the second rank with which label fractions vary about
+as much as at random; if length is independent of the label, that is 0. `docs/benchmarks.md` has the counts.
+
+Such a batch may contain groups of different length. `cut_by_length` runs them as parts of one update, which changes
+nothing but the speed.
+
+Each epoch sorts other pools, orders rows of equal length differently, and divides between other rows. Of 1,000 film
+reviews, all in one pool, 54 % of the pairs in a batch meet again in the next epoch. It would be 64 % if the divisions
+were always between the same rows, and 3 % at random.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,23 +25,23 @@ from recipes.data.batch import Batch
 from recipes.data.encoding import Encoded
 
 POOL = 100
-# How much more than at random a label's share may vary between batches: a tenth, in standard deviations.
-TOLERATED = 1.2
-# On how many pools, and how finely (2**-6), the weight is found.
-TRIAL_POOLS, TRIALS = 4, 6
+# The variance of a label's fraction between batches may be this many times that of random batches: a tenth more in
+# standard deviations.
+MAX_VARIANCE_RATIO = 1.2
+# Pools from which the weight is estimated, and bisection steps, which give a resolution of 2**-6.
+SAMPLE_POOLS, BISECTION_STEPS = 4, 6
 
 
 class Batches(Sequence[Batch]):
-    """The batches of one epoch, made when asked for.
+    """The batches of one epoch, collated on access.
 
     Args:
-        dataset: where the rows stand.
-        plan: the rows of each batch.
-        epoch: which epoch this is.
+        dataset: the encoded rows.
+        plan: indices of the rows of each batch.
+        epoch: number of the epoch.
     """
 
     def __init__(self, dataset: Encoded, plan: Sequence[np.ndarray], epoch: int) -> None:
-        """Keep the plan; nothing is collated yet."""
         self.dataset, self.plan, self.epoch = dataset, plan, epoch
 
     def __len__(self) -> int:
@@ -50,141 +53,169 @@ class Batches(Sequence[Batch]):
         return self.dataset.collate(self.plan[index], self.epoch, index)
 
     def since(self, index: int) -> Iterator[Batch]:
-        """The batches from one on, for a resumed epoch."""
-        for place in range(index, len(self)):
-            yield self[place]
+        """The batches from an index on, to resume an epoch."""
+        for position in range(index, len(self)):
+            yield self[position]
 
 
 def group(
     lengths: np.ndarray, labels: np.ndarray, batch_size: int, weight: float, random: np.random.Generator
 ) -> list[np.ndarray]:
-    """Deal rows into batches of like length that are fair to every label.
+    """Group rows into batches of similar length that are fair to every label.
 
     Args:
         lengths: tokens of each row, (row).
-        labels: class number, (row), or 0/1, (row, class), where rows of one label set count as one label.
-        batch_size: rows to a batch; the last one may be smaller.
-        weight: what `weight_of_label` finds for them.
-        random: decides order, pools and ties.
+        labels: class number, (row), or 0/1, (row, class); each different set of labels then counts as one label.
+        batch_size: rows per batch; the last batch may be smaller.
+        weight: as `weight_of_label` finds it for these rows.
+        random: decides pools, ties and the order of the batches.
 
     Returns:
-        The rows of each batch.
+        Indices of the rows of each batch.
     """
-    sets = _sets(labels)
+    sets = _number_label_sets(labels)
     order = random.permutation(len(lengths))
     batches: list[np.ndarray] = []
     for start in range(0, len(order), POOL * batch_size):
         pool = order[start : start + POOL * batch_size]
-        pool = pool[_order(lengths[pool], sets[pool], weight, random)]
-        batches += _cut(pool, batch_size, random)
-    # The ragged batch stays last; the others come in any order, not from short to long.
-    whole = [batch for batch in batches if len(batch) == batch_size]
-    ragged = [batch for batch in batches if len(batch) < batch_size]
-    return [whole[place] for place in random.permutation(len(whole))] + ragged
+        pool = pool[_sort_by_length(lengths[pool], sets[pool], weight, random)]
+        batches += _divide(pool, batch_size, random)
+    # The smaller batch stays last; the others are shuffled, so that they do not come from short to long.
+    full = [batch for batch in batches if len(batch) == batch_size]
+    smaller = [batch for batch in batches if len(batch) < batch_size]
+    return [full[index] for index in random.permutation(len(full))] + smaller
 
 
-def _cut(rows: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Cut sorted rows into batches, not always between the same ones.
+def _divide(rows: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Divide sorted rows into batches, at different rows each time.
 
-    The first batch so holds some of the longest rows beside the shortest, which are run as two parts. What is left over
-    is taken anywhere, else it would always be of one length.
+    Because of the rotation the first batch has some of the longest rows as well as the shortest; `cut_by_length` runs
+    them as two parts. The smaller batch is taken from a random position, else it would always have the same length.
     """
     rows = np.roll(rows, int(random.integers(batch_size)))
-    left = len(rows) % batch_size
-    begin = int(random.integers(len(rows) - left + 1))
-    whole = np.concatenate([rows[:begin], rows[begin + left :]])
-    batches = [whole[start : start + batch_size] for start in range(0, len(whole), batch_size)]
-    return [*batches, rows[begin : begin + left]] if left else batches
+    remainder = len(rows) % batch_size
+    begin = int(random.integers(len(rows) - remainder + 1))
+    divisible = np.concatenate([rows[:begin], rows[begin + remainder :]])
+    batches = [divisible[start : start + batch_size] for start in range(0, len(divisible), batch_size)]
+    return [*batches, rows[begin : begin + remainder]] if remainder else batches
 
 
 def weight_of_label(lengths: np.ndarray, labels: np.ndarray, batch_size: int) -> float:
-    """How much the rank among the rows of the same label must count, 0 to 1, for batches that are fair to every label.
+    """Find the weight of the rank among rows of the same label that makes batches fair to every label.
 
-    Found by halving, on a sample of the rows: the least weight with which a label's share varies at most `TOLERATED`
-    times as much between batches as it does between random ones.
+    It is the smallest weight with which `label_variance` is at most `MAX_VARIANCE_RATIO`, found by bisection on a
+    sample of the rows.
+
+    Args:
+        lengths: tokens of each row, (row).
+        labels: class number, (row), or 0/1, (row, class).
+        batch_size: rows per batch.
+
+    Returns:
+        A number from 0 to 1.
     """
     random = np.random.default_rng(0)
-    rows = random.permutation(len(lengths))[: TRIAL_POOLS * POOL * batch_size]
+    rows = random.permutation(len(lengths))[: SAMPLE_POOLS * POOL * batch_size]
     pools = [rows[start : start + POOL * batch_size] for start in range(0, len(rows), POOL * batch_size)]
-    sets = _sets(labels)
+    sets = _number_label_sets(labels)
 
     def is_fair(weight: float) -> bool:
-        plans = [pool[_order(lengths[pool], sets[pool], weight, random)] for pool in pools]
-        return label_variance(labels, [each for plan in plans for each in _cut(plan, batch_size, random)]) <= TOLERATED
+        sorted_pools = [pool[_sort_by_length(lengths[pool], sets[pool], weight, random)] for pool in pools]
+        batches = [batch for pool in sorted_pools for batch in _divide(pool, batch_size, random)]
+        return label_variance(labels, batches) <= MAX_VARIANCE_RATIO
 
     if is_fair(0.0):
         return 0.0
     unfair, fair = 0.0, 1.0
-    for _ in range(TRIALS):
+    for _ in range(BISECTION_STEPS):
         middle = (unfair + fair) / 2
         unfair, fair = (unfair, middle) if is_fair(middle) else (middle, fair)
     return fair
 
 
 def label_variance(labels: np.ndarray, batches: Sequence[np.ndarray]) -> float:
-    """How many times as much a label's share varies between batches as it does between random ones.
-
-    That of the label for which it is most; where rows have several, how many they have counts as one more.
+    """The variance of a label's fraction between batches, relative to that between random batches.
 
     Args:
         labels: class number, (row), or 0/1, (row, class).
-        batches: the rows of each; those that are shorter than the first are left out.
+        batches: indices of the rows of each; batches that are smaller than the first are left out.
+
+    Returns:
+        The largest ratio over the labels, and over the number of labels per row if it is multi-label.
     """
     size = len(batches[0])
-    held = labels[np.stack([batch for batch in batches if len(batch) == size])]
-    members = held if labels.ndim == 2 else held[..., None] == np.unique(held)
+    batch_labels = labels[np.stack([batch for batch in batches if len(batch) == size])]
+    # (batch, row, class) of 0 and 1, with the number of labels as one more column.
+    members = batch_labels if labels.ndim == 2 else batch_labels[..., None] == np.unique(batch_labels)
     members = np.concatenate([members, members.sum(-1, keepdims=True)], axis=-1)
+    # The mean of `size` independent rows has the variance of one row over `size`.
     at_random = members.reshape(-1, members.shape[-1]).var(0) / size
-    between = members.mean(1).var(0)[at_random > 0] / at_random[at_random > 0]
-    return float(between.max(initial=0.0))
+    ratios = members.mean(1).var(0)[at_random > 0] / at_random[at_random > 0]
+    return float(ratios.max(initial=0.0))
 
 
-def _sets(labels: np.ndarray) -> np.ndarray:
-    """A number for each different label, or set of labels, (row)."""
+def _number_label_sets(labels: np.ndarray) -> np.ndarray:
+    """Number the different labels, or sets of labels, (row)."""
     return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _order(lengths: np.ndarray, labels: np.ndarray, weight: float, random: np.random.Generator) -> np.ndarray:
-    """The rows by length: `weight` parts by the rank among the rows of the same label, the rest by the plain one."""
-    places = _rank(lengths, np.zeros(len(lengths)), random)
+def _sort_by_length(lengths: np.ndarray, labels: np.ndarray, weight: float, random: np.random.Generator) -> np.ndarray:
+    """Sort by a mean of two ranks by length: `weight` of that among rows of the same label, the rest of the overall."""
+    ranks = _rank(lengths, np.zeros(len(lengths)), random)
     if weight:
-        places = weight * _rank(lengths, labels, random) + (1 - weight) * places
-    return np.argsort(places, kind="stable")
+        ranks = weight * _rank(lengths, labels, random) + (1 - weight) * ranks
+    return np.argsort(ranks, kind="stable")
 
 
 def _rank(lengths: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Where in [0, 1) a row stands by length among the rows of its label."""
+    """Rank by length among the rows of the same label, scaled to [0, 1), (row).
+
+    Each label's ranks are shifted by one random number, else the first rows of all labels would tie at 0.
+    """
     by_label = np.lexsort((lengths, labels))
     _, starts, counts = np.unique(labels[by_label], return_index=True, return_counts=True)
     rank = np.arange(len(labels)) - np.repeat(starts, counts)
-    place = np.empty(len(labels))
-    place[by_label] = (rank + np.repeat(random.random(len(counts)), counts)) / np.repeat(counts, counts)
-    return place
+    scaled = np.empty(len(labels))
+    scaled[by_label] = (rank + np.repeat(random.random(len(counts)), counts)) / np.repeat(counts, counts)
+    return scaled
 
 
 def by_length(lengths: np.ndarray, counts: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Batches for evaluation: longest first, so that what does not fit in memory shows at once.
+    """Group rows into batches for evaluation, longest first, so that running out of memory shows at once.
 
     Args:
         lengths: tokens of each row, (row).
         counts: windows of each row, (row).
-        batch_size: windows to a batch; those of its last row may be more.
+        batch_size: windows per batch; the last row of a batch may exceed it.
+
+    Returns:
+        Indices of the rows of each batch.
     """
     order = np.argsort(-lengths, kind="stable")
-    begun = (np.cumsum(counts[order]) - counts[order]) // batch_size
-    return np.split(order, np.flatnonzero(np.diff(begun)) + 1) if len(order) else []
+    # A row belongs to the batch in which its first window falls.
+    batch_numbers = (np.cumsum(counts[order]) - counts[order]) // batch_size
+    return np.split(order, np.flatnonzero(np.diff(batch_numbers)) + 1) if len(order) else []
 
 
 def padding_waste(lengths: np.ndarray, parts: Sequence[np.ndarray]) -> float:
-    """Tokens computed over tokens real, 1 at best."""
+    """The ratio of computed tokens, with padding, to real tokens; 1 at best.
+
+    Args:
+        lengths: tokens of each row, (row).
+        parts: indices of the rows of each pass.
+    """
     computed = sum(int(lengths[rows].max()) * len(rows) for rows in parts)
     return computed / sum(int(lengths[rows].sum()) for rows in parts)
 
 
 def length_goes_with_label(lengths: np.ndarray, labels: np.ndarray) -> float:
-    """How much of a row's length its label tells: the correlation ratio, 0 to 1 (|r| for two classes).
+    """How strongly a row's length depends on its label: the correlation ratio, 0 to 1 (|r| for two classes).
 
-    Where rows have several labels, that of the label which tells most.
+    If it is multi-label, that of the label with the largest ratio.
+
+    Args:
+        lengths: tokens of each row, (row).
+        labels: class number, (row), or 0/1, (row, class).
     """
     if labels.ndim == 2:
         return max(length_goes_with_label(lengths, column) for column in labels.T)
@@ -198,29 +229,32 @@ def length_goes_with_label(lengths: np.ndarray, labels: np.ndarray) -> float:
 
 
 def cut_by_length(lengths: np.ndarray, cost_of_pass: float) -> list[np.ndarray]:
-    """Cut a batch into parts of like length, where padding costs more than another pass does.
+    """Cut a batch into parts of similar length, where padding costs more than another pass.
 
-    The exact optimum over all cuts of the rows sorted by length: the padded tokens of every part plus
-    `cost_of_pass` tokens for each.
+    Dynamic programming over the rows sorted by length finds the exact optimum: the padded tokens of all parts plus
+    `cost_of_pass` tokens per part are minimal.
 
     Args:
         lengths: tokens of each row, (row).
-        cost_of_pass: what one more pass costs, in tokens.
+        cost_of_pass: cost of one more pass, in tokens.
 
     Returns:
-        The rows of each part, longest part first; one part keeps the rows as they stood.
+        Indices of the rows of each part, the longest part first; within a part the order of the rows is unchanged.
     """
     count = len(lengths)
+    # Cutting cannot save more than the padding of the uncut batch.
     if count * int(lengths.max()) - int(lengths.sum()) <= cost_of_pass:
         return [np.arange(count)]
     order = np.argsort(-lengths, kind="stable")
     longest = lengths[order]
+    # For the first `end` sorted rows: the least cost, and where the last part of that solution starts.
     cheapest = np.zeros(count + 1)
     start = np.zeros(count + 1, dtype=int)
     for end in range(1, count + 1):
         costs = cheapest[:end] + cost_of_pass + longest[:end] * (end - np.arange(end))
         start[end] = int(costs.argmin())
         cheapest[end] = costs[start[end]]
+    # Follow the starts back from the last row.
     cuts = [count]
     while cuts[-1]:
         cuts.append(int(start[cuts[-1]]))

@@ -1,4 +1,4 @@
-"""From the columns of a table to examples: id, source, text, text_pair, label."""
+"""Turn the columns of a table into examples with the columns id, source, text, text_pair and label."""
 
 import json
 import math
@@ -15,65 +15,96 @@ from recipes.config import Data
 from recipes.errors import UserError, nearest
 
 
-def _column(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:
+def read_column(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:
+    """Read one column as it is.
+
+    Args:
+        rows: the table.
+        name: of the column.
+        setting: the field of the config's `data` that names the column.
+        split: of the rows, for the message.
+
+    Raises:
+        UserError: there is no such column.
+    """
     if name not in rows.column_names:
         raise UserError(f"data.{setting}={name}: {split} has no such column; {nearest(name, rows.column_names)}")
     return rows.select_columns(name).with_format("arrow")[:][name]
 
 
-def _texts(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:
-    column = _column(rows, name, setting, split)
-    if _is_json(rows.features[name]):  # where cells are of several kinds
-        column = pa.chunked_array([pa.array([_written(cell) for cell in column.to_pylist()], pa.large_string())])
+def _read_texts(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:
+    """Read one column as text; null becomes the empty text."""
+    column = read_column(rows, name, setting, split)
+    if _has_mixed_types(rows.features[name]):
+        column = pa.chunked_array([pa.array([_json_to_text(cell) for cell in column.to_pylist()], pa.large_string())])
     if pa.types.is_nested(column.type):
-        raise UserError(f"data.{setting}={name}: {split} holds {column.type} there, not text.")
+        raise UserError(f"data.{setting}={name}: in {split} this column holds {column.type}, not text.")
     try:
         return pc.fill_null(pc.cast(column, pa.large_string()), "")
     except pa.ArrowException as error:
         reason = str(error).split("\n")[0]
-        raise UserError(f"data.{setting}={name}: {split} holds {column.type} there, not text ({reason}).") from error
+        raise UserError(
+            f"data.{setting}={name}: in {split} this column holds {column.type}, not text ({reason})."
+        ) from error
 
 
-def _is_json(feature: Any) -> bool:
-    return type(feature).__name__ == "Json"  # not in every version that we take
+def _has_mixed_types(feature: Any) -> bool:
+    """Whether cells have different types, for instance numbers and text; `datasets` then gives each as JSON."""
+    # By name, because not every supported version of `datasets` has the class.
+    return type(feature).__name__ == "Json"
 
 
-def _written(cell: str | None) -> str | None:
+def _json_to_text(cell: str | None) -> str | None:
     value = None if cell is None else json.loads(cell)
     return value if value is None or isinstance(value, str) else str(value)
 
 
-def _as_examples(rows: Dataset, settings: Data, split: str, source: str) -> pa.Table:
-    """The same rows under our column names, text cells as text and labels as names."""
+def as_examples(rows: Dataset, settings: Data, split: str, source: str) -> pa.Table:
+    """Give rows Trickbook's column names, with text cells as text and labels as names.
+
+    Args:
+        rows: as read.
+        settings: the config's `data`, which names the columns.
+        split: of the rows.
+        source: the file or the hub's split, for the message.
+
+    Returns:
+        A table with the columns id, source, text, text_pair and label, where `source` equals `id`.
+
+    Raises:
+        UserError: there are no rows, columns are missing or of a wrong type, or ids repeat; all problems together.
+    """
     if not len(rows):
         raise UserError(f"{split} ({source}) has no rows.")
     problems: list[str] = []
     columns: dict[str, Any] = {}
 
-    def put(column: str, make: Any, *arguments: Any) -> None:
+    def add_column(column: str, make: Any, *arguments: Any) -> None:
+        # Collect the problems, so that the user sees those of all columns at once.
         try:
             columns[column] = make(*arguments)
         except UserError as error:
             problems.extend(error.problems)
 
     if settings.id:
-        put("id", _texts, rows, settings.id, "id", split)
+        add_column("id", _read_texts, rows, settings.id, "id", split)
     else:
         columns["id"] = pc.cast(pa.array(np.arange(len(rows))), pa.large_string())
-    put("text", _texts, rows, settings.text, "text", split)
+    add_column("text", _read_texts, rows, settings.text, "text", split)
     if settings.text_pair:
-        put("text_pair", _texts, rows, settings.text_pair, "text_pair", split)
+        add_column("text_pair", _read_texts, rows, settings.text_pair, "text_pair", split)
+    # Only training and validation must have labels.
     if settings.label in rows.column_names or split in ("train", "validation"):
-        put("label", _labels, rows, settings, split)
+        add_column("label", _read_labels, rows, settings, split)
+    # The group is read again when training rows are split; here it is only checked.
     if settings.group and split == "train":
-        put("group", _column, rows, settings.group, "group", split)
+        add_column("group", read_column, rows, settings.group, "group", split)
     if "id" in columns and settings.id:
         counts = pc.value_counts(columns["id"])
-        again = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(again):
-            problems.append(
-                f"data.id={settings.id}: {split} has {again[0]['values'].as_py()!r} more than once; ids must be unique."
-            )
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(repeated):
+            first = repeated[0]["values"].as_py()
+            problems.append(f"data.id={settings.id}: {split} has {first!r} more than once; ids must be unique.")
     if problems:
         raise UserError(*problems)
     columns.setdefault("label", pa.nulls(len(rows), pa.large_string()))
@@ -83,42 +114,54 @@ def _as_examples(rows: Dataset, settings: Data, split: str, source: str) -> pa.T
     return pa.table({name: columns[name] for name in order})
 
 
-def _labels(rows: Dataset, settings: Data, split: str) -> pa.ChunkedArray:
-    """Label names, or lists of them; null where a row has none (an empty cell, or a number below a hub's names)."""
-    column = _column(rows, settings.label, "label", split)
+def _read_labels(rows: Dataset, settings: Data, split: str) -> pa.ChunkedArray:
+    """Read label names, or lists of them.
+
+    Null stands for no label: an empty cell, NaN, or a negative class number of the hub.
+    """
+    column = read_column(rows, settings.label, "label", split)
     feature = rows.features[settings.label]
-    inside = getattr(feature, "feature", None)
-    lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    cells: list[Any] = []
-    if _is_json(feature):  # where cells are of several kinds
+    if _has_mixed_types(feature):
         cells = [None if cell is None else json.loads(cell) for cell in column.to_pylist()]
-        lists = any(isinstance(cell, list) for cell in cells)
-        if not lists:
-            return pa.chunked_array([pa.array([label_name(cell, None) for cell in cells], pa.large_string())])
-    if lists:
-        cells = cells or column.to_pylist()
-        multi_label = [cell if cell is None or isinstance(cell, list) else [cell] for cell in cells]
-        return _label_lists([cell and [label_name(value, inside) for value in cell] for cell in multi_label])
+        if any(isinstance(cell, list) for cell in cells):
+            return _name_lists(cells)
+        return pa.chunked_array([pa.array([label_name(cell, None) for cell in cells], pa.large_string())])
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return _name_lists(column.to_pylist(), getattr(feature, "feature", None))
     if pa.types.is_nested(column.type):
-        raise UserError(f"data.label={settings.label}: {split} holds {column.type} there, not labels.")
+        raise UserError(f"data.label={settings.label}: in {split} this column holds {column.type}, not labels.")
     if settings.label_separator:
-        parts = [
-            cell.split(settings.label_separator) for cell in _texts(rows, settings.label, "label", split).to_pylist()
-        ]
-        return _label_lists([[label_name(part, None) for part in cell] for cell in parts])
-    coded = column.combine_chunks().dictionary_encode()
-    names = pa.array([label_name(value, feature) for value in coded.dictionary.to_pylist()], pa.large_string())
-    return pa.chunked_array([pc.take(names, coded.indices)])
+        texts = _read_texts(rows, settings.label, "label", split).to_pylist()
+        return _name_lists([text.split(settings.label_separator) for text in texts])
+    # Name each different value once, not each row.
+    encoded = column.combine_chunks().dictionary_encode()
+    names = pa.array([label_name(value, feature) for value in encoded.dictionary.to_pylist()], pa.large_string())
+    return pa.chunked_array([pc.take(names, encoded.indices)])
 
 
-def _label_lists(cells: Sequence[Sequence[str | None] | None]) -> pa.ChunkedArray:
-    """Several labels to a row, each once."""
-    kept = [None if cell is None else [name for name in dict.fromkeys(cell) if name] for cell in cells]
-    return pa.chunked_array([pa.array(kept, pa.list_(pa.large_string()))])
+def _name_lists(cells: Sequence[Any], feature: Any = None) -> pa.ChunkedArray:
+    """Name the labels of each row, each label once; a single label among lists becomes a list of one."""
+    lists: list[list[str] | None] = []
+    for cell in cells:
+        if cell is None:
+            lists.append(None)
+            continue
+        values = cell if isinstance(cell, list) else [cell]
+        names = dict.fromkeys(label_name(value, feature) for value in values)
+        lists.append([name for name in names if name])
+    return pa.chunked_array([pa.array(lists, pa.list_(pa.large_string()))])
 
 
 def label_name(value: Any, feature: Any = None) -> str | None:
-    """A label cell as a name; None where there is none."""
+    """The name of a label.
+
+    Args:
+        value: a cell; 1.0 and 1 are the same label.
+        feature: the column's type, which may be a `ClassLabel` that knows the names of class numbers.
+
+    Returns:
+        The name, or None if the cell holds no label.
+    """
     if isinstance(feature, datasets.ClassLabel) and isinstance(value, int):
         return None if value < 0 else str(feature.int2str(value))
     if value is None or str(value).strip() == "" or (isinstance(value, float) and math.isnan(value)):

@@ -1,4 +1,4 @@
-"""Which rows are copies: those whose texts, and pairs, are the same but for case and white space."""
+"""Find duplicates: rows whose texts, and pairs, are equal except for case and white space, or nearly equal."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -7,13 +7,14 @@ from typing import Any
 from datasets import Dataset
 
 PERMUTATIONS = 128
-# Candidates are compared exactly, so one too many costs time only: they are sought from a little below the threshold,
-# and a miss weighs nine times as much. Of the pairs at a threshold of 0.9 it finds 99.9 %, at 0.8 and 0.5 98 %.
+# Candidates from the index are compared exactly, so a false candidate only costs time. The index therefore looks a
+# little below the threshold, and a false negative weighs nine times as much as a false positive. It finds 99.9 % of the
+# pairs at a threshold of 0.9, and 98 % at 0.8 and 0.5.
 MARGIN, WEIGHTS = 0.9, (0.1, 0.9)
 
 
 def fold_rows(rows: Dataset) -> list[str]:
-    """What a row has in common with its copies, (row): the text, and a line below it its pair."""
+    """Fold each row's text, and its pair on a second line, (row): duplicates become equal strings."""
     together = zip(rows["text"][:], rows["text_pair"][:], strict=True)
     return ["\n".join(_fold(text) for text in pair if text is not None) for pair in together]
 
@@ -23,44 +24,46 @@ def _fold(text: str) -> str:
 
 
 def digest(text: str) -> bytes:
-    """Tells whether a folded text is another one, and nothing else about it."""
+    """Hash a folded text to 16 bytes, to compare it with others without revealing it."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def comparable(label: Any) -> object:
-    """A label, or a set of several."""
+    """Make a label, or a list of labels in any order, hashable."""
     return frozenset(label) if isinstance(label, list) else label
 
 
-def first_alike(
-    held: Collection[str], own: Sequence[str], threshold: float, shingle: int, inside: bool
+def first_near_duplicates(
+    others: Collection[str], texts: Sequence[str], threshold: float, shingle: int, inside: bool
 ) -> dict[str, str]:
-    """For each text of one's own the first that it is a near copy of, held ones first, or itself.
+    """Map each text to the first text that it nearly duplicates, or to itself.
 
     Args:
-        held: folded texts, apart.
-        own: folded texts, each once.
-        threshold: share of common character sequences that makes a near copy, below 1.
-        shingle: characters of a sequence.
-        inside: whether one's own texts are compared with each other too.
+        others: folded texts of other splits, which come first.
+        texts: folded texts to look up, each once.
+        threshold: Jaccard similarity of the sets of character n-grams from which texts are near-duplicates, below 1.
+        shingle: n of the n-grams.
+        inside: whether `texts` are compared with each other too.
 
     Raises:
-        ImportError: the package datasketch is not there.
+        ImportError: the package datasketch is missing.
     """
     from datasketch import MinHash, MinHashLSH
 
-    texts = [*held, *own]
+    all_texts = [*others, *texts]
     index = MinHashLSH(MARGIN * threshold, PERMUTATIONS, WEIGHTS)
-    encoded = ([each.encode() for each in _shingles(text, shingle)] for text in texts)
+    encoded = ([each.encode() for each in _shingles(text, shingle)] for text in all_texts)
     first: dict[str, str] = {}
-    for place, hashed in enumerate(MinHash.generator(encoded, num_perm=PERMUTATIONS)):
-        text = texts[place]
-        if place >= len(held):
-            alike = [other for other in index.query(hashed) if _is_near(texts[other], text, threshold, shingle)]
-            first[text] = texts[min(alike, default=place)]
-        # Only the first of a group stands for it, else likeness would run on from one text to the next.
-        if place < len(held) or (inside and first[text] == text):
-            index.insert(place, hashed, check_duplication=False)
+    for position, minhash in enumerate(MinHash.generator(encoded, num_perm=PERMUTATIONS)):
+        text = all_texts[position]
+        is_other = position < len(others)
+        if not is_other:
+            candidates = index.query(minhash)
+            near = [each for each in candidates if _is_near(all_texts[each], text, threshold, shingle)]
+            first[text] = all_texts[min(near, default=position)]
+        # Only the first text of a group is indexed. Otherwise a chain of texts, each near the next, would be one group.
+        if is_other or (inside and first[text] == text):
+            index.insert(position, minhash, check_duplication=False)
     return first
 
 
@@ -69,7 +72,7 @@ def _shingles(text: str, size: int) -> set[str]:
 
 
 def _is_near(one: str, other: str, threshold: float, shingle: int) -> bool:
-    """Whether two folded texts, and of two pairs each one's first and second, are near copies."""
+    """Whether two folded rows are near-duplicates; of pairs, both the first and the second texts must be near."""
     for ours, theirs in zip(one.split("\n"), other.split("\n"), strict=True):
         first, second = _shingles(ours, shingle), _shingles(theirs, shingle)
         if len(first & second) < threshold * len(first | second):

@@ -1,4 +1,4 @@
-"""Tokenizing once: examples become flat arrays of token ids, kept in a cache on disk."""
+"""Tokenize examples once, into flat arrays of token ids that are cached on disk."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,20 +24,20 @@ Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split as the model sees it, in the data's own order: a row is a document, read as one window or several."""
+    """A tokenized split, in the order of the data. A row is a document, which is read as one window or several."""
 
     examples: Dataset
     columns: Mapping[str, np.ndarray]
-    """Each model input, the windows' tokens one after the other, (all tokens)."""
+    """Each model input, as the concatenated tokens of all windows, (all tokens)."""
     offsets: np.ndarray
-    """Where each window's tokens begin, (window + 1)."""
+    """Index of each window's first token, and the number of tokens, (window + 1)."""
     labels: np.ndarray
-    """Class number, (row), -1 where training has no such label; with several labels 0/1, (row, class)."""
+    """Class number, (row), -1 for a label that training does not have; if multi-label 0 and 1, (row, class)."""
     num_classes: int
     padding: Mapping[str, int]
-    """What fills each model input behind a window's end."""
+    """The padding value of each model input."""
     window_offsets: np.ndarray | None = None
-    """Where each row's windows begin, (row + 1); None where each row is one window."""
+    """Index of each row's first window, and the number of windows, (row + 1); None if each row is one window."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -50,7 +50,7 @@ class Encoded:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, those of all its windows, (row)."""
+        """Tokens of each row, over all its windows, (row)."""
         if self.window_offsets is None:
             return self.window_lengths
         return np.add.reduceat(self.window_lengths, self.window_offsets[:-1])
@@ -67,7 +67,7 @@ class Encoded:
         return ids
 
     def windows_of(self, rows: np.ndarray) -> np.ndarray:
-        """The windows of these rows, row by row."""
+        """Indices of the windows of these rows, row by row."""
         if self.window_offsets is None:
             return rows
         counts = self.counts[rows]
@@ -75,24 +75,33 @@ class Encoded:
         return np.repeat(self.window_offsets[rows] - before, counts) + np.arange(counts.sum())
 
     def collate(self, rows: np.ndarray, epoch: int, index: int) -> Batch:
-        """Make the batch of these rows, padded to the longest window of them."""
+        """Make the batch of these rows, padded to their longest window.
+
+        Args:
+            rows: indices, (row).
+            epoch: number of the epoch.
+            index: of the batch in the epoch.
+        """
         windows = self.windows_of(rows)
         lengths = self.window_lengths[windows]
         width = int(lengths.max())
-        places = np.arange(width) < lengths[:, None]
+        is_token = np.arange(width) < lengths[:, None]
         inputs = {}
-        tokens = np.where(places, self.offsets[windows, None] + np.arange(width), 0)
+        # Indices into the flat columns; padding points at index 0 and is overwritten below.
+        tokens = np.where(is_token, self.offsets[windows, None] + np.arange(width), 0)
         for name, flat in self.columns.items():
-            values = np.where(places, flat[tokens], self.padding[name])
+            values = np.where(is_token, flat[tokens], self.padding[name])
             inputs[name] = torch.from_numpy(values.astype(np.int64, copy=False))
-        inputs["attention_mask"] = torch.from_numpy(places.astype(np.int64))
+        inputs["attention_mask"] = torch.from_numpy(is_token.astype(np.int64))
         ids = [self.ids[row] for row in rows]
-        targets, weights = self._targets(rows)
+        targets, weights = self._make_targets(rows)
+        # A batch without any label has weight 0; 1 avoids a division by 0.
         total, documents = float(weights.sum()) or 1.0, None
-        if self.window_offsets is not None:  # a row's windows share its weight
+        # The windows of a document repeat its id and targets and divide its weight.
+        if self.window_offsets is not None:
             counts = torch.from_numpy(self.counts[rows])
             documents = torch.arange(len(rows)).repeat_interleave(counts)
-            ids = [ids[place] for place in documents.tolist()]
+            ids = [ids[document] for document in documents.tolist()]
             targets, weights = targets[documents], (weights / counts)[documents]
         return Batch(
             ids=ids,
@@ -106,18 +115,19 @@ class Encoded:
             documents=documents,
         )
 
-    def _targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _make_targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         labels, precision = self.labels[rows], torch.get_default_dtype()
         if labels.ndim == 2:
             return torch.from_numpy(labels).to(precision), torch.ones(len(rows))
         targets = np.zeros((len(rows), self.num_classes), dtype=np.float32)
-        known = labels >= 0
-        targets[known, labels[known]] = 1
-        return torch.from_numpy(targets).to(precision), torch.from_numpy(known).to(precision)
+        # A label that training does not have gets no target and no weight.
+        is_known = labels >= 0
+        targets[is_known, labels[is_known]] = 1
+        return torch.from_numpy(targets).to(precision), torch.from_numpy(is_known).to(precision)
 
 
 def clean_rows(examples: Dataset, clean: Callable[[str], str]) -> Dataset:
-    """The same rows with every text, and every text of a pair, cleaned."""
+    """Clean every text, and every second text of a pair."""
     columns = examples.to_dict()
     for name in ("text", "text_pair"):
         columns[name] = [None if text is None else clean(text) for text in columns[name]]
@@ -127,16 +137,16 @@ def clean_rows(examples: Dataset, clean: Callable[[str], str]) -> Dataset:
 def map_cached(
     examples: Dataset, make: Callable[..., dict[str, Any]], key: Sequence[object], **options: Any
 ) -> Dataset:
-    """Map rows once; another run that would make the same takes them from the cache.
+    """Map rows, or read the result of the same mapping from the cache.
 
-    Processes that make the same at once do no harm: each writes a file of its own, and the last one to be done gives it
-    the common name.
+    Concurrent processes are safe: each writes its own temporary file, and the last to finish renames it to the final
+    name.
 
     Args:
-        examples: rows of any kind.
-        make: from a batch of them to a batch of others, as `Dataset.map` wants it.
-        key: everything but the rows that the result depends on.
-        **options: of `Dataset.map`.
+        examples: rows with any columns.
+        make: maps a batch of rows to a batch of new rows, as in `Dataset.map`.
+        key: everything except the rows that the result depends on.
+        **options: passed to `Dataset.map`.
 
     Raises:
         UserError: the cache cannot be written.
@@ -158,37 +168,40 @@ def encode(
     classes: Sequence[str],
     key: Sequence[object] | None,
 ) -> Encoded:
-    """Tokenize a split, or take it from the cache.
+    """Tokenize a split, or read its tokens from the cache.
 
     Args:
-        examples: rows (id, source, text, text_pair, label).
-        encode_texts: the `encode` seam; for each text it gives the tokens, or a list of windows, each with its tokens.
-        tokenizer: whose padding the batches use.
+        examples: rows with the columns id, source, text, text_pair and label.
+        encode_texts: the `encode` seam. For each text it returns the tokens, or a list of windows of tokens.
+        tokenizer: gives the padding values, and is part of the cache key.
         classes: the labels, in the model's order.
-        key: everything but texts and tokenizer that the tokens depend on; None keeps them out of the cache.
+        key: everything except texts and tokenizer that the tokens depend on; None: do not cache.
 
     Raises:
         UserError: the cache cannot be written.
     """
 
-    def tokens(rows: Mapping[str, list[Any]]) -> dict[str, Any]:
+    def tokenize(rows: Mapping[str, list[Any]]) -> dict[str, Any]:
         pairs = None if rows["text_pair"][0] is None else rows["text_pair"]
         encoded = encode_texts(rows["text"], pairs)
+        # The mask follows from the lengths (`Encoded.collate`).
         return {name: values for name, values in encoded.items() if name != "attention_mask"}
 
     options: dict[str, Any] = {"remove_columns": examples.column_names}
     if key is None:
-        encoded = examples.map(tokens, keep_in_memory=True, new_fingerprint="uncached", batched=True, **options)
+        encoded = examples.map(tokenize, keep_in_memory=True, new_fingerprint="uncached", batched=True, **options)
     else:
-        encoded = map_cached(examples, tokens, (_identity(tokenizer), *key), **options)
+        encoded = map_cached(examples, tokenize, (_tokenizer_key(tokenizer), *key), **options)
     columns, offsets, window_offsets = {}, np.zeros(1, dtype=np.int64), None
     table = encoded.with_format("arrow")[:]
     for name in encoded.column_names:
         lists = table[name].combine_chunks()
+        # Lists of lists: a row is a list of windows, and a window a list of tokens.
         if pa.types.is_list(lists.type.value_type):
             window_offsets, lists = np.asarray(lists.offsets, dtype=np.int64), lists.values
         offsets = np.asarray(lists.offsets, dtype=np.int64)
         columns[name] = np.asarray(lists.values)
+    # If each row has one window, it is not a split into windows.
     if window_offsets is not None and len(window_offsets) == len(offsets):
         window_offsets = None
     padding = {
@@ -199,31 +212,32 @@ def encode(
         examples,
         columns,
         offsets,
-        _numbers(examples["label"], classes),
+        _encode_labels(examples["label"], classes),
         len(classes),
         {name: padding.get(name, 0) for name in columns},
         window_offsets,
     )
 
 
-def _identity(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """All of a tokenizer that decides its tokens.
+def _tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Everything in a tokenizer that its tokens depend on.
 
-    Its settings count beside its vocabulary: bert and distilbert share one, but only bert takes segment ids.
+    The vocabulary is not enough: bert and distilbert have the same one, but only bert uses segment ids.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         vocabulary = str(sorted(tokenizer.get_vocab().items()))
     else:
-        backend.no_truncation()  # what the last call left behind; each call sets its own
+        # The last call leaves its truncation and padding in the backend; each call sets its own.
+        backend.no_truncation()
         backend.no_padding()
         vocabulary = backend.to_str()
     settings = (type(tokenizer).__name__, tokenizer.model_input_names, tokenizer.truncation_side)
     return [*map(str, settings), vocabulary]
 
 
-def _numbers(labels: Sequence[Any], classes: Sequence[str]) -> np.ndarray:
-    number = {name: place for place, name in enumerate(classes)}
+def _encode_labels(labels: Sequence[Any], classes: Sequence[str]) -> np.ndarray:
+    number = {name: index for index, name in enumerate(classes)}
     if any(isinstance(label, list) for label in labels):
         matrix = np.zeros((len(labels), len(classes)), dtype=np.int8)
         for row, names in enumerate(labels):
@@ -233,9 +247,9 @@ def _numbers(labels: Sequence[Any], classes: Sequence[str]) -> np.ndarray:
 
 
 def class_counts(dataset: Encoded) -> np.ndarray:
-    """Rows of each class, (class).
+    """Count the rows of each class, (class).
 
-    A row with several labels counts for each of them, one whose label training does not know for none.
+    A row with several labels counts for each of them, and a row with a label that training does not have for none.
     """
     if dataset.labels.ndim == 2:
         counts: np.ndarray = dataset.labels.sum(0)

@@ -1,4 +1,4 @@
-"""Parts of the training rows, each held out once."""
+"""Split the training rows into folds, each of which is the validation split once."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,70 +16,80 @@ from recipes.errors import UserError
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a data set, for one run of several."""
+    """The data of one run among several that divide a data set."""
 
     number: int
+    """From 1."""
     splits: Splits
     held_out: np.ndarray | None
-    """Places of its validation rows among the training rows of the whole; None where they are none of these."""
+    """Indices of its validation rows among the training rows of the full data set; None if the validation split is the
+    data set's own."""
 
 
 def folds(splits: Splits, count: int, seed: int, setting: str) -> Iterator[Part]:
-    """Each part of the training rows beside the others, with equal class shares; what belongs together stays so.
+    """Divide the training rows into folds, stratified by label, with linked rows (`group_linked_rows`) in one fold.
+
+    A fold never sees the data set's test, extra and validation splits: they become its `excluded_rows`.
 
     Args:
-        splits: the whole.
-        count: of the parts; 1 is all rows, judged by the whole's own validation split.
-        seed: of what falls where.
-        setting: the dotted path that says how many.
+        splits: the full data set.
+        count: number of folds; 1 is a single run on all training rows with the data set's own validation split.
+        seed: of the shuffle.
+        setting: the dotted path of `count`, for the message.
 
     Raises:
         UserError: there are too few rows, or groups of them.
     """
-    apart = [*splits.hidden_splits().values(), *splits.excluded_rows]
+    hidden = [*splits.hidden_splits().values(), *splits.excluded_rows]
     if count == 1:
-        yield Part(1, replace(splits, test=None, extra={}, excluded_rows=apart), None)
+        yield Part(1, replace(splits, test=None, extra={}, excluded_rows=hidden), None)
         return
-    rows, together = splits.train, belonging_together(splits)
-    classes, groups = strata(rows.with_format("arrow")[:]), int(together.max()) + 1
-    if np.bincount(classes).max() < count or groups < count:
-        raise _too_few(f"{setting}={count}", groups)
-    alone = groups == len(rows)
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
+    rows, row_groups = splits.train, group_linked_rows(splits)
+    classes, num_groups = strata(rows.with_format("arrow")[:]), int(row_groups.max()) + 1
+    if np.bincount(classes).max() < count or num_groups < count:
+        raise _too_few(f"{setting}={count}", num_groups)
+    no_links = num_groups == len(rows)
+    splitter = (StratifiedKFold if no_links else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # its rows go to as many folds as they are
-        places = list(splitter.split(classes, classes, None if alone else together))
-    if not all(len(held) for _, held in places):
-        raise _too_few(f"{setting}={count}", groups)
-    for number, (rest, held) in enumerate(places, 1):
-        part = replace(
+        # A class with fewer rows than folds is allowed: its rows go to as many folds as there are rows.
+        warnings.filterwarnings("ignore", "The least populated class")
+        row_indices = list(splitter.split(classes, classes, None if no_links else row_groups))
+    if not all(len(validation) for _, validation in row_indices):
+        raise _too_few(f"{setting}={count}", num_groups)
+    for number, (train, validation) in enumerate(row_indices, 1):
+        fold = replace(
             splits,
-            train=rows.select(rest),
-            validation=rows.select(held),
+            train=rows.select(train),
+            validation=rows.select(validation),
             test=None,
             extra={},
-            groups=None if splits.groups is None else splits.groups[rest],
-            excluded_rows=[splits.validation, *apart],
+            groups=None if splits.groups is None else splits.groups[train],
+            excluded_rows=[splits.validation, *hidden],
             is_fold=True,
         )
-        yield Part(number, part, held)
+        yield Part(number, fold, validation)
 
 
-def belonging_together(splits: Splits) -> np.ndarray:
-    """A number for each training row, (row): equal where rows share a source or a group, or are linked by such rows."""
+def group_linked_rows(splits: Splits) -> np.ndarray:
+    """Number the groups of training rows that must stay together, (row).
+
+    Two rows are linked if they have the same source or the same group; links are transitive.
+    """
     _, sources = np.unique(splits.train["source"], return_inverse=True)
     if splits.groups is None:
         return sources
+    # Each row is an edge between its source and its group; the connected components are the groups.
     _, groups = np.unique(splits.groups, return_inverse=True)
-    count = int(sources.max()) + 1
-    links = coo_array((np.ones(len(sources)), (sources, count + groups)), shape=(count + int(groups.max()) + 1,) * 2)
-    _, linked = connected_components(links, directed=False)
-    _, found = np.unique(linked[sources], return_inverse=True)
-    return found
+    num_sources = int(sources.max()) + 1
+    size = num_sources + int(groups.max()) + 1
+    edges = coo_array((np.ones(len(sources)), (sources, num_sources + groups)), shape=(size, size))
+    _, components = connected_components(edges, directed=False)
+    _, numbers = np.unique(components[sources], return_inverse=True)
+    return numbers
 
 
-def _too_few(asked: str, there: int) -> UserError:
+def _too_few(setting: str, num_groups: int) -> UserError:
     return UserError(
-        f"{asked}: {there} training rows, or groups of them, are too few for as many folds with "
-        "rows of each class; take fewer folds."
+        f"{setting}: {num_groups} training rows, or groups of rows, are too few for this number of folds with rows of "
+        "each class; use fewer folds."
     )

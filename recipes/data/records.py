@@ -1,4 +1,7 @@
-"""Records of a file of any size, one by one, with what is wrong with the bad ones; and files that grow by pieces."""
+"""Records of a file of any size, read one by one, and prediction files that grow by pieces.
+
+A record that cannot be read does not stop the reading: it comes with the reason in `Record.problem`.
+"""
 
 import csv
 import gzip
@@ -15,11 +18,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recipes.data.formats import FORMATS, SEPARATORS, open_bytes
 from recipes.errors import UserError
 from recipes.runs.folder import label_cell
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
-SEPARATORS = {"csv": ",", "tsv": "\t"}
+# The name that stands for standard input or output.
 STANDARD = "-"
 ROWS_AT_ONCE = 1024
 
@@ -29,26 +32,29 @@ class Record:
     """One record of a file."""
 
     number: int
-    """Its place, from 0 on."""
+    """Its index in the file, from 0."""
     values: Mapping[str, Any]
-    """By column; empty where it cannot be read."""
+    """By column; empty if the record cannot be read."""
     problem: str = ""
     """Why it cannot be read."""
 
 
-def format_of(name: str, told: str | None, gzipped: bool = True) -> str:
-    """The format of a file, by its ending unless it is told.
+def format_of(name: str, requested: str | None, gzipped: bool = True) -> str:
+    """The format of a file: as requested, or by its ending.
 
     Args:
         name: of the file, or `-`.
-        told: the format, if the user tells it.
+        requested: the format that the user asks for, if any.
         gzipped: whether `.gz` may follow the ending.
 
+    Returns:
+        csv, tsv, jsonl or parquet.
+
     Raises:
-        UserError: the ending is none that is known.
+        UserError: the ending is unknown.
     """
-    if told:
-        return told
+    if requested:
+        return requested
     if name == STANDARD:
         return "jsonl"
     path = Path(name.removesuffix(".gz") if gzipped else name)
@@ -59,66 +65,69 @@ def format_of(name: str, told: str | None, gzipped: bool = True) -> str:
 
 
 def records(name: str, kind: str) -> Iterator[Record]:
-    """The records of a file, or of standard input, in their order.
+    """Read the records of a file, or of standard input, in their order.
+
+    Args:
+        name: of the file, or `-`.
+        kind: csv, tsv, jsonl or parquet.
 
     Raises:
-        UserError: the file is not there, or cannot be read as a whole.
+        UserError: the file does not exist, or the file as such cannot be read.
     """
     if name != STANDARD and (not Path(name).exists() or Path(name).is_dir()):
         raise UserError(f"{name}: there is no such file.")
     if kind == "parquet":
         if name == STANDARD:
             raise UserError("-: Parquet cannot be read from standard input; give a file, or --format=csv or jsonl.")
-        return _of_parquet(Path(name))
-    return _of_csv(name, SEPARATORS[kind]) if kind in SEPARATORS else _of_json(name)
+        return _read_parquet(Path(name))
+    return _read_csv(name, SEPARATORS[kind]) if kind in SEPARATORS else _read_jsonl(name)
 
 
-def _lines(name: str) -> Iterator[str]:
-    """Lines of text; bytes that are no UTF-8 stay visible, and make their record a bad one."""
-    with sys.stdin.buffer if name == STANDARD else Path(name).open("rb") as raw:
-        packed = raw.peek(2)[:2] == b"\x1f\x8b"  # type: ignore[union-attr]
-        with io.TextIOWrapper(gzip.open(raw) if packed else raw, "utf-8-sig", "surrogateescape", newline="") as lines:
+def _read_lines(name: str) -> Iterator[str]:
+    with open_bytes(None if name == STANDARD else Path(name)) as raw:
+        # Bytes that are not UTF-8 become surrogates, so that only their own record is a bad one (`_encoding_problem`).
+        with io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as lines:
             try:
                 yield from lines
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise UserError(f"{name}: the gzip file is cut off or damaged ({error}).") from error
 
 
-def _of_csv(name: str, separator: str) -> Iterator[Record]:
+def _read_csv(name: str, separator: str) -> Iterator[Record]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(_lines(name), delimiter=separator, strict=True)
+    reader = csv.reader(_read_lines(name), delimiter=separator, strict=True)
     try:
         header = next(reader, None)
         if not header:
-            raise UserError(f"{name}: it is empty; its first line must name the columns.")
+            raise UserError(f"{name}: the file is empty; its first line must name the columns.")
         if twice := [column for column, count in Counter(header).items() if count > 1]:
             raise UserError(f"{name}: the header names {twice[0]!r} twice.")
-        # Of a table with one column an empty line is a row, as it is in training.
+        # In a table with one column an empty line is a row, as it is in training.
         rows = (row or [""] for row in reader if row or len(header) == 1)
         for number, cells in enumerate(rows):
-            problem = "" if len(cells) == len(header) else f"{len(cells)} cells, and the header names {len(header)}"
-            yield Record(number, dict(zip(header, cells, strict=False)), problem or _not_text(cells))
+            problem = "" if len(cells) == len(header) else f"{len(cells)} cells, but the header names {len(header)}"
+            yield Record(number, dict(zip(header, cells, strict=False)), problem or _encoding_problem(cells))
     except csv.Error as error:
         raise UserError(
-            f"{name}: line {reader.line_num} is no CSV ({error}): a quote inside a quoted cell is written twice, and "
-            "each that is opened must be closed."
+            f"{name}: line {reader.line_num} is not valid CSV ({error}). Close each quote, and double a quote inside a "
+            "quoted cell."
         ) from error
 
 
-def _of_json(name: str) -> Iterator[Record]:
-    for number, line in enumerate(line for line in _lines(name) if line.strip()):
+def _read_jsonl(name: str) -> Iterator[Record]:
+    for number, line in enumerate(line for line in _read_lines(name) if line.strip()):
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield Record(number, {}, f"no JSON ({error})")
+            yield Record(number, {}, f"not valid JSON ({error})")
             continue
         if isinstance(values, dict):
-            yield Record(number, values, _not_text(values.values()))
+            yield Record(number, values, _encoding_problem(values.values()))
         else:
-            yield Record(number, {}, "no object; each line must be one, with the columns' names")
+            yield Record(number, {}, "not a JSON object; each line must be an object with the columns as keys")
 
 
-def _of_parquet(path: Path) -> Iterator[Record]:
+def _read_parquet(path: Path) -> Iterator[Record]:
     try:
         with pq.ParquetFile(path) as file:
             number = 0
@@ -130,8 +139,8 @@ def _of_parquet(path: Path) -> Iterator[Record]:
         raise UserError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}).") from error
 
 
-def _not_text(cells: Iterable[Any]) -> str:
-    """What is wrong with words that no file can hold: bytes of another encoding, or half a character."""
+def _encoding_problem(cells: Iterable[Any]) -> str:
+    """Name the problem of texts that cannot be written as UTF-8: undecodable bytes, or half of a surrogate pair."""
     try:
         "".join(cell for cell in cells if isinstance(cell, str)).encode()
     except UnicodeEncodeError:
@@ -142,7 +151,7 @@ def _not_text(cells: Iterable[Any]) -> str:
 def write_piece(
     path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]], multi_label: bool = False
 ) -> None:
-    """Write some rows, as a piece that `join_pieces` takes: without a header.
+    """Write some rows of predictions without a header, as a piece for `join_pieces`.
 
     Args:
         path: of the piece.
@@ -152,8 +161,8 @@ def write_piece(
         multi_label: whether a prediction is a list.
     """
     if kind == "parquet":
-        kinds = {"prediction": pa.list_(pa.string()) if multi_label else pa.string(), "id": pa.string()}
-        schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
+        types = {"prediction": pa.list_(pa.string()) if multi_label else pa.string(), "id": pa.string()}
+        schema = pa.schema([(name, types.get(name, pa.float32())) for name in names])
         pq.write_table(pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema), path)
         return
     with path.open("w", encoding="utf-8", newline="") as lines:
@@ -161,7 +170,10 @@ def write_piece(
 
 
 def write_rows(lines: IO[str], kind: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write some rows as text; where cells hold no lists, as `predictions/<split>.csv` has them."""
+    """Write some rows as text.
+
+    CSV and TSV cells cannot hold lists; a list of labels is joined as in `predictions/<split>.csv`.
+    """
     if kind == "jsonl":
         lines.writelines(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
     else:
@@ -170,15 +182,15 @@ def write_rows(lines: IO[str], kind: str, names: Sequence[str], rows: Iterable[S
 
 
 def join_pieces(pieces: Sequence[Path], target: Path, kind: str, names: Sequence[str]) -> None:
-    """Make one file of pieces, in the memory of one of them."""
+    """Join pieces to one file, with a header if it is CSV or TSV. At most one piece is in memory at a time."""
     if kind == "parquet":
         with pq.ParquetWriter(target, pq.read_schema(pieces[0])) as writer:
             for piece in pieces:
                 writer.write_table(pq.read_table(piece))
         return
-    with target.open("w", encoding="utf-8", newline="") as whole:
+    with target.open("w", encoding="utf-8", newline="") as joined:
         if kind in SEPARATORS:
-            write_rows(whole, kind, names, [names])
+            write_rows(joined, kind, names, [names])
         for piece in pieces:
             with piece.open(encoding="utf-8", newline="") as lines:
-                whole.writelines(lines)
+                joined.writelines(lines)

@@ -1,9 +1,12 @@
-"""Reading: the user's files, the hub, or the embedded default, as three splits of examples.
+"""Read the user's files, the hub or the embedded data set into training, validation and test splits.
 
-An example is a row `id, source, text, text_pair, label` of a `datasets.Dataset`. `id` is the record's number in its
-file, or `data.id`; a copy that augmentation makes has its original's id as `source`. `label` is a name, or a list of
-names where a record may have several; null where there is none. A million short texts are read in seconds and take
-about seven times their file's size while they are cut.
+An example is a row of a `datasets.Dataset` with the columns `id`, `source`, `text`, `text_pair` and `label`:
+
+- `id` is the record's number in its file, or the column `data.id`.
+- `source` is the id of the original for a row that augmentation adds, else the row's own id.
+- `label` is a name, or a list of names where a record may have several; null if it has none.
+
+A million short texts are read in seconds. While they are split they take about seven times the file's size in memory.
 """
 
 import difflib
@@ -19,26 +22,26 @@ from datasets import Dataset
 
 from recipes.config import Data
 from recipes.data import duplicates
-from recipes.data.columns import _as_examples, _column
-from recipes.data.sources import _read_file, _read_hub, _read_pydocs
-from recipes.data.splitting import _codes, _cut, _has_lists, _label_counts
+from recipes.data.columns import as_examples, read_column
+from recipes.data.sources import read_file, read_hub, read_pydocs
+from recipes.data.splitting import factorize, has_label_lists, split_off, table_label_counts
 from recipes.errors import UserError
 
-# What goes wrong in a file is said by our own errors, once.
+# Our own messages report what goes wrong in a file; `datasets` would log it a second time.
 datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)
 datasets.disable_progress_bars()
 
 
 @dataclass(frozen=True)
 class VisibleSplits:
-    """The rows that a run may see before its weights are chosen: no test split, no extra ones."""
+    """The rows that a run may see before its weights are chosen: neither the test split nor the extra ones."""
 
     train: Dataset
     validation: Dataset
     is_fold: bool
-    """Whether other runs on the same data may have learned what judges this one."""
+    """Whether other runs on the same data may have trained on this run's validation rows."""
     hidden_digests: Callable[[], frozenset[bytes]]
-    """Digests (`recipes.data.duplicates`) of the rows that the run may not see, made when first asked for."""
+    """Returns digests (`recipes.data.duplicates`) of the hidden rows; computed on the first call."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,25 @@ class Splits:
     validation: Dataset
     test: Dataset | None
     classes: list[str]
-    """The labels of the training rows, in order; a label that only other splits have is not among them."""
+    """The labels of the training rows, in the model's order; labels that only other splits have are not included."""
     multi_label: bool
     """Whether a record may have several labels, or none."""
     extra: dict[str, Dataset] = field(default_factory=dict)
+    """More splits to score at the end, by name."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know of this data."""
+    """Messages about the data for the user."""
     groups: np.ndarray | None = None
-    """A number for each training row, (row); equal ones stay together."""
+    """A number for each training row, (row); rows with the same number stay in one split."""
     excluded_rows: Sequence[Dataset] = ()
-    """Rows that this run neither sees nor scores: those of the whole that it is a part of."""
+    """Rows of the full data set that this run, as one of its folds, neither sees nor scores."""
     is_fold: bool = False
-    """Whether other runs on the same data may have learnt what judges this one."""
+    """Whether other runs on the same data may have trained on this run's validation rows."""
 
     def hide_test(self, clean_rows: Callable[[Dataset], Dataset]) -> "VisibleSplits":
-        """The rows that a run may see while it is made.
+        """The rows that a run may see before its weights are chosen.
 
         Args:
-            clean_rows: what the run makes of the texts of a split.
+            clean_rows: cleans the texts of a split as the run does, so that digests match across splits.
         """
         hidden = [*self.hidden_splits().values(), *self.excluded_rows]
 
@@ -80,159 +84,214 @@ class Splits:
 
     @property
     def fingerprint(self) -> list[str]:
-        """Tells the rows that a run is made of from others."""
+        """Identifies the training and validation rows."""
         return [self.train._fingerprint, self.validation._fingerprint]
 
     def hidden_splits(self) -> dict[str, Dataset]:
-        """What no run may look at before its weights are chosen."""
+        """The splits that no run may see before its weights are chosen: test and extra, by name."""
         return {**({} if self.test is None else {"test": self.test}), **self.extra}
 
 
 def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
-    """Read every split that the config names, and cut those that it does not name from the training rows.
+    """Read every split that the config names, and split the others off the training rows.
 
     Args:
         settings: the config's `data`.
         extra: more files to score at the end, by name.
-        test: whether the test split is to be opened at all.
+        test: whether to read the test split.
 
     Raises:
-        UserError: a file, a column, or a label is not as the config says; all that was found, together.
+        UserError: a file, a column or a label does not fit the config; all problems of one step together.
     """
     sources = {"train": settings.train, "validation": settings.validation, "test": settings.test, **extra}
     raw: dict[str, Dataset] = {}
     problems: list[str] = []
     if settings.source == "pydocs":
-        raw["train"] = _read_pydocs()
+        raw["train"] = read_pydocs()
         sources |= {"train": "standard library", "validation": None, "test": None}
     for name, source in sources.items():
         if source and name not in raw and (test or name != "test"):
             try:
-                raw[name] = _read_hub(settings, name, source) if settings.source == "hub" else _read_file(name, source)
+                raw[name] = read_hub(settings, name, source) if settings.source == "hub" else read_file(name, source)
             except UserError as error:
                 problems += error.problems
     if problems:
         raise UserError(*problems)
+
     examples: dict[str, pa.Table] = {}
     for name, rows in raw.items():
         try:
-            examples[name] = _as_examples(rows, settings, name, str(sources[name]))
+            examples[name] = as_examples(rows, settings, name, str(sources[name]))
         except UserError as error:
             problems += error.problems
     if problems:
         raise UserError(*problems)
-    notes = _settle_labels(examples)
-    groups = _codes(_column(raw["train"], settings.group, "group", "train")) if settings.group else None
-    for name, share in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
+
+    notes = _check_missing_labels(examples)
+
+    groups = factorize(read_column(raw["train"], settings.group, "group", "train")) if settings.group else None
+    # The test split is split off even if it is not to be read, so that the other splits do not depend on it.
+    for name, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
         if not sources[name]:
             rows = examples["train"]
-            rest, part = _cut(rows, groups, share * len(raw["train"]) / len(rows), settings.split_seed)
+            # Both fractions are of all rows, also the second one, which is taken from fewer.
+            fraction_of_rest = fraction * len(raw["train"]) / len(rows)
+            rest, part = split_off(rows, groups, fraction_of_rest, settings.split_seed)
             groups = None if groups is None else groups[rest]
             examples[name], examples["train"] = rows.take(part), rows.take(rest)
     if not test:
         examples.pop("test", None)
-    return _checked(examples, list(extra), notes, groups)
+    return _make_splits(examples, list(extra), notes, groups)
 
 
-def _settle_labels(examples: dict[str, pa.Table]) -> list[str]:
-    """Find the splits, and the rows, that have no labels.
+def _check_missing_labels(examples: dict[str, pa.Table]) -> list[str]:
+    """Find rows and splits without labels, and set the placeholder labels of unlabelled splits to null.
 
     Returns:
-        Notes on those that get predictions only.
+        Notes on the splits and rows that get predictions only.
 
     Raises:
-        UserError: they are training or validation rows; one split has lists of labels and another has not; or what the
-            training rows have cannot be learnt from.
+        UserError: training or validation rows have no label; one split has lists of labels and another single labels;
+            or the training labels are not those of a classification task.
     """
-    known, multi_label = _label_counts(examples["train"]), _has_lists(examples["train"])
-    problems, notes = list(_untrainable(examples["train"])), []
+    train = examples["train"]
+    multi_label = has_label_lists(train)
+    problems, notes = list(_training_label_problems(train)), []
     for name, rows in list(examples.items()):
-        counts, held = _label_counts(rows), name in ("train", "validation")
-        # All rows at -1, or without any of several labels, is how unlabelled test sets come.
-        unlabelled = not counts or (list(counts) == ["-1"] and "-1" not in known)
-        if unlabelled and not held:
-            examples[name] = rows.set_column(4, "label", pa.nulls(len(rows), rows["label"].type))
+        needs_labels = name in ("train", "validation")
+        if not needs_labels and _is_unlabelled(rows, train):
+            no_labels = pa.nulls(len(rows), rows["label"].type)
+            examples[name] = rows.set_column(rows.column_names.index("label"), "label", no_labels)
             notes.append(f"{name} has no labels; it gets predictions only.")
             continue
-        if _has_lists(rows) != multi_label:
-            problems.append(f"{name} has {'one label' if multi_label else 'lists of labels'} to a row, train has not.")
-        if not counts and name == "train":
-            continue
+        if has_label_lists(rows) != multi_label:
+            if multi_label:
+                problems.append(f"{name} has one label per row, but train has lists of labels.")
+            else:
+                problems.append(f"{name} has lists of labels, but train has one label per row.")
+        if name == "train" and not table_label_counts(train):
+            continue  # already among the problems
         missing = np.flatnonzero(rows["label"].is_null().to_numpy())
-        if len(missing) and held:
-            problems.append(
-                f"{name}: {len(missing)} of {len(rows)} rows have no label (first: id {rows['id'][missing[0]]}); "
-                "label or remove them."
-            )
-        elif len(missing):
-            notes.append(f"{name}: {len(missing)} of {len(rows)} rows have no label; they get predictions only.")
+        if not len(missing):
+            continue
+        message = f"{name}: {len(missing)} of {len(rows)} rows have no label"
+        if needs_labels:
+            problems.append(f"{message} (first: id {rows['id'][missing[0]]}); label or remove them.")
+        else:
+            notes.append(f"{message}; they get predictions only.")
     if problems:
         raise UserError(*problems)
     return notes
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
-    """Numbers by value, names by letter."""
-    known = sorted(names)
-    return sorted(known, key=int) if all(name.lstrip("-").isdecimal() for name in known) else known
+def _is_unlabelled(rows: pa.Table, train: pa.Table) -> bool:
+    """Whether no row of a split has a label.
+
+    Unlabelled test sets come with null, with the label -1 in every row, or, if multi-label, with empty lists.
+    """
+    counts = table_label_counts(rows)
+    if not counts:
+        return True
+    return list(counts) == ["-1"] and "-1" not in table_label_counts(train)
 
 
-def _checked(
+def _training_label_problems(rows: pa.Table) -> Iterator[str]:
+    """What makes the labels of the training rows unfit for a classifier."""
+    classes, multi_label = list(table_label_counts(rows)), has_label_lists(rows)
+    # A single class is enough if it is multi-label: a row may have it or not.
+    if len(classes) < 2 and not (multi_label and classes):
+        labels = f"only one class, {classes[0]!r}" if classes else "no labels"
+        yield f"train has {labels}; a classifier needs at least two. Is data.label the right column?"
+    # More than one label for two rows: probably a column of ids, texts or measurements.
+    if len(classes) > len(rows) / 2 and len(classes) > 50 and not multi_label:
+        yield f"train has {len(classes)} different labels in {len(rows)} rows; is data.label the right column?"
+
+
+def _make_splits(
     examples: dict[str, pa.Table], extra: Sequence[str], notes: list[str], groups: np.ndarray | None
 ) -> Splits:
-    """Refuse what cannot be trained on, and note what the user should know."""
-    problems = list(_untrainable(examples["train"]))
-    counts = {name: _label_counts(rows) for name, rows in examples.items()}
-    classes = _in_order(counts["train"])
+    """Make the splits, after the checks that need the final training rows.
+
+    Raises:
+        UserError: the training rows cannot be trained on, or labels of two splits do not fit each other.
+    """
+    problems = list(_training_label_problems(examples["train"]))
+    train_counts = table_label_counts(examples["train"])
+    classes = _sort_labels(train_counts)
     for name, rows in examples.items():
-        unseen = {label: count for label, count in counts[name].items() if label not in counts["train"]}
+        counts = table_label_counts(rows)
+        unseen = {label: count for label, count in counts.items() if label not in train_counts}
         if unseen:
-            listing = ", ".join(f"{label!r} ({count})" for label, count in sorted(unseen.items())[:5])
-            told = f"{name} has labels that train does not: {listing}{' ...' if len(unseen) > 5 else ''}"
-            if len(unseen) == len(counts[name]):
-                problems.append(f"{told}, and none that it has: {', '.join(classes[:10])}. {_apart(unseen, classes)}")
-            elif misspelt := list(_misspelt(unseen, counts[name], classes)):
-                problems.append(
-                    f"{told}; {', '.join(misspelt)}? Spell them alike, or rename one if they are two labels."
-                )
-            else:
-                notes.append(f"{told}; they count as errors in accuracy and are left out of loss and ece.")
+            problem, note = _explain_unseen_labels(name, unseen, counts, classes)
+            problems += problem
+            notes += note
         empty = pc.sum(pc.equal(pc.utf8_trim_whitespace(rows["text"]), "")).as_py()
         if empty:
             notes.append(f"{name} has {empty} empty {'text' if empty == 1 else 'texts'}.")
     if problems:
         raise UserError(*problems)
-    made = {name: Dataset(rows.combine_chunks()) for name, rows in examples.items()}
-    held = {name: made[name] for name in extra}
-    multi_label = _has_lists(examples["train"])
-    return Splits(made["train"], made["validation"], made.get("test"), classes, multi_label, held, notes, groups)
+    splits = {name: Dataset(rows.combine_chunks()) for name, rows in examples.items()}
+    return Splits(
+        splits["train"],
+        splits["validation"],
+        splits.get("test"),
+        classes,
+        has_label_lists(examples["train"]),
+        {name: splits[name] for name in extra},
+        notes,
+        groups,
+    )
 
 
-def _untrainable(rows: pa.Table) -> Iterator[str]:
-    classes, multi_label = list(_label_counts(rows)), _has_lists(rows)
-    if len(classes) < 2 and not (multi_label and classes):
-        what = f"only one class, {classes[0]!r}" if classes else "no labels"
-        yield f"train has {what}; a classifier needs at least two. Is data.label the right column?"
-    if len(classes) > len(rows) / 2 and len(classes) > 50 and not multi_label:
-        yield f"train has {len(classes)} different labels in {len(rows)} rows; is data.label the right column?"
+def _sort_labels(labels: Iterable[str]) -> list[str]:
+    """Sort by value if all are integers, else by letter."""
+    names = sorted(labels)
+    return sorted(names, key=int) if all(name.lstrip("-").isdecimal() for name in names) else names
 
 
-def _apart(unseen: Iterable[str], classes: Iterable[str]) -> str:
-    """What to do about two splits without a label in common."""
-    if len({all(map(str.isdecimal, names)) for names in (unseen, classes)}) > 1:
-        return "One has names, the other their numbers; write the names in both."
-    return "Are they spelt alike?"
+def _explain_unseen_labels(
+    split: str, unseen: Mapping[str, int], counts: Mapping[str, int], classes: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Explain labels of a split that no training row has.
+
+    Args:
+        split: its name.
+        unseen: rows of each such label.
+        counts: rows of each label of the split.
+        classes: the labels of the training rows.
+
+    Returns:
+        A list with the problem, or with the note if it is none; the other list is empty.
+    """
+    shown = ", ".join(f"{label!r} ({count})" for label, count in sorted(unseen.items())[:5])
+    message = f"{split} has labels that train does not: {shown}{' ...' if len(unseen) > 5 else ''}"
+    if len(unseen) == len(counts):
+        # Names in one split and class numbers in the other are the most frequent reason.
+        one_has_numbers = all(map(str.isdecimal, unseen)) != all(map(str.isdecimal, classes))
+        advice = (
+            "One has names, the other class numbers; write the names in both."
+            if one_has_numbers
+            else "Are they spelt alike?"
+        )
+        return [f"{message}, and none of train's: {', '.join(classes[:10])}. {advice}"], []
+    if misspelt := list(_find_misspelt(unseen, counts, classes)):
+        return [f"{message}; {', '.join(misspelt)}? Spell them alike, or rename one if they are two labels."], []
+    return [], [f"{message}; they count as errors in accuracy and are left out of loss and ece."]
 
 
-def _misspelt(unseen: Iterable[str], held: Mapping[str, int], classes: Sequence[str]) -> Iterator[str]:
-    """Labels that are one of training's under another spelling: one that is never used here as training has it."""
+def _find_misspelt(unseen: Iterable[str], counts: Mapping[str, int], classes: Sequence[str]) -> Iterator[str]:
+    """Find unseen labels that look like another spelling of a training label.
+
+    A different case is always one. Otherwise the training label must not occur in the split: if both occur, they are
+    two labels.
+    """
     for label in sorted(unseen):
-        absent = [name for name in classes if name not in held and not any(map(str.isdecimal, name + label))]
         same = [name for name in classes if name.casefold() == label.casefold()]
-        same += [
-            name
-            for name in absent
-            if min(len(name), len(label)) >= 3 and (name.startswith(label) or label.startswith(name))
-        ]
+        # Labels with digits, such as class1 and class10, are similar by design.
+        absent = [name for name in classes if name not in counts and not any(map(str.isdecimal, name + label))]
+        for name in absent:
+            is_prefix = name.startswith(label) or label.startswith(name)
+            if is_prefix and min(len(name), len(label)) >= 3:
+                same.append(name)
         if close := same or difflib.get_close_matches(label, absent, n=1, cutoff=0.85):
             yield f"is {label!r} train's {close[0]!r}"

@@ -1,4 +1,4 @@
-"""Cut a split from the training rows, with labels and groups in mind."""
+"""Split rows off the training rows, stratified by label, with groups intact."""
 
 from collections import Counter
 
@@ -10,80 +10,99 @@ from datasets import Dataset
 from recipes.errors import UserError
 
 
-def _has_lists(rows: pa.Table) -> bool:
+def has_label_lists(rows: pa.Table) -> bool:
+    """Whether a row may have more than one label."""
     return bool(pa.types.is_list(rows["label"].type))
 
 
-def _label_counts(rows: pa.Table) -> dict[str, int]:
-    counts = pc.value_counts((pc.list_flatten(rows["label"]) if _has_lists(rows) else rows["label"]).drop_null())
+def table_label_counts(rows: pa.Table) -> dict[str, int]:
+    """`label_counts` of an Arrow table, in order of first occurrence."""
+    labels = pc.list_flatten(rows["label"]) if has_label_lists(rows) else rows["label"]
+    counts = pc.value_counts(labels.drop_null())
     return {each["values"]: each["counts"] for each in counts.to_pylist()}
 
 
 def label_counts(rows: Dataset) -> Counter[str]:
-    """How many rows have each label, 0 where none has; a row with several labels counts for each."""
-    return Counter(_label_counts(rows.with_format("arrow")[:]))
+    """How many rows have each label; a row with several labels counts for each of them."""
+    return Counter(table_label_counts(rows.with_format("arrow")[:]))
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """A number for each different value, (row); null is a value."""
-    coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    return np.asarray(coded.indices)
+def factorize(column: pa.ChunkedArray) -> np.ndarray:
+    """Number the different values of a column, (row), from 0; null is a value too."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return np.asarray(encoded.indices)
 
 
 def strata(rows: pa.Table) -> np.ndarray:
-    """The class of each row, (row); of several labels the rarest."""
-    if not _has_lists(rows):
-        return _codes(rows["label"])
-    counts = _label_counts(rows)
+    """The number of each row's class, (row); if a row has several labels, that of the label with the fewest rows."""
+    if not has_label_lists(rows):
+        return factorize(rows["label"])
+    counts = table_label_counts(rows)
     rarest = [min(names, key=lambda name: (counts[name], name), default="") for names in rows["label"].to_pylist()]
-    return _codes(pa.chunked_array([pa.array(rarest, pa.large_string())]))
+    return factorize(pa.chunked_array([pa.array(rarest, pa.large_string())]))
 
 
-def _cut(rows: pa.Table, groups: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut off about this share of the rows, and of each class; groups stay whole.
+def split_off(rows: pa.Table, groups: np.ndarray | None, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split off about this fraction of the rows, and of each class.
+
+    Args:
+        rows: examples.
+        groups: a number for each row, (row); rows with the same number stay together. None: every row on its own.
+        fraction: of the rows, between 0 and 1.
+        seed: of the random draws.
 
     Returns:
-        The rows that stay and the rows cut off, each in the file's order.
+        The indices of the rows that remain and of those split off, each in the file's order.
+
+    Raises:
+        UserError: there are too few rows or groups.
     """
     classes, random = strata(rows), np.random.default_rng(seed)
-    taken = _spread(classes, share, random) if groups is None else _whole_groups(classes, groups, share, random)
-    if share >= 1 or not 0 < taken.sum() < len(rows):
-        what = f"{len(rows)} rows" if groups is None else f"{len(np.unique(groups))} groups"
+    if groups is None:
+        selected = _select_rows(classes, fraction, random)
+    else:
+        selected = _select_groups(classes, groups, fraction, random)
+    if fraction >= 1 or not 0 < selected.sum() < len(rows):
+        units = f"{len(rows)} rows" if groups is None else f"{len(np.unique(groups))} groups"
         raise UserError(
-            f"{what} of {len(np.unique(classes))} classes are too few to cut {share:.0%} off; give data.validation and "
-            "data.test, or more rows."
+            f"{units} of {len(np.unique(classes))} classes are too few to split off {fraction:.0%}; give "
+            "data.validation and data.test, or more rows."
         )
-    return np.flatnonzero(~taken), np.flatnonzero(taken)
+    return np.flatnonzero(~selected), np.flatnonzero(selected)
 
 
-def _spread(strata: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Take evenly from the rows in order of class, any order within: each class gives its share, to one row."""
-    count, mixed = round(len(strata) * share), random.permutation(len(strata))
-    taken = np.zeros(len(strata), dtype=bool)
+def _select_rows(classes: np.ndarray, fraction: float, random: np.random.Generator) -> np.ndarray:
+    """Select a fraction of the rows of each class, rounded to whole rows, as a mask, (row)."""
+    count, shuffled = round(len(classes) * fraction), random.permutation(len(classes))
+    selected = np.zeros(len(classes), dtype=bool)
     if not count:
-        return taken
-    # One row of each class stays in training, unless that would leave too few.
-    kept = mixed[np.unique(strata[mixed], return_index=True)[1]]
-    free = np.setdiff1d(mixed, kept) if len(strata) - len(kept) >= count else np.sort(mixed)
-    classes = random.permutation(strata.max() + 1)[strata]
-    order = free[np.lexsort((random.random(len(free)), classes[free]))]
-    marks = np.floor(np.arange(len(free) + 1) * (count / len(free)) + 0.5)
-    taken[order] = np.diff(marks) > 0
-    return taken
+        return selected
+    # One row of each class stays in training, unless that would leave too few to select from.
+    reserved = shuffled[np.unique(classes[shuffled], return_index=True)[1]]
+    enough = len(classes) - len(reserved) >= count
+    candidates = np.setdiff1d(shuffled, reserved) if enough else np.sort(shuffled)
+    # Sort by class, the classes in random order and the rows of a class too; then select at equal distances. So each
+    # class gives its fraction to within one row, and the total is exact.
+    class_order = random.permutation(classes.max() + 1)[classes]
+    order = candidates[np.lexsort((random.random(len(candidates)), class_order[candidates]))]
+    steps = np.floor(np.arange(len(candidates) + 1) * (count / len(candidates)) + 0.5)
+    selected[order] = np.diff(steps) > 0
+    return selected
 
 
-def _whole_groups(strata: np.ndarray, groups: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Take groups, in any order, as long as each brings the class counts nearer to their share."""
-    wanted = share * np.bincount(strata)
-    taken = np.zeros(len(strata), dtype=bool)
+def _select_groups(classes: np.ndarray, groups: np.ndarray, fraction: float, random: np.random.Generator) -> np.ndarray:
+    """Select groups in random order, each if it brings the class counts nearer to their targets, as a mask, (row)."""
+    remaining = fraction * np.bincount(classes)
+    selected = np.zeros(len(classes), dtype=bool)
     order = np.argsort(groups, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
     for number in random.permutation(len(members)):
-        found, counts = np.unique(strata[members[number]], return_counts=True)
-        # |wanted - counts|^2 < |wanted|^2
-        if (counts * (2 * wanted[found] - counts)).sum() > 0:
-            wanted[found] -= counts
-            taken[members[number]] = True
-    if not taken.any() and len(members) > 1:  # each is larger than what is wanted
-        taken[min(members, key=len)] = True
-    return taken
+        present, counts = np.unique(classes[members[number]], return_counts=True)
+        # Equivalent to |remaining - counts|^2 < |remaining|^2: the squared distance to the targets falls.
+        if (counts * (2 * remaining[present] - counts)).sum() > 0:
+            remaining[present] -= counts
+            selected[members[number]] = True
+    # If every group is larger than its target, take the smallest one.
+    if not selected.any() and len(members) > 1:
+        selected[min(members, key=len)] = True
+    return selected

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from recipes.errors import UserError
-from recipes.metrics import Predictions, marks
+from recipes.metrics import Predictions, label_matrices
 from recipes.runs.files import write_json
 
 FILE = "ensemble.json"
@@ -79,7 +79,7 @@ def probabilities(mean: np.ndarray, multi_label: bool) -> np.ndarray:
 
 def known(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """The rows whose labels training has seen, by place, and their targets as `log_shares` has its entries."""
-    true, _, strangers = marks(predictions)
+    true, _, strangers = label_matrices(predictions)
     targets = true[strangers == 0].astype(np.float64)
     rows: np.ndarray = np.flatnonzero(predictions.has_label)[strangers == 0]
     return rows, np.stack([targets, 1 - targets], axis=-1) if predictions.multi_label else targets

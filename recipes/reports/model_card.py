@@ -13,7 +13,7 @@ from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import label_counts
-from recipes.metrics import Predictions, intervals, marks
+from recipes.metrics import Predictions, intervals, label_matrices
 from recipes.reports.tables import markdown_table
 
 MOST = 12
@@ -157,7 +157,7 @@ def _rows(splits: Splits, scored: Mapping[str, Predictions]) -> Iterator[str]:
 
 
 def _counts(predictions: Predictions) -> Mapping[str, int]:
-    return dict(zip(predictions.classes, marks(predictions)[0].sum(0).tolist(), strict=True))
+    return dict(zip(predictions.classes, label_matrices(predictions)[0].sum(0).tolist(), strict=True))
 
 
 def _limits(config: Config, validation: Predictions, limit: int | None) -> Iterator[str]:

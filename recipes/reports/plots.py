@@ -9,7 +9,7 @@ import matplotlib.figure
 import matplotlib.font_manager
 import numpy as np
 
-from recipes.metrics import BINS, Predictions, answers
+from recipes.metrics import BINS, Predictions, confidences
 
 LONGEST_NAME = 40
 MOST_NAMES = 30
@@ -90,7 +90,7 @@ def draw_confusion(predictions: Predictions, path: Path | IO[str]) -> None:
 
 def draw_reliability(predictions: Predictions, path: Path | IO[str]) -> None:
     """How often answers are right against how sure they are, in bins; the diagonal is a model that is as it says."""
-    confidence, right = answers(predictions)
+    confidence, right = confidences(predictions)
     figure = matplotlib.figure.Figure(figsize=(5, 4.5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="gray", linestyle="--", linewidth=0.8)

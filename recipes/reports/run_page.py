@@ -9,7 +9,7 @@ import numpy as np
 from recipes.config import Data
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
-from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks
+from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, label_matrices
 from recipes.reports.html import document, picture, table
 from recipes.reports.monitor import Watch
 from recipes.reports.plots import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
@@ -106,7 +106,7 @@ def _shown(run: RunFolder) -> str:
 
 
 def _classes(held: Predictions) -> Iterator[list[str]]:
-    asked, given, _ = marks(held)
+    asked, given, _ = label_matrices(held)
     true, chosen, hits = asked.sum(0), given.sum(0), (asked * given).sum(0)
     scores = (hits / np.maximum(1, chosen), hits / np.maximum(1, true), f1(hits, true + chosen))
     for place, name in enumerate(held.classes):

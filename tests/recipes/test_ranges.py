@@ -1,3 +1,5 @@
+"""Ranges of settings: what is inside, and how problems are reported."""
+
 import dataclasses
 
 import pytest
@@ -8,17 +10,17 @@ from recipes.ranges import allowed, describe_field, is_allowed, make_settings, o
 
 @dataclasses.dataclass
 class Inner:
-    share: float = allowed("(0, 1]")
+    fraction: float = allowed("(0, 1]")
 
 
 @dataclasses.dataclass
 class Outer:
     count: int = allowed("[1, inf)")
     word: str = allowed("best | last")
-    perhaps: float | None = allowed("[0, 1)")
+    optional: float | None = allowed("[0, 1)")
     inner: Inner = allowed("")
     free: bool = allowed("")
-    named: dict[str, str] = allowed("")
+    mapping: dict[str, str] = allowed("")
 
 
 @pytest.mark.parametrize(
@@ -31,18 +33,18 @@ class Outer:
         ("", [None, 1, "x"], []),
     ],
 )
-def test_what_is_inside(values: str, inside: list[object], outside: list[object]) -> None:
+def test_values_are_inside_or_outside_a_range(values: str, inside: list[object], outside: list[object]) -> None:
     assert [value for value in inside if not is_allowed(value, values)] == []
     assert [value for value in outside if is_allowed(value, values)] == []
 
 
-def test_every_field_out_of_range_is_told_with_its_path() -> None:
-    settings = Outer(count=0, word="worst", perhaps=1.0, inner=Inner(share=0.0), free=True, named={})
+def test_every_field_out_of_range_is_reported_with_its_path() -> None:
+    settings = Outer(count=0, word="worst", optional=1.0, inner=Inner(fraction=0.0), free=True, mapping={})
     assert list(out_of_range(settings, "train.")) == [
         "train.count must be an integer in [1, inf), got 0.",
         "train.word must be one of best | last, got worst.",
-        "train.perhaps must be a number in [0, 1) or null, got 1.0.",
-        "train.inner.share must be a number in (0, 1], got 0.0.",
+        "train.optional must be a number in [0, 1) or null, got 1.0.",
+        "train.inner.fraction must be a number in (0, 1], got 0.0.",
     ]
 
 
@@ -50,15 +52,15 @@ def test_null_is_in_every_range() -> None:
     assert not list(out_of_range(Outer(1, "best", None, Inner(1.0), False, {}), ""))
 
 
-def test_a_field_in_words() -> None:
-    told = {item.name: describe_field(item) for item in dataclasses.fields(Outer)}
-    assert told == {
+def test_fields_are_described_in_words() -> None:
+    descriptions = {item.name: describe_field(item) for item in dataclasses.fields(Outer)}
+    assert descriptions == {
         "count": "an integer in [1, inf)",
         "word": "one of best | last",
-        "perhaps": "a number in [0, 1) or null",
+        "optional": "a number in [0, 1) or null",
         "inner": "Inner",
         "free": "true or false",
-        "named": "a mapping",
+        "mapping": "a mapping",
     }
 
 
@@ -74,16 +76,16 @@ class Settings:
 
 
 def test_values_become_an_instance_of_the_class() -> None:
-    found, problems = make_settings(Settings, OmegaConf.create({"alpha": 1, "steps": 2, "note": None}), "tricks.x")
+    instance, problems = make_settings(Settings, OmegaConf.create({"alpha": 1, "steps": 2, "note": None}), "tricks.x")
     assert problems == []
-    assert found == Settings(alpha=1.0, steps=2, note=None)
-    assert type(found.alpha) is float
+    assert instance == Settings(alpha=1.0, steps=2, note=None)
+    assert type(instance.alpha) is float
 
 
-def test_every_wrong_value_is_told_at_once() -> None:
+def test_unknown_missing_and_mistyped_values_are_reported_together() -> None:
     values = OmegaConf.create({"alhpa": 1, "steps": 1.5, "note": "???"})
-    found, problems = make_settings(Settings, values, "tricks.x")
-    assert found is None
+    instance, problems = make_settings(Settings, values, "tricks.x")
+    assert instance is None
     assert problems == [
         "tricks.x.alhpa does not exist; did you mean alpha? There are: alpha, note, steps.",
         "tricks.x.steps must be an integer in [1, inf), got 1.5.",
@@ -92,16 +94,16 @@ def test_every_wrong_value_is_told_at_once() -> None:
     ]
 
 
-def test_every_value_out_of_range_is_told_at_once() -> None:
-    found, problems = make_settings(Settings, OmegaConf.create({"alpha": 0, "steps": 0, "note": "x"}), "tricks.x")
-    assert found is None
+def test_all_values_out_of_range_are_reported_together() -> None:
+    instance, problems = make_settings(Settings, OmegaConf.create({"alpha": 0, "steps": 0, "note": "x"}), "tricks.x")
+    assert instance is None
     assert problems == [
         "tricks.x.alpha must be a number in (0, inf), got 0.0.",
         "tricks.x.steps must be an integer in [1, inf), got 0.",
     ]
 
 
-def test_null_where_there_must_be_a_value() -> None:
-    found, problems = make_settings(Settings, OmegaConf.create({"alpha": None, "steps": 1, "note": None}), "tricks.x")
-    assert found is None
+def test_null_is_refused_where_a_value_is_required() -> None:
+    instance, problems = make_settings(Settings, OmegaConf.create({"alpha": None, "steps": 1, "note": None}), "tricks.x")
+    assert instance is None
     assert problems == ["tricks.x.alpha must be a number in (0, inf), got null."]

@@ -21,7 +21,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logit
 
 from recipes import Context, Run, Trick, allowed
-from recipes.metrics import Predictions, marks, measure
+from recipes.metrics import Predictions, label_matrices, measure
 
 SMALLEST = 1e-7
 """A probability below which 32 bits tell 1 - p from 1 no longer."""
@@ -78,7 +78,7 @@ class Temperature(Trick):
 
 def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Logits, but for a constant of each row, and targets of the rows whose labels training has seen; (row, class)."""
-    true, _, strangers = marks(predictions)
+    true, _, strangers = label_matrices(predictions)
     targets = true[strangers == 0].astype(np.float64)
     probabilities = predictions.probabilities[predictions.has_label][strangers == 0].astype(np.float64)
     if predictions.multi_label:

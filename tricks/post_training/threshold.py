@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from recipes import Context, Run, Trick, allowed
-from recipes.metrics import Predictions, f1, marks, measure
+from recipes.metrics import Predictions, f1, label_matrices, measure
 
 SMALLEST = 1e-6
 
@@ -102,7 +102,7 @@ def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float
         candidates: quantiles that are tried of those thresholds from which on a row has another answer, beside 0.5 and
             the threshold so far.
     """
-    true, _, _ = marks(predictions)
+    true, _, _ = label_matrices(predictions)
     shares = predictions.probabilities[predictions.has_label]
 
     def score(values: list[float]) -> float:

@@ -85,7 +85,7 @@ class Deduplicate(Trick):
         if self.threshold == 1:
             return {text: text for text in own}
         try:
-            return duplicates.first_alike(held, own, self.threshold, self.shingle, self.inside)
+            return duplicates.first_near_duplicates(held, own, self.threshold, self.shingle, self.inside)
         except ImportError as error:
             raise UserError(
                 f"tricks.{self.name}.threshold={self.threshold}: near copies need the package datasketch; pip install "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from recipes.data.duplicates import comparable, digest, first_alike, fold_rows
+from recipes.data.duplicates import comparable, digest, first_near_duplicates, fold_rows
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.linear_probe import MOST_ROWS, sampled, score_out_of_fold
 from recipes.doctor.registry import check
@@ -191,7 +191,7 @@ def near_copies(subject: Subject, result: CheckResult) -> None:
     held = {split: fold_rows(rows)[:MOST_ROWS] for split, rows in list(subject.texts.items())[1:]}
     own = list(dict.fromkeys(text for texts in held.values() for text in texts if text not in train))
     try:
-        first = first_alike(train, own, NEAR, SHINGLE, inside=False)
+        first = first_near_duplicates(train, own, NEAR, SHINGLE, inside=False)
     except ImportError as error:
         raise Skip("near copies need the package datasketch: pip install -e '.[deduplicate]'") from error
     result.at(len(train), "different training texts")

@@ -1,13 +1,10 @@
-"""A batch and its parts: nothing is lost, nothing is padded for nothing, shares add up."""
-
-from itertools import combinations
+"""A batch and its parts: no row is lost, no padding is wasted, and losses add up."""
 
 import numpy as np
 import pytest
 import torch
 
 from recipes.data.batch import Batch, Loss
-from recipes.data.batching import cut_by_length
 
 
 def make_batch() -> Batch:
@@ -28,7 +25,7 @@ def make_batch() -> Batch:
 
 
 class TestTake:
-    def test_takes_rows_in_the_order_given_and_trims_to_the_longest(self) -> None:
+    def test_takes_rows_in_order_and_trims_padding_to_the_longest(self) -> None:
         part = make_batch().take(np.array([1, 0]), 4)
         assert part.ids == ["b", "a"]
         assert part.inputs["input_ids"].tolist() == [[4, 5, 0], [1, 2, 3]]
@@ -41,12 +38,12 @@ class TestTake:
         assert all(each.is_contiguous() for each in part.inputs.values())
         assert len(part) == 2
 
-    def test_keeps_the_update_and_adds_to_its_place_in_it(self) -> None:
+    def test_identifies_the_update_and_the_part(self) -> None:
         part = make_batch().take(np.array([2, 3]), 1)
         assert (part.total, part.epoch, part.index, part.part) == (4.0, 3, 7, (1,))
         assert part.take(np.array([0]), 0).part == (1, 0)
 
-    def test_partners_come_along_and_count_for_the_width(self) -> None:
+    def test_partners_are_taken_too_and_count_for_the_width(self) -> None:
         batch = make_batch()
         mixed = Batch(
             **{
@@ -61,7 +58,7 @@ class TestTake:
         assert part.partners.inputs["input_ids"].tolist() == [[6, 7, 8, 9, 9]]
         assert part.partners.part == (0,)
 
-    def test_the_whole_is_never_written_into(self) -> None:
+    def test_a_part_shares_no_memory_with_its_batch(self) -> None:
         batch = make_batch()
         part = batch.take(np.array([0, 1]), 0)
         part.inputs["input_ids"][:] = -1
@@ -86,7 +83,7 @@ def test_reordered_keeps_the_width_and_may_repeat_rows() -> None:
     assert doubled.part == ()
 
 
-def test_without_weight_counts_nothing() -> None:
+def test_without_weight_has_weight_zero() -> None:
     batch = make_batch()
     idle = batch.without_weight()
     assert idle.weights.tolist() == [0.0] * 4
@@ -105,60 +102,6 @@ def test_to_moves_all_but_the_lengths() -> None:
     assert {each.device.type for each in elsewhere} == {"meta"}
 
 
-def test_shares_of_the_loss_add_up() -> None:
+def test_losses_of_parts_add_up() -> None:
     total = sum([Loss(0.5, 0.25), Loss(torch.tensor(1.0), torch.tensor(2.0))], Loss())
     assert (float(total.composed), float(total.cross_entropy)) == (1.5, 2.25)
-
-
-class TestCutByLength:
-    @staticmethod
-    def cost(lengths: np.ndarray, parts: list[np.ndarray], cost_of_pass: int) -> int:
-        return sum(len(rows) * int(lengths[rows].max()) + cost_of_pass for rows in parts)
-
-    def best(self, lengths: np.ndarray, cost_of_pass: int) -> int:
-        """The least cost over all ways to cut the sorted rows."""
-        order = np.argsort(lengths)
-        ways = [cuts for count in range(len(lengths)) for cuts in combinations(range(1, len(lengths)), count)]
-        return min(self.cost(lengths, np.split(order, cuts), cost_of_pass) for cuts in ways)
-
-    @pytest.mark.parametrize("cost_of_pass", [0, 3, 10, 40, 128])
-    @pytest.mark.parametrize("seed", range(12))
-    def test_is_the_optimum_over_all_cuts(self, cost_of_pass: int, seed: int) -> None:
-        random = np.random.default_rng(seed)
-        lengths = random.integers(1, 30, size=random.integers(1, 9))
-        parts = cut_by_length(lengths, cost_of_pass)
-        assert sorted(np.concatenate(parts).tolist()) == list(range(len(lengths)))
-        assert self.cost(lengths, parts, cost_of_pass) == self.best(lengths, cost_of_pass)
-
-    def test_no_other_grouping_is_cheaper_than_the_best_cut(self) -> None:
-        lengths = np.array([3, 11, 4, 10, 21])
-
-        def partitions(rows: list[int]) -> list[list[list[int]]]:
-            if not rows:
-                return [[]]
-            found = []
-            for rest in partitions(rows[1:]):
-                found.append([[rows[0]], *rest])
-                found += [[*rest[:at], [rows[0], *rest[at]], *rest[at + 1 :]] for at in range(len(rest))]
-            return found
-
-        ways = partitions(list(range(5)))
-        assert len(ways) == 52
-        least = min(self.cost(lengths, [np.array(rows) for rows in way], 5) for way in ways)
-        assert self.cost(lengths, cut_by_length(lengths, 5), 5) == least
-
-    def test_by_hand(self) -> None:
-        lengths = np.array([2, 10, 2, 9, 2])
-        assert [rows.tolist() for rows in cut_by_length(lengths, 5)] == [[1, 3], [0, 2, 4]]
-        # 50 tokens in one pass, 26 in two: worth it up to a cost of 24.
-        assert len(cut_by_length(lengths, 23)) == 2
-        assert [rows.tolist() for rows in cut_by_length(lengths, 25)] == [[0, 1, 2, 3, 4]]
-
-    def test_longest_part_first_and_rows_as_they_stood(self) -> None:
-        lengths = np.array([5, 90, 7, 40, 88, 6, 41])
-        parts = cut_by_length(lengths, 4)
-        assert [rows.tolist() for rows in parts] == [[1, 4], [3, 6], [0, 2, 5]]
-
-    def test_even_lengths_stay_whole(self) -> None:
-        assert [rows.tolist() for rows in cut_by_length(np.full(6, 9), 0)] == [[0, 1, 2, 3, 4, 5]]
-        assert [rows.tolist() for rows in cut_by_length(np.array([9]), 0)] == [[0]]

@@ -1,13 +1,13 @@
-"""Batches of like length that are fair to every label."""
+"""Batches of similar length that are fair to every label, and their parts."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
 from recipes.data.batching import (
+    MAX_VARIANCE_RATIO,
     POOL,
-    TOLERATED,
     Batches,
     by_length,
     cut_by_length,
@@ -30,11 +30,6 @@ def grouped(lengths: np.ndarray, labels: np.ndarray, batch_size: int, random: np
     return group(lengths, labels, batch_size, weight_of_label(lengths, labels, batch_size), random)
 
 
-def share_variance(plan: list[np.ndarray], members: np.ndarray, batch_size: int) -> np.ndarray:
-    """How much a label's share varies between whole batches, (label)."""
-    return np.array([members[rows].mean(0) for rows in plan if len(rows) == batch_size]).var(0)
-
-
 def random_plan(count: int, batch_size: int, seed: int) -> list[np.ndarray]:
     order = np.random.default_rng(seed).permutation(count)
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
@@ -46,12 +41,12 @@ def one_hot(labels: np.ndarray) -> np.ndarray:
 
 class TestGroup:
     @pytest.mark.parametrize(("rows", "batch_size"), [(1, 8), (7, 8), (8, 8), (9, 8), (403, 4), (3333, 16), (50, 1)])
-    @pytest.mark.parametrize("several", [False, True])
-    def test_deals_every_row_once_and_only_the_last_batch_is_ragged(
-        self, rows: int, batch_size: int, several: bool
+    @pytest.mark.parametrize("multi_label", [False, True])
+    def test_groups_every_row_once_and_only_the_last_batch_is_smaller(
+        self, rows: int, batch_size: int, multi_label: bool
     ) -> None:
         random = np.random.default_rng(0)
-        labels = random.integers(2, size=(rows, 3), dtype=np.int8) if several else random.integers(3, size=rows)
+        labels = random.integers(2, size=(rows, 3), dtype=np.int8) if multi_label else random.integers(3, size=rows)
         plan = grouped(lengths_of(rows), labels, batch_size, np.random.default_rng(1))
         assert sorted(np.concatenate(plan).tolist()) == list(range(rows))
         assert [len(batch) for batch in plan[:-1]] == [batch_size] * (len(plan) - 1)
@@ -70,23 +65,23 @@ class TestGroup:
         assert not {tuple(sorted(rows)) for rows in plan(0, 0)} & {tuple(sorted(rows)) for rows in plan(0, 1)}
 
     @pytest.mark.parametrize("related", [False, True])
-    def test_a_small_data_set_meets_in_other_company_every_epoch(self, related: bool) -> None:
-        lengths = np.arange(1000) + 10  # no two alike: the batches would be frozen if they were always cut alike
+    def test_rows_of_a_small_data_set_meet_other_rows_every_epoch(self, related: bool) -> None:
+        lengths = np.arange(1000) + 10  # all different: without rotation the batches would be the same in each epoch
         labels = (lengths > 500).astype(int) if related else np.arange(1000) % 2
         batch_of = np.empty((8, 1000), int)
         for epoch in range(8):
-            for place, rows in enumerate(grouped(lengths, labels, 32, np.random.default_rng(epoch))):
-                batch_of[epoch, rows] = place
+            for number, rows in enumerate(grouped(lengths, labels, 32, np.random.default_rng(epoch))):
+                batch_of[epoch, rows] = number
         together = batch_of[:, :, None] == batch_of[:, None]
         again = [((one & other).sum() - 1000) / (one.sum() - 1000) for one, other in pairwise(together)]
         assert np.mean(again) <= 0.75
 
-    def test_a_ragged_batch_is_not_always_the_longest_rows(self) -> None:
+    def test_the_smaller_batch_is_not_always_the_longest_rows(self) -> None:
         lengths, labels = np.arange(100) + 4, np.arange(100) % 2
-        ragged = [grouped(lengths, labels, 32, np.random.default_rng(seed))[-1] for seed in range(200)]
-        assert {len(rows) for rows in ragged} == {4}
-        assert 0.35 < np.mean([rows.mean() for rows in ragged]) / 100 < 0.65
-        assert len(set(np.concatenate(ragged).tolist())) > 80
+        smaller = [grouped(lengths, labels, 32, np.random.default_rng(seed))[-1] for seed in range(200)]
+        assert {len(rows) for rows in smaller} == {4}
+        assert 0.35 < np.mean([rows.mean() for rows in smaller]) / 100 < 0.65
+        assert len(set(np.concatenate(smaller).tolist())) > 80
 
     def test_order_of_the_batches_is_not_by_length(self) -> None:
         lengths, labels = lengths_of(1600), np.zeros(1600, int)
@@ -94,7 +89,7 @@ class TestGroup:
         means = np.array([lengths[rows].mean() for rows in plan])
         assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
 
-    def test_rows_of_one_batch_are_of_like_length(self) -> None:
+    def test_rows_of_one_batch_have_similar_lengths(self) -> None:
         lengths, labels = lengths_of(3200), np.random.default_rng(3).integers(4, size=3200)
         plan = grouped(lengths, labels, 32, np.random.default_rng(0))
         assert padding_waste(lengths, random_plan(3200, 32, 0)) > 2.0
@@ -104,21 +99,21 @@ class TestGroup:
 
 
 class TestWeightOfLabel:
-    def test_none_where_length_says_nothing_and_more_the_more_it_says(self) -> None:
+    def test_is_zero_without_a_relation_and_grows_with_it(self) -> None:
         random, count = np.random.default_rng(0), 12_800
         lengths = random.permutation(count) + 4
         weights = []
-        for share in (0.0, 0.3, 0.6, 1.0):
-            related = random.random(count) < share
+        for fraction in (0.0, 0.3, 0.6, 1.0):
+            related = random.random(count) < fraction
             labels = np.where(related, lengths > count / 2, random.random(count) < 0.5).astype(int)
             weights.append(weight_of_label(lengths, labels, 32))
         assert weights[0] == 0
         assert weights == sorted(weights)
         assert 0.1 < weights[1] < weights[3] <= 1
 
-    def test_sees_what_a_correlation_does_not(self) -> None:
+    def test_finds_relations_that_a_correlation_misses(self) -> None:
         lengths = np.arange(3200) + 4
-        labels = (abs(lengths - lengths.mean()) < 800).astype(int)  # those of middle length
+        labels = (abs(lengths - lengths.mean()) < 800).astype(int)  # rows of medium length
         assert length_goes_with_label(lengths, labels) < 0.01
         assert weight_of_label(lengths, labels, 32) > 0.5
         assert weight_of_label(lengths, one_hot(labels), 32) == weight_of_label(lengths, labels, 32)
@@ -130,47 +125,49 @@ class TestWeightOfLabel:
 
     def test_label_variance_by_hand(self) -> None:
         labels = np.array([0, 0, 1, 1, 0, 1])
-        apart, mixed = [np.array([0, 1]), np.array([2, 3])], [np.array([0, 2]), np.array([1, 3]), np.array([5])]
-        # Shares of 0 are 1 and 0: variance 0.25 a class; two draws at random have 0.5 * 0.5 / 2.
-        assert label_variance(labels, apart) == 0.25 / 0.125
+        separated, mixed = [np.array([0, 1]), np.array([2, 3])], [np.array([0, 2]), np.array([1, 3]), np.array([5])]
+        # The fractions of label 0 are 1 and 0: variance 0.25. Two random rows have 0.5 * 0.5 / 2.
+        assert label_variance(labels, separated) == 0.25 / 0.125
         assert label_variance(labels, mixed) == 0
-        assert label_variance(one_hot(labels), apart) == 2
-        assert label_variance(np.zeros(6, int), apart) == 0
-        # Three and one labels in all where two rows hold 4 of 6: 0.25 over the variance of 0, 0, 1, 1, over 2.
-        several = np.array([[1, 1], [1, 0], [1, 0], [1, 0]])
-        assert label_variance(several, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx((1 / 16) / (3 / 16 / 2))
+        assert label_variance(one_hot(labels), separated) == 2
+        assert label_variance(np.zeros(6, int), separated) == 0
+        # Label 1 has fractions 0.5 and 0: variance 1/16. One row has 3/16, and the mean of two random rows half of it.
+        label_sets = np.array([[1, 1], [1, 0], [1, 0], [1, 0]])
+        assert label_variance(label_sets, [np.array([0, 1]), np.array([2, 3])]) == pytest.approx(
+            (1 / 16) / (3 / 16 / 2)
+        )
 
 
 class TestFairness:
-    """The label share of a batch varies at most as much as in random batches."""
+    """The fraction of a label varies between batches at most as much as at random."""
 
     ROWS, BATCH = 32 * POOL, 32
 
     def check(self, lengths: np.ndarray, labels: np.ndarray, least: float) -> None:
-        """Fair, where sorting by length alone would let a label vary so much."""
+        """Batches are fair, although sorting by length alone gives a ratio above `least`."""
         plans = [grouped(lengths, labels, self.BATCH, np.random.default_rng(seed)) for seed in range(6)]
-        assert np.mean([label_variance(labels, plan) for plan in plans]) <= 1.15 * TOLERATED
-        blind = group(lengths, labels, self.BATCH, 0.0, np.random.default_rng(0))
-        assert label_variance(labels, blind) > least
+        assert np.mean([label_variance(labels, plan) for plan in plans]) <= 1.15 * MAX_VARIANCE_RATIO
+        by_length_only = group(lengths, labels, self.BATCH, 0.0, np.random.default_rng(0))
+        assert label_variance(labels, by_length_only) > least
 
-    @pytest.mark.parametrize("share", [0.5, 0.13, 0.02])
-    def test_where_length_says_nothing(self, share: float) -> None:
-        labels = (np.random.default_rng(0).random(self.ROWS) < share).astype(int)
+    @pytest.mark.parametrize("fraction", [0.5, 0.13, 0.02])
+    def test_length_independent_of_the_label(self, fraction: float) -> None:
+        labels = (np.random.default_rng(0).random(self.ROWS) < fraction).astype(int)
         self.check(lengths_of(self.ROWS), labels, 0.5)
 
-    @pytest.mark.parametrize("share", [0.5, 0.13, 0.02])
-    def test_where_length_decides_the_label(self, share: float) -> None:
+    @pytest.mark.parametrize("fraction", [0.5, 0.13, 0.02])
+    def test_length_decides_the_label(self, fraction: float) -> None:
         lengths = np.random.default_rng(1).permutation(self.ROWS) + 4
-        labels = (lengths > np.quantile(lengths, 1 - share)).astype(int)
+        labels = (lengths > np.quantile(lengths, 1 - fraction)).astype(int)
         assert length_goes_with_label(lengths, labels) > 0.2
         self.check(lengths, labels, 5)
 
-    def test_many_labels_of_unlike_size(self) -> None:
+    def test_many_labels_of_different_sizes(self) -> None:
         random = np.random.default_rng(2)
         labels = np.minimum(random.geometric(0.15, self.ROWS) - 1, 20)
         self.check(10 * labels + random.integers(4, 12, self.ROWS), labels, 5)
 
-    def test_several_labels_to_a_row(self) -> None:
+    def test_multi_label_rows(self) -> None:
         random = np.random.default_rng(4)
         labels = (random.random((self.ROWS, 4)) < [0.5, 0.3, 0.2, 0.1]).astype(np.int8)
         self.check(4 + labels @ [3, 20, 7, 40] + random.integers(3, size=self.ROWS), labels, 5)
@@ -186,7 +183,7 @@ class TestBatches:
         def collate(self, rows: np.ndarray, epoch: int, index: int) -> tuple[list[int], int, int]:
             return rows.tolist(), epoch, index
 
-    def test_collates_when_asked_with_the_position(self) -> None:
+    def test_collates_on_access_with_epoch_and_index(self) -> None:
         dataset: Encoded = self.Dataset()  # type: ignore[assignment]
         batches = Batches(dataset, [np.array([3, 1]), np.array([0, 2]), np.array([4])], 7)
         assert len(batches) == 3
@@ -204,7 +201,7 @@ def test_by_length_runs_the_longest_first() -> None:
 
 def test_by_length_counts_windows() -> None:
     lengths, counts = np.array([10, 70, 30, 20, 11, 9]), np.array([1, 7, 3, 2, 1, 1])
-    # Longest first the rows begin at window 0, 7, 10, 12, 13, 14: those inside one stretch of 4 go together.
+    # Longest first, the rows begin at windows 0, 7, 10, 12, 13, 14; those in the same four go together.
     assert [rows.tolist() for rows in by_length(lengths, counts, 4)] == [[1], [2], [3], [4, 0, 5]]
     assert [rows.tolist() for rows in by_length(lengths, counts, 100)] == [[1, 2, 3, 4, 0, 5]]
 
@@ -213,10 +210,10 @@ def test_padding_waste_by_hand() -> None:
     lengths = np.array([2, 4, 6])
     assert padding_waste(lengths, [np.array([0, 1, 2])]) == 18 / 12
     assert padding_waste(lengths, [np.array([0, 1]), np.array([2])]) == 14 / 12
-    assert padding_waste(lengths, [np.array([place]) for place in range(3)]) == 1.0
+    assert padding_waste(lengths, [np.array([row]) for row in range(3)]) == 1.0
 
 
-def test_parts_save_the_padding_that_fairness_costs() -> None:
+def test_parts_save_the_padding_of_fair_batches() -> None:
     random = np.random.default_rng(0)
     labels = (random.random(3200) < 0.13).astype(int)
     lengths = np.where(labels == 1, 60, 12) + random.integers(4, size=3200)
@@ -229,7 +226,7 @@ def test_parts_save_the_padding_that_fairness_costs() -> None:
 
 class TestLengthGoesWithLabel:
     def test_by_hand(self) -> None:
-        # Means 2 and 6 around 4: between 4 * 4 = 16, within 4 * 1 = 4.
+        # Means 2 and 6 around 4: sum of squares between 4 * 4 = 16, within 4 * 1 = 4.
         lengths, labels = np.array([1, 3, 5, 7]), np.array([0, 0, 1, 1])
         assert length_goes_with_label(lengths, labels) == pytest.approx((16 / 20) ** 0.5)
 
@@ -241,6 +238,60 @@ class TestLengthGoesWithLabel:
         assert length_goes_with_label(np.full(5, 9), np.arange(5)) == 0.0
         assert length_goes_with_label(np.array([1, 3, 5, 7]), np.array([-1, -1, 1, 1])) == pytest.approx(0.8**0.5)
 
-    def test_of_several_labels_the_one_that_tells_most(self) -> None:
+    def test_multi_label_is_the_label_with_the_largest_ratio(self) -> None:
         labels = np.array([[0, 1, 1], [0, 0, 1], [1, 1, 1], [1, 0, 1]])
         assert length_goes_with_label(np.array([1, 3, 5, 7]), labels) == pytest.approx(0.8**0.5)
+
+
+class TestCutByLength:
+    @staticmethod
+    def cost(lengths: np.ndarray, parts: list[np.ndarray], cost_of_pass: int) -> int:
+        return sum(len(rows) * int(lengths[rows].max()) + cost_of_pass for rows in parts)
+
+    def best(self, lengths: np.ndarray, cost_of_pass: int) -> int:
+        """The least cost over all ways to cut the sorted rows."""
+        order = np.argsort(lengths)
+        ways = [cuts for count in range(len(lengths)) for cuts in combinations(range(1, len(lengths)), count)]
+        return min(self.cost(lengths, np.split(order, cuts), cost_of_pass) for cuts in ways)
+
+    @pytest.mark.parametrize("cost_of_pass", [0, 3, 10, 40, 128])
+    @pytest.mark.parametrize("seed", range(12))
+    def test_is_the_optimum_over_all_cuts(self, cost_of_pass: int, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        lengths = random.integers(1, 30, size=random.integers(1, 9))
+        parts = cut_by_length(lengths, cost_of_pass)
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(lengths)))
+        assert self.cost(lengths, parts, cost_of_pass) == self.best(lengths, cost_of_pass)
+
+    def test_no_other_grouping_is_cheaper_than_the_best_cut(self) -> None:
+        lengths = np.array([3, 11, 4, 10, 21])
+
+        def partitions(rows: list[int]) -> list[list[list[int]]]:
+            if not rows:
+                return [[]]
+            ways = []
+            for rest in partitions(rows[1:]):
+                ways.append([[rows[0]], *rest])
+                ways += [[*rest[:at], [rows[0], *rest[at]], *rest[at + 1 :]] for at in range(len(rest))]
+            return ways
+
+        ways = partitions(list(range(5)))
+        assert len(ways) == 52
+        least = min(self.cost(lengths, [np.array(rows) for rows in way], 5) for way in ways)
+        assert self.cost(lengths, cut_by_length(lengths, 5), 5) == least
+
+    def test_by_hand(self) -> None:
+        lengths = np.array([2, 10, 2, 9, 2])
+        assert [rows.tolist() for rows in cut_by_length(lengths, 5)] == [[1, 3], [0, 2, 4]]
+        # 50 tokens in one pass, 26 in two: worth it up to a cost of 24.
+        assert len(cut_by_length(lengths, 23)) == 2
+        assert [rows.tolist() for rows in cut_by_length(lengths, 25)] == [[0, 1, 2, 3, 4]]
+
+    def test_longest_part_comes_first_and_rows_stay_in_order(self) -> None:
+        lengths = np.array([5, 90, 7, 40, 88, 6, 41])
+        parts = cut_by_length(lengths, 4)
+        assert [rows.tolist() for rows in parts] == [[1, 4], [3, 6], [0, 2, 5]]
+
+    def test_equal_lengths_are_one_part(self) -> None:
+        assert [rows.tolist() for rows in cut_by_length(np.full(6, 9), 0)] == [[0, 1, 2, 3, 4, 5]]
+        assert [rows.tolist() for rows in cut_by_length(np.array([9]), 0)] == [[0]]

@@ -1,4 +1,4 @@
-"""Copies: what is folded, and what a digest tells."""
+"""Duplicates: folding, digests, and near-duplicates of pairs."""
 
 from datasets import Dataset
 
@@ -20,20 +20,20 @@ def test_case_and_white_space_do_not_count() -> None:
     ]
 
 
-def test_the_pair_counts() -> None:
+def test_the_second_text_of_a_pair_counts() -> None:
     assert duplicates.fold_rows(rows("a b", "a", "a", pairs=("C", "b c", ""))) == ["a b\nc", "a\nb c", "a\n"]
     assert duplicates.fold_rows(rows("a")) == ["a"]
 
 
-def test_a_digest_tells_texts_apart() -> None:
+def test_digests_of_different_texts_differ() -> None:
     assert duplicates.digest("a") == duplicates.digest("a") != duplicates.digest("b")
     assert len(duplicates.digest("a" * 1000)) == 16
 
 
-def test_a_pair_is_near_where_both_of_its_texts_are() -> None:
+def test_a_pair_is_a_near_duplicate_if_both_of_its_texts_are() -> None:
     long = "the results appear in the january issue of an american journal of medicine that is published online today"
     other = long.replace("today", "tomorrow")
-    held = duplicates.fold_rows(rows(long, pairs=("the journal is american",)))
-    own = duplicates.fold_rows(rows(other, long, pairs=("the journal is american", "the journal is canadian")))
-    near = duplicates.first_alike(held, own, 0.85, 5, inside=False)
-    assert near == {own[0]: held[0], own[1]: own[1]}
+    others = duplicates.fold_rows(rows(long, pairs=("the journal is american",)))
+    texts = duplicates.fold_rows(rows(other, long, pairs=("the journal is american", "the journal is canadian")))
+    near = duplicates.first_near_duplicates(others, texts, 0.85, 5, inside=False)
+    assert near == {texts[0]: others[0], texts[1]: texts[1]}

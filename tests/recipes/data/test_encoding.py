@@ -1,4 +1,4 @@
-"""Tokens: cached once, flat, and padded as each tokenizer wants it."""
+"""Tokens are flat, padded as the tokenizer requires, and cached."""
 
 import os
 import traceback
@@ -15,22 +15,22 @@ from transformers import BertTokenizer, PreTrainedTokenizerBase, RobertaTokenize
 from recipes.data.encoding import Encoded, encode
 from recipes.errors import UserError
 
-LETTERS = [chr(ord("a") + place) for place in range(26)]
-BERT = {piece: number for number, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS])}
-ROBERTA = {piece: number for number, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *LETTERS])}
+LETTERS = [chr(ord("a") + index) for index in range(26)]
+BERT = {token: number for number, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS])}
+ROBERTA = {token: number for number, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *LETTERS])}
 CLASSES = ["no", "yes"]
 
 
 class Counting:
-    """The `encode` seam, counting its calls."""
+    """The `encode` seam; counts the rows that it encodes."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
         self.tokenizer, self.options, self.rows = tokenizer, options, 0
 
     def __call__(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
         self.rows += len(texts)
-        found: Mapping[str, Any] = self.tokenizer(list(texts), pairs and list(pairs), **self.options)
-        return found
+        tokens: Mapping[str, Any] = self.tokenizer(list(texts), pairs and list(pairs), **self.options)
+        return tokens
 
 
 @pytest.fixture(autouse=True)
@@ -61,25 +61,25 @@ TEXTS = ["a b", "c", "d e f g"]
 
 
 class TestEncoded:
-    def test_flat_columns_in_the_order_of_the_data(self) -> None:
-        found = encoded(rows_of(TEXTS))
-        assert len(found) == 3
-        assert found.lengths.tolist() == [4, 3, 6]
-        assert found.offsets.tolist() == [0, 4, 7, 13]
-        assert found.columns["input_ids"].tolist() == [2, 5, 6, 3, 2, 7, 3, 2, 8, 9, 10, 11, 3]
-        assert found.ids == ["row 0", "row 1", "row 2"]
-        assert "attention_mask" not in found.columns
-        assert found.labels.tolist() == [0, 1, 0]
+    def test_columns_are_flat_and_in_the_order_of_the_data(self) -> None:
+        dataset = encoded(rows_of(TEXTS))
+        assert len(dataset) == 3
+        assert dataset.lengths.tolist() == [4, 3, 6]
+        assert dataset.offsets.tolist() == [0, 4, 7, 13]
+        assert dataset.columns["input_ids"].tolist() == [2, 5, 6, 3, 2, 7, 3, 2, 8, 9, 10, 11, 3]
+        assert dataset.ids == ["row 0", "row 1", "row 2"]
+        assert "attention_mask" not in dataset.columns
+        assert dataset.labels.tolist() == [0, 1, 0]
 
-    def test_more_rows_than_one_batch_of_the_map(self) -> None:
+    def test_rows_may_exceed_one_batch_of_the_map(self) -> None:
         texts = [" ".join("a" * (1 + number % 5)) for number in range(2500)]
-        found = encoded(rows_of(texts))
-        assert found.lengths.tolist() == [3 + number % 5 for number in range(2500)]
-        assert len(found.columns["input_ids"]) == found.lengths.sum()
+        dataset = encoded(rows_of(texts))
+        assert dataset.lengths.tolist() == [3 + number % 5 for number in range(2500)]
+        assert len(dataset.columns["input_ids"]) == dataset.lengths.sum()
 
     def test_pairs_have_segments(self) -> None:
-        found = encoded(rows_of(["a", "b c"], pairs=["d", ""]))
-        batch = found.collate(np.array([0, 1]), 0, 0)
+        dataset = encoded(rows_of(["a", "b c"], pairs=["d", ""]))
+        batch = dataset.collate(np.array([0, 1]), 0, 0)
         assert batch.inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, 0, 1]]
         assert batch.inputs["input_ids"].tolist() == [[2, 5, 3, 8, 3], [2, 6, 7, 3, 3]]
 
@@ -113,30 +113,30 @@ class TestCollate:
         assert batch.inputs["token_type_ids"].tolist() == [[0] * 6, [0, 0, 0, 0, 1, 1]]
 
     def test_is_as_wide_as_its_longest_row(self) -> None:
-        found = encoded(rows_of(TEXTS))
-        assert found.collate(np.array([1]), 0, 0).inputs["input_ids"].shape == (1, 3)
+        dataset = encoded(rows_of(TEXTS))
+        assert dataset.collate(np.array([1]), 0, 0).inputs["input_ids"].shape == (1, 3)
 
-    def test_targets_are_one_hot_and_an_unseen_label_has_no_weight(self) -> None:
-        found = encoded(rows_of(TEXTS, ["yes", "never heard of", "no"]))
-        batch = found.collate(np.array([0, 1, 2]), 0, 0)
-        assert found.labels.tolist() == [1, -1, 0]
+    def test_targets_are_one_hot_and_an_unseen_label_has_weight_zero(self) -> None:
+        dataset = encoded(rows_of(TEXTS, ["yes", "never heard of", "no"]))
+        batch = dataset.collate(np.array([0, 1, 2]), 0, 0)
+        assert dataset.labels.tolist() == [1, -1, 0]
         assert batch.targets.tolist() == [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
         assert batch.weights.tolist() == [1.0, 0.0, 1.0]
         assert batch.total == 2.0
 
-    def test_rows_without_labels_divide_by_nothing(self) -> None:
+    def test_rows_without_labels_have_a_nonzero_total(self) -> None:
         batch = encoded(rows_of(TEXTS, [None, None, None])).collate(np.array([0, 1]), 0, 0)
         assert batch.weights.tolist() == [0.0, 0.0]
         assert batch.total == 1.0
 
-    def test_several_labels(self) -> None:
-        found = encoded(rows_of(TEXTS, [["no", "yes"], [], ["yes", "never heard of"]]))
-        batch = found.collate(np.array([0, 1, 2]), 0, 0)
+    def test_multi_label_targets(self) -> None:
+        dataset = encoded(rows_of(TEXTS, [["no", "yes"], [], ["yes", "never heard of"]]))
+        batch = dataset.collate(np.array([0, 1, 2]), 0, 0)
         assert batch.targets.tolist() == [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
         assert batch.targets.dtype == torch.float32
         assert batch.weights.tolist() == [1.0, 1.0, 1.0]
 
-    def test_follows_the_default_precision(self) -> None:
+    def test_targets_have_the_default_precision(self) -> None:
         torch.set_default_dtype(torch.float64)
         try:
             for labels in (["no", "yes", "no"], [["no"], [], ["yes"]]):
@@ -147,31 +147,34 @@ class TestCollate:
 
 
 class TestWindows:
-    """Texts that the `encode` seam splits into several inputs."""
+    """Texts that the `encode` seam splits into windows."""
 
     def split(self, labels: Sequence[Any] | None = None, key: Sequence[object] | None = ()) -> Encoded:
         """Windows of two letters: ab, cd, e | c | fg, h."""
         tokenizer = bert()
 
         def windows(texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
-            pieces = [[text[begin : begin + 4] for begin in range(0, len(text), 4)] for text in texts]
-            made = [tokenizer(each) for each in pieces]
-            return {name: [each[name] for each in made] for name in ("input_ids", "token_type_ids", "attention_mask")}
+            windows_of_texts = [[text[begin : begin + 4] for begin in range(0, len(text), 4)] for text in texts]
+            encoded_texts = [tokenizer(each) for each in windows_of_texts]
+            return {
+                name: [each[name] for each in encoded_texts]
+                for name in ("input_ids", "token_type_ids", "attention_mask")
+            }
 
         return encode(rows_of(["a b c d e", "c", "f g h"], labels), windows, tokenizer, CLASSES, key)
 
     @pytest.mark.parametrize("key", [(), None])
-    def test_rows_stay_documents(self, key: Sequence[object] | None) -> None:
-        for _ in range(2):  # made, and read back
-            found = self.split(key=key)
-            assert len(found) == 3
-            assert found.counts.tolist() == [3, 1, 2]
-            assert found.window_lengths.tolist() == [4, 4, 3, 3, 4, 3]
-            assert found.lengths.tolist() == [11, 3, 7]
-            assert found.windows_of(np.array([2, 0])).tolist() == [4, 5, 0, 1, 2]
-            assert {each.dtype.itemsize for each in found.columns.values()} <= {1, 4}
+    def test_a_row_stays_a_document(self, key: Sequence[object] | None) -> None:
+        for _ in range(2):  # the first pass writes the cache, the second reads it
+            dataset = self.split(key=key)
+            assert len(dataset) == 3
+            assert dataset.counts.tolist() == [3, 1, 2]
+            assert dataset.window_lengths.tolist() == [4, 4, 3, 3, 4, 3]
+            assert dataset.lengths.tolist() == [11, 3, 7]
+            assert dataset.windows_of(np.array([2, 0])).tolist() == [4, 5, 0, 1, 2]
+            assert {each.dtype.itemsize for each in dataset.columns.values()} <= {1, 4}
 
-    def test_collate(self) -> None:
+    def test_collate_repeats_a_documents_id_and_divides_its_weight(self) -> None:
         batch = self.split(["yes", "no", "never heard of"]).collate(np.array([2, 0, 1]), 0, 0)
         assert batch.inputs["input_ids"].tolist() == [
             [2, 10, 11, 3],
@@ -194,22 +197,22 @@ class TestWindows:
         assert part.documents.tolist() == [2, 0]
         assert part.examples == 2
 
-    def test_several_labels(self) -> None:
+    def test_multi_label_targets(self) -> None:
         batch = self.split([["no", "yes"], [], ["yes"]]).collate(np.array([0, 2]), 0, 0)
         assert batch.targets.tolist() == [[1, 1]] * 3 + [[0, 1]] * 2
         assert batch.weights.tolist() == pytest.approx([1 / 3] * 3 + [1 / 2] * 2)
 
-    def test_one_window_a_row_is_no_split(self) -> None:
+    def test_one_window_per_row_has_no_window_offsets(self) -> None:
         tokenizer = bert()
 
-        def whole(texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
+        def one_window_each(texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
             return {name: [[row] for row in rows] for name, rows in tokenizer(list(texts)).items()}
 
-        found, plain = encode(rows_of(TEXTS), whole, tokenizer, CLASSES, None), encoded(rows_of(TEXTS))
-        assert found.window_offsets is None
-        assert found.offsets.tolist() == plain.offsets.tolist()
-        assert found.columns["input_ids"].tolist() == plain.columns["input_ids"].tolist()
-        batch = found.collate(np.array([0, 1]), 0, 0)
+        dataset, plain = encode(rows_of(TEXTS), one_window_each, tokenizer, CLASSES, None), encoded(rows_of(TEXTS))
+        assert dataset.window_offsets is None
+        assert dataset.offsets.tolist() == plain.offsets.tolist()
+        assert dataset.columns["input_ids"].tolist() == plain.columns["input_ids"].tolist()
+        batch = dataset.collate(np.array([0, 1]), 0, 0)
         assert batch.documents is None
         assert batch.examples == 2
 
@@ -224,22 +227,22 @@ class TestCache:
         assert np.array_equal(one.columns["input_ids"], two.columns["input_ids"])
         assert two.lengths.tolist() == [4, 3, 6]
 
-    def test_a_copy_read_again_is_the_same(self) -> None:
+    def test_equal_rows_and_tokenizers_share_the_cache(self) -> None:
         first, second = Counting(bert()), Counting(bert())
         encode(rows_of(TEXTS), first, first.tokenizer, CLASSES, [])
         encode(rows_of(TEXTS), second, second.tokenizer, CLASSES, [])
         assert second.rows == 0
 
-    def test_the_last_calls_truncation_is_no_part_of_the_tokenizer(self) -> None:
+    def test_truncation_of_the_last_call_is_not_part_of_the_key(self) -> None:
         rows = rows_of(TEXTS)
         first, second = Counting(bert(), truncation=True, max_length=9), Counting(bert())
-        encode(rows_of(["x y"]), first, first.tokenizer, CLASSES, [9])  # leaves its truncation behind
+        encode(rows_of(["x y"]), first, first.tokenizer, CLASSES, [9])  # leaves its truncation in the tokenizer
         encode(rows, first, first.tokenizer, CLASSES, [9])
         encode(rows, second, second.tokenizer, CLASSES, [9])
         assert second.rows == 0
 
     @pytest.mark.parametrize("change", ["texts", "pairs", "key", "vocabulary", "settings", "side"])
-    def test_tokenizes_again_when_something_that_matters_changes(self, change: str) -> None:
+    def test_tokenizes_again_if_anything_in_the_key_changes(self, change: str) -> None:
         tokenizer: PreTrainedTokenizerBase = bert()
         encode(rows_of(TEXTS), Counting(tokenizer), tokenizer, CLASSES, [128, "segments(4)"])
         rows, key = rows_of(TEXTS), [128, "segments(4)"]
@@ -250,24 +253,24 @@ class TestCache:
         elif change == "key":
             key = [128, "segments(5)"]
         elif change == "vocabulary":
-            tokenizer = BertTokenizer(vocab={piece: (number + 9) % len(BERT) for piece, number in BERT.items()})
+            tokenizer = BertTokenizer(vocab={token: (number + 9) % len(BERT) for token, number in BERT.items()})
         elif change == "settings":  # the same vocabulary, but no segments
             tokenizer = BertTokenizer(vocab=BERT, model_input_names=["input_ids", "attention_mask"])
         else:
             tokenizer.truncation_side = "left"
         again = Counting(tokenizer)
-        found = encode(rows, again, tokenizer, CLASSES, key)
+        dataset = encode(rows, again, tokenizer, CLASSES, key)
         assert again.rows == 3
-        assert ("token_type_ids" in found.columns) == (change != "settings")
+        assert ("token_type_ids" in dataset.columns) == (change != "settings")
 
-    def test_labels_and_classes_are_read_afresh(self) -> None:
+    def test_labels_and_classes_are_not_cached(self) -> None:
         rows, tokenizer = rows_of(TEXTS), bert()
         encode(rows, Counting(tokenizer), tokenizer, CLASSES, [])
         again = Counting(tokenizer)
         assert encode(rows, again, tokenizer, ["yes", "no"], []).labels.tolist() == [1, 0, 1]
         assert again.rows == 0
 
-    def test_no_key_leaves_no_trace(self, cache: Path) -> None:
+    def test_without_a_key_nothing_is_cached(self, cache: Path) -> None:
         tokenizer = bert()
         for _ in range(2):
             counting = Counting(tokenizer)
@@ -275,21 +278,21 @@ class TestCache:
             assert counting.rows == 3
         assert not cache.exists()
 
-    def test_writers_at_once_leave_one_whole_file(self, cache: Path) -> None:
+    def test_concurrent_writers_leave_one_complete_file(self, cache: Path) -> None:
         texts, children = ["a b c"] * 1500, []
-        (held, release), (begun, begin) = os.pipe(), os.pipe()
+        (blocked, release), (started, start) = os.pipe(), os.pipe()
 
         def child() -> int:
             os.close(release)
             tokenizer = bert()
 
-            def waiting(first: Sequence[str], second: Any) -> Mapping[str, Any]:
-                os.write(begin, b"x")
-                os.read(held, 1)  # until the parent has seen all of them here
-                found: Mapping[str, Any] = tokenizer(list(first))
-                return found
+            def wait_and_encode(first: Sequence[str], second: Any) -> Mapping[str, Any]:
+                os.write(start, b"x")
+                os.read(blocked, 1)  # until all children have started
+                tokens: Mapping[str, Any] = tokenizer(list(first))
+                return tokens
 
-            return int(encode(rows_of(texts), waiting, tokenizer, CLASSES, []).lengths.tolist() != [5] * 1500)
+            return int(encode(rows_of(texts), wait_and_encode, tokenizer, CLASSES, []).lengths.tolist() != [5] * 1500)
 
         for _ in range(3):
             if (number := os.fork()) == 0:
@@ -302,29 +305,29 @@ class TestCache:
                     os._exit(code)
             children.append(number)
         for _ in children:
-            os.read(begun, 1)
+            os.read(started, 1)
         os.close(release)
         assert [os.waitpid(number, 0)[1] for number in children] == [0, 0, 0]
-        for end in (held, begun, begin):
+        for end in (blocked, started, start):
             os.close(end)
         assert len(list(cache.iterdir())) == 1
         counting = Counting(bert())
-        found = encode(rows_of(texts), counting, counting.tokenizer, CLASSES, [])
+        dataset = encode(rows_of(texts), counting, counting.tokenizer, CLASSES, [])
         assert counting.rows == 0
-        assert found.columns["input_ids"].tolist() == [2, 5, 6, 7, 3] * 1500
+        assert dataset.columns["input_ids"].tolist() == [2, 5, 6, 7, 3] * 1500
 
-    def test_a_writer_that_dies_leaves_nothing(self, cache: Path) -> None:
-        def dies(first: Sequence[str], second: Any) -> Mapping[str, Any]:
+    def test_a_failing_writer_leaves_no_file(self, cache: Path) -> None:
+        def die(first: Sequence[str], second: Any) -> Mapping[str, Any]:
             raise RuntimeError("died")
 
         with pytest.raises(RuntimeError, match="died"):
-            encode(rows_of(TEXTS), dies, bert(), CLASSES, [])
+            encode(rows_of(TEXTS), die, bert(), CLASSES, [])
         assert list(cache.iterdir()) == []
         counting = Counting(bert())
         encode(rows_of(TEXTS), counting, counting.tokenizer, CLASSES, [])
         assert counting.rows == 3
 
-    def test_a_folder_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unwritable_cache_is_a_user_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").write_text("in the way")
         monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path / "file"))
         with pytest.raises(UserError, match="file/trickbook: "):

@@ -1,4 +1,4 @@
-"""Records: each format read and written, what is wrong with bad ones, pieces that make a whole."""
+"""Records: reading every format, bad records, and files that are joined from pieces."""
 
 import gzip
 import io
@@ -24,34 +24,34 @@ def read(path: Path, kind: str | None = None) -> list[Record]:
 
 def test_csv(write: Write) -> None:
     text = '\ufeffid,text\n1,"a, ""b""\nc"\n\n2,NA\n3\n4,d,e\n'
-    found = read(write("a.csv", text))
-    assert [record.values for record in found[:2]] == [{"id": "1", "text": 'a, "b"\nc'}, {"id": "2", "text": "NA"}]
-    assert [record.problem for record in found] == [
+    result = read(write("a.csv", text))
+    assert [record.values for record in result[:2]] == [{"id": "1", "text": 'a, "b"\nc'}, {"id": "2", "text": "NA"}]
+    assert [record.problem for record in result] == [
         "",
         "",
-        "1 cells, and the header names 2",
-        "3 cells, and the header names 2",
+        "1 cells, but the header names 2",
+        "3 cells, but the header names 2",
     ]
-    assert [record.number for record in found] == [0, 1, 2, 3]
+    assert [record.number for record in result] == [0, 1, 2, 3]
 
 
 def test_tsv_and_gzip(write: Write) -> None:
-    wanted = [Record(0, {"text": "a,b", "label": "x"})]
-    assert read(write("a.tsv", "text\tlabel\na,b\tx\n")) == wanted
-    assert read(write("b.tsv.gz", gzip.compress(b"text\tlabel\na,b\tx\n"))) == wanted
+    expected = [Record(0, {"text": "a,b", "label": "x"})]
+    assert read(write("a.tsv", "text\tlabel\na,b\tx\n")) == expected
+    assert read(write("b.tsv.gz", gzip.compress(b"text\tlabel\na,b\tx\n"))) == expected
 
 
 def test_jsonl(write: Write) -> None:
-    found = read(write("a.jsonl", '{"text": "a", "n": 1}\n\n[1]\n{"text": \n{"text": "b"}'))
-    assert [record.number for record in found] == [0, 1, 2, 3]
-    assert found[0] == Record(0, {"text": "a", "n": 1}) and found[3].values == {"text": "b"}
-    assert found[1].problem.startswith("no object") and found[2].problem.startswith("no JSON (")
+    result = read(write("a.jsonl", '{"text": "a", "n": 1}\n\n[1]\n{"text": \n{"text": "b"}'))
+    assert [record.number for record in result] == [0, 1, 2, 3]
+    assert result[0] == Record(0, {"text": "a", "n": 1}) and result[3].values == {"text": "b"}
+    assert result[1].problem.startswith("not a JSON object") and result[2].problem.startswith("not valid JSON (")
 
 
 @pytest.mark.parametrize(
     ("name", "content"), [("a.csv", b"text\ngr\xfc\xdf\nfine\n"), ("a.jsonl", b'{"text": "gr\xfc"}\n{}')]
 )
-def test_bytes_that_are_no_utf8_spoil_their_own_row(name: str, content: bytes, write: Write) -> None:
+def test_bytes_that_are_not_utf8_make_only_their_row_a_bad_one(name: str, content: bytes, write: Write) -> None:
     first, second = read(write(name, content))
     assert (first.problem, second.problem) == ("not UTF-8", "")
 
@@ -59,8 +59,8 @@ def test_bytes_that_are_no_utf8_spoil_their_own_row(name: str, content: bytes, w
 def test_parquet(tmp_path: Path) -> None:
     rows = [{"text": f"t{row}", "label": None} for row in range(2500)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    found = read(tmp_path / "a.parquet")
-    assert [record.values for record in found] == rows and found[-1].number == 2499
+    result = read(tmp_path / "a.parquet")
+    assert [record.values for record in result] == rows and result[-1].number == 2499
     (tmp_path / "b.parquet").write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match=r"b\.parquet: cannot be read as Parquet"):
         read(tmp_path / "b.parquet")
@@ -79,12 +79,12 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("a.csv.gz", "csv"), ("a.json", "jsonl"), ("-", "jsonl"), ("x.parquet", "parquet")]
 )
-def test_formats_by_ending(name: str, kind: str) -> None:
+def test_the_ending_decides_the_format_unless_requested(name: str, kind: str) -> None:
     assert format_of(name, None) == kind
     assert format_of(name, "tsv") == "tsv"
 
 
-def test_of_one_column_an_empty_line_is_a_row(write: Write) -> None:
+def test_an_empty_line_of_a_single_column_is_a_row(write: Write) -> None:
     assert [record.values for record in read(write("a.csv", "text\na\n\nb\n"))] == [
         {"text": "a"},
         {"text": ""},
@@ -95,33 +95,33 @@ def test_of_one_column_an_empty_line_is_a_row(write: Write) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('text,label\na1,"x\nb1,y\n', "line 3 is no CSV"),
+        ('text,label\na1,"x\nb1,y\n', "line 3 is not valid CSV"),
         ("text,label,text\na,b,c\n", "names 'text' twice"),
-        ("", "it is empty"),
+        ("", "the file is empty"),
     ],
 )
-def test_a_csv_that_is_none(content: str, message: str, write: Write) -> None:
+def test_an_invalid_csv_is_refused(content: str, message: str, write: Write) -> None:
     with pytest.raises(UserError, match=message):
         read(write("a.csv", content))
 
 
-def test_a_gzip_that_is_cut_off(write: Write) -> None:
-    whole = gzip.compress(b'{"text": "a"}\n' * 1000)
+def test_a_truncated_gzip_is_refused(write: Write) -> None:
+    content = gzip.compress(b'{"text": "a"}\n' * 1000)
     with pytest.raises(UserError, match="the gzip file is cut off or damaged"):
-        read(write("a.jsonl.gz", whole[: len(whole) // 2]))
+        read(write("a.jsonl.gz", content[: len(content) // 2]))
 
 
-def test_what_no_file_can_hold_is_a_bad_row(write: Write) -> None:
-    half, deep, fine = read(write("a.jsonl", '{"text": "a \\ud83d"}\n' + "[" * 200_000 + '\n{"text": "b"}\n'))
-    assert half.problem == "not UTF-8" and deep.problem.startswith("no JSON") and fine.problem == ""
+def test_text_that_cannot_be_written_is_a_bad_row(write: Write) -> None:
+    surrogate, deep, good = read(write("a.jsonl", '{"text": "a \\ud83d"}\n' + "[" * 200_000 + '\n{"text": "b"}\n'))
+    assert surrogate.problem == "not UTF-8" and deep.problem.startswith("not valid JSON") and good.problem == ""
 
 
-def test_a_long_cell_and_a_long_header(write: Write) -> None:
-    (found,) = read(write("a.csv", f"text,{'x' * 200_000}\n{'y' * 400_000},1\n"))
-    assert len(found.values["text"]) == 400_000
+def test_cells_and_headers_may_be_long(write: Write) -> None:
+    (record,) = read(write("a.csv", f"text,{'x' * 200_000}\n{'y' * 400_000},1\n"))
+    assert len(record.values["text"]) == 400_000
 
 
-def test_what_cannot_be_read_at_all(write: Write, tmp_path: Path) -> None:
+def test_unknown_endings_and_missing_files_are_refused(write: Write, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.xls: the ending must be one of \.csv"):
         format_of("a.xls", None)
     with pytest.raises(UserError, match="there is no such file"):
@@ -132,21 +132,21 @@ def test_what_cannot_be_read_at_all(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "wanted"),
+    ("kind", "expected"),
     [("csv", ["a|b", "", "b"]), ("jsonl", [["a", "b"], [], ["b"]]), ("parquet", [["a", "b"], [], ["b"]])],
 )
-def test_several_labels(kind: str, wanted: list[Any], tmp_path: Path) -> None:
+def test_multi_label_predictions(kind: str, expected: list[Any], tmp_path: Path) -> None:
     names = ["id", "prediction", "p_a", "p_b"]
     pieces = [[], [["0", ["a", "b"], 0.75, 0.5], ["1", [], 0.25, 0.0]], [["2", ["b"], 0.0, 1.0]]]
     paths = [tmp_path / f"{number}" for number in range(3)]
     for path, rows in zip(paths, pieces, strict=True):
         write_piece(path, kind, names, rows, multi_label=True)
     join_pieces(paths, tmp_path / f"all.{kind}", kind, names)
-    assert [record.values["prediction"] for record in read(tmp_path / f"all.{kind}")] == wanted
+    assert [record.values["prediction"] for record in read(tmp_path / f"all.{kind}")] == expected
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
-def test_pieces_make_the_whole(kind: str, tmp_path: Path) -> None:
+def test_joined_pieces_have_all_rows_in_order(kind: str, tmp_path: Path) -> None:
     names = ["id", "prediction", "p_x"]
     pieces = [[["0", 'a,\t"b"', 0.25]], [], [["1", "c\nd", 0.5], ["2", "字", 0.75]]]
     paths = [tmp_path / f"{number}" for number in range(3)]
@@ -154,7 +154,7 @@ def test_pieces_make_the_whole(kind: str, tmp_path: Path) -> None:
         write_piece(path, kind, names, rows)
     target = tmp_path / f"all.{kind}"
     join_pieces(paths, target, kind, names)
-    found = [[str(each) for each in record.values.values()] for record in read(target)]
-    assert found == [[str(each) for each in row] for rows in pieces for row in rows]
+    cells = [[str(each) for each in record.values.values()] for record in read(target)]
+    assert cells == [[str(each) for each in row] for rows in pieces for row in rows]
     if kind == "jsonl":
         assert json.loads(target.read_text().splitlines()[2])["p_x"] == 0.75

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recipes.api import FinishedRun, finetune_config
-from recipes.metrics import Predictions, answers, marks
+from recipes.metrics import Predictions, confidences, label_matrices
 from recipes.reports.run_page import page
 from recipes.testing import in_child, tiny_config
 
@@ -108,13 +108,13 @@ def test_marks_and_answers_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]])
     decisions = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.int8)
     one = Predictions(list("1234"), ["x", "x", None, "new"], probabilities, decisions, ["x", "y"], False)
-    true, chosen, strangers = marks(one)
+    true, chosen, strangers = label_matrices(one)
     assert true.tolist() == [[1, 0], [1, 0], [0, 0]] and chosen.tolist() == [[1, 0], [0, 1], [0, 1]]
     assert strangers.tolist() == [0, 0, 1]
-    sure, right = answers(one)
+    sure, right = confidences(one)
     assert sure.tolist() == [0.9, 0.6, 0.8] and right.tolist() == [True, False, False]
     several = Predictions(["1"], [["y"]], np.array([[0.9, 0.1]]), np.array([[1, 0]]), ["x", "y"], True)
-    sure, right = answers(several)
+    sure, right = confidences(several)
     assert sure.tolist() == [0.9, 0.9] and right.tolist() == [False, False]
 
 

@@ -1,12 +1,10 @@
-"""Folds, weights, and the folder of the whole."""
+"""Weights of the members, and the folder of the fused run."""
 
 import json
 import os
 import shutil
 import signal
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -23,9 +20,7 @@ import recipes
 from recipes.api import FinishedRun, finetune_config, load
 from recipes.compose.tricks import build
 from recipes.config import Config
-from recipes.data.folds import Part
-from recipes.data.folds import folds as parts_of
-from recipes.data.splits import Splits, read_splits
+from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
@@ -57,85 +52,6 @@ def refused(settings: Config, folder: Path) -> str:
         return ""
 
     return in_child(asked)
-
-
-def splits(labels: Sequence[Any], sources: Sequence[str] | None = None, groups: Sequence[int] | None = None) -> Splits:
-    ids = [str(row) for row in range(len(labels))]
-    columns = {"id": ids, "source": sources or ids, "text": ids, "text_pair": [None] * len(ids), "label": labels}
-    rows = Dataset.from_dict(columns)
-    several = isinstance(labels[0], list)
-    classes = sorted({name for label in labels for name in (label if several else [label])})
-    return Splits(
-        rows,
-        rows.select([0]),
-        rows.select([1]),
-        classes,
-        several,
-        {"more": rows.select([2])},
-        groups=None if groups is None else np.array(groups),
-    )
-
-
-def folds(given: Splits, count: int, seed: int) -> Iterator[Part]:
-    return parts_of(given, count, seed, "tricks.fusion.folds")
-
-
-class TestFolds:
-    def test_each_row_is_held_out_once(self) -> None:
-        given = splits("aab" * 20)
-        parts = list(folds(given, 5, 0))
-        assert sorted(np.concatenate([part.held_out for part in parts])) == list(range(60))
-        for number, part in enumerate(parts, 1):
-            held, rest = set(part.splits.validation["id"]), set(part.splits.train["id"])
-            assert part.number == number and not held & rest and len(held | rest) == 60
-            assert Counter(part.splits.validation["label"]) == {"a": 8, "b": 4}
-            assert list(part.splits.validation["id"]) == [str(place) for place in part.held_out]
-
-    def test_the_same_seed_gives_the_same(self) -> None:
-        one, again, other = (list(folds(splits("aab" * 20), 3, seed)) for seed in (0, 0, 1))
-        assert [part.held_out.tolist() for part in one] == [part.held_out.tolist() for part in again]
-        assert [part.held_out.tolist() for part in one] != [part.held_out.tolist() for part in other]
-
-    def test_what_is_kept_apart_goes_to_no_member(self) -> None:
-        for part in folds(splits("aab" * 20), 3, 0):
-            assert part.splits.test is None and part.splits.extra == {}
-            assert [list(rows["id"]) for rows in part.splits.excluded_rows] == [["0"], ["1"], ["2"]]
-            # so that deduplicate finds the rows of the whole's test split inside a fold
-            assert len(part.splits.hide_test(lambda rows: rows).hidden_digests()) == 3
-
-    @pytest.mark.parametrize("by", ["sources", "groups"])
-    def test_what_belongs_together_stays_together(self, by: str) -> None:
-        together = [row // 3 for row in range(60)]
-        given = splits("aabb" * 15, **{by: list(map(str, together)) if by == "sources" else together})
-        for part in folds(given, 4, 0):
-            held = {together[place] for place in part.held_out}
-            rest = {together[int(name)] for name in part.splits.train["id"]}
-            assert held and not held & rest
-            if by == "groups":
-                assert [together[int(name)] for name in part.splits.train["id"]] == list(part.splits.groups)
-
-    def test_rows_linked_by_a_source_or_a_group(self) -> None:
-        sources = [str(3 if row == 4 else row) for row in range(24)]  # rows 3 and 4, so groups 0 and 1
-        for part in folds(splits("ab" * 12, sources=sources, groups=[row // 4 for row in range(24)]), 2, 0):
-            held = set(part.held_out)
-            assert set(range(8)) <= held or not set(range(8)) & held
-
-    def test_several_labels(self) -> None:
-        given = splits([["x"], ["x", "rare"], ["x"], ["x"], []] * 8)
-        for part in folds(given, 4, 0):
-            assert sum("rare" in label for label in part.splits.validation["label"]) == 2
-
-    def test_a_rare_class_is_no_reason_to_stop(self) -> None:
-        assert len(list(folds(splits([*"aab" * 20, "c"]), 5, 0))) == 5
-
-    @pytest.mark.parametrize("groups", [None, [0] * 8])
-    def test_too_few(self, groups: list[int] | None) -> None:
-        with pytest.raises(UserError, match=r"tricks\.fusion\.folds=9: .* are too few"):
-            list(folds(splits("aabbaabb", groups=groups), 9, 0))
-
-    def test_one_fold_is_all_rows(self) -> None:
-        (part,) = folds(splits("aab"), 1, 0)
-        assert part.held_out is None and len(part.splits.train) == 3 and list(part.splits.validation["id"]) == ["0"]
 
 
 class TestWeights:

@@ -1,0 +1,147 @@
+"""Columns become examples: ids, texts, pairs, and labels by name."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+
+from tests.recipes.data.helpers import (
+    HUB,
+    ROWS,
+    Write,
+    all_rows_by_id,
+    as_csv,
+    as_jsonl,
+    read,
+    read_problems,
+    rows_by_id,
+    write_parquet,
+)
+
+
+def test_columns_are_found_by_their_configured_names(write: Write) -> None:
+    rows = [(f"k{number}", "first", "second", label) for number, (_, label) in enumerate(ROWS)]
+    train = write("a.csv", as_csv(rows, header=("key", "one", "two", "class")))
+    splits = read(train, id="key", text="one", text_pair="two", label="class")
+    assert set(all_rows_by_id(splits)) == {f"k{number}" for number in range(len(ROWS))}
+    assert set(splits.train["text"]) == {"first"}
+    assert set(splits.train["text_pair"]) == {"second"}
+
+
+def test_without_the_setting_there_is_no_text_pair(write: Write) -> None:
+    assert set(read(write("a.csv", as_csv(ROWS))).train["text_pair"]) == {None}
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([1, 2], ["1", "2"]),
+        ([1.0, 2.0], ["1", "2"]),
+        ([0.5, 1.5], ["0.5", "1.5"]),
+        ([True, False], ["False", "True"]),
+        (["007", "7"], ["7", "007"]),
+        ([-1, 1], ["-1", "1"]),
+        ([10, 9], ["9", "10"]),
+        (["10", "b"], ["10", "b"]),
+        ([" a", "b "], ["a", "b"]),
+        ([3, "b"], ["3", "b"]),
+        (["体育", "财经"], ["体育", "财经"]),
+    ],
+)
+def test_labels_of_every_type_become_names(values: list[Any], classes: list[str], write: Write) -> None:
+    train = write("a.jsonl", as_jsonl([{"text": "x", "label": value} for value in values * 10]))
+    splits = read(train)
+    assert sorted(splits.classes) == sorted(classes)
+    assert Counter(label for _, label in all_rows_by_id(splits).values()) == dict.fromkeys(classes, 10)
+
+
+def test_numbers_categories_and_missing_values_of_parquet(tmp_path: Path) -> None:
+    train = write_parquet(tmp_path, "a.parquet", text=["x"] * 20, label=[1.0, 2.0] * 10)
+    test = write_parquet(tmp_path, "b.parquet", text=["x"] * 3, label=[1.0, float("nan"), None])
+    splits = read(train, test=test)
+    assert splits.classes == ["1", "2"]
+    assert splits.test is not None
+    assert splits.test["label"] == ["1", None, None]
+    assert "test: 2 of 3 rows have no label; they get predictions only." in splits.notes
+    coded = pa.array(["a", "b"] * 10).dictionary_encode()
+    assert read(write_parquet(tmp_path, "c.parquet", text=["x"] * 20, label=coded)).classes == ["a", "b"]
+
+
+def test_lists_of_labels(write: Write, tmp_path: Path) -> None:
+    lists = [["a", "b"], [], ["b"], ["c", "a", "c"]] * 5
+    jsonl = write("a.jsonl", as_jsonl([{"text": "x", "label": names} for names in lists]))
+    separated = write("a.csv", as_csv([("x", " | ".join(names)) for names in lists]))
+    parquet = write_parquet(tmp_path, "a.parquet", text=["x"] * 20, label=lists)
+    expected = {str(number): ("x", list(dict.fromkeys(names))) for number, names in enumerate(lists)}
+    for splits in (read(jsonl), read(separated, label_separator="|"), read(parquet)):
+        assert splits.multi_label
+        assert splits.classes == ["a", "b", "c"]
+        assert all_rows_by_id(splits) == expected
+
+
+def test_lists_of_numbers_and_a_single_name_among_lists(write: Write) -> None:
+    train = write("a.jsonl", as_jsonl([{"text": "x", "label": [1, 2]}, {"text": "x", "label": [2]}] * 10))
+    assert read(train).classes == ["1", "2"]
+    train = write("b.jsonl", as_jsonl([{"text": "x", "label": ["a", None]}, {"text": "x", "label": "b"}] * 10))
+    assert all_rows_by_id(read(train))["0"] == ("x", ["a"])
+    assert all_rows_by_id(read(train))["1"] == ("x", ["b"])
+
+
+def test_a_validation_split_without_the_label_column_is_refused(write: Write) -> None:
+    good, bad = write("a.csv", as_csv(ROWS)), write("b.csv", "text\nx\n")
+    assert read_problems(good, validation=bad) == ("data.label=label: validation has no such column; there are: text.",)
+
+
+def test_all_missing_columns_are_reported_together(write: Write) -> None:
+    train = write("a.csv", as_csv(ROWS))
+    assert read_problems(train, text="txet", text_pair="b", label="lable", id="key", group="user") == (
+        "data.id=key: train has no such column; there are: label, text.",
+        "data.text=txet: train has no such column; did you mean text? There are: label, text.",
+        "data.text_pair=b: train has no such column; there are: label, text.",
+        "data.label=lable: train has no such column; did you mean label? There are: label, text.",
+        "data.group=user: train has no such column; there are: label, text.",
+    )
+
+
+def test_columns_of_a_wrong_type_are_refused(write: Write, tmp_path: Path) -> None:
+    train = write("a.jsonl", as_jsonl([{"text": ["x"], "label": {"a": 1}}] * 9))
+    problems = read_problems(train)
+    assert problems[0].startswith("data.text=text: in train this column holds ")
+    assert problems[1].startswith("data.label=label: in train this column holds ")
+    path = write_parquet(tmp_path, "a.parquet", text=[b"\xff", b"a"], label=["a", "b"])
+    assert read_problems(path)[0].startswith("data.text=text: in train this column holds binary, not text (")
+
+
+def test_numbers_become_texts(write: Write) -> None:
+    train = write("a.jsonl", as_jsonl([{"text": 5, "label": "a"}, {"text": "five", "label": "b"}] * 10))
+    assert set(text for text, _ in all_rows_by_id(read(train)).values()) == {"5", "five"}
+
+
+def test_ids_must_be_unique(write: Write) -> None:
+    rows = [(f"k{number % 19}", *row) for number, row in enumerate(ROWS)]
+    train = write("a.csv", as_csv(rows, header=("key", "text", "label")))
+    assert read_problems(train, id="key") == ("data.id=key: train has 'k0' more than once; ids must be unique.",)
+    assert len(all_rows_by_id(read(train))) == len(ROWS)
+
+
+def test_class_numbers_of_the_hub_become_names(local_hub: Path) -> None:
+    splits = read("train", base=HUB, name=local_hub, test="test", text="sentence", id="idx")
+    assert splits.classes == ["negative", "positive"]
+    assert Counter(splits.train["label"]) == {"negative": 9, "positive": 9}
+    assert rows_by_id(splits.test) == {"100": ("x", None), "101": ("x", None), "102": ("x", None)}
+    assert set(rows_by_id(splits.train, splits.validation)) == {str(number) for number in range(20)}
+
+
+def test_lists_of_class_numbers_become_names(tmp_path: Path) -> None:
+    names = datasets.ClassLabel(names=["joy", "anger", "none"])
+    features = datasets.Features({"text": datasets.Value("string"), "labels": datasets.Sequence(names)})
+    rows = Dataset.from_dict({"text": ["x"] * 20, "labels": [[0, 1], []] * 10}, features=features)
+    rows.to_parquet(tmp_path / "set" / "data" / "train-00000-of-00001.parquet")
+    splits = read("train", base=HUB, name=tmp_path / "set", label="labels")
+    assert splits.multi_label
+    assert splits.classes == ["anger", "joy"]
+    assert all_rows_by_id(splits)["0"] == ("x", ["joy", "anger"])

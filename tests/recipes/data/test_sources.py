@@ -1,0 +1,132 @@
+"""Files of every format, the hub, and the embedded data set."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from recipes.compose import reading
+from recipes.compose.overrides import compose_config
+from recipes.data.splits import read_splits
+from tests.recipes.data.helpers import (
+    HUB,
+    ROWS,
+    Write,
+    all_rows_by_id,
+    as_csv,
+    as_jsonl,
+    read,
+    read_problems,
+    write_file,
+    write_parquet,
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "a.csv.gz", "a.tsv.gz", "a.jsonl.gz", "of.2024.csv"]
+)
+def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
+    splits = read(write_file(name, tmp_path))
+    assert all_rows_by_id(splits) == {str(number): row for number, row in enumerate(ROWS)}
+    assert splits.classes == ["neg", "pos"]
+    assert not splits.multi_label
+    assert splits.train.column_names == ["id", "source", "text", "text_pair", "label"]
+
+
+def test_cells_of_a_csv_are_text_and_unchanged(write: Write) -> None:
+    cells = ["NA", "null", "1e3", "007", "1.0", "true", " spaced ", "line\nbreak", "line\r\nbreak", 'say "so"', "a,b"]
+    train = write("a.csv", as_csv([(cell, str(number % 2)) for number, cell in enumerate(cells * 3)]))
+    assert [text for text, _ in (all_rows_by_id(read(train))[str(number)] for number in range(len(cells)))] == cells
+
+
+def test_a_byte_order_mark_is_skipped(write: Write) -> None:
+    for name in ("a.csv", "a.jsonl"):
+        content = (
+            as_csv(ROWS) if name == "a.csv" else as_jsonl([{"text": text, "label": label} for text, label in ROWS])
+        )
+        assert len(all_rows_by_id(read(write(name, "\ufeff" + content)))) == len(ROWS)
+
+
+def test_windows_line_ends_and_empty_lines(write: Write) -> None:
+    content = as_csv(ROWS).replace("\n", "\r\n") + "\r\n\r\n"
+    assert all_rows_by_id(read(write("a.csv", content))) == {str(number): row for number, row in enumerate(ROWS)}
+
+
+def test_an_empty_line_of_a_single_column_is_an_empty_text(write: Write) -> None:
+    splits = read(write("a.csv", as_csv(ROWS)), test=write("test.csv", "text\none\n\nthree\n"))
+    assert splits.test is not None
+    assert splits.test["text"] == ["one", "", "three"]
+
+
+def test_trailing_separators_make_a_column_without_a_name(write: Write) -> None:
+    rows = [(*row, "") for row in ROWS]
+    assert len(all_rows_by_id(read(write("a.csv", as_csv(rows, header=("text", "label", "")))))) == len(ROWS)
+
+
+def test_all_missing_files_are_reported_together(write: Write, tmp_path: Path) -> None:
+    write("train.csv", "")
+    problems = read_problems(tmp_path / "trian.csv", test=tmp_path / "none" / "test.csv", extra={"hard": "hard.csv"})
+    assert problems[0].endswith("trian.csv: there is no such file; did you mean train.csv? There are: train.csv.")
+    assert problems[1].endswith(f"test.csv: there is no such file; {tmp_path / 'none'} holds no data files.")
+    assert problems[2].startswith("evaluate.extra.hard=hard.csv: there is no such file; ")
+    assert len(problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", b"", "the file is empty."),
+        ("a.csv", b"\n\n", "the file is empty."),
+        ("a.csv.gz", gzip.compress(b"", mtime=0), "the file is empty."),
+        ("a.jsonl", b"", "the file is empty."),
+        ("a.csv", b"text,label\n", "the file has no rows."),
+        ("a.jsonl", b"\n\n", "the file has no rows."),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "the file is empty."),
+        ("a.jsonl", b'"text"\n', "line 1 is not a JSON object; each line must be one, "),
+        ("a.csv", "text,label\ncaf\xe9,a\n".encode("latin-1"), "line 2 is not UTF-8 (byte 4 of the line); convert "),
+        ("a.tsv", "text\tlabel\n中文\ta\n".encode("gb18030"), "line 2 is not UTF-8 (byte 1 of the line); convert "),
+        ("a.jsonl", '{"text": "a"}\n{"text": "caf\xe9"}\n'.encode("latin-1"), "line 2 is not UTF-8 (byte 14 of the "),
+        ("a.csv", "text,label\n中文,a\n".encode("utf-16"), "is UTF-16, not UTF-8; convert it: iconv -f UTF-16 "),
+        ("a.csv", b'text,label\nx,a\n"y,b\nz,c\n', "a quote is opened and never closed (in record 2); "),
+        ("a.csv", b"text,label\nwell, yes,a\nno,b\n", "the first row has more cells than the header has names; "),
+        ("a.csv", b"text,label\nno,b\nwell, yes,a\n", "line 3 has more cells than the header has names; "),
+        ("a.csv", b"text,label,text\nx,a,y\n", "cannot be read: the header names 'text' twice."),
+        ("a.csv.gz", b"text,label\nx,a\n", "cannot be read: Not a gzipped file"),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,a\n" * 999, mtime=0)[:-20], "cannot be read: Compressed file ended"),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label\n', "line 2 is not valid JSON ("),
+        ("a.parquet", b"text,label\nx,a\n", "cannot be read: Parquet magic bytes not found in footer."),
+        ("a.txt", b"text,label\nx,a\n", "the ending must be one of .csv, .tsv, .jsonl, .json, .parquet (.gz "),
+    ],
+)
+def test_an_unreadable_file_is_reported_with_the_reason(name: str, content: bytes, reason: str, write: Write) -> None:
+    path = write(name, content)
+    (problem,) = read_problems(path)
+    assert problem.startswith(f"data.train={path}: {reason}")
+
+
+def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, "a.parquet", text=pa.array([], pa.string()), label=pa.array([], pa.string()))
+    assert read_problems(path)[0].endswith("the file has no rows.")
+
+
+def test_an_unknown_split_of_a_hub_data_set_is_refused(local_hub: Path) -> None:
+    (problem,) = read_problems("trian", base=HUB, name=local_hub, text="sentence")
+    assert problem.startswith(f"data.name={local_hub}: split trian cannot be loaded (")
+    assert "data.train" in problem
+
+
+def test_an_unreachable_hub_is_one_problem_per_split() -> None:
+    problems = read_problems("train", base=HUB, name="owner/no-such-data-set", test="test")
+    assert len(problems) == 2
+    for problem, split in zip(problems, ("train", "test"), strict=True):
+        assert problem.startswith(f"data.name=owner/no-such-data-set: split {split} cannot be loaded (")
+        assert problem.endswith("or download it elsewhere and use data=files.")
+
+
+def test_the_embedded_data_set_has_twelve_classes_and_each_text_once() -> None:
+    splits = read_splits(reading.read(compose_config([])[0]).data, {}, True)
+    rows = all_rows_by_id(splits)
+    assert len(splits.classes) == 12
+    assert len(rows) > 2000
+    assert len({text for text, _ in rows.values()}) == len(rows)
