@@ -13,6 +13,12 @@ TWO_CLASSES = (*SINGLE, *RANKING)
 MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss")
 LOWER_IS_BETTER = ("loss", "ece")
 BINS = 15
+PROBABILITY_MARGIN = 1e-7
+"""Clip a probability to [margin, 1 - margin] before the logarithms of both p and 1 - p are taken.
+
+Probabilities are float32, where 1 - p is rounded to 1 below about 6e-8, and p to 1 as close to it. The logarithm of a
+difference that small would be rounding error or -inf.
+"""
 
 
 @dataclass(frozen=True)
