@@ -16,6 +16,12 @@ LOWER_IS_BETTER = ("loss", "ece")
 BINS = 15
 # A model may give a label the probability 0, of which the log is -inf. With this minimum a row's loss is at most 27.6.
 MIN_PROBABILITY = 1e-12
+PROBABILITY_MARGIN = 1e-7
+"""Clip a probability to [margin, 1 - margin] before the logarithms of both p and 1 - p are taken.
+
+Probabilities are float32, where 1 - p is rounded to 1 below about 6e-8, and p to 1 as close to it. The logarithm of a
+difference that small would be rounding error or -inf.
+"""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
     python scripts/predict.py runs/<run> reviews.csv predictions.csv
     cat reviews.jsonl | python scripts/predict.py runs/<run> - - > predictions.jsonl
 
-CSV, TSV, JSONL and Parquet, each to each; a `.gz` input is read as it is. The columns are those of the training data.
-Rows that cannot be read go to `<output>.bad.jsonl` with the reason (to `-`: to standard error) and stop nothing. What
-is done is kept: the same command goes on where it was stopped.
+Input and output may be CSV, TSV, JSONL or Parquet, in any combination; a `.gz` input is decompressed. The input has the
+columns of the training data. Rows that cannot be read do not stop the job: they go to `<output>.bad.jsonl` with the
+reason, or to standard error if the output is `-`. A stopped job is resumed by the same command.
 """
 
 import argparse
@@ -22,24 +22,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("input", help="a file, or - for standard input (JSONL unless --format says otherwise)")
-    parser.add_argument("output", help="a file that is not there yet, or - for standard output")
-    parser.add_argument("--format", choices=["csv", "tsv", "jsonl", "parquet"], help="of the input; else by its ending")
-    parser.add_argument("--look-ahead", type=int, default=4096, help="rows grouped by length (%(default)s): memory")
+    parser.add_argument("output", help="a file that does not exist yet, or - for standard output")
+    parser.add_argument(
+        "--format", choices=["csv", "tsv", "jsonl", "parquet"], help="of the input (default: by its ending)"
+    )
+    parser.add_argument(
+        "--look-ahead",
+        type=int,
+        default=4096,
+        help="rows read and grouped by length; more need more memory (default: %(default)s)",
+    )
     parser.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="%(default)s: 16 bits where the hardware is faster in them",
+        help="auto (default): 16 bits if the hardware computes them faster",
     )
-    parser.add_argument("--memory-limit", help="a share such as 0.5, or bytes such as 4GB; of the GPU, if there is one")
+    parser.add_argument(
+        "--memory-limit", help="a fraction such as 0.5, or bytes such as 4GB; of the GPU, if there is one"
+    )
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
     arguments = parser.parse_args()
 
-    from recipes.prediction.files import Job, PredictionRequest
+    from recipes.prediction.files import PredictionJob, PredictionRequest
     from recipes.reports.tables import progress, score_table
-    from recipes.runtime.memory import limit
+    from recipes.runtime.memory import limit_memory
 
-    asked = PredictionRequest(
+    request = PredictionRequest(
         run=arguments.run,
         source=arguments.input,
         target=arguments.output,
@@ -48,24 +57,25 @@ def main() -> None:
         precision=arguments.precision,
         metrics=arguments.metrics,
     )
-    with limit(arguments.memory_limit) as check, progress("rows") as (console, advance):
+    with limit_memory(arguments.memory_limit) as check, progress("rows") as (console, advance):
 
-        def done(rows: int) -> None:
-            check(f"what is done is kept: lower --look-ahead (now {asked.look_ahead}), or allow more")
+        def report_progress(rows: int) -> None:
+            check(f"finished rows are saved: lower --look-ahead (now {request.look_ahead}), or allow more")
             advance(rows)
 
-        told = Job(asked, done).go()
-        bad = f", {told.bad:,} of them bad" if told.bad else ""
-        speed = told.read / max(told.seconds, 1e-9)
-        console.print(f"{told.read:,} rows{bad} in {told.seconds:.1f} s ({speed:,.0f} rows/s)")
-        if told.metrics is not None:
-            console.print(score_table({Path(arguments.input).name: told.metrics}, "scores", "input"))
+        summary = PredictionJob(request, report_progress).run()
+        bad = f", {summary.bad:,} of them bad" if summary.bad else ""
+        speed = summary.rows_read / max(summary.seconds, 1e-9)
+        console.print(f"{summary.rows_read:,} rows{bad} in {summary.seconds:.1f} s ({speed:,.0f} rows/s)")
+        if summary.metrics is not None:
+            console.print(score_table({Path(arguments.input).name: summary.metrics}, "scores", "input"))
 
 
 if __name__ == "__main__":
     with exit_on_user_error():
         try:
             main()
-        except BrokenPipeError:  # whoever read the output has enough; Python would complain once more at its end
+        except BrokenPipeError:  # the reader of the output has closed it
+            # Python flushes standard output once more when it exits, which would raise again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)

@@ -39,5 +39,5 @@ class Cutoff(Trick):
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         """Run the batch without the others."""
         kept = batch.carried[KEPT][..., None]
-        with word_vectors.changed(run.bare_model, kept.shape[1], lambda vectors: vectors * kept.to(vectors.dtype)):
+        with word_vectors.modify(run.bare_model, kept.shape[1], lambda vectors: vectors * kept.to(vectors.dtype)):
             return inner(batch)

@@ -1,1 +1,1 @@
-"""Make a classifier, and reach inside it."""
+"""Load classifiers, and find and change their parts."""

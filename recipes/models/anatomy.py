@@ -1,25 +1,29 @@
-"""Find the parts of a model without knowing its name."""
+"""Find the parts of a model, whatever its family.
+
+The word embeddings are the module that `get_input_embeddings()` returns. The layers are the `ModuleList` with
+`num_hidden_layers` entries. The head is the last `Linear` with `num_labels` outputs, and its input is the pooled
+vector. This holds for bert, roberta, distilbert, deberta-v2, modernbert, longformer, xlm-roberta, electra and mpnet.
+ALBERT shares one layer among all and has no such list.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
 from torch import Tensor, nn
-from transformers import (
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 
 def word_embeddings(model: nn.Module) -> nn.Module:
-    """The layer that turns token ids into word vectors."""
+    """Find the module that maps token ids to word vectors."""
     return cast(PreTrainedModel, model).get_input_embeddings()
 
 
 def layers(model: nn.Module) -> nn.ModuleList:
-    """The encoder's layers, first to last.
+    """Find the encoder's layers, first to last.
 
     Raises:
-        ValueError: the model has no list of them (albert shares one among all).
+        ValueError: the model has no list of layers (albert shares one layer among all).
     """
     count = cast(PreTrainedModel, model).config.num_hidden_layers
     for module in model.modules():
@@ -29,44 +33,59 @@ def layers(model: nn.Module) -> nn.ModuleList:
 
 
 def depths(model: nn.Module) -> dict[nn.Parameter, int]:
-    """How deep a parameter stands: 0 above the layers, 1 in the last of L layers, L in the first, L + 1 below it.
+    """Map each parameter to its depth, counted from the output.
+
+    Depth 0 is above the layers (pooler and head), 1 is the last of L layers, L is the first layer, and L + 1 is below
+    it (the embeddings).
+
 
     Raises:
         ValueError: the model has no list of layers.
     """
     stack = layers(model)
-    inside = {each: len(stack) - number for number, layer in enumerate(stack) for each in layer.parameters()}
-    found, outside = {}, len(stack) + 1
-    # In a model's own order the embeddings come first, and what is not in a layer later is above them.
-    for each in model.parameters():
-        found[each] = inside.get(each, outside)
-        outside = 0 if each in inside else outside
-    return found
+    depth_in_stack = {
+        parameter: len(stack) - number for number, layer in enumerate(stack) for parameter in layer.parameters()
+    }
+    # A model lists its embeddings first, so a parameter outside the layers is below them until the first layer has
+    # been passed, and above them from then on.
+    depth_of, depth_outside = {}, len(stack) + 1
+    for parameter in model.parameters():
+        depth_of[parameter] = depth_in_stack.get(parameter, depth_outside)
+        depth_outside = 0 if parameter in depth_in_stack else depth_outside
+    return depth_of
 
 
 def head(model: nn.Module) -> nn.Linear:
-    """The last linear map, onto the classes; what enters it is the pooled vector."""
+    """Find the last linear layer, which maps the pooled vectors to the logits.
+
+    Raises:
+        ValueError: no linear layer has an output for each class.
+    """
     count = cast(PreTrainedModel, model).config.num_labels
-    found = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == count]
-    if not found:
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == count]
+    if not linears:
         raise ValueError(f"{type(model).__name__} has no linear head with {count} outputs")
-    return found[-1]
+    return linears[-1]
 
 
 @contextmanager
 def pooled_vectors(head: nn.Linear) -> Iterator[list[Tensor]]:
-    """Collect, call by call, what enters the head, (row, hidden)."""
-    seen: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    """Inside this context, collect the input of the head, (row, hidden), at each forward pass."""
+    vectors: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0]))
     try:
-        yield seen
+        yield vectors
     finally:
         handle.remove()
 
 
 @contextmanager
 def with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[bool]:
-    """Inside this context the model has these weights; its own come back by copy. Gives True, as `weights` does."""
+    """Inside this context the model has other weights; then its own are copied back.
+
+    Yields:
+        True, so that the seam `weights` can return this context: the model has weights other than the trained ones.
+    """
     own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     try:
         model.load_state_dict(weights)

@@ -1,8 +1,8 @@
-"""Changing vectors inside the model: what enters one of its layers, or its head.
+"""Modify vectors inside the model: the input of one of its layers, or of its head.
 
-By scoped hooks that run before the module. Vectors of other texts are taken from a pass of their own, which ends where
-they are found, so each family masks and pads in its own way; it may be made from inside `change`, so that every pass
-of a row mixes anew.
+`modify` is a scoped hook that runs before the module. `capture` computes the vectors of other texts by a separate
+forward pass, which ends at the module. So each family masks and pads in its own way. `capture` may be called from
+inside `change`, so that every forward pass of a row mixes with new vectors.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,16 +12,16 @@ from typing import Any
 from torch import Tensor, nn
 
 
-class _Reached(Exception):
-    """Ends a pass at the module whose input is wanted."""
+class _Captured(Exception):
+    """Ends a forward pass at the module whose input is captured."""
 
 
 @contextmanager
-def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside this context the module gets `change(vectors)` instead of what enters it."""
+def modify(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside this context the module gets `change(vectors)` instead of its input vectors."""
 
     def hook(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return change(_first(module, inputs)), *inputs[1:]
+        return change(_first_argument(module, inputs)), *inputs[1:]
 
     handle = module.register_forward_pre_hook(hook)
     try:
@@ -30,25 +30,34 @@ def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[N
         handle.remove()
 
 
-def of(model: nn.Module, module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """What enters a module when the model runs these inputs, before any hook on it; nothing behind it runs."""
-    seen: list[Tensor] = []
+def capture(model: nn.Module, module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Run the model up to a module and return the module's input vectors, before any hook on it changes them.
+
+    Args:
+        model: the classifier.
+        module: one of its modules.
+        inputs: the keyword arguments of the model's forward pass.
+
+    Raises:
+        ValueError: the forward pass does not reach the module, or its first argument is not a tensor.
+    """
+    captured: list[Tensor] = []
 
     def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.append(_first(module, inputs))
-        raise _Reached
+        captured.append(_first_argument(module, inputs))
+        raise _Captured
 
     handle = module.register_forward_pre_hook(hook, prepend=True)
     try:
         model(**inputs)
-    except _Reached:
-        return seen[0]
+    except _Captured:
+        return captured[0]
     finally:
         handle.remove()
     raise ValueError(f"{type(model).__name__} does not run its {type(module).__name__}")
 
 
-def _first(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
+def _first_argument(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
     if not (inputs and isinstance(inputs[0], Tensor)):
         raise ValueError(f"{type(module).__name__} does not take its vectors as the first argument")
     return inputs[0]

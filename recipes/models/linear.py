@@ -1,7 +1,7 @@
-"""TF-IDF and logistic regression: the honest floor, with the same data in and the same run folder out.
+"""The linear baseline: TF-IDF and logistic regression, on the same data and with the same run folder.
 
-Word 1- and 2-grams, or character ones where the text is Chinese; C = 10. `model/` holds the vocabulary as JSON and the
-numbers as safetensors.
+The terms are 1- and 2-grams of words, or of characters if the text is Chinese; C = 10. `model/` holds the vocabulary as
+JSON and the numbers as safetensors.
 """
 
 import json
@@ -19,13 +19,13 @@ from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 
-STRENGTH = 10.0
+INVERSE_REGULARIZATION = 10.0
 NEVER = -30.0
-"""A logit of what no training row is, or none has."""
+"""The logit of a class without training rows."""
 
 
 def join_pairs(texts: Sequence[str], pairs: Sequence[str | None] | None) -> list[str]:
-    """A text and its pair as one."""
+    """Join each text and its pair to one text."""
     return [f"{text} {pair}" if pair else text for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
 
 
@@ -36,26 +36,29 @@ def is_chinese(texts: Sequence[str]) -> bool:
 
 
 class Linear:
-    """A fitted floor.
+    """A fitted linear baseline.
 
     Args:
-        vectorizer: turns texts into TF-IDF rows.
-        weights: (class, term).
-        bias: (class).
+        vectorizer: maps texts to TF-IDF rows.
+        weights: (class, term); a single row if there are two classes, which are one binary problem.
+        bias: (class), likewise.
         classes: the labels.
-        multi_label: one binary problem a class instead of one for all.
+        multi_label: whether each class is a binary problem of its own.
     """
 
     def __init__(
         self, vectorizer: TfidfVectorizer, weights: np.ndarray, bias: np.ndarray, classes: list[str], multi_label: bool
     ) -> None:
-        """Keep the parts."""
         self.vectorizer, self.weights, self.bias = vectorizer, weights, bias
         self.classes, self.multi_label = classes, multi_label
 
     @classmethod
     def fit(cls, splits: Splits, seed: int) -> "Linear":
-        """Fit on the training rows."""
+        """Fit on the training rows.
+
+        Raises:
+            UserError: no text has a word in it.
+        """
         texts = join_pairs(splits.train["text"], splits.train["text_pair"])
         analyzer = "char" if is_chinese(texts) else "word"
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, dtype=np.float32)
@@ -63,14 +66,20 @@ class Linear:
             terms = vectorizer.fit_transform(texts)
         except ValueError as error:
             raise UserError(f"model=linear finds no words in data.text: {error}.") from error
-        problems: list[Any] = [[name in label for label in splits.train["label"]] for name in splits.classes]
+        labels = list(splits.train["label"])
+        problems: list[Any]
+        if splits.multi_label:
+            problems = [[name in label for label in labels] for name in splits.classes]
+        else:
+            class_index = {name: index for index, name in enumerate(splits.classes)}
+            problems = [[class_index[label] for label in labels]]
+        solutions = [_solve(terms, np.array(targets), seed) for targets in problems]
+        weights, bias = np.concatenate([each[0] for each in solutions]), np.concatenate([each[1] for each in solutions])
         if not splits.multi_label:
-            number = {name: place for place, name in enumerate(splits.classes)}
-            problems = [[number[label] for label in splits.train["label"]]]
-        solved = [_solve(terms, np.array(targets), seed) for targets in problems]
-        weights, bias = np.concatenate([each[0] for each in solved]), np.concatenate([each[1] for each in solved])
-        if not splits.multi_label and len(there := sorted(set(problems[0]))) < len(splits.classes):
-            weights, bias = _for_all_classes(there, len(splits.classes), weights, bias)
+            # A training part of a larger data set may lack some of its classes.
+            present = sorted(set(problems[0]))
+            if len(present) < len(splits.classes):
+                weights, bias = _expand_to_all_classes(present, len(splits.classes), weights, bias)
         return cls(vectorizer, weights, bias, splits.classes, splits.multi_label)
 
     def predict_rows(self, rows: Dataset) -> Predictions:
@@ -78,7 +87,7 @@ class Linear:
         return self.predict(join_pairs(rows["text"], rows["text_pair"]), list(rows["id"]), list(rows["label"]))
 
     def predict(self, texts: Sequence[str], ids: Sequence[str], labels: Sequence[Any]) -> Predictions:
-        """Predict texts."""
+        """Predict texts; `ids` and `labels`, one a text, are passed on."""
         scores = self.vectorizer.transform(texts) @ self.weights.T + self.bias
         if self.multi_label:
             probabilities = 1 / (1 + np.exp(-scores))
@@ -92,9 +101,9 @@ class Linear:
         return Predictions(ids, labels, probabilities, decisions, self.classes, self.multi_label)
 
     def save(self, folder: Path) -> None:
-        """Write vocabulary and numbers."""
+        """Write the vocabulary and the numbers to a new folder."""
         folder.mkdir()
-        vocabulary = {term: int(place) for term, place in self.vectorizer.vocabulary_.items()}
+        vocabulary = {term: int(index) for term, index in self.vectorizer.vocabulary_.items()}
         settings = {"analyzer": self.vectorizer.analyzer, "classes": self.classes, "multi_label": self.multi_label}
         (folder / "linear.json").write_text(json.dumps({**settings, "vocabulary": vocabulary}), encoding="utf-8")
         numbers = {"weights": self.weights, "bias": self.bias, "idf": self.vectorizer.idf_}
@@ -104,7 +113,7 @@ class Linear:
 
     @classmethod
     def load(cls, folder: Path) -> "Linear":
-        """Read what `save` wrote."""
+        """Read a model that `save` wrote."""
         settings = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
         numbers = load_file(folder / "linear.safetensors")
         vectorizer = TfidfVectorizer(
@@ -114,21 +123,28 @@ class Linear:
         return cls(vectorizer, numbers["weights"], numbers["bias"], settings["classes"], settings["multi_label"])
 
 
-def _for_all_classes(
-    there: Sequence[int], count: int, weights: np.ndarray, bias: np.ndarray
+def _expand_to_all_classes(
+    present: Sequence[int], count: int, weights: np.ndarray, bias: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for all classes from those of the classes that a part of a data set has; the others are never answered."""
-    if len(there) == 1:
+    """Add rows of the classes without training rows, which are then never predicted.
+
+    Args:
+        present: the indices of the classes with training rows.
+        count: the number of all classes.
+        weights: the solution for the classes that are present.
+        bias: likewise.
+    """
+    if len(present) == 1:
         bias = np.array([-NEVER], np.float32)
-    elif len(there) == 2:  # two classes are one problem
+    elif len(present) == 2:  # two classes are one problem
         weights, bias = np.concatenate([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
     all_weights, all_biases = np.zeros((count, weights.shape[1]), np.float32), np.full(count, NEVER, np.float32)
-    all_weights[there], all_biases[there] = weights, bias
+    all_weights[present], all_biases[present] = weights, bias
     return all_weights, all_biases
 
 
 def _solve(terms: Any, targets: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    if len(set(targets)) == 1:  # a label that every row has, or none
+    if len(set(targets)) == 1:  # every row has the label, or none has
         return np.zeros((1, terms.shape[1]), np.float32), np.array([-NEVER if targets[0] else NEVER], np.float32)
-    solver = LogisticRegression(C=STRENGTH, max_iter=1000, random_state=seed).fit(terms, targets)
+    solver = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000, random_state=seed).fit(terms, targets)
     return solver.coef_.astype(np.float32), solver.intercept_.astype(np.float32)

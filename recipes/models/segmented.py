@@ -1,6 +1,6 @@
-"""Reading a row in pieces: each goes through the model up to its head, and the head sees them pooled, once.
+"""Read a row in segments: each passes the encoder alone, and the head gets their pooled vectors once.
 
-What a piece needs on the way back is computed again there, so memory holds the activations of one piece.
+The activations of a segment are computed again in its backward pass, so memory holds those of one segment at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,66 +17,74 @@ from recipes.models import word_vectors
 from recipes.models.anatomy import head, word_embeddings
 from recipes.runtime.randomness import seed_device
 
-Read = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
+# The forward pass of a segment up to the head: from its inputs, and from changed word vectors or None, to the vectors
+# that the head gets, (row, hidden).
+ReadSegment = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
 
 
 def read_in_segments(model: PreTrainedModel, size: int, pool: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """From here on the model's forward takes rows of several pieces, each of `size` tokens but a row's last.
+    """Replace the model's forward by one that reads rows in segments of `size` tokens; a row's last may be shorter.
 
-    Where something changes the word vectors, it sees those of the whole row; what changes the vector that enters the
-    head sees the pooled one.
+    A hook on the word embeddings gets the word vectors of all segments at once. A hook on the head gets the pooled
+    vectors.
 
     Args:
         model: the classifier.
-        size: tokens of a piece, special ones included.
-        pool: from vectors, (row, piece, hidden), 0 where a row has no such piece, and which it has, (row, piece), to
-            (row, hidden).
+        size: tokens of a segment, special tokens included.
+        pool: maps the vectors of the segments, (row, segment, hidden), and a mask, (row, segment), to (row, hidden). A
+            row without such a segment has zeros in the vectors and False in the mask.
     """
-    plain, last, words = model.forward, head(model), word_embeddings(model)
+    forward_segment, classifier, words = model.forward, head(model), word_embeddings(model)
 
     def read(inputs: Mapping[str, Tensor], vectors: Tensor | None) -> Tensor:
-        """What would enter the head, (row, hidden)."""
-        given = nullcontext() if vectors is None else replaced(model, words, Given(vectors, words))
-        with replaced(model, last, nn.Identity()), given:
-            found: Tensor = plain(**inputs).logits
-        return found
+        """Compute the vectors that the head would get, (row, hidden)."""
+        fixed = nullcontext() if vectors is None else replace_module(model, words, FixedWordVectors(vectors, words))
+        with replace_module(model, classifier, nn.Identity()), fixed:
+            pooled: Tensor = forward_segment(**inputs).logits
+        return pooled
 
     def read_again(inputs: Mapping[str, Tensor], vectors: Tensor | None) -> Tensor:
+        # Autograd computes gradients only for tensors that `apply` gets as arguments.
         weights = [each for each in model.parameters() if each.requires_grad]
         return cast(Tensor, ReadAgain.apply(read, inputs, vectors, *weights))  # type: ignore[no-untyped-call]
 
     def forward(**inputs: Tensor) -> SequenceClassifierOutput:
         mask = inputs["attention_mask"]
         longest = int(mask.sum(1).max())
-        vectors = words(inputs["input_ids"]) if word_vectors.are_changed(model) else None
-        again = torch.is_grad_enabled() and longest > size
-        pieces, there = [], []
+        vectors = words(inputs["input_ids"]) if word_vectors.has_hooks(model) else None
+        # A single segment gains nothing from computing its activations twice.
+        recompute = torch.is_grad_enabled() and longest > size
+        segments, present = [], []
         for begin in range(0, longest, size):
-            stretch = slice(begin, begin + size)
-            rows = mask[:, stretch].any(1)
-            part = {name: values[rows, stretch] for name, values in inputs.items()}
-            given = None if vectors is None else vectors[rows, stretch]
-            found = read_again(part, given) if again else read(part, given)
-            pieces.append(found.new_zeros(len(rows), found.shape[1]).index_put((rows,), found))
-            there.append(rows)
-        return SequenceClassifierOutput(logits=last(pool(torch.stack(pieces, 1), torch.stack(there, 1))))
+            span = slice(begin, begin + size)
+            # Only rows that are long enough have this segment.
+            rows = mask[:, span].any(1)
+            segment_inputs = {name: values[rows, span] for name, values in inputs.items()}
+            segment_vectors = None if vectors is None else vectors[rows, span]
+            read_segment = read_again if recompute else read
+            pooled = read_segment(segment_inputs, segment_vectors)
+            segments.append(pooled.new_zeros(len(rows), pooled.shape[1]).index_put((rows,), pooled))
+            present.append(rows)
+        logits = classifier(pool(torch.stack(segments, 1), torch.stack(present, 1)))
+        return SequenceClassifierOutput(logits=logits)
 
-    # A function, not a method: accelerate binds a method anew to the model.
+    # A function, not a method: accelerate would bind a method to the model again.
     model.forward = forward
 
 
 class ReadAgain(torch.autograd.Function):
-    """What a piece gives, without its activations: they are computed again on the way back.
+    """The forward pass of a segment that frees its activations, and computes them again in the backward pass.
 
-    `torch.utils.checkpoint` keeps the graph of each piece: small things that stay between large ones that go, so that
-    the heap of a CPU grows by the gaps (read: 8 MB a piece, where one piece alone needs some 20).
+    `torch.utils.checkpoint` would do the same, but it keeps the autograd graph of each segment. These small objects
+    stay in memory between the large tensors that are freed, so the heap of a CPU fragments. Measured: it grows by 8 MB
+    a segment, where one segment needs about 20 MB.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, read: Read, inputs: Mapping[str, Tensor], vectors: Tensor | None, *weights: nn.Parameter
+        ctx: Any, read: ReadSegment, inputs: Mapping[str, Tensor], vectors: Tensor | None, *weights: nn.Parameter
     ) -> Tensor:
-        """Read, with draws that can be repeated."""
+        """Read a segment, and note all that the backward pass needs to repeat it: random draws and precision."""
         device = inputs["input_ids"].device.type
         ctx.read, ctx.inputs, ctx.weights = read, inputs, weights
         ctx.save_for_backward(vectors)
@@ -88,20 +96,21 @@ class ReadAgain(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Read again with the same draws and in the same precision, and go back."""
+        """Read the segment again with the same draws and in the same precision, and compute its gradients."""
         (vectors,) = ctx.saved_tensors
         vectors = None if vectors is None else vectors.detach().requires_grad_()
         seed_device(*ctx.draws)
         with torch.enable_grad(), torch.autocast(*ctx.precision):
-            found = ctx.read(ctx.inputs, vectors)
-        sought = [*ctx.weights] if vectors is None else [vectors, *ctx.weights]
-        gradients = torch.autograd.grad(found, sought, gradient, allow_unused=True)
+            pooled = ctx.read(ctx.inputs, vectors)
+        sources = [*ctx.weights] if vectors is None else [vectors, *ctx.weights]
+        gradients = torch.autograd.grad(pooled, sources, gradient, allow_unused=True)
+        # One gradient for each argument of `forward`: none for `read` and `inputs`, nor for `vectors` if it is None.
         return None, None, *([None] if vectors is None else []), *gradients
 
 
 @contextmanager
-def replaced(model: nn.Module, module: nn.Module, other: nn.Module) -> Iterator[None]:
-    """Inside this context another module stands in the place of one of the model's."""
+def replace_module(model: nn.Module, module: nn.Module, other: nn.Module) -> Iterator[None]:
+    """Inside this context the model runs `other` instead of one of its modules."""
     path = next(path for path, each in model.named_modules() if each is module)
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, other)
@@ -111,16 +120,20 @@ def replaced(model: nn.Module, module: nn.Module, other: nn.Module) -> Iterator[
         setattr(model.get_submodule(parent), name, module)
 
 
-class Given(nn.Module):
-    """In the place of the word embeddings: vectors made before; a model that pads by itself makes those behind."""
+class FixedWordVectors(nn.Module):
+    """Word embeddings that return vectors computed before.
+
+    Args:
+        vectors: the word vectors of one forward pass, (row, token, hidden).
+        words: the word embeddings, for the padding that a model (longformer) adds after the tokens of the batch.
+    """
 
     def __init__(self, vectors: Tensor, words: nn.Module) -> None:
-        """Hold them for one pass."""
         super().__init__()
         self.vectors, self.words = vectors, words
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Their vectors, (row, token, hidden)."""
+        """Return the vectors, (row, token, hidden)."""
         width = self.vectors.shape[1]
         if token_ids.shape[1] == width:
             return self.vectors

@@ -1,8 +1,8 @@
-"""Changing word vectors on their way from the embedding layer into the model.
+"""Modify word vectors on their way from the embedding layer into the model.
 
-By a scoped forward hook on the layer's output, not through `inputs_embeds`, which some classifiers refuse. Scopes nest
-as the onion does: the inner one (mixing, in `objective`) sees the vectors first, the outer one (an attack, in
-`gradient`) sees what it made of them.
+`modify` is a scoped forward hook on the layer's output. `inputs_embeds` would not do, since some classifiers refuse it.
+Scopes nest in the order of tricks: the inner scope (mixing, in `objective`) gets the vectors first, and the outer scope
+(an attack, in `gradient`) gets its result.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +16,14 @@ from recipes.models.anatomy import word_embeddings
 
 
 @contextmanager
-def changed(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside this context the model sees `change(word vectors)` instead of its own.
+def modify(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside this context the model gets `change(word vectors)` instead of its word vectors.
 
     Args:
         model: the classifier.
-        width: tokens of the batch; a model that pads by itself (longformer) keeps what it adds behind them.
-        change: from (row, width, hidden) to the same.
+        width: the number of tokens of the batch. The vectors of padding that a model (longformer) adds after them are
+            not changed.
+        change: maps word vectors, (row, width, hidden), to vectors of the same shape.
     """
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -36,11 +37,11 @@ def changed(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) ->
         handle.remove()
 
 
-def of(model: nn.Module, token_ids: Tensor) -> Tensor:
-    """The word vectors of tokens, (row, token, hidden), past any hook."""
+def embed(model: nn.Module, token_ids: Tensor) -> Tensor:
+    """Compute the word vectors of token ids, (row, token, hidden), without any hook."""
     return cast(Tensor, word_embeddings(model).forward(token_ids))
 
 
-def are_changed(model: nn.Module) -> bool:
-    """Whether something changes them now."""
+def has_hooks(model: nn.Module) -> bool:
+    """Whether a hook on the word embeddings may change the word vectors."""
     return bool(word_embeddings(model)._forward_hooks)

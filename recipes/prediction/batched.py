@@ -17,13 +17,13 @@ from recipes.trick import ModelContext
 def predict_split(
     run: ModelContext, dataset: Encoded, batch_size: int, accelerator: Accelerator | None = None
 ) -> Predictions:
-    """Predict a split with the weights that the model has now, in the data's order.
+    """Predict a split with the present weights of the model, in the order of the data.
 
     Args:
         run: the model and the seams.
         dataset: the rows.
-        batch_size: windows to a batch.
-        accelerator: deals the batches to the processes; each gets the whole result.
+        batch_size: windows in a batch.
+        accelerator: if given, each process predicts every n-th batch, and all of them get the full result.
     """
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = next(run.bare_model.parameters()).device
@@ -36,7 +36,8 @@ def predict_split(
             predicted = run.seams.predict(batch)
             probabilities[plan[number]] = predicted.cpu().numpy()
             decisions[plan[number]] = run.seams.decide(predicted).cpu().numpy()
-    if accelerator and processes > 1:  # a row is zero but on the process that predicted it
+    # A row is zero in all processes but the one that predicted it, so the sum over processes is the full result.
+    if accelerator and processes > 1:
         for values in (probabilities, decisions):
             values[:] = accelerator.reduce(torch.from_numpy(values).to(device)).cpu().numpy()
     labels = dataset.examples["label"]
@@ -44,18 +45,18 @@ def predict_split(
 
 
 def halve_until_it_fits(
-    predict: Callable[[int], Predictions], batch_size: int, told: str, smallest: int = 1
+    predict: Callable[[int], Predictions], batch_size: int, message: str, smallest: int = 1
 ) -> tuple[Predictions, int]:
-    """Predict in batches half as large wherever memory runs out.
+    """Predict, and halve the batch size each time that memory runs out.
 
     Args:
-        predict: with batches of so many windows.
-        batch_size: to begin with.
-        told: what to say where memory does not hold the smallest batch.
-        smallest: windows below which it does not go.
+        predict: predicts with a batch size, in windows.
+        batch_size: the batch size to start with.
+        message: the error message if even the smallest batch does not fit.
+        smallest: the batch size that is not halved any more.
 
     Returns:
-        The predictions, and how many windows fitted.
+        The predictions, and the batch size that fits.
 
     Raises:
         UserError: not even the smallest batch fits.
@@ -65,6 +66,7 @@ def halve_until_it_fits(
             return predict(batch_size), batch_size
         except torch.OutOfMemoryError as error:
             if batch_size <= smallest:
-                raise UserError(told) from error
+                raise UserError(message) from error
+        # Only here, outside of `except`, are the tensors of the failed attempt free.
         batch_size //= 2
         torch.cuda.empty_cache()

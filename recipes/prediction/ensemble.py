@@ -1,9 +1,9 @@
-"""Several finished runs that answer as one: the arithmetic of averaged logits, and the file that names the members.
+"""Ensembles of finished runs: the arithmetic of averaged logits, and the file that names the members.
 
-Averaging logits is averaging log-probabilities, since what they differ by is the same for all classes of a row:
-p = softmax(sum of w_m log p_m), of several labels the same for yes and no of each class. The loss of p is then the
-members' average loss minus their diversity, -log of what normalizes p (Heskes 1998, Selecting Weighting Factors in
-Logarithmic Opinion Pools).
+The average of logits equals the average of log-probabilities, since the two differ by a constant for all classes of a
+row: p = softmax(sum of w_m log p_m). With several labels to a row, the same holds for yes and no of each class. The
+loss of p is the members' average loss minus their diversity, which is -log of the sum that normalizes p (Heskes 1998,
+Selecting Weighting Factors in Logarithmic Opinion Pools).
 """
 
 import json
@@ -15,23 +15,22 @@ import numpy as np
 from scipy.special import logsumexp
 
 from recipes.errors import UserError
-from recipes.metrics import Predictions, label_matrices
+from recipes.metrics import PROBABILITY_MARGIN, Predictions, label_matrices
 from recipes.runs.files import write_json
 
 FILE = "ensemble.json"
 SMALLEST = float(np.finfo(np.float32).tiny)
-NEAR_ONE = 1e-7
-"""A probability below which 32 bits tell 1 - p from 1 no longer."""
+"""Probabilities are clipped to this number before their logarithm is taken, so that it stays finite."""
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Who answers, and how much each counts."""
+    """The members of an ensemble, and their weights."""
 
     classes: list[str]
     multi_label: bool
     weights: Mapping[str, float]
-    """By member: its run folder, as seen from the one that holds them all."""
+    """By member: its run folder, relative to the folder of the fused run."""
 
 
 def write(folder: Path, ensemble: Ensemble) -> None:
@@ -40,7 +39,7 @@ def write(folder: Path, ensemble: Ensemble) -> None:
 
 
 def read(folder: Path) -> Ensemble | None:
-    """What a run folder's `model/ensemble.json` says; None where one model answers.
+    """Read `model/ensemble.json` of a run folder; None if the run has one model of its own.
 
     Raises:
         UserError: the file is damaged.
@@ -54,43 +53,51 @@ def read(folder: Path) -> Ensemble | None:
         raise UserError(f"{path} is damaged; train again with resume=false.") from error
 
 
-def log_shares(found: Predictions) -> np.ndarray:
-    """The logarithms of probabilities: (row, class), of several labels (row, class, yes and no); 64 bits."""
-    probabilities = found.probabilities.astype(np.float64)
-    shares: np.ndarray = probabilities.clip(SMALLEST)
-    if found.multi_label:
-        yes = probabilities.clip(NEAR_ONE, 1 - NEAR_ONE)
-        shares = np.stack([yes, 1 - yes], axis=-1)
-    logarithms: np.ndarray = np.log(shares)
+def log_probabilities(predictions: Predictions) -> np.ndarray:
+    """Take the logarithms of the probabilities, in float64.
+
+    Returns:
+        (row, class); with several labels to a row (row, class, yes and no).
+    """
+    probabilities = predictions.probabilities.astype(np.float64)
+    clipped: np.ndarray = probabilities.clip(SMALLEST)
+    if predictions.multi_label:
+        yes = probabilities.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+        clipped = np.stack([yes, 1 - yes], axis=-1)
+    logarithms: np.ndarray = np.log(clipped)
     return logarithms
 
 
 def normalized(mean: np.ndarray) -> np.ndarray:
-    """A weighted mean of `log_shares`, made logarithms of probabilities again."""
-    shares: np.ndarray = mean - logsumexp(mean, axis=-1, keepdims=True)
-    return shares
+    """Normalize a weighted mean of `log_probabilities`, so that its exponentials sum to 1 again."""
+    logarithms: np.ndarray = mean - logsumexp(mean, axis=-1, keepdims=True)
+    return logarithms
 
 
 def probabilities(mean: np.ndarray, multi_label: bool) -> np.ndarray:
-    """What the members say together, (row, class), from a weighted mean of `log_shares`."""
-    shares: np.ndarray = np.exp(normalized(mean)).astype(np.float32)
-    return shares[..., 0] if multi_label else shares
+    """Compute the probabilities of the ensemble, (row, class), from a weighted mean of `log_probabilities`."""
+    exponentials: np.ndarray = np.exp(normalized(mean)).astype(np.float32)
+    return exponentials[..., 0] if multi_label else exponentials
 
 
-def known(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """The rows whose labels training has seen, by place, and their targets as `log_shares` has its entries."""
-    true, _, strangers = label_matrices(predictions)
-    targets = true[strangers == 0].astype(np.float64)
-    rows: np.ndarray = np.flatnonzero(predictions.has_label)[strangers == 0]
+def labelled_rows(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Find the rows whose labels are all among the training classes.
+
+    Returns:
+        Their indices, (row), and their targets in the shape of `log_probabilities`.
+    """
+    true, _, unseen = label_matrices(predictions)
+    targets = true[unseen == 0].astype(np.float64)
+    rows: np.ndarray = np.flatnonzero(predictions.has_label)[unseen == 0]
     return rows, np.stack([targets, 1 - targets], axis=-1) if predictions.multi_label else targets
 
 
-def loss(shares: np.ndarray, targets: np.ndarray) -> float:
-    """Mean of -log of what is true; of several labels the mean over classes too."""
+def loss(logarithms: np.ndarray, targets: np.ndarray) -> float:
+    """Mean negative log-probability of the targets; with several labels to a row the mean over classes too."""
     rows = targets.sum(-1)
-    return float(-(shares * targets).sum() / rows.sum())
+    return float(-(logarithms * targets).sum() / rows.sum())
 
 
 def diversity(mean: np.ndarray) -> float:
-    """By how much the loss of the whole is below the members' average loss, >= 0, in nats."""
+    """How much lower the ensemble's loss is than its members' average loss, >= 0, in nats."""
     return float(-logsumexp(mean, axis=-1).mean())

@@ -1,7 +1,8 @@
-"""Predicting a file of any size: read ahead, predict grouped by length, write in the order that was read.
+"""Predict a file of any size: read ahead, predict grouped by length, and write in the order of the input.
 
-What is done stands in pieces beside the output until all is done, so the same command started again goes on. Memory is
-that of the rows that are read ahead, whatever the file's size; only what `metrics` asks for grows with the rows.
+Finished chunks are stored as pieces in the folder `<output>.parts` until the output is complete, so the same command
+started again goes on. Memory is bounded by the rows that are read ahead, whatever the size of the file; only the
+labels and probabilities for `metrics` grow with the rows.
 """
 
 import json
@@ -22,7 +23,7 @@ from recipes.data.columns import label_name
 from recipes.data.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
 from recipes.errors import UserError, nearest
 from recipes.metrics import Predictions, measure
-from recipes.prediction.predictors import Reader, load_predictor
+from recipes.prediction.predictors import AnyPredictor, load_predictor
 from recipes.runs.files import atomic_write, lock_folder, write_json
 from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fast
@@ -33,7 +34,7 @@ REQUEST = "asked.json"
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """What is to be predicted, and how."""
+    """What to predict, and how."""
 
     run: str
     """The run folder."""
@@ -51,214 +52,235 @@ class PredictionRequest:
     """Whether to score the rows that have a label."""
 
 
+# The fields of a request that decide its results: pieces of a request that differs in one of them are not used.
+DECIDING_FIELDS = ("source", "run", "precision", "metrics")
+
+
 @dataclass
 class PredictionSummary:
-    """What came of it."""
+    """The result of a job: numbers of rows, seconds, and scores."""
 
     rows: int = 0
+    """Predicted rows."""
     bad: int = 0
+    """Rows that could not be read."""
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
+    """The scores, if the request asks for them."""
 
     @property
-    def read(self) -> int:
-        """All rows, good and bad."""
+    def rows_read(self) -> int:
+        """All rows, predicted and bad."""
         return self.rows + self.bad
 
 
-class Job:
-    """One file to be predicted.
+class PredictionJob:
+    """Predicts one file. Everything that is cheap is checked at once; `run` loads the model.
 
     Args:
-        asked: by the user.
-        say: what to do with the number of rows that are done and kept.
+        request: what to predict, and how.
+        report_progress: called with the number of rows done so far, after each chunk.
 
     Raises:
-        UserError: there is no such run or input, or the output is there already.
+        UserError: there is no such run or input, or the output exists.
     """
 
-    def __init__(self, request: PredictionRequest, say: Callable[[int], None] = lambda rows: None) -> None:
-        """Look at everything that is cheap; the model waits."""
-        self.request, self.say = request, say
-        self.run = finished_run(request.run)
+    def __init__(self, request: PredictionRequest, report_progress: Callable[[int], None] = lambda rows: None) -> None:
+        self.request, self.report_progress = request, report_progress
+        self.finished_run = finished_run(request.run)
         if request.look_ahead < 1:
             raise UserError(f"--look-ahead={request.look_ahead}: at least one row must be read.")
-        self.data = self.run.config["data"]
-        kind = format_of(request.source, request.source_format)
-        self.kind = kind if request.target == STANDARD else format_of(request.target, None, gzipped=False)
+        self.data = self.finished_run.config["data"]
+        source_format = format_of(request.source, request.source_format)
+        # Standard output has no ending that could name a format, so it gets that of the input.
+        is_standard = request.target == STANDARD
+        self.target_format = source_format if is_standard else format_of(request.target, None, gzipped=False)
         self.target, self.bad_rows = Path(request.target), Path(f"{request.target}.bad.jsonl")
-        for path in (self.target, self.bad_rows) if request.target != STANDARD else ():
+        for path in (self.target, self.bad_rows) if not is_standard else ():
             if path.exists():
-                raise UserError(f"{path} is there already; remove it, or name another output.")
-        if request.target == STANDARD and self.kind == "parquet":
+                raise UserError(f"{path} exists; remove it, or name another output.")
+        if is_standard and self.target_format == "parquet":
             raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
-        self.records = records(request.source, kind)
-        self.told = PredictionSummary()
+        self.records = records(request.source, source_format)
+        self.summary = PredictionSummary()
+        # Labels, probabilities and decisions of each chunk, for the scores.
         self.scored: list[tuple[Sequence[Any], np.ndarray, np.ndarray]] = []
 
-    def go(self) -> PredictionSummary:
-        """Predict everything."""
+    def run(self) -> PredictionSummary:
+        """Predict all rows.
+
+        Raises:
+            UserError: the input has other columns than the training data, or no rows; another process predicts into the
+                same output; the run folder is damaged; the output cannot be written.
+        """
         began = time.perf_counter()
-        self.reader: Reader = load_predictor(self.run)
-        self.names = ["id", "prediction", *(f"p_{name}" for name in self.reader.classes)]
+        self.predictor: AnyPredictor = load_predictor(self.finished_run)
+        self.columns = ["id", "prediction", *(f"p_{name}" for name in self.predictor.classes)]
         if self.request.target == STANDARD:
-            self._to_standard_output()
+            self._predict_to_standard_output()
         else:
-            self._to_file()
+            self._predict_to_file()
         if self.request.metrics:
-            self.told.metrics = self._measured()
-        self.told.seconds = time.perf_counter() - began
-        return self.told
+            self.summary.metrics = self._measure()
+        self.summary.seconds = time.perf_counter() - began
+        return self.summary
 
-    def _measured(self) -> dict[str, float]:
-        labels = [label for each, _, _ in self.scored for label in each]
-        probabilities, decisions = (np.concatenate([each[part] for each in self.scored]) for part in (1, 2))
+    def _measure(self) -> dict[str, float]:
+        """Score the rows that have a label."""
+        labels = [label for chunk_labels, _, _ in self.scored for label in chunk_labels]
+        probabilities, decisions = (np.concatenate([chunk[part] for chunk in self.scored]) for part in (1, 2))
         ids = [str(row) for row in range(len(labels))]
-        return measure(Predictions(ids, labels, probabilities, decisions, self.reader.classes, self.reader.multi_label))
+        classes, multi_label = self.predictor.classes, self.predictor.multi_label
+        return measure(Predictions(ids, labels, probabilities, decisions, classes, multi_label))
 
-    def _chunks(self) -> Iterator[list[Record]]:
+    def _read_chunks(self) -> Iterator[list[Record]]:
         while chunk := list(islice(self.records, self.request.look_ahead)):
             if chunk[0].number == 0:
                 self._check_columns(chunk)
             yield chunk
-        if not self.told.read:
+        if not self.summary.rows_read:
             raise UserError(f"{self.request.source}: there is no row in it.")
 
     def _check_columns(self, chunk: Sequence[Record]) -> None:
-        """Where none of the first rows has a column that the run was trained on, it is not one bad row."""
-        there = {name for record in chunk for name in record.values}
+        """Raise if none of the first rows has a column that the run needs: then the file is wrong, not one row."""
+        columns = {name for record in chunk for name in record.values}
         for setting in ("text", "text_pair", "id"):
             name = self.data[setting]
-            if name and there and name not in there:
+            if name and columns and name not in columns:
                 raise UserError(
                     f"{self.request.source} has no column {name!r}, which {self.request.run} was trained on "
-                    f"(data.{setting}={name}); {nearest(name, there)}"
+                    f"(data.{setting}={name}); {nearest(name, columns)}"
                 )
 
-    # Where it goes.
+    # Writing the predictions.
 
-    def _to_standard_output(self) -> None:
-        for number, chunk in enumerate(self._chunks()):
-            found, bad = self._answered(chunk)
-            if not number and self.kind != "jsonl":
-                write_rows(sys.stdout, self.kind, self.names, [self.names])
-            write_rows(sys.stdout, self.kind, self.names, _rows(found))
+    def _predict_to_standard_output(self) -> None:
+        for number, chunk in enumerate(self._read_chunks()):
+            predictions, bad = self._predict_chunk(chunk)
+            if not number and self.target_format != "jsonl":
+                write_rows(sys.stdout, self.target_format, self.columns, [self.columns])
+            write_rows(sys.stdout, self.target_format, self.columns, _output_rows(predictions))
             sys.stdout.flush()
             sys.stderr.writelines(bad)
-            self.say(self.told.read)
+            self.report_progress(self.summary.rows_read)
 
-    def _to_file(self) -> None:
+    def _predict_to_file(self) -> None:
         parts = self.target.with_name(f"{self.target.name}.parts")
+        # Without a request file the folder is not ours, and its files must not be deleted.
         if parts.exists() and not (parts / REQUEST).exists() and any(parts.glob("[!.]*")):
-            raise UserError(f"{parts} holds other files, and what is done of {self.target} is kept there; move it.")
+            raise UserError(f"{parts} holds other files, but the finished part of {self.target} goes there; move it.")
         with lock_folder(parts, f"{self.target}: another process is predicting into it; name another output."):
-            pieces = self._held(parts)
-            for _ in islice(self.records, self.told.read):
+            pieces = self._restore_pieces(parts)
+            # Skip the rows that are done.
+            for _ in islice(self.records, self.summary.rows_read):
                 pass
-            for number, chunk in enumerate(self._chunks(), len(pieces)):
+            for number, chunk in enumerate(self._read_chunks(), len(pieces)):
                 pieces.append(parts / f"{number:08d}")
-                self._keep(pieces[-1], *self._answered(chunk))
-                self.say(self.told.read)
+                self._save_piece(pieces[-1], *self._predict_chunk(chunk))
+                self.report_progress(self.summary.rows_read)
             with atomic_write(self.target) as draft:
-                join_pieces(pieces, draft, self.kind, self.names)
-            if self.told.bad:
+                join_pieces(pieces, draft, self.target_format, self.columns)
+            if self.summary.bad:
                 with atomic_write(self.bad_rows) as draft:
                     join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
         shutil.rmtree(parts)
 
-    def _held(self, parts: Path) -> list[Path]:
-        """The whole pieces that are there already, of the same input and run; anything else goes."""
-        files = [Path(self.request.source), self.run.folder / "metrics.json"]
+    def _restore_pieces(self, parts: Path) -> list[Path]:
+        """Find the pieces of an interrupted job of the same input and run, and delete all other files."""
+        files = [Path(self.request.source), self.finished_run.folder / "metrics.json"]
         state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
-        deciding_tricks = ("source", "run", "precision", "metrics")
-        request = {"state": state, **{name: getattr(self.request, name) for name in deciding_tricks}}
+        request = {"state": state, **{name: getattr(self.request, name) for name in DECIDING_FIELDS}}
         pieces: list[Path] = []
         if self.request.source != STANDARD and _read_json(parts / REQUEST) == request:
-            while told := self._take_back(parts / f"{len(pieces):08d}"):
+            while piece := self._load_piece(parts / f"{len(pieces):08d}"):
                 pieces.append(parts / f"{len(pieces):08d}")
-                self._count(told["rows"], told["bad"])
+                self._count(piece["rows"], piece["bad"])
         for path in parts.glob("[!.]*"):
             if path.with_suffix("") not in pieces:
                 path.unlink()
         write_json(parts / REQUEST, request)
         return pieces
 
-    def _keep(self, piece: Path, found: Predictions, bad: Sequence[str]) -> None:
-        """Write a piece; its `.json` comes last, and says what must be there."""
+    def _save_piece(self, piece: Path, predictions: Predictions, bad: Sequence[str]) -> None:
+        """Write a piece; its `.json`, which lists the sizes of its files, comes last."""
         with atomic_write(piece) as draft:
-            write_piece(draft, self.kind, self.names, list(_rows(found)), self.reader.multi_label)
+            rows = list(_output_rows(predictions))
+            write_piece(draft, self.target_format, self.columns, rows, self.predictor.multi_label)
         with atomic_write(piece.with_suffix(".bad")) as draft:
             draft.write_text("".join(bad), encoding="utf-8")
         if self.request.metrics:
             with atomic_write(piece.with_suffix(".npz")) as draft, draft.open("wb") as file:
-                np.savez(file, probabilities=found.probabilities, decisions=found.decisions)
+                np.savez(file, probabilities=predictions.probabilities, decisions=predictions.decisions)
         sizes = {path.name: path.stat().st_size for path in _files_of(piece, self.request.metrics)}
-        labels = list(found.labels) if self.request.metrics else []
-        write_json(
-            piece.with_suffix(".json"), {"rows": len(found.ids), "bad": len(bad), "labels": labels, "sizes": sizes}
-        )
+        labels = list(predictions.labels) if self.request.metrics else []
+        summary = {"rows": len(predictions.ids), "bad": len(bad), "labels": labels, "sizes": sizes}
+        write_json(piece.with_suffix(".json"), summary)
 
-    def _take_back(self, piece: Path) -> dict[str, Any] | None:
-        """What is known of a piece, if it is whole."""
-        told: dict[str, Any] | None = _read_json(piece.with_suffix(".json"))
+    def _load_piece(self, piece: Path) -> dict[str, Any] | None:
+        """Read the `.json` of a piece and its scores; None if the piece is missing or incomplete."""
+        summary: dict[str, Any] | None = _read_json(piece.with_suffix(".json"))
         files = [path for path in _files_of(piece, self.request.metrics) if path.exists()]
-        if told is None or told["sizes"] != {path.name: path.stat().st_size for path in files}:
+        if summary is None or summary["sizes"] != {path.name: path.stat().st_size for path in files}:
             return None
         if self.request.metrics:
-            with np.load(piece.with_suffix(".npz")) as numbers:
-                self.scored.append((told["labels"], numbers["probabilities"], numbers["decisions"]))
-        return told
+            with np.load(piece.with_suffix(".npz")) as arrays:
+                self.scored.append((summary["labels"], arrays["probabilities"], arrays["decisions"]))
+        return summary
 
-    # What the model says.
+    # Predicting the rows.
 
-    def _answered(self, chunk: Sequence[Record]) -> tuple[Predictions, list[str]]:
-        """The answers to the rows that can be read, and a line for each other one."""
+    def _predict_chunk(self, chunk: Sequence[Record]) -> tuple[Predictions, list[str]]:
+        """Predict the rows that can be read, and make a JSON line for each of the others."""
         bad, good = [], []
         for record in chunk:
-            if problem := record.problem or self._problem(record.values):
-                told = {"row": record.number, "problem": problem, "record": dict(record.values)}
-                bad.append(json.dumps(told, default=str) + "\n")
+            if problem := record.problem or self._find_problem(record.values):
+                report = {"row": record.number, "problem": problem, "record": dict(record.values)}
+                bad.append(json.dumps(report, default=str) + "\n")
             else:
                 good.append(record)
-        found = self._predicted(good)
+        predictions = self._predict_records(good)
         if self.request.metrics:
-            self.scored.append((found.labels, found.probabilities, found.decisions))
+            self.scored.append((predictions.labels, predictions.probabilities, predictions.decisions))
         self._count(len(good), len(bad))
-        return found, bad
+        return predictions, bad
 
-    def _predicted(self, good: Sequence[Record]) -> Predictions:
-        classes, multi_label = self.reader.classes, self.reader.multi_label
+    def _predict_records(self, good: Sequence[Record]) -> Predictions:
+        classes, multi_label = self.predictor.classes, self.predictor.multi_label
         if not good:
-            nothing = np.zeros((0, len(classes)), dtype=np.float32)
-            return Predictions([], [], nothing, nothing.astype(np.int8), classes, multi_label)
-        own, second = self.data["id"], self.data["text_pair"]
-        ids = [_as_text(record.values[own]) if own else str(record.number) for record in good]
-        pairs = [_as_text(record.values[second]) for record in good] if second else None
+            empty = np.zeros((0, len(classes)), dtype=np.float32)
+            return Predictions([], [], empty, empty.astype(np.int8), classes, multi_label)
+        text, text_pair, own_id = self.data["text"], self.data["text_pair"], self.data["id"]
+        texts = [_as_text(record.values[text]) for record in good]
+        pairs = [_as_text(record.values[text_pair]) for record in good] if text_pair else None
+        ids = [_as_text(record.values[own_id]) if own_id else str(record.number) for record in good]
         with _autocast(self.request.precision):
-            found = self.reader.predict([_as_text(record.values[self.data["text"]]) for record in good], pairs, ids)
-        return replace(found, labels=[self._label(record.values.get(self.data["label"])) for record in good])
+            predictions = self.predictor.predict(texts, pairs, ids)
+        labels = [self._parse_label(record.values.get(self.data["label"])) for record in good]
+        return replace(predictions, labels=labels)
 
-    def _problem(self, values: Mapping[str, Any]) -> str:
+    def _find_problem(self, values: Mapping[str, Any]) -> str:
+        """Explain why a row cannot be predicted; empty if it can."""
         for setting in ("text", "text_pair", "id"):
             name = self.data[setting]
             if name and (name not in values or isinstance(values[name], list | dict)):
                 return f"no {setting.replace('_', ' ')} in {name!r}"
         return ""
 
-    def _label(self, cell: Any) -> Any:
-        """A cell as training reads it: a name, a list of names, or None."""
-        if not self.reader.multi_label or cell is None:
+    def _parse_label(self, cell: Any) -> Any:
+        """Read a cell as training does: a name, a list of names, or None."""
+        if not self.predictor.multi_label or cell is None:
             return label_name(cell)
         separator = self.data["label_separator"]
         names = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
         return [name for name in dict.fromkeys(map(label_name, names)) if name]
 
     def _count(self, rows: int, bad: int) -> None:
-        self.told.rows, self.told.bad = self.told.rows + rows, self.told.bad + bad
+        self.summary.rows += rows
+        self.summary.bad += bad
 
 
 def _as_text(cell: Any) -> str:
-    """As training reads it: an empty cell is an empty text."""
+    """Read a cell as training does: an empty cell is an empty text."""
     return "" if cell is None else cell if isinstance(cell, str) else str(cell)
 
 
@@ -267,21 +289,22 @@ def _files_of(piece: Path, scored: bool) -> list[Path]:
 
 
 def _read_json(path: Path) -> Any:
-    """What a file holds; None where it is not there or damaged."""
+    """Read a JSON file; None if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _rows(found: Predictions) -> Iterator[list[Any]]:
-    for name, chosen, shares in zip(found.ids, found.names(), found.probabilities, strict=True):
-        yield [name, chosen, *(float(f"{share:.6g}") for share in shares)]
+def _output_rows(predictions: Predictions) -> Iterator[list[Any]]:
+    rows = zip(predictions.ids, predictions.names(), predictions.probabilities, strict=True)
+    for row_id, prediction, probabilities in rows:
+        yield [row_id, prediction, *(float(f"{probability:.6g}") for probability in probabilities)]
 
 
 def _autocast(precision: str) -> AbstractContextManager[Any]:
     on_gpu = torch.cuda.is_available()
-    chosen = fast(on_gpu) if precision == "auto" else precision
-    if chosen == "fp32":
+    resolved = fast(on_gpu) if precision == "auto" else precision
+    if resolved == "fp32":
         return nullcontext()
-    return torch.autocast("cuda" if on_gpu else "cpu", DTYPES[chosen])
+    return torch.autocast("cuda" if on_gpu else "cpu", DTYPES[resolved])

@@ -1,4 +1,4 @@
-"""Predicting: a split while a run is made, or texts with a run folder."""
+"""Predict texts with a run folder: load its model, its tokenizer and its tricks."""
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +34,13 @@ BATCH_SIZE = 64
 
 
 class LinearPredictor:
-    """A finished run of model=linear read back.
+    """The predictor of a run of model=linear.
 
     Args:
         run: the finished run.
     """
 
     def __init__(self, run: RunFolder) -> None:
-        """Load the model."""
         self.model = Linear.load(run.folder / "model")
         self.classes, self.multi_label = self.model.classes, self.model.multi_label
 
@@ -51,7 +50,7 @@ class LinearPredictor:
 
 
 class Predictor(ModelContext):
-    """A finished run read back: its model, its tokenizer, and the seams that act when predicting.
+    """The predictor of a run of one transformer: its model, its tokenizer, and the seams that act in prediction.
 
     Args:
         run: the finished run.
@@ -62,12 +61,12 @@ class Predictor(ModelContext):
         self.tricks = build(self.config.tricks)
         self.tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
         self.max_length = self.tokenizer.model_max_length
-        self.bare_model = _loaded(run.folder / "model", self.tricks, self)
+        self.bare_model = _load_model(run.folder / "model", self.tricks, self)
         self.bare_model.to("cuda" if torch.cuda.is_available() else "cpu")
-        settings = cast(PreTrainedModel, self.bare_model).config
-        labels = cast(dict[int, str], settings.id2label)
+        model_config = cast(PreTrainedModel, self.bare_model).config
+        labels = cast(dict[int, str], model_config.id2label)
         self.classes = [labels[number] for number in range(len(labels))]
-        self.multi_label = settings.problem_type == "multi_label_classification"
+        self.multi_label = model_config.problem_type == "multi_label_classification"
         self.batch_size = BATCH_SIZE
         self.seams = prediction_seams(self, self.tricks)
         read_tricks(run.folder / "model", self.tricks)
@@ -77,23 +76,25 @@ class Predictor(ModelContext):
         say(text)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
-        """Predict texts, or pairs of texts; where memory runs out, from then on in batches half as large."""
-        nothing = [None] * len(ids)
-        second = nothing if pairs is None else pairs
-        rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": nothing})
+        """Predict texts, or pairs of texts; each time that memory runs out, the batch size is halved for good."""
+        empty = [None] * len(ids)
+        second = empty if pairs is None else pairs
+        rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": empty})
         rows = clean_rows(rows, self.seams.clean)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None)
-        told = "memory does not hold one text; allow more, or train with a smaller input."
-        found, self.batch_size = halve_until_it_fits(partial(predict_split, self, encoded), self.batch_size, told)
-        return found
+        message = "one text does not fit in memory; allow more memory, or train with a smaller data.max_length."
+        predictions, self.batch_size = halve_until_it_fits(
+            partial(predict_split, self, encoded), self.batch_size, message
+        )
+        return predictions
 
 
 class EnsemblePredictor(Context):
-    """A finished run of several models read back; one model at a time is in memory, whatever their number.
+    """The predictor of a fused run; one model at a time is in memory, however many members there are.
 
     Args:
         run: the finished run.
-        members: what its folder says of them.
+        members: its members and their weights.
     """
 
     def __init__(self, run: RunFolder, members: ensemble.Ensemble) -> None:
@@ -110,27 +111,27 @@ class EnsemblePredictor(Context):
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts."""
         mean = sum(
-            weight * ensemble.log_shares(predict_once(self.folder / member, texts, pairs, ids))
+            weight * ensemble.log_probabilities(predict_once(self.folder / member, texts, pairs, ids))
             for member, weight in self.weights.items()
             if weight
         )
-        shares = ensemble.probabilities(np.asarray(mean), self.multi_label)
-        decisions = self.decide(torch.from_numpy(shares)).numpy()
-        return Predictions(ids, [None] * len(ids), shares, decisions, self.classes, self.multi_label)
+        probabilities = ensemble.probabilities(np.asarray(mean), self.multi_label)
+        decisions = self.decide(torch.from_numpy(probabilities)).numpy()
+        return Predictions(ids, [None] * len(ids), probabilities, decisions, self.classes, self.multi_label)
 
 
-Reader = LinearPredictor | Predictor | EnsemblePredictor
+AnyPredictor = LinearPredictor | Predictor | EnsemblePredictor
 
 
-def load_predictor(run: RunFolder) -> Reader:
-    """A finished run, ready to answer.
+def load_predictor(run: RunFolder) -> AnyPredictor:
+    """Load the predictor of a finished run.
 
     Raises:
-        UserError: its folder, or that of one of its members, is not whole.
+        UserError: its folder, or the folder of one of its members, is incomplete or damaged.
     """
     if not (run.folder / "config.yaml").is_file() or not (run.folder / "model").is_dir():
         raise UserError(
-            f"{run.folder} is not whole: there is no run with a model in it; copy all of it, or train again."
+            f"{run.folder} is incomplete: it has no config.yaml or no model folder; copy all of it, or train again."
         )
     try:
         return _load_predictor(run)
@@ -139,44 +140,44 @@ def load_predictor(run: RunFolder) -> Reader:
         raise UserError(f"{run.folder / 'model'} is damaged ({reason}); copy all of it, or train again.") from error
 
 
-def _load_predictor(run: RunFolder) -> Reader:
+def _load_predictor(run: RunFolder) -> AnyPredictor:
     if members := ensemble.read(run.folder):
         return EnsemblePredictor(run, members)
     return LinearPredictor(run) if run.config["model"]["source"] == "linear" else Predictor(run)
 
 
 def predict_once(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
-    """What a finished run says, whose model is in memory no longer than that."""
-    found = load_predictor(RunFolder(folder)).predict(texts, pairs, ids)
-    gc.collect()  # a model and its seams refer to each other
-    return found
+    """Load the model of a finished run, predict, and free the model's memory."""
+    predictions = load_predictor(RunFolder(folder)).predict(texts, pairs, ids)
+    gc.collect()  # a model and its seams refer to each other, so only the garbage collector frees them
+    return predictions
 
 
-def _loaded(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) -> nn.Module:
-    """The saved model, in the shape that tricks gave it, with what they added."""
+def _load_model(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) -> nn.Module:
+    """Load the saved model, let the tricks reshape it as in training, and load the weights that they added."""
     model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder)
-    own = model.state_dict().keys()
+    own_names = model.state_dict().keys()
     reshaping = {name: trick for name, trick in tricks.items() if trick.slots.get("model") == "reshape"}
     load: Callable[[], nn.Module] = lambda: model  # noqa: E731
     reshaped = seams.compose("model", load, reshaping, run)()
     with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as weights:
-        added = {name: weights.get_tensor(name) for name in reshaped.state_dict().keys() - own}
+        added = {name: weights.get_tensor(name) for name in reshaped.state_dict().keys() - own_names}
     reshaped.load_state_dict(added, strict=False)
     return reshaped
 
 
 def predict(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:
-    """Predict texts, or pairs of texts, in the order given; ids are their places.
+    """Predict texts, or pairs of texts, in their order; the ids are their indices.
 
     Raises:
         UserError: a text has no pair though the run was trained on pairs, or the other way round.
     """
-    _check(run, texts, pairs)
+    _check_arguments(run, texts, pairs)
     ids = [str(number) for number in range(len(texts))]
     return load_predictor(run).predict(texts, pairs, ids)
 
 
-def _check(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
+def _check_arguments(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
     if isinstance(texts, str) or not len(texts):
         raise UserError("predict takes a list of texts, at least one: predict(['a text']).")
     if pairs is not None and len(pairs) != len(texts):

@@ -1,1 +1,1 @@
-"""The run folder."""
+"""Read and write run folders."""

@@ -30,15 +30,20 @@ def _checksum(tensors: Mapping[str, Tensor], counters: str) -> int:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-    """Write tensors and JSON values as one file."""
+    """Write tensors and JSON values as one file.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    seen: set[int] = set()
+    # Tied weights share memory, but safetensors wants each tensor to own its memory.
+    addresses: set[int] = set()
     for name, tensor in on_cpu.items():
-        if tensor.data_ptr() in seen:  # tied weights: the format wants each tensor to own its memory
+        if tensor.data_ptr() in addresses:
             on_cpu[name] = tensor.clone()
-        seen.add(tensor.data_ptr())
-    told = json.dumps(counters)
-    header = {"counters": told, "checksum": str(_checksum(on_cpu, told))}
+        addresses.add(tensor.data_ptr())
+    counters_json = json.dumps(counters)
+    header = {"counters": counters_json, "checksum": str(_checksum(on_cpu, counters_json))}
     with atomic_write(path) as draft:
         try:
             save_file(on_cpu, draft, metadata=header)
@@ -47,21 +52,21 @@ def write(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and JSON values of a file; None if it is damaged."""
+    """Read the tensors and JSON values of a file; None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError):
         return None
-    counters = header.get("counters", "")
-    if header.get("checksum") != str(_checksum(tensors, counters)):
+    counters_json = header.get("counters", "")
+    if header.get("checksum") != str(_checksum(tensors, counters_json)):
         return None
-    return tensors, json.loads(counters)
+    return tensors, json.loads(counters_json)
 
 
 def inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name begins with a prefix, without it."""
+    """Select the tensors whose name begins with a prefix, and remove it from their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
@@ -69,12 +74,11 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: where they stand.
-        keep: how many stay, beside the best weights.
+        folder: the folder of the checkpoint files.
+        keep: how many of the newest checkpoints stay; the best weights are not counted.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """Nothing is read or written yet."""
         self.folder, self.keep = folder, keep
 
     def all(self) -> list[Path]:
@@ -82,37 +86,50 @@ class Checkpoints:
         return sorted(path for path in self.folder.glob("*.safetensors") if path.stem.isdecimal())
 
     def save(self, updates: int, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-        """Write one and remove what is too many; the older ones go only when the new one is whole."""
+        """Write a checkpoint, then remove the oldest ones beyond `keep`."""
+        # In this order a kill never leaves a run without a complete checkpoint.
         write(self.folder / f"{updates:08d}.safetensors", tensors, counters)
         for path in self.all()[: -self.keep]:
             path.unlink(missing_ok=True)
 
     def newest(self) -> tuple[dict[str, Tensor] | None, dict[str, Any], list[str]]:
-        """The newest whole checkpoint, its counters, and a note on each damaged one that was passed over."""
+        """Read the newest undamaged checkpoint, and remove the damaged ones after it.
+
+        Returns:
+            Its tensors, or None if there is no checkpoint; its counters; a note on each damaged checkpoint.
+        """
         notes: list[str] = []
         for path in reversed(self.all()):
-            if (found := read(path)) is not None:
-                return *found, notes
+            if (checkpoint := read(path)) is not None:
+                return *checkpoint, notes
             notes.append(f"checkpoint {path.name} is damaged and was removed; going on from the one before.")
             path.unlink(missing_ok=True)
         return None, {}, notes
 
     def save_best(self, update: int, weights: Mapping[str, Tensor]) -> None:
-        """Keep the best weights so far, those after an update."""
+        """Save the best weights so far, with the update that they come from."""
         write(self.folder / f"{BEST}.safetensors", weights, {"update": update})
 
     def has_best(self, update: int, position: int) -> bool:
-        """Whether the best weights are there: those after `update`, or later ones, found again after `position`."""
-        found = read(self.folder / f"{BEST}.safetensors")
-        return found is not None and (found[1]["update"] == update or found[1]["update"] > position)
+        """Whether a resumed run can use the file of the best weights.
+
+        The file may hold the weights after `update`. It may also hold weights from after `position`, where the run goes
+        on: the repeated updates save the same weights again.
+
+        Args:
+            update: the update with the best score, as the checkpoint knows it.
+            position: the update that the run goes on from.
+        """
+        checkpoint = read(self.folder / f"{BEST}.safetensors")
+        return checkpoint is not None and (checkpoint[1]["update"] == update or checkpoint[1]["update"] > position)
 
     def best(self) -> dict[str, Tensor]:
-        """The best weights.
+        """Read the best weights.
 
         Raises:
-            UserError: the file is damaged or gone.
+            UserError: the file is damaged or missing.
         """
-        found = read(self.folder / f"{BEST}.safetensors")
-        if found is None:
+        checkpoint = read(self.folder / f"{BEST}.safetensors")
+        if checkpoint is None:
             raise UserError(f"{self.folder / BEST}.safetensors is damaged or missing; start over with resume=false.")
-        return found[0]
+        return checkpoint[0]

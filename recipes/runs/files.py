@@ -15,30 +15,37 @@ from recipes.errors import UserError, unreadable
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the given name only when all of it is on disk.
+    """Yield a draft path, and move the draft to `path` once all of it is on disk.
+
+    The draft may be a file or a folder. An exception leaves the old file or folder as it was.
+
+        with atomic_write(folder / "metrics.json") as draft:
+            draft.write_text("{}")
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; nothing half-written is left.
+        UserError: the disk is full or the folder cannot be written; no incomplete file is left.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         _flush(draft)
+        # A folder cannot be replaced while it has files in it.
         if path.is_dir():
             shutil.rmtree(path)
         draft.replace(path)
     except OSError as error:
         raise unreadable(str(path), error) from error
     finally:
-        _remove(draft)
+        remove_draft(draft)
 
 
-def _remove(draft: Path) -> None:
+def remove_draft(draft: Path) -> None:
+    """Remove the draft of a file or a folder, if there is one."""
     if draft.is_dir():
         shutil.rmtree(draft, ignore_errors=True)
     else:
-        with suppress(OSError):  # what went wrong before is what is told
+        with suppress(OSError):  # the error that came before is the one to report
             draft.unlink(missing_ok=True)
 
 
@@ -51,17 +58,26 @@ def _flush(path: Path) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON that a person can read."""
+    """Write indented JSON.
+
+    Raises:
+        ValueError: a number is NaN or inf, which JSON does not have.
+        UserError: the file cannot be written.
+    """
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @contextmanager
 def lock_folder(folder: Path, busy: str) -> Iterator[None]:
-    """Inside this context a folder, which is made if need be, is this process's alone.
+    """Inside this context no other process can lock the folder, which is made if it does not exist.
+
+    Args:
+        folder: the folder to lock.
+        busy: the message of the error if another process has locked it.
 
     Raises:
-        UserError: with `busy`, another process has it; or it cannot be written.
+        UserError: another process has locked the folder, or it cannot be written.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:

@@ -14,15 +14,18 @@ class History:
     """`history.jsonl`: a line for each update and each evaluation.
 
     Args:
-        path: the file.
+        path: the file; it is made by the first `append`.
     """
 
     def __init__(self, path: Path) -> None:
-        """Nothing is opened before the first line."""
         self.path = path
 
     def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Add lines; a number that is not finite is written as null, which JSON has."""
+        """Add lines; NaN and inf are written as null, since JSON has neither.
+
+        Raises:
+            UserError: the disk is full or the file cannot be written.
+        """
         text = "".join(json.dumps(_finite(line)) + "\n" for line in lines)
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -31,22 +34,22 @@ class History:
             raise unreadable(str(self.path), error) from error
 
     def read(self) -> list[dict[str, Any]]:
-        """Every whole line; a kill can leave half of one at the end."""
+        """Read every complete line; none if there is no file."""
         if not self.path.exists():
             return []
-        found = []
+        lines = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:  # a kill can leave half a line at the end
                 break
-        return found
+        return lines
 
     def cut(self, updates: int) -> None:
-        """Drop what came after an update: it will be made again."""
-        kept = [line for line in self.read() if line["update"] <= updates]
+        """Drop the lines after an update: a resumed run makes these updates again."""
+        lines = [line for line in self.read() if line["update"] <= updates]
         with atomic_write(self.path) as draft:
-            draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            draft.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def _finite(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Several processes at one run, and the threads of each."""
+"""Processes that train one run together (torchrun), and the threads of each process."""
 
 import os
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ def is_first() -> bool:
 
 
 def say(text: str) -> None:
-    """Print a line, once for all processes."""
+    """Print a line in the first process only."""
     if is_first():
         print(text)
 
 
 def wait_for_all() -> None:
-    """Go on when every process is here."""
+    """Wait until every process has called this; a single process goes on at once."""
     if "RANK" in os.environ:
         PartialState().wait_for_everyone()
 
 
 @contextmanager
 def on_threads(count: int | None) -> Iterator[None]:
-    """Inside this context torch computes on so many threads; None: on as many as before."""
+    """Inside this context torch computes on `count` threads; None: the number stays as it is."""
     before = torch.get_num_threads()
     if count is not None and count != before:
         torch.set_num_threads(count)

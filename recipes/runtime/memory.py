@@ -1,4 +1,4 @@
-"""Memory: a limit, kept by the allocator of a GPU and looked at now and then on a CPU; and what to do when it ends."""
+"""Measure and limit memory: saved tensors, the peak of a run, and `--memory-limit`."""
 
 import gc
 import os
@@ -21,83 +21,98 @@ from recipes.errors import UserError
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def in_bytes(told: str, whole: int) -> int:
-    """A share of the whole, or a number of bytes.
+def parse_limit(text: str, total: int) -> int:
+    """Convert a memory limit to bytes.
+
+    Args:
+        text: a fraction such as `0.5`, or bytes with a unit such as `4GB` or `1.5 GiB`.
+        total: the bytes that a fraction refers to.
 
     Raises:
-        UserError: it is neither.
+        UserError: the text is neither.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([A-Za-z]*)", told.strip())
-    if not found or found[2].upper() not in UNITS or float(found[1]) == 0:
-        raise UserError(f"--memory-limit={told}: give a share above 0 up to 1, such as 0.5, or bytes, such as 4GB.")
-    number, unit = float(found[1]), found[2].upper()
-    return int(number * whole) if not unit and number <= 1 else int(number * UNITS[unit])
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([A-Za-z]*)", text.strip())
+    if not match or match[2].upper() not in UNITS or float(match[1]) == 0:
+        raise UserError(f"--memory-limit={text}: give a fraction above 0 up to 1, such as 0.5, or bytes, such as 4GB.")
+    number, unit = float(match[1]), match[2].upper()
+    return int(number * total) if not unit and number <= 1 else int(number * UNITS[unit])
 
 
 @contextmanager
-def limit(told: str | None) -> Iterator[Callable[[str], None]]:
-    """Inside this context memory is limited; what it gives raises `UserError` where a CPU has gone over that.
+def limit_memory(text: str | None) -> Iterator[Callable[[str], None]]:
+    """Inside this context memory is limited.
 
-    It takes what would lower the need, for the error to say.
+    The allocator of a GPU enforces the limit by itself. On a CPU the caller checks it from time to time.
+
+    Args:
+        text: the limit as the user gives it, see `parse_limit`; None for no limit.
+
+    Yields:
+        A function that raises `UserError` if the process uses more than the limit. Its argument is the end of the
+        message: how to use less memory.
     """
-    if told is None:
+    if text is None:
         yield lambda remedy: None
         return
     if torch.cuda.is_available():
-        # Before CUDA is begun, which reads it once.
+        # CUDA reads this variable once, when it is initialized.
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-        whole = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, in_bytes(told, whole) / whole))
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, parse_limit(text, total) / total))
         try:
             yield lambda remedy: None
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         return
-    allowed = in_bytes(told, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit = parse_limit(text, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
     def check(remedy: str) -> None:
-        if (held := in_use()) > allowed:
-            megabytes = f"{held / 2**20:,.0f} MB are held, {allowed / 2**20:,.0f} MB allowed"
-            raise UserError(f"--memory-limit={told}: {megabytes}; {remedy}.")
+        if (used := resident_bytes()) > limit:
+            megabytes = f"{used / 2**20:,.0f} MB are used, {limit / 2**20:,.0f} MB allowed"
+            raise UserError(f"--memory-limit={text}: {megabytes}; {remedy}.")
 
-    check("that is what the program takes before it has read a row: allow more")
+    check("the program needs that much before it has read a row: allow more")
     yield check
 
 
-def in_use() -> int:
-    """Bytes that this process holds now (Linux)."""
+def resident_bytes() -> int:
+    """The memory that this process uses now, in bytes (Linux)."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
 def measure_saved_tensors(parameters: Iterable[Tensor]) -> Iterator[Callable[[], int]]:
-    """Inside this context what passes keep for their backward ones is added up; what it gives says the most so far.
+    """Inside this context, add up the tensors that forward passes save for their backward passes.
 
     Args:
-        parameters: what is there anyway and is not counted.
+        parameters: tensors that are in memory anyway, and are not counted.
+
+    Yields:
+        A function that returns the peak so far, in bytes.
     """
-    there = {each.untyped_storage().data_ptr() for each in parameters}
-    held: Counter[int] = Counter()
-    bytes_now = most = 0
+    uncounted = {each.untyped_storage().data_ptr() for each in parameters}
+    # Several saved tensors can share one storage: it counts once, until the last of them is gone.
+    references: Counter[int] = Counter()
+    bytes_now = peak = 0
 
-    def release(place: int, size: int) -> None:
+    def release(address: int, size: int) -> None:
         nonlocal bytes_now
-        held[place] -= 1
-        bytes_now -= 0 if held[place] else size
+        references[address] -= 1
+        bytes_now -= 0 if references[address] else size
 
-    def keep(tensor: Tensor) -> SavedTensor:
-        nonlocal bytes_now, most
+    def save(tensor: Tensor) -> SavedTensor:
+        nonlocal bytes_now, peak
         storage = tensor.untyped_storage()
-        place, kept = storage.data_ptr(), SavedTensor(tensor)
-        if place not in there:
-            held[place] += 1
-            bytes_now += storage.nbytes() if held[place] == 1 else 0
-            most = max(most, bytes_now)
-            weakref.finalize(kept, release, place, storage.nbytes())
-        return kept
+        address, saved = storage.data_ptr(), SavedTensor(tensor)
+        if address not in uncounted:
+            references[address] += 1
+            bytes_now += storage.nbytes() if references[address] == 1 else 0
+            peak = max(peak, bytes_now)
+            weakref.finalize(saved, release, address, storage.nbytes())
+        return saved
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
-        yield lambda: most
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda saved: saved.tensor):
+        yield lambda: peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,38 +122,40 @@ class SavedTensor:
     tensor: Tensor
 
 
-# Where Linux says what a process holds and has held, and forgets the latter when 5 is written (man 5 proc).
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+# Linux reports the peak memory of a process in the first file, and resets it when 5 is written to the second
+# (man 5 proc).
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """The most memory that is held from here on; of the whole process, where the system cannot begin anew."""
+    """The peak memory from now on; of the whole process so far, if the system cannot reset its peak."""
 
     def __init__(self) -> None:
-        """Begin anew, without what the process's last run has left to collect."""
+        # The previous run of this process may have left garbage that would count as ours.
         gc.collect()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.reset_peak_memory_stats()
         try:
-            FORGET.write_text("5")
-            self.anew = "VmHWM" in STATUS.read_text()
+            CLEAR_REFS.write_text("5")
+            self.is_reset = "VmHWM" in STATUS.read_text()
         except OSError:
-            self.anew = False
+            self.is_reset = False
 
     def cost(self, device: torch.device) -> dict[str, Any]:
-        """What `metrics.json` says of it: megabytes of 2**20 bytes, and whether they are this run's own."""
+        """The values for `metrics.json`: MB of 2**20 bytes, and whether the peak is of this run or of the process."""
         if device.type == "cuda":
-            most = torch.cuda.max_memory_allocated(device) / 2**20
-        elif self.anew:
-            most = _held_mb()
+            megabytes = torch.cuda.max_memory_allocated(device) / 2**20
+        elif self.is_reset:
+            megabytes = _peak_since_reset()
         else:
-            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        own = self.anew or device.type == "cuda"
-        return {"peak_memory_mb": round(most, 1), "peak_memory_of": "run" if own else "process"}
+            unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KB on Linux
+            megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        is_own = self.is_reset or device.type == "cuda"
+        return {"peak_memory_mb": round(megabytes, 1), "peak_memory_of": "run" if is_own else "process"}
 
 
-def _held_mb() -> float:
-    """The most since it was forgotten."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
-    assert found is not None, "it was there when this run began"
-    return int(found[1]) / 2**10
+def _peak_since_reset() -> float:
+    """The peak memory of the process since the reset, in MB."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
+    assert match is not None, "it was there when this run began"
+    return int(match[1]) / 2**10

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: remembered while an update runs, then answered with a checkpoint."""
+"""Ctrl-C and SIGTERM: noted while an update runs, so that the run can save a checkpoint and stop."""
 
 import signal
 import threading
@@ -8,39 +8,45 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop and has left a checkpoint; no `Exception`, so a sweep stops with it.
+    """The run was asked to stop and has saved a checkpoint.
+
+    It is not an `Exception`, so it also stops a sweep.
 
     Args:
-        signal_number: the signal; the exit code is 128 + this.
-        message: how to go on.
+        signal_number: the signal; the exit code is 128 + this number.
+        message: how to resume the run.
     """
 
     def __init__(self, signal_number: int, message: str) -> None:
-        """Remember the signal for the exit code."""
-        super().__init__(signal_number, message)  # all of it, so that it can be pickled: a worker hands it on
+        # Exceptions are pickled by their arguments: a worker process passes this one on.
+        super().__init__(signal_number, message)
         self.signal_number = signal_number
         self.message = message
 
     def __str__(self) -> str:
-        """How to go on."""
+        """Return how to resume the run."""
         return self.message
 
 
 @contextmanager
 def interruptions() -> Iterator[Callable[[], int]]:
-    """Inside this context the signals only leave a mark; gives a function that answers with it, 0 if none came.
+    """Inside this context Ctrl-C and SIGTERM do not stop the process, they are only noted.
 
-    Python gives signals to the main thread alone; in another one they are left as they are.
+    In another thread than the main one nothing changes, since Python handles signals in the main thread alone.
+
+    Yields:
+        A function that returns the number of the last signal, or 0 if none has come.
     """
     received = [0]
 
-    def remember(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    answered = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, remember) for number in answered}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    noted_signals = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+    handlers_before = {number: signal.signal(number, note) for number in noted_signals}
     try:
         yield lambda: received[-1]
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers_before.items():
             signal.signal(number, handler)

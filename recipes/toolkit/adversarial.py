@@ -75,7 +75,7 @@ class Attack(Trick, ABC):
         def add(vectors: Tensor) -> Tensor:
             return vectors + perturbation[self._places, : vectors.shape[1]].to(vectors.dtype)
 
-        with word_vectors.changed(run.bare_model, perturbation.shape[1], add):
+        with word_vectors.modify(run.bare_model, perturbation.shape[1], add):
             yield
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:

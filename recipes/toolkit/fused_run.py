@@ -107,7 +107,7 @@ class FusedRun(Context):
         return RunFolder(self.folder)
 
     def _heard(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """What each member says of some rows, (member, *log_shares), and how many runs answer each (row, class)."""
+        """Log-probabilities of some rows, (member, row, class), and how many runs choose each class, (row, class)."""
         pairs = list(rows["text_pair"]) if self.config.data.text_pair else None
         votes = np.zeros((len(rows), len(self.classes)), dtype=np.int64)
         shares = []
@@ -115,7 +115,7 @@ class FusedRun(Context):
             mean: Any = 0.0
             for folder in folders:
                 found = predict_once(folder, list(rows["text"]), pairs, list(rows["id"]))
-                mean = mean + ensemble.log_shares(found) / len(folders)
+                mean = mean + ensemble.log_probabilities(found) / len(folders)
                 votes += found.decisions
             shares.append(mean)
         return np.stack(shares), votes
@@ -125,7 +125,7 @@ class FusedRun(Context):
         places = np.concatenate([part.held_out for part in self.parts if part.held_out is not None])
         shares = [
             np.concatenate(
-                [ensemble.log_shares(RunFolder(folder).load_predictions("validation")) for folder in folders]
+                [ensemble.log_probabilities(RunFolder(folder).load_predictions("validation")) for folder in folders]
             )
             for folders in self.runs.values()
         ]
@@ -186,7 +186,7 @@ def _in_words(together: Mapping[str, Any]) -> str:
 
 def in_sum(shares: np.ndarray, weights: np.ndarray, validation: Predictions) -> dict[str, float]:
     """The members' average loss, and what their diversity takes from it; over the rows whose labels are known."""
-    rows, targets = ensemble.known(validation)
+    rows, targets = ensemble.labelled_rows(validation)
     mean = np.tensordot(weights, shares, 1)[rows]
     return {"average_loss": ensemble.loss(mean, targets), "diversity": ensemble.diversity(mean)}
 

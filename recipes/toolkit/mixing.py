@@ -130,7 +130,7 @@ def saliency(run: "Run", batch: Batch) -> np.ndarray:
         return leaves[0]
 
     width = batch.inputs["input_ids"].shape[1]
-    with evaluating(run.bare_model), torch.enable_grad(), word_vectors.changed(run.bare_model, width, watched):
+    with evaluating(run.bare_model), torch.enable_grad(), word_vectors.modify(run.bare_model, width, watched):
         loss = run.seams.loss(run.bare_model(**batch.inputs).logits, batch.targets)
     run.rows_passed += len(batch)
     found: np.ndarray = torch.autograd.grad(loss.sum(), leaves)[0].norm(dim=-1).cpu().numpy()

@@ -171,20 +171,20 @@ class Mixup(Trick):
             return inner(replace(batch, targets=targets, partners=None))
 
     def _embedding(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
-        vectors = word_vectors.of(run.bare_model, partners.inputs["input_ids"])
+        vectors = word_vectors.embed(run.bare_model, partners.inputs["input_ids"])
 
         def mix(own: Tensor) -> Tensor:
             masks = batch.inputs["attention_mask"], partners.inputs["attention_mask"]
             return mixing.mix_vectors(own, vectors, *masks, batch.carried[LAMBDA])
 
-        return word_vectors.changed(run.bare_model, vectors.shape[1], mix)
+        return word_vectors.modify(run.bare_model, vectors.shape[1], mix)
 
     def _hidden(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         number, stack = int(batch.carried[LAYER][0]), anatomy.layers(run.bare_model)
 
         def states_of(rows: Batch) -> Tensor:
             run.rows_passed += len(rows) * number / len(stack)
-            return hidden_states.of(run.bare_model, stack[number], rows.inputs)
+            return hidden_states.capture(run.bare_model, stack[number], rows.inputs)
 
         def mix(states: Tensor) -> Tensor:
             behind = 0, states.shape[1] - batch.inputs["input_ids"].shape[1]  # what longformer adds
@@ -195,16 +195,16 @@ class Mixup(Trick):
             own, other = (functional.pad(rows.inputs["attention_mask"], behind) for rows in (batch, partners))
             return mixing.mix_vectors(states_of(batch), states_of(partners), own, other, batch.carried[LAMBDA])
 
-        return hidden_states.changed(stack[number], mix)
+        return hidden_states.modify(stack[number], mix)
 
     def _sentence(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         def mix(own: Tensor) -> Tensor:
             run.rows_passed += len(batch)
-            other = hidden_states.of(run.bare_model, run.head, partners.inputs)
+            other = hidden_states.capture(run.bare_model, run.head, partners.inputs)
             share = batch.carried[LAMBDA].to(own.dtype)[:, None]
             return share * own + (1 - share) * other
 
-        return hidden_states.changed(run.head, mix)
+        return hidden_states.modify(run.head, mix)
 
 
 def plan(batch: Batch, partner: np.ndarray, lambdas: np.ndarray) -> Batch:

@@ -159,7 +159,7 @@ class Fusion(Trick):
         """What each member counts, (member), the sum 1."""
         if self.scheme == "given":
             return np.array(self.values) / sum(self.values)
-        rows, targets = ensemble.known(validation)
+        rows, targets = ensemble.labelled_rows(validation)
         if self.scheme == "equal" or len(shares) == 1 or not len(rows):
             return np.full(len(shares), 1 / len(shares))
         return fitted(shares[:, rows], targets)

@@ -21,10 +21,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logit
 
 from recipes import Context, Run, Trick, allowed
-from recipes.metrics import Predictions, label_matrices, measure
-
-SMALLEST = 1e-7
-"""A probability below which 32 bits tell 1 - p from 1 no longer."""
+from recipes.metrics import PROBABILITY_MARGIN, Predictions, label_matrices, measure
 
 
 @dataclass
@@ -82,7 +79,7 @@ def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     targets = true[strangers == 0].astype(np.float64)
     probabilities = predictions.probabilities[predictions.has_label][strangers == 0].astype(np.float64)
     if predictions.multi_label:
-        return logit(probabilities.clip(SMALLEST, 1 - SMALLEST)), targets
+        return logit(probabilities.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)), targets
     return np.log(probabilities.clip(np.finfo(np.float32).tiny)), targets
 
 

@@ -1,4 +1,4 @@
-"""Predicting a file: the order, bad rows, what is taken up again, scores, and what is refused."""
+"""Predicting a file: the order of rows, bad rows, resumed jobs, scores, and refused requests."""
 
 import json
 from dataclasses import replace
@@ -14,8 +14,8 @@ from recipes import load
 from recipes.api import finetune_config
 from recipes.data.records import records
 from recipes.errors import UserError
-from recipes.prediction import batched, files
-from recipes.prediction.files import Job, PredictionRequest, PredictionSummary
+from recipes.prediction import batched, files, predictors
+from recipes.prediction.files import PredictionJob, PredictionRequest, PredictionSummary
 from recipes.prediction.predictors import Predictor
 from recipes.testing import finished_run, in_child, make_text_file, tiny_config
 
@@ -23,7 +23,7 @@ ROWS = 44
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> PredictionRequest:
+def prediction_request(tmp_path: Path) -> PredictionRequest:
     return PredictionRequest(
         str(finished_run()),
         str(make_text_file(12)),
@@ -34,72 +34,74 @@ def asked(tmp_path: Path) -> PredictionRequest:
     )
 
 
-def go(asked: PredictionRequest) -> PredictionSummary:
-    return in_child(lambda: Job(asked).go())
+def run_job(request: PredictionRequest) -> PredictionSummary:
+    return in_child(lambda: PredictionJob(request).run())
 
 
-def answers(path: str) -> list[dict[str, Any]]:
+def read_output(path: str) -> list[dict[str, Any]]:
     return [dict(record.values) for record in records(path, "csv")]
 
 
-def test_what_the_model_says_in_the_order_that_was_read(asked: PredictionRequest) -> None:
-    told, found = go(asked), answers(asked.target)
-    texts = [str(record.values["text"]) for record in records(asked.source, "csv")]
-    wanted = in_child(lambda: load(finished_run()).predict(texts))
-    assert [row["id"] for row in found] == [str(number) for number in range(ROWS)]
-    assert [row["prediction"] for row in found] == wanted.names()
-    np.testing.assert_allclose([float(row["p_y"]) for row in found], wanted.probabilities[:, 1], atol=2e-6)
-    assert (told.rows, told.bad) == (ROWS, 0)
-    assert told.metrics is not None
-    assert told.metrics["accuracy"] == pytest.approx(
-        sum(
-            row["prediction"] == record.values["label"]
-            for row, record in zip(found, records(asked.source, "csv"), strict=True)
-        )
-        / ROWS
-    )
+def test_predictions_are_the_model_s_in_the_order_of_the_input(prediction_request: PredictionRequest) -> None:
+    summary, rows = run_job(prediction_request), read_output(prediction_request.target)
+    texts = [str(record.values["text"]) for record in records(prediction_request.source, "csv")]
+    expected = in_child(lambda: load(finished_run()).predict(texts))
+    assert [row["id"] for row in rows] == [str(number) for number in range(ROWS)]
+    assert [row["prediction"] for row in rows] == expected.names()
+    np.testing.assert_allclose([float(row["p_y"]) for row in rows], expected.probabilities[:, 1], atol=2e-6)
+    assert (summary.rows, summary.bad, summary.rows_read) == (ROWS, 0, ROWS)
+    labels = [record.values["label"] for record in records(prediction_request.source, "csv")]
+    correct = sum(row["prediction"] == label for row, label in zip(rows, labels, strict=True))
+    assert summary.metrics is not None
+    assert summary.metrics["accuracy"] == pytest.approx(correct / ROWS)
 
 
-def test_the_look_ahead_changes_nothing(asked: PredictionRequest, tmp_path: Path) -> None:
-    go(asked)
-    go(replace(asked, look_ahead=1000, target=str(tmp_path / "whole.csv")))
-    for one, other in zip(answers(asked.target), answers(str(tmp_path / "whole.csv")), strict=True):
+def test_the_look_ahead_does_not_change_the_predictions(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    run_job(prediction_request)
+    run_job(replace(prediction_request, look_ahead=1000, target=str(tmp_path / "at_once.csv")))
+    for one, other in zip(
+        read_output(prediction_request.target), read_output(str(tmp_path / "at_once.csv")), strict=True
+    ):
         assert one["id"] == other["id"] and float(one["p_x"]) == pytest.approx(float(other["p_x"]), abs=2e-6)
 
 
-def test_bad_rows_are_told_and_stop_nothing(asked: PredictionRequest, tmp_path: Path) -> None:
+def test_bad_rows_are_reported_and_do_not_stop_the_job(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a1"}\nnope\n{"text": [7]}\n{"label": "x"}\n{"text": "b1"}\n', encoding="utf-8")
-    told = go(replace(asked, source=str(source), look_ahead=2))
-    assert (told.rows, told.bad) == (2, 3)
-    assert [row["id"] for row in answers(asked.target)] == ["0", "4"]
-    bad = [json.loads(line) for line in Path(f"{asked.target}.bad.jsonl").read_text().splitlines()]
+    summary = run_job(replace(prediction_request, source=str(source), look_ahead=2))
+    assert (summary.rows, summary.bad) == (2, 3)
+    assert [row["id"] for row in read_output(prediction_request.target)] == ["0", "4"]
+    bad = [json.loads(line) for line in Path(f"{prediction_request.target}.bad.jsonl").read_text().splitlines()]
     assert [each["row"] for each in bad] == [1, 2, 3]
     assert [each["problem"] for each in bad[1:]] == ["no text in 'text'"] * 2
     assert bad[1]["record"] == {"text": [7]}
 
 
-class Counting(Predictor):
-    """A model that notes how many rows each call has, and may die."""
+class CountingPredictor(Predictor):
+    """Notes the number of rows of each call, and may raise KeyboardInterrupt."""
 
     calls: list[int]
-    dies_at: int = 99
+    stops_at: int = 99
 
     def predict(self, texts: Any, pairs: Any, ids: Any) -> Any:
-        Counting.calls.append(len(ids))
-        if len(Counting.calls) == Counting.dies_at:
+        CountingPredictor.calls.append(len(ids))
+        if len(CountingPredictor.calls) == CountingPredictor.stops_at:
             raise KeyboardInterrupt
         return super().predict(texts, pairs, ids)
 
 
-def stop(asked: PredictionRequest, call: int) -> list[int]:
-    """Let a job die at a call of its model; gives the rows of each call, and counts those that follow anew."""
-    files.load_predictor = Counting  # type: ignore[assignment]
-    Counting.calls, Counting.dies_at = [], call
+def stop(prediction_request: PredictionRequest, call: int) -> list[int]:
+    """Interrupt a job at a call of its predictor.
+
+    Returns:
+        The rows of each call so far; later calls are counted from 0 again.
+    """
+    files.load_predictor = CountingPredictor  # type: ignore[assignment]
+    CountingPredictor.calls, CountingPredictor.stops_at = [], call
     with pytest.raises(KeyboardInterrupt):
-        Job(asked).go()
-    made, Counting.calls, Counting.dies_at = Counting.calls, [], 99
-    return made
+        PredictionJob(prediction_request).run()
+    calls, CountingPredictor.calls, CountingPredictor.stops_at = CountingPredictor.calls, [], 99
+    return calls
 
 
 @pytest.mark.parametrize(
@@ -110,121 +112,126 @@ def stop(asked: PredictionRequest, call: int) -> list[int]:
         ["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
     ],
 )
-def test_the_scores_are_those_of_training(overrides: list[str], asked: PredictionRequest, tmp_path: Path) -> None:
-    def both() -> tuple[dict[str, float] | None, dict[str, float]]:
+def test_the_scores_equal_those_of_training(
+    overrides: list[str], prediction_request: PredictionRequest, tmp_path: Path
+) -> None:
+    def score_twice() -> tuple[dict[str, float] | None, dict[str, float]]:
         run = finetune_config(tiny_config("train.learning_rate=3e-3", *overrides), tmp_path / "run")
-        source = run.config["data"]["test"]
-        return Job(replace(asked, run=str(run.folder), source=source)).go().metrics, run.metrics["test"]
+        request = replace(prediction_request, run=str(run.folder), source=run.config["data"]["test"])
+        return PredictionJob(request).run().metrics, run.metrics["test"]
 
-    found, wanted = in_child(both)
-    assert found == pytest.approx(wanted, abs=1e-5)
+    scores, expected = in_child(score_twice)
+    assert scores == pytest.approx(expected, abs=1e-5)
 
 
-def test_numbers_and_empty_cells_are_texts_as_in_training(asked: PredictionRequest, tmp_path: Path) -> None:
+def test_numbers_and_empty_cells_are_read_as_in_training(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": 7}\n{"text": null}\n', encoding="utf-8")
-    assert go(replace(asked, source=str(source))).bad == 0
-    assert len(answers(asked.target)) == 2
+    assert run_job(replace(prediction_request, source=str(source))).bad == 0
+    assert len(read_output(prediction_request.target)) == 2
 
 
-def test_a_higher_look_ahead_goes_on_too(asked: PredictionRequest, tmp_path: Path) -> None:
-    def twice() -> list[int]:
-        stop(asked, 3)
-        Job(replace(asked, look_ahead=20)).go()
-        return Counting.calls
+def test_a_job_is_resumed_with_another_look_ahead(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    def stop_and_resume() -> list[int]:
+        stop(prediction_request, 3)
+        PredictionJob(replace(prediction_request, look_ahead=20)).run()
+        return CountingPredictor.calls
 
-    assert in_child(twice) == [20, 4]
-    assert [row["id"] for row in answers(asked.target)] == [str(number) for number in range(ROWS)]
-
-
-def test_a_damaged_piece_is_made_again(asked: PredictionRequest, tmp_path: Path) -> None:
-    def twice() -> list[int]:
-        stop(asked, 4)
-        (Path(f"{asked.target}.parts") / "00000001").write_bytes(b"")
-        Job(asked).go()
-        return Counting.calls
-
-    assert in_child(twice) == [10, 10, 10, 4]
-    assert [row["id"] for row in answers(asked.target)] == [str(number) for number in range(ROWS)]
+    assert in_child(stop_and_resume) == [20, 4]
+    assert [row["id"] for row in read_output(prediction_request.target)] == [str(number) for number in range(ROWS)]
 
 
-def test_a_folder_of_somebody_else_is_left_alone(asked: PredictionRequest) -> None:
-    folder = Path(f"{asked.target}.parts")
+def test_a_damaged_piece_is_predicted_again(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    def stop_and_resume() -> list[int]:
+        stop(prediction_request, 4)
+        (Path(f"{prediction_request.target}.parts") / "00000001").write_bytes(b"")
+        PredictionJob(prediction_request).run()
+        return CountingPredictor.calls
+
+    assert in_child(stop_and_resume) == [10, 10, 10, 4]
+    assert [row["id"] for row in read_output(prediction_request.target)] == [str(number) for number in range(ROWS)]
+
+
+def test_a_folder_with_other_files_is_left_alone(prediction_request: PredictionRequest) -> None:
+    folder = Path(f"{prediction_request.target}.parts")
     folder.mkdir()
     (folder / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="holds other files"):
-        Job(asked).go()
+        PredictionJob(prediction_request).run()
     assert (folder / "mine.txt").read_text(encoding="utf-8") == "mine"
 
 
-def test_ids_of_their_own(asked: PredictionRequest, tmp_path: Path) -> None:
+def test_ids_are_read_from_their_column(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"id": "k0", "text": "a"}\n{"text": "b"}\n{"id": 2, "text": "c"}\n', encoding="utf-8")
 
-    def run() -> PredictionSummary:
-        job = Job(replace(asked, source=str(source)))
+    def run_with_ids() -> PredictionSummary:
+        job = PredictionJob(replace(prediction_request, source=str(source)))
         job.data = {**job.data, "id": "id"}
-        return job.go()
+        return job.run()
 
-    assert in_child(run).bad == 1
-    assert [row["id"] for row in answers(asked.target)] == ["k0", "2"]
-    assert "no id in 'id'" in Path(f"{asked.target}.bad.jsonl").read_text(encoding="utf-8")
+    assert in_child(run_with_ids).bad == 1
+    assert [row["id"] for row in read_output(prediction_request.target)] == ["k0", "2"]
+    assert "no id in 'id'" in Path(f"{prediction_request.target}.bad.jsonl").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_stopped_anywhere_it_goes_on_and_ends_the_same(ending: str, asked: PredictionRequest, tmp_path: Path) -> None:
-    whole, stopped = (replace(asked, target=str(tmp_path / f"{name}.{ending}")) for name in ("whole", "stopped"))
+def test_a_resumed_job_writes_the_same_file(ending: str, prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    names = ("uninterrupted", "stopped")
+    uninterrupted, stopped = (replace(prediction_request, target=str(tmp_path / f"{name}.{ending}")) for name in names)
 
-    def twice() -> tuple[list[int], list[int], PredictionSummary]:
+    def stop_and_resume() -> tuple[list[int], list[int], PredictionSummary]:
         first = stop(stopped, 3)
         assert not Path(stopped.target).exists()
-        return first, Counting.calls, Job(stopped).go()
+        return first, CountingPredictor.calls, PredictionJob(stopped).run()
 
-    told = go(whole)
-    first, second, again = in_child(twice)
+    expected = run_job(uninterrupted)
+    first, second, summary = in_child(stop_and_resume)
     assert (first, second) == ([10, 10, 10], [10, 10, 4])
-    assert Path(whole.target).read_bytes() == Path(stopped.target).read_bytes()
-    assert replace(told, seconds=0) == replace(again, seconds=0)
+    assert Path(uninterrupted.target).read_bytes() == Path(stopped.target).read_bytes()
+    assert replace(summary, seconds=0) == replace(expected, seconds=0)
     assert not list(tmp_path.glob("*.parts"))
 
 
-def test_another_input_is_not_gone_on_with(asked: PredictionRequest, tmp_path: Path) -> None:
+def test_a_job_of_a_changed_input_starts_over(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
-    source.write_bytes(Path(asked.source).read_bytes())
-    asked = replace(asked, source=str(source))
+    source.write_bytes(Path(prediction_request.source).read_bytes())
+    prediction_request = replace(prediction_request, source=str(source))
 
-    def stopped_and_changed() -> list[int]:
-        stop(asked, 2)
+    def stop_and_change_the_input() -> list[int]:
+        stop(prediction_request, 2)
         source.write_text("text,label\nb1 b2,y\n", encoding="utf-8")
-        Job(asked).go()
-        return Counting.calls
+        PredictionJob(prediction_request).run()
+        return CountingPredictor.calls
 
-    assert in_child(stopped_and_changed) == [1]
-    assert len(answers(asked.target)) == 1
+    assert in_child(stop_and_change_the_input) == [1]
+    assert len(read_output(prediction_request.target)) == 1
 
 
-def test_to_standard_output(asked: PredictionRequest, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_standard_output_gets_predictions_and_standard_error_bad_rows(
+    prediction_request: PredictionRequest, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a1"}\nnope\n', encoding="utf-8")
-    Job(replace(asked, source=str(source), target="-")).go()
+    PredictionJob(replace(prediction_request, source=str(source), target="-")).run()
     out, err = capsys.readouterr()
     (line,) = out.splitlines()
     assert json.loads(line)["id"] == "0" and json.loads(err.splitlines()[-1])["row"] == 1
 
 
-def test_where_memory_runs_out_batches_are_halved(asked: PredictionRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recipes.prediction import predictors
+def test_batches_are_halved_when_memory_runs_out(
+    prediction_request: PredictionRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_split, sizes = batched.predict_split, []
 
-    inner, sizes = batched.predict_split, []
-
-    def short(run: Any, dataset: Any, batch_size: int, accelerator: Any = None) -> Any:
+    def predict_small(run: Any, dataset: Any, batch_size: int, accelerator: Any = None) -> Any:
         sizes.append(batch_size)
         if batch_size > 16:
             raise torch.OutOfMemoryError
-        return inner(run, dataset, batch_size, accelerator)
+        return predict_split(run, dataset, batch_size, accelerator)
 
-    monkeypatch.setattr(predictors, "predict_split", short)
-    Job(asked).go()
+    monkeypatch.setattr(predictors, "predict_split", predict_small)
+    PredictionJob(prediction_request).run()
     assert sizes == [64, 32, 16, 16, 16, 16, 16]
 
 
@@ -238,27 +245,29 @@ def test_where_memory_runs_out_batches_are_halved(asked: PredictionRequest, monk
         ({"look_ahead": 0}, "--look-ahead=0: at least one row"),
     ],
 )
-def test_refusals(values: dict[str, Any], message: str, asked: PredictionRequest) -> None:
+def test_a_wrong_request_is_refused(
+    values: dict[str, Any], message: str, prediction_request: PredictionRequest
+) -> None:
     with pytest.raises(UserError, match=message):
-        Job(replace(asked, **values))
+        PredictionJob(replace(prediction_request, **values))
 
 
-def test_nothing_is_written_over(asked: PredictionRequest) -> None:
-    Path(asked.target).write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="is there already; remove it, or name another output"):
-        Job(asked)
-    assert Path(asked.target).read_text(encoding="utf-8") == "mine"
+def test_an_existing_output_is_not_overwritten(prediction_request: PredictionRequest) -> None:
+    Path(prediction_request.target).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="exists; remove it, or name another output"):
+        PredictionJob(prediction_request)
+    assert Path(prediction_request.target).read_text(encoding="utf-8") == "mine"
 
 
-def test_a_file_of_other_columns_is_refused_at_once(asked: PredictionRequest, tmp_path: Path) -> None:
+def test_a_file_of_other_columns_is_refused_at_once(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("txt,label\na,x\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"has no column 'text', .* did you mean txt\?"):
-        Job(replace(asked, source=str(source))).go()
+        PredictionJob(replace(prediction_request, source=str(source))).run()
 
 
 @pytest.mark.parametrize(
-    ("cell", "separator", "several", "wanted"),
+    ("cell", "separator", "multi_label", "expected"),
     [
         ("x", None, False, "x"),
         ("", None, False, None),
@@ -273,15 +282,17 @@ def test_a_file_of_other_columns_is_refused_at_once(asked: PredictionRequest, tm
         (None, "|", True, None),
     ],
 )
-def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, asked: PredictionRequest) -> None:
-    job = Job(asked)
+def test_labels_are_read_as_in_training(
+    cell: Any, separator: str | None, multi_label: bool, expected: Any, prediction_request: PredictionRequest
+) -> None:
+    job = PredictionJob(prediction_request)
     job.data = {**job.data, "label_separator": separator}
-    job.reader = SimpleNamespace(multi_label=several)  # type: ignore[assignment]
-    assert job._label(cell) == wanted
+    job.predictor = SimpleNamespace(multi_label=multi_label)  # type: ignore[assignment]
+    assert job._parse_label(cell) == expected
 
 
-def test_nothing_in_it(asked: PredictionRequest, tmp_path: Path) -> None:
+def test_a_file_without_rows_is_refused(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("text,label\n", encoding="utf-8")
     with pytest.raises(UserError, match="there is no row in it"):
-        Job(replace(asked, source=str(source))).go()
+        PredictionJob(replace(prediction_request, source=str(source))).run()

@@ -1,3 +1,5 @@
+"""Checkpoint files, and which of them a run keeps and reads."""
+
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from recipes.testing import in_child, tiny_config, tiny_run
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3, dtype=torch.int64), "empty": torch.zeros(0)}
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+def are_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(
         one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]) for name in one
     )
@@ -21,49 +23,50 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.bool]
 )
-def test_what_is_written_is_read(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_a_file_is_read_as_it_was_written(dtype: torch.dtype, tmp_path: Path) -> None:
     tensors = {**WEIGHTS, "c": torch.tensor([[1.5, 0.0], [-2.25, 1.0]]).to(dtype)}
     write(tmp_path / "a.safetensors", tensors, {"updates": 3, "best": None, "名": [1.5]})
-    found = read(tmp_path / "a.safetensors")
-    assert found is not None
-    assert same(found[0], tensors)
-    assert found[1] == {"updates": 3, "best": None, "名": [1.5]}
+    checkpoint = read(tmp_path / "a.safetensors")
+    assert checkpoint is not None
+    assert are_equal(checkpoint[0], tensors)
+    assert checkpoint[1] == {"updates": 3, "best": None, "名": [1.5]}
 
 
-def test_weights_that_share_memory_are_each_written(tmp_path: Path) -> None:
+def test_tensors_that_share_memory_are_written_separately(tmp_path: Path) -> None:
     shared = torch.arange(4.0)
     write(
         tmp_path / "a.safetensors",
         {"one": shared, "two": shared, "part": shared[:2], "turned": shared.view(2, 2).T},
         {},
     )
-    found = read(tmp_path / "a.safetensors")
-    assert found is not None
-    assert same(
-        found[0], {"one": shared, "two": shared, "part": shared[:2], "turned": torch.tensor([[0.0, 2.0], [1.0, 3.0]])}
+    checkpoint = read(tmp_path / "a.safetensors")
+    assert checkpoint is not None
+    assert are_equal(
+        checkpoint[0],
+        {"one": shared, "two": shared, "part": shared[:2], "turned": torch.tensor([[0.0, 2.0], [1.0, 3.0]])},
     )
 
 
-@pytest.mark.parametrize("place", ["header", "tensors", "last"])
-def test_a_changed_byte_is_noticed(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["header", "tensors", "last"])
+def test_a_changed_byte_is_noticed(where: str, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write(path, WEIGHTS, {})
     content = bytearray(path.read_bytes())
-    content[{"header": 12, "tensors": len(content) - 10, "last": len(content) - 1}[place]] ^= 1
+    content[{"header": 12, "tensors": len(content) - 10, "last": len(content) - 1}[where]] ^= 1
     path.write_bytes(content)
     assert read(path) is None
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.99])
-def test_a_half_written_file_is_noticed(kept: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.02, 0.5, 0.99])
+def test_a_truncated_file_is_noticed(fraction: float, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write(path, WEIGHTS, {})
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * kept)])
+    path.write_bytes(content[: int(len(content) * fraction)])
     assert read(path) is None
 
 
-def test_tensors_that_changed_places_are_noticed(tmp_path: Path) -> None:
+def test_tensors_under_each_other_s_names_are_noticed(tmp_path: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
@@ -80,17 +83,17 @@ def test_tensors_that_changed_places_are_noticed(tmp_path: Path) -> None:
     assert read(path) is None
 
 
-def test_no_file() -> None:
+def test_a_missing_file_is_none() -> None:
     assert read(Path("nowhere.safetensors")) is None
 
 
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a file stands where a folder should be"):
         write(tmp_path / "file" / "a.safetensors", WEIGHTS, {})
 
 
-def test_the_last_ones_are_kept_beside_the_best(tmp_path: Path) -> None:
+def test_the_newest_checkpoints_and_the_best_weights_stay(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save_best(3, WEIGHTS)
     for updates in (9, 10, 100, 1000):
@@ -99,10 +102,10 @@ def test_the_last_ones_are_kept_beside_the_best(tmp_path: Path) -> None:
     tensors, counters, notes = checkpoints.newest()
     assert tensors is not None
     assert (tensors["a"].item(), counters, notes) == (1000.0, {"updates": 1000}, [])
-    assert same(checkpoints.best(), WEIGHTS)
+    assert are_equal(checkpoints.best(), WEIGHTS)
 
 
-def test_a_damaged_one_is_passed_over_and_told(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=3)
     for updates in (1, 2, 3):
         checkpoints.save(updates, {"a": torch.tensor([float(updates)])}, {"updates": updates})
@@ -118,7 +121,7 @@ def test_a_damaged_one_is_passed_over_and_told(tmp_path: Path) -> None:
     assert [path.stem for path in checkpoints.all()] == ["00000001"]
 
 
-def test_without_a_whole_one_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+def test_without_an_undamaged_checkpoint_newest_gives_none(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "none", keep=1)
     assert checkpoints.newest() == (None, {}, [])
     with pytest.raises(UserError, match=r"best\.safetensors is damaged or missing; start over with resume=false\."):
@@ -129,49 +132,60 @@ def test_without_a_whole_one_there_is_nothing_to_go_on_from(tmp_path: Path) -> N
     assert (tensors, counters, len(notes)) == (None, {}, 1)
 
 
-def steps(optimizer: torch.optim.Optimizer, weight: torch.Tensor, count: int) -> None:
+def test_best_weights_are_usable_if_the_run_has_made_or_will_repeat_them(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    assert not checkpoints.has_best(update=6, position=8)
+    checkpoints.save_best(6, WEIGHTS)
+    assert checkpoints.has_best(update=6, position=8)
+    assert not checkpoints.has_best(update=4, position=8)  # update 6 is neither the best one nor repeated
+    checkpoints.save_best(9, WEIGHTS)
+    assert checkpoints.has_best(update=6, position=8)
+    assert not checkpoints.has_best(update=6, position=9)
+
+
+def take_steps(optimizer: torch.optim.Optimizer, weight: torch.Tensor, count: int) -> None:
     for number in range(count):
         weight.grad = torch.full_like(weight, 0.5 + number)
         optimizer.step()
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_the_optimizer_goes_on_where_it_stood(fused: bool, tmp_path: Path) -> None:
-    through = torch.ones(3, requires_grad=True)
-    optimizer = torch.optim.AdamW([through], lr=0.1, fused=fused)
-    steps(optimizer, through, 3)
+def test_a_restored_optimizer_goes_on_as_the_old_one(fused: bool, tmp_path: Path) -> None:
+    uninterrupted = torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.AdamW([uninterrupted], lr=0.1, fused=fused)
+    take_steps(optimizer, uninterrupted, 3)
     write(
         tmp_path / "a.safetensors",
         {f"optimizer.{name}": each for name, each in flatten_optimizer(optimizer).items()},
         {},
     )
-    stopped = through.detach().clone().requires_grad_()
-    steps(optimizer, through, 2)
+    resumed = uninterrupted.detach().clone().requires_grad_()
+    take_steps(optimizer, uninterrupted, 2)
 
-    found = read(tmp_path / "a.safetensors")
-    assert found is not None
-    again = torch.optim.AdamW([stopped], lr=0.1, fused=fused)
-    restore_optimizer(again, inside(found[0], "optimizer."))
-    steps(again, stopped, 2)
-    assert torch.equal(stopped, through)
+    checkpoint = read(tmp_path / "a.safetensors")
+    assert checkpoint is not None
+    new_optimizer = torch.optim.AdamW([resumed], lr=0.1, fused=fused)
+    restore_optimizer(new_optimizer, inside(checkpoint[0], "optimizer."))
+    take_steps(new_optimizer, resumed, 2)
+    assert torch.equal(resumed, uninterrupted)
 
 
-def test_an_optimizer_before_its_first_step() -> None:
+def test_an_optimizer_before_its_first_step_has_no_tensors() -> None:
     weight = torch.ones(3, requires_grad=True)
     optimizer = torch.optim.AdamW([weight])
     assert flatten_optimizer(optimizer) == {}
     restore_optimizer(optimizer, {})
-    steps(optimizer, weight, 1)
+    take_steps(optimizer, weight, 1)
 
 
-def test_names_inside_a_prefix() -> None:
+def test_inside_selects_by_prefix_and_removes_it() -> None:
     tensors = {"model.a": WEIGHTS["a"], "models.a": WEIGHTS["b"], "model.model.b": WEIGHTS["b"]}
     assert list(inside(tensors, "model.")) == ["a", "model.b"]
 
 
 @pytest.mark.parametrize("trick", ["ema", "swa"])
-def test_what_tricks_held_goes_back_to_where_training_computes(trick: str, tmp_path: Path) -> None:
-    def restored() -> set[str]:
+def test_tensors_of_tricks_are_restored_on_the_training_device(trick: str, tmp_path: Path) -> None:
+    def restore_devices() -> set[str]:
         start = ["tricks.swa.start=0"] if trick == "swa" else []
         run = tiny_run(tiny_config(f"+tricks=[{trick}]", *start), tmp_path)
         run._step(run.seams.batches(run.train, 0)[0])
@@ -179,4 +193,4 @@ def test_what_tricks_held_goes_back_to_where_training_computes(trick: str, tmp_p
         restore(run, *capture(run))
         return {each.device.type for each in run.tricks[trick].state().values() if isinstance(each, torch.Tensor)}
 
-    assert in_child(restored) == {"meta"}
+    assert in_child(restore_devices) == {"meta"}

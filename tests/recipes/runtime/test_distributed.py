@@ -1,4 +1,4 @@
-"""Real processes: torchrun, and SIGKILL from outside, one trick of each stage."""
+"""Real processes: torchrun, and SIGKILL from outside, with one trick of each stage."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes.runtime.distributed import is_first, say, wait_for_all
 from recipes.testing import TINY, comparable_contents, make_text_file
 
 ROOT = Path(__file__).parents[3]
@@ -17,11 +18,11 @@ FILES = [f"data.{split}={make_text_file(30)}" for split in ("train", "validation
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def train(folder: Path, *overrides: str) -> list[str]:
+def train_command(folder: Path, *overrides: str) -> list[str]:
     return [str(ROOT / "train.py"), *TINY, *FILES, *overrides, f"hydra.run.dir={folder}"]
 
 
-def losses(folder: Path) -> list[float]:
+def read_losses(folder: Path) -> list[float]:
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines if "split" not in line]
 
@@ -30,7 +31,7 @@ def losses(folder: Path) -> list[float]:
 def test_torchrun_makes_the_same_run(tmp_path: Path) -> None:
     overrides = ["+tricks=[accumulate,amp,mixup,swa]", "model.dropout=0.0"]
     alone = subprocess.run(
-        [sys.executable, *train(tmp_path / "alone", *overrides)],
+        [sys.executable, *train_command(tmp_path / "alone", *overrides)],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
@@ -45,7 +46,7 @@ def test_torchrun_makes_the_same_run(tmp_path: Path) -> None:
             "--standalone",
             "--nproc-per-node",
             "2",
-            *train(tmp_path / "together", *overrides),
+            *train_command(tmp_path / "together", *overrides),
         ],
         env=ENVIRONMENT,
         capture_output=True,
@@ -54,7 +55,7 @@ def test_torchrun_makes_the_same_run(tmp_path: Path) -> None:
     )
     assert together.returncode == 0, together.stderr
     assert together.stdout.count("finished") == 1
-    one, two = losses(tmp_path / "alone"), losses(tmp_path / "together")
+    one, two = read_losses(tmp_path / "alone"), read_losses(tmp_path / "together")
     assert len(one) == len(two) == 20
     assert max(abs(each - other) for each, other in zip(one, two, strict=True)) < 1e-5
     scores = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "together")]
@@ -64,22 +65,37 @@ def test_torchrun_makes_the_same_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trick", ["none", "mixup", "swa"])
-def test_a_killed_process_goes_on(tmp_path: Path, trick: str) -> None:
+def test_a_killed_run_is_resumed(tmp_path: Path, trick: str) -> None:
     tricks = [] if trick == "none" else [f"+tricks=[{trick}]"]
     overrides = [*tricks, "train.max_updates=400", "train.epochs=70", "checkpoint.every=3"]
-    whole = subprocess.run(
-        [sys.executable, *train(tmp_path / "whole", *overrides)], env=ENVIRONMENT, capture_output=True, check=False
+    uninterrupted = subprocess.run(
+        [sys.executable, *train_command(tmp_path / "uninterrupted", *overrides)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=False,
     )
-    assert whole.returncode == 0
-    command = [sys.executable, *train(tmp_path / "killed", *overrides)]
+    assert uninterrupted.returncode == 0
+    command = [sys.executable, *train_command(tmp_path / "killed", *overrides)]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list((tmp_path / "killed").glob("checkpoints/0*.safetensors")) and process.poll() is None:
         time.sleep(0.05)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    assert "going on after update" in again.stdout
-    one, other = comparable_contents(tmp_path / "whole"), comparable_contents(tmp_path / "killed")
+    resumed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on after update" in resumed.stdout
+    one, other = comparable_contents(tmp_path / "uninterrupted"), comparable_contents(tmp_path / "killed")
     for name in one:
         assert one[name] == other[name], name
+
+
+def test_only_the_first_process_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert is_first() == (rank == "0")
+        say(f"rank {rank}")
+    monkeypatch.delenv("RANK")
+    assert is_first()
+    say("alone")
+    wait_for_all()  # a single process does not wait
+    assert capsys.readouterr().out == "rank 0\nalone\n"

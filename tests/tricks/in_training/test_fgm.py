@@ -38,14 +38,14 @@ def attacked_by_hand(run: TrainingRun, batch: Batch, moves: list[tuple[float, fl
     there = torch.zeros(*batch.inputs["input_ids"].shape, word_embeddings(run.bare_model).weight.shape[1])  # type: ignore[union-attr, misc]
     for step, limit in moves:
         leaf = there.clone().requires_grad_()
-        with word_vectors.changed(run.bare_model, width, lambda vectors: vectors + leaf):  # noqa: B023
+        with word_vectors.modify(run.bare_model, width, lambda vectors: vectors + leaf):  # noqa: B023
             (direction,) = torch.autograd.grad(objective(run, batch), leaf)
         for row in range(len(batch)):
             there[row] += step * direction[row] / direction[row].norm()
             there[row] *= min(1.0, limit / float(there[row].norm()))
     run.optimizer.zero_grad()
     objective(run, batch).backward()
-    with word_vectors.changed(run.bare_model, width, lambda vectors: vectors + there):
+    with word_vectors.modify(run.bare_model, width, lambda vectors: vectors + there):
         objective(run, batch).backward()
     return {name: each.grad.numpy().copy() for name, each in run.bare_model.named_parameters() if each.grad is not None}
 

@@ -335,7 +335,7 @@ def test_a_folder_that_is_not_whole(run: FinishedRun, tmp_path: Path) -> None:
             return str(error)
         return ""
 
-    assert "2-linear/fold-1 is not whole" in in_child(said)
+    assert "2-linear/fold-1 is incomplete" in in_child(said)
     (copied / "model" / "ensemble.json").write_text("{", encoding="utf-8")
     assert "ensemble.json is damaged" in in_child(said)
 

@@ -305,7 +305,9 @@ def test_whole_texts_are_mixed_after_pooling(tmp_path: Path) -> None:
         batch, planned = run.seams.batches(run.train, 0)[0], []
         run.tricks["mixup"].gradient(run, lambda each: planned.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
         outcome = run.seams.objective(planned[0])
-        own, other = (hidden_states.of(run.bare_model, run.head, each.inputs) for each in (batch, planned[0].partners))
+        own, other = (
+            hidden_states.capture(run.bare_model, run.head, each.inputs) for each in (batch, planned[0].partners)
+        )
         share = planned[0].carried["mixup.lambda"].float()[:, None]
         assert batch.lengths.max() > 9
         return outcome.features.detach().numpy(), (share * own + (1 - share) * other).detach().numpy()
