@@ -71,7 +71,7 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.prediction.predictors import opened
-from recipes.reports.console import Report
+from recipes.reports.console import RunConsole
 from recipes.reports.tables import markdown_table
 from recipes.runtime.memory import PeakMemory
 from recipes.testing import required_overrides
@@ -132,8 +132,8 @@ class Task:
 # Contestants: a task in, the seconds of all its updates out.
 
 
-class TimedReport(Report):
-    """The report as it is, with a clock from the first update until the last one is on disk."""
+class TimedConsole(RunConsole):
+    """The console as it is, with a clock from the first update until the last one is on disk."""
 
     seconds: float
 
@@ -149,11 +149,11 @@ class TimedReport(Report):
 class TimedRun(TrainingRun):
     """The real loop, which neither evaluates nor saves: its peers do not either."""
 
-    report: TimedReport
+    console: TimedConsole
 
     def __init__(self, config: Config, tricks: Mapping[str, Any], splits: Splits, folder: Path) -> None:
         super().__init__(config, tricks, splits, folder)
-        self.report = TimedReport(self)
+        self.console = TimedConsole(self)
 
     def _evaluate(self) -> None:
         pass
@@ -166,7 +166,7 @@ def ours(task: Task) -> float:
     run = task.timed_run()
     with redirect_stdout(io.StringIO()):
         run.fit()
-    return run.report.seconds
+    return run.console.seconds
 
 
 def plain(task: Task, batches: Iterable[Mapping[str, Tensor]]) -> float:
@@ -720,7 +720,7 @@ def document_cost(
 def train_on_document(run: TimedRun) -> float:
     with redirect_stdout(io.StringIO()):
         run.fit()
-    return run.report.seconds / run.updates
+    return run.console.seconds / run.updates
 
 
 def predict_document(run: TimedRun) -> float:

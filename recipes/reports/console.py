@@ -26,7 +26,7 @@ SAMPLE = 1000
 SECONDS_BETWEEN_FLUSHES = 1.0
 
 
-class Report:
+class RunConsole:
     """Everything a run tells, on the main process; silent on the others.
 
     Args:
@@ -36,7 +36,7 @@ class Report:
     def __init__(self, run: LiveRun) -> None:
         """Nothing is written yet."""
         self.run = run
-        self.console = Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.rich_console = Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
         self.waiting: list[dict[str, Any]] = []
         self.flushed = time.monotonic()
         self.smoothed = 0.0
@@ -53,7 +53,7 @@ class Report:
     def say(self, text: str) -> None:
         """Print a line."""
         if not self.silent:
-            self.console.print(text, markup=False)
+            self.rich_console.print(text, markup=False)
 
     # Before.
 
@@ -62,9 +62,9 @@ class Report:
         if self.silent:
             return
         for title, rows in (("data", self._data_card()), ("model", self._model_card()), ("onion", self._onion())):
-            self.console.print(f"[bold]{title}[/bold]")
+            self.rich_console.print(f"[bold]{title}[/bold]")
             for name, value in rows:
-                self.console.print(f"  {name:<10} {value}", markup=False)
+                self.rich_console.print(f"  {name:<10} {value}", markup=False)
         for note in self.run.notes:
             self.say(f"note: {note}")
 
@@ -161,7 +161,7 @@ class Report:
             self._smooth(line.get("loss") if "split" not in line else None)
             self.watch.see(line)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as self.bar:
+        with Progress(*columns, console=self.rich_console, disable=not self.rich_console.is_terminal) as self.bar:
             self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.batches_done)
             try:
                 yield
@@ -199,7 +199,7 @@ class Report:
         if self.bar is not None:
             self.bar.update(self.task, completed=last["update"], description=line)
         every = max(1, self.run.total_updates // 10)
-        if not self.console.is_terminal and last["update"] // every > (records[0]["update"] - 1) // every:
+        if not self.rich_console.is_terminal and last["update"] // every > (records[0]["update"] - 1) // every:
             self.say(f"update {last['update']}/{self.run.total_updates} · {line}")
 
     def _watch(self, line: Mapping[str, Any]) -> None:
@@ -231,8 +231,8 @@ class Report:
         self.run.history.append([{"update": update, "split": split, **metrics}])
         self._watch({"update": update, "split": split, **metrics})
         self._write(split, metrics, update)
-        if self.console.is_terminal:
-            self.console.print(score_table({split: metrics}, f"after update {update}"))
+        if self.rich_console.is_terminal:
+            self.rich_console.print(score_table({split: metrics}, f"after update {update}"))
         else:
             scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             self.say(f"update {update}/{self.run.total_updates} · {split} · {scores}")

@@ -166,12 +166,12 @@ def test_the_smoothed_loss_goes_on_where_it_was(tmp_path: Path) -> None:
     def work() -> tuple[float, float]:
         run = tiny_run(tiny_config(), tmp_path, tmp_path)
         run._resume()
-        with run.report.progress():
+        with run.console.progress():
             smoothed, weight = 0.0, 0.0
             for line in run.history.read():
                 if "split" not in line:
                     smoothed, weight = 0.98 * smoothed + 0.02 * line["loss"], 0.98 * weight + 0.02
-            return run.report.smoothed / run.report.weight, smoothed / weight
+            return run.console.smoothed / run.console.weight, smoothed / weight
 
     found, wanted = in_child(work)
     assert found == pytest.approx(wanted)

@@ -291,7 +291,7 @@ def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
         def fatal(run: TrainingRun, batch: Any) -> None:
             step(run, batch)
             if run.folder.name == f"fold-{fold}" and run.batches_done == updates:
-                run.report.flush()
+                run.console.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
         TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
