@@ -154,8 +154,8 @@ class TrainingRun(LiveRun):
             UserError: training diverged, the data has changed since the checkpoint, the disk is full.
         """
         self._resume()
-        self.console.header()
-        with interruptions() as received, self.console.progress():
+        self.console.print_header()
+        with interruptions() as received, self.console.show_progress():
             self.lap = time.perf_counter()
             while self.batches_done < self.total_updates and not self._patience_is_over():
                 # The position in training alone says which epoch this is and where in it a resumed run goes on.
@@ -185,7 +185,7 @@ class TrainingRun(LiveRun):
             self.seams.update()
         guards.check_update(self, batch, updates)
         self.batches_done += 1
-        self.console.update(
+        self.console.add_update(
             update=self.batches_done,
             epoch=round(self.batches_done / self.updates_per_epoch, 6),
             loss=self._sum_over_processes(loss.composed),
@@ -237,7 +237,7 @@ class TrainingRun(LiveRun):
                     self.checkpoints.save_best(self.batches_done, self.bare_model.state_dict())
             else:
                 self.since_best += 1
-        self.console.evaluation(update=self.batches_done, split="validation", **metrics)
+        self.console.add_evaluation(update=self.batches_done, split="validation", **metrics)
         self.lap = time.perf_counter()
 
     # Predicting.

@@ -138,9 +138,9 @@ class TimedConsole(RunConsole):
     seconds: float
 
     @contextmanager
-    def progress(self) -> Iterator[None]:
+    def show_progress(self) -> Iterator[None]:
         """Start when the loop may begin, stop when the history and TensorBoard are closed."""
-        with super().progress():
+        with super().show_progress():
             began = time.perf_counter()
             yield
         self.seconds = time.perf_counter() - began

@@ -166,7 +166,7 @@ def test_the_smoothed_loss_goes_on_where_it_was(tmp_path: Path) -> None:
     def work() -> tuple[float, float]:
         run = tiny_run(tiny_config(), tmp_path, tmp_path)
         run._resume()
-        with run.console.progress():
+        with run.console.show_progress():
             smoothed, weight = 0.0, 0.0
             for line in run.history.read():
                 if "split" not in line:
