@@ -20,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from recipes import seams
 from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import class_counts
-from recipes.reports.monitor import Watch
+from recipes.reports.monitor import Monitor
 from recipes.reports.tables import score_table
 from recipes.state import LiveRun
 
@@ -46,7 +46,7 @@ class RunConsole:
         self.last_flush = time.monotonic()
         self.smoothed = 0.0
         self.weight = 0.0
-        self.watch = Watch(len(run.classes), run.multi_label, run.config.tricks)
+        self.monitor = Monitor(len(run.classes), run.multi_label, run.config.tricks)
         self.bar: Progress | None = None
         self.tensorboard: SummaryWriter | None = None
 
@@ -176,7 +176,7 @@ class RunConsole:
         # A resumed run continues the smoothed loss, and repeats no message of the monitor.
         for line in self.run.history.read():
             self._smooth(line.get("loss") if "split" not in line else None)
-            self.watch.see(line)
+            self.monitor.read_line(line)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.rich_console, disable=not self.rich_console.is_terminal) as self.bar:
             self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.batches_done)
@@ -226,7 +226,7 @@ class RunConsole:
             self.say(f"update {last['update']}/{self.run.total_updates} · {line}")
 
     def _print_warnings(self, line: Mapping[str, Any]) -> None:
-        for warning in self.watch.see(line):
+        for warning in self.monitor.read_line(line):
             self.say(f"watch: {warning}")
 
     def _smooth(self, loss: float | None) -> None:

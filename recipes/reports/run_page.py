@@ -11,7 +11,7 @@ from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, marks
 from recipes.reports.html import document, picture, table
-from recipes.reports.monitor import Watch
+from recipes.reports.monitor import Monitor
 from recipes.reports.plots import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
 from recipes.runs.folder import RunFolder
 
@@ -86,8 +86,8 @@ def _of(name: str, run: RunFolder) -> Iterator[str]:
             for metric, value in metrics[part].items()
         ]
     yield table(["", "", "95 % interval over rows"], rows)
-    watch = Watch(len(held.classes), held.multi_label, run.config["tricks"])
-    if seen := [escape(sentence) for line in history for sentence in watch.see(line)]:
+    watch = Monitor(len(held.classes), held.multi_label, run.config["tricks"])
+    if seen := [escape(sentence) for line in history for sentence in watch.read_line(line)]:
         yield f"<h3>Seen while training</h3><ul>{''.join(f'<li>{sentence}</li>' for sentence in seen)}</ul>"
     if history:
         yield picture(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
