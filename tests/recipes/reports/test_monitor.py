@@ -88,4 +88,4 @@ def test_a_run_prints_a_warning_and_its_page_shows_it(tmp_path: Path, capfd: pyt
     config = tiny_config("train.max_updates=20", "train.learning_rate=0.0", "evaluate.every=0.5")
     text = in_child(lambda: page([finetune_config(config, tmp_path / "run")]))
     assert capfd.readouterr().out.count("watch: validation after") == 1
-    assert "Seen while training" in text and "one class only" in text
+    assert "Warnings during training" in text and "one class only" in text
