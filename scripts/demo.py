@@ -24,7 +24,7 @@ def main() -> None:
     console = console_for_tables()
     console.print(score_table(rows, "test split of data=pydocs", "model"))
     seconds = run.metrics["cost"]["train_seconds"]
-    console.print(f"trained in {seconds / 60:.1f} minutes; all its files are in {run.folder}", markup=False)
+    console.print(f"trained in {seconds / 60:.1f} minutes; the run folder is {run.folder}", markup=False)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ from recipes.errors import UserError
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
-    parser.add_argument(
-        "--output", type=Path, help="file to write; by default report.html in the folder of a single run"
-    )
+    parser.add_argument("--output", type=Path, help="file to write; default: report.html in a single run's folder")
     arguments = parser.parse_args()
 
     from recipes.api import load

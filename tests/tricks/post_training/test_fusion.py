@@ -243,7 +243,7 @@ class TestTheWhole:
 
     def test_the_card_names_no_pipeline(self, run: FinishedRun) -> None:
         card = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
-        assert "No model of its own" in card and "pipeline(" not in card and "library_name" not in card
+        assert "has no model of its own" in card and "pipeline(" not in card and "library_name" not in card
         assert "| 2-linear | 0.2500 |" in card and "out_of_fold" in card
 
     def test_it_answers_alone(self, run: FinishedRun) -> None:
