@@ -21,10 +21,10 @@ from recipes import seams
 from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import class_counts
 from recipes.reports.monitor import Monitor
+from recipes.reports.smoothing import SmoothedLoss
 from recipes.reports.tables import score_table
 from recipes.state import LiveRun
 
-SMOOTHING = 0.98
 SAMPLE = 1000
 """Training rows that are tokenized in full to see how much `max_length` cuts off."""
 BATCHES_PLANNED = 200
@@ -44,8 +44,7 @@ class RunConsole:
         self.rich_console = Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
         self.waiting: list[dict[str, Any]] = []
         self.last_flush = time.monotonic()
-        self.smoothed = 0.0
-        self.weight = 0.0
+        self.smoothed_loss = SmoothedLoss()
         self.monitor = Monitor(len(run.classes), run.multi_label, run.config.tricks)
         self.bar: Progress | None = None
         self.tensorboard: SummaryWriter | None = None
@@ -175,7 +174,8 @@ class RunConsole:
         self.tensorboard = SummaryWriter(str(self.run.folder), purge_step=self.run.batches_done + 1)
         # A resumed run continues the smoothed loss, and repeats no message of the monitor.
         for line in self.run.history.read():
-            self._smooth(line.get("loss") if "split" not in line else None)
+            if "split" not in line:
+                self.smoothed_loss.add(line.get("loss"))
             self.monitor.read_line(line)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.rich_console, disable=not self.rich_console.is_terminal) as self.bar:
@@ -215,7 +215,7 @@ class RunConsole:
         seconds = sum(each["seconds"] for each in records)
         speed = sum(each["examples"] for each in records) / max(1e-9, seconds)
         line = (
-            f"loss {last['loss']:.3f} · smoothed {self.smoothed / self.weight if self.weight else 0:.3f} · "
+            f"loss {last['loss']:.3f} · smoothed {self.smoothed_loss.value or 0:.3f} · "
             f"learning rate {last['learning_rate']:.1e} · {speed:.0f} examples/s"
         )
         if self.bar is not None:
@@ -229,16 +229,11 @@ class RunConsole:
         for warning in self.monitor.read_line(line):
             self.say(f"watch: {warning}")
 
-    def _smooth(self, loss: float | None) -> None:
-        if loss is not None and np.isfinite(loss):
-            self.smoothed = SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
-            self.weight = SMOOTHING * self.weight + (1 - SMOOTHING)
-
     def _add_update_to_tensorboard(self, record: Mapping[str, Any]) -> None:
-        self._smooth(record["loss"])
+        self.smoothed_loss.add(record["loss"])
         scalars = {name: record[name] for name in ("loss", "cross_entropy", "learning_rate", "grad_norm")}
-        if self.weight:
-            scalars["loss_smoothed"] = self.smoothed / self.weight
+        if self.smoothed_loss.value is not None:
+            scalars["loss_smoothed"] = self.smoothed_loss.value
         self._add_scalars("train", scalars, record["update"])
 
     def _add_scalars(self, split: str, scalars: Mapping[str, float], update: int) -> None:

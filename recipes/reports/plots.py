@@ -10,6 +10,7 @@ import matplotlib.font_manager
 import numpy as np
 
 from recipes.metrics import BINS, Predictions, answers
+from recipes.reports.smoothing import smooth
 
 MAX_NAME_LENGTH = 40
 """Characters of a class name; the rest is cut off."""
@@ -25,7 +26,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
     if updates:
         update_numbers, losses = [line["update"] for line in updates], [line["loss"] for line in updates]
         axes.plot(update_numbers, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="loss")
-        axes.plot(update_numbers, smoothed(losses), color="tab:blue", label="loss, smoothed")
+        axes.plot(update_numbers, smooth(losses), color="tab:blue", label="loss, smoothed")
     axes.set(xlabel="update", ylabel="training loss")
     axes.set_ylim(bottom=0)
     right = axes.twinx()
@@ -40,16 +41,6 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
     right.set_ylabel(f"validation {metric}")
     figure.legend(loc="outside upper center", ncols=3)
     save(figure, path)
-
-
-def smoothed(values: Sequence[float]) -> list[float]:
-    """An exponential moving average over about a fifteenth of the values, without a pull to 0 at the start."""
-    rate = 1 - min(0.5, 15 / len(values))
-    mean, weight, found = 0.0, 0.0, []
-    for value in values:
-        mean, weight = rate * mean + (1 - rate) * value, rate * weight + (1 - rate)
-        found.append(mean / weight)
-    return found
 
 
 def count_confusions(predictions: Predictions) -> np.ndarray:
