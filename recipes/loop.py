@@ -32,7 +32,7 @@ from recipes.metrics import Predictions, is_better, measure
 from recipes.models.anatomy import head
 from recipes.models.loading import load_tokenizer
 from recipes.prediction.batched import halve_until_it_fits, predict_split
-from recipes.reports.console import Report
+from recipes.reports.console import RunConsole
 from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import History
 from recipes.runtime.randomness import generator
@@ -64,7 +64,7 @@ class TrainingRun(LiveRun):
         self._plan_updates()
         self.checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.keep)
         self.history = History(folder / "history.jsonl")
-        self.report = Report(self)
+        self.console = RunConsole(self)
 
     def _start_counting(self) -> None:
         """The loop's own state at its start; a checkpoint replaces what it holds."""
@@ -119,7 +119,7 @@ class TrainingRun(LiveRun):
 
     def say(self, text: str) -> None:
         """Print a line, once for all processes."""
-        self.report.say(text)
+        self.console.say(text)
 
     def note(self, text: str) -> None:
         """Add a line to the run's header."""
@@ -154,8 +154,8 @@ class TrainingRun(LiveRun):
             UserError: training diverged, the data has changed since the checkpoint, the disk is full.
         """
         self._resume()
-        self.report.header()
-        with interruptions() as received, self.report.progress():
+        self.console.print_header()
+        with interruptions() as received, self.console.show_progress():
             self.lap = time.perf_counter()
             while self.batches_done < self.total_updates and not self._patience_is_over():
                 # The position in training alone says which epoch this is and where in it a resumed run goes on.
@@ -185,7 +185,7 @@ class TrainingRun(LiveRun):
             self.seams.update()
         guards.check_update(self, batch, updates)
         self.batches_done += 1
-        self.report.update(
+        self.console.add_update(
             update=self.batches_done,
             epoch=round(self.batches_done / self.updates_per_epoch, 6),
             loss=self._sum_over_processes(loss.composed),
@@ -197,8 +197,8 @@ class TrainingRun(LiveRun):
             seconds=self._time_lap(),
             **self.logged,
         )
-        if self.report.is_due():
-            self.report.flush()
+        if self.console.is_due():
+            self.console.flush()
 
     def _time_lap(self) -> float:
         """The seconds since the last lap ended, collation included. Evaluations and checkpoints are not timed."""
@@ -226,7 +226,7 @@ class TrainingRun(LiveRun):
 
     def _evaluate(self) -> None:
         """Score the validation split, and save the weights if they are the best so far."""
-        self.report.flush()
+        self.console.flush()
         self._time_lap()
         with self.seams.weights():
             metrics = measure(self.predictions(self.validation))
@@ -237,7 +237,7 @@ class TrainingRun(LiveRun):
                     self.checkpoints.save_best(self.batches_done, self.bare_model.state_dict())
             else:
                 self.since_best += 1
-        self.report.evaluation(update=self.batches_done, split="validation", **metrics)
+        self.console.add_evaluation(update=self.batches_done, split="validation", **metrics)
         self.lap = time.perf_counter()
 
     # Predicting.
@@ -260,7 +260,7 @@ class TrainingRun(LiveRun):
 
     def _save(self) -> None:
         """Write a checkpoint."""
-        self.report.flush()
+        self.console.flush()
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.batches_done, *state.capture(self))
         self.lap = time.perf_counter()

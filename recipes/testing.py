@@ -402,7 +402,7 @@ class TrickLaws:
             def fatal(run: TrainingRun, batch: Batch) -> None:
                 step(run, batch)
                 if run.batches_done == updates:
-                    run.report.flush()
+                    run.console.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
 
             TrainingRun._step = fatal  # type: ignore[method-assign, assignment]

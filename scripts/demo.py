@@ -1,4 +1,4 @@
-"""The demonstration of `make demo`: fine-tune the default with three tricks, beside the floors that it must clear."""
+"""The demonstration of `make demo`: fine-tune the default model with three tricks and compare it with two baselines."""
 
 import sys
 from collections import Counter
@@ -12,19 +12,19 @@ from recipes.reports.tables import console_for_tables, score_table
 
 
 def main() -> None:
-    floor = recipes.finetune(["model=linear"])
+    linear_baseline = recipes.finetune(["model=linear"])
     run = recipes.finetune(["+tricks=[mixup,amp,swa]"])
     test = run.predictions("test")
-    commonest, count = Counter(test["label"]).most_common(1)[0]
+    majority, count = Counter(test["label"]).most_common(1)[0]
     rows = {
-        f"majority class ({commonest})": {"accuracy": count / len(test["label"])},
-        "model=linear": floor.metrics["test"],
+        f"majority class ({majority})": {"accuracy": count / len(test["label"])},
+        "model=linear": linear_baseline.metrics["test"],
         "model=minilm +tricks=[mixup,amp,swa]": run.metrics["test"],
     }
     console = console_for_tables()
-    console.print(score_table(rows, "test split of data=pydocs", "what"))
+    console.print(score_table(rows, "test split of data=pydocs", "model"))
     seconds = run.metrics["cost"]["train_seconds"]
-    console.print(f"trained in {seconds / 60:.1f} minutes; everything of this run is in {run.folder}", markup=False)
+    console.print(f"trained in {seconds / 60:.1f} minutes; the run folder is {run.folder}", markup=False)
 
 
 if __name__ == "__main__":

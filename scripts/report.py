@@ -1,8 +1,8 @@
-"""Write one HTML page about one or several finished runs: scores, curves, classes, the rows to look at.
+"""Write one HTML page about one or more finished runs: scores, curves, classes, and the rows with the highest loss.
 
     python scripts/report.py runs/<run> [runs/<other> ...] [--output report.html]
 
-It needs no network and nothing beside it. Texts of the worst rows are in it, so mind whom you send it to.
+The page is a single file and needs no network. It contains texts of your data, so be careful whom you send it to.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from recipes.errors import UserError
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="run", help="folder of a finished run")
-    parser.add_argument("--output", type=Path, help="the page; report.html in the folder of the only run unless given")
+    parser.add_argument("--output", type=Path, help="file to write; default: report.html in a single run's folder")
     arguments = parser.parse_args()
 
     from recipes.api import load
@@ -27,7 +27,7 @@ def main() -> None:
 
     runs = [load(folder) for folder in arguments.runs]
     if arguments.output is None and len(runs) > 1:
-        raise UserError(f"{len(runs)} runs need a name for their page: --output=report.html.")
+        raise UserError(f"A page of {len(runs)} runs needs a file to write: --output=report.html.")
     target = arguments.output or runs[0].folder / "report.html"
     with atomic_write(target) as draft:
         draft.write_text(page(runs), encoding="utf-8")

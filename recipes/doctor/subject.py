@@ -174,7 +174,7 @@ class Subject:
             for group, rate in zip(run.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
             run.optimizer.zero_grad()
-            run.report.waiting.clear()
+            run.console.waiting.clear()
             for module, training in modes:
                 module.training = training
 

@@ -1,4 +1,4 @@
-"""What a page is made of, and the same as HTML and as Markdown."""
+"""A report as a list of parts, rendered as HTML or as Markdown."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from recipes.reports.tables import markdown_table
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a section."""
+    """The heading of a section."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Names on the left."""
+    """A table, with names in the first column."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -26,40 +26,42 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """What a user can copy."""
+    """Text in a fixed width, such as a command to copy."""
 
     text: str
 
 
 Picture = Callable[[IO[str]], None]
+"""Draws SVG into a stream."""
 Part = Heading | Table | Code | Picture | str
+"""A string is a paragraph. All text is plain; rendering escapes it."""
 
 
 def as_html(title: str, parts: Iterable[Part]) -> str:
-    """A page that needs nothing else."""
-    return html.document(title, [f"<h1>{escape(title)}</h1>", *map(_as_html, parts)])
+    """The report as a self-contained HTML page."""
+    return html.render_page(title, [f"<h1>{escape(title)}</h1>", *map(_part_as_html, parts)])
 
 
 def as_markdown(title: str, parts: Iterable[Part]) -> str:
-    """The same without the pictures."""
-    return "\n\n".join([f"# {title}", *filter(None, map(_as_markdown, parts))]) + "\n"
+    """The report as Markdown, without the pictures."""
+    return "\n\n".join([f"# {title}", *filter(None, map(_part_as_markdown, parts))]) + "\n"
 
 
-def _as_html(part: Part) -> str:
+def _part_as_html(part: Part) -> str:
     match part:
         case Heading(text):
             return f"<h2>{escape(text)}</h2>"
         case Table(header, rows):
-            return html.table(header, [[escape(cell) for cell in row] for row in rows])
+            return html.render_table(header, [[escape(cell) for cell in row] for row in rows])
         case Code(text):
             return f"<pre>{escape(text)}</pre>"
         case str():
             return f"<p>{escape(part)}</p>"
         case _:
-            return html.picture(part)
+            return html.render_figure(part)
 
 
-def _as_markdown(part: Part) -> str:
+def _part_as_markdown(part: Part) -> str:
     match part:
         case Heading(text):
             return f"## {text}"

@@ -1,4 +1,4 @@
-"""Pages that need nothing else: a document with its style, tables and drawn pictures."""
+"""Parts of self-contained HTML pages: the page with its style, tables, and figures as inline SVG."""
 
 import io
 from collections.abc import Callable, Iterable, Sequence
@@ -17,26 +17,34 @@ figure svg { max-width: 100%; height: auto; }
 """
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """A whole page."""
+def render_page(title: str, body: Iterable[str]) -> str:
+    """A complete page.
+
+    Args:
+        title: as plain text; it is escaped here.
+        body: lines of HTML.
+    """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return (
-        "\n".join(
-            ["<!doctype html>", f"<html><head>{head}<style>{STYLE}</style></head><body>", *body, "</body></html>"]
-        )
-        + "\n"
-    )
+    opening = f"<html><head>{head}<style>{STYLE}</style></head><body>"
+    return "\n".join(["<!doctype html>", opening, *body, "</body></html>"]) + "\n"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
+def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table.
+
+    Args:
+        header: names of the columns, as plain text; they are escaped here.
+        rows: cells that are HTML already.
+    """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def picture(draw: Callable[[io.StringIO], None]) -> str:
-    """What is drawn into a stream as SVG."""
-    drawn = io.StringIO()
-    draw(drawn)
-    return f"<figure>{drawn.getvalue()[drawn.getvalue().index('<svg') :]}</figure>"
+def render_figure(draw: Callable[[io.StringIO], None]) -> str:
+    """A figure from a function that draws SVG into a stream."""
+    stream = io.StringIO()
+    draw(stream)
+    svg = stream.getvalue()
+    # An XML declaration and a doctype come before the element; HTML has no use for them.
+    return f"<figure>{svg[svg.index('<svg') :]}</figure>"

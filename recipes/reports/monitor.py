@@ -1,4 +1,4 @@
-"""What a training run shows while it runs: each thing once, in a line, with what to do."""
+"""Warnings about a training run while it runs: each once, in one line, with what to do."""
 
 import math
 from collections import deque
@@ -8,101 +8,126 @@ from typing import Any
 from recipes.compose.remedies import remedies_for
 
 WINDOW = 30
-"""Updates that are looked back on."""
+"""Updates that a new one is compared with."""
+Findings = Iterator[tuple[str, str]]
+"""A kind, of which only the first warning is shown, and its sentence."""
 
 
-class Watch:
-    """Reads a history line by line; the same lines give the same sentences, so a resumed run says nothing twice.
+class Monitor:
+    """Reads a history line by line and warns of what looks wrong.
+
+    The same lines give the same warnings, so a resumed run that reads its history first repeats none.
 
     Args:
-        num_classes: of the data.
-        several: whether a row may have several labels.
-        tricks: the config's; those that are on are not advised.
+        num_classes: classes of the data.
+        multi_label: whether a row may have more than one label.
+        tricks: the config's; those that are on are not recommended.
     """
 
     def __init__(self, num_classes: int, multi_label: bool, tricks: Mapping[str, Mapping[str, Any]]) -> None:
         self.tricks = tricks
-        self.chance = math.log(2) if multi_label else math.log(num_classes)
+        self.chance_loss = math.log(2) if multi_label else math.log(num_classes)
         self.losses: deque[float] = deque(maxlen=WINDOW)
         self.norms: deque[float] = deque(maxlen=WINDOW)
         self.updates = 0
         self.lowest: float | None = None
-        self.higher = self.constant = 0
-        self.said: set[str] = set()
+        self.times_higher = self.times_constant = 0
+        self.reported: set[str] = set()
 
-    def see(self, line: Mapping[str, Any]) -> list[str]:
-        """What a further line of the history gives reason to say."""
-        found = self._evaluation(line) if "split" in line else self._update(line)
-        new = [(kind, sentence) for kind, sentence in found if kind not in self.said]
-        self.said |= {kind for kind, _ in new}
+    def read_line(self, line: Mapping[str, Any]) -> list[str]:
+        """Read one more line of the history.
+
+        Args:
+            line: of an update, or of an evaluation, which has a `split`.
+
+        Returns:
+            The warnings that are new with this line.
+        """
+        findings = self._check_evaluation(line) if "split" in line else self._check_update(line)
+        new = [(kind, sentence) for kind, sentence in findings if kind not in self.reported]
+        self.reported |= {kind for kind, _ in new}
         return [sentence for _, sentence in new]
 
-    def _update(self, line: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def _check_update(self, line: Mapping[str, Any]) -> Findings:
         loss, norm, update = line.get("loss"), line.get("grad_norm"), line["update"]
         self.updates += 1
         if loss is None or norm is None or not math.isfinite(loss) or not math.isfinite(norm):
             yield (
                 "skipped",
-                f"update {update} had no finite loss or gradient. With a loss scale (fp16) a few are no fault; where "
-                "it stands in skipped.jsonl, scripts/doctor.py says which module, or which rows, make it so.",
+                f"the loss or the gradient of update {update} is NaN or inf. With a loss scale (fp16) a few such "
+                "updates are normal. If skipped.jsonl lists it, scripts/doctor.py finds the module or the rows that "
+                "cause it.",
             )
             return
+        # This update against the window before it.
         if len(self.losses) == WINDOW:
-            mean = sum(self.losses) / WINDOW
-            spread = (sum((each - mean) ** 2 for each in self.losses) / WINDOW) ** 0.5
-            if loss > mean + 8 * spread and loss > 2 * mean and loss > 0.5 * self.chance:
-                yield (
-                    "spike",
-                    f"the loss jumped to {loss:.2f} at update {update}; the {WINDOW} before had {mean:.2f}. If it "
-                    "stays there, lower train.learning_rate or set train.clip_norm=1.0; once is no harm.",
-                )
-            middle = sorted(self.norms)[WINDOW // 2]
-            if norm > 100 * middle and norm > 10:
-                yield (
-                    "explosion",
-                    f"the gradient's norm is {norm:.3g} at update {update}, {norm / max(middle, 1e-12):.0f} times what "
-                    "it was; set train.clip_norm=1.0, or lower train.learning_rate.",
-                )
+            yield from self._check_jump(update, loss, norm)
         self.losses.append(loss)
         self.norms.append(norm)
+        # Once, when training has had time to leave its start behind.
         if self.updates == 4 * WINDOW:
-            mean = sum(self.losses) / len(self.losses)
-            if 0.97 * self.chance < mean < 1.03 * self.chance:
-                yield (
-                    "plateau",
-                    f"after {self.updates} updates the loss is {mean:.3f}, that of answering every class alike "
-                    f"({self.chance:.3f}): nothing is learnt. Look at train.learning_rate, then run scripts/doctor.py, "
-                    "whose check overfitting_one_batch says whether it can learn.",
-                )
-            spread = (sum((each - mean) ** 2 for each in self.losses) / len(self.losses)) ** 0.5
-            if spread > 0.5 * mean and mean > 0.1 * self.chance:
-                alone = "which alone is no fault"
-                advice = "; ".join([alone, *remedies_for("noisy_loss", self.tricks)])
-                yield (
-                    "fluctuation",
-                    f"the loss moves by {spread / mean:.0%} of itself from update to update, {advice}.",
-                )
+            yield from self._check_window()
 
-    def _evaluation(self, line: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def _check_jump(self, update: int, loss: float, norm: float) -> Findings:
+        mean, spread = self._mean_and_spread()
+        if loss > mean + 8 * spread and loss > 2 * mean and loss > 0.5 * self.chance_loss:
+            yield (
+                "spike",
+                f"the loss jumped to {loss:.2f} at update {update}; the mean of the {WINDOW} updates before is "
+                f"{mean:.2f}. If it stays there, lower train.learning_rate or set train.clip_norm=1.0; a single jump "
+                "is harmless.",
+            )
+        median = sorted(self.norms)[WINDOW // 2]
+        if norm > 100 * median and norm > 10:
+            yield (
+                "explosion",
+                f"the gradient norm is {norm:.3g} at update {update}, {norm / max(median, 1e-12):.0f} times its "
+                "recent median; set train.clip_norm=1.0, or lower train.learning_rate.",
+            )
+
+    def _check_window(self) -> Findings:
+        mean, spread = self._mean_and_spread()
+        if 0.97 * self.chance_loss < mean < 1.03 * self.chance_loss:
+            yield (
+                "plateau",
+                f"after {self.updates} updates the loss is {mean:.3f}, and predicting every class with the same "
+                f"probability gives {self.chance_loss:.3f}: nothing is learned. Check train.learning_rate, then run "
+                "scripts/doctor.py, whose check overfitting_one_batch tests whether the model can learn.",
+            )
+        if spread > 0.5 * mean and mean > 0.1 * self.chance_loss:
+            advice = "; ".join(["which alone is harmless", *remedies_for("noisy_loss", self.tricks)])
+            yield (
+                "fluctuation",
+                f"the loss varies by {spread / mean:.0%} of its mean from update to update, {advice}.",
+            )
+
+    def _mean_and_spread(self) -> tuple[float, float]:
+        """The mean and the standard deviation of the losses in the window."""
+        mean = sum(self.losses) / len(self.losses)
+        return mean, (sum((each - mean) ** 2 for each in self.losses) / len(self.losses)) ** 0.5
+
+    def _check_evaluation(self, line: Mapping[str, Any]) -> Findings:
         update, loss = line["update"], line.get("loss")
-        self.constant = self.constant + 1 if line.get("mcc") == 0 else 0
-        if self.constant == 2:
+        # The Matthews correlation is 0 where all predictions are of one class.
+        self.times_constant = self.times_constant + 1 if line.get("mcc") == 0 else 0
+        if self.times_constant == 2:
             yield (
                 "collapse",
-                f"validation after update {update} is answered with one class only, for the second time; if it "
-                "stays so, lower train.learning_rate, or weigh rare classes (recipe=imbalanced).",
+                f"validation after update {update} is predicted as one class only, for the second time in a row; if "
+                "it stays so, lower train.learning_rate, or weight rare classes more (recipe=imbalanced).",
             )
         if loss is None:
             return
+        # Overfitting: validation loss is well above its lowest while training loss is well below that.
         if self.lowest is None or loss < self.lowest:
-            self.lowest, self.higher = loss, 0
+            self.lowest, self.times_higher = loss, 0
         elif loss > 1.2 * self.lowest and self.losses and sum(self.losses) / len(self.losses) < 0.7 * self.lowest:
-            self.higher += 1
-        if self.higher == 2:
-            average = sum(self.losses) / len(self.losses)
+            self.times_higher += 1
+        if self.times_higher == 2:
+            mean, _ = self._mean_and_spread()
             yield (
                 "overfitting",
-                f"validation loss is {loss:.3f} after update {update} and was {self.lowest:.3f}, while training's "
-                f"is {average:.3f}: the rows are learnt by heart. evaluate.weights=best keeps "
-                "the better weights, evaluate.early_stopping=2 saves the time.",
+                f"validation loss is {loss:.3f} after update {update}, up from {self.lowest:.3f}, while training loss "
+                f"is {mean:.3f}: the training rows are memorized. evaluate.weights=best uses the better weights, "
+                "evaluate.early_stopping=2 saves the time.",
             )

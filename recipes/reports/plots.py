@@ -1,4 +1,4 @@
-"""Pictures of runs: the learning curve, the confusion matrix, reliability."""
+"""Plots of runs: the learning curve, the confusion matrix, the reliability diagram, validation scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +10,23 @@ import matplotlib.font_manager
 import numpy as np
 
 from recipes.metrics import BINS, Predictions, confidences
+from recipes.reports.smoothing import smooth
 
-LONGEST_NAME = 40
-MOST_NAMES = 30
+MAX_NAME_LENGTH = 40
+"""Characters of a class name; the rest is cut off."""
+MAX_TICKS = 30
+"""Classes up to which the confusion matrix has names and counts."""
 
 
 def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path: Path | IO[str]) -> None:
-    """Loss, raw and smoothed, and the validation metric over the updates."""
+    """Draw the training loss, raw and smoothed, and the validation metric over the updates."""
     figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     updates = [line for line in history if "split" not in line and line["loss"] is not None]
     if updates:
-        places, losses = [line["update"] for line in updates], [line["loss"] for line in updates]
-        axes.plot(places, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="loss")
-        axes.plot(places, smoothed(losses), color="tab:blue", label="loss, smoothed")
+        update_numbers, losses = [line["update"] for line in updates], [line["loss"] for line in updates]
+        axes.plot(update_numbers, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="loss")
+        axes.plot(update_numbers, smooth(losses), color="tab:blue", label="loss, smoothed")
     axes.set(xlabel="update", ylabel="training loss")
     axes.set_ylim(bottom=0)
     right = axes.twinx()
@@ -40,73 +43,65 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
     save(figure, path)
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
-    """An exponential moving average over about a fifteenth of the values, without a pull to 0 at the start."""
-    rate = 1 - min(0.5, 15 / len(values))
-    mean, weight, found = 0.0, 0.0, []
-    for value in values:
-        mean, weight = rate * mean + (1 - rate) * value, rate * weight + (1 - rate)
-        found.append(mean / weight)
-    return found
+def count_confusions(predictions: Predictions) -> np.ndarray:
+    """Count how often each label is predicted as each class, (label, predicted class).
 
-
-def confusion(predictions: Predictions) -> np.ndarray:
-    """How often each label (row) is answered with each class (column); rows without a known label are left out.
-
-    Where a row has several labels, a label that is found counts on the diagonal, and one that is missed counts against
-    each class that is wrongly given in its place.
+    Rows without a known label are left out. Where a row has more than one label, a label that is predicted counts on
+    the diagonal. One that is missed counts against each class that is predicted wrongly.
     """
-    number = {name: place for place, name in enumerate(predictions.classes)}
-    counts = np.zeros((len(number), len(number)), dtype=int)
-    for label, chosen in zip(predictions.labels, predictions.names(), strict=True):
-        asked = set(label) if isinstance(label, list) else {label}
-        given = set(chosen) if isinstance(chosen, list) else {chosen}
-        for true in asked & number.keys():
-            for name in {true} & given or given - asked:
-                counts[number[true], number[name]] += 1
+    index = {name: column for column, name in enumerate(predictions.classes)}
+    counts = np.zeros((len(index), len(index)), dtype=int)
+    for label, prediction in zip(predictions.labels, predictions.names(), strict=True):
+        labels = set(label) if isinstance(label, list) else {label}
+        predicted = set(prediction) if isinstance(prediction, list) else {prediction}
+        for name in labels & index.keys():
+            counted_against = {name} if name in predicted else predicted - labels
+            for other in counted_against:
+                counts[index[name], index[other]] += 1
     return counts
 
 
 def draw_confusion(predictions: Predictions, path: Path | IO[str]) -> None:
-    """The confusion matrix: shares of a label's row as shades, counts where they fit."""
-    counts = confusion(predictions)
-    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    """Draw the confusion matrix: fractions of a label's rows as shades, and counts where they fit."""
+    counts = count_confusions(predictions)
+    fractions = counts / np.maximum(1, counts.sum(1, keepdims=True))
     side = min(14.0, 3.5 + 0.45 * len(counts))
     figure = matplotlib.figure.Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the label's rows", shrink=0.8)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="fraction of the label's rows", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="label")
-    if len(counts) <= MOST_NAMES:
-        names, font = _drawable(predictions.classes)
+    if len(counts) <= MAX_TICKS:
+        names, font = _drawable_names(predictions.classes)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", font=font, parse_math=False)
         axes.set_yticks(range(len(names)), names, font=font, parse_math=False)
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                color = "white" if shares[row, column] > 0.5 else "black"
+                color = "white" if fractions[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
     save(figure, path)
 
 
 def draw_reliability(predictions: Predictions, path: Path | IO[str]) -> None:
-    """How often answers are right against how sure they are, in bins; the diagonal is a model that is as it says."""
+    """Draw accuracy against confidence, in bins; a calibrated model is on the diagonal."""
     confidence, right = confidences(predictions)
     figure = matplotlib.figure.Figure(figsize=(5, 4.5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="gray", linestyle="--", linewidth=0.8)
-    places = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    counts = np.bincount(places, minlength=BINS)
-    held = counts > 0
-    means = np.bincount(places, right, BINS)[held] / counts[held]
-    axes.bar((np.arange(BINS)[held] + 0.5) / BINS, means, width=0.9 / BINS, color="tab:blue", alpha=0.7)
-    for place, mean, count in zip(np.flatnonzero(held), means, counts[held], strict=True):
-        axes.text((place + 0.5) / BINS, mean + 0.01, str(count), ha="center", fontsize=7)
-    axes.set(xlabel="probability of the answer", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.06))
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = np.flatnonzero(counts)
+    centers = (filled + 0.5) / BINS
+    accuracies = np.bincount(bins, right, BINS)[filled] / counts[filled]
+    axes.bar(centers, accuracies, width=0.9 / BINS, color="tab:blue", alpha=0.7)
+    for center, accuracy, count in zip(centers, accuracies, counts[filled], strict=True):
+        axes.text(center, accuracy + 0.01, str(count), ha="center", fontsize=7)
+    axes.set(xlabel="probability of the prediction", ylabel="fraction correct", xlim=(0, 1), ylim=(0, 1.06))
     save(figure, path)
 
 
 def draw_scores(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, path: Path | IO[str]) -> None:
-    """The validation metric of several runs over the updates."""
+    """Draw the validation metric of several runs over the updates."""
     figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, history in histories.items():
@@ -118,7 +113,12 @@ def draw_scores(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: st
 
 
 def save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
-    """Write a picture: as PNG into a file, or as SVG, whose words stay words, into a text stream."""
+    """Write a figure.
+
+    Args:
+        figure: the figure.
+        path: a file, which becomes a PNG, or a text stream, which gets SVG with its text as text.
+    """
     if isinstance(path, Path):
         figure.savefig(path, dpi=120)
     else:
@@ -126,14 +126,14 @@ def save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
             figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _drawable(names: Sequence[str]) -> tuple[list[str], Path | None]:
-    """Names as they can be drawn, and the font for them; their numbers where no installed font has every character."""
-    short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in names]
-    needed = {ord(character) for name in short for character in name}
+def _drawable_names(names: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Shortened names and a font that has all their characters; numbers and None if no installed font does."""
+    short = [name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 3]}..." for name in names]
+    characters = {ord(character) for name in short for character in name}
     fonts = sorted(matplotlib.font_manager.fontManager.ttflist, key=lambda font: font.name != "DejaVu Sans")
     for font in fonts:
         # The Last Resort font has a box for every character.
-        plain = font.style == "normal" and font.weight == 400 and not font.name.startswith("Last Resort")
-        if plain and needed <= matplotlib.font_manager.get_font(font.fname).get_charmap().keys():
+        is_plain = font.style == "normal" and font.weight == 400 and not font.name.startswith("Last Resort")
+        if is_plain and characters <= matplotlib.font_manager.get_font(font.fname).get_charmap().keys():
             return short, Path(font.fname)
-    return [str(place) for place in range(len(names))], None
+    return [str(index) for index in range(len(names))], None

@@ -1,4 +1,4 @@
-"""What every run ends with, whatever made it: predictions, pictures, a card, `metrics.json`, and how it is shown."""
+"""The files that every finished run has: predictions, pictures, the model card, `metrics.json`. And its last lines."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.metrics import Predictions
-from recipes.reports.model_card import card
+from recipes.reports.model_card import render_card
 from recipes.reports.plots import draw_confusion
 from recipes.reports.tables import console_for_tables, score_table
 from recipes.runs.files import atomic_write, write_json
@@ -23,15 +23,26 @@ PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "om
 def finish(
     folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
 ) -> RunFolder:
-    """Write predictions, pictures, the card and, last, `metrics.json`, which says that the run is finished."""
+    """Write the results into a run folder.
+
+    `metrics.json` comes last: a folder that has it is a finished run.
+
+    Args:
+        folder: the run folder, with the model in `model/`.
+        config: of the run.
+        splits: the data.
+        scored: the predictions of each split.
+        metrics: the scores of each split, and what the run cost.
+    """
     for name, predictions in scored.items():
         write_predictions(folder / "predictions" / f"{name}.csv", predictions)
-    shown = "test" if metrics.get("test") else "validation"
-    draw_confusion(scored[shown], folder / "confusion_matrix.png")
+    main_split = "test" if metrics.get("test") else "validation"
+    draw_confusion(scored[main_split], folder / "confusion_matrix.png")
     tokenizer = folder / "model" / "tokenizer_config.json"
+    # `model=linear` and ensembles have no tokenizer, and no limit.
     limit = json.loads(tokenizer.read_text(encoding="utf-8"))["model_max_length"] if tokenizer.exists() else None
     with atomic_write(folder / "model" / "README.md") as draft:
-        draft.write_text(card(config, splits, scored, metrics, limit), encoding="utf-8")
+        draft.write_text(render_card(config, splits, scored, metrics, limit), encoding="utf-8")
     write_json(
         folder / "metrics.json",
         {
@@ -46,7 +57,7 @@ def finish(
 
 
 def show(run: RunFolder) -> None:
-    """Print a finished run's scores and where they are; one process speaks for all."""
+    """Print a finished run's scores and its folder, from the first process only."""
     if not is_first():
         return
     metrics = run.metrics

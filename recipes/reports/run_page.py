@@ -1,4 +1,4 @@
-"""A page to look at: one or several finished runs as one HTML file that needs nothing else."""
+"""Finished runs as one self-contained HTML page: scores, curves, classes, and the rows with the highest loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -10,30 +10,33 @@ from recipes.config import Data
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, label_matrices
-from recipes.reports.html import document, picture, table
-from recipes.reports.monitor import Watch
+from recipes.reports.html import render_figure, render_page, render_table
+from recipes.reports.monitor import Monitor
 from recipes.reports.plots import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
 from recipes.runs.folder import RunFolder
 
-SHOWN = 20
-LONGEST = 400
+MAX_EXAMPLES = 20
+"""Rows of each table of examples."""
+MAX_CHARACTERS = 400
+"""Characters that are shown of a text."""
 SURE = 0.9
+"""Probability from which on a wrong prediction makes its label suspicious."""
 
 
 def page(runs: Sequence[RunFolder]) -> str:
     """The HTML of some runs, in this order."""
-    named = dict(zip(_names(runs), runs, strict=True))
-    title = next(iter(named)) if len(named) == 1 else f"{len(named)} runs"
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        *(_together(named) if len(named) > 1 else ()),
-        *(line for name, run in named.items() for line in _of(name, run)),
-    ]
-    return document(title, body)
+    runs_by_name = dict(zip(_names(runs), runs, strict=True))
+    title = next(iter(runs_by_name)) if len(runs_by_name) == 1 else f"{len(runs_by_name)} runs"
+    body = [f"<h1>{escape(title)}</h1>"]
+    if len(runs_by_name) > 1:
+        body += _comparison(runs_by_name)
+    for name, run in runs_by_name.items():
+        body += _section(name, run)
+    return render_page(title, body)
 
 
 def _names(runs: Sequence[RunFolder]) -> list[str]:
-    """The folders' names, with as many of those above as it takes to tell them apart."""
+    """The folders' names, with as many parent folders as it takes to make them different."""
     paths = [run.folder.resolve().parts for run in runs]
     for depth in range(1, max(map(len, paths)) + 1):
         names = ["/".join(path[-depth:]) for path in paths]
@@ -42,34 +45,39 @@ def _names(runs: Sequence[RunFolder]) -> list[str]:
     return names
 
 
-def _together(runs: Mapping[str, RunFolder]) -> Iterator[str]:
+def _comparison(runs: Mapping[str, RunFolder]) -> Iterator[str]:
     yield "<h2>Side by side</h2>"
-    shown = [(name, _shown(run), run.metrics) for name, run in runs.items()]
-    names = list(dict.fromkeys(name for _, split, metrics in shown for name in metrics[split]))
-    best = {name: _best(name, [metrics[split].get(name) for _, split, metrics in shown]) for name in names}
+    splits = {name: _main_split(run) for name, run in runs.items()}
+    all_metrics = {name: run.metrics for name, run in runs.items()}
+    scores = {name: all_metrics[name][splits[name]] for name in runs}
+    metric_names = list(dict.fromkeys(metric for values in scores.values() for metric in values))
+    best = {metric: _best(metric, [values.get(metric) for values in scores.values()]) for metric in metric_names}
     rows = []
-    for run, split, metrics in shown:
-        link = f'<a href="#{escape(run)}">{escape(run)}</a>'
-        scores, cost = metrics[split], metrics["cost"]
-        cells = [_score(scores.get(name), scores.get(name) == best[name]) for name in names]
-        rows.append([f"{link} ({split})", *cells, f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"])
-    yield table(["run", *names, "seconds", "MB"], rows)
+    for name, values in scores.items():
+        link = f'<a href="#{escape(name)}">{escape(name)}</a>'
+        cells = [_score(values.get(metric), values.get(metric) == best[metric]) for metric in metric_names]
+        cost = all_metrics[name]["cost"]
+        seconds, memory = f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"
+        rows.append([f"{link} ({splits[name]})", *cells, seconds, memory])
+    yield render_table(["run", *metric_names, "seconds", "MB"], rows)
+
+    # Curves of one metric share a figure; runs that were evaluated by another metric get their own.
     histories = {name: run.history for name, run in runs.items() if run.history}
-    chosen_by = {name: runs[name].config["evaluate"]["metric"] for name in histories}
-    for metric in sorted(set(chosen_by.values())):
-        drawn = {name: history for name, history in histories.items() if chosen_by[name] == metric}
-        yield picture(lambda to: draw_scores(drawn, metric, to))  # noqa: B023  (drawn at once)
+    metric_of = {name: runs[name].config["evaluate"]["metric"] for name in histories}
+    for metric in sorted(set(metric_of.values())):
+        curves = {name: history for name, history in histories.items() if metric_of[name] == metric}
+        yield render_figure(lambda to: draw_scores(curves, metric, to))  # noqa: B023  (drawn at once)
 
 
-def _best(name: str, values: Sequence[Any]) -> Any:
-    there = [value for value in values if value is not None]
-    return min(there) if name in LOWER_IS_BETTER else max(there)
+def _best(metric: str, values: Sequence[Any]) -> Any:
+    numbers = [value for value in values if value is not None]
+    return min(numbers) if metric in LOWER_IS_BETTER else max(numbers)
 
 
-def _of(name: str, run: RunFolder) -> Iterator[str]:
-    split, metrics, history = _shown(run), run.metrics, run.history
-    read = {name: run.load_predictions(name) for name in run.splits}
-    held = read[split]
+def _section(name: str, run: RunFolder) -> Iterator[str]:
+    split, metrics, history = _main_split(run), run.metrics, run.history
+    predictions = {each: run.load_predictions(each) for each in run.splits}
+    main = predictions[split]
     yield f'<h2 id="{escape(name)}">{escape(name)}</h2>'
     cost = metrics["cost"]
     yield (
@@ -78,95 +86,106 @@ def _of(name: str, run: RunFolder) -> Iterator[str]:
         "update.</p>"
     )
     yield "<h3>Scores</h3>"
-    rows = []
-    for part, predictions in read.items():
-        within = intervals(predictions)
-        rows += [
-            [f"{escape(part)} {metric}", _score(value), _within(within.get(metric))]
-            for metric, value in metrics[part].items()
-        ]
-    yield table(["", "", "95 % interval over rows"], rows)
-    watch = Watch(len(held.classes), held.multi_label, run.config["tricks"])
-    if seen := [escape(sentence) for line in history for sentence in watch.see(line)]:
-        yield f"<h3>Seen while training</h3><ul>{''.join(f'<li>{sentence}</li>' for sentence in seen)}</ul>"
+    yield render_table(["", "", "95 % interval over rows"], list(_score_rows(predictions, metrics)))
+
+    monitor = Monitor(len(main.classes), main.multi_label, run.config["tricks"])
+    if warnings := [escape(sentence) for line in history for sentence in monitor.read_line(line)]:
+        items = "".join(f"<li>{warning}</li>" for warning in warnings)
+        yield f"<h3>Warnings during training</h3><ul>{items}</ul>"
     if history:
-        yield picture(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
+        yield render_figure(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
     if not metrics[split]:
         yield f'<p class="note">No row of {escape(split)} has a label.</p>'
         return
-    yield picture(lambda to: draw_reliability(held, to))
-    yield picture(lambda to: draw_confusion(held, to))
-    yield f"<h3>Class by class, {escape(split)}</h3>"
-    yield table(["class", "rows", "precision", "recall", "F1"], list(_classes(held)))
-    yield from _examples(run, split, held)
+    yield render_figure(lambda to: draw_reliability(main, to))
+    yield render_figure(lambda to: draw_confusion(main, to))
+    yield f"<h3>Scores by class, {escape(split)}</h3>"
+    yield render_table(["class", "rows", "precision", "recall", "F1"], list(_class_rows(main)))
+    yield from _examples(run, split, main)
 
 
-def _shown(run: RunFolder) -> str:
+def _main_split(run: RunFolder) -> str:
+    """The split that the page is about."""
     return "test" if run.metrics.get("test") else "validation"
 
 
-def _classes(held: Predictions) -> Iterator[list[str]]:
-    asked, given, _ = label_matrices(held)
-    true, chosen, hits = asked.sum(0), given.sum(0), (asked * given).sum(0)
-    scores = (hits / np.maximum(1, chosen), hits / np.maximum(1, true), f1(hits, true + chosen))
-    for place, name in enumerate(held.classes):
-        yield [escape(name), f"{true[place]:,}", *(f"{each[place]:.3f}" for each in scores)]
+def _score_rows(predictions: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> Iterator[list[str]]:
+    for split, of_split in predictions.items():
+        bounds = intervals(of_split)
+        for metric, value in metrics[split].items():
+            yield [f"{escape(split)} {metric}", _score(value), _interval(bounds.get(metric))]
 
 
-def _examples(run: RunFolder, split: str, held: Predictions) -> Iterator[str]:
-    """The rows with the highest loss: hard for the model, or wrongly labelled where it is sure of another label."""
-    if held.multi_label:
+def _class_rows(predictions: Predictions) -> Iterator[list[str]]:
+    labels, predicted, _ = label_matrices(predictions)
+    label_counts, predicted_counts, hits = labels.sum(0), predicted.sum(0), (labels * predicted).sum(0)
+    precision = hits / np.maximum(1, predicted_counts)
+    recall = hits / np.maximum(1, label_counts)
+    scores = (precision, recall, f1(hits, label_counts + predicted_counts))
+    for index, name in enumerate(predictions.classes):
+        yield [escape(name), f"{label_counts[index]:,}", *(f"{each[index]:.3f}" for each in scores)]
+
+
+def _examples(run: RunFolder, split: str, predictions: Predictions) -> Iterator[str]:
+    """The errors with the highest loss: first those whose label may be wrong, as the model is sure of another one."""
+    if predictions.multi_label:
         return
-    place = {name: number for number, name in enumerate(held.classes)}
-    losses = np.array(
-        [
-            -np.log(max(float(shares[place[label]]), 1e-12)) if label in place else -1.0
-            for label, shares in zip(held.labels, held.probabilities, strict=True)
-        ]
-    )
-    worst = [row for row in np.argsort(-losses, kind="stable") if losses[row] > 0]
-    wrong = [row for row in worst if held.names()[row] != held.labels[row]]
-    suspicious = [row for row in wrong if held.probabilities[row].max() >= SURE][:SHOWN]
-    texts = _texts(run, split, held)
-    if isinstance(texts, str) and wrong:
+    losses, names, probabilities = _losses(predictions), predictions.names(), predictions.probabilities
+    by_loss = [row for row in np.argsort(-losses, kind="stable") if losses[row] > 0]
+    errors = [row for row in by_loss if names[row] != predictions.labels[row]]
+    suspicious = [row for row in errors if probabilities[row].max() >= SURE][:MAX_EXAMPLES]
+    hardest = [row for row in errors if row not in suspicious][:MAX_EXAMPLES]
+    texts = _texts(run, split, predictions)
+    if isinstance(texts, str) and errors:
         yield f'<p class="note">{escape(texts)}</p>'
     for title, rows in (
         (
-            f"Most suspicious: the model is {SURE:.0%} sure of another label. Look whether the label is right",
+            f"Most suspicious: the model is at least {SURE:.0%} sure of another label. Check the label",
             suspicious,
         ),
-        ("Hardest of the others: the highest loss", [row for row in wrong if row not in suspicious][:SHOWN]),
+        ("Hardest of the other errors: the highest loss", hardest),
     ):
         yield f"<h3>{title}</h3>"
-        shown = []
+        lines = []
         for row in rows:
-            cells = [escape(str(cell)) for cell in (held.ids[row], held.labels[row], held.names()[row])]
+            cells = [escape(str(cell)) for cell in (predictions.ids[row], predictions.labels[row], names[row])]
             text = "" if isinstance(texts, str) else _text(texts[row])
-            shown.append([*cells, f"{held.probabilities[row].max():.3f}", f"{losses[row]:.2f}", text])
-        yield table(["id", "label", "answer", "probability", "loss", "text"], shown) if shown else "<p>None.</p>"
+            lines.append([*cells, f"{probabilities[row].max():.3f}", f"{losses[row]:.2f}", text])
+        header = ["id", "label", "prediction", "probability", "loss", "text"]
+        yield render_table(header, lines) if lines else "<p>None.</p>"
 
 
-def _texts(run: RunFolder, split: str, held: Predictions) -> Sequence[str] | str:
+def _losses(predictions: Predictions) -> np.ndarray:
+    """The loss of each row, (row); -1 where its label is missing or not one of the classes."""
+    index = {name: column for column, name in enumerate(predictions.classes)}
+    losses = [
+        -np.log(max(float(probabilities[index[label]]), 1e-12)) if label in index else -1.0
+        for label, probabilities in zip(predictions.labels, predictions.probabilities, strict=True)
+    ]
+    return np.array(losses)
+
+
+def _texts(run: RunFolder, split: str, predictions: Predictions) -> Sequence[str] | str:
     """The texts of a split, or why they cannot be shown."""
     try:
         splits = read_splits(Data(**run.config["data"]), run.config["evaluate"]["extra"], split == "test")
     except UserError as error:
         return f"The texts cannot be read again: {' '.join(error.problems)}"
     rows = splits.test if split == "test" else splits.validation
-    if rows is None or list(rows["id"]) != list(held.ids):
+    if rows is None or list(rows["id"]) != list(predictions.ids):
         return "The texts cannot be shown: the data has changed since."
     pairs = rows["text_pair"]
     return [text if pair is None else f"{text} ⟂ {pair}" for text, pair in zip(rows["text"], pairs, strict=True)]
 
 
 def _text(text: str) -> str:
-    return f"<span>{escape(text if len(text) <= LONGEST else f'{text[:LONGEST]}…')}</span>"
+    return f"<span>{escape(text if len(text) <= MAX_CHARACTERS else f'{text[:MAX_CHARACTERS]}…')}</span>"
 
 
 def _score(value: Any, best: bool = False) -> str:
-    shown = f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
-    return f"<b>{shown}</b>" if best else shown
+    cell = f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+    return f"<b>{cell}</b>" if best else cell
 
 
-def _within(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else "{:.4f} to {:.4f}".format(*interval)
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else "{:.4f} to {:.4f}".format(*bounds)

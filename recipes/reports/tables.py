@@ -1,4 +1,4 @@
-"""What is shown: tables of scores in a terminal and in Markdown, and how far something is."""
+"""Tables of scores in a terminal and in Markdown, and a progress line."""
 
 import shutil
 import sys
@@ -14,14 +14,20 @@ WIDTH_OF_FILES = 160
 
 
 def console_for_tables(stderr: bool = False) -> Console:
-    """A console as wide as the terminal; a file has no width, and a table that is cut in it is lost."""
-    seen = (sys.stderr if stderr else sys.stdout).isatty()
-    width = shutil.get_terminal_size().columns if seen else WIDTH_OF_FILES
+    """A console as wide as the terminal, or wide enough for tables where the output is a file."""
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    # rich would assume 80 columns of a file, and cut wide tables for good.
+    width = shutil.get_terminal_size().columns if is_terminal else WIDTH_OF_FILES
     return Console(stderr=stderr, highlight=False, width=width)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Names on the left, figures on the right."""
+    """A Markdown table with the first column on the left and the others on the right.
+
+    Args:
+        header: names of the columns.
+        rows: cells as plain text; `|` and line breaks are escaped.
+    """
     rule = ["---", *["---:"] * (len(header) - 1)]
     lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in cells] for cells in (header, *rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], rule, *lines[1:]))
@@ -38,7 +44,13 @@ def figure_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str = "split") -> Table:
-    """A table with a row of metrics for each name."""
+    """A table of scores for the terminal.
+
+    Args:
+        rows: the metrics of each row, by its name. A metric that a row lacks leaves an empty cell.
+        title: of the table.
+        first: header of the column of names.
+    """
     names = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column(first)
@@ -55,7 +67,14 @@ def score_table(rows: Mapping[str, Mapping[str, float]], title: str, first: str 
 
 @contextmanager
 def progress(what: str) -> Iterator[tuple[Console, Callable[[int], None]]]:
-    """On standard error, so many done and since when; gives a console to print on, and what to call with the count."""
+    """Inside this context standard error shows a count and the time elapsed, where it is a terminal.
+
+    Args:
+        what: what is counted, such as "rows".
+
+    Yields:
+        A console to print on without breaking the line, and a function that takes the new count.
+    """
     console = console_for_tables(stderr=True)
     columns = (TextColumn("{task.completed:,} " + what), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:

@@ -10,11 +10,11 @@ from typing import Any
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.loop import TrainingRun
-from recipes.reports.console import Report
+from recipes.reports.console import RunConsole
 
 
-class TimedReport(Report):
-    """The real report, with a clock."""
+class TimedConsole(RunConsole):
+    """The real console, with a clock."""
 
     seconds: float
 
@@ -30,11 +30,11 @@ class TimedReport(Report):
 class TimedRun(TrainingRun):
     """A run that neither evaluates nor saves, because its peers do not either."""
 
-    report: TimedReport
+    console: TimedConsole
 
     def __init__(self, config: Config, tricks: Mapping[str, Any], splits: Splits, folder: Path) -> None:
         super().__init__(config, tricks, splits, folder)
-        self.report = TimedReport(self)
+        self.console = TimedConsole(self)
 
     def fit_quietly(self) -> float:
         """Train without output.
@@ -44,7 +44,7 @@ class TimedRun(TrainingRun):
         """
         with redirect_stdout(io.StringIO()):
             self.fit()
-        return self.report.seconds
+        return self.console.seconds
 
     def _evaluate(self) -> None:
         pass

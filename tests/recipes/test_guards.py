@@ -108,7 +108,7 @@ def test_killed_between_two_it_ends_the_same(tmp_path: Path) -> None:
         def fatal(run: TrainingRun, batch: Batch) -> None:
             step(run, batch)
             if run.batches_done == dies_at:
-                run.report.flush()
+                run.console.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
         TrainingRun.__init__, TrainingRun._step = made, fatal  # type: ignore[method-assign]

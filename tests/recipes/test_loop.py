@@ -160,23 +160,6 @@ def test_damaged_best_weights_are_sought_anew(damage: str, tmp_path: Path) -> No
         assert "best.safetensors is damaged" in found["notes"][-1]
 
 
-def test_the_smoothed_loss_goes_on_where_it_was(tmp_path: Path) -> None:
-    stopped_at(tmp_path, 12, tiny_config())
-
-    def work() -> tuple[float, float]:
-        run = tiny_run(tiny_config(), tmp_path, tmp_path)
-        run._resume()
-        with run.report.progress():
-            smoothed, weight = 0.0, 0.0
-            for line in run.history.read():
-                if "split" not in line:
-                    smoothed, weight = 0.98 * smoothed + 0.02 * line["loss"], 0.98 * weight + 0.02
-            return run.report.smoothed / run.report.weight, smoothed / weight
-
-    found, wanted = in_child(work)
-    assert found == pytest.approx(wanted)
-
-
 def test_a_run_in_another_thread_needs_no_signals() -> None:
     import threading
 

@@ -104,6 +104,8 @@ def test_all_values_out_of_range_are_reported_together() -> None:
 
 
 def test_null_is_refused_where_a_value_is_required() -> None:
-    instance, problems = make_settings(Settings, OmegaConf.create({"alpha": None, "steps": 1, "note": None}), "tricks.x")
+    instance, problems = make_settings(
+        Settings, OmegaConf.create({"alpha": None, "steps": 1, "note": None}), "tricks.x"
+    )
     assert instance is None
     assert problems == ["tricks.x.alpha must be a number in (0, inf), got null."]

@@ -253,7 +253,7 @@ def tokens(subject: Subject, result: CheckResult) -> None:
 def length(subject: Subject, result: CheckResult) -> None:
     """How much of the text is cut off."""
     run = subject.run
-    rows, whole = run.report.uncut
+    rows, whole = run.console.uncut_lengths
     result.at(len(rows), "training rows")
     kept = np.minimum(whole, run.train.lengths[rows])
     cut, lost = float((whole > kept).mean()), float(1 - kept.sum() / whole.sum())

@@ -50,7 +50,7 @@ def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Subjec
         run = tiny_run(tiny_config("+tricks=[layerwise_learning_rate]"), folder, folder / "run")
         for index in range(updates):
             run._step(run.seams.batches(run.train, 0)[index])
-        run.report.waiting.clear()
+        run.console.waiting.clear()
         subject = Subject(run.config, run=run, splits=tiny_splits(run.config))
         subject.scratch = folder / "scratch"
         changed = {}

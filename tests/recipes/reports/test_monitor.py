@@ -1,4 +1,4 @@
-"""What is said of a history: each thing once, and nothing where all is well."""
+"""The monitor: each warning once, and none where all is well."""
 
 import math
 from collections.abc import Sequence
@@ -7,79 +7,85 @@ from pathlib import Path
 import pytest
 
 from recipes.api import finetune_config
-from recipes.reports.monitor import Watch
+from recipes.reports.monitor import Monitor
 from recipes.reports.run_page import page
 from recipes.testing import in_child, tiny_config
 
 CHANCE = math.log(3)
 
 
-def said(
+def warnings_of(
     losses: Sequence[float | None], norms: Sequence[float | None] = (), evaluations: Sequence[dict[str, float]] = ()
 ) -> list[str]:
-    watch = Watch(3, False, {})
-    found = []
-    for place, loss in enumerate(losses):
-        norm = norms[place] if place < len(norms) else 1.0
-        found += watch.see({"update": place + 1, "loss": loss, "grad_norm": norm})
-    for place, line in enumerate(evaluations):
-        found += watch.see({"update": len(losses) + place, "split": "validation", **line})
-    return found
+    """The warnings over updates with these losses, and gradient norms of 1 unless given, then over evaluations."""
+    monitor = Monitor(3, False, {})
+    sentences = []
+    for index, loss in enumerate(losses):
+        norm = norms[index] if index < len(norms) else 1.0
+        sentences += monitor.read_line({"update": index + 1, "loss": loss, "grad_norm": norm})
+    for index, scores in enumerate(evaluations):
+        sentences += monitor.read_line({"update": len(losses) + index, "split": "validation", **scores})
+    return sentences
 
 
-def falling(count: int) -> list[float]:
-    return [CHANCE * 0.97**place + 0.02 * (place % 3) for place in range(count)]
+def falling_losses(count: int) -> list[float]:
+    return [CHANCE * 0.97**index + 0.02 * (index % 3) for index in range(count)]
 
 
-def test_nothing_is_said_of_a_good_run() -> None:
-    well = [{"loss": 0.5 - place / 100, "mcc": 0.5} for place in range(5)]
-    assert said(falling(300), evaluations=well) == []
+def test_a_good_run_has_no_warning() -> None:
+    evaluations = [{"loss": 0.5 - index / 100, "mcc": 0.5} for index in range(5)]
+    assert warnings_of(falling_losses(300), evaluations=evaluations) == []
 
 
-def test_a_spike() -> None:
-    (found,) = said([*falling(60), 5.0, *falling(20), 7.0])
-    assert "jumped to 5.00 at update 61" in found and "train.clip_norm" in found
+def test_a_spike_is_reported_once() -> None:
+    (warning,) = warnings_of([*falling_losses(60), 5.0, *falling_losses(20), 7.0])
+    assert "jumped to 5.00 at update 61" in warning and "train.clip_norm" in warning
 
 
 def test_small_steps_of_a_small_loss_are_no_spike() -> None:
-    assert said([*falling(200), 0.05, 0.1]) == []
+    assert warnings_of([*falling_losses(200), 0.05, 0.1]) == []
 
 
-def test_a_plateau_at_chance() -> None:
-    (found,) = said([CHANCE + 0.01 * (place % 2) for place in range(200)])
-    assert "nothing is learnt" in found and "overfitting_one_batch" in found
+def test_a_plateau_at_chance_is_reported() -> None:
+    (warning,) = warnings_of([CHANCE + 0.01 * (index % 2) for index in range(200)])
+    assert "nothing is learned" in warning and "overfitting_one_batch" in warning
+    assert "gives 1.099" in warning
+
+
+def test_chance_of_many_labels_is_that_of_each_yes_or_no() -> None:
+    assert Monitor(3, True, {}).chance_loss == math.log(2)
 
 
 @pytest.mark.parametrize("bad", [None, math.nan, math.inf])
-def test_skipped_updates(bad: float | None) -> None:
-    assert ["skipped.jsonl" in each for each in said([1.0, bad, 1.0, bad])] == [True]
-    assert ["skipped.jsonl" in each for each in said([1.0] * 3, [1.0, bad, 1.0])] == [True]
+def test_skipped_updates_are_reported_once(bad: float | None) -> None:
+    assert ["skipped.jsonl" in each for each in warnings_of([1.0, bad, 1.0, bad])] == [True]
+    assert ["skipped.jsonl" in each for each in warnings_of([1.0] * 3, [1.0, bad, 1.0])] == [True]
 
 
-def test_an_exploding_gradient() -> None:
-    (found,) = said(falling(60), [*[0.5] * 50, 900.0, *[0.5] * 9])
-    assert "900 at update 51, 1800 times" in found
+def test_an_exploding_gradient_is_reported() -> None:
+    (warning,) = warnings_of(falling_losses(60), [*[0.5] * 50, 900.0, *[0.5] * 9])
+    assert "900 at update 51, 1800 times" in warning
 
 
-def test_one_class_only() -> None:
-    assert said(falling(10), evaluations=[{"loss": 1.0, "mcc": 0.0}]) == []
-    (found,) = said(falling(10), evaluations=[{"loss": 1.0, "mcc": 0.0}] * 3)
-    assert "one class only" in found
+def test_one_class_only_is_reported_at_the_second_time() -> None:
+    assert warnings_of(falling_losses(10), evaluations=[{"loss": 1.0, "mcc": 0.0}]) == []
+    (warning,) = warnings_of(falling_losses(10), evaluations=[{"loss": 1.0, "mcc": 0.0}] * 3)
+    assert "one class only" in warning
 
 
-def test_rows_learnt_by_heart() -> None:
-    losses = [{"loss": value, "mcc": 0.9} for value in (0.8, 0.6, 0.9, 1.0)]
-    (found,) = said([0.05] * 40, evaluations=losses)
-    assert "learnt by heart" in found and "was 0.600" in found
+def test_memorized_rows_are_reported() -> None:
+    evaluations = [{"loss": value, "mcc": 0.9} for value in (0.8, 0.6, 0.9, 1.0)]
+    (warning,) = warnings_of([0.05] * 40, evaluations=evaluations)
+    assert "memorized" in warning and "up from 0.600" in warning
 
 
-def test_a_loss_that_fluctuates() -> None:
-    (found,) = said([0.2 if place % 2 else 1.4 for place in range(200)])
-    assert "+tricks=[noise_scale]" in found
+def test_a_loss_that_fluctuates_is_reported() -> None:
+    (warning,) = warnings_of([0.2 if index % 2 else 1.4 for index in range(200)])
+    assert "+tricks=[noise_scale]" in warning
 
 
-def test_a_run_says_it_and_its_page_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_prints_a_warning_and_its_page_shows_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = tiny_config("train.max_updates=20", "train.learning_rate=0.0", "evaluate.every=0.5")
-    shown = in_child(lambda: page([finetune_config(config, tmp_path / "run")]))
+    text = in_child(lambda: page([finetune_config(config, tmp_path / "run")]))
     assert capfd.readouterr().out.count("watch: validation after") == 1
-    assert "Seen while training" in shown and "one class only" in shown
+    assert "Warnings during training" in text and "one class only" in text

@@ -1,35 +1,37 @@
-"""The page: what must be on it, that nothing on it is markup of the data's, and that a browser opens it."""
+"""The page of runs: its content, that text from the data is escaped, and that a browser opens it."""
 
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from recipes.api import FinishedRun, finetune_config
-from recipes.metrics import Predictions, confidences, label_matrices
-from recipes.reports.run_page import page
+from recipes.metrics import Predictions, confidences, label_matrices, measure
+from recipes.reports.run_page import _examples, page
+from recipes.runs.folder import RunFolder
 from recipes.testing import in_child, tiny_config
 
 
-def made(folder: Path, *overrides: str) -> FinishedRun:
+def train(folder: Path, *overrides: str) -> FinishedRun:
     in_child(lambda: finetune_config(tiny_config(*overrides), folder))
     return FinishedRun(folder)
 
 
 class Tags(HTMLParser):
-    """The tags of a page; those that stay open are listed."""
+    """The tags of a page in order, and those that are still open."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.all: list[str] = []
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
+        self.all.append(tag)
         if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
@@ -38,84 +40,102 @@ class Tags(HTMLParser):
 
 
 def tags(text: str) -> list[str]:
+    """All opening tags of a page; fails where they do not close in order."""
     parser = Tags()
     parser.feed(text)
     assert parser.open == []
-    return parser.seen
+    return parser.all
 
 
-def test_one_run(tmp_path: Path) -> None:
-    text = page([made(tmp_path / "run", "+tricks=[swa]")])
-    seen = tags(text)
-    assert seen.count("svg") == 3 and "script" not in seen and "link" not in seen and "img" not in seen
+def test_the_page_of_one_run_has_its_figures_tables_and_texts(tmp_path: Path) -> None:
+    text = page([train(tmp_path / "run", "+tricks=[swa]")])
+    names = tags(text)
+    assert names.count("svg") == 3 and not {"script", "link", "img"} & set(names)
     assert not re.findall(r'(?:src|href)="https?:', text)
-    for words in ("swa; averaged weights", "test accuracy", "Class by class, test", "Most suspicious", "Hardest"):
+    for words in ("swa; averaged weights", "test accuracy", "Scores by class, test", "Most suspicious", "Hardest"):
         assert words in text
     assert re.search(r"<td>c\d|<span>[abcw]", text)  # a text of the data
     assert "Side by side" not in text
 
 
-def test_several_runs(tmp_path: Path) -> None:
-    runs = [made(tmp_path / "one"), made(tmp_path / "two", "model=linear")]
+def test_the_page_of_two_runs_compares_them(tmp_path: Path) -> None:
+    runs = [train(tmp_path / "one"), train(tmp_path / "two", "model=linear")]
     text = page(runs)
     assert tags(text).count("svg") == 1 + 3 + 2  # linear has no curve
     assert "Side by side" in text and 'href="#two"' in text and 'id="two"' in text
 
 
-def test_runs_of_one_name_and_one_without_a_history(tmp_path: Path) -> None:
-    whole = made(tmp_path / "whole", "+tricks=[fusion]", "tricks.fusion.members=[tiny,linear]", "tricks.fusion.folds=2")
-    one, other = (FinishedRun(whole.folder / "members" / name / "fold-1") for name in ("1-tiny", "2-linear"))
-    shown = page([whole, one, other])
-    assert all(f'<a href="#{name}/fold-1">{name}/fold-1</a>' in shown for name in ("1-tiny", "2-linear"))
-    assert shown.count("<h2 ") == 3 and "out_of_fold accuracy" in shown
-    drawn = re.findall(r"<text[^>]*>([^<]*fold-1|[^<]*whole)<", shown)
-    assert drawn == ["1-tiny/fold-1"]  # the one with a curve
+def test_folders_of_one_name_get_their_parents_name(tmp_path: Path) -> None:
+    ensemble = train(
+        tmp_path / "ensemble", "+tricks=[fusion]", "tricks.fusion.members=[tiny,linear]", "tricks.fusion.folds=2"
+    )
+    one, other = (FinishedRun(ensemble.folder / "members" / name / "fold-1") for name in ("1-tiny", "2-linear"))
+    text = page([ensemble, one, other])
+    assert all(f'<a href="#{name}/fold-1">{name}/fold-1</a>' in text for name in ("1-tiny", "2-linear"))
+    assert text.count("<h2 ") == 3 and "out_of_fold accuracy" in text
+    curves = re.findall(r"<text[^>]*>([^<]*fold-1|[^<]*ensemble)<", text)
+    assert curves == ["1-tiny/fold-1"]  # the only one with a history
 
 
-def test_what_the_data_says_is_no_markup(tmp_path: Path) -> None:
+def test_markup_in_the_data_is_escaped(tmp_path: Path) -> None:
     rows = "".join(
         f'"<script>{word} & {row}</script>",{"<b>" if row % 2 else "中文"}\n' for row, word in enumerate("ab" * 20)
     )
     (tmp_path / "data.csv").write_text("text,label\n" + rows, encoding="utf-8")
     file = tmp_path / "data.csv"
     splits = [f"data.{split}={file}" for split in ("train", "validation", "test")]
-    text = page([made(tmp_path / "run", *splits, "train.max_updates=2")])
+    text = page([train(tmp_path / "run", *splits, "train.max_updates=2")])
     assert "script" not in tags(text)
     assert "&lt;script&gt;" in text and "&lt;b&gt;" in text and "中文" in text
 
 
-def test_where_the_texts_are_gone_the_page_says_so(tmp_path: Path) -> None:
+def test_the_page_explains_that_texts_cannot_be_read_again(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     file.write_text("text,label\n" + "".join(f"a{row},{'xy'[row % 2]}\n" for row in range(40)), encoding="utf-8")
     splits = [f"data.{split}={file}" for split in ("train", "validation", "test")]
-    run = made(tmp_path / "run", *splits, "train.max_updates=2")
+    run = train(tmp_path / "run", *splits, "train.max_updates=2")
     file.unlink()
     assert "The texts cannot be read again" in page([run])
 
 
-def test_what_is_held_is_what_was_predicted(tmp_path: Path) -> None:
-    run = made(tmp_path / "run")
-    held = run.load_predictions("test")
-    wanted = run.metrics["test"]
-    from recipes.metrics import measure
-
-    assert measure(held) == pytest.approx(wanted, abs=1e-5)
-    several = made(tmp_path / "several", "data.label_separator=|", "evaluate.metric=micro_f1")
-    assert measure(several.load_predictions("test")) == pytest.approx(several.metrics["test"], abs=1e-5)
+def test_loaded_predictions_have_the_scores_of_the_run(tmp_path: Path) -> None:
+    run = train(tmp_path / "run")
+    assert measure(run.load_predictions("test")) == pytest.approx(run.metrics["test"], abs=1e-5)
+    multi_label = train(tmp_path / "multi_label", "data.label_separator=|", "evaluate.metric=micro_f1")
+    assert measure(multi_label.load_predictions("test")) == pytest.approx(multi_label.metrics["test"], abs=1e-5)
 
 
 def test_marks_and_answers_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8]])
     decisions = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.int8)
-    one = Predictions(list("1234"), ["x", "x", None, "new"], probabilities, decisions, ["x", "y"], False)
-    true, chosen, strangers = label_matrices(one)
-    assert true.tolist() == [[1, 0], [1, 0], [0, 0]] and chosen.tolist() == [[1, 0], [0, 1], [0, 1]]
-    assert strangers.tolist() == [0, 0, 1]
-    sure, right = confidences(one)
-    assert sure.tolist() == [0.9, 0.6, 0.8] and right.tolist() == [True, False, False]
-    several = Predictions(["1"], [["y"]], np.array([[0.9, 0.1]]), np.array([[1, 0]]), ["x", "y"], True)
-    sure, right = confidences(several)
-    assert sure.tolist() == [0.9, 0.9] and right.tolist() == [False, False]
+    single_label = Predictions(list("1234"), ["x", "x", None, "new"], probabilities, decisions, ["x", "y"], False)
+    labels, predicted, unseen = label_matrices(single_label)
+    assert labels.tolist() == [[1, 0], [1, 0], [0, 0]] and predicted.tolist() == [[1, 0], [0, 1], [0, 1]]
+    assert unseen.tolist() == [0, 0, 1]
+    confidence, right = confidences(single_label)
+    assert confidence.tolist() == [0.9, 0.6, 0.8] and right.tolist() == [True, False, False]
+    multi_label = Predictions(["1"], [["y"]], np.array([[0.9, 0.1]]), np.array([[1, 0]]), ["x", "y"], True)
+    confidence, right = confidences(multi_label)
+    assert confidence.tolist() == [0.9, 0.9] and right.tolist() == [False, False]
+
+
+def test_examples_are_the_errors_by_loss_and_the_suspicious_ones_first() -> None:
+    probabilities = np.array([[0.95, 0.05], [0.6, 0.4], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7]])
+    decisions = np.eye(2, dtype=np.int8)[probabilities.argmax(1)]
+    predictions = Predictions(list("abcde"), ["y", "y", "x", "x", "new"], probabilities, decisions, ["x", "y"], False)
+    run = RunFolder(Path("unused"))
+    with mock.patch("recipes.reports.run_page._texts", return_value=["t"] * 5):
+        suspicious, hardest = (
+            re.findall(r"<tr><td>(.*?)</td></tr>", line)
+            for line in _examples(run, "test", predictions)
+            if "<table>" in line
+        )
+    cell = "</td><td>"
+    assert suspicious == [cell.join(["a", "y", "x", "0.950", "3.00", "<span>t</span>"])]
+    assert hardest == [
+        cell.join(["c", "x", "y", "0.800", "1.61", "<span>t</span>"]),
+        cell.join(["b", "y", "x", "0.600", "0.92", "<span>t</span>"]),
+    ]
 
 
 @pytest.mark.slow
@@ -124,8 +144,10 @@ def test_a_browser_shows_it(tmp_path: Path) -> None:
     if browser is None:
         pytest.skip("there is no Chromium here (apt-get install chromium)")
     file = tmp_path / "page.html"
-    file.write_text(page([made(tmp_path / "run")]), encoding="utf-8")
-    shown = tmp_path / "page.png"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--screenshot={shown}", "--window-size=1200,3000"]
-    done = subprocess.run([browser, *options, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    assert shown.stat().st_size > 20_000 and "ERROR:CONSOLE" not in done.stderr
+    file.write_text(page([train(tmp_path / "run")]), encoding="utf-8")
+    screenshot = tmp_path / "page.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--screenshot={screenshot}", "--window-size=1200,3000"]
+    browser_run = subprocess.run(
+        [browser, *options, file.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert screenshot.stat().st_size > 20_000 and "ERROR:CONSOLE" not in browser_run.stderr

@@ -159,7 +159,7 @@ class TestTheWhole:
 
     def test_the_card_names_no_pipeline(self, run: FinishedRun) -> None:
         card = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
-        assert "No model of its own" in card and "pipeline(" not in card and "library_name" not in card
+        assert "has no model of its own" in card and "pipeline(" not in card and "library_name" not in card
         assert "| 2-linear | 0.2500 |" in card and "out_of_fold" in card
 
     def test_it_answers_alone(self, run: FinishedRun) -> None:
@@ -207,7 +207,7 @@ def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
         def fatal(run: TrainingRun, batch: Any) -> None:
             step(run, batch)
             if run.folder.name == f"fold-{fold}" and run.batches_done == updates:
-                run.report.flush()
+                run.console.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
         TrainingRun._step = fatal  # type: ignore[method-assign, assignment]

@@ -141,7 +141,7 @@ def test_the_greedy_average_is_no_worse_on_validation_than_any_ingredient(tmp_pa
     assert mixed >= last
     # What validation chose is told where scores are.
     assert ingredients and all(name == "the last" or name.startswith("update ") for name in ingredients)
-    assert "By validation the averaged weights were chosen" in card
+    assert "because on that split the averaged weights were chosen" in card
 
 
 def test_moments_come_back() -> None:
