@@ -65,24 +65,24 @@ NO_DROPOUT = ("model.dropout=0.0",)
 FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
 
-# A tiny run, and a child process to make it in.
+# Tiny runs, and child processes to make them in.
 
 
 @cache
 def temporary_root() -> Path:
-    """The folder of all that tests leave: gone with this process, since its forked children clean nothing up."""
+    """The folder for all files of tests. This process removes it at its end; forked children remove nothing."""
     folder = Path(tempfile.mkdtemp(prefix="trickbook-laws-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def in_child(work: Callable[[], Result]) -> Result:
-    """Run a function in a forked child and give back what it returns; what it raises is raised here."""
+    """Run a function in a forked child process, and return its result or raise its error here."""
     temporary_root()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        gc.freeze()  # or each collection would touch, and so copy, every page that the two share
+        gc.freeze()  # otherwise each collection would touch, and so copy, every page that both processes use
         os.close(reading)
         with os.fdopen(writing, "wb") as answer:
             try:
@@ -92,12 +92,12 @@ def in_child(work: Callable[[], Result]) -> Result:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as answer:
-        told = answer.read()
+        pickled = answer.read()
     _, status = os.waitpid(child, 0)
-    if not told:
+    if not pickled:
         raise ChildProcessError(f"the child ended with status {status} and no answer")
-    fine, result = pickle.loads(told)
-    if not fine:
+    has_returned, result = pickle.loads(pickled)
+    if not has_returned:
         raise AssertionError(f"in the child:\n{result}")
     return result  # type: ignore[no-any-return]
 
@@ -121,7 +121,7 @@ def make_text_file(longest: int, seed: int = 0) -> Path:
 
 @cache
 def tiny_config(*overrides: str, longest: int = 12) -> Config:
-    """The config of a tiny run on made-up text of up to so many words."""
+    """The config of a tiny run on generated texts of at most `longest` words."""
     splits = enumerate(("train", "validation", "test"))
     files = [f"data.{split}={make_text_file(longest, seed)}" for seed, split in splits]
     return read(compose_config([*TINY, *files, *overrides])[0])
@@ -129,7 +129,7 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
 
 @cache
 def finished_run() -> Path:
-    """The folder of a tiny finished run, on texts of its own."""
+    """The folder of a tiny finished run, on other texts than the runs under test."""
     folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
     in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder))
     return folder
@@ -141,18 +141,18 @@ def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tiny_splits(config: Config) -> Splits:
-    """The data of a tiny run; its test split stays closed."""
+    """The data of a tiny run, without a test split."""
     return read_splits(config.data, {}, False)
 
 
-def tiny_run(config: Config, folder: Path, place: Path | None = None) -> TrainingRun:
-    """A run that is set up and not yet trained, in `place` or a new folder."""
-    place = place or Path(tempfile.mkdtemp(dir=folder))
-    return TrainingRun(config, build(config.tricks), tiny_splits(config), place)
+def tiny_run(config: Config, folder: Path, run_folder: Path | None = None) -> TrainingRun:
+    """Set up a run without training it, in `run_folder` or a new folder inside `folder`."""
+    run_folder = run_folder or Path(tempfile.mkdtemp(dir=folder))
+    return TrainingRun(config, build(config.tricks), tiny_splits(config), run_folder)
 
 
 def train_tiny(config: Config) -> dict[str, Any]:
-    """Train a tiny run to its end: weights as they are evaluated, and the losses."""
+    """Train a tiny run to its end, and return its final weights and its losses."""
     with temporary_folder() as folder:
         run = tiny_run(config, folder)
         run.fit()
@@ -163,18 +163,18 @@ def train_tiny(config: Config) -> dict[str, Any]:
 
 
 def copy_weights(run: TrainingRun) -> dict[str, np.ndarray]:
-    """The model's weights, apart from it."""
+    """A copy of the model's weights by name."""
     return {name: tensor.detach().numpy().copy() for name, tensor in run.bare_model.state_dict().items()}
 
 
 def compute_gradients(run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
-    """The gradient that the run makes of a batch."""
+    """The gradient of a batch by parameter name."""
     run.optimizer.zero_grad()
     run.seams.gradient(batch)
-    named = run.bare_model.named_parameters()
-    found = {name: each.grad.numpy().copy() for name, each in named if each.grad is not None}
+    parameters = run.bare_model.named_parameters()
+    gradients = {name: each.grad.numpy().copy() for name, each in parameters if each.grad is not None}
     run.optimizer.zero_grad()
-    return found
+    return gradients
 
 
 def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
@@ -184,7 +184,7 @@ def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -
 
 
 def largest_distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """The largest distance between two rows of numbers."""
+    """The largest distance between two lists of numbers."""
     return float(np.abs(np.array(one) - np.array(other)).max())
 
 
@@ -200,7 +200,7 @@ def float64() -> Iterator[None]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """A folder that is removed at the end of the context."""
     folder = Path(tempfile.mkdtemp(dir=temporary_root()))
     try:
         yield folder
@@ -209,7 +209,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def on_ranks(count: int, work: Callable[[], Result]) -> Result:
-    """Run a function on several gloo processes at once; gives what the first one returns."""
+    """Run a function on several gloo processes at once, and return the first one's result."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -223,7 +223,7 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
-        # What the parent process has trained has left it as one of one.
+        # Training in the parent process has set accelerate's global state to one process.
         AcceleratorState._reset_state(reset_partial_state=True)
         result = work()
         assert PartialState().num_processes == count
@@ -253,11 +253,11 @@ class TrickLaws:
     trick: ClassVar[str]
     """The trick's name: that of its YAML file."""
     overrides: ClassVar[Sequence[str]] = ()
-    """What composing needs beside, such as the search path of a config of one's own."""
+    """Further overrides for composing, such as the search path of the trick's YAML file."""
     settings: ClassVar[Mapping[str, Any]] = {}
     """Values of the trick under the laws that differ from those of its YAML file."""
     tolerance: ClassVar[float] = 0.0
-    """How far neutral values may be from the base, where arithmetic does not allow 0; 1e-6 at most."""
+    """The largest distance from the base at neutral values, where arithmetic does not allow 0; at most 1e-6."""
 
     def config(self, *tricks: str, overrides: Sequence[str] = (), longest: int = 12, **settings: Any) -> Config:
         """A tiny run's config with these tricks on, each at its YAML file's values but for `settings`.
@@ -281,11 +281,11 @@ class TrickLaws:
 
     def compatible(self) -> list[str]:
         """Other tricks that can be on together with this one and with each other."""
-        found = {self.trick: self.declared()}
+        tricks = {self.trick: self.declared()}
         for other in names():
-            if not seams.refusals({**found, other: declared_trick(other, tuple(self.overrides))}):
-                found[other] = declared_trick(other, tuple(self.overrides))
-        return [name for name in found if name != self.trick]
+            if not seams.refusals({**tricks, other: declared_trick(other, tuple(self.overrides))}):
+                tricks[other] = declared_trick(other, tuple(self.overrides))
+        return [name for name in tricks if name != self.trick]
 
     def test_neutral_is_off(self) -> None:
         """Law 2: at its neutral values a trick changes nothing."""
@@ -301,11 +301,11 @@ class TrickLaws:
         without, neutralized = in_child(lambda: train_tiny(off)), in_child(lambda: train_tiny(on))
         assert difference(without["weights"], neutralized["weights"]) <= self.tolerance <= 1e-6
         assert largest_distance(without["losses"], neutralized["losses"]) <= self.tolerance
-        if not self.tolerance:  # and so is all that is made of them
+        if not self.tolerance:  # and so are all files of a finished run
             with temporary_folder() as folder:
                 for config, name in ((off, "off"), (on, "on")):
                     in_child(partial(finetune_config, config, folder / name))
-                # What is neutral only with the base's help does its passes still.
+                # A trick that is neutral only together with settings of the base still makes its passes.
                 passes = ("passes_per_update",) if overrides else ()
                 _assert_same(folder / "off", folder / "on", ("tricks", "seams", *passes))
 
@@ -331,7 +331,7 @@ class TrickLaws:
             for seam in kind.slots:
                 setattr(kind, seam, _count_calls(getattr(kind, seam), seam, reached))
             with temporary_folder() as folder:
-                os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # what was encoded before is not encoded again
+                os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # cached rows would not be encoded again
                 finetune_config(config, folder / "run")
             return reached
 
@@ -341,9 +341,9 @@ class TrickLaws:
         """Law 3: the order of `+tricks=[...]` changes nothing."""
         selected = [self.trick, *self.compatible()]
         values = [f"tricks.{self.trick}.{name}={as_yaml(value)}" for name, value in self.settings.items()]
-        # Of one set of tricks at the same values it is one law, whichever of them asks; many ask with the same.
-        asked = (frozenset(selected), (*self.overrides, *values))
-        if asked in FREE_OF_ORDER:
+        # Many tricks have the same compatible tricks: each set needs to be tried once.
+        key = (frozenset(selected), (*self.overrides, *values))
+        if key in FREE_OF_ORDER:
             return
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
@@ -356,7 +356,7 @@ class TrickLaws:
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
             assert runs[0]["losses"] == other["losses"]
-        FREE_OF_ORDER.add(asked)
+        FREE_OF_ORDER.add(key)
 
     def test_splitting_is_invisible(self) -> None:
         """Law 4: parts of any sizes and several processes make the same run as one whole batch."""
@@ -369,11 +369,11 @@ class TrickLaws:
             with float64():
                 return trained_in_parts(settings, cost_of_pass)
 
-        alone, one_piece = config(self.trick), 1e9
-        whole = in_child(partial(run, config() if splits else alone, one_piece))
+        alone, undivided = config(self.trick), 1e9
+        expected = in_child(partial(run, config() if splits else alone, undivided))
         runs = {
             "parts by length": in_child(partial(run, alone, 0)),
-            "two processes": on_ranks(2, partial(run, alone, one_piece)),
+            "two processes": on_ranks(2, partial(run, alone, undivided)),
         }
         splitter = next(name for name in names() if declared_trick(name).slots.get("gradient") == "split")
         setting = next(iter(declared_trick(splitter).neutral))
@@ -381,16 +381,16 @@ class TrickLaws:
             in_parts = config(*{self.trick, splitter})
             in_parts.tricks[splitter][setting] = size
             if not splits or self.trick == splitter:
-                runs[f"parts of {size}"] = in_child(partial(run, in_parts, one_piece))
-        for how, other in runs.items():
-            assert difference(whole["weights"], other["weights"]) < 1e-10, how
-            assert largest_distance(whole["losses"], other["losses"]) < 1e-10, how
+                runs[f"parts of {size}"] = in_child(partial(run, in_parts, undivided))
+        for division, other in runs.items():
+            assert difference(expected["weights"], other["weights"]) < 1e-10, division
+            assert largest_distance(expected["losses"], other["losses"]) < 1e-10, division
 
     def test_splitting_is_invisible_in_32_bits(self) -> None:
         """Law 4, in the precision that people train in: the loss of the first update."""
         config = self.config(self.trick, overrides=[*NO_DROPOUT, "train.max_updates=1"], longest=30)
-        whole, parts = (in_child(partial(trained_in_parts, config, cost)) for cost in (1e9, 0))
-        assert largest_distance(whole["losses"], parts["losses"]) < 1e-6
+        undivided, parts = (in_child(partial(trained_in_parts, config, cost)) for cost in (1e9, 0))
+        assert largest_distance(undivided["losses"], parts["losses"]) < 1e-6
 
     def test_stopping_is_invisible(self) -> None:
         """Law 5: killed anywhere and started again, a run ends the same to the bit."""
@@ -423,10 +423,10 @@ class TrickLaws:
         """Law 6: a trick moves no batch, no new head and no other trick's draws, unless it is about them."""
         slots = set(self.declared().slots)
 
-        def seen(config: Config) -> dict[str, Any]:
+        def observe(config: Config) -> dict[str, Any]:
             with temporary_folder() as folder:
                 run = tiny_run(config, folder)
-                dealt = [
+                batches = [
                     (batch.ids, batch.inputs["input_ids"].tolist())
                     for epoch in range(2)
                     for batch in run.seams.batches(run.train, epoch)
@@ -436,17 +436,17 @@ class TrickLaws:
                 inner = run.generator
 
                 def logged(purpose: str, batch: Batch) -> np.random.Generator:
-                    place = f"{purpose}/{batch.epoch}/{batch.index}/{batch.part}"
-                    draws[place] = float(inner(purpose, batch).random())
+                    position = f"{purpose}/{batch.epoch}/{batch.index}/{batch.part}"
+                    draws[position] = float(inner(purpose, batch).random())
                     return inner(purpose, batch)
 
                 run.generator = logged  # type: ignore[method-assign]
                 run.seams.gradient(run.seams.batches(run.train, 0)[0])
-                return {"batches": dealt, "weights": weights, "draws": draws}
+                return {"batches": batches, "weights": weights, "draws": draws}
 
         others = self.compatible()
         base_run, with_it, with_others, with_all = (
-            in_child(partial(seen, self.config(*tricks)))
+            in_child(partial(observe, self.config(*tricks)))
             for tricks in ((), (self.trick,), others, (self.trick, *others))
         )
         if not slots & {"clean", "examples", "encode", "batches"}:
@@ -524,9 +524,9 @@ class TrickLaws:
             except ZeroDivisionError:
                 pass  # a trick may also take the base's place and never call it
             broken.clear()
-            found = train_tiny(plain)
-        assert difference(expected["weights"], found["weights"]) == 0
-        assert expected["losses"] == found["losses"]
+            actual = train_tiny(plain)
+        assert difference(expected["weights"], actual["weights"]) == 0
+        assert expected["losses"] == actual["losses"]
 
     def test_a_finished_run_predicts_the_same(self) -> None:
         """Law 9: the finished folder answers as the run did in training.
@@ -552,25 +552,25 @@ class TrickLaws:
         """Law 8: with every later trick it runs an update, or the two are refused with the remedy."""
 
         def meet(configs: Mapping[str, Config]) -> dict[str, str]:
-            told = {}
+            refusals = {}
             with temporary_folder() as folder:
                 for other, config in configs.items():
                     try:
                         run = tiny_run(config, folder)
                     except UserError as error:
-                        told[other] = str(error)
+                        refusals[other] = str(error)
                         continue
                     run._step(run.seams.batches(run.train, 0)[0])
                     assert run.updates == 1, other
-            return told
+            return refusals
 
         configs = {name: self.config(self.trick, name) for name in names() if name > self.trick}
-        for other, told in in_child(partial(meet, configs)).items():
-            assert self.trick in told and other in told and "keep one" in told, told
+        for other, message in in_child(partial(meet, configs)).items():
+            assert self.trick in message and other in message and "keep one" in message, message
 
 
 def trained_in_parts(config: Config, cost_of_pass: float) -> dict[str, Any]:
-    """Train with another price of a pass: 0 makes parts of one length each, a high one makes no parts."""
+    """Train with another cost of a pass: 0 makes parts of one length each, a high cost makes one part."""
     base.COST_OF_PASS["cpu"] = cost_of_pass
     return train_tiny(config)
 

@@ -1,4 +1,4 @@
-"""From a composed config to the typed one, and every complaint about its values."""
+"""From a composed config to the typed one, with every problem of its values."""
 
 import re
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from recipes.config import Config, renamed_settings
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import out_of_range
 
-# What metrics.json and the run folder already call by these names.
-TAKEN = (
+# Entries of metrics.json and files of the run folder; an extra split cannot have one of these names.
+RESERVED_NAMES = (
     "train",
     "validation",
     "test",
@@ -37,7 +37,7 @@ def read(composed: DictConfig) -> Config:
     """Turn a composed config into the typed one.
 
     Raises:
-        UserError: with every value that is unknown, out of range, missing, or read by nobody.
+        UserError: with every value that is unknown, out of range, missing, or set where nobody reads it.
     """
     if unknown := list(_unknown(composed, Config, "")):
         raise UserError(*unknown)
@@ -45,8 +45,8 @@ def read(composed: DictConfig) -> Config:
         config = cast(Config, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:
         raise UserError(describe(error)) from error
-    if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_badly_named(config)]:
-        # Loads torch, which is worth it to tell all that is wrong at once.
+    if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_misnamed_splits(config)]:
+        # This loads torch; it is worth the seconds to report all mistakes at once.
         from recipes.compose.tricks import build
 
         try:
@@ -58,7 +58,7 @@ def read(composed: DictConfig) -> Config:
 
 
 def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
-    """A setting that nobody reads is an error: Hydra lets `+name=value` add one to any schema."""
+    """Settings that do not exist. Hydra accepts them, since `+name=value` adds one to any schema."""
     known = {item.name: item.type for item in fields(kind)}
     for key in map(str, node):
         if f"{path}{key}" in renamed_settings():
@@ -70,7 +70,7 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
 
 
 def _incomplete(config: Config) -> Iterator[str]:
-    """What the chosen source cannot do without."""
+    """Settings that the chosen sources need and that are not set."""
     data, model = config.data, config.model
     if data.source == "files" and not data.train:
         yield "data.train is not set; data=files needs data.train=<path of a CSV, TSV, JSONL or Parquet file>."
@@ -83,7 +83,7 @@ def _incomplete(config: Config) -> Iterator[str]:
 
 
 def _unread(config: Config) -> Iterator[str]:
-    """What is set and read by nobody under the chosen source: a forgotten `data=files` would train on other texts."""
+    """Settings that the chosen sources ignore: a forgotten `data=files` would train on other texts."""
     data, model = config.data, config.model
     both = ("train", "validation", "test", "text_pair", "id", "group", "label_separator")
     readers = {"name": ["hub"], "subset": ["hub"], **dict.fromkeys(both, ["files", "hub"])}
@@ -96,7 +96,9 @@ def _unread(config: Config) -> Iterator[str]:
         yield f"model.name={model.name}: model={model.source} does not read it; choose model=hub, or leave it out."
 
 
-def _badly_named(config: Config) -> Iterator[str]:
+def _misnamed_splits(config: Config) -> Iterator[str]:
+    """Extra splits whose names cannot be file names, or are reserved."""
     for name in config.evaluate.extra:
-        if name in TAKEN or not re.fullmatch(r"\w[\w-]*", name):
-            yield f"evaluate.extra.{name}: a name must be of letters, digits, - and _, and none of {', '.join(TAKEN)}."
+        if name in RESERVED_NAMES or not re.fullmatch(r"\w[\w-]*", name):
+            reserved = ", ".join(RESERVED_NAMES)
+            yield f"evaluate.extra.{name}: a name must be of letters, digits, - and _, and none of {reserved}."

@@ -1,4 +1,4 @@
-"""What must hold of a config and its data before anything is trained."""
+"""Requirements of a config, its data and its tricks that are checked before anything is trained."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,10 +13,10 @@ from recipes.trick import Trick
 
 
 def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
-    """Refuse what cannot work, before anything is trained.
+    """Refuse a run that cannot work.
 
     Raises:
-        UserError: with all that was found.
+        UserError: with every requirement that is not met.
     """
     problems = []
     names = available(len(splits.classes), splits.multi_label)
@@ -35,7 +35,7 @@ def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
 
 
 def unmet(values: Mapping[str, Any], tricks: Mapping[str, Trick]) -> Iterator[str]:
-    """A sentence for each setting of the base that tricks cannot be beside; no data are read for it."""
+    """A sentence for each setting that does not go with the selected tricks. It needs no data."""
     if values["model"]["source"] == "linear" and tricks:
         yield f"model=linear has no training loop, so +tricks=[{','.join(tricks)}] cannot act; leave them out."
     stopping = values["evaluate"]["early_stopping"]
@@ -45,7 +45,7 @@ def unmet(values: Mapping[str, Any], tricks: Mapping[str, Trick]) -> Iterator[st
             "cut off; leave out one of the two."
         )
     for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
-        found: Any = value_at(values, path)
-        if found != value:
+        actual = value_at(values, path)
+        if actual != value:
             needed = f"{path}={as_yaml(value)}"
-            yield f"{path}={as_yaml(found)}: {name} needs {needed}; set it, or leave out {name}."
+            yield f"{path}={as_yaml(actual)}: {name} needs {needed}; set it, or leave out {name}."

@@ -1,4 +1,4 @@
-"""From the config's values to the tricks themselves."""
+"""Make the tricks that a config selects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,14 @@ from recipes.trick import Trick
 
 
 def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
-    """Make the selected tricks, checked, and give each its name.
+    """Make the selected tricks, check their values, and give each its name.
 
     Args:
-        values: by name, what `conf/tricks/<name>.yaml` and the command line say.
+        values: the settings of each trick by its name, `_target_` among them.
 
     Raises:
-        UserError: every value that is unknown, missing, of the wrong type or out of range, and every two tricks that
-            exclude each other.
+        UserError: with every value that is unknown, missing, of the wrong type or out of range, and every two tricks
+            that exclude each other.
     """
     tricks: dict[str, Trick] = {}
     problems: list[str] = []
@@ -40,10 +40,10 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
             )
             continue
         if not issubclass(kind, Trick):
-            problems.append(f"tricks.{name}._target_={target} is no recipes.Trick.")
+            problems.append(f"tricks.{name}._target_={target} is not a recipes.Trick.")
             continue
-        trick, wrong = make_settings(kind, OmegaConf.create(settings), f"tricks.{name}", {"name": name})
-        problems += wrong
+        trick, mistakes = make_settings(kind, OmegaConf.create(settings), f"tricks.{name}", {"name": name})
+        problems += mistakes
         if trick is not None:
             tricks[name] = trick
     if problems:
