@@ -61,6 +61,9 @@ def test_every_trick_is_under_the_laws() -> None:
     assert {kind.trick for kind in TrickLaws.__subclasses__()} >= set(TRICKS)
 
 
+# Most pairs meet in the fast suite; these are the others.
+pytest.mark.slow(TrickLaws.test_remaining_pairs)
+
 # Values that make no difference to a law and much to its time.
 SETTINGS = {"fusion": {"folds": 2}}
 
