@@ -77,7 +77,7 @@ def carry_past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]
 
 
 def positive_integer(text: str) -> int:
-    """Read an option of the command line; the type of an argument of argparse."""
+    """Parse a positive integer; for the `type` of an argparse argument."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not positive")

@@ -73,8 +73,8 @@ def make_settings(
     Args:
         kind: the dataclass.
         values: of its fields.
-        path: of the values, for the user.
-        attributes: of the instance, no fields; `__post_init__` finds them there already.
+        path: of the values in the config, for the messages.
+        attributes: further attributes of the instance, which are not fields.
 
     Returns:
         The instance, or None if there are problems; and a sentence for each key that is unknown or missing, or whose
@@ -100,10 +100,11 @@ def make_settings(
         return None, problems
     arguments: Mapping[str, Any] = OmegaConf.to_container(schema)  # type: ignore[assignment]
     try:
-        made: Any = object.__new__(kind)
-        vars(made).update(attributes or {})
-        made.__init__(**arguments)
-        return made, []
+        # The attributes are set before `__init__`, so that `__post_init__` can read them.
+        settings: Any = object.__new__(kind)
+        vars(settings).update(attributes or {})
+        settings.__init__(**arguments)
+        return settings, []
     except ValueError as error:
         return None, [f"{path}.{line}" for line in str(error).splitlines()]
 
