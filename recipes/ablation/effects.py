@@ -125,6 +125,8 @@ def estimate(design: Design, blocks: Sequence[Block], settled: Collection[Effect
         if not any(Effect((place,)) in settled for place in effect.places)
     }
     chance = [_Chance.of(block, design, there) for block in blocks] if contrasts else []
+    if chance and not any(each.freedom for each in chance):
+        raise UserError("every run of a seed predicts the same, so there is nothing to measure chance by.")
     families = []
     for size in (1, 2):
         effects = [effect for effect in contrasts if len(effect.places) == size]
@@ -167,9 +169,21 @@ class _Chance:
         numbers = np.array([place.get(design.arms[arm], -1) for arm in block.arms.tolist()])
         kept = np.flatnonzero(numbers >= 0)
         arms, seeds, rows = numbers[kept], block.seeds[kept], block.rows[kept]
+        fingerprints = [block.fingerprints[run] for run in kept.tolist()]
+        if _are_all_arms_identical(arms, seeds, fingerprints, len(there.arms)):
+            return cls(
+                name=block.name,
+                validation=block.validation or block.name,
+                rows=rows,
+                of_arms=np.zeros((len(there.arms), len(arms))),
+                alike=np.eye(len(arms)),
+                run=0.0,
+                residual=0.0,
+                freedom=0.0,
+            )
         of_arm = (arms[:, None] == np.arange(len(there.arms))).astype(float)
         of_seed = (seeds[:, None] == np.unique(seeds)).astype(float)
-        names = [f"{block.seeds[run]} {block.fingerprints[run]}" for run in kept.tolist()]
+        names = [f"{seed} {fingerprint}" for seed, fingerprint in zip(seeds.tolist(), fingerprints, strict=True)]
         _, which = np.unique(names, return_inverse=True)
         alike = (which[:, None] == np.arange(which.max() + 1)).astype(float)
         model = np.column_stack([of_arm, of_seed - of_seed.mean(0)])
@@ -223,7 +237,9 @@ def _estimates(effects: Sequence[Effect], weights: np.ndarray, chance: Sequence[
         by_rows.append(_not_negative((scattered @ scattered.T / (rows - 1) - residual) / rows))
     count = len(chance)
     variances = np.array([np.diag(each) for each in by_runs])
-    terms = sum(own**2 / each.freedom for own, each in zip(variances, chance, strict=True))
+    # A data set on which nothing changes adds no noise, and so no degrees of freedom.
+    noisy = [each.freedom > 0 for each in chance]
+    terms = sum(own**2 / each.freedom for own, each, counts in zip(variances, chance, noisy, strict=True) if counts)
     freedom = np.full(len(effects), sum(each.freedom for each in chance))
     np.divide(variances.sum(0) ** 2, terms, out=freedom, where=terms > 0)
     return Estimates(
@@ -232,9 +248,25 @@ def _estimates(effects: Sequence[Effect], weights: np.ndarray, chance: Sequence[
         run_covariance=np.sum(by_runs, axis=0) / count**2,
         row_covariance=np.sum(by_rows, axis=0) / count**2,
         run_freedom=freedom,
-        row_freedom=min(each.rows.shape[1] for each in chance) - 1.0,
+        row_freedom=min(each.rows.shape[1] for each in chance if each.freedom > 0) - 1.0,
         by_block=values,
     )
+
+
+def _are_all_arms_identical(arms: np.ndarray, seeds: np.ndarray, fingerprints: Sequence[str], count: int) -> bool:
+    """Whether the runs of each seed predict the same, in all arms.
+
+    Args:
+        arms: each run's arm, (run).
+        seeds: each run's seed, (run).
+        fingerprints: of each run's predictions, (run).
+        count: how many arms there are. Some seed must have them all: else arms were never compared.
+    """
+    by_seed: dict[int, set[str]] = {}
+    for seed, fingerprint in zip(seeds.tolist(), fingerprints, strict=True):
+        by_seed.setdefault(seed, set()).add(fingerprint)
+    is_seed_complete = any(len(set(arms[seeds == seed].tolist())) == count for seed in by_seed)
+    return is_seed_complete and all(len(names) == 1 for names in by_seed.values())
 
 
 def _left_by(model: np.ndarray) -> np.ndarray:

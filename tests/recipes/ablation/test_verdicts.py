@@ -1,5 +1,6 @@
 """Words from numbers: each verdict by a study that is made to deserve it."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from recipes.ablation.design import Arm, Design, Effect, choose, columns
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.verdicts import LOST, UNTOLD, Verdict, identical, judge, sign_test
+from recipes.errors import UserError
 
 NOISE = 0.002
 
@@ -110,6 +112,37 @@ def test_identical_on_one_data_set_and_different_on_another_is_not_identical(dif
     assert not identical(design, design, blocks, single(0))
     assert "identical" in words(judge(design, [same], margin=0.001)[0])
     assert "identical" not in words(judge(design, blocks, margin=0.001)[0])
+
+
+def test_a_trick_that_changes_nothing_on_one_data_set_counts_as_exactly_0_there() -> None:
+    design = choose([2], every, "full", 2)
+    changed = study(design, {single(0): 0.05})
+    unchanged = Block(
+        "one", changed.arms, changed.seeds, changed.rows[changed.seeds], [str(seed) for seed in changed.seeds]
+    )
+    changed = replace(changed, name="two")
+    ((identical_there,), _) = judge(design, [unchanged], margin=0.01)
+    assert identical_there.word == "identical"
+    (alone, _), (both, _) = estimate(design, [changed]), estimate(design, [unchanged, changed])
+    with np.errstate(all="raise"):
+        ((verdict,), _) = judge(design, [unchanged, changed], margin=0.01)
+    assert verdict.word == "helps" and verdict.value == alone.values[0] / 2
+    assert both.by_block["one"].tolist() == [0.0] and both.by_block["two"] == alone.by_block["two"]
+    # The data set without noise halves the interval and costs no degree of freedom.
+    assert both.run_variance == pytest.approx(alone.run_variance / 4)
+    assert both.row_variance == pytest.approx(alone.row_variance / 4)
+    assert both.run_freedom == alone.run_freedom and both.row_freedom == alone.row_freedom
+    with pytest.raises(UserError, match="every run of a seed predicts the same"):
+        estimate(design, [unchanged])
+
+
+def test_runs_that_share_no_seed_are_not_taken_for_identical() -> None:
+    design = choose([2], every, "full", 2)
+    runs = study(design, {})
+    names = [str(seed) for seed in runs.seeds]
+    apart = part(Block("one", runs.arms, runs.seeds, runs.rows, names), np.array([1, 0, 0, 0, 1, 0], bool))
+    with pytest.raises(UserError, match="one: 2 runs of 2 arms leave nothing to measure chance by"):
+        estimate(design, [apart])
 
 
 def test_one_pair_of_runs_that_differs_is_enough_to_be_not_identical() -> None:
