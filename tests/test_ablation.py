@@ -34,7 +34,7 @@ SHORT = ("train.max_updates=2", "doctor=off")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the command is given: `text.csv` lies there."""
+    """The folder in which the command runs; it has a `text.csv`."""
     (tmp_path / "text.csv").write_text("text,label\n" + TEXT)
     return tmp_path
 
@@ -44,26 +44,26 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def results(folder: Path) -> dict[str, int]:
-    """When each run finished."""
+    """The time at which each run finished."""
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("study/*/metrics.json")}
 
 
 def test_a_plan_runs_nothing(folder: Path) -> None:
     ended = finished(folder, *STUDY, "+tricks=[mixup,ema,swa]", "hydra.sweeper.plan=true")
     assert "ema|swa: none, ema, swa" in ended.out
-    assert re.search(r"runs     18: 6 arms \(auto\), 3 seeds, on files \(\d+ validation rows\)", ended.out)
-    assert re.search(r"takes    about \d+ ", ended.out)
-    assert re.search(r"beware   evaluate.weights=best: .* not those of ema and swa", ended.out)
+    assert re.search(r"runs      18: 6 arms \(auto\), 3 seeds, on files \(\d+ validation rows\)", ended.out)
+    assert re.search(r"takes     about \d+ ", ended.out)
+    assert re.search(r"warning   evaluate.weights=best: .* not those of ema and swa", ended.out)
     assert not (folder / "study").exists()
 
 
-def test_a_study_runs_what_is_not_finished_and_leaves_rows(folder: Path) -> None:
-    asked = (*STUDY, *SHORT, "model=tiny,bert", "hydra.sweeper.seeds=2")
-    first = command(folder, *asked)
+def test_a_study_runs_only_unfinished_runs_and_writes_their_rows(folder: Path) -> None:
+    arguments = (*STUDY, *SHORT, "model=tiny,bert", "hydra.sweeper.seeds=2")
+    first = command(folder, *arguments)
     assert first.code == 0, first
     assert "2 of 4 runs done" in first.err and "2 failed" in first.err
-    found = [(row["model"], row["seed"], row["status"], row["reason"].partition(":")[0]) for row in rows(folder)]
-    assert found == [
+    runs = [(row["model"], row["seed"], row["status"], row["reason"].partition(":")[0]) for row in rows(folder)]
+    assert runs == [
         (model, seed, status, reason)
         for seed in "01"
         for model, status, reason in (
@@ -73,31 +73,31 @@ def test_a_study_runs_what_is_not_finished_and_leaves_rows(folder: Path) -> None
     ]
     before = results(folder)
     assert len(before) == 2
-    command(folder, *asked)
+    command(folder, *arguments)
     assert results(folder) == before
 
 
 @pytest.mark.slow
-def test_a_trick_that_changes_nothing_is_found_also_where_no_two_arms_differ_in_it_alone(folder: Path) -> None:
-    asked = (
+def test_an_idle_trick_is_found_even_if_no_two_arms_differ_in_it_only(folder: Path) -> None:
+    arguments = (
         *STUDY,
         *SHORT,
         "+tricks=[mixup,normalize,label_smoothing]",
         "hydra.sweeper.seeds=2",
         "hydra.sweeper.budget=8",
     )
-    done = command(folder, *asked)
+    done = command(folder, *arguments)
     assert done.code == 0, done
     assert "8: 4 arms (auto), 2 seeds" in done.out
     assert "normalize changes nothing at all." in done.out  # these texts are clean already
-    # Each trick is alone in an arm, and nothing is clear after two updates: one run of the base, for all three.
+    # Each trick is alone in an arm, and no verdict is clear after two updates: one run of the base serves all three.
     assert len(rows(folder)) == len(results(folder)) == 8 + 1
     before = results(folder)
-    assert command(folder, *asked).code == 0 and results(folder) == before
+    assert command(folder, *arguments).code == 0 and results(folder) == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["+tricks=[mixup]", "hydra.sweeper.sedes=3"], "hydra.sweeper.sedes does not exist; did you mean seeds?"),
         (["+tricks=[mixup]", "hydra.sweeper.seeds=0"], "hydra.sweeper.seeds must be an integer in [1, inf), got 0."),
@@ -108,11 +108,11 @@ def test_a_trick_that_changes_nothing_is_found_also_where_no_two_arms_differ_in_
         (["+tricks=[mixup]", "hydra.sweeper.seeds=1"], "1 effects leave nothing to measure chance by; take"),
         (["+tricks=[mixup]", "data.label=lable"], "data.label=lable: train has no such column; did you mean label?"),
         (["data.label=label,lable"], "data.label=lable: train has no such column; did you mean label?"),
-        (["data.test_fraction=0.1,0.2"], "data.test_fraction=0.2: other validation rows than the base's judge it"),
+        (["data.test_fraction=0.1,0.2"], "data.test_fraction=0.2: its validation rows differ from those of the base"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_runs(arguments: list[str], told: str, folder: Path) -> None:
-    assert told in refused(folder, *STUDY, *SHORT, *arguments)
+def test_errors_are_reported_before_anything_runs(arguments: list[str], message: str, folder: Path) -> None:
+    assert message in refused(folder, *STUDY, *SHORT, *arguments)
     assert not (folder / "study").exists()
 
 
@@ -124,14 +124,14 @@ class Study:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
-        # What workers find in their environment is not what they are told.
+        # Workers must not take the number of threads from the environment.
         environment = {**os.environ, "OMP_NUM_THREADS": "7", "RAY_USAGE_STATS_ENABLED": "0"}
         line = [sys.executable, str(ROOT / "train.py"), *STUDY, "hydra.sweeper.seeds=2", *arguments]
         with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
             self.process = subprocess.Popen(line, cwd=folder, env=environment, stdout=out, stderr=err)
 
-    def at_work(self) -> tuple[Path, int]:
-        """A run that has left a checkpoint, and its worker."""
+    def wait_for_checkpoint(self) -> tuple[Path, int]:
+        """Return a run that has written a checkpoint, and the process id of its worker."""
         for _ in range(1800):
             assert self.process.poll() is None, (self.folder / "err").read_text()
             for checkpoint in self.folder.glob("study/*/checkpoints/0*.safetensors"):
@@ -144,14 +144,14 @@ class Study:
 
     def finish(self) -> list[dict[str, str]]:
         assert self.process.wait(timeout=300) == 0, (self.folder / "err").read_text()
-        found = rows(self.folder)
-        assert {row["status"] for row in found} == {"finished"}
-        return found
+        runs = rows(self.folder)
+        assert {row["status"] for row in runs} == {"finished"}
+        return runs
 
 
 @pytest.fixture
 def studies(folder: Path) -> Iterator[list[Study]]:
-    """Those that a test starts; none outlives it."""
+    """The studies that a test starts; they are killed when it ends."""
     started: list[Study] = []
     yield started
     for each in started:
@@ -164,35 +164,35 @@ LONG = ("train.epochs=20", "evaluate.every=20", "checkpoint.every=4", "doctor=of
 
 
 def threads(folder: Path) -> set[str]:
-    told = [path.read_text() for path in folder.glob("study/*/output.txt")]
-    return {found[1] for text in told if (found := re.search(r"(\d+) threads", text))}
+    outputs = [path.read_text() for path in folder.glob("study/*/output.txt")]
+    return {match[1] for text in outputs if (match := re.search(r"(\d+) threads", text))}
 
 
 @pytest.mark.slow
 def test_joblib_and_a_worker_that_is_killed(folder: Path, studies: list[Study]) -> None:
-    asked = ("hydra/launcher=joblib_workers", *LONG, "+tricks=[mixup]")
-    studies.append(Study(folder, *asked))
-    run, worker = studies[0].at_work()
+    arguments = ("hydra/launcher=joblib_workers", *LONG, "+tricks=[mixup]")
+    studies.append(Study(folder, *arguments))
+    run, worker = studies[0].wait_for_checkpoint()
     os.kill(worker, signal.SIGKILL)
     assert len(studies[0].finish()) == 4
     assert (run / "metrics.json").exists()
     assert threads(folder) == {threads_of_each(2)}
     before = results(folder)
-    studies.append(Study(folder, *asked))
+    studies.append(Study(folder, *arguments))
     studies[1].finish()
     assert results(folder) == before
 
 
 @pytest.mark.slow
 def test_submitit_and_a_study_that_is_killed(folder: Path, studies: list[Study]) -> None:
-    asked = ("hydra/launcher=submitit_workers", "hydra.sweeper.max_batch_size=2", *LONG, "+tricks=[mixup]")
-    studies.append(Study(folder, *asked))
-    _, worker = studies[0].at_work()
+    arguments = ("hydra/launcher=submitit_workers", "hydra.sweeper.max_batch_size=2", *LONG, "+tricks=[mixup]")
+    studies.append(Study(folder, *arguments))
+    _, worker = studies[0].wait_for_checkpoint()
     studies[0].process.kill()
     os.kill(worker, signal.SIGKILL)
     studies[0].process.wait()
     before = results(folder)
-    studies.append(Study(folder, *asked))
+    studies.append(Study(folder, *arguments))
     assert len(studies[1].finish()) == 4
     assert before.items() <= results(folder).items()
     assert threads(folder) == {"1"}
@@ -218,7 +218,7 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
         "evaluate.weights=last",
         "doctor=off",
     ]
-    asked = [
+    arguments = [
         "-m",
         "hydra/sweeper=ablation",
         "+tricks=[normalize]",
@@ -227,19 +227,19 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
         "hydra.sweep.dir=study",
         "hydra.sweeper.seeds=5",
     ]
-    done = command(folder, *asked)
+    done = command(folder, *arguments)
     assert done.code == 0, done
     assert "normalize changes nothing at all" in done.out  # these texts are clean already
     assert "train.learning_rate=0.003 (+" in done.out and "helps" in done.out
-    assert "With fresh seeds" in done.out and "opened once" in done.out
-    # Four arms of five seeds; then the recipe and the base with fresh ones.
-    found = rows(folder)
-    assert len(found) == 20 + 10 and {row["status"] for row in found} == {"finished"}
-    assert {row["seed"] for row in found} == {str(seed) for seed in range(10)}
+    assert "With fresh seeds" in done.out and "scored once" in done.out
+    # Four arms with five seeds; then the recipe and the base with fresh seeds.
+    runs = rows(folder)
+    assert len(runs) == 20 + 10 and {row["status"] for row in runs} == {"finished"}
+    assert {row["seed"] for row in runs} == {str(seed) for seed in range(10)}
     before = results(folder)
-    assert len(before) == len(found)
+    assert len(before) == len(runs)
     assert "All runs" in (folder / "study" / "report.html").read_text(encoding="utf-8")
-    assert command(folder, *asked).code == 0 and results(folder) == before
+    assert command(folder, *arguments).code == 0 and results(folder) == before
     ready = ("--config-dir", str(folder / "study" / "conf"), "recipe=recommended", *base, "hydra.run.dir=run")
     done = command(folder, *ready, "train.max_updates=1")
     assert done.code == 0, done

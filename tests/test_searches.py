@@ -14,26 +14,26 @@ SHORT = ("train.max_updates=2", "doctor=off")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the command is given: `text.csv` lies there."""
+    """The folder in which the command runs; it has a `text.csv`."""
     (tmp_path / "text.csv").write_text("text,label\n" + TEXT)
     return tmp_path
 
 
-def test_they_are_all_there() -> None:
+def test_all_searches_have_a_test() -> None:
     assert set(SEARCHES) == {"learning_rate", "tricks", "everything"}
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_its_header_has_the_command(name: str) -> None:
+def test_the_header_of_a_search_has_its_command(name: str) -> None:
     assert f"#   python train.py -m search={name} " in SEARCHES[name].read_text(encoding="utf-8")
 
 
-def runs(folder: Path, place: str) -> int:
-    return len(list((folder / "runs" / place).glob("*/metrics.json")))
+def runs(folder: Path, name: str) -> int:
+    return len(list((folder / "runs" / name).glob("*/metrics.json")))
 
 
 @pytest.mark.slow
-def test_a_grid(folder: Path) -> None:
+def test_the_grid_runs_every_combination(folder: Path) -> None:
     tiny = [each for each in TINY if "batch_size" not in each]
     finished(folder, "-m", "search=learning_rate", *FILE, *tiny, *SHORT)
     assert runs(folder, "learning_rate") == 8
@@ -48,18 +48,18 @@ def trials(folder: Path, study: str) -> Sequence[float | None]:
 
 
 @pytest.mark.slow
-def test_optuna_goes_on_where_it_stopped(folder: Path) -> None:
+def test_optuna_resumes_from_its_storage(folder: Path) -> None:
     for count in (2, 3):
         ended = command(folder, "-m", "search=tricks", *FILE, *TINY, *SHORT, f"hydra.sweeper.n_trials={count}")
         assert ended.code == 0, ended
     assert runs(folder, "search_tricks") == 5
-    found = trials(folder, "tricks")
-    assert len(found) == 5
-    assert all(value is not None and 0 <= value <= 1 for value in found)
+    scores = trials(folder, "tricks")
+    assert len(scores) == 5
+    assert all(value is not None and 0 <= value <= 1 for value in scores)
 
 
 @pytest.mark.slow
-def test_optuna_over_tricks_too(folder: Path) -> None:
+def test_optuna_searches_tricks_and_settings(folder: Path) -> None:
     tiny = [each for each in TINY if "batch_size" not in each and "epochs" not in each]
     ended = command(folder, "-m", "search=everything", *FILE, *tiny, *SHORT, "hydra.sweeper.n_trials=3")
     assert ended.code == 0, ended

@@ -1,4 +1,4 @@
-"""The configs of a study's runs, composed as its launcher will."""
+"""The configs of a study's runs, composed exactly as the launcher composes them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,25 +12,24 @@ from recipes.ablation.runs import Run
 
 
 class Composer:
-    """Composes the configs of a sweep's runs, as its launcher will.
+    """Composes the configs of a sweep's runs as its launcher does.
 
     Args:
-        master: the sweep's own config.
-        loader: that of the sweep, which knows its further config folders.
+        master: the config of the sweep itself.
+        loader: the sweep's config loader, which knows the user's config folders.
     """
 
     def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
-        """Nothing is composed yet."""
         self.master, self.loader = master, loader
         self.sweep = Path(master.hydra.sweep.dir)
 
-    def whole(self, overrides: Sequence[str]) -> DictConfig:
-        """With what Hydra has to say of it."""
+    def compose_full(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose a run's config, including the `hydra` section."""
         return self.loader.load_sweep_config(self.master, list(overrides))
 
     @property
-    def searched(self) -> list[str]:
-        """The folders that `--config-dir` and `hydra.searchpath` of the command name."""
+    def search_path(self) -> list[str]:
+        """The config folders that the command names with `--config-dir` and `hydra.searchpath`."""
         sources = [each for each in self.master.hydra.runtime.config_sources if "command-line" in each.provider]
         return [
             f"file://{Path(each.path).resolve()}" if each.schema == "file" else f"{each.schema}://{each.path}"
@@ -38,16 +37,19 @@ class Composer:
         ]
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
-        """The run's own config."""
-        composed = self.whole(overrides)
+        """Compose a run's config without the `hydra` section."""
+        composed = self.compose_full(overrides)
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
         return composed
 
-    def runs(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Run]:
-        """The runs of some arms: seed by seed, so that what is there early on can be compared."""
-        composed = {(data, arm): self.whole(space.overrides_of(arm, 0, data)) for data in space.data for arm in arms}
+    def list_runs(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Run]:
+        """List the runs of some arms, seed by seed, so that a study can be compared while it is still running."""
+        composed = {
+            (data, arm): self.compose_full(space.overrides_of(arm, 0, data)) for data in space.data for arm in arms
+        }
         for seed in seeds:
             for (data, arm), config in composed.items():
+                # The folder's name depends on the seed.
                 config.seed = seed
                 yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir))

@@ -1,9 +1,10 @@
-"""The last stage of a study: what helps must beat its control with fresh seeds, and then the test split is opened once.
+"""The last stage of a study: the recommended recipe must beat its controls with fresh seeds, and is scored on test.
 
-A trick that adds rows may help because there are more of them, one that passes twice because it computes twice as much.
-Its control has that and nothing else: for augmentation the trick that adds unchanged copies (it says so in its
-`controls`), and for whatever costs more passes the recipe without it, trained longer by as much. All are compared with
-the recommended recipe, on seeds that chose nothing.
+A trick that adds rows may help only because there are more of them, and a trick that costs two passes only because it
+computes twice as much. A control has that advantage and nothing else: for augmentation the trick that adds unchanged
+copies (its `controls` say so), and longer training
+without the trick for everything that costs more passes. All are compared with the recommended recipe, on seeds that had
+no part in its choice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from datasets import Dataset
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
-from recipes.ablation.observations import block_of, blocks_of
+from recipes.ablation.observations import build_block, load_blocks
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun
@@ -27,43 +28,45 @@ from recipes.errors import UserError
 from recipes.runs.files import atomic_write
 
 LONGER = 1.05
-"""Passes beside those of the rest, above which a trick must beat longer training."""
+"""A trick that costs more passes than this, relative to the recipe without it, must beat longer training."""
 RECIPE, BASE = 0, 1
 
 
 @dataclass(frozen=True)
-class Contest:
-    """What the recommended recipe is compared with."""
+class ConfirmationPlan:
+    """The runs that the recommended recipe is compared with."""
 
     space: Space
-    """That of the study, with the controls as levels of one more factor."""
+    """The space of the study, with the controls as levels of one more factor."""
     arms: Sequence[Arm]
     """The recipe, the base, and the recipe with a control in place of each trick that has one."""
     names: Sequence[str]
-    """What each arm is, in words."""
+    """Each arm in words."""
 
 
-def contest(findings: Findings, config: Config) -> Contest:
-    """What is to be run.
+def plan_confirmation(findings: Findings, config: Config) -> ConfirmationPlan:
+    """Plan the runs that confirm the recommended recipe.
 
     Args:
-        findings: what the study found.
+        findings: of the study.
         config: of a run of the recommended recipe.
     """
-    recipe, names, arms = findings.recommended, ["the recipe", "the base"], []
-    levels = []
+    recipe = findings.recommended_arm
+    names, control_arms, levels = ["the recipe", "the base"], list[Arm](), list[Level]()
     for factor, level in enumerate(recipe):
-        for control in _controls(findings, Effect(((factor, level),)), config) if level else ():
+        controls = _controls(findings, Effect(((factor, level),)), config) if level else ()
+        for control in controls:
             levels.append(control)
             names.append(control.name)
-            arms.append((*recipe[:factor], 0, *recipe[factor + 1 :], len(levels)))
+            # The recipe without this trick, and with the control.
+            control_arms.append((*recipe[:factor], 0, *recipe[factor + 1 :], len(levels)))
     space = replace(findings.space, factors=(*findings.space.factors, Factor("control", (NONE, *levels))))
-    return Contest(space, [(*recipe, 0), (*findings.space.base, 0), *arms], names)
+    return ConfirmationPlan(space, [(*recipe, 0), (*findings.space.base, 0), *control_arms], names)
 
 
 def _controls(findings: Findings, effect: Effect, config: Config) -> Iterator[Level]:
     """The controls of one level of the recipe."""
-    ((factor, number),) = effect.places
+    ((factor, number),) = effect.terms
     name, trick = findings.name(effect), findings.space.factors[factor].choices[number].trick
     if trick is None:
         return
@@ -96,43 +99,51 @@ def _control(kind: str) -> tuple[str, str]:
 
 
 def _rows_of_an_epoch(row: Row) -> float | None:
-    """Read from the updates; None where a run has none of its own."""
+    """Compute the training rows per epoch from a run's updates; None for a run that logged no updates."""
     updates = FinishedRun(row.folder).updates
     return sum(line["examples"] for line in updates) / updates[-1]["epoch"] if updates else None
 
 
-def confirmed(findings: Findings, held: Contest, rows: Sequence[Row], folder: Path) -> Findings:
-    """The findings with what the fresh runs say, and the test split opened for the base and the recipe.
+def confirm(findings: Findings, plan: ConfirmationPlan, rows: Sequence[Row], folder: Path) -> Findings:
+    """Add the verdicts of the fresh runs, and the test scores of the base and the recipe, to the findings.
 
     Args:
-        findings: what the study found.
-        held: what was run.
-        rows: those runs.
-        folder: of the sweep; `opened.txt` there keeps count of the recipes that a test split was opened for.
+        findings: of the study.
+        plan: the planned runs.
+        rows: their results.
+        folder: of the sweep; its `opened.txt` lists the recipes that were scored on a test split.
     """
-    numbers = {arm: (number,) for number, arm in enumerate(held.arms)}
-    rows = [replace(row, arm=numbers[row.arm]) for row in rows]
-    design = Design("one_at_a_time", (len(held.arms),), tuple(numbers.values()))
-    verdicts, _ = judge(design, blocks_of(design, rows, findings.metric), findings.margin)
-    tested, opened = {}, 0
+    # The arms of the plan become the levels of a single factor.
+    level_of_arm = {arm: (number,) for number, arm in enumerate(plan.arms)}
+    rows = [replace(row, arm=level_of_arm[row.arm]) for row in rows]
+    design = Design("one_at_a_time", (len(plan.arms),), tuple(level_of_arm.values()))
+    verdicts, _ = judge(design, load_blocks(design, rows, findings.metric), findings.margin)
+    test_verdicts: dict[str, Verdict] = {}
+    tested_recipes = 0
     for data in dict.fromkeys(row.data for row in rows):
-        own = [row for row in rows if row.data == data and row.arm in ((RECIPE,), (BASE,)) and row.status == FINISHED]
-        if len({row.arm for row in own}) == 2 and (test := _test_split(own[0])):
-            opened = max(opened, _count(test, own, folder / "opened.txt"))
-            tested[data] = _tested(own, test, findings)
-    return replace(findings, confirmed=list(zip(held.names[1:], verdicts, strict=True)), tested=tested, opened=opened)
+        finished = [row for row in rows if row.data == data and row.status == FINISHED]
+        compared = [row for row in finished if row.arm in ((RECIPE,), (BASE,))]
+        if len({row.arm for row in compared}) == 2 and (test := _load_test_split(compared[0])):
+            tested_recipes = max(tested_recipes, _count_tested_recipes(test, compared, folder / "opened.txt"))
+            test_verdicts[data] = _judge_on_test(compared, test, findings)
+    return replace(
+        findings,
+        confirmations=list(zip(plan.names[1:], verdicts, strict=True)),
+        test_verdicts=test_verdicts,
+        tested_recipes=tested_recipes,
+    )
 
 
-def _test_split(row: Row) -> Dataset | None:
-    """The test split of a run's data; none where a score of it would say nothing."""
+def _load_test_split(row: Row) -> Dataset | None:
+    """Load the test split of a run's data; None if it has fewer than two classes, so that a score means nothing."""
     test = read_splits(Data(**FinishedRun(row.folder).config["data"]), {}, True).test
     return test if test and len({str(label) for label in test["label"] if label is not None}) > 1 else None
 
 
-def _count(test: Dataset, rows: Sequence[Row], path: Path) -> int:
-    """Write down that a recipe is going to be scored on a test split; gives how many have been by now.
+def _count_tested_recipes(test: Dataset, rows: Sequence[Row], path: Path) -> int:
+    """Record that a recipe will be scored on a test split, and count the recipes that have been so far.
 
-    A recipe is all that decides its runs but for the seed, and a test split is its texts and labels, by whatever name.
+    A recipe is identified by its config without the seeds, a test split by its texts and labels, whatever its name.
     """
     config = next(FinishedRun(row.folder).config for row in rows if row.arm == (RECIPE,))
     recipe = digest({name: value for name, value in config.items() if name not in ("seed", "seeds")})
@@ -144,11 +155,11 @@ def _count(test: Dataset, rows: Sequence[Row], path: Path) -> int:
     return sum(each.startswith(split) for each in lines)
 
 
-def _tested(rows: Sequence[Row], test: Dataset, findings: Findings) -> Verdict:
-    """The base beside the recipe on a test split."""
+def _judge_on_test(rows: Sequence[Row], test: Dataset, findings: Findings) -> Verdict:
+    """Judge the base against the recipe on a test split."""
     pairs = list(test["text_pair"]) if FinishedRun(rows[0].folder).config["data"]["text_pair"] else None
-    said = [FinishedRun(row.folder).predict(list(test["text"]), pairs) for row in rows]
-    said = [replace(each, labels=list(test["label"])) for each in said]
+    predictions = [FinishedRun(row.folder).predict(list(test["text"]), pairs) for row in rows]
+    labelled = [replace(each, labels=list(test["label"])) for each in predictions]
     design = Design("one_at_a_time", (2,), ((RECIPE,), (BASE,)))
-    ((verdict,), _) = judge(design, [block_of(design, rows, said, findings.metric)], findings.margin)
+    ((verdict,), _) = judge(design, [build_block(design, rows, labelled, findings.metric)], findings.margin)
     return verdict

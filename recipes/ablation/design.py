@@ -1,15 +1,15 @@
-"""Which arms answer the question with the fewest runs, and what they cannot tell apart.
+"""Which arms answer the question with the fewest runs, and which effects they cannot separate.
 
-An arm says the level of each factor, 0 being what the others are compared with. A design is chosen among the arms that
-are admissible, and everything that is said of it (contrasts, aliases) is computed from the arms that are really there,
-so that it holds for failed runs and refused pairs as well.
+An arm is a level of each factor; the other levels are compared with level 0. A design is chosen among the admissible
+arms. Its contrasts and aliases are computed from the arms that really ran, so they hold for failed runs and refused
+pairs as well.
 
-- `one_at_a_time`: the base, and each level alone on it. What a trick does *alone on the base*.
-- `leave_one_out`: all together, and all but one. What a trick does *beside all others*.
-- `full`: every admissible arm. What a trick does on *average over the other tricks*, and every pair.
-- `auto`: the same question with few arms. A regular two-level fraction (Box and Hunter 1961) where every factor has two
-  levels and no arm is refused; else the rows of largest determinant (Fedorov 1972), pairs being terms that might matter
-  (DuMouchel and Jones 1994).
+- `one_at_a_time`: the base, and each level alone on it. The effect of a trick *alone on the base*.
+- `leave_one_out`: all tricks together, and all but one. The effect of a trick *added to all others*.
+- `full`: every admissible arm. The effect of a trick on *average over the other tricks*, and every pair.
+- `auto`: the same question as `full` with fewer arms. A regular two-level fraction (Box and Hunter 1961) if every
+  factor has two levels and no arm is refused; else a D-optimal design (Fedorov 1972) that treats pairs as terms that
+  may matter (DuMouchel and Jones 1994).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,118 +27,137 @@ Arm = tuple[int, ...]
 
 DIFFERENCES = ("one_at_a_time", "leave_one_out")
 KINDS = ("auto", "full", *DIFFERENCES)
-MOST_CANDIDATES = 2**12
+MAX_CANDIDATES = 2**12
 STARTS = 10
-CLEAR = 0.25
-"""Of a pair, this share inside a main effect is still borne; 0.5 cannot be told from the effect at all."""
-ROUNDING = 1e-9
+MAX_ALIAS = 0.25
+"""The largest acceptable coefficient of a pair in a main effect; at 0.5 the two cannot be separated at all."""
+TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, order=True)
 class Effect:
-    """What is asked of a design: what a level does beside level 0, or what two do beyond their sum."""
+    """The effect of one level against level 0 (main effect), or of two levels beyond their sum (pair)."""
 
-    places: tuple[tuple[int, int], ...]
+    terms: tuple[tuple[int, int], ...]
     """(factor, level), of one or two factors."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """The arms of a study, and what is read from them."""
+    """The arms of a study, and the effects that they can estimate."""
 
     kind: str
     levels: tuple[int, ...]
-    """How many each factor has."""
+    """Number of levels of each factor."""
     arms: tuple[Arm, ...]
 
     @property
     def estimand(self) -> str:
-        """What an effect of this design is, in words."""
-        alone = {"one_at_a_time": "alone on the base", "leave_one_out": "beside all others"}
-        return alone.get(self.kind, "average over the other tricks")
+        """What an effect of this design means, in words."""
+        of_differences = {"one_at_a_time": "alone on the base", "leave_one_out": "added to all others"}
+        return of_differences.get(self.kind, "average over the other tricks")
 
     @property
     def mains(self) -> list[Effect]:
-        """Each level but the first of each factor."""
+        """Main effects: each level of each factor, except the first."""
         return [Effect(((factor, level),)) for factor, count in enumerate(self.levels) for level in range(1, count)]
 
     @property
     def pairs(self) -> list[Effect]:
-        """Two such levels of two factors that some arm has together; none where arms differ in one factor only."""
+        """Pairs of levels of two factors that occur together in some arm; none if arms differ in one factor only."""
         if self.kind in DIFFERENCES:
             return []
-        together = {
-            pair for arm in self.arms for pair in combinations([place for place in enumerate(arm) if place[1]], 2)
-        }
+        together = set()
+        for arm in self.arms:
+            terms = [(factor, level) for factor, level in enumerate(arm) if level]
+            together |= set(combinations(terms, 2))
         return sorted(map(Effect, together))
 
-    def of(self, arms: Iterable[Arm]) -> "Design":
-        """The same design with these of its arms only."""
-        kept = set(arms)
-        return replace(self, arms=tuple(arm for arm in self.arms if arm in kept))
+    def restrict_to(self, arms: Iterable[Arm]) -> "Design":
+        """Return the same design with only these of its arms."""
+        remaining = set(arms)
+        return replace(self, arms=tuple(arm for arm in self.arms if arm in remaining))
 
     def contrasts(self) -> Mapping[Effect, np.ndarray]:
-        """How each effect that these arms can tell is made of the arms' scores: weights that sum to 0, (arm)."""
-        return _contrasts(self)
+        """The weights of the arms' scores in each effect that can be estimated; they sum to 0, (arm)."""
+        return _compute_contrasts(self)
 
-    def twin(self, effect: Effect, admissible: Callable[[Arm], bool]) -> tuple[Arm, Arm] | None:
-        """An arm beside those of the design, and one of these that differs from it in a single level alone.
+    def find_twin(self, effect: Effect, admissible: Callable[[Arm], bool]) -> tuple[Arm, Arm] | None:
+        """Find an arm outside the design that differs from an arm of the design in one level only.
 
-        As little else as can be is on in them. None where two arms of the design differ so, or no other can be run.
+        Returns:
+            The new arm and the arm of the design, with as few other levels on as possible. None if two arms of the
+            design already differ in this level only, or if no such arm can be run.
         """
-        ((factor, level),) = effect.places
-        near = [(_at(arm, factor, level - arm[factor]), arm) for arm in self.arms if arm[factor] in (0, level)]
-        if any(new in self.arms for new, _ in near):
+        ((factor, level),) = effect.terms
+        # The other one of 0 and the level.
+        candidates = [
+            (_with_level(arm, factor, level - arm[factor]), arm) for arm in self.arms if arm[factor] in (0, level)
+        ]
+        if any(new in self.arms for new, _ in candidates):
             return None
-        allowed = [pair for pair in near if admissible(pair[0])]
-        return min(allowed, key=lambda pair: (np.count_nonzero(pair), pair), default=None)
+        runnable = [pair for pair in candidates if admissible(pair[0])]
+        return min(runnable, key=lambda pair: (np.count_nonzero(pair), pair), default=None)
 
     def aliases(self) -> dict[Effect, dict[Effect, float]]:
-        """The pairs that stand inside a main effect of this design, each with how much of it does."""
-        effects = columns(self.arms, self.levels, self.pairs)
-        found = {}
-        for effect, weights in self.contrasts().items():
-            if len(effect.places) == 1:
-                inside = dict(zip(self.pairs, (weights @ effects).tolist(), strict=True))
-                found[effect] = {pair: share for pair, share in inside.items() if abs(share) > 1e-6}
-        return {effect: pairs for effect, pairs in found.items() if pairs}
+        """The pairs that each main effect includes, with their coefficients.
 
-    def inseparable(self) -> list[list[Effect]]:
-        """Pairs that are not told: those in a group look alike in these arms, single ones stand inside others."""
+        The estimate of a main effect is the true effect plus the sum of coefficient times true pair effect. In the
+        literature this is the alias matrix: contrasts (main effect, arm) times the columns of the pairs (arm, pair).
+        """
+        pairs = self.pairs
+        pair_columns = design_matrix(self.arms, self.levels, pairs)
+        aliases = {}
+        for effect, weights in self.contrasts().items():
+            if len(effect.terms) != 1:
+                continue
+            coefficients = (weights @ pair_columns).tolist()
+            included = {pair: each for pair, each in zip(pairs, coefficients, strict=True) if abs(each) > 1e-6}
+            if included:
+                aliases[effect] = included
+        return aliases
+
+    def inseparable_pairs(self) -> list[list[Effect]]:
+        """The pairs that cannot be estimated, in groups.
+
+        The arms cannot tell the pairs of one group from each other: their columns are parallel once the main effects
+        are projected out. A pair that is alone in its group is aliased with main effects.
+        """
         contrasts = self.contrasts()
-        left = [pair for pair in self.pairs if pair not in contrasts]
-        found = columns(self.arms, self.levels, left)
-        apart = found - _span(columns(self.arms, self.levels, self.mains)) @ found
+        pairs = [pair for pair in self.pairs if pair not in contrasts]
+        pair_columns = design_matrix(self.arms, self.levels, pairs)
+        on_mains = _projection(design_matrix(self.arms, self.levels, self.mains))
+        residuals = pair_columns - on_mains @ pair_columns
+        # Each group is a list of column indices; its first column stands for all of them.
         groups: list[list[int]] = []
-        for place in range(len(left)):
-            for group in groups:
-                if _parallel(apart[:, place], apart[:, group[0]]):
-                    group.append(place)
-                    break
+        for column in range(len(pairs)):
+            group = next((each for each in groups if _are_parallel(residuals[:, column], residuals[:, each[0]])), None)
+            if group is None:
+                groups.append([column])
             else:
-                groups.append([place])
-        return [[left[place] for place in group] for group in groups]
+                group.append(column)
+        return [[pairs[column] for column in group] for group in groups]
 
 
 def choose(levels: Sequence[int], admissible: Callable[[Arm], bool], kind: str, most_arms: int) -> Design:
-    """Choose the arms.
+    """Choose the arms of a design.
 
     Args:
-        levels: how many each factor has, 2 or more.
+        levels: number of levels of each factor, 2 or more.
         admissible: whether an arm can be run.
         kind: one of `KINDS`.
-        most_arms: what the budget allows for each seed and data set.
+        most_arms: the most arms that the budget allows for each seed and data set.
 
     Raises:
         UserError: no such design fits the budget, or the arms that it needs are refused.
     """
     counts = tuple(levels)
     if kind in DIFFERENCES:
-        arms = _around(_middle(kind, counts), counts, admissible, kind)
+        arms = _arms_around(_center_arm(kind, counts), counts, admissible, kind)
     elif kind == "full":
-        arms = _all(counts, admissible)
+        arms = _list_admissible_arms(counts, admissible)
     else:
-        arms = _auto(counts, admissible, most_arms)
+        arms = _choose_auto(counts, admissible, most_arms)
     if len(arms) < 2:
         raise UserError(f"hydra.sweeper.design={kind}: no two arms that it compares can be run; choose design=auto.")
     if len(arms) > most_arms:
@@ -149,181 +168,210 @@ def choose(levels: Sequence[int], admissible: Callable[[Arm], bool], kind: str, 
     return Design(kind, counts, tuple(sorted(arms)))
 
 
-def columns(arms: Sequence[Arm], levels: Sequence[int], effects: Sequence[Effect]) -> np.ndarray:
-    """The model's columns, (arm, effect): coefficients are differences to level 0, averaged over the other factors."""
-    found = np.ones((len(arms), len(effects)))
-    chosen = np.array(arms)
+def design_matrix(arms: Sequence[Arm], levels: Sequence[int], effects: Sequence[Effect]) -> np.ndarray:
+    """Return the model's columns, without a constant, (arm, effect).
+
+    An indicator of a level is centered over all its factor's levels, so that a coefficient is the difference to level
+    0, averaged over the other factors. A pair is the product of two such columns.
+    """
+    matrix = np.ones((len(arms), len(effects)))
+    arm_levels = np.array(arms)
     for column, effect in enumerate(effects):
-        for factor, level in effect.places:
-            found[:, column] *= (chosen[:, factor] == level) - 1 / levels[factor]
-    return found
+        for factor, level in effect.terms:
+            matrix[:, column] *= (arm_levels[:, factor] == level) - 1 / levels[factor]
+    return matrix
 
 
 @lru_cache
-def _contrasts(design: Design) -> Mapping[Effect, np.ndarray]:
+def _compute_contrasts(design: Design) -> Mapping[Effect, np.ndarray]:
     if design.kind in DIFFERENCES:
-        return MappingProxyType(dict(_differences(design)))
-    both = [*design.mains, *design.pairs]
-    weights, told = _weights(columns(design.arms, design.levels, both))
-    found = {effect: row for effect, row, known in zip(both, weights, told, strict=True) if known}
-    # What pairs stand in the way of is told as if there were none of them; `aliases` says of which.
-    weights, told = _weights(columns(design.arms, design.levels, design.mains))
-    alone = {effect: row for effect, row, known in zip(design.mains, weights, told, strict=True) if known}
-    return MappingProxyType({**alone, **found})
+        return MappingProxyType(dict(_pairwise_contrasts(design)))
+    effects = [*design.mains, *design.pairs]
+    with_pairs = _estimable_contrasts(effects, design_matrix(design.arms, design.levels, effects))
+    # A main effect that is aliased with pairs is estimated as if there were none; `aliases` reports which.
+    without_pairs = _estimable_contrasts(design.mains, design_matrix(design.arms, design.levels, design.mains))
+    return MappingProxyType({**without_pairs, **with_pairs})
 
 
-def _differences(design: Design) -> Iterator[tuple[Effect, np.ndarray]]:
-    """Of one arm and another that differs from it in one factor."""
-    place = {arm: number for number, arm in enumerate(design.arms)}
-    middle = _middle(design.kind, design.levels)
+def _pairwise_contrasts(design: Design) -> Iterator[tuple[Effect, np.ndarray]]:
+    """The contrasts of one arm with another that differs from it in one factor."""
+    index = {arm: number for number, arm in enumerate(design.arms)}
+    center = _center_arm(design.kind, design.levels)
     for effect in design.mains:
-        ((factor, level),) = effect.places
-        with_it, without = _at(middle, factor, level), _at(middle, factor, 0)
-        if with_it in place and without in place:
+        ((factor, level),) = effect.terms
+        with_level, without = _with_level(center, factor, level), _with_level(center, factor, 0)
+        if with_level in index and without in index:
             weights = np.zeros(len(design.arms))
-            weights[place[with_it]], weights[place[without]] = 1.0, -1.0
+            weights[index[with_level]], weights[index[without]] = 1.0, -1.0
             yield effect, weights
 
 
-def _weights(model: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least-squares weights of each of a model's columns beside a constant, and whether it can be told."""
-    whole = np.column_stack([np.ones(len(model)), model])
-    solved = np.linalg.pinv(whole, rtol=ROUNDING)
-    told = np.isclose(np.diag(solved @ whole), 1, atol=1e-6)
-    weights = np.where(np.abs(solved) < ROUNDING, 0, solved)
-    return weights[1:], told[1:]
+def _estimable_contrasts(effects: Sequence[Effect], columns: np.ndarray) -> dict[Effect, np.ndarray]:
+    """The least-squares weights of the effects that can be estimated next to a constant.
+
+    Args:
+        effects: the effects.
+        columns: a column for each of them, (arm, effect).
+    """
+    model = _add_constant(columns)
+    pseudo_inverse = np.linalg.pinv(model, rtol=TOLERANCE)
+    # A coefficient can be estimated if its row of the resolution matrix is that of the identity.
+    is_estimable = np.isclose(np.diag(pseudo_inverse @ model), 1, atol=1e-6)
+    weights = np.where(np.abs(pseudo_inverse) < TOLERANCE, 0, pseudo_inverse)
+    rows = zip(effects, weights[1:], is_estimable[1:], strict=True)
+    return {effect: row for effect, row, estimable in rows if estimable}
 
 
-def _span(model: np.ndarray) -> np.ndarray:
-    """Projects on a constant and a model's columns, (arm, arm)."""
-    whole = np.column_stack([np.ones(len(model)), model])
-    projected: np.ndarray = whole @ np.linalg.pinv(whole, rtol=ROUNDING)
-    return projected
+def _projection(columns: np.ndarray) -> np.ndarray:
+    """The projection on a constant and these columns, (arm, arm)."""
+    model = _add_constant(columns)
+    projection: np.ndarray = model @ np.linalg.pinv(model, rtol=TOLERANCE)
+    return projection
 
 
-def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether one column is a multiple of the other; one that is nothing beside the main effects is of no other."""
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return lengths > 1e-6 and bool(abs(abs(one @ other) / lengths - 1) < 1e-6)
+def _add_constant(columns: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.ones(len(columns)), columns])
 
 
-def _at(arm: Arm, factor: int, level: int) -> Arm:
+def _are_parallel(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether one column is a multiple of the other. A zero column is parallel to nothing."""
+    product_of_lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    if product_of_lengths <= 1e-6:
+        return False
+    cosine = one @ other / product_of_lengths
+    return bool(abs(abs(cosine) - 1) < 1e-6)
+
+
+def _with_level(arm: Arm, factor: int, level: int) -> Arm:
     return (*arm[:factor], level, *arm[factor + 1 :])
 
 
-def _middle(kind: str, levels: Sequence[int]) -> Arm:
-    """The arm that the others differ from in one factor."""
+def _center_arm(kind: str, levels: Sequence[int]) -> Arm:
+    """The arm from which the others differ in one factor."""
     return tuple(int(kind == "leave_one_out") for _ in levels)
 
 
-def _around(middle: Arm, levels: tuple[int, ...], admissible: Callable[[Arm], bool], kind: str) -> list[Arm]:
+def _arms_around(center: Arm, levels: tuple[int, ...], admissible: Callable[[Arm], bool], kind: str) -> list[Arm]:
     """An arm, and those that differ from it in one factor."""
-    if not admissible(middle):
-        what = "all tricks together, and some of them are refused" if any(middle) else "the base, which is refused"
-        raise UserError(f"hydra.sweeper.design={kind} compares with {what}; vary less, or choose design=auto.")
-    arms = {_at(middle, factor, level) for factor, count in enumerate(levels) for level in range(count)}
+    if not admissible(center):
+        name = "all tricks together, and some of them are refused" if any(center) else "the base, which is refused"
+        raise UserError(f"hydra.sweeper.design={kind} compares with {name}; vary less, or choose design=auto.")
+    arms = {_with_level(center, factor, level) for factor, count in enumerate(levels) for level in range(count)}
     return [arm for arm in arms if admissible(arm)]
 
 
-def _all(levels: tuple[int, ...], admissible: Callable[[Arm], bool]) -> list[Arm]:
-    if np.prod([float(count) for count in levels]) > MOST_CANDIDATES:
+def _list_admissible_arms(levels: tuple[int, ...], admissible: Callable[[Arm], bool]) -> list[Arm]:
+    if np.prod([float(count) for count in levels]) > MAX_CANDIDATES:
         raise UserError(
-            f"{len(levels)} factors have more than {MOST_CANDIDATES:,} arms; take fewer factors, or "
+            f"{len(levels)} factors have more than {MAX_CANDIDATES:,} arms; take fewer factors, or "
             "hydra.sweeper.design=one_at_a_time."
         )
     return [arm for arm in product(*map(range, levels)) if admissible(arm)]
 
 
-def _auto(levels: tuple[int, ...], admissible: Callable[[Arm], bool], most: int) -> list[Arm]:
+def _choose_auto(levels: tuple[int, ...], admissible: Callable[[Arm], bool], most: int) -> list[Arm]:
     if set(levels) == {2}:
-        # Pairs apart from each other; else main effects apart from pairs.
+        # First try a fraction whose pairs are separate from each other, then one whose main effects are unaliased.
         for strength in (4, 3):
-            arms = regular_fraction(len(levels), strength)
+            arms = build_regular_fraction(len(levels), strength)
             if len(arms) <= most and all(map(admissible, arms)):
                 return arms
-    return _optimal(Design("full", levels, tuple(_all(levels, admissible))), most)
+    return _choose_d_optimal(Design("full", levels, tuple(_list_admissible_arms(levels, admissible))), most)
 
 
-def _optimal(whole: Design, most: int) -> list[Arm]:
-    """Rows of a full design: enough for its pairs, else the fewest whose main effects stand apart from them."""
-    contrasts = whole.contrasts()
-    mains = [effect for effect in whole.mains if effect in contrasts]
-    pairs = [effect for effect in whole.pairs if effect in contrasts]
-    model = columns(whole.arms, whole.levels, [*mains, *pairs])
-    model = np.column_stack([np.ones(len(model)), model])
-    least, all_told = 1 + len(mains), _roomy(1 + len(mains) + len(pairs))
-    if len(model) <= min(most, all_told):
-        return list(whole.arms)
+def _choose_d_optimal(full: Design, most: int) -> list[Arm]:
+    """Choose arms of a full design: enough for its pairs, or else the fewest whose main effects are hardly aliased."""
+    contrasts = full.contrasts()
+    mains = [effect for effect in full.mains if effect in contrasts]
+    pairs = [effect for effect in full.pairs if effect in contrasts]
+    model = _add_constant(design_matrix(full.arms, full.levels, [*mains, *pairs]))
+    least = 1 + len(mains)
+    enough_for_pairs = _count_rows_for(1 + len(mains) + len(pairs))
+    if len(model) <= min(most, enough_for_pairs):
+        return list(full.arms)
     if least > most:
         raise UserError(
             f"hydra.sweeper.budget allows {most} arms for each seed and data set, and {len(mains)} effects need "
             f"{least} at least; raise the budget, take fewer seeds, or vary less."
         )
-    counts = [all_told] if all_told <= most else [*range(min(most, _roomy(least)), most, 4), most]
+    can_estimate_pairs = enough_for_pairs <= most
+    counts = [enough_for_pairs] if can_estimate_pairs else [*range(min(most, _count_rows_for(least)), most, 4), most]
+    # No prior on the constant and the main effects. Pairs that cannot be estimated have a prior: they are about as
+    # large as noise.
+    prior = np.array([0.0] * least + [float(not can_estimate_pairs)] * len(pairs))
     for count in counts:
-        # Nothing is known of what is asked; of a pair that cannot be, that it is about as large as chance.
-        prior = np.array([0.0] * least + [float(all_told > most)] * len(pairs))
-        arms = tuple(whole.arms[row] for row in largest_determinant(model, prior, min(count, len(model))))
-        inside = Design(whole.kind, whole.levels, arms).aliases().values()
-        if all(abs(share) <= CLEAR for shares in inside for share in shares.values()):
+        rows = choose_d_optimal_rows(model, prior, min(count, len(model)))
+        arms = tuple(full.arms[row] for row in rows)
+        aliases = Design(full.kind, full.levels, arms).aliases()
+        coefficients = [abs(each) for included in aliases.values() for each in included.values()]
+        if max(coefficients, default=0) <= MAX_ALIAS:
             break
     return list(arms)
 
 
-def _roomy(parameters: int) -> int:
-    """Rows for so many parameters: a quarter more, in fours."""
+def _count_rows_for(parameters: int) -> int:
+    """The number of arms for so many parameters: a quarter more, rounded up to a multiple of four."""
     return int(np.ceil(parameters * 1.25 / 4) * 4)
 
 
-def regular_fraction(factors: int, strength: int) -> list[Arm]:
-    """The smallest regular two-level fraction in which so many factors vary independently of each other.
+def build_regular_fraction(factors: int, strength: int) -> list[Arm]:
+    """Build the smallest regular two-level fraction of a given strength.
 
-    Strength 2, 3 and 4 are resolution III, IV and V. Each factor is a product of base factors, told as a number whose
-    bits are those; so many are independent where no so many of the numbers, or fewer, have the exclusive or 0. Numbers
-    are taken greedily in order, which gives the largest possible fractions of every size in use here.
+    In a fraction of strength s, any s factors take all combinations of their levels equally often. Strengths 2, 3 and 4
+    are resolutions III, IV and V.
+
+    Each factor is a product of base factors, written as a word whose bits are the base factors. Any s factors are
+    independent if no s or fewer of the words have an exclusive or of 0. Words are taken greedily in increasing order,
+    which gives the largest possible fractions of every size in use here.
+
+    Args:
+        factors: number of factors.
+        strength: number of factors that must be independent.
     """
     for base in range(1, factors + 1):
         words: list[int] = []
-        # What the next number must not be: the exclusive or of fewer numbers than the strength.
-        taken: list[set[int]] = [{0}] + [set() for _ in range(strength - 1)]
+        # By size: the exclusive ors of that many words. The next word must not be among them.
+        sums: list[set[int]] = [{0}] + [set() for _ in range(strength - 1)]
         for word in range(1, 2**base):
-            if not any(word in sums for sums in taken):
+            if not any(word in each for each in sums):
                 for size in range(strength - 1, 0, -1):
-                    taken[size] |= {each ^ word for each in taken[size - 1]}
+                    sums[size] |= {each ^ word for each in sums[size - 1]}
                 words.append(word)
         if len(words) >= factors:
-            # Single bits are among the numbers, and come first: the base factors themselves.
+            # Words of a single bit, the base factors themselves, come first.
             words = sorted(words[:factors], key=lambda word: (word.bit_count(), word))
             return [tuple((row & word).bit_count() % 2 for word in words) for row in range(2**base)]
     return list(product(range(2), repeat=factors))
 
 
-def largest_determinant(model: np.ndarray, prior: np.ndarray, count: int) -> list[int]:
-    """Choose rows of a model so that the determinant of their information is the largest found.
+def choose_d_optimal_rows(model: np.ndarray, prior: np.ndarray, count: int) -> list[int]:
+    """Choose rows of a model that maximize the determinant of their information matrix.
+
+    Fedorov's exchange algorithm, from several random starts that are the same every time.
 
     Args:
         model: a row for each candidate, a column for each parameter.
-        prior: what is known of each parameter beforehand, as information, (parameter).
-        count: rows to choose, each once.
+        prior: prior information on each parameter, (parameter).
+        count: number of rows to choose, each at most once.
 
     Returns:
-        Their numbers, in order; the same ones every time.
+        Their indices in increasing order.
     """
     best, chosen = -np.inf, np.arange(count)
     for start in range(STARTS):
         rows = np.random.default_rng(start).choice(len(model), count, replace=False)
         while True:
-            information = model[rows].T @ model[rows] + np.diag(prior + ROUNDING)
+            information = model[rows].T @ model[rows] + np.diag(prior + TOLERANCE)
             solved = np.linalg.solve(information, model.T)
-            own = np.einsum("rp,pr->r", model, solved)
-            # By how much each exchange of a chosen row (down) for a candidate (across) multiplies the determinant.
-            gain = (1 + own) * (1 - own[rows][:, None]) + (model[rows] @ solved) ** 2
+            leverages = np.einsum("rp,pr->r", model, solved)
+            # The factor by which exchanging a chosen row (down) for a candidate (across) changes the determinant.
+            gain = (1 + leverages) * (1 - leverages[rows][:, None]) + (model[rows] @ solved) ** 2
             gain[:, rows] = 0
             out, into = np.unravel_index(gain.argmax(), gain.shape)
             if gain[out, into] < 1 + 1e-6:
                 break
             rows[out] = into
-        size = np.linalg.slogdet(information)[1]
-        if size > best + 1e-6:
-            best, chosen = size, np.sort(rows)
+        log_determinant = np.linalg.slogdet(information)[1]
+        if log_determinant > best + 1e-6:
+            best, chosen = log_determinant, np.sort(rows)
     return [int(row) for row in chosen]

@@ -1,26 +1,31 @@
-"""What an effect is, how far it may be off, and how many effects at once that is true of.
+"""Effects, their intervals, and intervals that hold for many effects at once.
 
-Two kinds of chance are in a score. Another seed gives another score on the same rows: *run variance*. Other rows of
-the same kind give another score of the same run: *row variance*. An effect, a sum of runs, must carry both, or it is
-claimed of these very rows only. Runs and rows are crossed, so their variances overlap: the spread of an effect over
-rows holds what seeds do to single rows, which the spread over seeds holds already. With weights w of the runs, n rows,
+A score varies for two reasons. Another seed gives another score on the same rows: *run variance*. Other rows of the
+same kind give another score of the same run: *row variance*. An effect is a weighted sum of runs. Its interval must
+carry both variances, or the claim holds for these very rows only.
 
-    run       mean square of what arms and seeds leave of the scores
+Runs and rows are crossed, so the two overlap: the variance of an effect over rows includes the effect of seeds on
+single rows, which the variance over seeds includes as well. With weights w of the runs and n rows,
+
+    run       mean square of the scores, after arms and seeds are removed
     rows      variance over rows of the weighted sum of the runs' rows
-    residual  mean square of what arms and seeds leave of the runs' rows, beyond run
+    residual  mean square of the runs' rows, after arms, seeds and the run variance are removed
 
-an effect on one data set has the run variance w'w * run and the row variance (rows - w'w * residual) / n. Runs of one
-seed that predict the same, since a trick did nothing there, are one run. Data sets are averaged with equal weights;
-where several are judged on the same rows, these are added up before their spread is taken. The square of an interval's
-half width is t^2 * run variance + t^2 * row variance, each kind with the t of its own degrees of freedom (Satterthwaite
-1946 over data sets): one t for both was simulated to hold in 88 to 93 % of studies where seeds are few.
+an effect on one data set has the run variance w'w * run and the row variance (rows - w'w * residual) / n.
+
+- Runs of one seed that predict the same, since a trick had no effect there, count as one run.
+- Data sets are averaged with equal weights. Data sets that share validation rows are added up row by row before their
+  row variance is computed.
+- The squared half width of an interval is t^2 * run variance + t^2 * row variance. Each variance has the critical value
+  of its own degrees of freedom (over data sets by Satterthwaite 1946). With one critical value for both, intervals
+  held in only 88 to 93 % of simulated studies with few seeds.
+- Simultaneous intervals hold for all effects of a family at once in 95 % of the studies. They are wider by a factor
+  from the correlations between the effects (max-t).
+
 `scripts/calibrate.py` counts how often the intervals hold.
 
-Several effects are judged together: their intervals are as much wider as makes all of them hold at once in 95 % of the
-studies (max-t), told by the effects' own correlations.
-
-Assumed: seeds move all arms alike (what is averaged over many arms bears it if not; the difference of two arms, one of
-them much noisier, does not), and rows are independent of each other (pieces of one document are not).
+Assumptions: seeds move all arms alike, and rows are independent. An average over many arms is robust to the first, the
+difference of two arms with very unequal noise is not. Pieces of one document violate the second.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -30,10 +35,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import norm, t
 
-from recipes.ablation.design import Design, Effect, columns
+from recipes.ablation.design import Design, Effect, design_matrix
 from recipes.errors import UserError
 
-DRAWS = 20_000
+NORMAL_DRAWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -42,229 +47,318 @@ class Block:
 
     name: str
     arms: np.ndarray
-    """Each run's arm, as its number in the design, (run)."""
+    """Each run's arm, as its index in the design, (run)."""
     seeds: np.ndarray
     """Each run's seed, (run)."""
     rows: np.ndarray
-    """What each validation row adds to each run's score, (run, row): the score is its mean."""
+    """What each validation row contributes to each run's score, (run, row); the score is their mean."""
     fingerprints: Sequence[str]
-    """Equal where two runs' predictions are, to the last digit, (run)."""
+    """A hash of each run's predictions; equal for equal predictions, (run)."""
     validation: str | None = None
-    """Equal where two data sets are judged on the same rows; None where no other is."""
+    """A hash of the validation rows; equal for data sets that share them. None if no other data set does."""
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """Effects of one family, with what their intervals are made of; arrays are (effect) unless told."""
+    """The estimated effects of one family and their variances; arrays are (effect) unless noted."""
 
     effects: Sequence[Effect]
     values: np.ndarray
     run_covariance: np.ndarray
-    """What more seeds would make smaller, (effect, effect)."""
+    """Shrinks with more seeds, (effect, effect)."""
     row_covariance: np.ndarray
-    """What more labelled rows would make smaller, (effect, effect)."""
-    run_freedom: np.ndarray
-    """Degrees of freedom of the first."""
-    row_freedom: float
+    """Shrinks with more labelled rows, (effect, effect)."""
+    run_degrees_of_freedom: np.ndarray
+    row_degrees_of_freedom: float
     by_block: Mapping[str, np.ndarray]
     """The values on each data set."""
 
     @property
     def run_variance(self) -> np.ndarray:
-        """Of the runs alone."""
+        """Variance over seeds, (effect)."""
         return np.diag(self.run_covariance)
 
     @property
     def row_variance(self) -> np.ndarray:
-        """Of the rows alone."""
+        """Variance over rows, (effect)."""
         return np.diag(self.row_covariance)
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Low and high ends of each effect's own interval."""
-        of_runs, of_rows = t.ppf(0.5 + level / 2, self.run_freedom), t.ppf(0.5 + level / 2, self.row_freedom)
-        half = np.sqrt(of_runs**2 * self.run_variance + of_rows**2 * self.row_variance)
+        """Compute the low and high ends of each effect's own confidence interval."""
+        run_critical_value = t.ppf(0.5 + level / 2, self.run_degrees_of_freedom)
+        row_critical_value = t.ppf(0.5 + level / 2, self.row_degrees_of_freedom)
+        half = np.sqrt(run_critical_value**2 * self.run_variance + row_critical_value**2 * self.row_variance)
         return self.values - half, self.values + half
 
-    def together(self, *levels: float) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each level, low and high ends of intervals that hold all at once."""
-        multipliers = largest_of(self.run_covariance + self.row_covariance, levels)
+    def simultaneous_intervals(self, *levels: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Compute, for each level, the low and high ends of intervals that hold for all effects at once."""
+        multipliers = compute_max_t_multipliers(self.run_covariance + self.row_covariance, levels)
         return [self.interval(float(2 * norm.cdf(multiplier) - 1)) for multiplier in multipliers]
 
 
-def present(design: Design, blocks: Sequence[Block]) -> Design:
-    """The design of the arms that have a run on every data set.
+def restrict_to_finished(design: Design, blocks: Sequence[Block]) -> Design:
+    """Return the design with only the arms that have a run on every data set.
 
     Raises:
-        UserError: there are none, or a data set has no finished run.
+        UserError: there is no such arm, or no run has finished.
     """
     common = set.intersection(*(set(block.arms.tolist()) for block in blocks)) if blocks else set()
     if not common:
         which = "arm has a finished run on every data set" if blocks else "run of the study has finished"
-        raise UserError(f"no {which}; runs.csv says why.")
-    return design.of(design.arms[arm] for arm in common)
+        raise UserError(f"no {which}; runs.csv has the reasons.")
+    return design.restrict_to(design.arms[arm] for arm in common)
 
 
-def estimate(design: Design, blocks: Sequence[Block], settled: Collection[Effect] = ()) -> tuple[Estimates, Estimates]:
-    """Estimate the effects of single levels, and those of pairs that the arms can tell.
+def estimate(
+    design: Design, blocks: Sequence[Block], identical: Collection[Effect] = ()
+) -> tuple[Estimates, Estimates]:
+    """Estimate the main effects, and the pairs that the arms can tell.
 
-    Arms that have no run on some data set are left out everywhere; single missing runs are borne by the others of their
-    arm and seed.
+    Arms without a run on some data set are left out on all of them. The other runs of its arm and seed stand in for a
+    single missing run.
 
     Args:
         design: the arms.
         blocks: the runs, a block for each data set.
-        settled: effects of single levels that need no estimate: they and their pairs are in no family.
+        identical: main effects that are known to be 0. They and their pairs are left out.
+
+    Returns:
+        The family of main effects and the family of pairs.
 
     Raises:
-        UserError: nothing is left to measure chance by.
+        UserError: the runs leave no degrees of freedom for the noise.
     """
-    there = present(design, blocks)
+    finished = restrict_to_finished(design, blocks)
     contrasts = {
         effect: weights
-        for effect, weights in there.contrasts().items()
-        if not any(Effect((place,)) in settled for place in effect.places)
+        for effect, weights in finished.contrasts().items()
+        if not any(Effect((term,)) in identical for term in effect.terms)
     }
-    chance = [_Chance.of(block, design, there) for block in blocks] if contrasts else []
+    noise = [_measure_noise(block, design, finished) for block in blocks] if contrasts else []
+    if noise and not any(each.has_noise for each in noise):
+        raise UserError("every run of a seed predicts the same, so there is nothing to measure chance by.")
     families = []
     for size in (1, 2):
-        effects = [effect for effect in contrasts if len(effect.places) == size]
-        weights = np.array([contrasts[effect] for effect in effects]).reshape(len(effects), len(there.arms))
-        families.append(_estimates(effects, weights, chance))
+        effects = [effect for effect in contrasts if len(effect.terms) == size]
+        weights = np.array([contrasts[effect] for effect in effects]).reshape(len(effects), len(finished.arms))
+        families.append(_estimate_family(effects, weights, noise))
     return families[0], families[1]
 
 
-def by_data(
-    design: Design, blocks: Sequence[Block], settled: Collection[Effect] = ()
+def estimate_by_data(
+    design: Design, blocks: Sequence[Block], identical: Collection[Effect] = ()
 ) -> dict[str, dict[Effect, float]]:
-    """The effects of single levels on each data set, but for those that need no estimate."""
-    singles, _ = estimate(design, blocks, settled)
-    return {name: dict(zip(singles.effects, values.tolist(), strict=True)) for name, values in singles.by_block.items()}
+    """Estimate the main effects on each data set, except those that are known to be 0."""
+    mains, _ = estimate(design, blocks, identical)
+    return {name: dict(zip(mains.effects, values.tolist(), strict=True)) for name, values in mains.by_block.items()}
 
 
 @dataclass(frozen=True)
-class _Chance:
-    """The runs on one data set, and how large chance is there."""
+class _Noise:
+    """The runs on one data set and the variances of their noise."""
 
     name: str
     validation: str
     rows: np.ndarray
     """(run, row)."""
-    of_arms: np.ndarray
-    """Makes runs into arms, least squares beside seeds, (arm, run)."""
-    alike: np.ndarray
-    """Which runs are one and the same, (run, distinct run)."""
-    run: float
-    residual: float
-    freedom: float
+    arm_estimator: np.ndarray
+    """The least-squares estimates of the arms from the runs, next to the seeds, (arm, run)."""
+    membership: np.ndarray
+    """1 where a run is one of the runs that predict the same, (run, distinct run)."""
+    run_variance: float
+    """Of a single run, over seeds."""
+    residual_variance: float
+    """Of a single row of a single run."""
+    degrees_of_freedom: float
+    """Of `run_variance`; 0 if all arms predict the same."""
 
-    @classmethod
-    def of(cls, block: Block, design: Design, there: Design) -> "_Chance":
-        """Take arms and seeds out of the runs, and measure what is left.
+    @property
+    def has_noise(self) -> bool:
+        """False if no arm changes anything on this data set."""
+        return self.degrees_of_freedom > 0
 
-        Where there is one seed, nothing is: then what the effects themselves leave must do.
-        """
-        place = {arm: number for number, arm in enumerate(there.arms)}
-        numbers = np.array([place.get(design.arms[arm], -1) for arm in block.arms.tolist()])
-        kept = np.flatnonzero(numbers >= 0)
-        arms, seeds, rows = numbers[kept], block.seeds[kept], block.rows[kept]
-        of_arm = (arms[:, None] == np.arange(len(there.arms))).astype(float)
-        of_seed = (seeds[:, None] == np.unique(seeds)).astype(float)
-        names = [f"{block.seeds[run]} {block.fingerprints[run]}" for run in kept.tolist()]
-        _, which = np.unique(names, return_inverse=True)
-        alike = (which[:, None] == np.arange(which.max() + 1)).astype(float)
-        model = np.column_stack([of_arm, of_seed - of_seed.mean(0)])
-        left = _left_by(model)
-        if np.trace(left) < 0.5:
-            told = columns([there.arms[arm] for arm in arms.tolist()], there.levels, list(there.contrasts()))
-            left = _left_by(np.column_stack([np.ones(len(arms)), told]))
-        spread = alike.T @ left @ alike
-        size = float(np.trace(spread))
-        if size < 0.5:
-            raise UserError(
-                f"{block.name}: {len(arms)} runs of {len(there.arms)} arms leave nothing to measure chance by; take "
-                "hydra.sweeper.seeds=2 or more."
-            )
-        means, count = rows.mean(1), rows.shape[1]
-        over_runs = max(0.0, float(means @ left @ means))
-        over_rows = max(0.0, float(np.sum((left @ rows) * rows)) - count * over_runs)
-        return cls(
-            name=block.name,
-            validation=block.validation or block.name,
-            rows=rows,
-            of_arms=np.linalg.pinv(model, rtol=1e-9)[: len(there.arms)],
-            alike=alike,
-            run=over_runs / size,
-            residual=over_rows / (size * (count - 1)),
-            freedom=size**2 / float(np.sum(spread**2)),
+    def sum_squared_weights(self, weights: np.ndarray) -> np.ndarray:
+        """Compute w'w over distinct runs: the factor of a single run's variance in each effect, (effect, effect)."""
+        run_weights = weights @ self.arm_estimator @ self.membership
+        return np.asarray(run_weights @ run_weights.T)
+
+    def row_deviations(self, weights: np.ndarray) -> np.ndarray:
+        """Compute how effects deviate from their mean over rows, (effect, row)."""
+        return np.asarray(weights @ self.arm_estimator @ (self.rows - self.rows.mean(1, keepdims=True)))
+
+
+def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
+    """Fit arms and seeds to the runs, and measure the noise by the mean square of the residuals.
+
+    With a single seed, arms and seeds leave no residual. The residual of the effects is used instead.
+
+    Args:
+        block: the runs on one data set.
+        design: the design that `block.arms` are indices of.
+        finished: the design with only the arms that have a run on every data set.
+    """
+    index = {arm: number for number, arm in enumerate(finished.arms)}
+    arm_of_run = np.array([index.get(design.arms[arm], -1) for arm in block.arms.tolist()])
+    runs = np.flatnonzero(arm_of_run >= 0)
+    arms, seeds, rows = arm_of_run[runs], block.seeds[runs], block.rows[runs]
+    fingerprints = [block.fingerprints[run] for run in runs.tolist()]
+    validation = block.validation or block.name
+    if _are_all_arms_identical(arms, seeds, fingerprints, len(finished.arms)):
+        # An estimator of zeros makes every effect exactly 0.
+        no_effect, each_its_own = np.zeros((len(finished.arms), len(runs))), np.eye(len(runs))
+        return _Noise(block.name, validation, rows, no_effect, each_its_own, 0.0, 0.0, 0.0)
+
+    # The model: an indicator of each arm, and centered indicators of the seeds.
+    arm_indicators = (arms[:, None] == np.arange(len(finished.arms))).astype(float)
+    seed_indicators = (seeds[:, None] == np.unique(seeds)).astype(float)
+    model = np.column_stack([arm_indicators, seed_indicators - seed_indicators.mean(0)])
+    residual_projection = _residual_projection(model)
+    if np.trace(residual_projection) < 0.5:
+        arms_of_runs = [finished.arms[arm] for arm in arms.tolist()]
+        columns = design_matrix(arms_of_runs, finished.levels, list(finished.contrasts()))
+        residual_projection = _residual_projection(np.column_stack([np.ones(len(arms)), columns]))
+
+    # Runs that predict the same are one run, so the degrees of freedom are counted over distinct runs. The sum of
+    # squared residuals has the expectation `trace * run variance`, and by Satterthwaite's approximation
+    # trace^2 / sum of squares degrees of freedom.
+    membership = _group_identical_runs(seeds, fingerprints)
+    residual_form = membership.T @ residual_projection @ membership
+    trace = float(np.trace(residual_form))
+    if trace < 0.5:
+        raise UserError(
+            f"{block.name}: {len(arms)} runs of {len(finished.arms)} arms leave nothing to measure chance by; take "
+            "hydra.sweeper.seeds=2 or more."
         )
+    degrees_of_freedom = trace**2 / float(np.sum(residual_form**2))
 
-    def weighed(self, weights: np.ndarray) -> np.ndarray:
-        """How much of the chance of a single run is in sums of arms, (effect, effect)."""
-        runs = weights @ self.of_arms @ self.alike
-        return np.asarray(runs @ runs.T)
+    # Sums of squares: of the runs' scores, and of their rows beyond the scores. Rounding can make them negative.
+    scores, row_count = rows.mean(1), rows.shape[1]
+    run_sum_of_squares = max(0.0, float(scores @ residual_projection @ scores))
+    total_sum_of_squares = float(np.sum((residual_projection @ rows) * rows))
+    residual_sum_of_squares = max(0.0, total_sum_of_squares - row_count * run_sum_of_squares)
+    return _Noise(
+        name=block.name,
+        validation=validation,
+        rows=rows,
+        arm_estimator=np.linalg.pinv(model, rtol=1e-9)[: len(finished.arms)],
+        membership=membership,
+        run_variance=run_sum_of_squares / trace,
+        residual_variance=residual_sum_of_squares / (trace * (row_count - 1)),
+        degrees_of_freedom=degrees_of_freedom,
+    )
 
-    def scattered(self, weights: np.ndarray) -> np.ndarray:
-        """How sums of arms vary over rows, (effect, row)."""
-        return np.asarray(weights @ self.of_arms @ (self.rows - self.rows.mean(1, keepdims=True)))
+
+def _are_all_arms_identical(arms: np.ndarray, seeds: np.ndarray, fingerprints: Sequence[str], count: int) -> bool:
+    """Whether all runs of a seed predict the same, for every seed.
+
+    Args:
+        arms: each run's arm, (run).
+        seeds: each run's seed, (run).
+        fingerprints: of each run's predictions, (run).
+        count: number of arms. Some seed must have them all: else the arms were never compared.
+    """
+    by_seed: dict[int, set[str]] = {}
+    for seed, fingerprint in zip(seeds.tolist(), fingerprints, strict=True):
+        by_seed.setdefault(seed, set()).add(fingerprint)
+    is_some_seed_complete = any(len(set(arms[seeds == seed].tolist())) == count for seed in by_seed)
+    return is_some_seed_complete and all(len(each) == 1 for each in by_seed.values())
 
 
-def _estimates(effects: Sequence[Effect], weights: np.ndarray, chance: Sequence[_Chance]) -> Estimates:
+def _group_identical_runs(seeds: np.ndarray, fingerprints: Sequence[str]) -> np.ndarray:
+    """Group the runs of one seed that predict the same, (run, distinct run)."""
+    names = [f"{seed} {fingerprint}" for seed, fingerprint in zip(seeds.tolist(), fingerprints, strict=True)]
+    _, group = np.unique(names, return_inverse=True)
+    membership: np.ndarray = (group[:, None] == np.arange(group.max() + 1)).astype(float)
+    return membership
+
+
+def _estimate_family(effects: Sequence[Effect], weights: np.ndarray, noise: Sequence[_Noise]) -> Estimates:
+    """Estimate effects on each data set, and average them.
+
+    Args:
+        effects: the effects.
+        weights: of the arms in each effect, (effect, arm).
+        noise: of each data set.
+    """
     if not effects:
         nothing = np.zeros((0, 0))
         return Estimates([], np.zeros(0), nothing, nothing, np.zeros(0), 1.0, {})
-    values = {each.name: (weights @ each.of_arms @ each.rows).mean(1) for each in chance}
-    by_runs = [each.run * each.weighed(weights) for each in chance]
-    by_rows = []
-    for validation in dict.fromkeys(each.validation for each in chance):
-        of_rows = [each for each in chance if each.validation == validation]
-        scattered = np.sum([each.scattered(weights) for each in of_rows], axis=0)
-        residual = np.sum([each.residual * each.weighed(weights) for each in of_rows], axis=0)
-        rows = scattered.shape[1]
-        by_rows.append(_not_negative((scattered @ scattered.T / (rows - 1) - residual) / rows))
-    count = len(chance)
-    variances = np.array([np.diag(each) for each in by_runs])
-    terms = sum(own**2 / each.freedom for own, each in zip(variances, chance, strict=True))
-    freedom = np.full(len(effects), sum(each.freedom for each in chance))
-    np.divide(variances.sum(0) ** 2, terms, out=freedom, where=terms > 0)
+    values = {each.name: (weights @ each.arm_estimator @ each.rows).mean(1) for each in noise}
+    run_covariances = [each.run_variance * each.sum_squared_weights(weights) for each in noise]
+    row_covariances = []
+    # Data sets that share validation rows are added up row by row first.
+    for validation in dict.fromkeys(each.validation for each in noise):
+        sharing = [each for each in noise if each.validation == validation]
+        deviations = np.sum([each.row_deviations(weights) for each in sharing], axis=0)
+        residual = np.sum([each.residual_variance * each.sum_squared_weights(weights) for each in sharing], axis=0)
+        rows = deviations.shape[1]
+        row_covariances.append(_zero_negative_variances((deviations @ deviations.T / (rows - 1) - residual) / rows))
+    count = len(noise)
+    # A data set on which nothing changes is a constant 0: it adds no variance and costs no degrees of freedom.
+    row_counts = [each.rows.shape[1] for each in noise if each.has_noise]
     return Estimates(
         effects=effects,
         values=np.mean(list(values.values()), axis=0),
-        run_covariance=np.sum(by_runs, axis=0) / count**2,
-        row_covariance=np.sum(by_rows, axis=0) / count**2,
-        run_freedom=freedom,
-        row_freedom=min(each.rows.shape[1] for each in chance) - 1.0,
+        run_covariance=np.sum(run_covariances, axis=0) / count**2,
+        row_covariance=np.sum(row_covariances, axis=0) / count**2,
+        run_degrees_of_freedom=_satterthwaite(run_covariances, [each.degrees_of_freedom for each in noise]),
+        row_degrees_of_freedom=min(row_counts) - 1.0,
         by_block=values,
     )
 
 
-def _left_by(model: np.ndarray) -> np.ndarray:
-    """Takes a model out of runs, (run, run)."""
-    left: np.ndarray = np.eye(len(model)) - model @ np.linalg.pinv(model, rtol=1e-9)
-    return left
+def _satterthwaite(covariances: Sequence[np.ndarray], degrees_of_freedom: Sequence[float]) -> np.ndarray:
+    """Compute the degrees of freedom of a sum of variances (Satterthwaite 1946), (effect).
+
+    Args:
+        covariances: of each data set, (effect, effect).
+        degrees_of_freedom: of each data set; 0 if it has no noise.
+    """
+    variances = np.array([np.diag(each) for each in covariances])
+    terms = sum(own**2 / each for own, each in zip(variances, degrees_of_freedom, strict=True) if each > 0)
+    # Where no variance was measured, the sum of the degrees of freedom.
+    combined = np.full(variances.shape[1], sum(degrees_of_freedom))
+    np.divide(variances.sum(0) ** 2, terms, out=combined, where=terms > 0)
+    return combined
 
 
-def _not_negative(covariance: np.ndarray) -> np.ndarray:
-    """The same with nothing where a variance is negative, which an estimate by subtraction can be."""
-    there = np.diag(covariance) > 0
-    return covariance * np.outer(there, there)
+def _residual_projection(model: np.ndarray) -> np.ndarray:
+    """The projection on what a model leaves of the runs, (run, run)."""
+    projection: np.ndarray = np.eye(len(model)) - model @ np.linalg.pinv(model, rtol=1e-9)
+    return projection
 
 
-def largest_of(covariance: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """What the largest of several standardized effects stays under, in these shares of all studies, (level)."""
-    errors = np.sqrt(np.diag(covariance))
-    moving = errors > 0
-    if moving.sum() < 2:
+def _zero_negative_variances(covariance: np.ndarray) -> np.ndarray:
+    """Set rows and columns with a negative variance to 0; an estimate by subtraction can be negative."""
+    is_positive = np.diag(covariance) > 0
+    return covariance * np.outer(is_positive, is_positive)
+
+
+def compute_max_t_multipliers(covariance: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """Compute quantiles of the largest of many standardized effects in absolute value, by simulation (max-t).
+
+    Args:
+        covariance: of the effects, (effect, effect).
+        levels: probabilities.
+
+    Returns:
+        The critical value of a normal distribution at each level, (level).
+    """
+    standard_errors = np.sqrt(np.diag(covariance))
+    varies = standard_errors > 0
+    if varies.sum() < 2:
         return np.array(norm.ppf(0.5 + np.array(levels) / 2))
-    correlation = covariance[np.ix_(moving, moving)] / np.outer(errors[moving], errors[moving])
-    values, vectors = np.linalg.eigh(correlation)
-    # What is left of a matrix that is not quite a correlation is made one.
-    roots = vectors * np.sqrt(np.maximum(values, 0))
+    correlation = covariance[np.ix_(varies, varies)] / np.outer(standard_errors[varies], standard_errors[varies])
+    eigenvalues, eigenvectors = np.linalg.eigh(correlation)
+    # Subtracting variances can leave a matrix that is not a correlation: clip negative eigenvalues, and scale the rows
+    # of the root so that the diagonal is 1 again.
+    roots = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0))
     roots /= np.linalg.norm(roots, axis=1, keepdims=True)
-    largest = np.abs(roots @ _draws(int(moving.sum()))).max(0)
+    largest = np.abs(roots @ _draw_normals(int(varies.sum()))).max(0)
     return np.array(np.quantile(largest, levels))
 
 
 @lru_cache
-def _draws(width: int) -> np.ndarray:
+def _draw_normals(width: int) -> np.ndarray:
     """Standard normal draws, the same every time, (effect, draw)."""
-    return np.random.default_rng(0).standard_normal((width, DRAWS))
+    return np.random.default_rng(0).standard_normal((width, NORMAL_DRAWS))

@@ -1,4 +1,4 @@
-"""What a study found: its verdicts by name, what each costs, and the arm that follows from them."""
+"""The findings of a study: its verdicts by name, the cost of each level, and the recommended arm."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ from statistics import mean
 
 import numpy as np
 
-from recipes.ablation.design import Arm, Design, Effect, columns
+from recipes.ablation.design import Arm, Design, Effect, design_matrix
 from recipes.ablation.factors import Space
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
 from recipes.metrics import LOWER_IS_BETTER
 
 COSTS = {"passes": "passes", "seconds": "time", "memory": "memory"}
-"""What a run costs, by the field of its row, in a word."""
+"""The costs of a run: the field of its row, and the word for it."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that is told of a study."""
+    """All results of a study."""
 
     space: Space
     admissible: Callable[[Arm], bool]
@@ -32,90 +32,91 @@ class Findings:
     metric: str
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
-    """Each single effect on each data set."""
-    doubts: Sequence[str] = ()
-    """What makes arms unlike to be judged, in sentences."""
-    searched: Sequence[str] = ()
-    """The user's own config folders, as `hydra.searchpath` has them."""
-    confirmed: Sequence[tuple[str, Verdict]] = ()
-    """With fresh seeds, what is beside the recommended recipe, in words, and how it does compared with it."""
-    tested: Mapping[str, Verdict] = field(default_factory=dict)
-    """On the test split of each data set, the base compared with the recommended recipe."""
-    opened: int = 0
-    """For how many recommended recipes a test split has been opened by now."""
+    """Each main effect on each data set."""
+    warnings: Sequence[str] = ()
+    """What biases the comparison, in sentences."""
+    search_path: Sequence[str] = ()
+    """The user's config folders, in the form of `hydra.searchpath`."""
+    confirmations: Sequence[tuple[str, Verdict]] = ()
+    """With fresh seeds: an alternative to the recommended recipe, in words, and its effect against the recipe."""
+    test_verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """On the test split of each data set: the effect of the base against the recommended recipe."""
+    tested_recipes: int = 0
+    """How many recommended recipes have been scored on the test split so far."""
 
     def name(self, effect: Effect) -> str:
-        """An effect in words: `mixup`, `ema × mixup`, `tricks.mixup.alpha=1.0`."""
-        return self.space.effect(effect.places)
+        """Name an effect: `mixup`, `ema × mixup`, `tricks.mixup.alpha=1.0`."""
+        return self.space.name_effect(effect.terms)
 
     @cached_property
     def costs(self) -> dict[Effect, dict[str, float]]:
-        """How many times as much each level costs, by `COSTS`."""
-        ratios = {what: self.ratios(attrgetter(what)) for what in COSTS}
+        """The cost of each level, as a multiple of the cost without it, by the keys of `COSTS`."""
+        ratios = {cost: self.ratios(attrgetter(cost)) for cost in COSTS}
         return {
-            effect: {what: found[effect] for what, found in ratios.items() if effect in found}
+            effect: {cost: by_effect[effect] for cost, by_effect in ratios.items() if effect in by_effect}
             for effect in self.design.mains
         }
 
     def ratios(self, measured: Callable[[Row], float | None]) -> dict[Effect, float]:
-        """How many times as much of something the runs with a level have, by the weights that its effect would have.
+        """Compute by which factor each effect multiplies an amount, with the contrasts that estimate the effect.
 
         Args:
-            measured: what a run has of it; None where that is not known, and then the others must tell.
+            measured: the amount of a run, such as its seconds. None where it is unknown; then the others decide.
         """
 
-        def logarithm(row: Row) -> float | None:
+        def log_amount(row: Row) -> float | None:
             amount = measured(row)
             return None if amount is None else float(np.log(amount))
 
-        known = self._by_arm(logarithm)
-        there = self.design.of(known)
-        if not there.arms:
+        log_amounts = self._average_by_arm(log_amount)
+        design = self.design.restrict_to(log_amounts)
+        if not design.arms:
             return {}
-        logarithms = np.array([known[arm] for arm in there.arms])
-        contrasts = there.contrasts().items()
-        return {effect: float(np.exp(weights @ logarithms)) for effect, weights in contrasts}
+        of_arms = np.array([log_amounts[arm] for arm in design.arms])
+        return {effect: float(np.exp(weights @ of_arms)) for effect, weights in design.contrasts().items()}
 
-    def _by_arm(self, measured: Callable[[Row], float | None]) -> dict[Arm, float]:
-        """The mean over data sets of each one's mean over seeds, where no data set is missing."""
-        known: dict[Arm, dict[str, list[float]]] = {}
-        for row in self.finished:
+    def _average_by_arm(self, measured: Callable[[Row], float | None]) -> dict[Arm, float]:
+        """Average an amount over seeds and then over data sets, for each arm that has it on every data set."""
+        amounts: dict[Arm, dict[str, list[float]]] = {}
+        for row in self.finished_rows:
             if (amount := measured(row)) is not None:
-                known.setdefault(row.arm, {}).setdefault(row.data, []).append(amount)
-        names = {data for own in known.values() for data in own}
-        return {arm: mean(map(mean, own.values())) for arm, own in known.items() if own.keys() == names}
+                amounts.setdefault(row.arm, {}).setdefault(row.data, []).append(amount)
+        names = {data for by_data in amounts.values() for data in by_data}
+        return {arm: mean(map(mean, by_data.values())) for arm, by_data in amounts.items() if by_data.keys() == names}
 
     @cached_property
-    def finished(self) -> list[Row]:
+    def finished_rows(self) -> list[Row]:
         """The runs that have a result."""
         return [row for row in self.rows if row.status == FINISHED]
 
     @property
-    def recommended(self) -> Arm:
-        """Of the levels that help, those that together promise most; pairs that are clear are counted."""
-        promised = {verdict.effect: verdict.value for verdict in self.mains if verdict.word == HELPS}
+    def recommended_arm(self) -> Arm:
+        """The arm of helpful levels with the largest predicted sum, including the pairs with a clear verdict."""
+        values = {verdict.effect: verdict.value for verdict in self.mains if verdict.word == HELPS}
         levels: list[list[int]] = [[0] for _ in self.space.factors]
-        for effect in promised:
-            ((factor, level),) = effect.places
+        for effect in values:
+            ((factor, level),) = effect.terms
             levels[factor].append(level)
-        promised |= {verdict.effect: verdict.value for verdict in self.pairs if verdict.word in (FIGHTS, TOGETHER)}
+        values |= {verdict.effect: verdict.value for verdict in self.pairs if verdict.word in (FIGHTS, TOGETHER)}
         arms = list(filter(self.admissible, product(*levels)))
-        sums = columns(arms, self.design.levels, list(promised)) @ np.array(list(promised.values()))
-        # Of equals, the one with the least in it.
+        sums = design_matrix(arms, self.design.levels, list(values)) @ np.array(list(values.values()))
+        # Of equal sums, the arm with the fewest levels on.
         fewest = [-int(np.count_nonzero(arm)) for arm in arms]
         return max(zip(sums.round(9).tolist(), fewest, arms, strict=True))[2]
 
-    def front(self) -> list[Arm]:
-        """The arms that no other beats in score without costing more time, cheapest first."""
-        found: list[Arm] = []
+    def pareto_front(self) -> list[Arm]:
+        """Find the arms that no other arm beats in score without taking more time, fastest first."""
+        front: list[Arm] = []
         best = -np.inf
         sign = -1 if self.metric in LOWER_IS_BETTER else 1
-        for _, worse, arm in sorted((seconds, -sign * score, arm) for arm, (score, seconds) in self.means().items()):
-            if -worse > best:
-                found, best = [*found, arm], -worse
-        return found
+        # By time, and of equal times the best score first.
+        ranked = sorted((seconds, -sign * score, arm) for arm, (score, seconds) in self.means().items())
+        for _, negative_score, arm in ranked:
+            if -negative_score > best:
+                front, best = [*front, arm], -negative_score
+        return front
 
     def means(self) -> dict[Arm, tuple[float, float]]:
-        """Mean score and seconds of each arm that has finished runs on every data set."""
-        scores, seconds = self._by_arm(attrgetter("score")), self._by_arm(attrgetter("seconds"))
+        """Compute the mean score and the mean seconds of each arm that has finished runs on every data set."""
+        scores, seconds = self._average_by_arm(attrgetter("score")), self._average_by_arm(attrgetter("seconds"))
         return {arm: (scores[arm], seconds[arm]) for arm in self.design.arms if arm in scores}

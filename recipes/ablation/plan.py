@@ -1,4 +1,4 @@
-"""What a study is going to run, what that can tell and what not, and how long it takes; said before it starts."""
+"""The plan of a study: its runs, the effects that it can estimate, and how long it takes; printed before it starts."""
 
 import math
 import tempfile
@@ -19,27 +19,28 @@ from recipes.config import Config
 from recipes.reports.tables import console_for_tables
 
 TRIAL_UPDATES = 6
-# What the smallest effect is told by, before anything is known of this data.
+# Assumptions behind the smallest effect, made before anything is known about the data.
 SEED_DEVIATION = 0.01
-"""How much a seed moves a score."""
-CHANGED = 0.1
-"""The share of the answers that a trick changes."""
+"""Standard deviation of a score over seeds."""
+CHANGED_FRACTION = 0.1
+"""The fraction of the answers that a trick changes."""
 POWER = 0.8
-WORTH_TELLING = 0.1
-"""Less of a pair than this inside a single effect is not told."""
+ALPHA = 0.05
+MIN_ALIAS = 0.1
+"""Aliases with a smaller coefficient are not listed."""
 
 
-def told(
-    space: Space, design: Design, seeds: int, rows: Mapping[str, int], doubts: Iterable[str] = ()
+def describe_plan(
+    space: Space, design: Design, seeds: int, rows: Mapping[str, int], warnings: Iterable[str] = ()
 ) -> Iterator[tuple[str, str]]:
-    """The plan, a name and a line each.
+    """Describe the plan in lines, each a (name, text).
 
     Args:
         space: what varies.
         design: the arms.
-        seeds: of each arm on each data set.
-        rows: labelled validation rows of each data set.
-        doubts: what makes arms unlike to be judged.
+        seeds: number of seeds of each arm on each data set.
+        rows: number of labelled validation rows of each data set.
+        warnings: what biases the comparison, in sentences.
     """
     for factor in space.factors:
         yield "varies", f"{factor.name}: {', '.join(factor.levels)}"
@@ -48,58 +49,64 @@ def told(
     runs = len(design.arms) * seeds * len(space.data)
     sets = ", ".join(f"{name} ({count:,} validation rows)" for name, count in rows.items())
     yield "runs", f"{runs}: {len(design.arms)} arms ({design.kind}), {seeds} seeds, on {sets}"
-    known = design.contrasts()
-    mains = [effect for effect in design.mains if effect in known]
-    pairs = [pair for pair in design.pairs if pair in known]
-    yield "tells", f"{len(mains)} effects ({design.estimand}) and {len(pairs)} of {len(design.pairs)} pairs"
+    contrasts = design.contrasts()
+    mains = [effect for effect in design.mains if effect in contrasts]
+    pairs = [pair for pair in design.pairs if pair in contrasts]
+    yield "estimates", f"{len(mains)} effects ({design.estimand}) and {len(pairs)} of {len(design.pairs)} pairs"
     for effect in design.mains:
-        if effect not in known:
-            yield "not told", f"{space.effect(effect.places)}: no two arms differ in it as this design asks"
-    if groups := design.inseparable():
-        pairs_told = ", ".join(" = ".join(space.effect(pair.places) for pair in group) for group in groups)
-        yield "not told", f"pairs, = joining those that look alike: {pairs_told}"
-    for effect, borne in design.aliases().items():
-        shares = [
-            f"{share:+.2f} of {space.effect(pair.places)}"
-            for pair, share in borne.items()
-            if abs(share) >= WORTH_TELLING
+        if effect not in contrasts:
+            yield "cannot", f"{space.name_effect(effect.terms)}: this design has no two arms that differ in it"
+    if groups := design.inseparable_pairs():
+        names = ", ".join(" = ".join(space.name_effect(pair.terms) for pair in group) for group in groups)
+        yield "cannot", f"pairs (joined by = if the arms cannot tell them from each other): {names}"
+    for effect, aliases in design.aliases().items():
+        terms = [
+            f"{coefficient:+.2f} of {space.name_effect(pair.terms)}"
+            for pair, coefficient in aliases.items()
+            if abs(coefficient) >= MIN_ALIAS
         ]
-        if shares:
-            yield "mixed", f"{space.effect(effect.places)} holds {', '.join(shares)}"
-    for doubt in doubts:
-        yield "beware", doubt
-    least = smallest_effect(design, seeds, rows)
+        if terms:
+            yield "aliased", f"{space.name_effect(effect.terms)} includes {', '.join(terms)}"
+    for warning in warnings:
+        yield "warning", warning
+    least = estimate_smallest_effect(design, seeds, rows)
     yield (
-        "sees",
-        f"{POWER:.0%} of the time an effect of {least:.3f} or more, if a seed moves a score by {SEED_DEVIATION} and a "
-        f"trick changes {CHANGED:.0%} of the answers",
+        "detects",
+        f"an effect of {least:.3f} or more, {POWER:.0%} of the time, if scores vary by {SEED_DEVIATION} over seeds and "
+        f"a trick changes {CHANGED_FRACTION:.0%} of the answers",
     )
 
 
-def smallest_effect(design: Design, seeds: int, rows: Mapping[str, int]) -> float:
-    """What the least visible single effect must be worth to be clear of 0 in most studies, by normal theory.
+def estimate_smallest_effect(design: Design, seeds: int, rows: Mapping[str, int]) -> float:
+    """Estimate the smallest single effect that is significant with a probability of `POWER`, by normal theory.
 
-    Chance of seeds goes down with the runs that an effect is made of, chance of rows with the rows alone.
+    The variance over seeds falls with the number of runs behind an effect, the variance over rows with the number of
+    rows alone. The level is corrected for the number of effects (Bonferroni).
+
+    Args:
+        design: the arms.
+        seeds: number of seeds.
+        rows: number of labelled validation rows of each data set.
     """
-    known = design.contrasts()
-    weights = [known[effect] for effect in design.mains if effect in known]
-    by_seeds = max(float(each @ each) for each in weights) * SEED_DEVIATION**2 / seeds
-    variance = np.mean([by_seeds + CHANGED / count for count in rows.values()]) / len(rows)
-    clear = norm.ppf(1 - 0.025 / len(weights)) + norm.ppf(POWER)
-    return float(clear * math.sqrt(variance))
+    contrasts = design.contrasts()
+    weights = [contrasts[effect] for effect in design.mains if effect in contrasts]
+    seed_variance = max(float(each @ each) for each in weights) * SEED_DEVIATION**2 / seeds
+    variance = np.mean([seed_variance + CHANGED_FRACTION / count for count in rows.values()]) / len(rows)
+    critical_value = norm.ppf(1 - ALPHA / 2 / len(weights))
+    return float((critical_value + norm.ppf(POWER)) * math.sqrt(variance))
 
 
-def show(lines: Iterable[tuple[str, str]]) -> None:
-    """Print lines of a plan."""
+def print_plan(lines: Iterable[tuple[str, str]]) -> None:
+    """Print lines of a plan; a name that repeats is printed once."""
     console = console_for_tables()
-    before = ""
+    previous = ""
     for name, line in lines:
-        console.print(f"  {name if name != before else '':<8} {line}", markup=False, soft_wrap=True)
-        before = name
+        console.print(f"  {name if name != previous else '':<9} {line}", markup=False, soft_wrap=True)
+        previous = name
 
 
-def seconds_of(config: Config) -> float:
-    """How long a run takes, by a trial of a few updates in a folder of its own."""
+def measure_run_seconds(config: Config) -> float:
+    """Extrapolate how long a run takes from a trial of a few updates in a temporary folder, in seconds."""
     from recipes.api import finetune_config
 
     never = float(10**6)
@@ -112,14 +119,15 @@ def seconds_of(config: Config) -> float:
     )
     with tempfile.TemporaryDirectory(prefix="trickbook-trial-") as folder, redirect_stdout(StringIO()):
         with redirect_stderr(StringIO()):
-            began = time.perf_counter()
+            start = time.perf_counter()
             lines = finetune_config(trial, Path(folder) / "run").updates
-            whole = time.perf_counter() - began
+            total = time.perf_counter() - start
     if not lines:
-        # A procedure of several runs says nothing of single updates; model=linear is done.
-        linear = config.model.source == "linear"
-        return whole * (1 if linear else (config.train.max_updates or TRIAL_UPDATES) / TRIAL_UPDATES)
+        # A procedure of more than one run logs no updates, and model=linear is already trained in full.
+        is_linear = config.model.source == "linear"
+        return total * (1 if is_linear else (config.train.max_updates or TRIAL_UPDATES) / TRIAL_UPDATES)
     updates_per_epoch = lines[-1]["update"] / lines[-1]["epoch"]
     updates = config.train.max_updates or math.ceil(config.train.epochs * updates_per_epoch)
-    # The first updates warm caches up.
-    return float(whole + (updates - len(lines)) * median(line["seconds"] for line in lines[len(lines) // 2 :]))
+    # The first updates are slower, since they fill caches; the later half is typical.
+    seconds_per_update = median(line["seconds"] for line in lines[len(lines) // 2 :])
+    return float(total + (updates - len(lines)) * seconds_per_update)

@@ -1,4 +1,4 @@
-"""Pictures of a study: effects with their intervals, pairs as a matrix, what each arm gives for its time."""
+"""Pictures of a study: effects with their intervals, pairs as a matrix, each arm's score against its time."""
 
 from typing import IO
 
@@ -33,59 +33,60 @@ COLORS = {
 
 
 def draw_effects(findings: Findings, to: IO[str]) -> None:
-    """A line for each level: the interval that its verdict rests on, thick where the narrower one is."""
-    shown = [verdict for verdict in reversed(findings.mains) if verdict.is_told]
-    figure = Figure(figsize=(8, 1.2 + 0.4 * len(shown)), layout="constrained")
+    """Draw a line for each main effect: its interval, and in bold the narrower equivalence interval."""
+    verdicts = [verdict for verdict in reversed(findings.mains) if verdict.has_estimate]
+    figure = Figure(figsize=(8, 1.2 + 0.4 * len(verdicts)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvspan(-findings.margin, findings.margin, color="gray", alpha=0.15, linewidth=0)
     axes.axvline(0, color="gray", linewidth=0.8)
-    for place, verdict in enumerate(shown):
+    for height, verdict in enumerate(verdicts):
         color = COLORS[verdict.word]
-        axes.plot(verdict.outer, (place, place), color=color, linewidth=1.2)
-        axes.plot(verdict.inner, (place, place), color=color, linewidth=4, alpha=0.6)
-        axes.plot(verdict.value, place, color=color, marker="o")
+        axes.plot(verdict.interval, (height, height), color=color, linewidth=1.2)
+        axes.plot(verdict.equivalence_interval, (height, height), color=color, linewidth=4, alpha=0.6)
+        axes.plot(verdict.value, height, color=color, marker="o")
         axes.annotate(
             verdict.word,
-            (1.01, place),
+            (1.01, height),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=8,
             annotation_clip=False,
         )
-    names = [findings.name(verdict.effect) for verdict in shown]
-    axes.set_yticks(range(len(shown)), names, parse_math=False)
-    axes.set_ylim(-0.6, len(shown) - 0.4)
+    names = [findings.name(verdict.effect) for verdict in verdicts]
+    axes.set_yticks(range(len(verdicts)), names, parse_math=False)
+    axes.set_ylim(-0.6, len(verdicts) - 0.4)
     axes.set_xlabel(f"{findings.metric}, {findings.design.estimand}; gray: the margin of ±{findings.margin:g}")
     save(figure, to)
 
 
 def draw_pairs(findings: Findings, to: IO[str]) -> None:
-    """What each pair does beyond its sum; a cell without a number cannot be told in this design."""
+    """Draw a matrix of each pair's effect beyond its sum; a cell without a number has no estimate in this design."""
     effects = [verdict.effect for verdict in findings.mains]
-    place = {effect.places[0]: number for number, effect in enumerate(effects)}
+    index = {effect.terms[0]: number for number, effect in enumerate(effects)}
     values = np.full((len(effects), len(effects)), np.nan)
-    strength = np.full(values.shape, PALE)
-    told: list[tuple[int, int, Verdict]] = []
+    opacity = np.full(values.shape, PALE)
+    cells: list[tuple[int, int, Verdict]] = []
     for verdict in findings.pairs:
-        row, column = sorted((place[each] for each in verdict.effect.places), reverse=True)
-        if verdict.is_told:
+        # Only the lower triangle.
+        row, column = sorted((index[term] for term in verdict.effect.terms), reverse=True)
+        if verdict.has_estimate:
             values[row, column] = verdict.value
-            strength[row, column] = 1.0 if verdict.word in (FIGHTS, TOGETHER) else PALE
-            told.append((row, column, verdict))
+            opacity[row, column] = 1.0 if verdict.word in (FIGHTS, TOGETHER) else PALE
+            cells.append((row, column, verdict))
     side = 2.5 + 0.6 * len(effects)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
-    most = max(float(np.nanmax(np.abs(values))) if told else 0.0, findings.margin)
+    most = max(float(np.nanmax(np.abs(values))) if cells else 0.0, findings.margin)
     scale = Normalize(-most, most)
-    axes.imshow(values, cmap="RdYlGn", norm=scale, alpha=strength)
+    axes.imshow(values, cmap="RdYlGn", norm=scale, alpha=opacity)
     figure.colorbar(
         ScalarMappable(scale, "RdYlGn"),
         ax=axes,
-        label=f"{findings.metric} beyond the sum; pale: not clear of 0",
+        label=f"{findings.metric} beyond the sum; pale: the interval includes 0",
         shrink=0.7,
     )
-    for row, column, verdict in told:
-        clear = strength[row, column] == 1
+    for row, column, verdict in cells:
+        is_clear = opacity[row, column] == 1
         axes.text(
             column,
             row,
@@ -93,8 +94,8 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
             ha="center",
             va="center",
             fontsize=7,
-            fontweight="bold" if clear else "normal",
-            color="white" if clear and abs(verdict.value) > 0.7 * most else "black",
+            fontweight="bold" if is_clear else "normal",
+            color="white" if is_clear and abs(verdict.value) > 0.7 * most else "black",
         )
     names = [findings.name(effect) for effect in effects]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
@@ -103,26 +104,28 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
 
 
 def draw_costs(findings: Findings, to: IO[str]) -> None:
-    """Each arm's mean score against its mean time; the line joins those that nothing beats for their time."""
+    """Draw each arm's mean score against its mean time; the line is the Pareto front."""
     means = findings.means()
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     scores, seconds = zip(*means.values(), strict=True)
     axes.scatter(seconds, scores, color="tab:gray", s=18)
-    front = findings.front()
-    axes.plot([means[arm][1] for arm in front], [means[arm][0] for arm in front], color="tab:green", marker="o")
-    for arm in front:
+    pareto_front = findings.pareto_front()
+    axes.plot(
+        [means[arm][1] for arm in pareto_front], [means[arm][0] for arm in pareto_front], color="tab:green", marker="o"
+    )
+    for arm in pareto_front:
         axes.annotate(
-            _short(findings.space.name(arm)),
+            _shorten(findings.space.name_arm(arm)),
             (means[arm][1], means[arm][0]),
             xytext=(4, -10),
             fontsize=7,
             textcoords="offset points",
             parse_math=False,
         )
-    axes.set(xlabel="seconds of training", ylabel=f"validation {findings.metric}, mean of the seeds")
+    axes.set(xlabel="seconds of training", ylabel=f"validation {findings.metric}, mean over the seeds")
     save(figure, to)
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 48 else f"{name[:45]}..."

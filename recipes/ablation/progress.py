@@ -1,4 +1,4 @@
-"""How far a study is, told while its launcher is at work: read from disk, so that it is the same for all launchers."""
+"""The progress of a study while its launcher is at work, read from disk so that it is the same for all launchers."""
 
 import sys
 import threading
@@ -12,56 +12,65 @@ from rich.live import Live
 from rich.table import Column, Table
 
 from recipes.ablation.design import Arm, Design
-from recipes.ablation.runs import FAILED, FINISHED, MISSING, Row, Run, row_of
+from recipes.ablation.runs import FAILED, FINISHED, MISSING, Row, Run, read_row
 from recipes.metrics import LOWER_IS_BETTER
 
-SECONDS_BETWEEN_LOOKS = 1.0
+POLL_SECONDS = 1.0
 
 
 class Progress:
-    """What is done, and what is left.
+    """Which runs have finished, and which are left.
 
     Args:
-        runs: all that are to be made.
+        runs: all runs of the study.
         metric: the score that is read.
-        keep: takes all rows whenever one of them is news.
+        on_change: called with all rows whenever one of them has changed.
     """
 
-    def __init__(self, runs: Sequence[Run], metric: str, keep: Callable[[Sequence[Row]], None]) -> None:
-        """Read what is there."""
-        self.runs, self.metric, self.keep = runs, metric, keep
-        self.rows = [row_of(run, metric) for run in runs]
-        self.before = sum(row.status in (FINISHED, FAILED) for row in self.rows)
-        self.began = time.monotonic()
-        keep(self.rows)
+    def __init__(self, runs: Sequence[Run], metric: str, on_change: Callable[[Sequence[Row]], None]) -> None:
+        self.runs, self.metric, self.on_change = runs, metric, on_change
+        self.rows = [read_row(run, metric) for run in runs]
+        self.ended_before = sum(row.status in (FINISHED, FAILED) for row in self.rows)
+        self.start = time.monotonic()
+        on_change(self.rows)
 
-    def look(self) -> list[int]:
-        """Read again what had not finished; gives the places of those that have ended since."""
+    def update(self) -> list[int]:
+        """Read again the runs that had not finished.
+
+        Returns:
+            The indices of the runs that have ended since the last call.
+        """
         ended = []
-        for place, (run, row) in enumerate(zip(self.runs, self.rows, strict=True)):
-            if row.status != FINISHED and (now := row_of(run, self.metric)) != row:
-                self.rows[place] = now
-                ended += [place] if now.status != MISSING else []
+        for index, (run, row) in enumerate(zip(self.runs, self.rows, strict=True)):
+            if row.status == FINISHED:
+                continue
+            new_row = read_row(run, self.metric)
+            if new_row != row:
+                self.rows[index] = new_row
+                ended += [index] if new_row.status != MISSING else []
         if ended:
-            self.keep(self.rows)
+            self.on_change(self.rows)
         return ended
 
-    def told(self) -> str:
-        """The counts, and the time left by what this session has done so far."""
+    def summarize(self) -> str:
+        """Return the counts, and the time left at the speed of this session."""
         done, failed = (sum(row.status == status for row in self.rows) for status in (FINISHED, FAILED))
         running = sum(run.has_begun and not run.has_ended for run in self.runs)
         left = len(self.rows) - done - failed
         counts = [f"{done} of {len(self.rows)} runs done", f"{running} running", f"{left - running} waiting"]
         counts += [f"{failed} failed"] if failed else []
-        made = done + failed - self.before
-        if made > 0 and left:
-            counts.append(f"about {in_words((time.monotonic() - self.began) / made * left)} left")
+        ended_now = done + failed - self.ended_before
+        if ended_now > 0 and left:
+            counts.append(f"about {format_duration((time.monotonic() - self.start) / ended_now * left)} left")
         return " · ".join(counts)
 
-    def effects(self) -> dict[str, float]:
-        """What each level adds, by the seeds that all arms of a data set have finished; nothing before the first.
+    def estimate_effects(self) -> dict[str, float]:
+        """Estimate each level's effect so far, from the seeds that all arms of a data set have finished.
 
-        Arms of which a run has failed do not keep the others waiting.
+        Arms with a failed run are left out, so that they do not keep the others waiting.
+
+        Returns:
+            Effects by name, in the metric's unit; empty before the first seed is complete.
         """
         space = self.runs[0].space
         failed = {row.arm for row in self.rows if row.status == FAILED}
@@ -70,63 +79,64 @@ class Progress:
         for row in self.rows:
             if row.score is not None and row.arm in arms:
                 by_seed.setdefault((row.data, row.seed), {})[row.arm] = row.score
-        whole = [[scores[arm] for arm in arms] for scores in by_seed.values() if len(scores) == len(arms)]
-        if not whole:
+        complete = [[scores[arm] for arm in arms] for scores in by_seed.values() if len(scores) == len(arms)]
+        if not complete:
             return {}
         design = Design("full", tuple(len(factor.choices) for factor in space.factors), arms)
-        means = np.mean(whole, axis=0) * (-1 if self.metric in LOWER_IS_BETTER else 1)
-        found = {effect: float(weights @ means) for effect, weights in design.contrasts().items()}
-        return {space.effect(effect.places): found[effect] for effect in design.mains if effect in found}
+        means = np.mean(complete, axis=0) * (-1 if self.metric in LOWER_IS_BETTER else 1)
+        effects = {effect: float(weights @ means) for effect, weights in design.contrasts().items()}
+        return {space.name_effect(effect.terms): effects[effect] for effect in design.mains if effect in effects}
 
-    def line(self, place: int) -> str:
-        """A run in one line."""
-        run, row = self.runs[place], self.rows[place]
-        what = f"{row.data}, {run.space.name(run.arm)}, seed {row.seed}"
-        return f"{what}: {row.score:.4f}" if row.score is not None else f"{what}: {row.status}, {row.reason}"
+    def format_run(self, index: int) -> str:
+        """Describe a run in one line."""
+        run, row = self.runs[index], self.rows[index]
+        name = f"{row.data}, {run.space.name_arm(run.arm)}, seed {row.seed}"
+        return f"{name}: {row.score:.4f}" if row.score is not None else f"{name}: {row.status}, {row.reason}"
 
 
 @contextmanager
-def shown(progress: Progress) -> Iterator[None]:
-    """Inside this context a thread looks now and then: a live table in a terminal, elsewhere a line for each run."""
-    # A job in this very process turns standard error away; what is shown here goes where it went before.
+def show_progress(progress: Progress) -> Iterator[None]:
+    """Show progress from a thread: a live table in a terminal, elsewhere a line for each run that ends."""
+    # A job in this process redirects standard error; the console keeps the original one.
     console = Console(file=sys.stderr, highlight=False)
-    over = threading.Event()
+    is_over = threading.Event()
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
-        effects = _table(progress.effects())
+        effects = _build_table(progress.estimate_effects())
 
-        def look() -> None:
+        def update() -> None:
             nonlocal effects
-            if ended := progress.look():
-                effects = _table(progress.effects())
+            if ended := progress.update():
+                effects = _build_table(progress.estimate_effects())
             if console.is_terminal:
-                live.update(Group(progress.told(), effects), refresh=True)
-            for place in ended if not console.is_terminal else ():
-                console.print(f"{progress.line(place)} · {progress.told()}", markup=False, soft_wrap=True)
+                live.update(Group(progress.summarize(), effects), refresh=True)
+            for index in ended if not console.is_terminal else ():
+                console.print(f"{progress.format_run(index)} · {progress.summarize()}", markup=False, soft_wrap=True)
 
-        def keep_looking() -> None:
-            while not over.wait(SECONDS_BETWEEN_LOOKS):
-                look()
+        def update_until_over() -> None:
+            while not is_over.wait(POLL_SECONDS):
+                update()
 
-        look()
-        thread = threading.Thread(target=keep_looking, daemon=True)
+        update()
+        thread = threading.Thread(target=update_until_over, daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            is_over.set()
             thread.join()
-            look()
+            # Runs that ended since the thread's last update.
+            update()
 
 
-def _table(effects: Mapping[str, float]) -> Table | str:
+def _build_table(effects: Mapping[str, float]) -> Table | str:
     table = Table("so far", Column("adds", justify="right"))
     for name, value in effects.items():
         table.add_row(name, f"{value:+.4f}")
     return table if effects else ""
 
 
-def in_words(seconds: float) -> str:
-    """A duration as a person says it."""
+def format_duration(seconds: float) -> str:
+    """Format a duration in the unit that suits it: `12 s`, `10 min`, `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

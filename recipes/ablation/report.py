@@ -1,4 +1,4 @@
-"""What a study says, as one HTML page that needs nothing else, as Markdown, and as the recipe that follows from it."""
+"""The report of a study: an HTML page without external files, the same as Markdown, and the recommended recipe."""
 
 import shlex
 import textwrap
@@ -22,27 +22,29 @@ from recipes.reports.tables import console_for_tables
 from recipes.runs.files import atomic_write
 
 RECOMMENDED = "recommended"
-# Of one trick, and of several.
-SAID = {
+# For one trick, and for more than one.
+MAIN_PHRASES = {
     HELPS: ("helps", "help"),
     HURTS: ("hurts", "hurt"),
     NOTHING: ("makes no difference above {margin:g}", "make no difference above {margin:g}"),
     IDENTICAL: ("changes nothing at all", "change nothing at all"),
     NO_EVIDENCE: ("is not settled by these runs", "are not settled by these runs"),
 }
+PAIR_PHRASES = {FIGHTS: "get in each other's way", TOGETHER: "are worth more together than their sum"}
 
 
-def write(findings: Findings, folder: Path) -> None:
-    """Leave `report.html`, `report.md` and, where something is recommended, its recipe; print the verdicts."""
-    said = {
-        "report.html": as_html("Ablation", parts(findings)),
-        "report.md": as_markdown("Ablation", parts(findings)),
+def write_report(findings: Findings, folder: Path) -> None:
+    """Write `report.html`, `report.md` and the recommended recipe, if there is one; print the verdicts."""
+    texts = {
+        "report.html": as_html("Ablation", build_parts(findings)),
+        "report.md": as_markdown("Ablation", build_parts(findings)),
     }
-    if any(findings.recommended):
-        said[f"conf/recipe/{RECOMMENDED}.yaml"] = recipe(findings, folder)
+    if any(findings.recommended_arm):
+        texts[f"conf/recipe/{RECOMMENDED}.yaml"] = render_recipe(findings, folder)
     else:
+        # An old recommendation that no longer holds.
         (folder / "conf" / "recipe" / f"{RECOMMENDED}.yaml").unlink(missing_ok=True)
-    for name, text in said.items():
+    for name, text in texts.items():
         with atomic_write(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")
     console = console_for_tables()
@@ -50,192 +52,212 @@ def write(findings: Findings, folder: Path) -> None:
     for name in ("", "verdict", "effect", "interval", *(f"x {word}" for word in COSTS.values())):
         table.add_column(name, justify="right" if name not in ("", "verdict") else "left")
     for verdict in findings.mains:
-        table.add_row(*_line(findings, verdict)[: len(table.columns)])
+        table.add_row(*_main_row(findings, verdict)[: len(table.columns)])
     console.print(table)
-    for sentence in in_a_paragraph(findings):
+    for sentence in summarize(findings):
         console.print(sentence, markup=False, soft_wrap=True)
     console.print(str(folder / "report.html"), markup=False, soft_wrap=True)
 
 
-def parts(findings: Findings) -> Iterator[Part]:
-    """All that is told, in order."""
-    yield " ".join(in_a_paragraph(findings))
+def build_parts(findings: Findings) -> Iterator[Part]:
+    """Build the parts of the report, in order."""
+    yield " ".join(summarize(findings))
     yield Heading("What each does")
-    turned = f" Less {findings.metric} is better: + is less of it." if findings.metric in LOWER_IS_BETTER else ""
+    reversed_note = f" Less {findings.metric} is better: + is less of it." if findings.metric in LOWER_IS_BETTER else ""
     yield (
-        f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies.{turned}"
+        f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies."
+        f"{reversed_note}"
     )
     costs = [f"x {word}" for word in COSTS.values()]
     yield Table(
         ["", "verdict", findings.metric, "interval", *costs, "gain for each extra pass", ""],
-        [_line(findings, verdict) for verdict in findings.mains],
+        [_main_row(findings, verdict) for verdict in findings.mains],
     )
     yield lambda to: draw_effects(findings, to)
     if len(findings.by_data) > 1:
         yield Heading("Data set by data set")
-        yield Table(
-            ["", *findings.by_data],
-            [
-                [
-                    findings.name(verdict.effect),
-                    *(_number(own.get(verdict.effect)) for own in findings.by_data.values()),
-                ]
-                for verdict in findings.mains
-            ],
-        )
-    yield from _pairs(findings)
-    yield from _costs(findings)
-    yield from _recipe(findings)
-    yield from _assumed(findings)
-    yield from _runs(findings)
+        rows = []
+        for verdict in findings.mains:
+            values = [effects.get(verdict.effect) for effects in findings.by_data.values()]
+            rows.append([findings.name(verdict.effect), *map(_format_signed, values)])
+        yield Table(["", *findings.by_data], rows)
+    yield from _pair_parts(findings)
+    yield from _cost_parts(findings)
+    yield from _recipe_parts(findings)
+    yield from _assumption_parts(findings)
+    yield from _run_parts(findings)
 
 
-def in_a_paragraph(findings: Findings) -> Iterator[str]:
-    """Sentences for somebody who reads nothing else."""
-    seeds = len({row.seed for row in findings.finished})
-    sets = len({row.data for row in findings.finished})
+def summarize(findings: Findings) -> Iterator[str]:
+    """Summarize the study in sentences, for readers who read nothing else."""
+    seeds = len({row.seed for row in findings.finished_rows})
+    sets = len({row.data for row in findings.finished_rows})
     of_sets = f", {sets} data sets" if sets > 1 else ""
     yield (
-        f"{len(findings.finished)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
+        f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
         f"compared by {findings.metric} on validation."
     )
-    for word, (of_one, of_several) in SAID.items():
-        if verdicts := [verdict for verdict in findings.mains if verdict.word == word]:
-            clear = word in (HELPS, HURTS)
-            names = [findings.name(verdict.effect) + f" ({_number(verdict.value)})" * clear for verdict in verdicts]
-            said = of_one if len(names) == 1 else of_several
-            yield f"{_listed(names)} {said.format(margin=findings.margin)}."
-    for word, said in ((FIGHTS, "get in each other's way"), (TOGETHER, "are worth more together than their sum")):
+    for word, (singular, plural) in MAIN_PHRASES.items():
+        verdicts = [verdict for verdict in findings.mains if verdict.word == word]
+        if not verdicts:
+            continue
+        names = [findings.name(verdict.effect) for verdict in verdicts]
+        if word in (HELPS, HURTS):
+            values = [_format_signed(verdict.value) for verdict in verdicts]
+            names = [f"{name} ({value})" for name, value in zip(names, values, strict=True)]
+        phrase = singular if len(names) == 1 else plural
+        yield f"{_join_names(names)} {phrase.format(margin=findings.margin)}."
+    for word, phrase in PAIR_PHRASES.items():
         for verdict in findings.pairs:
             if verdict.word == word:
-                yield f"{findings.name(verdict.effect)} {said} ({_number(verdict.value)})."
-    if not any(findings.recommended):
-        yield "Nothing is recommended beside the base."
+                yield f"{findings.name(verdict.effect)} {phrase} ({_format_signed(verdict.value)})."
+    if any(findings.recommended_arm):
+        yield from _summarize_recommendation(findings)
     else:
-        yield f"Recommended: {findings.space.name(findings.recommended)}."
-        yield from findings.doubts
-        yield from (_confirmed(name, verdict) for name, verdict in findings.confirmed)
-        for data, verdict in findings.tested.items():
-            low, high = -verdict.outer[1], -verdict.outer[0]
-            yield (
-                f"On the test rows of {data} it is {_number(-verdict.value)} beside the base ({_number(low)} to "
-                f"{_number(high)})."
-            )
-        if findings.tested:
-            opened = findings.opened
-            yield (
-                "The test split was opened once, for this."
-                if opened == 1
-                else f"A test split has been opened for {opened} recipes by now: "
-                "the best of them looks better than it is."
-            )
+        yield "Nothing is recommended: no trick is shown to improve the base."
 
 
-def _confirmed(name: str, verdict: Verdict) -> str:
-    if not verdict.is_told:
-        return f"Whether it beats {name} cannot be said: {verdict.why}."
-    said = {
-        HURTS: f"it beats {name} ({_number(-verdict.value)})",
-        HELPS: f"{name} does better than it ({_number(verdict.value)})",
-        NOTHING: f"it beats {name} by no more than the margin ({_number(-verdict.value)})",
+def _summarize_recommendation(findings: Findings) -> Iterator[str]:
+    yield f"Recommended: {findings.space.name_arm(findings.recommended_arm)}."
+    yield from findings.warnings
+    yield from (_describe_confirmation(name, verdict) for name, verdict in findings.confirmations)
+    for data, verdict in findings.test_verdicts.items():
+        # The verdict is on the base against the recipe; the sentence is about the recipe against the base.
+        value, low, high = map(_format_signed, (-verdict.value, -verdict.interval[1], -verdict.interval[0]))
+        yield f"On the test rows of {data} it scores {value} compared with the base ({low} to {high})."
+    if findings.test_verdicts:
+        yield (
+            "The test split was scored once, for this recipe."
+            if findings.tested_recipes == 1
+            else f"{findings.tested_recipes} recipes have been scored on a test split so far: the best of them looks "
+            "better than it is."
+        )
+
+
+def _describe_confirmation(name: str, verdict: Verdict) -> str:
+    """Describe how the recommended recipe compares with an alternative.
+
+    Args:
+        name: of the alternative.
+        verdict: on the alternative against the recipe.
+    """
+    if not verdict.has_estimate:
+        return f"There is no verdict on whether it beats {name}: {verdict.why}."
+    gain, loss = _format_signed(-verdict.value), _format_signed(verdict.value)
+    phrases = {
+        HURTS: f"it beats {name} ({gain})",
+        HELPS: f"{name} does better ({loss})",
+        NOTHING: f"it beats {name} by no more than the margin ({gain})",
         IDENTICAL: f"it is the same as {name}",
-        NO_EVIDENCE: f"it is not shown to beat {name} ({_number(-verdict.value)})",
+        NO_EVIDENCE: f"it is not shown to beat {name} ({gain})",
     }
-    return f"With fresh seeds {said[verdict.word]}."
+    return f"With fresh seeds {phrases[verdict.word]}."
 
 
-def _judged(verdict: Verdict) -> list[str]:
-    numbers = [_number(verdict.value), _between(verdict)] if verdict.is_told else ["", ""]
+def _verdict_cells(verdict: Verdict) -> list[str]:
+    numbers = [_format_signed(verdict.value), _format_interval(verdict)] if verdict.has_estimate else ["", ""]
     return [verdict.word, *numbers, verdict.why]
 
 
-def _line(findings: Findings, verdict: Verdict) -> list[str]:
+def _main_row(findings: Findings, verdict: Verdict) -> list[str]:
     costs = findings.costs[verdict.effect]
-    shown = [f"{costs[what]:.2f}" if what in costs else "" for what in COSTS]
-    extra = costs.get("passes", 1.0) - 1
-    gain = _number(verdict.value / extra) if extra > 0.05 and verdict.is_told else ""
-    *judged, why = _judged(verdict)
-    return [findings.name(verdict.effect), *judged, *shown, gain, why]
+    cost_cells = [f"{costs[cost]:.2f}" if cost in costs else "" for cost in COSTS]
+    extra_passes = costs.get("passes", 1.0) - 1
+    gain = _format_signed(verdict.value / extra_passes) if extra_passes > 0.05 and verdict.has_estimate else ""
+    *cells, why = _verdict_cells(verdict)
+    return [findings.name(verdict.effect), *cells, *cost_cells, gain, why]
 
 
-def _pairs(findings: Findings) -> Iterator[Part]:
-    told = [verdict for verdict in findings.pairs if verdict.is_told]
-    groups = findings.design.inseparable()
-    if not told and not groups:
+def _pair_parts(findings: Findings) -> Iterator[Part]:
+    estimated = [verdict for verdict in findings.pairs if verdict.has_estimate]
+    groups = findings.design.inseparable_pairs()
+    if not estimated and not groups:
         return
     yield Heading("What pairs do beyond their sum")
-    if told:
+    if estimated:
         yield lambda to: draw_pairs(findings, to)
+        largest_first = sorted(estimated, key=lambda verdict: -abs(verdict.value))
         yield Table(
             ["", "verdict", findings.metric, "interval", ""],
-            [
-                [findings.name(verdict.effect), *_judged(verdict)]
-                for verdict in sorted(told, key=lambda verdict: -abs(verdict.value))
-            ],
+            [[findings.name(verdict.effect), *_verdict_cells(verdict)] for verdict in largest_first],
         )
     if groups:
+        names = "; ".join(" = ".join(map(findings.name, group)) for group in groups)
         yield (
-            "Not separable in this design, so that nothing is said of them (joined by = are those that look alike in "
-            f"these arms): {'; '.join(' = '.join(map(findings.name, group)) for group in groups)}. A larger "
-            "hydra.sweeper.budget tells them apart."
+            "Not separable in this design, so there is no verdict (pairs joined by = cannot be told from each other in "
+            f"these arms): {names}. A larger hydra.sweeper.budget separates them."
         )
 
 
-def _costs(findings: Findings) -> Iterator[Part]:
+def _cost_parts(findings: Findings) -> Iterator[Part]:
     means = findings.means()
     if not means:
         return
     yield Heading("What it costs")
-    yield "Nothing scores above these without taking more time (means of the seeds, chance not counted)."
+    yield "No other arm scores above these without taking more time. Scores are means over the seeds, noise included."
     yield Table(
         ["", f"validation {findings.metric}", "seconds"],
-        [[findings.space.name(arm), f"{means[arm][0]:.4f}", f"{means[arm][1]:,.1f}"] for arm in findings.front()],
+        [
+            [findings.space.name_arm(arm), f"{means[arm][0]:.4f}", f"{means[arm][1]:,.1f}"]
+            for arm in findings.pareto_front()
+        ],
     )
     yield lambda to: draw_costs(findings, to)
 
 
-def _recipe(findings: Findings) -> Iterator[Part]:
-    if any(findings.recommended):
+def _recipe_parts(findings: Findings) -> Iterator[Part]:
+    if any(findings.recommended_arm):
         yield Heading("The recommended recipe")
-        yield Code(recipe(findings, Path("FOLDER")))
-    if findings.confirmed:
+        yield Code(render_recipe(findings, Path("FOLDER")))
+    if findings.confirmations:
         yield Heading("Confirmed with fresh seeds")
         yield "Each line is compared with the recommended recipe; below 0 the recipe is better."
         yield Table(
-            ["", "beside the recipe", findings.metric, "interval", ""],
-            [[name, *_judged(verdict)] for name, verdict in findings.confirmed],
+            ["", "compared with the recipe", findings.metric, "interval", ""],
+            [[name, *_verdict_cells(verdict)] for name, verdict in findings.confirmations],
         )
-    if findings.tested:
+    if findings.test_verdicts:
         yield Table(
-            ["test split", f"base beside the recipe, {findings.metric}", "interval"],
-            [[data, _number(verdict.value), _between(verdict)] for data, verdict in findings.tested.items()],
+            ["test split", f"base compared with the recipe, {findings.metric}", "interval"],
+            [
+                [data, _format_signed(verdict.value), _format_interval(verdict)]
+                for data, verdict in findings.test_verdicts.items()
+            ],
         )
 
 
-def recipe(findings: Findings, folder: Path) -> str:
-    """The recommended levels as a file of `conf/recipe` in a folder."""
+def render_recipe(findings: Findings, folder: Path) -> str:
+    """Render the recommended levels as a file of `conf/recipe`, which begins with the command that runs it.
+
+    Args:
+        findings: of the study.
+        folder: of the sweep.
+    """
     space = findings.space
-    levels = space.levels_of(findings.recommended)
+    levels = space.levels_of(findings.recommended_arm)
     tricks = sorted({*space.always, *(level.trick for level in levels if level.trick)})
-    groups, values = _settled([line for level in levels for line in level.overrides])
-    swept = groups.pop("recipe", None)
-    said = textwrap.wrap(" ".join(in_a_paragraph(findings)), 110)
+    groups, values = _group_overrides([line for level in levels for line in level.overrides])
+    swept_recipe = groups.pop("recipe", None)
     shared = [*space.shared, *next(iter(space.data.values()))]
-    # A file chooses one recipe, so that of the study goes into this one.
-    before = [swept] if swept else [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
-    kept = [line for line in shared if not line.startswith(("recipe=", "search="))]
+    # A command chooses one recipe, so the recipe of the study is included in this file.
+    shared_recipes = [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
+    included = [swept_recipe] if swept_recipe else shared_recipes
+    overrides = [line for line in shared if not line.startswith(("recipe=", "search="))]
     # --config-dir names one folder only.
-    kept += [f"hydra.searchpath=[{','.join(findings.searched)}]"] if findings.searched else []
-    command = shlex.join(["python", "train.py", "--config-dir", str(folder / "conf"), f"recipe={RECOMMENDED}", *kept])
-    lines = ["# @package _global_", *(f"# {line}" for line in said), f"#   {command}"]
-    lines += ["defaults:", *(f"  - {name}" for name in before)]
+    overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
+    config_dir = str(folder / "conf")
+    command = shlex.join(["python", "train.py", "--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+
+    summary = textwrap.wrap(" ".join(summarize(findings)), 110)
+    lines = ["# @package _global_", *(f"# {line}" for line in summary), f"#   {command}"]
+    lines += ["defaults:", *(f"  - {name}" for name in included)]
     lines += [f"  - /tricks: [{', '.join(tricks)}]"] if tricks else []
     lines += [f"  - override /{name}: {value}" for name, value in groups.items()]
     return "\n".join([*lines, "  - _self_", ""]) + (yaml.safe_dump(values, sort_keys=False) if values else "")
 
 
-def _settled(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Overrides as a file says them: choices of groups, such as `model`, and nested values."""
+def _group_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort overrides into the two parts of a config file: choices of groups, such as `model`, and nested values."""
     groups: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(list(lines)):
@@ -244,46 +266,48 @@ def _settled(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     return groups, values
 
 
-def _assumed(findings: Findings) -> Iterator[Part]:
+def _assumption_parts(findings: Findings) -> Iterator[Part]:
     design = findings.design
     yield Heading("What was assumed")
     yield (
         f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors, compared on the same "
-        "seeds and the same validation rows. An interval carries the chance of seeds (the spread of equal arms over "
-        "seeds, taken to be alike in all arms) and that of rows (other rows of the same kind, each drawn for itself), "
-        "and is widened so that all of its family hold at once. Data sets count alike."
+        "seeds and the same validation rows. An interval includes the variance over seeds and the variance over rows. "
+        "The variance over seeds is assumed to be equal in all arms, and rows are assumed to be independent. Intervals "
+        "are widened so that all of a family hold at once. Data sets have equal weights."
     )
-    yield from findings.doubts
+    yield from findings.warnings
     if aliases := design.aliases():
         yield (
-            "Effects that also hold part of what a pair does, if pairs do anything: "
-            f"{'; '.join(_alias(findings, effect, pairs) for effect, pairs in aliases.items())}."
+            "Effects that also include part of a pair's effect, if pairs have any: "
+            f"{'; '.join(_describe_aliases(findings, effect, pairs) for effect, pairs in aliases.items())}."
         )
-    if lost := [row for row in findings.rows if row.status != FINISHED]:
-        said = "1 run is missing or has" if len(lost) == 1 else f"{len(lost)} runs are missing or have"
-        yield f"{said} failed; where others of the same arm and data set have finished, they stand for them."
-    if gone := sorted({row.arm for row in findings.rows} - set(design.arms)):
-        yield f"No run on some data set, so left out everywhere: {', '.join(map(findings.space.name, gone))}."
-    if bare := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished}):
-        yield f"No run has finished on {_listed(bare)}: nothing here is about it."
+    if unfinished := [row for row in findings.rows if row.status != FINISHED]:
+        subject = "1 run is missing or has" if len(unfinished) == 1 else f"{len(unfinished)} runs are missing or have"
+        yield f"{subject} failed; where others of the same arm and data set have finished, they are used instead."
+    if excluded := sorted({row.arm for row in findings.rows} - set(design.arms)):
+        names = ", ".join(map(findings.space.name_arm, excluded))
+        yield f"Without a finished run on some data set, and so excluded from all: {names}."
+    if unseen := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished_rows}):
+        yield f"No run has finished on {_join_names(unseen)}: this report does not cover it."
 
 
-def _alias(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:
-    inside = sorted(pairs.items(), key=lambda pair: -abs(pair[1]))[:3]
-    return f"{findings.name(effect)} ({', '.join(f'{share:+.2f} {findings.name(pair)}' for pair, share in inside)})"
+def _describe_aliases(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:
+    largest = sorted(pairs.items(), key=lambda item: -abs(item[1]))[:3]
+    terms = ", ".join(f"{coefficient:+.2f} {findings.name(pair)}" for pair, coefficient in largest)
+    return f"{findings.name(effect)} ({terms})"
 
 
-def _runs(findings: Findings) -> Iterator[Part]:
+def _run_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("All runs")
     yield Table(
         ["data", "arm", "seed", findings.metric, "passes", "seconds", "MB", "folder", ""],
         [
             [
                 row.data,
-                findings.space.name(row.arm),
+                findings.space.name_arm(row.arm),
                 str(row.seed),
-                _score(row.score),
-                *map(_plain, (row.passes, row.seconds, row.memory)),
+                _format_score(row.score),
+                *map(_format_amount, (row.passes, row.seconds, row.memory)),
                 row.folder.name,
                 "" if row.status == FINISHED else f"{row.status}: {row.reason}",
             ]
@@ -292,22 +316,23 @@ def _runs(findings: Findings) -> Iterator[Part]:
     )
 
 
-def _between(verdict: Verdict) -> str:
-    return f"{_number(verdict.outer[0])}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{_number(verdict.outer[1])}"
+def _format_interval(verdict: Verdict) -> str:
+    low, high = map(_format_signed, verdict.interval)
+    return f"{low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high}"
 
 
-def _number(value: float | None) -> str:
-    # Nothing is +0, whatever the rounding of its last digits.
+def _format_signed(value: float | None) -> str:
+    # Adding 0.0 turns -0.0 into 0.0.
     return "" if value is None else f"{round(value, 4) + 0.0:+.4f}"
 
 
-def _score(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _plain(value: float | None) -> str:
+def _format_amount(value: float | None) -> str:
     return "" if value is None else f"{value:,.1f}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,4 +1,4 @@
-"""The runs of a study: which are finished, and through the launcher all that are not; what is on disk is the truth."""
+"""The runs of a study: read from disk which are finished, and launch all that are not."""
 
 import csv
 import sys
@@ -20,7 +20,7 @@ Launch = Callable[[Sequence[Sequence[str]], int], Any]
 
 @dataclass(frozen=True)
 class Run:
-    """A run that a study wants."""
+    """A run that a study needs."""
 
     space: Space
     data: str
@@ -30,23 +30,23 @@ class Run:
 
     @property
     def overrides(self) -> list[str]:
-        """What `train.py` is given."""
+        """The overrides that `train.py` gets."""
         return self.space.overrides_of(self.arm, self.seed, self.data)
 
     @property
     def has_begun(self) -> bool:
-        """Whether a worker has had it in hand since it was last given out."""
+        """Whether a worker has started it since it was last launched."""
         return (self.folder / OUTPUT).exists()
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has a result, or a reason for none."""
+        """Whether it has a result or a reason for its failure."""
         return is_finished(self.folder) or (self.folder / FAILURE).exists()
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a run came to."""
+    """The result of a run."""
 
     data: str
     arm: Arm
@@ -57,18 +57,18 @@ class Row:
     reason: str | None = None
     """Why it failed."""
     score: float | None = None
-    """The metric that chooses, on validation."""
+    """`evaluate.metric` on validation."""
     seconds: float | None = None
     passes: float | None = None
-    """Forward and backward passes an update."""
+    """Forward and backward passes per update."""
     memory: float | None = None
-    """The most at once, in MB."""
+    """Peak memory, in MB."""
     memory_of: str | None = None
-    """`run`, or `process` where the figure is of all runs of one process."""
+    """`run`, or `process` if the peak is that of all runs of one process."""
 
 
-def row_of(run: Run, metric: str) -> Row:
-    """Read what is on disk."""
+def read_row(run: Run, metric: str) -> Row:
+    """Read a run's result from disk."""
     row = Row(run.data, run.arm, run.seed, run.folder, MISSING)
     if is_finished(run.folder):
         metrics = RunFolder(run.folder).metrics
@@ -86,66 +86,66 @@ def row_of(run: Run, metric: str) -> Row:
     return replace(row, status=FAILED, reason=failure.read_text(encoding="utf-8").strip()) if failure.exists() else row
 
 
-def finish(runs: Sequence[Run], launch: Launch, at_once: int | None) -> None:
-    """Have every run made that is not finished; those that have failed before are tried again.
+def finish_runs(runs: Sequence[Run], launch: Launch, at_once: int | None) -> None:
+    """Launch every run that is not finished; runs that failed before are tried again.
 
     Args:
-        runs: in the order in which they are given out.
+        runs: in the order in which they are launched.
         launch: takes a batch of overrides and the number of its first run, and returns when all of them have ended.
-        at_once: how many runs it is given at once; None: all of them.
+        at_once: number of runs in a batch; None: all.
 
     Raises:
-        UserError: the launcher starts none.
+        UserError: the launcher does not start any run.
     """
-    left = [run for run in runs if not is_finished(run.folder)]
-    for run in left:
+    unfinished = [run for run in runs if not is_finished(run.folder)]
+    for run in unfinished:
         for name in (OUTPUT, FAILURE):
             (run.folder / name).unlink(missing_ok=True)
     numbers = {run.folder: number for number, run in enumerate(runs)}
-    size = at_once or max(1, len(left))
-    for first in range(0, len(left), size):
-        _give_out(left[first : first + size], launch, numbers)
+    size = at_once or max(1, len(unfinished))
+    for first in range(0, len(unfinished), size):
+        _launch_batch(unfinished[first : first + size], launch, numbers)
 
 
-def _give_out(batch: Sequence[Run], launch: Launch, numbers: dict[Path, int]) -> None:
-    """Launch a batch; where a worker dies, those that were begun again one by one, until it is known which it was."""
+def _launch_batch(batch: Sequence[Run], launch: Launch, numbers: dict[Path, int]) -> None:
+    """Launch a batch. If a worker dies, launch the runs that had begun one by one, to find the run that killed it."""
     if not batch:
         return
     try:
         launch([run.overrides for run in batch], numbers[batch[0].folder])
-    except crashes() as error:
-        begun = [run for run in batch if run.has_begun and not run.has_ended]
-        told = str(error).strip().splitlines()
-        why = f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
+    except worker_errors() as error:
+        interrupted = [run for run in batch if run.has_begun and not run.has_ended]
+        message = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
         if not any(run.has_begun for run in batch):
-            raise UserError(f"hydra/launcher has started no run ({why}).") from error
-        if len(batch) == 1 and begun:
+            raise UserError(f"hydra/launcher has started no run ({reason}).") from error
+        if len(batch) == 1 and interrupted:
             (batch[0].folder / FAILURE).write_text(
-                f"its worker died ({why}); is there memory for so many runs at once?\n", encoding="utf-8"
+                f"its worker died ({reason}); is there enough memory for all runs at a time?\n", encoding="utf-8"
             )
             return
-        for run in begun:
-            _give_out([run], launch, numbers)
-        _give_out([run for run in batch if not run.has_begun], launch, numbers)
+        for run in interrupted:
+            _launch_batch([run], launch, numbers)
+        _launch_batch([run for run in batch if not run.has_begun], launch, numbers)
 
 
-def crashes() -> tuple[type[Exception], ...]:
-    """What launchers raise when a worker dies; joblib's and submitit's errors are of the first kind."""
+def worker_errors() -> tuple[type[Exception], ...]:
+    """The errors that launchers raise when a worker dies; those of joblib and submitit are RuntimeErrors."""
     ray = sys.modules.get("ray")
     return (RuntimeError, ray.exceptions.RayError) if ray else (RuntimeError,)
 
 
 def write_csv(path: Path, spaces: Mapping[Space, Sequence[Row]]) -> None:
-    """Write `runs.csv`: a line a run, with a column for each factor."""
-    names = list(dict.fromkeys(factor.name for space in spaces for factor in space.factors))
-    measured = ("status", "score", "seconds", "passes", "memory", "memory_of", "reason")
+    """Write `runs.csv`: a line for each run, with a column for each factor."""
+    factors = list(dict.fromkeys(factor.name for space in spaces for factor in space.factors))
+    fields = ("status", "score", "seconds", "passes", "memory", "memory_of", "reason")
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["data", *names, "seed", *measured, "folder"])
+        writer.writerow(["data", *factors, "seed", *fields, "folder"])
         for space, rows in spaces.items():
             for row in rows:
-                chosen = zip(space.factors, space.levels_of(row.arm), strict=True)
-                levels = {factor.name: level.name for factor, level in chosen}
-                own = [levels.get(name, "") for name in names]
-                found = ["" if (value := getattr(row, name)) is None else value for name in measured]
-                writer.writerow([row.data, *own, row.seed, *found, row.folder.name])
+                by_factor = zip(space.factors, space.levels_of(row.arm), strict=True)
+                levels = {factor.name: level.name for factor, level in by_factor}
+                level_cells = [levels.get(factor, "") for factor in factors]
+                field_cells = ["" if (value := getattr(row, field)) is None else value for field in fields]
+                writer.writerow([row.data, *level_cells, row.seed, *field_cells, row.folder.name])

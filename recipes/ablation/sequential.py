@@ -1,8 +1,9 @@
-"""Seeds in rounds: who looks several times and stops when it is clear must not be fooled more often for it.
+"""Seeds in rounds: looking at the results repeatedly must not make false verdicts more likely.
 
-Each look has its own share of the 5 %, so that all looks together stay within it whatever decides when to stop: a
-spending function (Kim and DeMets 1987, the square of the share of seeds that are there), each look paying for itself
-alone (Bonferroni), which needs no assumption on how looks hang together. A clear verdict is not looked at again.
+Each look spends its own part of the 5 % error, so that all looks together stay within it, whenever the study stops. The
+part is an alpha-spending function (Kim and DeMets 1987): the square of the fraction of seeds that are finished. Each
+look pays for itself alone (Bonferroni), so no assumption on the correlation between looks is needed. A clear verdict is
+final.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,36 +13,51 @@ import numpy as np
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.verdicts import NO_EVIDENCE, Verdict
 
-MOST_LOOKS = 5
+MAX_LOOKS = 5
 
 
-def looks(first: int, most: int) -> list[int]:
-    """How many seeds there are at each look, five looks at most."""
-    found = np.unique(np.linspace(first, max(first, most), MOST_LOOKS).round().astype(int))
-    return [int(seeds) for seeds in found]
+def schedule_looks(first: int, most: int) -> list[int]:
+    """Return the number of seeds at each look, at most five looks.
+
+    Args:
+        first: seeds at the first look.
+        most: seeds at the last.
+    """
+    counts = np.unique(np.linspace(first, max(first, most), MAX_LOOKS).round().astype(int))
+    return [int(seeds) for seeds in counts]
 
 
-def level_at(look: int, seeds: Sequence[int], level: float = 0.95) -> float:
-    """How sure the intervals of one look are, so that those of all looks hold together at `level`."""
+def confidence_at(look: int, seeds: Sequence[int], level: float = 0.95) -> float:
+    """Return the confidence level of one look's intervals, so that those of all looks hold together at `level`.
+
+    Args:
+        look: index of the look.
+        seeds: number of seeds at each look.
+        level: the confidence level of all looks together.
+    """
     spent = [(count / seeds[-1]) ** 2 for count in seeds]
     return 1 - (1 - level) * (spent[look] - (spent[look - 1] if look else 0))
 
 
-def kept(earlier: Mapping[Effect, Verdict], now: Iterable[Verdict]) -> dict[Effect, Verdict]:
-    """The verdicts after a look: what was clear stays as it was."""
-    return {
-        verdict.effect: held if (held := earlier.get(verdict.effect)) and clear(held) else verdict for verdict in now
-    }
+def merge_verdicts(previous: Mapping[Effect, Verdict], new: Iterable[Verdict]) -> dict[Effect, Verdict]:
+    """Merge the verdicts of a look into the previous ones: clear verdicts stay as they were."""
+    merged = {}
+    for verdict in new:
+        before = previous.get(verdict.effect)
+        merged[verdict.effect] = before if before and is_clear(before) else verdict
+    return merged
 
 
-def clear(verdict: Verdict) -> bool:
-    """Whether more seeds would settle nothing."""
+def is_clear(verdict: Verdict) -> bool:
+    """Whether a verdict is final."""
     return verdict.word != NO_EVIDENCE
 
 
-def still_open(design: Design, verdicts: Iterable[Verdict]) -> list[Arm]:
-    """The arms whose next seeds an open verdict needs; none when all single effects are clear."""
+def find_open_arms(design: Design, verdicts: Iterable[Verdict]) -> list[Arm]:
+    """Find the arms that need more seeds for a verdict that is not clear; none if all main effects are clear."""
     contrasts = design.contrasts()
-    needed = [contrasts[verdict.effect] != 0 for verdict in verdicts if verdict.is_told and not clear(verdict)]
-    chosen = np.any(needed, axis=0) if needed else np.zeros(len(design.arms), bool)
-    return [arm for arm, wanted in zip(design.arms, chosen, strict=True) if wanted]
+    uses_arm = [
+        contrasts[verdict.effect] != 0 for verdict in verdicts if verdict.has_estimate and not is_clear(verdict)
+    ]
+    is_open = np.any(uses_arm, axis=0) if uses_arm else np.zeros(len(design.arms), bool)
+    return [arm for arm, needed in zip(design.arms, is_open, strict=True) if needed]

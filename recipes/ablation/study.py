@@ -1,4 +1,4 @@
-"""A study from its command line to its verdicts: what is asked, which arms answer it, the runs, what they say."""
+"""A study from its command line to its verdicts: choose the arms, run them, judge the effects, confirm the recipe."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,168 +11,186 @@ from omegaconf import DictConfig
 
 from recipes.ablation import plan
 from recipes.ablation.composer import Composer
-from recipes.ablation.confirmation import confirmed, contest
+from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import by_data, present
-from recipes.ablation.factors import Space, space_of
-from recipes.ablation.feasibility import admitted
+from recipes.ablation.effects import estimate_by_data, restrict_to_finished
+from recipes.ablation.factors import Space, build_space
+from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
-from recipes.ablation.observations import are_alike, blocks_of
-from recipes.ablation.preflight import check_tricks, doubts, duration, validation_rows
-from recipes.ablation.progress import Progress, shown
-from recipes.ablation.report import write
-from recipes.ablation.runs import FINISHED, Launch, Row, finish, write_csv
-from recipes.ablation.sequential import kept, level_at, looks, still_open
-from recipes.ablation.settings import Settings, settings_of
+from recipes.ablation.observations import are_alike, load_blocks
+from recipes.ablation.preflight import check_tricks, count_validation_rows, estimate_duration, find_warnings
+from recipes.ablation.progress import Progress, show_progress
+from recipes.ablation.report import write_report
+from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
+from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_looks
+from recipes.ablation.settings import Settings, read_settings
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
 from recipes.compose.reading import read
 from recipes.errors import UserError
 
 
-def study(
+def run_study(
     arguments: Sequence[str], values: Mapping[str, Any], master: DictConfig, loader: ConfigLoader, launch: Launch
 ) -> None:
-    """Run a study, or say what it would be.
+    """Run a study, or print its plan.
 
     Args:
         arguments: the overrides of the sweep, without those of Hydra.
         values: of `hydra.sweeper`.
         master: the sweep's own config.
         loader: composes the configs of its runs.
-        launch: the launcher's.
+        launch: the launcher's function.
 
     Raises:
-        UserError: with all that is wrong, before anything runs.
+        UserError: with everything that is wrong, before anything runs.
     """
-    settings = settings_of(values)
+    # Check everything before the first run.
+    settings = read_settings(values)
     check_tricks(settings.always, loader)
     composer = Composer(master, loader)
-    asked = space_of(arguments, settings.always, str(master.hydra.runtime.choices.data), loader)
-    space, admissible = admitted(asked, composer)
-    rows = validation_rows(space, composer, settings.confirm)
-    unlike = list(doubts(space, composer))
-    most = settings.budget // (settings.seeds * len(space.data))
-    design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most)
+    requested = build_space(arguments, settings.always, str(master.hydra.runtime.choices.data), loader)
+    space, admissible = find_admissible_arms(requested, composer)
+    row_counts = count_validation_rows(space, composer, settings.confirm)
+    warnings = list(find_warnings(space, composer))
+    most_arms = settings.budget // (settings.seeds * len(space.data))
+    design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most_arms)
     if settings.seeds == 1 and len(design.arms) <= 1 + len(design.contrasts()):
         raise UserError(
             f"hydra.sweeper.seeds=1: {len(design.arms)} arms and {len(design.contrasts())} effects leave nothing to "
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
-    plan.show(plan.told(space, design, settings.seeds, rows, unlike))
+    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings))
     if settings.plan:
-        plan.show([("takes", duration(space, admissible, design, settings.seeds, composer))])
+        plan.print_plan([("takes", estimate_duration(space, admissible, design, settings.seeds, composer))])
         return
-    made = Made(settings, composer, launch)
-    findings, seeds = _in_rounds(space, admissible, design, made)
-    findings = replace(findings, doubts=unlike, searched=composer.searched)
-    write(findings, composer.sweep)
-    if settings.confirm and any(findings.recommended):
-        config = read(composer(space.overrides_of(findings.recommended, 0, next(iter(space.data)))))
-        asked_again = contest(findings, config)
-        fresh = made.rows(asked_again.space, asked_again.arms, range(seeds, seeds + settings.seeds))
-        write(confirmed(findings, asked_again, fresh, composer.sweep), composer.sweep)
+
+    study_runs = StudyRuns(settings, composer, launch)
+    findings, seeds = _run_in_rounds(space, admissible, design, study_runs)
+    findings = replace(findings, warnings=warnings, search_path=composer.search_path)
+    write_report(findings, composer.sweep)
+
+    # Confirm the recommendation with seeds that had no part in it.
+    if settings.confirm and any(findings.recommended_arm):
+        config = read(composer(space.overrides_of(findings.recommended_arm, 0, next(iter(space.data)))))
+        confirmation = plan_confirmation(findings, config)
+        fresh_seeds = range(seeds, seeds + settings.seeds)
+        fresh = study_runs.run(confirmation.space, confirmation.arms, fresh_seeds)
+        write_report(confirm(findings, confirmation, fresh, composer.sweep), composer.sweep)
 
 
-def _in_rounds(space: Space, admissible: Callable[[Arm], bool], design: Design, made: "Made") -> tuple[Findings, int]:
-    """Run and judge; with `stop=when_clear` again with more seeds, where a verdict is still open.
+def _run_in_rounds(
+    space: Space, admissible: Callable[[Arm], bool], design: Design, study_runs: "StudyRuns"
+) -> tuple[Findings, int]:
+    """Run and judge; with `stop=when_clear` repeat with more seeds while a verdict is open.
 
     Returns:
-        What was found, and how many seeds there are at most.
+        The findings, and the largest number of seeds of an arm.
     """
-    settings, metric = made.settings, str(made.composer.master.evaluate.metric)
-    most = settings.budget // (len(design.arms) * len(space.data))
-    plan_of_seeds = looks(settings.seeds, most if settings.stop == "when_clear" else settings.seeds)
+    settings, metric = study_runs.settings, str(study_runs.composer.master.evaluate.metric)
+    most_seeds = settings.budget // (len(design.arms) * len(space.data))
+    looks = schedule_looks(settings.seeds, most_seeds if settings.stop == "when_clear" else settings.seeds)
     arms: Sequence[Arm] = design.arms
     mains: dict[Effect, Verdict] = {}
     pairs: dict[Effect, Verdict] = {}
-    for look, seeds in enumerate(plan_of_seeds):
-        made.rows(space, arms, range(seeds))
-        rows = made.of(space)
-        blocks = blocks_of(design, rows, metric)
-        judged = partial(judge, design, blocks, settings.margin, level_at(look, plan_of_seeds))
-        before = mains, pairs
-        mains, pairs = map(kept, before, judged())
-        arms = still_open(design, mains.values())
+    for look, seeds in enumerate(looks):
+        study_runs.run(space, arms, range(seeds))
+        rows = study_runs.rows_of(space)
+        blocks = load_blocks(design, rows, metric)
+        judge_look = partial(judge, design, blocks, settings.margin, confidence_at(look, looks))
+        previous = mains, pairs
+        mains, pairs = map(merge_verdicts, previous, judge_look())
+        arms = find_open_arms(design, mains.values())
         if not arms:
             break
+    # A trick without a clear effect may change nothing at all.
     unclear = [
-        verdict.effect for verdict in mains.values() if verdict.is_told and verdict.word in (NO_EVIDENCE, NOTHING)
+        verdict.effect for verdict in mains.values() if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
     ]
-    if idle := _idle(space, admissible, design, unclear, made):
-        mains, pairs = map(kept, before, judged(idle))
+    if idle := _find_idle_effects(space, admissible, design, unclear, study_runs):
+        mains, pairs = map(merge_verdicts, previous, judge_look(idle))
+    identical = [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]
     findings = Findings(
         space=space,
         admissible=admissible,
-        design=present(design, blocks),
+        design=restrict_to_finished(design, blocks),
         rows=rows,
         mains=list(mains.values()),
         pairs=list(pairs.values()),
         metric=metric,
         margin=settings.margin,
-        by_data=by_data(design, blocks, [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]),
+        by_data=estimate_by_data(design, blocks, identical),
     )
     return findings, seeds
 
 
-def _idle(
-    space: Space, admissible: Callable[[Arm], bool], design: Design, effects: Sequence[Effect], made: "Made"
+def _find_idle_effects(
+    space: Space,
+    admissible: Callable[[Arm], bool],
+    design: Design,
+    effects: Sequence[Effect],
+    study_runs: "StudyRuns",
 ) -> list[Effect]:
-    """The levels that change nothing, of those of which no two arms of the design could say so.
+    """Find the levels that change nothing, among those in which no two arms of the design differ alone.
 
-    One more run each, with the first seed, differs in the level alone from a run that is there; on a further data set
-    only while nothing has changed on those before.
+    Each level gets one more run with the first seed, which differs in this level only from a run of the design. Further
+    data sets are tried only while nothing has changed on the previous ones.
     """
-    twins = {effect: pair for effect in effects if (pair := design.twin(effect, admissible))}
+    twins = {effect: pair for effect in effects if (pair := design.find_twin(effect, admissible))}
     for data, overrides in space.data.items():
         if not twins:
             break
-        asked = list(dict.fromkeys(new for new, _ in twins.values()))
-        more = made.rows(replace(space, data={data: overrides}), asked, range(1))
-        there = {
-            row.arm: row for row in (*made.of(space), *more) if (row.data, row.seed, row.status) == (data, 0, FINISHED)
+        new_arms = list(dict.fromkeys(new for new, _ in twins.values()))
+        new_rows = study_runs.run(replace(space, data={data: overrides}), new_arms, range(1))
+        finished = {
+            row.arm: row
+            for row in (*study_runs.rows_of(space), *new_rows)
+            if (row.data, row.seed, row.status) == (data, 0, FINISHED)
         }
         twins = {
             effect: (new, old)
             for effect, (new, old) in twins.items()
-            if {new, old} <= there.keys() and are_alike(there[new], there[old])
+            if {new, old} <= finished.keys() and are_alike(finished[new], finished[old])
         }
     return list(twins)
 
 
-class Made:
-    """The runs that a study has made so far.
+class StudyRuns:
+    """Makes the runs of a study, and remembers their rows.
 
     Args:
         settings: of the study.
         composer: of its runs.
-        launch: the launcher's.
+        launch: the launcher's function.
     """
 
     def __init__(self, settings: Settings, composer: Composer, launch: Launch) -> None:
-        """None so far."""
         self.settings, self.composer, self.launch = settings, composer, launch
         self.by_space: dict[Space, dict[Path, Row]] = {}
 
-    def rows(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Row]:
-        """Make all runs of these arms that are not finished; gives them."""
-        runs = list(self.composer.runs(space, arms, seeds))
+    def run(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Row]:
+        """Make all runs of these arms that are not finished, and return the rows of all."""
+        runs = list(self.composer.list_runs(space, arms, seeds))
         metric = str(self.composer.master.evaluate.metric)
-        progress = Progress(runs, metric, lambda rows: self._keep(space, rows))
-        with shown(progress):
-            finish(runs, self.launch, self.settings.max_batch_size or most_at_once(self.composer.master))
+        progress = Progress(runs, metric, lambda rows: self._record(space, rows))
+        with show_progress(progress):
+            finish_runs(runs, self.launch, self.settings.max_batch_size or max_concurrent_runs(self.composer.master))
         return progress.rows
 
-    def of(self, space: Space) -> list[Row]:
-        """All runs of a space so far."""
+    def rows_of(self, space: Space) -> list[Row]:
+        """Return the rows of all runs of a space so far."""
         return list(self.by_space[space].values())
 
-    def _keep(self, space: Space, rows: Sequence[Row]) -> None:
+    def _record(self, space: Space, rows: Sequence[Row]) -> None:
         self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
-        write_csv(self.composer.sweep / "runs.csv", {each: list(own.values()) for each, own in self.by_space.items()})
+        rows_by_space = {each: list(by_folder.values()) for each, by_folder in self.by_space.items()}
+        write_csv(self.composer.sweep / "runs.csv", rows_by_space)
 
 
-def most_at_once(master: DictConfig) -> int | None:
-    """How many runs a launcher can be given: submitit's local one starts all that it is given at the same time."""
+def max_concurrent_runs(master: DictConfig) -> int | None:
+    """Return how many runs the launcher may get at once; None: all.
+
+    Submitit's local launcher has no queue: it starts all runs that it gets at the same time.
+    """
     launcher = master.hydra.launcher
     if not str(launcher.get("_target_")).endswith("submitit_launcher.LocalLauncher"):
         return None

@@ -1,10 +1,11 @@
-"""From effects and intervals to words: helps, hurts, fights, or what is short of saying so.
+"""From effects and intervals to verdicts: helps, hurts, fights, or how much more data a verdict would need.
 
-A verdict and its picture use one and the same interval, that of all effects together (`recipes/ablation/effects.py`).
-*Practically nothing* is claimed, not concluded from a lack of evidence: the 90 % interval lies inside the margin (two
-one-sided tests, Schuirmann 1987). *Identical* is not estimated: the predictions are the same in every pair of runs that
-differ in nothing else. Where runs that differ in one factor only make an exact test of signs possible (Fisher 1935) and
-it disagrees, there is no evidence.
+- A verdict and its picture use the same interval, which holds for all effects at once (`recipes/ablation/effects.py`).
+- *Practically nothing* is shown, not concluded from a lack of evidence: the 90 % interval lies inside the margin (two
+  one-sided tests, Schuirmann 1987).
+- *Identical* is not estimated: the predictions are equal in every pair of runs that differ in this level only.
+- Where runs that differ in one factor only allow an exact sign test (Fisher 1935), it must agree with the interval.
+  Otherwise there is no evidence.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,173 +15,194 @@ from math import ceil
 import numpy as np
 
 from recipes.ablation.design import Arm, Design, Effect
-from recipes.ablation.effects import Block, Estimates, estimate, present
+from recipes.ablation.effects import Block, Estimates, estimate, restrict_to_finished
 
 HELPS, HURTS, NOTHING, IDENTICAL = "helps", "hurts", "practically nothing", "identical"
 TOGETHER, FIGHTS, ADDS_UP, INSEPARABLE = "helps together", "fights", "adds up", "not separable in this design"
 NO_EVIDENCE = "no evidence"
-# Why there is nothing to be seen at all.
-LOST = "too few of the runs that tell it have finished"
-UNTOLD = "these arms do not tell it"
-BEYOND = 100
-"""What would take so many times the seeds or rows is not advised."""
-FLIPS = 10_000
+# Reasons why there is no estimate.
+RUNS_MISSING = "too few of its runs have finished"
+NOT_ESTIMABLE = "these arms cannot estimate it"
+ONE_IDENTICAL = "one of them changes nothing"
+MAX_TIMES = 100
+"""Never suggest more than so many times the seeds or rows."""
+SIGN_DRAWS = 10_000
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of an effect."""
+    """The verdict on an effect."""
 
     effect: Effect
     word: str
     why: str = ""
-    """What is short, or what disagrees."""
+    """How much data is missing, or which tests disagree."""
     value: float = 0.0
-    outer: tuple[float, float] = (0.0, 0.0)
-    """The interval that holds for all effects together."""
-    inner: tuple[float, float] = (0.0, 0.0)
-    """The narrower one that a claim of nothing rests on."""
+    interval: tuple[float, float] = (0.0, 0.0)
+    """Holds for all effects of the family at once."""
+    equivalence_interval: tuple[float, float] = (0.0, 0.0)
+    """The narrower interval behind *practically nothing*."""
 
     @property
-    def is_told(self) -> bool:
-        """Whether there is a number behind the word."""
-        return self.why not in (LOST, UNTOLD) and self.word != INSEPARABLE
+    def has_estimate(self) -> bool:
+        """Whether the verdict has a value and an interval."""
+        return self.why not in (RUNS_MISSING, NOT_ESTIMABLE) and self.word != INSEPARABLE
 
 
 def judge(
     design: Design, blocks: Sequence[Block], margin: float, level: float = 0.95, idle: Collection[Effect] = ()
 ) -> tuple[list[Verdict], list[Verdict]]:
-    """Judge what single levels do, and what pairs do beyond their sum.
+    """Judge the main effects, and the pairs beyond the sum of their two levels.
 
     Args:
         design: the arms.
         blocks: the runs, a block for each data set.
-        margin: effects smaller than this are not worth having, in the metric's unit.
-        level: how often the intervals of one family hold all at once.
-        idle: single levels that other runs than these have shown to change nothing.
+        margin: effects smaller than this do not matter, in the metric's unit.
+        level: the confidence level of the intervals of one family, all at once.
+        idle: main effects that other runs have shown to change nothing.
+
+    Returns:
+        The verdicts on main effects and on pairs.
 
     Raises:
-        UserError: there is nothing to measure chance by.
+        UserError: the runs leave no degrees of freedom for the noise.
     """
-    there, planned = present(design, blocks), design.contrasts()
-    same = {effect for effect in design.mains if effect in idle or identical(there, design, blocks, effect)}
-    singles, pairs = estimate(design, blocks, same)
-    found = {
+    finished, planned = restrict_to_finished(design, blocks), design.contrasts()
+    identical = {effect for effect in design.mains if effect in idle or is_identical(finished, design, blocks, effect)}
+    mains, pairs = estimate(design, blocks, identical)
+    estimated = {
         verdict.effect: verdict
-        for family in (singles, pairs)
-        for verdict in _judged(family, design, blocks, margin, level)
+        for family in (mains, pairs)
+        for verdict in _judge_family(family, design, blocks, margin, level)
     }
 
-    def said(effect: Effect) -> Verdict:
-        if effect in found:
-            return found[effect]
-        if effect in same:
+    def find_verdict(effect: Effect) -> Verdict:
+        if effect in estimated:
+            return estimated[effect]
+        if effect in identical:
             return Verdict(effect, IDENTICAL)
-        if any(Effect((place,)) in same for place in effect.places):
-            return Verdict(effect, ADDS_UP, "one of them changes nothing")
+        if any(Effect((term,)) in identical for term in effect.terms):
+            return Verdict(effect, ADDS_UP, ONE_IDENTICAL)
         if effect in planned:
-            return Verdict(effect, NO_EVIDENCE, LOST)
-        return Verdict(effect, INSEPARABLE) if len(effect.places) == 2 else Verdict(effect, NO_EVIDENCE, UNTOLD)
+            return Verdict(effect, NO_EVIDENCE, RUNS_MISSING)
+        is_pair = len(effect.terms) == 2
+        return Verdict(effect, INSEPARABLE) if is_pair else Verdict(effect, NO_EVIDENCE, NOT_ESTIMABLE)
 
-    return [said(effect) for effect in design.mains], [said(pair) for pair in design.pairs]
+    return [find_verdict(effect) for effect in design.mains], [find_verdict(pair) for pair in design.pairs]
 
 
-def _judged(
+def _judge_family(
     family: Estimates, design: Design, blocks: Sequence[Block], margin: float, level: float
 ) -> Iterator[Verdict]:
     if not family.effects:
         return
-    outer, inner = family.together(level, 1 - 2 * (1 - level))
-    for place, effect in enumerate(family.effects):
-        value, low, high = float(family.values[place]), float(outer[0][place]), float(outer[1][place])
-        least, most = float(inner[0][place]), float(inner[1][place])
-        single = len(effect.places) == 1
-        by_signs = sign_test(design, blocks, effect, level) if single else None
+    # Two one-sided tests at 5 % correspond to a 90 % interval.
+    intervals, equivalence_intervals = family.simultaneous_intervals(level, 1 - 2 * (1 - level))
+    for index, effect in enumerate(family.effects):
+        value, low, high = float(family.values[index]), float(intervals[0][index]), float(intervals[1][index])
+        least, most = float(equivalence_intervals[0][index]), float(equivalence_intervals[1][index])
+        is_main = len(effect.terms) == 1
+        sign_p_value = sign_test(design, blocks, effect, level) if is_main else None
         word, why = NO_EVIDENCE, ""
         if low == high:
-            why = "no run and no row tells the arms apart"
+            why = "no run and no row differs between the arms"
         elif -margin <= least and most <= margin:
-            word = NOTHING if single else ADDS_UP
+            word = NOTHING if is_main else ADDS_UP
         elif low <= 0 <= high:
-            why = _short(family, place, (high - low) / 2, margin, blocks)
-        elif by_signs is not None and by_signs > 1 - level:
-            why = f"the interval is clear of 0, but a test by signs alone is not (p = {by_signs:.3f})"
+            why = _explain_shortage(family, index, (high - low) / 2, margin, blocks)
+        elif sign_p_value is not None and sign_p_value > 1 - level:
+            why = f"the interval excludes 0, but a sign test disagrees (p = {sign_p_value:.3f})"
         else:
-            word = (HELPS if value > 0 else HURTS) if single else (TOGETHER if value > 0 else FIGHTS)
+            word = (HELPS if value > 0 else HURTS) if is_main else (TOGETHER if value > 0 else FIGHTS)
         yield Verdict(effect, word, why, value, (low, high), (least, most))
 
 
-def _short(family: Estimates, place: int, half: float, margin: float, blocks: Sequence[Block]) -> str:
-    """How many seeds or labelled rows would settle it, if it is as large as it looks now."""
-    value = abs(float(family.values[place]))
-    runs, rows = float(family.run_variance[place]), float(family.row_variance[place])
-    # Clear of 0 or inside the margin, whichever is nearer; told in the width that the interval has.
-    room = max(value, margin - value) ** 2 * (runs + rows) / half**2
-    if room == 0:
-        return "it is as near to nothing as to the margin"
-    times_seeds, times_rows = runs / (room / 2), rows / (room / 2)
-    if rows <= room / 2:
-        times_seeds, times_rows = runs / (room - rows), 1.0
-    elif runs <= room / 2:
-        times_seeds, times_rows = 1.0, rows / (room - runs)
-    if max(times_seeds, times_rows) > BEYOND:
-        return f"if it is as large as it looks, it takes over {BEYOND} times the seeds or labelled rows to settle it"
-    seeds = max(len(np.unique(block.seeds)) for block in blocks)
-    said = [f"about {ceil(times_seeds * seeds)} seeds instead of {seeds}"] if times_seeds > 1 else []
-    said += [f"{times_rows:.2g} times the labelled validation rows"] if times_rows > 1 else []
-    return f"if it is as large as it looks, {' and '.join(said) or 'one more seed'} would settle it"
+def _explain_shortage(family: Estimates, index: int, half: float, margin: float, blocks: Sequence[Block]) -> str:
+    """Explain how many seeds or labelled rows a clear verdict would take, if the effect is as large as estimated.
 
-
-def identical(there: Design, design: Design, blocks: Sequence[Block], effect: Effect) -> bool:
-    """Whether a level's runs predict what the same runs at level 0 do, to the last digit, on every data set.
-
-    Where no two arms differ in this factor alone, only if all runs of a seed do.
+    Args:
+        family: the estimates.
+        index: of the effect among them.
+        half: half the width of its interval.
+        margin: effects smaller than this do not matter.
+        blocks: the runs.
     """
-    ((factor, level),) = effect.places
-    if not {0, level} <= {arm[factor] for arm in there.arms}:
+    value = abs(float(family.values[index]))
+    run_variance, row_variance = float(family.run_variance[index]), float(family.row_variance[index])
+    # The interval must exclude 0 or lie inside the margin, whichever is nearer. Its half width is proportional to the
+    # standard error, which gives the largest variance that is small enough.
+    target = max(value, margin - value) ** 2 * (run_variance + row_variance) / half**2
+    if target == 0:
+        return "it is as near to 0 as to the margin"
+    # Half of the target for each variance, unless one of them is already below that.
+    times_seeds, times_rows = run_variance / (target / 2), row_variance / (target / 2)
+    if row_variance <= target / 2:
+        times_seeds, times_rows = run_variance / (target - row_variance), 1.0
+    elif run_variance <= target / 2:
+        times_seeds, times_rows = 1.0, row_variance / (target - run_variance)
+    if max(times_seeds, times_rows) > MAX_TIMES:
+        return f"if it is as large as it looks, it takes over {MAX_TIMES} times the seeds or labelled rows to settle it"
+    seeds = max(len(np.unique(block.seeds)) for block in blocks)
+    needed = [f"about {ceil(times_seeds * seeds)} seeds instead of {seeds}"] if times_seeds > 1 else []
+    needed += [f"{times_rows:.2g} times the labelled validation rows"] if times_rows > 1 else []
+    return f"if it is as large as it looks, {' and '.join(needed) or 'one more seed'} would settle it"
+
+
+def is_identical(finished: Design, design: Design, blocks: Sequence[Block], effect: Effect) -> bool:
+    """Whether a level's runs predict the same as the same runs at level 0, on every data set.
+
+    Where no two arms differ in this factor only, all runs of a seed must predict the same.
+    """
+    ((factor, level),) = effect.terms
+    if not {0, level} <= {arm[factor] for arm in finished.arms}:
         return False
-    return all(_alike(design, block, factor, level) for block in blocks)
+    return all(_is_identical_on(block, design, factor, level) for block in blocks)
 
 
-def _alike(design: Design, block: Block, factor: int, level: int) -> bool:
-    twins = list(_twins(design, block, factor, level))
+def _is_identical_on(block: Block, design: Design, factor: int, level: int) -> bool:
+    twins = list(_find_twins(design, block, factor, level))
     if twins:
         return all(block.fingerprints[one] == block.fingerprints[other] for one, other, _ in twins)
-    return len(set(zip(block.seeds.tolist(), block.fingerprints, strict=True))) == len(set(block.seeds.tolist()))
+    seeds = block.seeds.tolist()
+    return len(set(zip(seeds, block.fingerprints, strict=True))) == len(set(seeds))
 
 
 def sign_test(design: Design, blocks: Sequence[Block], effect: Effect, level: float) -> float | None:
-    """How often signs drawn by chance give seeds as large a mean difference between runs that differ in this alone.
+    """Test by random signs whether the mean difference between runs that differ in this level only is chance.
 
-    None where one seed of the other sign would be enough to call it chance: such a test would veto what is clear.
+    Returns:
+        The p value: how often random signs give at least as large a mean difference over seeds. None with so few seeds
+        that a single seed of the other sign would make it insignificant.
     """
-    ((factor, number),) = effect.places
+    ((factor, number),) = effect.terms
     differences = []
     for block in blocks:
         scores = block.rows.mean(1)
-        twins = list(_twins(design, block, factor, number))
+        twins = list(_find_twins(design, block, factor, number))
+        # Twins next to different other tricks are averaged: an interaction between tricks is not noise.
         for seed in sorted({seed for *_, seed in twins}):
-            own = [scores[one] - scores[other] for one, other, their in twins if their == seed]
-            differences.append(float(np.mean(own)))
+            of_seed = [scores[one] - scores[other] for one, other, twin_seed in twins if twin_seed == seed]
+            differences.append(float(np.mean(of_seed)))
     count = len(differences)
     if 2.0 ** (2 - count) > 1 - level:
         return None
     if count <= 12:
+        # All combinations of signs, from the bits of the numbers below 2^count.
         signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
     else:
-        # The differences as they are count as one of the draws.
-        signs = np.vstack([np.ones(count), np.random.default_rng(0).choice([-1, 1], (FLIPS - 1, count))])
-    # What differs by rounding alone counts as equal.
+        # The observed signs count as one of the draws.
+        signs = np.vstack([np.ones(count), np.random.default_rng(0).choice([-1, 1], (SIGN_DRAWS - 1, count))])
+    # Sums that differ by rounding only count as equal.
     return float((np.abs(signs @ differences) >= abs(sum(differences)) * (1 - 1e-9)).mean())
 
 
-def _twins(design: Design, block: Block, factor: int, level: int) -> Iterator[tuple[int, int, int]]:
-    """Runs of one seed that differ in this factor alone: one at the level, one at 0, and their seed."""
-    places: dict[tuple[Arm, int], int] = {
+def _find_twins(design: Design, block: Block, factor: int, level: int) -> Iterator[tuple[int, int, int]]:
+    """Find runs of one seed that differ in this factor only: the run at the level, the run at 0, and their seed."""
+    runs: dict[tuple[Arm, int], int] = {
         (design.arms[arm], seed): run
         for run, (arm, seed) in enumerate(zip(block.arms.tolist(), block.seeds.tolist(), strict=True))
     }
-    for (arm, seed), run in places.items():
-        other = places.get(((*arm[:factor], 0, *arm[factor + 1 :]), seed))
+    for (arm, seed), run in runs.items():
+        other = runs.get(((*arm[:factor], 0, *arm[factor + 1 :]), seed))
         if arm[factor] == level and other is not None:
             yield run, other, seed

@@ -1,4 +1,4 @@
-"""One run of a study, wherever its launcher runs it: quiet, and with its failure on disk."""
+"""One run of a study in its worker: its output goes to a file, and so does the reason if it fails."""
 
 import sys
 import traceback
@@ -16,34 +16,33 @@ from omegaconf import DictConfig
 from recipes.errors import UserError
 
 OUTPUT = "output.txt"
-"""All that the run has to say."""
+"""Everything that the run prints."""
 FAILURE = "failure.txt"
-"""Why it failed, in a paragraph; gone once it is tried again."""
+"""Why it failed, in a paragraph; deleted when the run is tried again."""
 
 
 class Job:
-    """What a launcher is given in place of `train.py`'s own function.
+    """The function that the launcher runs in place of that of `train.py`; it must be picklable.
 
     Args:
-        task: that function.
+        task: the function of `train.py`.
     """
 
     def __init__(self, task: Callable[[DictConfig], Any]) -> None:
-        """Only keep it: this is pickled on its way to a worker."""
         self.task = task
 
     def __call__(self, composed: DictConfig) -> Any:
-        """Run it, with what it prints and why it fails in its folder."""
-        with _told_in(Path(HydraConfig.get().runtime.output_dir)):
+        """Run the task; what it prints and why it fails go to files in its folder."""
+        with _capture_output(Path(HydraConfig.get().runtime.output_dir)):
             return self.task(composed)
 
 
 @contextmanager
-def _told_in(folder: Path) -> Iterator[None]:
+def _capture_output(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
-        # A launcher whose worker died may still be at work on the others, and they are given out again: the second
-        # waits for the first, and finds a finished run.
-        with suppress(NotImplementedError):  # a file system that has no locks
+        # If one worker of a launcher died, its other workers may still be running while their runs are launched again.
+        # The second run waits for the first, and then sees that it is finished.
+        with suppress(NotImplementedError):  # a file system without locks
             stack.enter_context(FileLock(folder / ".job.lock"))
         output = stack.enter_context((folder / OUTPUT).open("w", encoding="utf-8"))
         stack.enter_context(redirect_stdout(output))
@@ -55,12 +54,12 @@ def _told_in(folder: Path) -> Iterator[None]:
 def _write_failure(
     folder: Path, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
 ) -> None:
-    """Leave the reason, unless the run was only interrupted."""
+    """Write the reason of a failure, but not of an interruption."""
     if isinstance(error, Exception):
         traceback.print_exception(kind, error, trace, file=sys.stdout)
-        (folder / FAILURE).write_text(reason(error) + "\n", encoding="utf-8")
+        (folder / FAILURE).write_text(describe_failure(error) + "\n", encoding="utf-8")
 
 
-def reason(error: Exception) -> str:
-    """What is said of a failed run: a user's error as it is, of a bug the last line of its traceback."""
+def describe_failure(error: Exception) -> str:
+    """Describe an error: the message of a user's error, or the last line of a bug's traceback."""
     return str(error) if isinstance(error, UserError) else traceback.format_exception_only(error)[-1].strip()

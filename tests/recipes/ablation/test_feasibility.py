@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 from omegaconf import DictConfig
 
-from recipes.ablation.factors import space_of
-from recipes.ablation.feasibility import admitted
+from recipes.ablation.factors import build_space
+from recipes.ablation.feasibility import find_admissible_arms
 from recipes.compose.overrides import compose_config
 from recipes.errors import UserError
 
@@ -16,7 +16,9 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def test_tricks_that_exclude_each_other_are_one_factor() -> None:
-    space, admissible = admitted(space_of(["+tricks=[swa,mixup,ema]", "model=tiny"], [], "pydocs"), compose)
+    space, admissible = find_admissible_arms(
+        build_space(["+tricks=[swa,mixup,ema]", "model=tiny"], [], "pydocs"), compose
+    )
     assert [(factor.name, factor.levels) for factor in space.factors] == [
         ("ema|swa", ("none", "ema", "swa")),
         ("mixup", ("none", "mixup")),
@@ -26,41 +28,41 @@ def test_tricks_that_exclude_each_other_are_one_factor() -> None:
 
 
 def test_tricks_that_only_some_values_exclude_stay_two_factors() -> None:
-    asked = ["+tricks=[class_weights,focal]", "tricks.focal.scheme=none,balanced", "model=tiny"]
-    space, admissible = admitted(space_of(asked, [], "pydocs"), compose)
+    arguments = ["+tricks=[class_weights,focal]", "tricks.focal.scheme=none,balanced", "model=tiny"]
+    space, admissible = find_admissible_arms(build_space(arguments, [], "pydocs"), compose)
     assert [factor.name for factor in space.factors] == ["class_weights", "focal"]
     assert admissible((1, 1)) and admissible((0, 2))
     assert not admissible((1, 2))
 
 
-def test_what_a_trick_needs_may_come_from_another_factor() -> None:
-    asked = ["+tricks=[clip_gradient,mixup]", "train.clip_norm=1.0,null", "model=tiny"]
-    space, admissible = admitted(space_of(asked, [], "pydocs"), compose)
+def test_a_trick_may_need_a_level_of_another_factor() -> None:
+    arguments = ["+tricks=[clip_gradient,mixup]", "train.clip_norm=1.0,null", "model=tiny"]
+    space, admissible = find_admissible_arms(build_space(arguments, [], "pydocs"), compose)
     assert [factor.name for factor in space.factors] == ["clip_gradient", "mixup", "train.clip_norm"]
     assert admissible((1, 1, 1)) and admissible((0, 1, 0))
     assert not admissible((1, 0, 0))
 
 
-def test_a_trick_whose_need_is_never_met_is_told() -> None:
+def test_a_trick_whose_requirement_is_never_met_is_an_error() -> None:
     with pytest.raises(UserError, match=r"clip_gradient needs train\.clip_norm=null"):
-        admitted(space_of(["+tricks=[clip_gradient,mixup]", "model=tiny"], [], "pydocs"), compose)
+        find_admissible_arms(build_space(["+tricks=[clip_gradient,mixup]", "model=tiny"], [], "pydocs"), compose)
 
 
-def test_a_trick_that_what_is_always_on_excludes_is_told() -> None:
+def test_a_trick_that_excludes_one_that_is_always_on_is_an_error() -> None:
     with pytest.raises(UserError, match="tricks ema and swa both fill weights/final"):
-        admitted(space_of(["+tricks=[swa,mixup]", "model=tiny"], ["ema"], "pydocs"), compose)
+        find_admissible_arms(build_space(["+tricks=[swa,mixup]", "model=tiny"], ["ema"], "pydocs"), compose)
 
 
-def test_a_wrong_value_at_any_level_is_told_before_anything_runs() -> None:
-    asked = ["+tricks=[mixup]", "tricks.mixup.alpha=0.2,-1", "train.warmup=0.1,2", "model=tiny"]
+def test_a_wrong_value_at_any_level_is_an_error() -> None:
+    arguments = ["+tricks=[mixup]", "tricks.mixup.alpha=0.2,-1", "train.warmup=0.1,2", "model=tiny"]
     with pytest.raises(UserError) as raised:
-        admitted(space_of(asked, [], "pydocs"), compose)
+        find_admissible_arms(build_space(arguments, [], "pydocs"), compose)
     assert [problem.split(" ")[0] for problem in raised.value.problems] == ["tricks.mixup.alpha", "train.warmup"]
 
 
-def test_a_level_that_changes_nothing_is_told() -> None:
-    asked = ["recipe=competition", "+tricks=[fgm,mixup]", "train.batch_size=32,8", "model=tiny"]
+def test_a_level_that_equals_the_base_is_an_error() -> None:
+    arguments = ["recipe=competition", "+tricks=[fgm,mixup]", "train.batch_size=32,8", "model=tiny"]
     with pytest.raises(UserError, match="^fgm: fgm and none are the same run"):
-        admitted(space_of(asked, [], "pydocs"), compose)
+        find_admissible_arms(build_space(arguments, [], "pydocs"), compose)
     with pytest.raises(UserError, match=r"^train\.epochs: 3\.0 and 3 are the same run"):
-        admitted(space_of(["train.epochs=3,3.0", "model=tiny"], [], "pydocs"), compose)
+        find_admissible_arms(build_space(["train.epochs=3,3.0", "model=tiny"], [], "pydocs"), compose)

@@ -1,4 +1,4 @@
-"""What is said of a study before it starts."""
+"""The plan of a study, printed before it starts."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 
 from recipes.ablation.design import Design
 from recipes.ablation.factors import NONE, Factor, Level, Space
-from recipes.ablation.plan import smallest_effect, told
+from recipes.ablation.plan import describe_plan, estimate_smallest_effect
 
 
 def trick(name: str) -> Factor:
@@ -17,32 +17,32 @@ FULL = Design("full", (2, 2), ((0, 0), (0, 1), (1, 0), (1, 1)))
 SPACE = Space((trick("mixup"), trick("swa")), {"set": ()}, (), ("amp",))
 
 
-def test_a_plan_says_what_it_varies_runs_and_tells() -> None:
-    lines = list(told(SPACE, FULL, 3, {"set": 400}))
+def test_a_plan_lists_factors_runs_and_effects() -> None:
+    lines = list(describe_plan(SPACE, FULL, 3, {"set": 400}))
     assert lines[:5] == [
         ("varies", "mixup: none, mixup"),
         ("varies", "swa: none, swa"),
         ("always", "amp"),
         ("runs", "12: 4 arms (full), 3 seeds, on set (400 validation rows)"),
-        ("tells", "2 effects (average over the other tricks) and 1 of 1 pairs"),
+        ("estimates", "2 effects (average over the other tricks) and 1 of 1 pairs"),
     ]
-    assert [name for name, _ in lines[5:]] == ["sees"]
-    assert ("beware", "of it") in told(SPACE, FULL, 3, {"set": 400}, ["of it"])
+    assert [name for name, _ in lines[5:]] == ["detects"]
+    assert ("warning", "of it") in describe_plan(SPACE, FULL, 3, {"set": 400}, ["of it"])
 
 
-def test_a_plan_says_what_a_fraction_cannot_tell() -> None:
+def test_a_plan_lists_the_pairs_that_a_fraction_cannot_separate() -> None:
     space = Space((trick("a"), trick("b"), Factor("model", (Level("x"), Level("y")))), {"set": ()})
     half = Design("auto", (2, 2, 2), ((0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1)))
-    lines = dict(told(space, half, 3, {"set": 400}))
-    # Each stands inside a main effect, so that it looks like no other pair.
-    assert lines["not told"].endswith(": a × b, a × model=y, b × model=y")
-    assert lines["mixed"] == "model=y holds +0.50 of a × b"
+    lines = dict(describe_plan(space, half, 3, {"set": 400}))
+    # Each is aliased with a main effect, and parallel to no other pair.
+    assert lines["cannot"].endswith(": a × b, a × model=y, b × model=y")
+    assert lines["aliased"] == "model=y includes +0.50 of a × b"
 
 
 def test_the_smallest_effect_by_hand() -> None:
     # Two runs on each side of 4 arms: weights of 1/2, their squares sum to 1; 3 seeds, 100 rows, two effects.
     variance = 1 * 0.01**2 / 3 + 0.1 / 100
     by_hand = (2.2414 + 0.8416) * math.sqrt(variance)
-    assert smallest_effect(FULL, 3, {"set": 100}) == pytest.approx(by_hand, rel=1e-4)
+    assert estimate_smallest_effect(FULL, 3, {"set": 100}) == pytest.approx(by_hand, rel=1e-4)
     # Two data sets halve the variance.
-    assert smallest_effect(FULL, 3, {"a": 100, "b": 100}) == pytest.approx(by_hand / math.sqrt(2), rel=1e-4)
+    assert estimate_smallest_effect(FULL, 3, {"a": 100, "b": 100}) == pytest.approx(by_hand / math.sqrt(2), rel=1e-4)

@@ -1,59 +1,63 @@
-"""What rows add to a score: exact where a score is a mean, checked against drawing rows anew elsewhere."""
+"""The contribution of rows to a score: exact where a score is a mean, else checked against the bootstrap."""
 
 import numpy as np
 import pytest
 
-from recipes.ablation.pseudo_values import row_scores
+from recipes.ablation.pseudo_values import score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions, available, intervals, measure
 
 
-def predictions(count: int, classes: int, several: bool = False) -> Predictions:
-    chance = np.random.default_rng(count)
+def predictions(count: int, classes: int, multi_label: bool = False) -> Predictions:
+    random = np.random.default_rng(count)
     names = [f"c{number}" for number in range(classes)]
-    true = chance.integers(0, classes, count)
-    logits = chance.normal(size=(count, classes)) + 2 * np.eye(classes)[true]
-    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    decisions = (shares > 0.4 if several else np.eye(classes)[shares.argmax(1)]).astype(np.int8)
+    true = random.integers(0, classes, count)
+    logits = random.normal(size=(count, classes)) + 2 * np.eye(classes)[true]
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    decisions = (probabilities > 0.4 if multi_label else np.eye(classes)[probabilities.argmax(1)]).astype(np.int8)
     labels = [
-        [names[each], names[(each + row) % classes]] if several else names[each]
+        [names[each], names[(each + row) % classes]] if multi_label else names[each]
         for row, each in enumerate(true.tolist())
     ]
-    return Predictions([str(row) for row in range(count)], labels, shares.astype(np.float32), decisions, names, several)
+    return Predictions(
+        [str(row) for row in range(count)], labels, probabilities.astype(np.float32), decisions, names, multi_label
+    )
 
 
-def test_of_accuracy_a_row_is_right_or_wrong() -> None:
-    held = predictions(60, 3)
-    right = [held.names()[row] == held.labels[row] for row in range(60)]
-    np.testing.assert_allclose(row_scores(held, "accuracy"), right, atol=1e-9)
+def test_for_accuracy_a_row_is_1_if_right_and_0_if_wrong() -> None:
+    answers = predictions(60, 3)
+    right = [answers.names()[row] == answers.labels[row] for row in range(60)]
+    np.testing.assert_allclose(score_rows(answers, "accuracy"), right, atol=1e-9)
 
 
-@pytest.mark.parametrize(("classes", "several"), [(2, False), (4, False), (3, True)])
-def test_their_mean_is_the_score_of_every_metric(classes: int, several: bool) -> None:
-    held = predictions(30, classes, several)
-    for metric in available(classes, several):
+@pytest.mark.parametrize(("classes", "multi_label"), [(2, False), (4, False), (3, True)])
+def test_their_mean_is_the_score_of_every_metric(classes: int, multi_label: bool) -> None:
+    answers = predictions(30, classes, multi_label)
+    for metric in available(classes, multi_label):
         sign = -1 if metric in ("loss", "ece") else 1
-        assert row_scores(held, metric).mean() == pytest.approx(sign * measure(held)[metric], abs=1e-9)
+        assert score_rows(answers, metric).mean() == pytest.approx(sign * measure(answers)[metric], abs=1e-9)
 
 
-def test_their_spread_is_that_of_drawing_rows_anew() -> None:
-    held = predictions(800, 4)
-    error = row_scores(held, "macro_f1").std(ddof=1) / 800**0.5
-    low, high = intervals(held)["macro_f1"]
+def test_their_standard_error_is_that_of_the_bootstrap() -> None:
+    answers = predictions(800, 4)
+    error = score_rows(answers, "macro_f1").std(ddof=1) / 800**0.5
+    low, high = intervals(answers)["macro_f1"]
     assert error == pytest.approx((high - low) / 2 / 1.96, rel=0.1)
-    likelihood = -np.log(held.probabilities[np.arange(800), [held.classes.index(label) for label in held.labels]])
-    groups = row_scores(held, "loss")
-    assert len(groups) == 200 and (groups == row_scores(held, "loss")).all()
+    likelihood = -np.log(
+        answers.probabilities[np.arange(800), [answers.classes.index(label) for label in answers.labels]]
+    )
+    groups = score_rows(answers, "loss")
+    assert len(groups) == 200 and (groups == score_rows(answers, "loss")).all()
     assert groups.std(ddof=1) / 200**0.5 == pytest.approx(likelihood.std(ddof=1) / 800**0.5, rel=0.15)
 
 
-def test_rows_without_a_label_are_left_out_and_metrics_named() -> None:
-    held = predictions(30, 2)
-    labels = [*held.labels[:20], *[None] * 10]
-    some = Predictions(held.ids, labels, held.probabilities, held.decisions, held.classes, False)
-    assert len(row_scores(some, "accuracy")) == 20
+def test_rows_without_a_label_are_left_out_and_a_wrong_metric_is_an_error() -> None:
+    answers = predictions(30, 2)
+    labels = [*answers.labels[:20], *[None] * 10]
+    some = Predictions(answers.ids, labels, answers.probabilities, answers.decisions, answers.classes, False)
+    assert len(score_rows(some, "accuracy")) == 20
     with pytest.raises(UserError, match="evaluate.metric=micro_f1 does not exist for this data, which has accuracy"):
-        row_scores(held, "micro_f1")
-    none = Predictions(held.ids, [None] * 30, held.probabilities, held.decisions, held.classes, False)
+        score_rows(answers, "micro_f1")
+    none = Predictions(answers.ids, [None] * 30, answers.probabilities, answers.decisions, answers.classes, False)
     with pytest.raises(UserError, match="fewer than two rows with a label"):
-        row_scores(none, "accuracy")
+        score_rows(none, "accuracy")

@@ -1,0 +1,53 @@
+"""Configs are composed as the launcher composes them, and runs get the folders that Hydra gives them."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from recipes.ablation.composer import Composer
+from recipes.ablation.factors import NONE, Factor, Level, Space
+
+SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"one": ("data=one",), "two": ("data=two",)})
+SOURCES = [
+    {"path": "/my/conf", "schema": "file", "provider": "command-line"},
+    {"path": "package.conf", "schema": "pkg", "provider": "hydra.searchpath in command-line"},
+    {"path": "/other", "schema": "file", "provider": "main"},
+]
+
+
+class Loader:
+    """Composes the overrides as they are; the subfolder depends on the seed, as in `hydra.sweep.subdir`."""
+
+    def load_sweep_config(self, master: DictConfig, overrides: list[str]) -> DictConfig:
+        values = OmegaConf.from_dotlist([each for each in overrides if not each.startswith("+")])
+        sweep = {"hydra": {"sweep": {"subdir": f"{' '.join(overrides[:-1])}-${{seed}}"}}}
+        return OmegaConf.merge(values, sweep)
+
+
+def composer() -> Composer:
+    sources = [SimpleNamespace(**each) for each in SOURCES]
+    hydra = SimpleNamespace(sweep=SimpleNamespace(dir="study"), runtime=SimpleNamespace(config_sources=sources))
+    master: Any = SimpleNamespace(hydra=hydra)
+    loader: Any = Loader()
+    return Composer(master, loader)
+
+
+def test_a_composed_config_has_no_hydra_section() -> None:
+    assert composer()(["seed=3", "data=one"]) == {"seed": 3, "data": "one"}
+    assert "hydra" in composer().compose_full(["seed=3"])
+
+
+def test_only_config_folders_of_the_command_line_are_on_the_search_path() -> None:
+    assert composer().search_path == ["file:///my/conf", "pkg://package.conf"]
+
+
+def test_runs_are_listed_seed_by_seed_each_in_its_own_folder() -> None:
+    runs = list(composer().list_runs(SPACE, [(0,), (1,)], [0, 1]))
+    assert [(run.seed, run.data, run.arm) for run in runs] == [
+        (seed, data, arm) for seed in (0, 1) for data in ("one", "two") for arm in ((0,), (1,))
+    ]
+    assert runs[0].folder == Path("study/data=one evaluate.test=false-0")
+    assert runs[-1].folder == Path("study/data=two +tricks=[mixup] evaluate.test=false-1")
+    assert len({run.folder for run in runs}) == len(runs)

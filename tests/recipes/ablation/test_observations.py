@@ -1,0 +1,63 @@
+"""From the predictions on disk to blocks of row scores."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipes.ablation.design import Design
+from recipes.ablation.observations import are_alike, build_block, load_blocks
+from recipes.ablation.runs import FAILED, FINISHED, Row
+from recipes.errors import UserError
+from recipes.metrics import Predictions
+from recipes.runs.folder import write_predictions
+
+DESIGN = Design("full", (2,), ((0,), (1,)))
+
+
+def predictions(right: list[bool]) -> Predictions:
+    decisions = np.array([[1, 0] if each else [0, 1] for each in right], np.int8)
+    ids = [str(row) for row in range(len(right))]
+    return Predictions(ids, ["a"] * len(right), np.full((len(right), 2), 0.5, np.float32), decisions, ["a", "b"], False)
+
+
+def write_run(folder: Path, data: str, arm: int, right: list[bool]) -> Row:
+    run = folder / f"{data}{arm}"
+    (run / "predictions").mkdir(parents=True)
+    (run / "config.yaml").write_text("{}\n")
+    (run / "metrics.json").write_text('{"validation": {}}')
+    write_predictions(run / "predictions" / "validation.csv", predictions(right))
+    return Row(data, (arm,), 0, run, FINISHED)
+
+
+def test_each_data_set_is_a_block_of_its_finished_runs(tmp_path: Path) -> None:
+    rows = [
+        write_run(tmp_path, "one", 0, [True, False]),
+        write_run(tmp_path, "one", 1, [True, True]),
+        write_run(tmp_path, "two", 0, [False, False, True]),
+        Row("two", (1,), 0, tmp_path / "nowhere", FAILED, "no memory"),
+    ]
+    one, two = load_blocks(DESIGN, rows, "accuracy")
+    assert (one.name, one.arms.tolist(), one.seeds.tolist()) == ("one", [0, 1], [0, 0])
+    np.testing.assert_allclose(one.rows, [[1, 0], [1, 1]], atol=1e-9)
+    assert (two.name, two.arms.tolist()) == ("two", [0])
+    np.testing.assert_allclose(two.rows, [[0, 0, 1]], atol=1e-9)
+    assert one.validation != two.validation
+
+
+def test_runs_are_alike_only_if_probabilities_and_decisions_are_equal(tmp_path: Path) -> None:
+    first = write_run(tmp_path, "one", 0, [True, False])
+    same = write_run(tmp_path, "one", 1, [True, False])
+    other = write_run(tmp_path, "two", 0, [True, True])
+    assert are_alike(first, same)
+    assert not are_alike(first, other)  # the same probabilities
+
+
+def test_runs_that_were_scored_on_other_rows_are_an_error() -> None:
+    rows = [Row("one", (arm,), 0, Path(f"run{arm}"), FINISHED) for arm in (0, 1)]
+    first = predictions([True, False])
+    with pytest.raises(UserError, match="run1 was scored on other validation rows than run0"):
+        build_block(DESIGN, rows, [first, replace(first, ids=["0", "2"])], "accuracy")
+    with pytest.raises(UserError, match="run1 was scored on other validation rows than run0"):
+        build_block(DESIGN, rows, [first, replace(first, labels=["a", "b"])], "accuracy")

@@ -1,0 +1,104 @@
+"""Checks before a study: warnings on biased comparisons, validation rows, the duration, names of tricks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from recipes.ablation import plan
+from recipes.ablation.design import Arm, Design
+from recipes.ablation.factors import Space, build_space
+from recipes.ablation.preflight import check_tricks, count_validation_rows, estimate_duration, find_warnings
+from recipes.compose.overrides import compose_config
+from recipes.config import Config
+from recipes.errors import UserError
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    return compose_config(overrides)[0]
+
+
+COMPOSER: Any = compose
+
+
+def space(*arguments: str, data: str = "pydocs") -> Space:
+    return build_space([*arguments, "model=tiny"], [], data)
+
+
+def test_a_trick_that_is_fitted_on_validation_gives_a_warning() -> None:
+    (warning,) = find_warnings(space("+tricks=[threshold,mixup]"), COMPOSER)
+    assert warning.startswith("threshold learn from the validation rows that also judge them")
+
+
+def test_the_best_weights_and_averaged_weights_give_a_warning() -> None:
+    (warning,) = find_warnings(space("+tricks=[ema,mixup,swa]"), COMPOSER)
+    assert warning.startswith("evaluate.weights=best: ") and "not those of ema and swa" in warning
+    assert list(find_warnings(space("+tricks=[ema,mixup,swa]", "evaluate.weights=last"), COMPOSER)) == []
+    assert list(find_warnings(space("+tricks=[mixup]"), COMPOSER)) == []
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    lines = [f"good {row},yes\nbad {row},no" for row in range(20)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    return tmp_path / "texts.csv"
+
+
+def test_labelled_validation_rows_are_counted_for_each_data_set(texts: Path) -> None:
+    files = space("data=files", f"data.train={texts}", "+tricks=[mixup]", data="files")
+    (count,) = count_validation_rows(files, COMPOSER, False).values()
+    assert 0 < count < 40
+
+
+def test_a_level_with_other_validation_rows_is_an_error(texts: Path) -> None:
+    files = space("data=files", f"data.train={texts}", "data.validation_fraction=0.2,0.3", data="files")
+    with pytest.raises(
+        UserError, match=r"data\.validation_fraction=0\.3: its validation rows differ from those of the"
+    ):
+        count_validation_rows(files, COMPOSER, False)
+
+
+def test_the_duration_multiplies_the_ratios_of_the_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    tricks = space("+tricks=[fgm,mixup]")
+    design = Design("full", (2, 2), ((0, 0), (0, 1), (1, 0), (1, 1)))
+    # The base takes 10 s and fgm 30 s; mixup cannot be alone and is assumed to cost nothing.
+    monkeypatch.setattr(plan, "measure_run_seconds", lambda config: 30.0 if "fgm" in config.tricks else 10.0)
+
+    def admissible(arm: Arm) -> bool:
+        return arm != (0, 1)
+
+    # 10 + 10 + 30 + 30 seconds, with three seeds.
+    assert (
+        estimate_duration(tricks, admissible, design, 3, COMPOSER) == "about 4 min one after another, by short trials"
+    )
+
+
+def test_each_data_set_has_a_trial_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[Config] = []
+
+    def measure(config: Config) -> float:
+        timed.append(config)
+        return 5.0
+
+    monkeypatch.setattr(plan, "measure_run_seconds", measure)
+    two = space("data=files", "data.train=a.csv,b.csv", "+tricks=[mixup]", data="files")
+    design = Design("full", (2,), ((0,), (1,)))
+    assert estimate_duration(two, lambda arm: True, design, 2, COMPOSER).startswith("about 40 s ")
+    assert [(config.data.train, sorted(config.tricks)) for config in timed] == [
+        ("a.csv", []),
+        ("b.csv", []),
+        ("a.csv", ["mixup"]),
+    ]
+
+
+def test_an_unknown_trick_that_should_be_always_on_is_an_error() -> None:
+    class Loader:
+        def get_group_options(self, group: str) -> list[str]:
+            return ["amp", "swa"] if group == "tricks" else []
+
+    loader: Any = Loader()
+    check_tricks(["amp"], loader)
+    with pytest.raises(UserError, match=r"hydra\.sweeper\.always: there is no trick swo; did you mean swa"):
+        check_tricks(["swo"], loader)
