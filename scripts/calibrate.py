@@ -178,7 +178,7 @@ def count_coverage(world: World, design: Design, seeds: int, studies: int, numbe
         false.append(any(_is_false(verdict, truth[verdict.effect]) for verdict in mains if verdict.has_estimate))
         family, _ = estimate(design, blocks, [verdict.effect for verdict in mains if verdict.word == IDENTICAL])
         if not family.effects:
-            continue  # with so many failed runs the study gives no interval
+            continue  # after too many failures the study gives no interval
         true = np.array([truth[effect] for effect in family.effects])
         low, high = family.interval(0.95)
         each.append(np.mean((low <= true) & (true <= high)))

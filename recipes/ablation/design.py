@@ -310,7 +310,7 @@ def _choose_d_optimal(full: Design, most: int) -> list[Arm]:
 
 
 def _count_rows_for(parameters: int) -> int:
-    """The number of arms for so many parameters: a quarter more, rounded up to a multiple of four."""
+    """The number of arms for a number of parameters: a quarter more, rounded up to a multiple of four."""
     return int(np.ceil(parameters * 1.25 / 4) * 4)
 
 

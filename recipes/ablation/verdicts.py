@@ -25,7 +25,7 @@ RUNS_MISSING = "too few of its runs have finished"
 NOT_ESTIMABLE = "these arms cannot estimate it"
 ONE_IDENTICAL = "one of them changes nothing"
 MAX_TIMES = 100
-"""Never suggest more than so many times the seeds or rows."""
+"""A suggestion never exceeds this multiple of the seeds or rows."""
 SIGN_DRAWS = 10_000
 
 

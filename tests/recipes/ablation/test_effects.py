@@ -29,7 +29,7 @@ def block(design: Design, seeds: int, rows: int = 40, entropy: int = 0, name: st
 
 
 def select_runs(runs: Block, is_selected: np.ndarray) -> Block:
-    names = [name for name, is_kept in zip(runs.fingerprints, is_selected, strict=True) if is_kept]
+    names = [name for name, selected in zip(runs.fingerprints, is_selected, strict=True) if selected]
     return Block(runs.name, runs.arms[is_selected], runs.seeds[is_selected], runs.rows[is_selected], names)
 
 

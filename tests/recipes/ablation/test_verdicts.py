@@ -145,7 +145,7 @@ def test_a_trick_that_changes_nothing_on_one_data_set_counts_as_exactly_0_there(
         estimate(design, [unchanged])
 
 
-def test_runs_that_share_no_seed_are_not_taken_for_identical() -> None:
+def test_runs_that_share_no_seed_do_not_count_as_identical() -> None:
     design = choose([2], every, "full", 2)
     runs = study(design, {})
     names = [str(seed) for seed in runs.seeds]
@@ -223,7 +223,7 @@ def test_the_sign_test_averages_twins_next_to_different_tricks() -> None:
 
 
 def select_runs(runs: Block, is_on: np.ndarray) -> Block:
-    names = [name for name, is_kept in zip(runs.fingerprints, is_on, strict=True) if is_kept]
+    names = [name for name, selected in zip(runs.fingerprints, is_on, strict=True) if selected]
     return Block(runs.name, runs.arms[is_on], runs.seeds[is_on], runs.rows[is_on], names)
 
 
