@@ -1,10 +1,10 @@
-# Everything runs in its own .venv, made on first use; a stamp in it remembers what is installed, so a second run
+# Everything runs in .venv, which is made on first use. A stamp file in it records what is installed, so a second run
 # installs nothing unless pyproject.toml or constraints.txt changed. Another interpreter: make demo PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin/python
 PINS := pyproject.toml constraints.txt
-# The two variables pin what builds packages too: pip reads the first up to 25.2, the second from 25.3 on.
+# The two variables also pin the packages that build others: pip up to 25.2 reads the first, from 25.3 on the second.
 INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt
 
@@ -15,10 +15,10 @@ INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.demo ## Set up, fine-tune the default with mixup, amp and swa, and show what it gained
+demo: .venv/.demo ## Set up, fine-tune the default with mixup, amp and swa, and show the scores
 	@$(BIN) scripts/demo.py
 
-test: .venv/.test ## Set up and run the test suite, a process for each core
+test: .venv/.test ## Set up and run the fast tests, a process for each core
 	HF_HUB_OFFLINE=1 $(BIN) -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 slow: .venv/.test ## Run the slow tests
@@ -44,7 +44,7 @@ clean: ## Remove .venv and caches; runs/ stays
 	@"$(PYTHON)" -m venv --clear .venv
 	@touch $@
 
-# The test extra includes the demo extra, so it makes that stamp too.
+# The extra `test` includes `demo`, so it makes that stamp too.
 .venv/.demo: EXTRA = demo
 .venv/.test: EXTRA = test
 .venv/.bench: EXTRA = test,bench

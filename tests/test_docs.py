@@ -14,6 +14,7 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.seams import SEAMS
 from recipes.testing import in_child, make_text_file, names
+from tests.test_laws import TRICKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,7 +24,7 @@ def test_the_trick_table_is_made_of_the_tricks() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
     inside = README.split(script["MARKS"][0])[1].split(script["MARKS"][1])[0]
     assert inside.strip() == script["table"]().strip(), "run python scripts/tricks.py --write"
-    assert len(inside.strip().splitlines()) == 2 + len(names()) == 34
+    assert names() == TRICKS and len(inside.strip().splitlines()) == 2 + len(TRICKS)
 
 
 def test_the_catalogue_is_made_of_the_tricks() -> None:
@@ -43,7 +44,9 @@ def test_every_pair_is_told_or_wraps_different_seams() -> None:
     assert not [line for line in lines if line.startswith("- `amp` and `eda`")]
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", text):
@@ -98,7 +101,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         space: dict[str, object] = {"__name__": "notebook"}
         for block in blocks:
             exec(compile(block, "docs/python.md", "exec"), space)
-        return space["run"].metrics["test"]["accuracy"], len(space["losses"]), space["found"].names()  # type: ignore
+        return space["run"].metrics["test"]["accuracy"], len(space["losses"]), space["predictions"].names()  # type: ignore
 
     accuracy, updates, predicted = in_child(example)
     assert 0 <= accuracy <= 1 and updates == 30 and len(predicted) == 2

@@ -40,7 +40,7 @@ def test_it_trains(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_header_has_the_command_and_what_was_seen(name: str) -> None:
+def test_its_header_has_the_command_and_what_was_measured(name: str) -> None:
     header = RECIPES[name].read_text(encoding="utf-8").partition("\ndefaults:")[0].partition("\ntricks:")[0]
     assert f"#   python train.py recipe={name} " in header
-    assert "# Seen on " in header or "# Not measured yet; docs/evidence has the study." in header
+    assert "# Measured on " in header or "# Not measured yet; docs/evidence has the study." in header

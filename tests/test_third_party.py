@@ -34,7 +34,7 @@ def test_it_passes_the_laws(theirs: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "10 passed" in done.stdout
+    assert "11 passed" in done.stdout
 
 
 @pytest.mark.slow
@@ -42,7 +42,7 @@ def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "--config-dir", str(theirs / "conf"), "+tricks=[cutoff,mixup]"]
     values = ["model=tiny", "data=files", f"data.train={make_text_file(12)}", "train.max_updates=3"]
     done = subprocess.run(
-        [*command, *values, "tricks.cutoff.share=0.3", f"hydra.run.dir={tmp_path / 'run'}"],
+        [*command, *values, "tricks.cutoff.fraction=0.3", f"hydra.run.dir={tmp_path / 'run'}"],
         cwd=tmp_path,
         env=environment(theirs),
         capture_output=True,
@@ -52,7 +52,7 @@ def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "cutoff" in done.stdout
     wrong = subprocess.run(
-        [*command, *values, "tricks.cutoff.share=1.5", "tricks.cutoff.shar=0"],
+        [*command, *values, "tricks.cutoff.fraction=1.5", "tricks.cutoff.fractio=0"],
         cwd=tmp_path,
         env=environment(theirs),
         capture_output=True,
@@ -60,4 +60,4 @@ def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert wrong.returncode == 2
-    assert "tricks.cutoff.shar" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert "tricks.cutoff.fractio" in wrong.stderr and "Traceback" not in wrong.stderr

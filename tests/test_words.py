@@ -1,0 +1,309 @@
+"""Names and prose use the words of the field, and the sentences of the documents are short.
+
+`docs/glossary.md` has the words to use. A word goes into `RETIRED` when the project has a better one for every use.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+# A name may not contain the word on the left. Most of them stay ordinary English in prose.
+RETIRED = {
+    "place": "index, path, rank or position",
+    "places": "indices, paths, ranks or positions",
+    "told": "message or report",
+    "said": "message",
+    "saying": "message",
+    "held": "loaded, or the noun",
+    "kept": "the noun",
+    "given": "the noun",
+    "made": "a verb for a function, the noun for a value",
+    "opened": "open_... for a function, the noun for a value",
+    "answered": "predict_... for a function, predictions for a value",
+    "claimed": "claim",
+    "written": "write_... for a function, the noun for a value",
+    "several": "multi_label or many",
+    "commonest": "majority",
+    "copies": "duplicates",
+    "share": "probability, log_probability or fraction",
+    "shares": "probabilities, log_probabilities or fractions",
+    "patient": "subject",
+    "ward": "harness",
+    "examination": "checks or report",
+    "look": "check, inspect or interim analysis",
+    "looks": "checks or interim analyses",
+    "whole": "fused, total, full or all_rows",
+    "earlier": "warm_start or previous",
+    "floor": "linear_baseline or linear_probe",
+    "onion": "order of tricks, or seams",
+    "beside": "with or next_to",
+    "anew": "again",
+    "dear": "cost or expensive",
+    "dearest": "slowest",
+    "mend": "fix",
+    "sought": "target or query",
+    "foretold": "predicted",
+    "borne": "carried",
+    "strangers": "unseen",
+    "shut": "hidden",
+    "apart": "the noun: how it differs",
+    "so_many": "count",
+}
+# A name may not be one of these alone: a function is a verb, a value is a noun.
+BARE = {"taken", "chosen", "drawn", "asked", "found"}
+# Names that hold a retired word and are the field's own.
+ALLOWED_NAMES = {
+    "held_out": "rows that a model was not trained on",
+    "look_ahead": "rows that are read before they are needed",
+}
+# Settings that keep their name, since command lines of users have it: the name, in files of this name.
+ALLOWED_SETTINGS = {("duplicate", "copies"): "how many duplicates the trick adds of each row"}
+# No text says this.
+RETIRED_PHRASES = {
+    r"commonest": "most frequent, or the majority class",
+    r"anew": "again",
+    r"sought": "looked for",
+    r"borne": "carried",
+    r"foretold": "predicted",
+    r"learnt by heart|learned by heart": "memorized",
+    r"(?:is|are|was|were) no numbers?": "is NaN or inf",
+    r"onion": "order of tricks",
+    r"of one's own": "custom",
+    r"so many(?! that\b)": "N, or the name of the number",
+}
+LONGEST_SENTENCE, LONGEST_MEAN = 35, 20
+"""In words."""
+
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
+    if path.name != "tricks.md"  # made by scripts/tricks.py from the cards
+)
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def syntax_tree(path: Path) -> ast.Module:
+    return ast.parse(read_text(path))
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in snake case or camel case."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_").split("_")
+
+
+@cache
+def retired_in(name: str) -> str | None:
+    """The word of a name that is retired, with the one to use; None where all are fine."""
+    words = words_of(name)
+    plain = "_".join(words)
+    for allowed in ALLOWED_NAMES:
+        plain = re.sub(rf"(?:^|_){allowed}(?=_|$)", "", plain)
+    if plain in BARE:
+        return f"{plain}: a verb for a function, the noun for a value"
+    for word, instead in RETIRED.items():
+        if re.search(rf"(?:^|_){word}(?:_|$)", plain):
+            return f"{word}: {instead}"
+    return None
+
+
+def python_names(path: Path) -> Iterator[tuple[int, str]]:
+    """Every name that a module gives to something, with its line."""
+    yield 1, path.stem
+    for node in ast.walk(syntax_tree(path)):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield node.lineno, name
+            case ast.alias(asname=str(name)):
+                yield node.lineno, name
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield node.lineno, name
+
+
+def config_keys(values: Any) -> Iterator[str]:
+    """Every key of a YAML file, at any depth."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield str(key)
+            yield from config_keys(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from config_keys(value)
+
+
+def all_names() -> Iterator[tuple[str, str]]:
+    """Where each name of the project stands, and the name."""
+    for path in python_files("recipes", "tricks", "scripts"):
+        for line, name in python_names(path):
+            yield f"{path.relative_to(ROOT)}:{line}", name
+    for path in sorted((ROOT / "conf").rglob("*.yaml")):
+        values = yaml.safe_load(read_text(path))
+        # The keys of renamed.yaml are the old names.
+        names = list(values.values()) if path.name == "renamed.yaml" else [path.stem, *config_keys(values)]
+        for name in names:
+            for part in re.split(r"[./@-]", name):
+                yield str(path.relative_to(ROOT)), part
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """The comments of a module; lines that follow each other are one."""
+    block: list[str] = []
+    first = last = 0
+    for token in tokenize.generate_tokens(io.StringIO(read_text(path)).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        if block and token.start[0] > last + 1:
+            yield first, " ".join(block)
+            block = []
+        first = token.start[0] if not block else first
+        last = token.start[0]
+        block.append(token.string.lstrip("# "))
+    if block:
+        yield first, " ".join(block)
+
+
+def messages(path: Path) -> Iterator[tuple[int, str]]:
+    """Docstrings and all other text of a module that is more than one word."""
+    for node in ast.walk(syntax_tree(path)):
+        if isinstance(node, ast.JoinedStr):
+            parts = (str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            yield node.lineno, "".join(parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, node.value
+
+
+def prose_files() -> list[Path]:
+    """Everything that people read and that is not Python."""
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.yaml")]
+    configs = [*(ROOT / "conf").rglob("*.yaml"), ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
+    return sorted(documents + configs)
+
+
+def all_texts() -> Iterator[tuple[str, str]]:
+    """Where each text of the project stands, and the text."""
+    modules = [ROOT / "train.py", *python_files("recipes", "tricks", "scripts", "hydra_plugins", "docs", "tests")]
+    for path in modules:
+        if path != Path(__file__):
+            for line, text in (*comments(path), *messages(path)):
+                yield f"{path.relative_to(ROOT)}:{line}", text
+    for path in prose_files():
+        text = read_text(path)
+        if path.suffix == ".md":
+            text = re.sub(r"`[^`\n]*`", "code", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        # One paragraph at a time, so that a phrase may run over a line.
+        for paragraph in re.split(r"\n\s*\n", re.sub(r"(?m)^\s*#+ ?", "", text)):
+            yield str(path.relative_to(ROOT)), paragraph
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """The prose of a Markdown page: no code, tables, headings or pictures; an item of a list is a paragraph."""
+    text = re.sub(r"<!--.*?-->|```.*?```|!\[[^\]]*\]\([^)]*\)", "", text, flags=re.DOTALL)
+    lines = [line for line in text.splitlines() if not re.match(r"\s*(\||#|---$)", line)]
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", "\n".join(lines)):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "Code", block))
+        if plain.strip():
+            yield " ".join(re.sub(r"^\s*(?:[-*]|\d+\.) ", "", plain).replace("*", "").split())
+
+
+def sentences(text: str) -> list[str]:
+    found: list[str] = []
+    for paragraph in paragraphs(text):
+        found += re.split(r"(?<=[.!?])[)\"]? +(?=[A-Z(\"“])", paragraph)
+    return found
+
+
+def count_words(sentence: str) -> int:
+    return sum(bool(re.search(r"\w", word)) for word in sentence.split())
+
+
+def test_no_name_holds_a_retired_word() -> None:
+    names = list(all_names())
+    refused = sorted(
+        {
+            f"{where} {name} -> {why}"
+            for where, name in names
+            if (why := retired_in(name)) and (Path(where.partition(":")[0]).stem, name) not in ALLOWED_SETTINGS
+        }
+    )
+    assert len(python_files("recipes", "tricks", "scripts")) > 120 and len(names) > 8000
+    assert not refused, "\n".join(refused)
+
+
+def test_no_text_holds_a_retired_phrase() -> None:
+    texts = list(all_texts())
+    refused = sorted(
+        f"{where} {match[0]!r} -> {instead}"
+        for where, text in texts
+        for phrase, instead in RETIRED_PHRASES.items()
+        for match in re.finditer(rf"\b(?:{phrase})\b", " ".join(text.split()), re.IGNORECASE)
+    )
+    assert len(prose_files()) > 90 and len(texts) > 6000
+    assert not refused, "\n".join(refused)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_sentences_are_short(page: str) -> None:
+    lengths = {sentence: count_words(sentence) for sentence in sentences(read_text(ROOT / page))}
+    too_long = [f"{length} words: {sentence}" for sentence, length in lengths.items() if length > LONGEST_SENTENCE]
+    assert not too_long, "\n".join(too_long)
+    assert sum(lengths.values()) / len(lengths) <= LONGEST_MEAN
+
+
+def test_the_pages_are_read() -> None:
+    assert {"README.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/README.md", "docs/doctor.md"} <= set(PAGES)
+    assert sum(len(sentences(read_text(ROOT / page))) for page in PAGES) > 400
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("place", "place"),
+        ("log_shares", "shares"),
+        ("_held", "held"),
+        ("HeldModel", "held"),
+        ("MOST_LOOKS", "looks"),
+        ("by_so_many_rows", "so_many"),
+        ("found", "found"),
+    ],
+)
+def test_a_retired_word_is_refused_anywhere_in_a_name(name: str, word: str) -> None:
+    assert (retired_in(name) or "").startswith(f"{word}:")
+
+
+@pytest.mark.parametrize("name", ["placebo", "held_out", "_held_out_rows", "shared", "found_rows"])
+def test_other_names_are_not_refused(name: str) -> None:
+    assert retired_in(name) is None
+
+
+def test_every_exception_is_needed() -> None:
+    """An exception that no name uses any longer would hide the next retired name."""
+    used = {"_".join(words_of(name)) for _, name in all_names()}
+    for allowed in ALLOWED_NAMES:
+        assert any(re.search(rf"(?:^|_){allowed}(?:_|$)", name) for name in used), allowed
+    for stem, name in ALLOWED_SETTINGS:
+        assert f"\n{name}: " in read_text(ROOT / "conf" / "tricks" / f"{stem}.yaml"), name
+
+
+def test_sentences_are_taken_from_prose_alone() -> None:
+    page = "# A title\n\nOne `two three` [four](five) six. Is it?\n\n| a | b |\n\n```\ncode\n```\n- An item:\n- Two.\n"
+    assert sentences(page) == ["One Code four six.", "Is it?", "An item:", "Two."]
+    assert [count_words(sentence) for sentence in sentences(page)] == [4, 2, 2, 1]
