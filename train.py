@@ -8,8 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from recipes.cli import past_hydra, told_plainly
-from recipes.compose.overrides import explained
+from recipes.cli import carry_past_hydra, exit_on_user_error
+from recipes.compose.overrides import explained, with_new_names
 from recipes.compose.reading import read
 
 
@@ -17,7 +17,7 @@ from recipes.compose.reading import read
 def train(composed: DictConfig) -> float:
     """Run one config; returns the chosen validation metric, so that any sweeper can optimize it."""
     job = HydraConfig.get()
-    with past_hydra(job.overrides.task, sweeping=job.mode == RunMode.MULTIRUN):
+    with carry_past_hydra(job.overrides.task, sweeping=job.mode == RunMode.MULTIRUN):
         config = read(composed)
         from recipes.api import finetune_config
         from recipes.reports.results import show
@@ -28,5 +28,6 @@ def train(composed: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    with told_plainly(), explained(sys.argv[1:]):
+    sys.argv[1:] = with_new_names(sys.argv[1:])
+    with exit_on_user_error(), explained(sys.argv[1:]):
         train()

@@ -1,4 +1,4 @@
-"""The whole of it, for a notebook as for the command line: `finetune(overrides)`, `load(folder)`."""
+"""The Python interface: `finetune(overrides)` and `load(folder)`. The command line calls it too."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from recipes.data.splits import read_splits
 from recipes.metrics import Predictions
 from recipes.pipeline import train
 from recipes.prediction.predictors import predict
-from recipes.runs.folder import RunFolder, claimed, finished_run, is_finished
+from recipes.runs.folder import RunFolder, claim, finished_run, is_finished
 from recipes.runtime.distributed import say
 
 
@@ -33,7 +33,7 @@ class FinishedRun(RunFolder):
 
 
 def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
-    """Fine-tune as `python train.py <overrides>` does, or take the finished run of the same config.
+    """Fine-tune as `python train.py <overrides>` does, or return the finished run of the same config.
 
     Args:
         overrides: as on the command line: `["+tricks=[mixup,amp]", "train.epochs=1"]`.
@@ -49,9 +49,9 @@ def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
 
 
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
-    """The same from a typed config."""
+    """Fine-tune from a typed config, into a folder."""
     tricks = build(config.tricks)
-    with claimed_once(folder, config):
+    with claim_once(folder, config):
         if is_finished(folder):
             say(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
@@ -62,14 +62,14 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
 
 
 @contextmanager
-def claimed_once(folder: Path, config: Config) -> Iterator[None]:
+def claim_once(folder: Path, config: Config) -> Iterator[None]:
     """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
     if "RANK" not in os.environ:
-        with claimed(folder, as_values(config)):
+        with claim(folder, as_values(config)):
             yield
         return
     state = PartialState(cpu=config.train.device == "cpu")
-    with claimed(folder, as_values(config)) if state.is_main_process else nullcontext():
+    with claim(folder, as_values(config)) if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         yield
 

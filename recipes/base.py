@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
@@ -26,18 +27,18 @@ from recipes.seams import compose
 from recipes.state import LiveRun
 from recipes.trick import Context, ModelContext, PredictionSeams, Seams, Trick
 
-# What one more pass costs, in tokens. On a CPU: adding up the gradient of the word embeddings and starting some hundred
-# small kernels, read on MiniLM with 2 cores. On a GPU a pass of less than some thousand tokens takes no longer than an
-# empty one; that figure is an estimate, not measured here.
+# The cost of one more pass, in tokens. On a CPU: adding up the gradient of the word embeddings and starting about a
+# hundred small kernels, measured on MiniLM with 2 cores. On a GPU a pass of fewer than some thousand tokens takes no
+# longer than an empty one; that figure is an estimate, not measured.
 COST_OF_PASS: dict[str, float] = {"cpu": 128}
 COST_OF_PASS_ON_GPU = 4096
 
 
 class ContextBase:
-    """The inner functions that need no model.
+    """The base functions that need no model.
 
     Args:
-        run: the run that they serve.
+        run: the run that calls them.
     """
 
     run: Context
@@ -50,7 +51,7 @@ class ContextBase:
         return text
 
     def settle(self, validation: Predictions) -> Predictions:
-        """There is nothing to fit."""
+        """Fit nothing."""
         return validation
 
     def decide(self, probabilities: Tensor) -> Tensor:
@@ -66,10 +67,10 @@ class ContextBase:
 
 
 class PredictionBase(ContextBase):
-    """The inner functions that predicting needs.
+    """The base functions that predicting needs.
 
     Args:
-        run: the run that they serve.
+        run: the run that calls them.
     """
 
     run: ModelContext
@@ -89,10 +90,10 @@ class PredictionBase(ContextBase):
 
 
 class Base(PredictionBase):
-    """The inner functions of a run that trains.
+    """The base functions of a run that trains.
 
     Args:
-        run: the run that they serve; it need not be set up yet.
+        run: the run that calls them; it need not be set up yet.
     """
 
     run: LiveRun
@@ -112,13 +113,16 @@ class Base(PredictionBase):
         return Batches(dataset, plan, epoch)
 
     def model(self) -> nn.Module:
-        """Load the model under a new head."""
+        """Load the model, with a new head."""
         run = self.run
         torch.manual_seed(key(run.config.seeds.init, "init"))
         return load_model(run.config.model, run.tokenizer, run.classes, run.multi_label)
 
     def optimizer(self, model: nn.Module) -> Optimizer:
-        """AdamW with bias correction; no weight decay on biases and normalization, whatever has one dimension."""
+        """AdamW with bias correction, without weight decay on biases and normalization.
+
+        Biases and normalization weights are the parameters of one dimension.
+        """
         train = self.run.config.train
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = [
@@ -127,29 +131,29 @@ class Base(PredictionBase):
         ]
         return AdamW(groups, lr=train.learning_rate, fused=self.run.accelerator.device.type in ("cpu", "cuda"))
 
-    def schedule(self, share: float) -> float:
-        """Rise over the warm-up, then fall to 0 in a line or a half cosine, or stay."""
+    def schedule(self, progress: float) -> float:
+        """Rise linearly over the warm-up, then fall to 0 linearly or as a half cosine, or stay constant."""
         train = self.run.config.train
-        if share < train.warmup:
-            return share / train.warmup
-        rest = (share - train.warmup) / (1 - train.warmup) if train.warmup < 1 else 0.0
+        if progress < train.warmup:
+            return progress / train.warmup
+        rest = (progress - train.warmup) / (1 - train.warmup) if train.warmup < 1 else 0.0
         if train.schedule == "constant":
             return 1.0
         return 1 - rest if train.schedule == "linear" else (1 + math.cos(math.pi * rest)) / 2
 
     def accelerator(self, **options: Any) -> Accelerator:
-        """One device a process, in 32 bits, unless the options say otherwise."""
+        """One device for each process, in 32 bits, unless the options say otherwise."""
         device = self.run.config.train.device
-        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not there.get(device, True):
-            raise UserError(f"train.device={device}: there is none here; use train.device=auto.")
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not available.get(device, True):
+            raise UserError(f"train.device={device}: this machine has none; use train.device=auto.")
         # Accelerate's state is global: without this the second run of a process trains in the first one's precision.
         AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
         GradientState._reset_state()
         return Accelerator(cpu=device == "cpu", **options)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy with soft targets; with several labels to a row, the mean of the classes' binary ones."""
+        """Cross-entropy with soft targets; for multi-label data the mean of the classes' binary cross-entropies."""
         if self.run.multi_label:
             return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
         return functional.cross_entropy(logits, targets, reduction="none")
@@ -158,64 +162,79 @@ class Base(PredictionBase):
         """Forward, then the loss of each row."""
         run = self.run
         run.rows_passed += len(batch)
+        # Dropout depends on the batch and the part alone, so a replayed or resumed pass draws the same.
         seed_forward(run.config.seeds.dropout, batch.epoch, batch.index, batch.part, run.accelerator.device.type)
         with pooled_vectors(run.head) as features:
             logits = cast(Tensor, run.model(**batch.inputs).logits)
         return Outcome(run.seams.loss(logits, batch.targets), logits, batch.targets, features[-1])
 
     def gradient(self, batch: Batch) -> Loss:
-        """Run the batch in parts of like length, each dealt to the processes; add each part's share to `.grad`."""
+        """Add the gradient of the batch's mean loss to `.grad`, part by part.
+
+        Parts hold rows of similar length, so that little padding is computed. Each part is divided among the processes.
+        """
         run = self.run
-        cuts = cut_by_length(batch.lengths.numpy(), run.cost_of_pass)
+        parts = cut_by_length(batch.lengths.numpy(), run.cost_of_pass)
         total = Loss()
-        for number, rows in enumerate(cuts):
-            with run.no_sync() if number < len(cuts) - 1 else nullcontext():
-                total += self._part(self._own(batch, rows, number, len(cuts)))
-        run.parts_passed += len(cuts)
+        for number, rows in enumerate(parts):
+            # Only the last part averages gradients over the processes: once an update.
+            with run.no_sync() if number < len(parts) - 1 else nullcontext():
+                total += self._backward(self._own_rows(batch, rows, number, len(parts)))
+        run.parts_passed += len(parts)
         return total
 
-    def _own(self, batch: Batch, rows: Any, number: int, count: int) -> Batch:
-        """This process's rows of a part."""
+    def _own_rows(self, batch: Batch, rows: np.ndarray, number: int, count: int) -> Batch:
+        """This process's rows of a part.
+
+        Args:
+            batch: the whole update.
+            rows: the part's rows in the batch, (row).
+            number: of the part, from 0.
+            count: of the parts.
+        """
         processes, rank = self.run.accelerator.num_processes, self.run.accelerator.process_index
         if count == 1 and processes == 1:
             return batch
-        own, place = rows[rank::processes], number * processes + rank
-        return batch.take(own, place) if len(own) else batch.take(rows[:1], place).without_weight()
+        # The part number keys dropout: every process needs its own.
+        own, part = rows[rank::processes], number * processes + rank
+        # A process without rows joins in with a row of weight 0, since DDP waits for all of them.
+        return batch.take(own, part) if len(own) else batch.take(rows[:1], part).without_weight()
 
-    def _part(self, part: Batch) -> Loss:
-        run = self.run
+    def _backward(self, part: Batch) -> Loss:
+        """Forward and backward of a part: its contribution to the update's mean loss and to `.grad`."""
+        run, processes = self.run, self.run.accelerator.num_processes
         outcome = run.seams.objective(part)
-        share = (outcome.loss * part.weights).sum() / part.total
-        # DDP averages over the processes what is a sum over rows.
-        run.accelerator.backward(share * run.accelerator.num_processes if run.accelerator.num_processes > 1 else share)
+        loss = (outcome.loss * part.weights).sum() / part.total
+        # DDP takes the mean over processes, but the loss is a sum over their rows.
+        run.accelerator.backward(loss * processes if processes > 1 else loss)
         if run.is_plain:
-            return Loss(share.detach(), share.detach())
+            return Loss(loss.detach(), loss.detach())
         with torch.no_grad():
             plain = (self.loss(outcome.logits.detach(), outcome.targets) * part.weights).sum() / part.total
-        return Loss(share.detach(), plain)
+        return Loss(loss.detach(), plain)
 
     def update(self) -> None:
-        """Set the rate, clip, step, and count the step if there was one; a gradient that is no number makes none."""
+        """Clip, set the learning rate, step, and count the step. A gradient that is not finite makes no step."""
         run = self.run
         limit = run.config.train.clip_norm
         run.grad_norm = run.accelerator.clip_grad_norm_(run.parameters, math.inf if limit is None else limit)
-        # The middle of the update's own stretch: neither the first nor the last one is at rate 0.
+        # The middle of the update: neither the first nor the last update is at rate 0.
         run.factor = run.seams.schedule((run.updates + 0.5) / run.total_updates)
         for parameters, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):
             parameters["lr"] = rate * run.factor
         if run.accelerator.scaler is not None:
             scale = run.accelerator.scaler.get_scale()
             run.optimizer.step()
-            # Not by `step_was_skipped`: a fused optimizer is called even then, and skips by itself.
+            # Not `optimizer_step_was_skipped`: a fused optimizer is called even then, and skips by itself.
             run.updates += run.accelerator.scaler.get_scale() >= scale
         elif torch.isfinite(run.grad_norm):
-            # Past accelerate's wrapper, which looks for another package on every step: a tenth of a millisecond.
+            # Not through accelerate's wrapper: it looks for another package on every step, which takes 0.1 ms.
             run.optimizer.optimizer.step()
             run.updates += 1
         run.optimizer.optimizer.zero_grad()
 
     def weights(self) -> AbstractContextManager[bool]:
-        """The current weights, so there are no others: False."""
+        """The current weights; False, since they are not other ones."""
         return nullcontext(False)
 
 

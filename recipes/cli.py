@@ -11,12 +11,12 @@ from recipes.errors import NOT_OUR_FAULT, UserError, _reason
 from recipes.runtime.signals import Interrupted
 
 
-class _PastHydra(BaseException):
+class _CarriedPastHydra(BaseException):
     """Carries a user's error out of Hydra, which would print a line of its own about an `Exception`."""
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """End the program with a paragraph instead of a traceback when the user, not the code, is at fault.
 
     `HYDRA_FULL_ERROR=1` in the environment shows the traceback all the same.
@@ -30,7 +30,7 @@ def told_plainly() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
-    except _PastHydra as carried:
+    except _CarriedPastHydra as carried:
         sys.exit(_say(_paragraph(carried.__cause__), 2))
     except UserError as error:
         sys.exit(_say(_paragraph(error), 2))
@@ -49,7 +49,7 @@ def told_plainly() -> Iterator[None]:
 
 
 @contextmanager
-def past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]:
+def carry_past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]:
     """Around what Hydra runs: a user's error leaves it without Hydra's own line.
 
     In a sweep it is told at once, and again at the end; the sweep goes on.
@@ -64,7 +64,7 @@ def past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in NOT_OUR_FAULT:
             raise
         if not sweeping:
-            raise _PastHydra from error
+            raise _CarriedPastHydra from error
         _say(f"The run with {' '.join(overrides)} has failed. {_paragraph(error)}", 2)
         raise
 

@@ -1,9 +1,11 @@
-"""The configuration: its schema, and every complaint about its values.
+"""The configuration: its schema, and its values as plain dictionaries.
 
-Nothing here imports torch, so a misspelt override is answered in a moment. The dataclasses hold types, meanings and
-ranges and no values: every value stands in `conf/`, where a user sees it.
+Nothing here imports torch, so a misspelt override is refused within a second. The dataclasses hold types, meanings and
+ranges, but no values: every value stands in `conf/`, where a user sees it.
 """
 
+import copy
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,19 +13,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from recipes.errors import UserError, describe
 from recipes.ranges import allowed
 
-# What decides no number of a run.
+# Settings that change no number of a run.
 UNDECIDING = ("resume", "doctor")
 CONF = Path(__file__).parents[1] / "conf"
 
 
 @dataclass
 class Seeds:
-    """What chance decides, each apart; all follow `seed` unless set."""
+    """A seed for each part of chance; all follow `seed` unless set."""
 
     order: int
     """The order of the rows, epoch by epoch."""
@@ -57,11 +62,11 @@ class Data:
     """Column with the record's own id; null: its number in its file."""
     group: str | None = allowed("")
     """Column whose equal values stay in one split."""
-    separator: str | None = allowed("")
-    """What parts the labels of one record, where several stand in one text."""
-    validation_share: float = allowed("(0, 0.5]")
-    """Share of the training rows that becomes the validation split where there is none."""
-    test_share: float = allowed("(0, 0.5]")
+    label_separator: str | None = allowed("")
+    """Separates the labels of one record, where they stand in one text."""
+    validation_fraction: float = allowed("(0, 0.5]")
+    """Fraction of the training rows that becomes the validation split where there is none."""
+    test_fraction: float = allowed("(0, 0.5]")
     """The same for the test split, cut first."""
     split_seed: int = allowed("[0, inf)")
     max_length: int = allowed("[4, inf)")
@@ -86,33 +91,33 @@ class Train:
     """The plain recipe that a trick must beat."""
 
     batch_size: int = allowed("[1, inf)")
-    """Documents to an update, over all processes."""
+    """Documents of one update, over all processes."""
     epochs: float = allowed("(0, inf)")
     max_updates: int | None = allowed("[1, inf)")
-    """Updates in all; null: as many as the epochs hold."""
+    """Updates of the whole run; null: as `epochs` says."""
     learning_rate: float = allowed("[0, inf)")
     schedule: str = allowed("linear | cosine | constant")
-    """How the rate falls after the warm-up: to 0, or not at all."""
+    """How the learning rate falls after the warm-up: to 0, or not at all."""
     warmup: float = allowed("[0, 1]")
-    """Share of all updates over which the rate rises."""
+    """Fraction of all updates over which the learning rate rises."""
     weight_decay: float = allowed("[0, inf)")
     """Not on biases and normalization."""
     clip_norm: float | None = allowed("(0, inf)")
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
     threads: int | None = allowed("[1, inf)")
-    """Threads of one process; null: as torch finds."""
+    """Threads of each process; null: torch's default."""
 
 
 @dataclass
 class Evaluate:
-    """When to look, at what, and which weights to keep."""
+    """When to evaluate, by which metric, and which weights are final."""
 
     every: float = allowed("(0, inf)")
     """Epochs between evaluations on validation; 0.5 is twice an epoch."""
     metric: str = allowed("")
-    """Chooses the best checkpoint, and is what train.py returns."""
-    keep: str = allowed("best | last")
+    """Chooses the best checkpoint, and is the value that train.py returns."""
+    weights: str = allowed("best | last")
     """Which weights are tested and saved, unless a trick owns them."""
     early_stopping: int | None = allowed("[1, inf)")
     """Evaluations without a better metric after which training stops; null: never."""
@@ -124,17 +129,17 @@ class Evaluate:
 
 @dataclass
 class Checkpoint:
-    """What a killed run goes on from."""
+    """The states from which a stopped run resumes."""
 
     every: float = allowed("(0, inf)")
     """Epochs between checkpoints."""
     keep: int = allowed("[1, inf)")
-    """How many stay, beside the best weights."""
+    """Number of checkpoints that stay, in addition to the best weights."""
 
 
 @dataclass
 class Config:
-    """All that decides a run."""
+    """All settings of a run."""
 
     seed: int
     seeds: Seeds
@@ -146,11 +151,11 @@ class Config:
     checkpoint: Checkpoint
     tricks: dict[str, Any]
     doctor: str = allowed("cheap | off")
-    """What is looked at before training begins."""
+    """Which of the doctor's checks run before training."""
 
 
 def _run_name(*, _root_: DictConfig) -> str:
-    """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so the same run finds its folder."""
+    """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so a run finds its folder."""
     values = {name: _root_[name] for name in _root_ if name != "hydra"}
     plain = OmegaConf.to_container(OmegaConf.create(values, parent=_root_._get_parent()), resolve=True)  # type: ignore[arg-type]
     choices = _root_.hydra.runtime.choices
@@ -158,14 +163,51 @@ def _run_name(*, _root_: DictConfig) -> str:
     return f"{choices.data}-{choices.model}-{tricks[:100]}-s{values['seed']}-{digest(plain)}"  # type: ignore[arg-type]
 
 
-def digest(values: dict[str, Any]) -> str:
+def digest(values: Mapping[str, Any]) -> str:
     """A short hash of everything that decides a run's numbers."""
     deciding = {name: value for name, value in values.items() if name not in UNDECIDING}
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
+    # With the old names of settings: a run that an earlier version has begun is found again.
+    named = rename_settings(deciding, {new: old for old, new in renamed_settings().items()})
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def renamed_settings() -> Mapping[str, str]:
+    """The settings that have a new name: from the old dotted path to the new one."""
+    names: dict[str, str] = yaml.safe_load((CONF / "renamed.yaml").read_text(encoding="utf-8"))
+    return names
+
+
+def rename_settings(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The same tree of values with settings under other dotted paths; where both stand there, the new one counts."""
+    renamed = copy.deepcopy(dict(values))
+    for old, new in names.items():
+        *parents, name = old.split(".")
+        holder = value_at(renamed, ".".join(parents))
+        if isinstance(holder, dict) and name in holder:
+            value = holder.pop(name)
+            if value_at(renamed, new) is None:
+                put_at(renamed, new, value)
+    return renamed
+
+
+def value_at(values: Any, path: str) -> Any:
+    """The value at a dotted path of nested dictionaries; None where there is none."""
+    for name in path.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
+
+
+def put_at(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value at a dotted path of nested dictionaries, which are made where they are missing."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[name] = value
 
 
 def _schema() -> DictConfig:
-    """The types of every value; only `evaluate.extra` takes names of the user's own."""
+    """The types of all values. Only `evaluate.extra` takes names that the user chooses."""
     schema = OmegaConf.structured(Config)
     schema.evaluate = OmegaConf.structured(Evaluate)
     schema.evaluate.extra = {}
@@ -174,7 +216,7 @@ def _schema() -> DictConfig:
 
 
 def threads_of_each(workers: int) -> str:
-    """Threads of each of several workers on this machine's cores; -1 workers are one a core, as joblib has it."""
+    """Threads of each of `workers` processes on this machine; -1 means one worker for each core, as in joblib."""
     from joblib import cpu_count
 
     cores = int(cpu_count())
@@ -195,8 +237,14 @@ def saved_config(values: Mapping[str, Any]) -> Config:
     """The typed config from what `config.yaml` of a run folder holds.
 
     A folder that an earlier version wrote lacks the settings that are newer; they have the value of `conf/train.yaml`.
+
+    Raises:
+        UserError: it holds a setting that there is not.
     """
     known = {item.name for item in fields(Config)}
     defaults = cast(DictConfig, OmegaConf.load(CONF / "train.yaml"))
     newest = OmegaConf.create({name: defaults[name] for name in map(str, defaults) if name in known})
-    return cast(Config, OmegaConf.to_object(OmegaConf.merge(_schema(), newest, dict(values))))
+    try:
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(_schema(), newest, dict(values))))
+    except OmegaConfBaseException as error:
+        raise UserError(f"config.yaml: {describe(error)} A newer version may have written it.") from error

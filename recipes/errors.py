@@ -52,7 +52,7 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """What Hydra or OmegaConf says, as one sentence, without its indented details."""
     lines = [line.rstrip(".:") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
     return f"{'; '.join(lines)}."

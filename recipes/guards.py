@@ -1,4 +1,4 @@
-"""Updates whose gradient is no number: skipped, told with their rows, and the end of the run when they do not stop."""
+"""What ends a run early: updates without a finite gradient, and memory that runs out."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,44 +11,45 @@ from recipes.errors import UserError
 from recipes.runs.history import History
 from recipes.state import LiveRun
 
-MOST_IN_A_ROW = 3
+MAX_SKIPPED_IN_A_ROW = 3
 SKIPPED = "skipped.jsonl"
 
 
 class Diverged(UserError):
-    """There is nothing left to train.
+    """Training diverged: gradients or predictions are not finite.
 
     Args:
-        run: as it stands.
-        what: what was seen.
-        ids: the rows of the last update that was skipped, for a diagnosis; none where the update was made.
-        diagnosis: what is wrong with these rows, in whole sentences.
+        run: the run.
+        observation: what shows it, as part of a sentence.
+        ids: the rows of the last skipped update, for a diagnosis; none where no update was skipped.
+        diagnosis: what is wrong with these rows, in full sentences.
     """
 
-    def __init__(self, run: LiveRun, what: str, ids: Sequence[str] = (), diagnosis: str = "") -> None:
-        self.run, self.what, self.ids = run, what, ids
+    def __init__(self, run: LiveRun, observation: str, ids: Sequence[str] = (), diagnosis: str = "") -> None:
+        self.run, self.observation, self.ids = run, observation, ids
         super().__init__(
-            f"training diverged: {what}. {diagnosis}Lower train.learning_rate (now "
+            f"training diverged: {observation}. {diagnosis}Lower train.learning_rate (now "
             f"{run.config.train.learning_rate:g}) or set train.clip_norm; after that look at the data. The last "
             "checkpoint is kept."
         )
 
     def with_diagnosis(self, diagnosis: str) -> "Diverged":
         """The same error, which also says what is wrong with the rows."""
-        return Diverged(self.run, self.what, self.ids, diagnosis)
+        return Diverged(self.run, self.observation, self.ids, diagnosis)
 
 
-def see(run: LiveRun, batch: Batch, updates: int) -> None:
-    """Keep the rows of an update that was not made, in `skipped.jsonl`, and end the run after several in a row.
+def check_update(run: LiveRun, batch: Batch, updates: int) -> None:
+    """Record an update that was skipped in `skipped.jsonl`, and end the run after several in a row.
 
     Args:
-        run: after the update.
-        batch: the update's.
-        updates: as many as there were before it.
+        run: the run after the update.
+        batch: the rows of the update.
+        updates: the number of updates before it.
 
     Raises:
         Diverged: too many in a row were skipped.
     """
+    # Under fp16 the scaler skips steps to find its scale, which is normal as long as the scale stays above 1.
     scaler = run.accelerator.scaler
     if run.updates > updates or (scaler is not None and scaler.get_scale() >= 1):
         run.skipped = 0
@@ -57,21 +58,21 @@ def see(run: LiveRun, batch: Batch, updates: int) -> None:
     if run.accelerator.is_main_process:
         History(run.folder / SKIPPED).append([{"update": run.batches_done + 1, "ids": sorted(set(batch.ids))}])
     run.say(f"update {run.batches_done + 1} is skipped: its gradient is {float(run.grad_norm)} ({SKIPPED})")
-    if run.skipped == MOST_IN_A_ROW:
-        what = f"{run.skipped} updates in a row had no finite gradient and were skipped"
-        raise Diverged(run, what, sorted(set(batch.ids)))
+    if run.skipped == MAX_SKIPPED_IN_A_ROW:
+        observation = f"{run.skipped} updates in a row had no finite gradient and were skipped"
+        raise Diverged(run, observation, sorted(set(batch.ids)))
 
 
-def go_back(run: LiveRun) -> None:
-    """Forget what was skipped after the update where the run stands: it will be made again."""
+def forget_later_skips(run: LiveRun) -> None:
+    """Drop the skipped updates after the run's position: they will be made again."""
     skipped = History(run.folder / SKIPPED)
     if skipped.path.exists():
         skipped.cut(run.batches_done)
 
 
 @contextmanager
-def told_of_memory(run: LiveRun, batch: Batch) -> Iterator[None]:
-    """Inside this context an update that memory does not hold is told with what to do about it."""
+def explain_out_of_memory(run: LiveRun, batch: Batch) -> Iterator[None]:
+    """Inside this context an update that does not fit in memory ends with what to do about it."""
     try:
         yield
     except torch.OutOfMemoryError as error:

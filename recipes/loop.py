@@ -1,10 +1,10 @@
-"""The loop: one run of fine-tuning, from a config and examples to a model and its scores.
+"""The loop: set up one run, train it update by update, evaluate, checkpoint, resume.
 
     for batch in batches:
         loss = gradient(batch)
         update()
 
-All that a trick may bend is called through `self.seams`; the loop itself never learns a trick's name.
+Everything that a trick may change is called through `self.seams`. The loop itself knows no trick.
 """
 
 import math
@@ -25,13 +25,13 @@ from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.data.batching import weight_of_label
-from recipes.data.encoding import Encoded, cleaned, encode
+from recipes.data.encoding import Encoded, clean_rows, encode
 from recipes.data.splits import Splits
-from recipes.guards import told_of_memory
+from recipes.guards import explain_out_of_memory
 from recipes.metrics import Predictions, better, measure
 from recipes.models.anatomy import head
 from recipes.models.loading import load_tokenizer
-from recipes.prediction.batched import as_it_fits, predict_split
+from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.reports.console import Report
 from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import History
@@ -42,13 +42,13 @@ from recipes.trick import Trick
 
 
 class TrainingRun(LiveRun):
-    """One run: what its tricks see, and the loop over updates.
+    """One run: what its tricks may ask, and the loop over updates.
 
     Args:
         config: all settings.
-        tricks: the selected ones, by name.
-        splits: the data. The test split stays closed.
-        folder: where checkpoints and history go.
+        tricks: the selected tricks by name.
+        splits: the data. The run never sees the test split.
+        folder: the run folder.
     """
 
     def __init__(self, config: Config, tricks: Mapping[str, Trick], splits: Splits, folder: Path) -> None:
@@ -56,7 +56,7 @@ class TrainingRun(LiveRun):
         self.classes, self.multi_label = splits.classes, splits.multi_label
         self.notes, self.fingerprint = list(splits.notes), splits.fingerprint
         self.seams = training_seams(self, tricks)
-        self.is_plain = not (seams.around("loss", tricks) or seams.around("objective", tricks))
+        self.is_plain = not (seams.tricks_around("loss", tricks) or seams.tricks_around("objective", tricks))
         self._start_counting()
         self._set_up_device()
         self._set_up_model_and_data(splits)
@@ -86,8 +86,8 @@ class TrainingRun(LiveRun):
         vectors.
         """
         config = self.config
-        self.splits = splits.opened(self.cleaned)
-        train, validation = self.cleaned(splits.train), self.cleaned(splits.validation)
+        self.splits = splits.hide_test(self.clean_rows)
+        train, validation = self.clean_rows(splits.train), self.clean_rows(splits.validation)
         texts = [text for column in ("text", "text_pair") for text in train[column] if text is not None]
         self.tokenizer = load_tokenizer(config.model, texts)
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
@@ -95,8 +95,8 @@ class TrainingRun(LiveRun):
         self.bare_model.train()
         self.parameters = list(self.bare_model.parameters())
         self.head = head(self.bare_model)
-        self.train = self.encoded(self.seams.examples(train))
-        self.validation = self.encoded(validation)
+        self.train = self.encode_rows(self.seams.examples(train))
+        self.validation = self.encode_rows(validation)
         self.label_weight = weight_of_label(self.train.lengths, self.train.labels, config.train.batch_size)
         self.windows_at_once = 2 * config.train.batch_size
 
@@ -126,28 +126,28 @@ class TrainingRun(LiveRun):
         self.notes.append(text)
 
     def log(self, **values: Any) -> None:
-        """Add numbers to this update's line of the history; those of the first process are written."""
+        """Add numbers to this update's line of the history. The first process writes its own."""
         self.logged |= values
 
     def no_sync(self) -> AbstractContextManager[None]:
-        """Inside this context the processes keep their gradients to themselves: all parts of an update but the last."""
+        """Inside this context processes do not average their gradients: for all parts of an update but the last."""
         if self.accelerator.num_processes == 1:
             return nullcontext()
         return cast(AbstractContextManager[None], self.accelerator.no_sync(self.model))
 
-    def cleaned(self, examples: Dataset) -> Dataset:
-        """A split with every text, and pair, as the tricks on `clean` leave it."""
-        return cleaned(examples, self.seams.clean) if seams.around("clean", self.tricks) else examples
+    def clean_rows(self, examples: Dataset) -> Dataset:
+        """The same rows with every text, and every text of a pair, cleaned."""
+        return clean_rows(examples, self.seams.clean) if seams.tricks_around("clean", self.tricks) else examples
 
-    def encoded(self, examples: Dataset) -> Encoded:
-        """A cleaned split as the model sees it; the cache is shared by all runs that would make the same."""
-        shaping = [repr(self.tricks[name]) for name in seams.around("encode", self.tricks)]
-        return encode(examples, self.seams.encode, self.tokenizer, self.classes, [self.max_length, *shaping])
+    def encode_rows(self, examples: Dataset) -> Encoded:
+        """Tokenize cleaned rows. Runs that would make the same tokens share them in a cache on disk."""
+        settings = [repr(self.tricks[name]) for name in seams.tricks_around("encode", self.tricks)]
+        return encode(examples, self.seams.encode, self.tokenizer, self.classes, [self.max_length, *settings])
 
     # Training.
 
     def fit(self) -> None:
-        """Train from where the run stands to its end; the newest checkpoint is where it stands.
+        """Train from the newest checkpoint, or from the start, to the end.
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, with a checkpoint on disk.
@@ -158,35 +158,38 @@ class TrainingRun(LiveRun):
         with interruptions() as received, self.report.progress():
             self.lap = time.perf_counter()
             while self.batches_done < self.total_updates and not self._patience_is_over():
+                # The position in training alone says which epoch this is and where in it a resumed run goes on.
                 batches = self.seams.batches(self.train, self.batches_done // self.updates_per_epoch)
                 if len(batches) != self.updates_per_epoch:
                     raise ValueError(f"epochs differ: {len(batches)} batches, {self.updates_per_epoch} in the first")
                 for batch in batches.since(self.batches_done % self.updates_per_epoch):
                     self._step(batch)
-                    if self._due(self.config.evaluate.every):
+                    if self._is_due(self.config.evaluate.every):
                         self._evaluate()
                     ended = self.batches_done == self.total_updates or self._patience_is_over()
-                    stopped = bool(self._over_ranks(int(received() > 0)))
-                    if ended or stopped or self._due(self.config.checkpoint.every):
+                    # A signal may reach one process only; all of them must stop after the same update.
+                    stopped = bool(self._sum_over_processes(int(received() > 0)))
+                    if ended or stopped or self._is_due(self.config.checkpoint.every):
                         self._save()
                     if stopped:
-                        said = f"Stopped after update {self.batches_done}; the same command goes on."
-                        raise Interrupted(received() or signal.SIGTERM, said)
+                        message = f"Stopped after update {self.batches_done}; the same command goes on."
+                        raise Interrupted(received() or signal.SIGTERM, message)
                     if ended:
                         break
 
     def _step(self, batch: Batch) -> None:
+        """One update: gradient, optimizer step, and a line of the history."""
         parts, updates, self.logged = self.parts_passed, self.updates, {}
-        with told_of_memory(self, batch):
+        with explain_out_of_memory(self, batch):
             loss = self.seams.gradient(batch.to(self.accelerator.device))
             self.seams.update()
-        guards.see(self, batch, updates)
+        guards.check_update(self, batch, updates)
         self.batches_done += 1
         self.report.update(
             update=self.batches_done,
             epoch=round(self.batches_done / self.updates_per_epoch, 6),
-            loss=self._over_ranks(loss.composed),
-            cross_entropy=self._over_ranks(loss.cross_entropy),
+            loss=self._sum_over_processes(loss.composed),
+            cross_entropy=self._sum_over_processes(loss.cross_entropy),
             learning_rate=max(self.base_rates) * self.factor,
             grad_norm=self.grad_norm,
             examples=batch.examples,
@@ -198,28 +201,31 @@ class TrainingRun(LiveRun):
             self.report.flush()
 
     def _time_lap(self) -> float:
-        """The seconds since the last lap ended, collation and all; evaluations and checkpoints are laps of none."""
+        """The seconds since the last lap ended, collation included. Evaluations and checkpoints are not timed."""
         before, self.lap = self.lap, time.perf_counter()
         self.seconds += self.lap - before
         return self.lap - before
 
-    def _over_ranks(self, share: Any) -> Any:
-        """The sum of what the processes have."""
+    def _sum_over_processes(self, value: Any) -> Any:
+        """The sum of a number over all processes."""
         if self.accelerator.num_processes == 1:
-            return share
-        return self.accelerator.reduce(torch.as_tensor(share, device=self.accelerator.device))
+            return value
+        return self.accelerator.reduce(torch.as_tensor(value, device=self.accelerator.device))
 
-    def _due(self, every: float) -> bool:
-        """Whether a multiple of so many epochs has just been reached; the end of training always is one."""
+    def _is_due(self, every: float) -> bool:
+        """Whether a multiple of `every` epochs has just been reached. The end of training always is one."""
+        # `every` may be a fraction of an epoch that is no whole number of updates: take the nearest update.
         times = round(self.batches_done / (every * self.updates_per_epoch))
         reached = times > 0 and round(times * every * self.updates_per_epoch) == self.batches_done
         return reached or self.batches_done == self.total_updates
 
     def _patience_is_over(self) -> bool:
+        """Whether early stopping ends the run here."""
         patience = self.config.evaluate.early_stopping
         return patience is not None and self.since_best >= patience
 
     def _evaluate(self) -> None:
+        """Score the validation split, and save the weights if they are the best so far."""
         self.report.flush()
         self._time_lap()
         with self.seams.weights():
@@ -237,28 +243,30 @@ class TrainingRun(LiveRun):
     # Predicting.
 
     def predictions(self, dataset: Encoded) -> Predictions:
-        """Predict a split with the weights that the model has now; rows come back in the data's order."""
+        """Predict a split with the weights that the model has now; rows keep the data's order."""
         predict = partial(predict_split, self, dataset, accelerator=self.accelerator)
-        # A process that halves its batches alone would keep the others waiting.
+        # One process that halves its batches alone would leave the others waiting for its share of the batches.
         smallest = 1 if self.accelerator.num_processes == 1 else self.windows_at_once
-        told = (
+        message = (
             f"memory does not hold {smallest} validation rows at once; a smaller train.batch_size (evaluation takes "
             "twice as many rows) or data.max_length."
         )
-        found, self.windows_at_once = as_it_fits(predict, self.windows_at_once, told, smallest)
-        if not np.isfinite(found.probabilities).all():
-            raise guards.Diverged(self, f"the predictions after update {self.batches_done} are not all numbers")
-        return found
+        predicted, self.windows_at_once = halve_until_it_fits(predict, self.windows_at_once, message, smallest)
+        if not np.isfinite(predicted.probabilities).all():
+            raise guards.Diverged(self, f"the predictions after update {self.batches_done} contain NaN or inf")
+        return predicted
 
-    # Stopping and going on.
+    # Stopping and resuming.
 
     def _save(self) -> None:
+        """Write a checkpoint."""
         self.report.flush()
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.batches_done, *state.capture(self))
         self.lap = time.perf_counter()
 
     def _resume(self) -> None:
+        """Go back to the newest checkpoint that is not damaged, if there is one."""
         tensors, counters, notes = self.checkpoints.newest()
         self.notes += notes
         if tensors is not None:
@@ -266,8 +274,9 @@ class TrainingRun(LiveRun):
             self.note(f"going on after update {self.batches_done}.")
             if self.best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None
-                self.note("checkpoints/best.safetensors is damaged; the best weights are sought anew from here on.")
+                self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
         if self.accelerator.is_main_process:
+            # Updates after the checkpoint are made again, so their lines would stand there twice.
             self.history.cut(self.batches_done)
-            guards.go_back(self)
+            guards.forget_later_skips(self)
         self.accelerator.wait_for_everyone()

@@ -1,4 +1,4 @@
-"""One run of the whole procedure: train, choose the weights, score, save. The base of the `train` seam."""
+"""The pipeline of one run: set up, train, choose the weights, score, save. The base of the `train` seam."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear
 from recipes.reports.plots import draw_learning_curve
 from recipes.reports.results import finish
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
 from recipes.runtime.memory import PeakMemory
@@ -28,12 +28,12 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
     """Train and score one model.
 
     Args:
-        config: everything that decides the run.
-        splits: the data; the test split is opened only when the weights are chosen.
-        folder: the run folder, already this config's own.
+        config: all settings.
+        splits: the data. The test split is opened only when the weights are chosen.
+        folder: the run folder, already claimed for this config.
 
     Raises:
-        UserError: the metric does not fit the data, there is no such model, the loss is no number, the disk is full.
+        UserError: the metric does not fit the data, the model does not exist, training diverged, the disk is full.
         Interrupted: after Ctrl-C or SIGTERM.
     """
     tricks = build(config.tricks)
@@ -43,21 +43,29 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
     memory = PeakMemory()
     with on_threads(config.train.threads):
         run = TrainingRun(config, tricks, splits, folder)
+        # A resumed run has passed the checks already.
         if config.doctor == "cheap" and not run.checkpoints.all():
             at_start(run, splits)
         fit(run, splits)
-        validation, candidates, kept = _choose_weights(run)
+        validation, candidates, weights = _choose_weights(run)
         with run.seams.weights():
+            # What is fitted on validation must be fitted before the test split is opened.
             validation = run.seams.settle(validation)
-            shut = {
-                name: run.predictions(run.encoded(run.cleaned(rows))) for name, rows in splits.shut_splits().items()
+            hidden = {
+                name: run.predictions(run.encode_rows(run.clean_rows(rows)))
+                for name, rows in splits.hidden_splits().items()
             }
             if run.accelerator.is_main_process:
                 _save_model(run)
-        metrics = {"candidates": candidates, "kept": kept, "cost": _cost(run, memory), "onion": seams.onion(tricks)}
+        metrics = {
+            "candidates": candidates,
+            "weights": weights,
+            "cost": _cost(run, memory),
+            "seams": seams.wrapped_seams(tricks),
+        }
         if run.accelerator.is_main_process:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
-            scored = {"validation": validation, **shut}
+            scored = {"validation": validation, **hidden}
             finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
             for sentence in at_end(config, folder) if config.doctor == "cheap" else ():
                 run.say(sentence)
@@ -66,7 +74,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
 
 
 def fit(run: TrainingRun, splits: Splits) -> None:
-    """Train; where training diverges, say what is wrong with the last rows."""
+    """Train. Where training diverges, add to the error what is wrong with the last rows."""
     try:
         run.fit()
     except Diverged as error:
@@ -79,56 +87,57 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
     """Fit, score and save the linear baseline."""
     for note in splits.notes:
         say(f"note: {note}")
-    began, memory = time.perf_counter(), PeakMemory()
+    start, memory = time.perf_counter(), PeakMemory()
     model = Linear.fit(splits, config.seed)
-    seconds = time.perf_counter() - began
-    held = {"validation": splits.validation, **splits.shut_splits()}
-    scored = {name: model.predict_rows(rows) for name, rows in held.items()}
-    measured = {name: measure(predictions) for name, predictions in scored.items()}
+    seconds = time.perf_counter() - start
+    unseen = {"validation": splits.validation, **splits.hidden_splits()}
+    scored = {name: model.predict_rows(rows) for name, rows in unseen.items()}
+    metrics = {name: measure(predictions) for name, predictions in scored.items()}
     cost = {
         "train_seconds": round(seconds, 3),
         "examples_per_second": round(len(splits.train) / seconds, 3),
         **memory.cost(torch.device("cpu")),
         "passes_per_update": 1.0,
     }
-    told = {"candidates": {"last": measured["validation"]}, "kept": "last", "cost": cost, "onion": {}}
+    details = {"candidates": {"last": metrics["validation"]}, "weights": "last", "cost": cost, "seams": {}}
     if is_first():
-        with written(folder / "model") as draft:
+        with atomic_write(folder / "model") as draft:
             model.save(draft)
-        finish(folder, config, splits, scored, {**measured, **told})
+        finish(folder, config, splits, scored, {**metrics, **details})
     wait_for_all()
     return RunFolder(folder)
 
 
 def _cost(run: TrainingRun, memory: PeakMemory) -> dict[str, Any]:
-    """What training took; every process asks, since the passes of all are counted."""
+    """What training cost. Every process must call this: it adds up the rows that all of them passed."""
     rows = torch.tensor(run.rows_passed, device=run.accelerator.device)
     passed = float(run.accelerator.reduce(rows)) if run.accelerator.num_processes > 1 else run.rows_passed
-    seen = max(1, sum(line.get("examples", 0) for line in run.history.read()))
+    examples = max(1, sum(line.get("examples", 0) for line in run.history.read()))
     return {
         "train_seconds": round(run.seconds, 3),
-        "examples_per_second": round(seen / max(run.seconds, 1e-9), 3),
+        "examples_per_second": round(examples / max(run.seconds, 1e-9), 3),
         **memory.cost(run.accelerator.device),
-        "passes_per_update": round(passed / seen, 4),
+        "passes_per_update": round(passed / examples, 4),
     }
 
 
 def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]:
-    """Compare the candidates on validation and leave the model with the weights that are kept.
+    """Compare the candidates on validation, and leave the model with the final weights.
 
     Returns:
-        What the kept weights say of the validation split, the scores of all candidates, and which were kept.
+        The final weights' predictions of the validation split, the scores of all candidates, and which one is final.
     """
     predictions = run.predictions(run.validation)
     candidates: dict[str, Any] = {"last": measure(predictions)}
     if run.best is not None:
         candidates["best"] = {**run.best["metrics"], "update": run.best["update"]}
-    with run.seams.weights() as owned:
-        if owned:
+    # A trick that owns the final weights decides; otherwise `evaluate.weights` does.
+    with run.seams.weights() as is_owned:
+        if is_owned:
             predictions = run.predictions(run.validation)
             candidates["averaged"] = measure(predictions)
             return predictions, candidates, "averaged"
-    if run.config.evaluate.keep == "last" or run.best is None:
+    if run.config.evaluate.weights == "last" or run.best is None:
         return predictions, candidates, "last"
     if run.best["update"] < run.batches_done:
         run.bare_model.load_state_dict(run.checkpoints.best())
@@ -138,10 +147,10 @@ def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]
 
 def _save_model(run: TrainingRun) -> None:
     """Write `model/` so that `transformers.pipeline` loads it."""
-    with written(run.folder / "model") as draft:
+    with atomic_write(run.folder / "model") as draft:
         run.bare_model.save_pretrained(draft)  # type: ignore[operator]
         # pipeline() does not cut a text that is too long unless the tokenizer knows the length that was trained.
         run.tokenizer.model_max_length = run.max_length
         run.tokenizer.save_pretrained(draft)
-        names = {name for seam in seams.PREDICTING for name in seams.around(seam, run.tricks)}
+        names = {name for seam in seams.PREDICTING for name in seams.tricks_around(seam, run.tricks)}
         state.write_tricks(draft, {name: run.tricks[name] for name in sorted(names)})

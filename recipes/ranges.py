@@ -46,10 +46,10 @@ def out_of_range(settings: Any, path: str) -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield from out_of_range(value, f"{path}{item.name}.")
         elif values and value is not None and not is_allowed(value, values):
-            yield f"{path}{item.name} must be {wanted(item)}, got {value}."
+            yield f"{path}{item.name} must be {describe_field(item)}, got {value}."
 
 
-def typed(
+def instantiate(
     kind: type, values: DictConfig, path: str, attributes: Mapping[str, object] | None = None
 ) -> tuple[Any, list[str]]:
     """Merge values into a dataclass's schema.
@@ -76,7 +76,7 @@ def typed(
         except OmegaConfBaseException:
             item = next(each for each in dataclasses.fields(kind) if each.name == name)
             value = "null" if values[name] is None else repr(values[name])
-            problems.append(f"{path}.{name} must be {wanted(item)}, got {value}.")
+            problems.append(f"{path}.{name} must be {describe_field(item)}, got {value}.")
     missing = [name for name in names if name not in present]
     problems += [f"{path}.{name} has no value; set it in the YAML file that selects it." for name in missing]
     if problems:
@@ -96,7 +96,7 @@ def as_yaml(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def wanted(item: dataclasses.Field[Any]) -> str:
+def describe_field(item: dataclasses.Field[Any]) -> str:
     """What a field may hold, in words: `a number in (0, 1]`."""
     union = isinstance(item.type, types.UnionType)
     kind: Any = next(each for each in typing.get_args(item.type) if each is not types.NoneType) if union else item.type

@@ -1,20 +1,21 @@
-"""The onion: which functions a trick may wrap, in which order, and which tricks exclude each other.
+"""The seams: which functions a trick may wrap, in which order, and which tricks exclude each other.
 
-The training step is one nested call, `update <- gradient <- objective <- loss`. A trick wraps the function that it is
-about, so most questions of order are answered by *which* function is wrapped. What remains, the order of two tricks
-inside one seam, stands in `SEAMS` and nowhere else. Outer layers choose *what* is optimized, inner layers choose *how*
-it is computed:
+The training step is one nested call: `update` after `gradient`, which calls `objective`, which calls `loss`. A trick
+wraps the function that it is about, so most questions of order are answered by *which* function is wrapped. The order
+of two tricks inside one seam stands in `SEAMS` and nowhere else. Outer slots choose *what* is optimized, inner slots
+choose *how* it is computed:
 
-- `examples`: join other data first, so that it is treated as all; then drop, so that nothing is made from a row that
-  goes; add last, so that what is added is not rewritten.
-- `objective`: mix once and compare copies of the same mixture; extra terms see each copy.
-- `loss`: reshape the targets, then weigh them, then measure.
-- `gradient`: plan for the whole batch, then where the gradient is taken, then how it fits in memory. An attack outside
-  the split takes its direction from the whole batch; inside, it would be another algorithm for every part size.
-- `update`: clip right before the step, average what the step left.
-- `weights`: one owner, else one average silently discards the other.
-- `settle`: calibrate first, so that decisions are about calibrated probabilities.
-- `train`: what it is trained on, then how often and how.
+- `examples`: join other data first, so that it is treated like the rest. Then drop rows, so that no variant is made of
+  a dropped row. Add last, so that added rows are not rewritten.
+- `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
+- `loss`: change the targets, then weigh them, then measure.
+- `gradient`: plan for the whole batch, then choose the point where the gradient is taken, then split to fit in memory.
+  An attack outside the split takes its direction from the whole batch. Inside, it would be another algorithm for every
+  part size.
+- `update`: clip right before the step; average the weights after it.
+- `weights`: one owner, otherwise one average silently discards the other.
+- `settle`: calibrate first, so that decisions are fitted to calibrated probabilities.
+- `train`: choose the data first, then how many models are trained on it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,19 +26,19 @@ from recipes.errors import UserError
 
 
 class Wrapper(Protocol):
-    """What the order needs to know of a trick (`recipes.trick.Trick`)."""
+    """The part of a trick that decides its order (`recipes.trick.Trick`)."""
 
-    layers: ClassVar[Mapping[str, str]]
+    slots: ClassVar[Mapping[str, str]]
 
     def excludes(self) -> Mapping[str, str]:
-        """Layers that cannot be next to this trick, and why."""
+        """Slots that must stay empty next to this trick, each as `seam/slot`, and why."""
 
 
 Kind = TypeVar("Kind", bound=Wrapper)
 Seam = TypeVar("Seam", bound=Callable[..., Any])
 
-# Outermost layer first; a star means that one trick at a time may fill it. In an unstarred layer tricks commute and
-# apply in name order, so the order of `+tricks=[...]` never matters.
+# Outermost slot first. A star means that one trick at a time may fill the slot. In a slot without a star tricks commute
+# and apply in name order, so the order of `+tricks=[...]` never matters.
 SEAMS: Mapping[str, Sequence[str]] = {
     "clean": ["clean"],
     "examples": ["join", "drop", "rewrite", "add"],
@@ -69,64 +70,71 @@ STAGES: Mapping[str, Sequence[str]] = {
 }
 
 
-def layers_of(seam: str) -> dict[str, bool]:
-    """The layers of a seam, outermost first, and whether one trick at a time may fill it."""
-    return {layer.rstrip("*"): layer.endswith("*") for layer in SEAMS[seam]}
+def slots_of(seam: str) -> dict[str, bool]:
+    """The slots of a seam, outermost first, and whether only one trick at a time may fill each."""
+    return {slot.rstrip("*"): slot.endswith("*") for slot in SEAMS[seam]}
 
 
-def around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
+def tricks_around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
     """The names of the tricks that wrap a seam, outermost first."""
-    ranks = list(layers_of(seam))
-    wrapping = [name for name in tricks if seam in tricks[name].layers]
-    return sorted(wrapping, key=lambda name: (ranks.index(tricks[name].layers[seam]), name))
+    ranks = list(slots_of(seam))
+    wrapping = [name for name in tricks if seam in tricks[name].slots]
+    return sorted(wrapping, key=lambda name: (ranks.index(tricks[name].slots[seam]), name))
 
 
 def compose(seam: str, base: Seam, tricks: Mapping[str, Wrapper], run: object) -> Seam:
-    """Wrap the base function of a seam in every trick that is about it; an unwrapped seam is the base itself."""
+    """Wrap the base function of a seam in every trick that overrides it.
+
+    Args:
+        seam: its name.
+        base: its function without tricks, which is returned as it is where no trick wraps it.
+        tricks: the selected tricks by name.
+        run: what each trick is given as its first argument.
+    """
     function: Any = base
-    for name in reversed(around(seam, tricks)):
+    for name in reversed(tricks_around(seam, tricks)):
         function = partial(getattr(tricks[name], seam), run, function)
     return cast(Seam, function)
 
 
-def deciding(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
-    """The tricks that decide what is answered: where several models answer together, they see what these say."""
+def deciding_tricks(tricks: Mapping[str, Kind]) -> dict[str, Kind]:
+    """The tricks that decide the answer. In an ensemble they decide for all models together, not for each."""
     return {
         name: trick
         for name, trick in tricks.items()
-        if "decide" in trick.layers or trick.layers.get("settle") == "decide"
+        if "decide" in trick.slots or trick.slots.get("settle") == "decide"
     }
 
 
-def onion(tricks: Mapping[str, Wrapper]) -> dict[str, list[str]]:
-    """For each seam that has a trick, the tricks around it, outermost first."""
-    return {seam: names for seam in SEAMS if (names := around(seam, tricks))}
+def wrapped_seams(tricks: Mapping[str, Wrapper]) -> dict[str, list[str]]:
+    """The tricks around each seam that has any, outermost first."""
+    return {seam: names for seam in SEAMS if (names := tricks_around(seam, tricks))}
 
 
-def stage_of(layers: Iterable[str]) -> str:
-    """The folder that a trick lives in: that of the last stage it touches."""
-    return [stage for stage, seams in STAGES.items() if set(seams) & set(layers)][-1]
+def stage_of(slots: Iterable[str]) -> str:
+    """The folder of a trick: that of the last stage it acts in."""
+    return [stage for stage, seams in STAGES.items() if set(seams) & set(slots)][-1]
 
 
 def refusals(tricks: Mapping[str, Wrapper]) -> list[str]:
-    """One sentence for each pair of tricks that cannot be on together, with the remedy."""
+    """One sentence, with the remedy, for each pair of tricks that cannot be on together."""
     sentences = []
     for seam in SEAMS:
-        for layer, single in layers_of(seam).items():
-            names = _filling(seam, layer, tricks)
+        for slot, single in slots_of(seam).items():
+            names = _filling(seam, slot, tricks)
             if single and len(names) > 1:
-                sentences.append(_refusal(names, f"both fill {seam}/{layer}, which holds one trick at a time"))
+                sentences.append(_refusal(names, f"both fill {seam}/{slot}, which holds one trick at a time"))
     for name in sorted(tricks):
-        for place, why in tricks[name].excludes().items():
-            seam, _, layer = place.partition("/")
-            pairs = [sorted((name, other)) for other in _filling(seam, layer, tricks)]
+        for address, why in tricks[name].excludes().items():
+            seam, _, slot = address.partition("/")
+            pairs = [sorted((name, other)) for other in _filling(seam, slot, tricks)]
             sentences += [_refusal(pair, f"exclude each other: {why}") for pair in pairs]
     return sentences
 
 
-def _filling(seam: str, layer: str, tricks: Mapping[str, Wrapper]) -> list[str]:
-    """The tricks in a layer of a seam."""
-    return sorted(name for name in tricks if tricks[name].layers.get(seam) == layer)
+def _filling(seam: str, slot: str, tricks: Mapping[str, Wrapper]) -> list[str]:
+    """The tricks in a slot of a seam."""
+    return sorted(name for name in tricks if tricks[name].slots.get(seam) == slot)
 
 
 def _refusal(names: Sequence[str], why: str) -> str:

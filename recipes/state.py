@@ -49,15 +49,15 @@ class LiveRun(Run):
     """How much batches sort by the rank within the label (`recipes.data.batching.weight_of_label`)."""
 
 
-# What a checkpoint counts; everything else is a tensor, or follows from the config. `batches_done` is where the run
-# stands; `updates` are the steps that happened, which are fewer where a 16-bit step overflowed and was skipped.
+# What a checkpoint counts. Everything else is a tensor, or follows from the config. `batches_done` is the position in
+# training. `updates` counts optimizer steps: fewer where a 16-bit step overflowed and was skipped.
 COUNTERS = ("updates", "skipped", "batches_done", "rows_passed", "parts_passed", "since_best", "best", "seconds")
 
 
 def capture(run: LiveRun) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All that the next update depends on: tensors and JSON values by name."""
     optimizer = flatten_optimizer(run.optimizer)
-    tensors, states = _states_of(run.tricks)
+    tensors, states = _capture_tricks(run.tricks)
     tensors |= {f"model.{name}": tensor for name, tensor in run.bare_model.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
     counters = {"data": run.fingerprint, **{name: getattr(run, name) for name in COUNTERS}}
@@ -66,13 +66,13 @@ def capture(run: LiveRun) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore(run: LiveRun, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-    """Put back what `capture` gave.
+    """Restore what `capture` returned.
 
     Raises:
-        UserError: it was given over other data.
+        UserError: it belongs to other data.
     """
     if counters["data"] != run.fingerprint:
-        raise other_rows(run.folder)
+        raise data_has_changed(run.folder)
     run.bare_model.load_state_dict(inside(tensors, "model."))
     restore_optimizer(run.optimizer, inside(tensors, "optimizer."))
     for name in COUNTERS:
@@ -80,56 +80,56 @@ def restore(run: LiveRun, tensors: Mapping[str, Tensor], counters: Mapping[str, 
     if run.accelerator.scaler:
         run.accelerator.scaler.load_state_dict(counters["scaler"])
     device = run.accelerator.device
-    held = {name: tensor.to(device) for name, tensor in tensors.items() if name.startswith("trick.")}
-    _give_back(run.tricks, held, counters["tricks"])
+    of_tricks = {name: tensor.to(device) for name, tensor in tensors.items() if name.startswith("trick.")}
+    _restore_tricks(run.tricks, of_tricks, counters["tricks"])
 
 
-def other_rows(folder: Path) -> UserError:
-    """That a folder was begun over other data."""
+def data_has_changed(folder: Path) -> UserError:
+    """The error for a folder whose run was begun on other data."""
     return UserError(
-        f"the data has changed since {folder} was begun (its training or validation rows are others); start over with "
-        "resume=false, or name another folder with hydra.run.dir=<folder>."
+        f"the data has changed since {folder} was begun (its training or validation rows are different); "
+        "start over with resume=false, or name another folder with hydra.run.dir=<folder>."
     )
 
 
 def write_tricks(folder: Path, tricks: Mapping[str, Trick]) -> None:
-    """Write beside a model what predicting with it needs of the tricks; nothing if they have no state."""
-    tensors, states = _states_of(tricks)
+    """Write next to a model what the tricks need to predict with it; nothing if they have no state."""
+    tensors, states = _capture_tricks(tricks)
     if tensors or any(states.values()):
         checkpoint.write(folder / TRICKS, tensors, states)
 
 
 def read_tricks(folder: Path, tricks: Mapping[str, Trick]) -> None:
-    """Give the tricks back what `write_tricks` wrote.
+    """Restore into the tricks what `write_tricks` wrote.
 
     Raises:
         UserError: the file is damaged.
     """
     if not (folder / TRICKS).exists():
         return
-    found = checkpoint.read(folder / TRICKS)
-    if found is None:
+    contents = checkpoint.read(folder / TRICKS)
+    if contents is None:
         raise UserError(f"{folder / TRICKS} is damaged; train again with resume=false.")
-    _give_back(tricks, *found)
+    _restore_tricks(tricks, *contents)
 
 
-def _states_of(tricks: Mapping[str, Trick]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _capture_tricks(tricks: Mapping[str, Trick]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
     states: dict[str, Any] = {}
     for name, trick in tricks.items():
-        held = trick.state()
-        tensors |= {f"trick.{name}.{key}": each for key, each in held.items() if isinstance(each, Tensor)}
-        states[name] = {key: each for key, each in held.items() if not isinstance(each, Tensor)}
+        values = trick.state()
+        tensors |= {f"trick.{name}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+        states[name] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
     return tensors, states
 
 
-def _give_back(tricks: Mapping[str, Trick], tensors: Mapping[str, Tensor], states: Mapping[str, Any]) -> None:
+def _restore_tricks(tricks: Mapping[str, Trick], tensors: Mapping[str, Tensor], states: Mapping[str, Any]) -> None:
     for name, values in states.items():
         tricks[name].load({**values, **inside(tensors, f"trick.{name}.")})
 
 
 def flatten_optimizer(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by name; its settings follow from the config."""
+    """The optimizer's tensors by name. Its settings follow from the config."""
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{name}": torch.as_tensor(value) for number, values in state.items() for name, value in values.items()
@@ -137,7 +137,7 @@ def flatten_optimizer(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `flatten_optimizer` gave."""
+    """Restore what `flatten_optimizer` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
         number, _, name = path.partition(".")

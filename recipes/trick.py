@@ -1,12 +1,12 @@
 """The contract of a trick: what it may override, and what it may ask of the run that it is part of.
 
 A trick's fields are its settings: typed, documented, with their ranges, and **without defaults**. The values stand in
-`conf/tricks/<name>.yaml`, where a user sees them. It overrides the seams that it is about and names its layer in each:
+`conf/tricks/<name>.yaml`, where a user sees them. It overrides the seams that it is about and names its slot in each:
 
     @dataclass
     class Scale(Trick):
         factor: float = allowed("(0, inf)")
-        layers = {"loss": "weighting"}
+        slots = {"loss": "weighting"}
         neutral = {"factor": 1.0}
 
         def loss(self, run, inner, logits, targets):
@@ -41,7 +41,7 @@ from recipes.data.batch import Batch, Loss, Outcome
 from recipes.errors import nearest
 from recipes.findings import FINDINGS, values_in
 from recipes.ranges import out_of_range
-from recipes.seams import SEAMS, layers_of
+from recipes.seams import SEAMS, slots_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from recipes.config import Config
     from recipes.data.batching import Batches
     from recipes.data.encoding import Encoded
-    from recipes.data.splits import OpenSplits, Splits
+    from recipes.data.splits import Splits, VisibleSplits
     from recipes.metrics import Predictions
     from recipes.runs.folder import RunFolder
 
@@ -145,7 +145,7 @@ class Run(ModelContext):
     seams: Seams
     folder: "Path"
     """The run folder."""
-    splits: "OpenSplits"
+    splits: "VisibleSplits"
     """The rows as they were read. The test split is not among them."""
     train: "Encoded"
     """The training rows as the model sees them."""
@@ -154,7 +154,7 @@ class Run(ModelContext):
     model: Module
     """The model as it is trained: `bare_model`, or that inside DistributedDataParallel."""
     head: Linear
-    """The last layer, (class, hidden). Its input is the pooled vector of each row."""
+    """The last slot, (class, hidden). Its input is the pooled vector of each row."""
     parameters: list[Parameter]
     """All parameters of the model, also those that are not trained."""
     optimizer: Optimizer
@@ -191,7 +191,7 @@ class Run(ModelContext):
         """Inside this context processes do not average their gradients: for all parts of an update but the last."""
         raise NotImplementedError
 
-    def cleaned(self, examples: "Dataset") -> "Dataset":
+    def clean_rows(self, examples: "Dataset") -> "Dataset":
         """The same rows with every text, and every text of a pair, cleaned."""
         raise NotImplementedError
 
@@ -206,45 +206,50 @@ class Run(ModelContext):
 
 @dataclasses.dataclass
 class Trick:
-    """Base of every trick: each seam passes through to the function that it wraps."""
+    """Base of every trick: each seam passes its arguments on to the function that it wraps, `inner`."""
 
-    layers: ClassVar[Mapping[str, str]] = {}
-    """The seams that this trick overrides, each with its layer from `recipes.seams.SEAMS`."""
+    slots: ClassVar[Mapping[str, str]] = {}
+    """The seams that this trick overrides, each with its slot from `recipes.seams.SEAMS`."""
     neutral: ClassVar[Mapping[str, Any] | str] = "not declared"
     """Values at which the trick must change nothing, or one sentence that says why there are none."""
     needs: ClassVar[Mapping[str, Any]] = {}
-    """Settings of the base, by their path, that must have these values beside this trick."""
+    """Settings outside the trick, by dotted path, and the value that each must have."""
     control: ClassVar[str | None] = None
-    """The arm that an ablation of this trick must beat, if any: one of `CONTROLS`."""
+    """The kind of control that an ablation must compare this trick with, if any: one of `CONTROLS`.
+
+    A control costs as much as the trick, without its idea.
+    """
     controls: ClassVar[Mapping[str, str]] = {}
-    """The `CONTROLS` that this trick is the arm for, each with the setting that says how much."""
+    """The `CONTROLS` that this trick is, each with the setting that says how much."""
     remedies: ClassVar[Mapping[str, str]] = {}
     """What to do about the findings that this trick answers, by the keys of `recipes.findings`.
 
     `{name}` is filled with the trick's name: `{"duplicates": "+tricks=[{name}] tricks.{name}.inside=true"}`.
     """
     passes: ClassVar[float] = 1.0
-    """Forward and backward passes that one update costs at the values of the YAML file."""
+    """Forward and backward passes of one update, with the values of the YAML file."""
 
     # Without an annotation it is no field: no user sets it.
     name = ""
     """The name under which it is selected, from `__post_init__` on; where it was made by hand, that of its class."""
 
     def __init_subclass__(cls) -> None:
-        """Refuse a class that would be silently left out of what it declares.
+        """Refuse a class that would silently do nothing of what it declares.
 
-        Its `layers` and methods disagree, or it declares what nobody will ever ask for.
+        Its `slots` and methods disagree, or it declares a finding or a control that nobody asks for.
         """
         super().__init_subclass__()
+        if "layers" in cls.__dict__:
+            raise TypeError(f"{cls.__name__}.layers is called slots now; rename it.")
         if "name" in {*vars(cls), *vars(cls).get("__annotations__", ())}:
             raise TypeError(f"{cls.__name__}: name is what the trick is selected by; call the setting something else")
         cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
         overridden = {seam for seam in SEAMS if getattr(cls, seam) is not getattr(Trick, seam)}
-        if overridden != set(cls.layers):
-            raise TypeError(f"{cls.__name__} overrides {sorted(overridden)}, its layers name {sorted(cls.layers)}")
-        for seam, layer in cls.layers.items():
-            if layer not in layers_of(seam):
-                raise TypeError(f"{cls.__name__}: {seam} has no layer {layer!r}, only {list(layers_of(seam))}")
+        if overridden != set(cls.slots):
+            raise TypeError(f"{cls.__name__} overrides {sorted(overridden)}, its slots name {sorted(cls.slots)}")
+        for seam, slot in cls.slots.items():
+            if slot not in slots_of(seam):
+                raise TypeError(f"{cls.__name__}: {seam} has no slot {slot!r}, only {list(slots_of(seam))}")
         for finding, remedy in cls.remedies.items():
             if finding not in FINDINGS:
                 raise TypeError(f"{cls.__name__}: there is no finding {finding!r}; {nearest(finding, FINDINGS)}")
@@ -259,28 +264,28 @@ class Trick:
             raise ValueError("\n".join(problems))
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold for this trick: tensors and JSON values by name."""
+        """What a checkpoint must hold of this trick: tensors and JSON values by name."""
         return {}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
 
     def excludes(self) -> Mapping[str, str]:
-        """Layers of other tricks, each as `seam/layer`, that cannot be beside this one at its values, and why."""
+        """Slots that must stay empty next to this trick at its values, each as `seam/slot`, and why."""
         return {}
 
     def check(self, run: Run) -> Iterable[str]:
-        """Sentences on what makes this trick do nothing, or harm, in this run."""
+        """Reasons why this trick does nothing, or harms, in this run; each a sentence with a remedy."""
         return ()
 
     # Pre-training seams.
 
     def clean(self, run: Context, inner: Callable[[str], str], text: str) -> str:
-        """Rewrite a text; every split, and when predicting."""
+        """Rewrite a text, in every split and when predicting."""
         return inner(text)
 
     def examples(self, run: Run, inner: Callable[["Dataset"], "Dataset"], examples: "Dataset") -> "Dataset":
-        """Drop, rewrite or add rows (id, source, text, text_pair, label); the training split only."""
+        """Drop, rewrite or add training rows (id, source, text, text_pair, label)."""
         return inner(examples)
 
     def encode(
@@ -290,24 +295,30 @@ class Trick:
         texts: Sequence[str],
         pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
-        """Turn texts, and their pairs, into token lists: `input_ids` and what else the model takes."""
+        """Turn texts, and their pairs, into token lists by model input: `input_ids` and the others.
+
+        For each text one list of tokens, or a list of windows, each a list of tokens.
+        """
         return inner(texts, pairs)
 
     def batches(self, run: Run, inner: Callable[..., "Batches"], dataset: "Encoded", epoch: int) -> "Batches":
-        """Deal the training rows of one epoch into batches; into as many in every epoch."""
+        """Divide the training rows of one epoch, counted from 0, into batches: the same number in every epoch."""
         return inner(dataset, epoch)
 
     def model(self, run: ModelContext, inner: Callable[[], Module]) -> Module:
-        """Load the model, or change the one that was loaded."""
+        """Load the model, or change the one that `inner` loads.
+
+        A trick in the slot `reshape` acts again when a finished run is loaded.
+        """
         return inner()
 
     def optimizer(self, run: Run, inner: Callable[[Module], Optimizer], model: Module) -> Optimizer:
-        """Make the optimizer."""
+        """Make the optimizer for the parameters that are trained."""
         return inner(model)
 
-    def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:
-        """The factor of each group's base rate at a share in [0, 1] of all updates."""
-        return inner(share)
+    def schedule(self, run: Run, inner: Callable[[float], float], progress: float) -> float:
+        """The factor of every base rate after a fraction, in [0, 1], of all updates."""
+        return inner(progress)
 
     # In-training seams.
 
@@ -316,55 +327,62 @@ class Trick:
         return inner(**options)
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
-        """One loss per row from logits and targets, both (row, class); linear in the targets."""
+        """One loss for each row, (row), from logits and targets, both (row, class). Linear in the targets."""
         return inner(logits, targets)
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        """Forward and loss of a batch, or of a part of one."""
+        """Forward and loss of a batch, or of a part of one. It may call `inner` more than once."""
         return inner(batch)
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """Add a batch's gradient to `.grad`; returns the loss of the clean pass."""
+        """Add a batch's gradient to `.grad`, and return the loss of the unchanged batch."""
         return inner(batch)
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Clip, step, count; `run.updates` stays as it was when the step was skipped."""
+        """Clip, step, count. `run.updates` does not change when the step was skipped."""
         inner()
 
     # Post-training seams.
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
-        """Inside this context the model has the weights that are evaluated, saved and shipped.
+        """Inside this context the model has the weights that are evaluated and saved.
 
-        It gives whether those are others than the ones that are trained: as long as they are not, call inner.
+        The context yields True where these are not the weights that are trained. While the trick has none of its own,
+        it returns `inner()`.
         """
         return inner()
 
     def settle(
         self, run: Run, inner: Callable[["Predictions"], "Predictions"], validation: "Predictions"
     ) -> "Predictions":
-        """Fit on validation what predicting needs, once the weights are chosen and before another split is opened.
+        """Fit on validation what predicting needs, after the weights are chosen and before another split is opened.
 
-        Takes what the weights say of validation and gives what they say from now on.
+        Args:
+            run: the run; in an ensemble, tricks of the slot `decide` are given a `Context`.
+            inner: the tricks that settle first.
+            validation: the predictions of the validation split.
+
+        Returns:
+            The predictions of the validation split from now on.
         """
         return inner(validation)
 
     def predict(self, run: ModelContext, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-        """Probabilities, (row, class)."""
+        """The probabilities of a batch's documents, (document, class)."""
         return inner(batch)
 
     def decide(self, run: Context, inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
-        """What is answered, (row, class) of 0 and 1."""
+        """The answers, (row, class) of 0 and 1, to probabilities, (row, class)."""
         return inner(probabilities)
 
     def results(
         self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, "Predictions"]
     ) -> dict[str, Any]:
-        """What `metrics.json` says of each split that was predicted, by its name."""
+        """The metrics of each predicted split, by its name, and further entries for `metrics.json`."""
         return inner(scored)
 
     def train(
         self, run: None, inner: Callable[..., "RunFolder"], config: "Config", splits: "Splits", folder: "Path"
     ) -> "RunFolder":
-        """The whole procedure, into a folder; there is no run yet, or no single one, so `run` is None."""
+        """Train, score and save one model, or several. There is no run yet, or more than one, so `run` is None."""
         return inner(config, splits, folder)

@@ -58,7 +58,7 @@ from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmu
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.api import finetune_config
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read as read_config
 from recipes.compose.tricks import build
@@ -74,7 +74,7 @@ from recipes.prediction.predictors import opened
 from recipes.reports.console import Report
 from recipes.reports.tables import markdown_table
 from recipes.runtime.memory import PeakMemory
-from recipes.testing import needed
+from recipes.testing import required_overrides
 from recipes.toolkit.words import STOP_WORDS
 
 OURS, PLAIN = "Trickbook", "hand-written loop"
@@ -662,7 +662,7 @@ def trick_cost(name: str, arguments: argparse.Namespace, folder: Path) -> tuple[
     torch.set_num_threads(arguments.threads)
     overrides = ["data=pydocs", f"model={arguments.model}", f"train.max_updates={arguments.updates}"]
     if name:
-        overrides += [f"+tricks=[{name}]", *needed([name])]
+        overrides += [f"+tricks=[{name}]", *required_overrides([name])]
     config = configured(overrides, arguments.threads)
     splits = read_splits(config.data, {}, test=False)
     memory = PeakMemory()
@@ -752,7 +752,7 @@ def predict_texts(data: Path, arguments: argparse.Namespace, folder: Path) -> No
     file = folder / f"{name}.csv"
     rows.select_columns(["text", "label"]).to_csv(file)
     asked = ["data=files", "model=minilm", "train.max_updates=1", f"data.max_length={arguments.max_length}"]
-    asked += ["evaluate.keep=last", "evaluate.test=false"]
+    asked += ["evaluate.weights=last", "evaluate.test=false"]
     with redirect_stdout(io.StringIO()):
         run = finetune_config(configured(asked, arguments.threads, file), folder / f"{name}-run")
     if arguments.threads:
@@ -1053,5 +1053,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         main()

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import recipes
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 from recipes.reports.tables import console_for_tables, score_table
 
 
@@ -28,5 +28,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         main()

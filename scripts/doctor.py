@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 
 
 def main() -> None:
@@ -41,5 +41,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         main()

@@ -24,7 +24,7 @@ from sklearn.model_selection import train_test_split
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import recipes
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.data.splits import read_splits
@@ -148,5 +148,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         main()

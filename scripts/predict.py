@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 
 
 def main() -> None:
@@ -35,11 +35,11 @@ def main() -> None:
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
     arguments = parser.parse_args()
 
-    from recipes.prediction.files import Asked, Job
+    from recipes.prediction.files import Job, PredictionRequest
     from recipes.reports.tables import progress, score_table
     from recipes.runtime.memory import limit
 
-    asked = Asked(
+    asked = PredictionRequest(
         run=arguments.run,
         source=arguments.input,
         target=arguments.output,
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         try:
             main()
         except BrokenPipeError:  # whoever read the output has enough; Python would complain once more at its end

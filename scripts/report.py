@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.cli import told_plainly
+from recipes.cli import exit_on_user_error
 from recipes.errors import UserError
 
 
@@ -23,17 +23,17 @@ def main() -> None:
 
     from recipes.api import load
     from recipes.reports.run_page import page
-    from recipes.runs.files import written
+    from recipes.runs.files import atomic_write
 
     runs = [load(folder) for folder in arguments.runs]
     if arguments.output is None and len(runs) > 1:
         raise UserError(f"{len(runs)} runs need a name for their page: --output=report.html.")
     target = arguments.output or runs[0].folder / "report.html"
-    with written(target) as draft:
+    with atomic_write(target) as draft:
         draft.write_text(page(runs), encoding="utf-8")
     print(target)
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_user_error():
         main()

@@ -22,7 +22,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
-from recipes.ranges import as_yaml, wanted
+from recipes.ranges import as_yaml, describe_field
 from recipes.trick import Trick
 
 MARKS = "<!-- tricks: made by scripts/tricks.py -->\n", "<!-- end of tricks -->\n"
@@ -66,8 +66,8 @@ def table(root: str = "") -> str:
         card = card_of(trick)
         says = card.split("\n")[0].partition(": ")[2]
         source = first_source(card)
-        wraps = ", ".join(f"`{seam}`" for seam in seams.SEAMS if seam in trick.layers)
-        stage = seams.stage_of(trick.layers).replace("_", "-")
+        wraps = ", ".join(f"`{seam}`" for seam in seams.SEAMS if seam in trick.slots)
+        stage = seams.stage_of(trick.slots).replace("_", "-")
         lines.append(
             f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |"
         )
@@ -92,12 +92,13 @@ def home_of(trick: Trick) -> str:
 def entries() -> Iterator[str]:
     """For each trick its layers, needs and settings with what they may hold, and its card."""
     for name, trick in tricks().items():
-        layers = ", ".join(f"{seam}/{trick.layers[seam]}" for seam in seams.SEAMS if seam in trick.layers)
+        slots = ", ".join(f"{seam}/{trick.slots[seam]}" for seam in seams.SEAMS if seam in trick.slots)
         needs = "".join(f"; needs {path}={as_yaml(value)}" for path, value in trick.needs.items())
-        yield f"### [`{name}`](../{home_of(trick)})\n\n{layers}; passes: {trick.passes:g}{needs}\n"
+        yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{needs}\n"
         yield "| setting | value | holds |\n|---|---|---|"
         for item in dataclasses.fields(trick):
-            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {wanted(item).replace(' |', ',')} |"
+            values = describe_field(item).replace(" |", ",")
+            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {values} |"
         yield f"\n```text\n{card_of(trick).strip()}\n```\n"
 
 
@@ -108,7 +109,7 @@ def pairs(all_tricks: Mapping[str, Trick]) -> Iterator[str]:
         if refused := seams.refusals(pair):
             yield f"- `{one}` and `{other}`: refused. {' '.join(refused)}"
             continue
-        met = {seam: seams.around(seam, pair) for seam in seams.SEAMS}
+        met = {seam: seams.tricks_around(seam, pair) for seam in seams.SEAMS}
         meanings = [
             f"{seam}: {INSIDE[seam].format(outer=f'`{names[0]}`', inner=f'`{names[1]}`')}"
             for seam, names in met.items()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recipes.config import threads_of_each
-from recipes.testing import made_up_text
+from recipes.testing import make_text_file
 from tests.test_command_line import TEXT, command, finished, refused
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +53,7 @@ def test_a_plan_runs_nothing(folder: Path) -> None:
     assert "ema|swa: none, ema, swa" in ended.out
     assert re.search(r"runs     18: 6 arms \(auto\), 3 seeds, on files \(\d+ validation rows\)", ended.out)
     assert re.search(r"takes    about \d+ ", ended.out)
-    assert re.search(r"beware   evaluate.keep=best: .* not those of ema and swa", ended.out)
+    assert re.search(r"beware   evaluate.weights=best: .* not those of ema and swa", ended.out)
     assert not (folder / "study").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_trick_that_changes_nothing_is_found_also_where_no_two_arms_differ_in_
         (["+tricks=[mixup]", "hydra.sweeper.seeds=1"], "1 effects leave nothing to measure chance by; take"),
         (["+tricks=[mixup]", "data.label=lable"], "data.label=lable: train has no such column; did you mean label?"),
         (["data.label=label,lable"], "data.label=lable: train has no such column; did you mean label?"),
-        (["data.test_share=0.1,0.2"], "data.test_share=0.2: other validation rows than the base's judge it"),
+        (["data.test_fraction=0.1,0.2"], "data.test_fraction=0.2: other validation rows than the base's judge it"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_runs(arguments: list[str], told: str, folder: Path) -> None:
@@ -208,14 +208,14 @@ def test_a_local_ray_cluster(folder: Path, studies: list[Study]) -> None:
 @pytest.mark.slow
 def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
     splits = zip(("train", "validation", "test"), (20, 12, 12), strict=True)
-    texts = [f"data.{split}={made_up_text(rows, seed)}" for seed, (split, rows) in enumerate(splits)]
+    texts = [f"data.{split}={make_text_file(rows, seed)}" for seed, (split, rows) in enumerate(splits)]
     base = [
         "data=files",
         *texts,
         "model=tiny",
         "train.max_updates=30",
         "train.batch_size=16",
-        "evaluate.keep=last",
+        "evaluate.weights=last",
         "doctor=off",
     ]
     asked = [

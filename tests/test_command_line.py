@@ -313,14 +313,14 @@ def write_trick(folder: Path) -> Callable[[], None]:
         "@dataclass\n"
         "class Mine(Trick):\n"
         "    size: int = allowed('[1, inf)')\n"
-        "    layers = {'weights': 'final'}\n"
+        "    slots = {'weights': 'final'}\n"
         "    def weights(self, run, inner):\n"
         "        return inner()\n"
     )
     return lambda: sys.path.insert(0, str(folder))
 
 
-def test_two_tricks_in_a_layer_that_holds_one(folder: Path) -> None:
+def test_two_tricks_in_a_slot_that_holds_one(folder: Path) -> None:
     prepare = write_trick(folder)
     place = ["--config-dir", "mine"]
     paragraph = refused(folder, *place, *FILE, *TINY, "+tricks=[swa,mine]", prepare=prepare)

@@ -18,15 +18,25 @@ from recipes.base import Base
 from recipes.data.batch import Batch, Outcome
 from recipes.loop import TrainingRun
 from recipes.models.anatomy import word_embeddings
-from recipes.testing import NO_DROPOUT, declared, difference, float64, in_child, names, needed, tiny_config, tiny_run
+from recipes.testing import (
+    NO_DROPOUT,
+    declared_trick,
+    difference,
+    float64,
+    in_child,
+    names,
+    required_overrides,
+    tiny_config,
+    tiny_run,
+)
 
 ATTACKS = ["awp", "fgm", "pgd"]
-IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared(name).layers)]
+IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared_trick(name).slots)]
 
 
 def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:
     """A tiny run with these tricks, and its first batch."""
-    run = tiny_run(tiny_config(f"+tricks=[{','.join(tricks)}]", *needed(tricks), *overrides), folder)
+    run = tiny_run(tiny_config(f"+tricks=[{','.join(tricks)}]", *required_overrides(tricks), *overrides), folder)
     return run, run.seams.batches(run.train, 0)[0]
 
 
@@ -117,6 +127,6 @@ def test_copies_and_attacks_are_of_one_mixture(attack: str, tmp_path: Path) -> N
         return seen
 
     seen = in_child(passes)
-    assert len(seen) == 2 * int(declared(attack).passes)
+    assert len(seen) == 2 * int(declared_trick(attack).passes)
     assert len({repr(each[:3]) for each in seen}) == 1
     assert len({each[3] for each in seen}) == 2

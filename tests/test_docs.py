@@ -13,7 +13,7 @@ from recipes.compose.overrides import compose_config, mistakes
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.seams import SEAMS
-from recipes.testing import in_child, made_up_text, names
+from recipes.testing import in_child, make_text_file, names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,7 +90,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 4
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "reviews.csv").write_bytes(made_up_text(12).read_bytes())
+    (tmp_path / "reviews.csv").write_bytes(make_text_file(12).read_bytes())
 
     def example() -> tuple[float, int, list[str]]:
         space: dict[str, object] = {"__name__": "notebook"}

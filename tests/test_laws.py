@@ -8,15 +8,15 @@ from recipes.config import CONF
 from recipes.runtime.randomness import seed_forward
 from recipes.testing import (
     TrickLaws,
-    copied,
+    copy_weights,
     difference,
     in_child,
     names,
     on_ranks,
-    scratch,
+    temporary_folder,
     tiny_config,
     tiny_run,
-    trained,
+    train_tiny,
 )
 
 TRICKS = [
@@ -74,11 +74,11 @@ def test_off_is_off(overrides: tuple[str, ...]) -> None:
     """Law 1: with no trick, 20 updates with dropout on equal a plain loop, bit for bit."""
 
     def ours() -> dict[str, np.ndarray]:
-        found = trained(tiny_config(*overrides))
+        found = train_tiny(tiny_config(*overrides))
         return {**found["weights"], "losses": np.array(found["losses"])}
 
     def plain() -> dict[str, np.ndarray]:
-        with scratch() as folder:
+        with temporary_folder() as folder:
             run = tiny_run(tiny_config(*overrides), folder)
             train, model = run.config.train, run.bare_model
             decayed = [each for each in model.parameters() if each.dim() > 1]
@@ -112,7 +112,7 @@ def test_off_is_off(overrides: tuple[str, ...]) -> None:
                     optimizer.zero_grad()
                     losses.append(loss.item())
                     done += 1
-            return {**copied(run), "losses": np.array(losses)}
+            return {**copy_weights(run), "losses": np.array(losses)}
 
     assert difference(in_child(ours), in_child(plain)) == 0
 
@@ -121,10 +121,10 @@ def test_ranks_are_several_whatever_this_process_has_done() -> None:
     """Else the law of several processes would compare a run with itself."""
 
     def after_training() -> float:
-        trained(tiny_config())
+        train_tiny(tiny_config())
 
         def rows_passed() -> float:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(tiny_config(), folder)
                 run._step(run.seams.batches(run.train, 0)[0])
                 return run.rows_passed

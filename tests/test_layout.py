@@ -53,7 +53,7 @@ def test_a_trick_speaks_of_itself_by_the_name_it_is_selected_by() -> None:
 @pytest.mark.parametrize("name", names())
 def test_a_trick_is_where_its_name_says(name: str) -> None:
     trick = build(read(compose_config([f"+tricks=[{name}]"])[0]).tricks)[name]
-    stage = seams.stage_of(trick.layers)
+    stage = seams.stage_of(trick.slots)
     assert type(trick).__module__ == f"tricks.{stage}.{name}"
     assert type(trick).__name__ == "".join(word.title() for word in name.split("_"))
     assert (ROOT / "tests" / "tricks" / stage / f"test_{name}.py").is_file()

@@ -15,7 +15,7 @@ from recipes.compose.tricks import build
 from recipes.config import CONF, Config, as_values
 from recipes.doctor import examine
 from recipes.errors import UserError
-from recipes.testing import TINY, in_child, made_up_text, names, tiny_run, yaml_values
+from recipes.testing import TINY, in_child, make_text_file, names, tiny_run, yaml_values
 
 NEW = "quagga"
 Write = Callable[[str, str | bytes], Path]
@@ -37,7 +37,7 @@ def rename(write: Write, tmp_path: Path) -> Rename:
 @pytest.fixture
 def files() -> list[str]:
     splits = enumerate(("train", "validation", "test"))
-    return [*TINY, *(f"data.{split}={made_up_text(12, seed)}" for seed, split in splits)]
+    return [*TINY, *(f"data.{split}={make_text_file(12, seed)}" for seed, split in splits)]
 
 
 def config_of(*overrides: str) -> Config:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.testing import made_up_text
+from recipes.testing import make_text_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,7 +40,7 @@ def test_it_passes_the_laws(theirs: Path) -> None:
 @pytest.mark.slow
 def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "--config-dir", str(theirs / "conf"), "+tricks=[cutoff,mixup]"]
-    values = ["model=tiny", "data=files", f"data.train={made_up_text(12)}", "train.max_updates=3"]
+    values = ["model=tiny", "data=files", f"data.train={make_text_file(12)}", "train.max_updates=3"]
     done = subprocess.run(
         [*command, *values, "tricks.cutoff.share=0.3", f"hydra.run.dir={tmp_path / 'run'}"],
         cwd=tmp_path,

@@ -28,7 +28,7 @@ class Cutoff(Trick):
     share: float = allowed("[0, 1)")
     """Of the tokens that are hidden."""
 
-    layers = {"gradient": "plan", "objective": "term"}
+    slots = {"gradient": "plan", "objective": "term"}
     neutral = {"share": 0.0}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:

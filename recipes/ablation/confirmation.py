@@ -24,7 +24,7 @@ from recipes.compose.tricks import build
 from recipes.config import Config, Data, digest
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 
 LONGER = 1.05
 """Passes beside those of the rest, above which a trick must beat longer training."""
@@ -139,7 +139,7 @@ def _count(test: Dataset, rows: Sequence[Row], path: Path) -> int:
     split = digest({name: list(test[name]) for name in ("text", "text_pair", "label")})
     line = f"{split} {recipe}"
     lines = {line, *(path.read_text(encoding="utf-8").splitlines() if path.exists() else ())}
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
     return sum(each.startswith(split) for each in lines)
 

@@ -16,7 +16,7 @@ from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.compose.reading import read
 from recipes.compose.requirements import unmet
 from recipes.compose.tricks import build
-from recipes.config import as_values
+from recipes.config import as_values, put_at
 from recipes.errors import UserError
 from recipes.runs.folder import differences
 from recipes.trick import Trick
@@ -91,7 +91,7 @@ class Admission:
         values = deepcopy(self.values)
         for level in levels:
             for path, value in self.changes[level]:
-                _put(values, path, deepcopy(value))
+                put_at(values, path, deepcopy(value))
         return values
 
     @staticmethod
@@ -153,10 +153,3 @@ def _never(space: Space, admissible: Callable[[Arm], bool], admission: Admission
 @cache
 def _built(name: str, settings: str) -> Trick:
     return build({name: json.loads(settings)})[name]
-
-
-def _put(values: dict[str, Any], path: str, value: Any) -> None:
-    *parents, name = path.split(".")
-    for parent in parents:
-        values = values[parent]
-    values[name] = value

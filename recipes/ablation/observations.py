@@ -24,7 +24,9 @@ def blocks_of(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
     blocks = []
     for data in dict.fromkeys(row.data for row in finished):
         own = [row for row in finished if row.data == data]
-        blocks.append(block_of(design, own, [RunFolder(row.folder).held("validation") for row in own], metric))
+        blocks.append(
+            block_of(design, own, [RunFolder(row.folder).load_predictions("validation") for row in own], metric)
+        )
     return blocks
 
 
@@ -58,7 +60,7 @@ def block_of(design: Design, rows: Sequence[Row], said: Sequence[Predictions], m
 
 def are_alike(one: Row, other: Row) -> bool:
     """Whether two finished runs predict the same on validation, to the last digit."""
-    return len({_fingerprint(RunFolder(row.folder).held("validation")) for row in (one, other)}) == 1
+    return len({_fingerprint(RunFolder(row.folder).load_predictions("validation")) for row in (one, other)}) == 1
 
 
 def _fingerprint(said: Predictions) -> str:

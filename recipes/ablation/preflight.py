@@ -27,16 +27,16 @@ def doubts(space: Space, composer: Composer) -> Iterator[str]:
         if name := space.factors[place].choices[number].trick:
             config = read(composer(space.overrides_of(space.alone(place, number), 0, data)))
             tricks[name] = build(config.tricks)[name]
-    if fitted := seams.around("settle", tricks):
+    if fitted := seams.tricks_around("settle", tricks):
         yield (
             f"Validation rows that {' and '.join(fitted)} learned from also judge what it does, which makes it look a "
             "little too good; only the test split, opened for what is recommended, has not been learned from."
         )
-    keep = read(composer(space.overrides_of(space.base, 0, data))).evaluate.keep
-    if keep == "best" and (averaging := seams.around("weights", tricks)):
+    keep = read(composer(space.overrides_of(space.base, 0, data))).evaluate.weights
+    if keep == "best" and (averaging := seams.tricks_around("weights", tricks)):
         yield (
-            "evaluate.keep=best: weights are chosen by the rows that judge them, but not those of "
-            f"{' and '.join(averaging)}, to the others' advantage; evaluate.keep=last compares like with like."
+            "evaluate.weights=best: weights are chosen by the rows that judge them, but not those of "
+            f"{' and '.join(averaging)}, to the others' advantage; evaluate.weights=last compares like with like."
         )
 
 

@@ -15,10 +15,11 @@ from recipes.ablation.findings import COSTS, Findings
 from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
+from recipes.config import put_at
 from recipes.metrics import LOWER_IS_BETTER
 from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.reports.tables import console_for_tables
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 
 RECOMMENDED = "recommended"
 # Of one trick, and of several.
@@ -42,7 +43,7 @@ def write(findings: Findings, folder: Path) -> None:
     else:
         (folder / "conf" / "recipe" / f"{RECOMMENDED}.yaml").unlink(missing_ok=True)
     for name, text in said.items():
-        with written(folder / name) as draft:
+        with atomic_write(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")
     console = console_for_tables()
     table = rich.table.Table(title=f"{findings.metric}, {findings.design.estimand}", title_justify="left")
@@ -238,11 +239,8 @@ def _settled(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     groups: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for override in OverridesParser.create().parse_overrides(list(lines)):
-        *parents, name = override.key_or_group.split(".")
-        place = values if parents else groups
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[name] = override.value()
+        path = override.key_or_group
+        put_at(values if "." in path else groups, path, override.value())
     return groups, values
 
 

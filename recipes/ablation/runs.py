@@ -11,7 +11,7 @@ from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
 from recipes.ablation.worker import FAILURE, OUTPUT
 from recipes.errors import UserError
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 from recipes.runs.folder import RunFolder, is_finished
 
 FINISHED, FAILED, MISSING = "finished", "failed", "missing"
@@ -139,7 +139,7 @@ def write_csv(path: Path, spaces: Mapping[Space, Sequence[Row]]) -> None:
     """Write `runs.csv`: a line a run, with a column for each factor."""
     names = list(dict.fromkeys(factor.name for space in spaces for factor in space.factors))
     measured = ("status", "score", "seconds", "passes", "memory", "memory_of", "reason")
-    with written(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["data", *names, "seed", *measured, "folder"])
         for space, rows in spaces.items():

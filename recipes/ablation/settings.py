@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from recipes.errors import UserError
-from recipes.ranges import allowed, out_of_range, typed
+from recipes.ranges import allowed, instantiate, out_of_range
 
 
 @dataclass
@@ -39,7 +39,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     Raises:
         UserError: with every one that is wrong.
     """
-    settings, problems = typed(Settings, OmegaConf.create(dict(values)), "hydra.sweeper")
+    settings, problems = instantiate(Settings, OmegaConf.create(dict(values)), "hydra.sweeper")
     if not problems:
         problems = list(out_of_range(settings, "hydra.sweeper."))
         if settings.confirm and settings.seeds == 1:

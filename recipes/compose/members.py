@@ -1,60 +1,91 @@
-"""Other runs beside a run's own, each a line of overrides as after `train.py`; a bare word is a model."""
+"""The members of an ensemble: each a line of overrides as after `train.py`; a bare first word is a model."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.compose.overrides import compose_config, found_in
+from recipes.compose.overrides import compose_config, config_folders
 from recipes.compose.reading import read
-from recipes.config import Config, as_values
+from recipes.config import Config, as_values, put_at, value_at
 from recipes.errors import UserError
 
 MAY_DIFFER = ("model", "train", "tricks", "seed", "seeds", "data.max_length")
 
 
-def is_own(chosen: Mapping[str, Any], config: Config) -> bool:
-    """Whether a config's model is this run's."""
-    return (chosen["source"], chosen["name"]) == (config.model.source, config.model.name)
+def has_own_model(values: Mapping[str, Any], config: Config) -> bool:
+    """Whether the `model` settings of a member name the run's own model."""
+    return (values["source"], values["name"]) == (config.model.source, config.model.name)
 
 
 def member_config(line: str, config: Config) -> Config:
-    """The config of a line.
+    """The config of one member.
 
-    A member of this run's own model begins with this run's values and tricks, one of another model with the rate and
-    the epochs that are advised for that, and no tricks. What the line says comes on top.
+    A member of the run's own model starts from the run's values and tricks. A member of another model starts from the
+    learning rate and the epochs that are advised for that model, without tricks. The overrides of the line come last.
+
+    Args:
+        line: overrides as after `train.py`; a bare first word is a model.
+        config: of the run that the member belongs to.
 
     Raises:
-        UserError: an override is wrong, or about what all members share.
+        UserError: an override is wrong, or is about something that all members share.
     """
-    words = _words(line)
-    of_model = [word for word in words if word.startswith(("model=", "model.name="))]
-    values, advised = as_values(config), _values(_composed(of_model))
-    if of_model and not is_own(advised["model"], config):
+    words = _split_words(line)
+    model_words = [word for word in words if word.startswith(("model=", "model.name="))]
+    values = _start_values(model_words, config)
+    composed, overridden = _overridden_values(words, model_words, values["tricks"], config)
+    for path in [path for path in overridden if path.startswith("seeds.") and path not in _names(words)]:
+        # The line sets `seed`, and this seed would follow it; but the run has set this one to a value of its own.
+        if value_at(values, path) != config.seed:
+            del overridden[path]
+    _refuse_shared(overridden, values)
+    for path, value in overridden.items():
+        put_at(values, path, value)
+    return read(OmegaConf.merge(composed, values))  # type: ignore[arg-type]
+
+
+def _start_values(model_words: Sequence[str], config: Config) -> dict[str, Any]:
+    """The values that a member has before its own overrides."""
+    values, advised = as_values(config), _as_values(_compose(model_words))
+    if model_words and not has_own_model(advised["model"], config):
         values |= {"model": advised["model"], "tricks": {}}
         values["train"] |= {name: advised["train"][name] for name in ("learning_rate", "epochs")}
-    # Composed twice, with the line and without: what differs is what the line says, whatever file it came from.
-    own = [f"seed={config.seed}", *(f"+tricks={name}" for name in values["tricks"])]
-    without, composed = _composed(_joined([*own, *of_model])), _composed(_joined([*own, *words]))
-    before, after = _values(without), _values(composed)
-    said = {word.partition("=")[0].lstrip("+") for word in words if word not in of_model}
-    differing = {path: value for path, value in _leaves(after) if path in said or value != _at(before, path)}
-    for path in [path for path in differing if path.startswith("seeds.") and path not in said]:
-        if _at(values, path) != config.seed:  # one that was set apart
-            del differing[path]
-    shared = [path for path, value in differing.items() if not _may_differ(path) and value != _at(values, path)]
+    return values
+
+
+def _overridden_values(
+    words: Sequence[str], model_words: Sequence[str], tricks: Iterable[str], config: Config
+) -> tuple[DictConfig, dict[str, Any]]:
+    """The member's composed config, and the settings by path that its line changes.
+
+    Composed twice, with the line and without: a group such as `recipe` may change any setting.
+    """
+    own = [f"seed={config.seed}", *(f"+tricks={name}" for name in tricks)]
+    before = _as_values(_compose(_join_tricks([*own, *model_words])))
+    composed = _compose(_join_tricks([*own, *words]))
+    named = _names([word for word in words if word not in model_words])
+    leaves = _leaves(_as_values(composed))
+    return composed, {path: value for path, value in leaves if path in named or value != value_at(before, path)}
+
+
+def _names(words: Sequence[str]) -> set[str]:
+    """The names that overrides set."""
+    return {word.partition("=")[0].lstrip("+") for word in words}
+
+
+def _refuse_shared(overridden: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise `UserError` where a line changes what all members share."""
+    shared = [path for path, value in overridden.items() if not _may_differ(path) and value != value_at(values, path)]
     if shared:
         raise UserError(
             f"{', '.join(sorted(shared))} cannot be a member's own; all members share it. One member may differ from "
             f"another in {', '.join(MAY_DIFFER)}."
         )
-    for path, value in differing.items():
-        _put(values, path, value)
-    return read(OmegaConf.merge(composed, values))  # type: ignore[arg-type]
 
 
-def _words(line: str) -> list[str]:
+def _split_words(line: str) -> list[str]:
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -66,21 +97,21 @@ def _words(line: str) -> list[str]:
     return words
 
 
-def _joined(words: Sequence[str]) -> list[str]:
-    """The same with all tricks in one override, which is what Hydra takes."""
-    named = [word.partition("=")[2].strip("[]") for word in words if word.startswith("+tricks=")]
-    tricks = dict.fromkeys(name.strip() for names in named for name in names.split(",") if name.strip())
+def _join_tricks(words: Sequence[str]) -> list[str]:
+    """The same overrides with all tricks in one, since Hydra takes only one for a group."""
+    lists = [word.partition("=")[2].strip("[]") for word in words if word.startswith("+tricks=")]
+    tricks = dict.fromkeys(name.strip() for names in lists for name in names.split(",") if name.strip())
     others = [word for word in words if not word.startswith("+tricks=")]
     return [f"+tricks=[{','.join(tricks)}]", *others] if tricks else others
 
 
-def _composed(words: Sequence[str]) -> DictConfig:
-    """Compose with the further folders of the run's own config."""
-    folders = ",".join(f"'{folder}'" for folder in found_in())
+def _compose(words: Sequence[str]) -> DictConfig:
+    """Compose with the config folders of the run itself."""
+    folders = ",".join(f"'{folder}'" for folder in config_folders())
     return compose_config([*words, f"hydra.searchpath=[{folders}]"])[0]
 
 
-def _values(composed: DictConfig) -> dict[str, Any]:
+def _as_values(composed: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(values, dict)
     return {str(name): value for name, value in values.items()}
@@ -97,16 +128,3 @@ def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 def _may_differ(path: str) -> bool:
     return any(path == each or path.startswith(f"{each}.") for each in MAY_DIFFER)
-
-
-def _at(values: Any, path: str) -> Any:
-    for name in path.split("."):
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
-
-
-def _put(values: dict[str, Any], path: str, value: Any) -> None:
-    *parents, name = path.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-    values[name] = value

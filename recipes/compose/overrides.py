@@ -1,6 +1,7 @@
-"""From overrides to a composed config, and what to say where that fails: every mistake at once, in our own words."""
+"""From overrides to a composed config. Where that fails: every mistake at once, each with what to write instead."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, fields, is_dataclass
@@ -19,11 +20,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.config import CONF, Config
-from recipes.errors import UserError, nearest, told
-from recipes.ranges import wanted
+from recipes.config import CONF, Config, renamed_settings
+from recipes.errors import UserError, describe, nearest
+from recipes.ranges import describe_field
 
-# What Hydra cannot find where the package of that name is not there.
+# The config that Hydra cannot find where its plug-in is not installed.
 PLUG_IN = re.compile(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'")
 
 
@@ -36,8 +37,9 @@ def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     Raises:
         UserError: with every override that is wrong.
     """
-    with explained(overrides), _of_our_own():
-        composed = compose("train", list(overrides), return_hydra_config=True)
+    overrides = with_new_names(overrides)
+    with explained(overrides), _composing_conf():
+        composed = compose("train", overrides, return_hydra_config=True)
         folder = Path(composed.hydra.run.dir)
         HydraConfig.instance().set_config(composed)
     OmegaConf.set_struct(composed, False)
@@ -45,20 +47,35 @@ def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     return composed, folder
 
 
+def with_new_names(arguments: Sequence[str]) -> list[str]:
+    """The same arguments where a setting that has a new name is called by it; a line on standard error says so."""
+    names = renamed_settings()
+    renamed = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        path = name.lstrip("+~")
+        if equals and path in names:
+            sentence = f"note: {path} is called {names[path]} now; the old name goes with the next release."
+            print(sentence, file=sys.stderr)
+            argument = f"{name.removesuffix(path)}{names[path]}={value}"
+        renamed.append(argument)
+    return renamed
+
+
 @contextmanager
-def _of_our_own() -> Iterator[None]:
-    """Inside this context Hydra composes `conf/`; what it was about before, a command line perhaps, comes back."""
-    held = GlobalHydra.instance().hydra
+def _composing_conf() -> Iterator[None]:
+    """Inside this context Hydra composes `conf/`. Its state of before, such as a command line's, is restored."""
+    before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             yield
     finally:
-        GlobalHydra.instance().hydra = held
+        GlobalHydra.instance().hydra = before
 
 
-def found_in() -> list[str]:
-    """The folders beside `conf/` in which the config that was composed last found its parts."""
+def config_folders() -> list[str]:
+    """The folders other than `conf/` in which the last composed config found its parts."""
     if not HydraConfig.initialized():
         return []
     sources = HydraConfig.get().runtime.config_sources
@@ -67,34 +84,34 @@ def found_in() -> list[str]:
 
 @contextmanager
 def explained(arguments: Sequence[str]) -> Iterator[None]:
-    """Turn what Hydra says of a command line into our own words, all mistakes at once."""
+    """Inside this context Hydra's error about a command line becomes a `UserError` with every mistake."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(*(mistakes(arguments) or [told(error)])) from error
+        raise UserError(*(mistakes(arguments) or [describe(error)])) from error
     except yaml.YAMLError as error:
         raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}.") from error
     except ValueError as error:
-        # Hydra lets a few of its own pass as this, such as that of `data=null`.
+        # Hydra raises some of its errors as ValueError, such as the one about `data=null`.
         if sentences := mistakes(arguments):
             raise UserError(*sentences) from error
         raise
 
 
 def mistakes(arguments: Sequence[str]) -> list[str]:
-    """A sentence for each override that cannot be composed with those before it."""
+    """A sentence for each override that cannot be composed with the ones before it."""
     parsed = get_args_parser().parse_args(list(arguments))
     name = parsed.config_name or "train"
     sweeps = parsed.multirun or any(line.startswith("hydra.mode=") for line in parsed.overrides)
     sentences: list[str] = []
     accepted: list[str] = []
-    with _of_our_own():
+    with _composing_conf():
         if parsed.config_dir:
-            sentences += _look_also_in([parsed.config_dir], "--config-dir")
-        for line in sorted(parsed.overrides, key=_turn):
+            sentences += _add_config_folders([parsed.config_dir], "--config-dir")
+        for line in sorted(parsed.overrides, key=_rank):
             try:
                 override = OverridesParser.create().parse_override(line)
-                choices = list(_single(override))
+                choices = list(_values_of_sweep(override))
             except HydraException:
                 sentences.append(
                     f"{line} cannot be read as an override; write it as name=value, and put quotes around a value "
@@ -103,7 +120,7 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
                 )
                 continue
             if override.key_or_group == "hydra.searchpath":
-                sentences += _look_also_in(override.value(), "hydra.searchpath")
+                sentences += _add_config_folders(override.value(), "hydra.searchpath")
                 continue
             if override.is_delete():
                 sentences.append(f"{line}: nothing can be taken away; set another value (null, where it may be empty).")
@@ -124,17 +141,17 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
     return sentences
 
 
-def _look_also_in(places: Any, setting: str) -> Iterator[str]:
-    """Let Hydra find configs in more folders; a sentence for each that is not there."""
-    if not isinstance(places, list):
-        yield f"{setting} must be a list of folders, got {places}."
+def _add_config_folders(folders: Any, setting: str) -> Iterator[str]:
+    """Let Hydra find configs in further folders; a sentence for each folder that does not exist."""
+    if not isinstance(folders, list):
+        yield f"{setting} must be a list of folders, got {folders}."
         return
     loader: Any = GlobalHydra.instance().config_loader()
-    for place in places:
-        if "://" not in place and not Path(place).is_dir():
-            yield f"{setting}={place}: there is no such folder."
+    for folder in folders:
+        if "://" not in folder and not Path(folder).is_dir():
+            yield f"{setting}={folder}: there is no such folder."
             continue
-        path = place if "://" in place else f"file://{Path(place).resolve()}"
+        path = folder if "://" in folder else f"file://{Path(folder).resolve()}"
         loader.config_search_path.prepend(setting, path, SearchPathQuery(provider="schema"))
     loader.repository.initialize_sources(loader.config_search_path)
 
@@ -143,13 +160,13 @@ def _key(line: str) -> str:
     return line.partition("=")[0].lstrip("+~")
 
 
-def _turn(line: str) -> int:
-    """Where to look for groups, then groups, then values, so that a value finds the group that it belongs to."""
+def _rank(line: str) -> int:
+    """Config folders first, then groups, then values, so that a value finds the group that it belongs to."""
     return 0 if _key(line) == "hydra.searchpath" else 2 if "." in _key(line) else 1
 
 
-def _single(override: Override) -> Iterator[str]:
-    """An override, or each of the overrides that it sweeps over."""
+def _values_of_sweep(override: Override) -> Iterator[str]:
+    """The override itself, or one override for each value that it sweeps over."""
     if override.is_sweep_override():
         prefix = (override.input_line or "").partition("=")[0]
         yield from (f"{prefix}={value}" for value in override.sweep_string_iterator())
@@ -158,26 +175,44 @@ def _single(override: Override) -> Iterator[str]:
 
 
 def _explain(line: str, config_name: str, accepted: Sequence[str], error: Exception) -> str:
-    if lacking := PLUG_IN.search(str(error)):
-        return f"{line} needs a plug-in of Hydra: pip install -e '.[{lacking[1]}]'."
+    """Why one override cannot be composed, and what to write instead.
+
+    Args:
+        line: the override.
+        config_name: of the primary config.
+        accepted: the overrides before it, which can be composed.
+        error: what Hydra or OmegaConf raised.
+    """
+    if plug_in := PLUG_IN.search(str(error)):
+        return f"{line} needs a plug-in of Hydra: pip install -e '.[{plug_in[1]}]'."
     override = OverridesParser.create().parse_override(line)
     name, value = override.key_or_group, override.value()
-    loader = GlobalHydra.instance().config_loader()
-    if options := loader.get_group_options(name):
-        if name == "tricks" and not line.startswith("+"):
-            return f"{line}: tricks are added to what is chosen so far; write +{line}."
-        kind = "trick" if name == "tricks" else name
-        chosen = ["null" if each is None else str(each) for each in (value if isinstance(value, list) else [value])]
-        if unknown := [each for each in chosen if each not in options]:
-            return " ".join(f"{name}={each}: there is no such {kind}; {nearest(each, options)}" for each in unknown)
-        if name != "tricks" and line.startswith("+"):
-            return f"{line}: {name} is chosen, not added; write {line[1:]}."
-        return f"{line}: {told(error)}"
+    if options := GlobalHydra.instance().config_loader().get_group_options(name):
+        return _explain_choice(line, name, value, options, error)
     composed = compose(config_name, list(accepted), return_hydra_config=True)
+    return _explain_value(line, name, value, composed, error)
+
+
+def _explain_choice(line: str, group: str, value: Any, options: Sequence[str], error: Exception) -> str:
+    """Why one or several files of a config group cannot be chosen."""
+    if group == "tricks" and not line.startswith("+"):
+        return f"{line}: tricks are added to what is chosen so far; write +{line}."
+    choices = ["null" if each is None else str(each) for each in (value if isinstance(value, list) else [value])]
+    if unknown := [choice for choice in choices if choice not in options]:
+        kind = "trick" if group == "tricks" else group
+        return " ".join(f"{group}={each}: there is no such {kind}; {nearest(each, options)}" for each in unknown)
+    if group != "tricks" and line.startswith("+"):
+        return f"{line}: {group} is chosen, not added; write {line[1:]}."
+    return f"{line}: {describe(error)}"
+
+
+def _explain_value(line: str, name: str, value: Any, composed: DictConfig, error: Exception) -> str:
+    """Why a setting cannot have a value, or cannot be found."""
     path = name.split(".")
     if path[0] == "tricks" and len(path) > 1 and path[1] not in composed.tricks:
-        if path[1] not in loader.get_group_options("tricks"):
-            return f"tricks.{path[1]}: there is no such trick; {nearest(path[1], loader.get_group_options('tricks'))}"
+        tricks = GlobalHydra.instance().config_loader().get_group_options("tricks")
+        if path[1] not in tricks:
+            return f"tricks.{path[1]}: there is no such trick; {nearest(path[1], tricks)}"
         return f"{line}: tricks.{path[1]} has values but is not selected; add +tricks=[{path[1]}]."
     node: Any = composed
     for depth, part in enumerate(path):
@@ -186,8 +221,8 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
             return f"{'.'.join(path[: depth + 1])} does not exist; {nearest(part, known)}"
         node = node[part]
     if item := _field(path):
-        return f"{name} must be {wanted(item)}, got {'null' if value is None else value}."
-    return f"{line}: {told(error.__cause__ or error)}"
+        return f"{name} must be {describe_field(item)}, got {'null' if value is None else value}."
+    return f"{line}: {describe(error.__cause__ or error)}"
 
 
 def _field(path: Sequence[str]) -> Field[Any] | None:

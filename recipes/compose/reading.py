@@ -8,8 +8,8 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.config import Config
-from recipes.errors import UserError, nearest, told
+from recipes.config import Config, renamed_settings
+from recipes.errors import UserError, describe, nearest
 from recipes.ranges import out_of_range
 
 # What metrics.json and the run folder already call by these names.
@@ -19,9 +19,9 @@ TAKEN = (
     "test",
     "format",
     "candidates",
-    "kept",
+    "weights",
     "cost",
-    "onion",
+    "seams",
     "versions",
     "seed",
     "tricks",
@@ -44,7 +44,7 @@ def read(composed: DictConfig) -> Config:
     try:
         config = cast(Config, OmegaConf.to_object(composed))
     except OmegaConfBaseException as error:
-        raise UserError(told(error)) from error
+        raise UserError(describe(error)) from error
     if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_badly_named(config)]:
         # Loads torch, which is worth it to tell all that is wrong at once.
         from recipes.compose.tricks import build
@@ -61,7 +61,9 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
     """A setting that nobody reads is an error: Hydra lets `+name=value` add one to any schema."""
     known = {item.name: item.type for item in fields(kind)}
     for key in map(str, node):
-        if key not in known:
+        if f"{path}{key}" in renamed_settings():
+            yield f"{path}{key} is called {renamed_settings()[f'{path}{key}']} now; rename it."
+        elif key not in known:
             yield f"{path}{key} does not exist; {nearest(key, known)}"
         elif is_dataclass(known[key]):
             yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
@@ -83,7 +85,7 @@ def _incomplete(config: Config) -> Iterator[str]:
 def _unread(config: Config) -> Iterator[str]:
     """What is set and read by nobody under the chosen source: a forgotten `data=files` would train on other texts."""
     data, model = config.data, config.model
-    both = ("train", "validation", "test", "text_pair", "id", "group", "separator")
+    both = ("train", "validation", "test", "text_pair", "id", "group", "label_separator")
     readers = {"name": ["hub"], "subset": ["hub"], **dict.fromkeys(both, ["files", "hub"])}
     for name, sources in readers.items():
         value = getattr(data, name)

@@ -1,12 +1,10 @@
 """What must hold of a config and its data before anything is trained."""
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 from recipes import seams
-from recipes.config import Config, as_values
+from recipes.config import Config, as_values, value_at
 from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import RANKING, available
@@ -41,13 +39,13 @@ def unmet(values: Mapping[str, Any], tricks: Mapping[str, Trick]) -> Iterator[st
     if values["model"]["source"] == "linear" and tricks:
         yield f"model=linear has no training loop, so +tricks=[{','.join(tricks)}] cannot act; leave them out."
     stopping = values["evaluate"]["early_stopping"]
-    if stopping and (owners := seams.around("weights", tricks)):
+    if stopping and (owners := seams.tricks_around("weights", tricks)):
         yield (
             f"evaluate.early_stopping={stopping}: {owners[0]} averages the end of training, which an early stop would "
             "cut off; leave out one of the two."
         )
     for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
-        found: Any = reduce(getitem, path.split("."), values)
+        found: Any = value_at(values, path)
         if found != value:
             needed = f"{path}={as_yaml(value)}"
             yield f"{path}={as_yaml(found)}: {name} needs {needed}; set it, or leave out {name}."

@@ -8,7 +8,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from recipes.errors import UserError
-from recipes.ranges import typed
+from recipes.ranges import instantiate
 from recipes.seams import check
 from recipes.trick import Trick
 
@@ -42,7 +42,7 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
         if not issubclass(kind, Trick):
             problems.append(f"tricks.{name}._target_={target} is no recipes.Trick.")
             continue
-        trick, wrong = typed(kind, OmegaConf.create(settings), f"tricks.{name}", {"name": name})
+        trick, wrong = instantiate(kind, OmegaConf.create(settings), f"tricks.{name}", {"name": name})
         problems += wrong
         if trick is not None:
             tricks[name] = trick

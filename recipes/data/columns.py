@@ -97,12 +97,14 @@ def _labels(rows: Dataset, settings: Data, split: str) -> pa.ChunkedArray:
             return pa.chunked_array([pa.array([label_name(cell, None) for cell in cells], pa.large_string())])
     if lists:
         cells = cells or column.to_pylist()
-        several = [cell if cell is None or isinstance(cell, list) else [cell] for cell in cells]
-        return _label_lists([cell and [label_name(value, inside) for value in cell] for cell in several])
+        multi_label = [cell if cell is None or isinstance(cell, list) else [cell] for cell in cells]
+        return _label_lists([cell and [label_name(value, inside) for value in cell] for cell in multi_label])
     if pa.types.is_nested(column.type):
         raise UserError(f"data.label={settings.label}: {split} holds {column.type} there, not labels.")
-    if settings.separator:
-        parts = [cell.split(settings.separator) for cell in _texts(rows, settings.label, "label", split).to_pylist()]
+    if settings.label_separator:
+        parts = [
+            cell.split(settings.label_separator) for cell in _texts(rows, settings.label, "label", split).to_pylist()
+        ]
         return _label_lists([[label_name(part, None) for part in cell] for cell in parts])
     coded = column.combine_chunks().dictionary_encode()
     names = pa.array([label_name(value, feature) for value in coded.dictionary.to_pylist()], pa.large_string())

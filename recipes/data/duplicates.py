@@ -12,7 +12,7 @@ PERMUTATIONS = 128
 MARGIN, WEIGHTS = 0.9, (0.1, 0.9)
 
 
-def folded(rows: Dataset) -> list[str]:
+def fold_rows(rows: Dataset) -> list[str]:
     """What a row has in common with its copies, (row): the text, and a line below it its pair."""
     together = zip(rows["text"][:], rows["text_pair"][:], strict=True)
     return ["\n".join(_fold(text) for text in pair if text is not None) for pair in together]

@@ -116,7 +116,7 @@ class Encoded:
         return torch.from_numpy(targets).to(precision), torch.from_numpy(known).to(precision)
 
 
-def cleaned(examples: Dataset, clean: Callable[[str], str]) -> Dataset:
+def clean_rows(examples: Dataset, clean: Callable[[str], str]) -> Dataset:
     """The same rows with every text, and every text of a pair, cleaned."""
     columns = examples.to_dict()
     for name in ("text", "text_pair"):
@@ -124,7 +124,9 @@ def cleaned(examples: Dataset, clean: Callable[[str], str]) -> Dataset:
     return Dataset.from_dict(columns, examples.features)
 
 
-def cached(examples: Dataset, make: Callable[..., dict[str, Any]], key: Sequence[object], **options: Any) -> Dataset:
+def map_cached(
+    examples: Dataset, make: Callable[..., dict[str, Any]], key: Sequence[object], **options: Any
+) -> Dataset:
     """Map rows once; another run that would make the same takes them from the cache.
 
     Processes that make the same at once do no harm: each writes a file of its own, and the last one to be done gives it
@@ -178,7 +180,7 @@ def encode(
     if key is None:
         encoded = examples.map(tokens, keep_in_memory=True, new_fingerprint="uncached", batched=True, **options)
     else:
-        encoded = cached(examples, tokens, (_identity(tokenizer), *key), **options)
+        encoded = map_cached(examples, tokens, (_identity(tokenizer), *key), **options)
     columns, offsets, window_offsets = {}, np.zeros(1, dtype=np.int64), None
     table = encoded.with_format("arrow")[:]
     for name in encoded.column_names:

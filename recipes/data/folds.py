@@ -36,9 +36,9 @@ def folds(splits: Splits, count: int, seed: int, setting: str) -> Iterator[Part]
     Raises:
         UserError: there are too few rows, or groups of them.
     """
-    apart = [*splits.shut_splits().values(), *splits.kept_apart]
+    apart = [*splits.hidden_splits().values(), *splits.excluded_rows]
     if count == 1:
-        yield Part(1, replace(splits, test=None, extra={}, kept_apart=apart), None)
+        yield Part(1, replace(splits, test=None, extra={}, excluded_rows=apart), None)
         return
     rows, together = splits.train, belonging_together(splits)
     classes, groups = strata(rows.with_format("arrow")[:]), int(together.max()) + 1
@@ -59,7 +59,7 @@ def folds(splits: Splits, count: int, seed: int, setting: str) -> Iterator[Part]
             test=None,
             extra={},
             groups=None if splits.groups is None else splits.groups[rest],
-            kept_apart=[splits.validation, *apart],
+            excluded_rows=[splits.validation, *apart],
             is_fold=True,
         )
         yield Part(number, part, held)

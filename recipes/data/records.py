@@ -140,7 +140,7 @@ def _not_text(cells: Iterable[Any]) -> str:
 
 
 def write_piece(
-    path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]], several: bool = False
+    path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]], multi_label: bool = False
 ) -> None:
     """Write some rows, as a piece that `join_pieces` takes: without a header.
 
@@ -149,10 +149,10 @@ def write_piece(
         kind: csv, tsv, jsonl or parquet.
         names: of the columns: id, prediction, and a number for each class.
         rows: their cells.
-        several: whether a prediction is a list.
+        multi_label: whether a prediction is a list.
     """
     if kind == "parquet":
-        kinds = {"prediction": pa.list_(pa.string()) if several else pa.string(), "id": pa.string()}
+        kinds = {"prediction": pa.list_(pa.string()) if multi_label else pa.string(), "id": pa.string()}
         schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
         pq.write_table(pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema), path)
         return

@@ -30,14 +30,14 @@ datasets.disable_progress_bars()
 
 
 @dataclass(frozen=True)
-class OpenSplits:
+class VisibleSplits:
     """The rows that a run may see before its weights are chosen: no test split, no extra ones."""
 
     train: Dataset
     validation: Dataset
     is_fold: bool
     """Whether other runs on the same data may have learned what judges this one."""
-    digests_of_closed: Callable[[], frozenset[bytes]]
+    hidden_digests: Callable[[], frozenset[bytes]]
     """Digests (`recipes.data.duplicates`) of the rows that the run may not see, made when first asked for."""
 
 
@@ -57,31 +57,33 @@ class Splits:
     """What the user should know of this data."""
     groups: np.ndarray | None = None
     """A number for each training row, (row); equal ones stay together."""
-    kept_apart: Sequence[Dataset] = ()
+    excluded_rows: Sequence[Dataset] = ()
     """Rows that this run neither sees nor scores: those of the whole that it is a part of."""
     is_fold: bool = False
     """Whether other runs on the same data may have learnt what judges this one."""
 
-    def opened(self, cleaned: Callable[[Dataset], Dataset]) -> "OpenSplits":
+    def hide_test(self, clean_rows: Callable[[Dataset], Dataset]) -> "VisibleSplits":
         """The rows that a run may see while it is made.
 
         Args:
-            cleaned: what the run makes of the texts of a split.
+            clean_rows: what the run makes of the texts of a split.
         """
-        closed = [*self.shut_splits().values(), *self.kept_apart]
+        hidden = [*self.hidden_splits().values(), *self.excluded_rows]
 
         @functools.cache
         def digests() -> frozenset[bytes]:
-            return frozenset(duplicates.digest(text) for rows in closed for text in duplicates.folded(cleaned(rows)))
+            return frozenset(
+                duplicates.digest(text) for rows in hidden for text in duplicates.fold_rows(clean_rows(rows))
+            )
 
-        return OpenSplits(self.train, self.validation, self.is_fold, digests)
+        return VisibleSplits(self.train, self.validation, self.is_fold, digests)
 
     @property
     def fingerprint(self) -> list[str]:
         """Tells the rows that a run is made of from others."""
         return [self.train._fingerprint, self.validation._fingerprint]
 
-    def shut_splits(self) -> dict[str, Dataset]:
+    def hidden_splits(self) -> dict[str, Dataset]:
         """What no run may look at before its weights are chosen."""
         return {**({} if self.test is None else {"test": self.test}), **self.extra}
 
@@ -121,7 +123,7 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
         raise UserError(*problems)
     notes = _settle_labels(examples)
     groups = _codes(_column(raw["train"], settings.group, "group", "train")) if settings.group else None
-    for name, share in (("test", settings.test_share), ("validation", settings.validation_share)):
+    for name, share in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
         if not sources[name]:
             rows = examples["train"]
             rest, part = _cut(rows, groups, share * len(raw["train"]) / len(rows), settings.split_seed)
@@ -142,7 +144,7 @@ def _settle_labels(examples: dict[str, pa.Table]) -> list[str]:
         UserError: they are training or validation rows; one split has lists of labels and another has not; or what the
             training rows have cannot be learnt from.
     """
-    known, several = _label_counts(examples["train"]), _has_lists(examples["train"])
+    known, multi_label = _label_counts(examples["train"]), _has_lists(examples["train"])
     problems, notes = list(_untrainable(examples["train"])), []
     for name, rows in list(examples.items()):
         counts, held = _label_counts(rows), name in ("train", "validation")
@@ -152,8 +154,8 @@ def _settle_labels(examples: dict[str, pa.Table]) -> list[str]:
             examples[name] = rows.set_column(4, "label", pa.nulls(len(rows), rows["label"].type))
             notes.append(f"{name} has no labels; it gets predictions only.")
             continue
-        if _has_lists(rows) != several:
-            problems.append(f"{name} has {'one label' if several else 'lists of labels'} to a row, train has not.")
+        if _has_lists(rows) != multi_label:
+            problems.append(f"{name} has {'one label' if multi_label else 'lists of labels'} to a row, train has not.")
         if not counts and name == "train":
             continue
         missing = np.flatnonzero(rows["label"].is_null().to_numpy())
@@ -202,16 +204,16 @@ def _checked(
         raise UserError(*problems)
     made = {name: Dataset(rows.combine_chunks()) for name, rows in examples.items()}
     held = {name: made[name] for name in extra}
-    several = _has_lists(examples["train"])
-    return Splits(made["train"], made["validation"], made.get("test"), classes, several, held, notes, groups)
+    multi_label = _has_lists(examples["train"])
+    return Splits(made["train"], made["validation"], made.get("test"), classes, multi_label, held, notes, groups)
 
 
 def _untrainable(rows: pa.Table) -> Iterator[str]:
-    classes, several = list(_label_counts(rows)), _has_lists(rows)
-    if len(classes) < 2 and not (several and classes):
+    classes, multi_label = list(_label_counts(rows)), _has_lists(rows)
+    if len(classes) < 2 and not (multi_label and classes):
         what = f"only one class, {classes[0]!r}" if classes else "no labels"
         yield f"train has {what}; a classifier needs at least two. Is data.label the right column?"
-    if len(classes) > len(rows) / 2 and len(classes) > 50 and not several:
+    if len(classes) > len(rows) / 2 and len(classes) > 50 and not multi_label:
         yield f"train has {len(classes)} different labels in {len(rows)} rows; is data.label the right column?"
 
 

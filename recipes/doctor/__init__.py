@@ -8,7 +8,7 @@ A check is a function of a patient (`subject.py`) and a look (`findings.py`) tha
 found. What it could not look at is skipped, with the reason, and never passed.
 """
 
-from recipes.doctor.findings import Finding, Look, Report
+from recipes.doctor.findings import CheckResult, Finding, Report
 from recipes.doctor.runner import examine
 
-__all__ = ["Finding", "Look", "Report", "examine"]
+__all__ = ["Finding", "CheckResult", "Report", "examine"]

@@ -17,9 +17,9 @@ class Finding:
     check: str
     severity: str
     """note, warning or error."""
-    says: str
+    message: str
     """What is wrong, with the evidence."""
-    leads_to: str
+    consequence: str
     """What comes of it."""
     remedy: str
     """The override or edit that mends it."""
@@ -32,7 +32,7 @@ class Skip(Exception):
 
 
 @dataclass
-class Look:
+class CheckResult:
     """What one check looked at and found."""
 
     section: str
@@ -49,20 +49,20 @@ class Look:
         """Say that so many of something were inspected."""
         self.seen.append(f"{count:,} {what}")
 
-    def note(self, says: str, leads_to: str = "", remedy: str = "", rows: Sequence[str] = ()) -> None:
+    def note(self, message: str, consequence: str = "", remedy: str = "", rows: Sequence[str] = ()) -> None:
         """Add what is worth knowing and needs no change."""
-        self._add("note", says, leads_to, remedy, rows)
+        self._add("note", message, consequence, remedy, rows)
 
-    def warn(self, says: str, leads_to: str, remedy: str, rows: Sequence[str] = ()) -> None:
+    def warn(self, message: str, consequence: str, remedy: str, rows: Sequence[str] = ()) -> None:
         """Add what probably harms."""
-        self._add("warning", says, leads_to, remedy, rows)
+        self._add("warning", message, consequence, remedy, rows)
 
-    def fail(self, says: str, leads_to: str, remedy: str, rows: Sequence[str] = ()) -> None:
+    def fail(self, message: str, consequence: str, remedy: str, rows: Sequence[str] = ()) -> None:
         """Add what certainly harms."""
-        self._add("error", says, leads_to, remedy, rows)
+        self._add("error", message, consequence, remedy, rows)
 
-    def _add(self, severity: str, says: str, leads_to: str, remedy: str, rows: Sequence[str]) -> None:
-        self.findings.append(Finding(self.check, severity, says, leads_to, remedy, list(rows)[:EVIDENCE]))
+    def _add(self, severity: str, message: str, consequence: str, remedy: str, rows: Sequence[str]) -> None:
+        self.findings.append(Finding(self.check, severity, message, consequence, remedy, list(rows)[:EVIDENCE]))
 
     @property
     def outcome(self) -> str:
@@ -79,12 +79,12 @@ class Look:
 class Report:
     """What an examination found."""
 
-    looks: Sequence[Look]
+    results: Sequence[CheckResult]
 
     @property
     def findings(self) -> list[Finding]:
         """All findings, in the order of the checks."""
-        return [finding for look in self.looks for finding in look.findings]
+        return [finding for result in self.results for finding in result.findings]
 
     @property
     def exit_code(self) -> int:
@@ -94,5 +94,5 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        looks = [{**asdict(look), "outcome": look.outcome} for look in self.looks]
-        return {"format": 1, "exit_code": self.exit_code, "checks": looks}
+        results = [{**asdict(result), "outcome": result.outcome} for result in self.results]
+        return {"format": 2, "exit_code": self.exit_code, "checks": results}

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from recipes.doctor.findings import Skip
-from recipes.models.linear import is_chinese, joined
+from recipes.models.linear import is_chinese, join_pairs
 
 MANY_CLASSES = 20
 MOST_ROWS = 4000
@@ -19,7 +19,7 @@ MOST_ROWS = 4000
 
 
 @dataclass(frozen=True)
-class Floor:
+class LinearProbe:
     """Rows with one label each, and what a linear model that was trained on the others says of each."""
 
     rows: Dataset
@@ -32,7 +32,7 @@ class Floor:
     """Probabilities, (row, class)."""
 
 
-def floor_of(rows: Dataset) -> Floor:
+def fit_linear_probe(rows: Dataset) -> LinearProbe:
     """The floor of training rows, those of classes with at least three.
 
     Raises:
@@ -45,8 +45,8 @@ def floor_of(rows: Dataset) -> Floor:
     labels = rows["label"][:]
     if len(set(labels)) < 2 or len(rows) < 30:
         raise Skip("there are too few rows for three folds")
-    texts = joined(rows["text"][:], rows["text_pair"][:])
-    return Floor(rows, texts, labels, sorted(set(labels)), *learnt(texts, labels, 0))
+    texts = join_pairs(rows["text"][:], rows["text_pair"][:])
+    return LinearProbe(rows, texts, labels, sorted(set(labels)), *score_out_of_fold(texts, labels, 0))
 
 
 def sampled(rows: Dataset) -> Dataset:
@@ -56,7 +56,7 @@ def sampled(rows: Dataset) -> Dataset:
     return rows.select(np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int)))
 
 
-def learnt(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
+def score_out_of_fold(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
     """What a linear model has right of rows that it has not seen, and its probabilities, (row, class) in order."""
     analyzer = "char" if is_chinese(texts) else "word"
     targets = np.array(said)
@@ -69,8 +69,8 @@ def learnt(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float,
         except ValueError as error:
             raise Skip("there are no words to learn from") from error
         # All classes at once take minutes where there are a hundred.
-        several = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
-        model = several if len(classes) > MANY_CLASSES else LogisticRegression(C=10, max_iter=200)
+        multi_label = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
+        model = multi_label if len(classes) > MANY_CLASSES else LogisticRegression(C=10, max_iter=200)
         model.fit(terms, targets[train])
         found = model.predict_proba(vectorizer.transform([texts[row] for row in held]))
         shares[np.ix_(held, [classes.index(name) for name in model.classes_])] = found

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.doctor.findings import Look
-from recipes.doctor.subject import Patient
+from recipes.doctor.findings import CheckResult
+from recipes.doctor.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Check:
     name: str
     cheap: bool
     about: str
-    look: Callable[[Patient, Look], None]
+    result: Callable[[Subject, CheckResult], None]
 
 
 CHECKS: list[Check] = []
 
 
-def check(section: str, cheap: bool = False) -> Callable[[Callable[[Patient, Look], None]], Any]:
+def check(section: str, cheap: bool = False) -> Callable[[Callable[[Subject, CheckResult], None]], Any]:
     """Register a function as a check; its name is the check's, its docstring says what it is about.
 
     Args:
@@ -31,9 +31,9 @@ def check(section: str, cheap: bool = False) -> Callable[[Callable[[Patient, Loo
         cheap: whether `train.py` runs it at every start.
     """
 
-    def registered(look: Callable[[Patient, Look], None]) -> Callable[[Patient, Look], None]:
-        about = inspect.getdoc(look) or ""
-        CHECKS.append(Check(section, look.__name__, cheap, about, look))
-        return look
+    def registered(result: Callable[[Subject, CheckResult], None]) -> Callable[[Subject, CheckResult], None]:
+        about = inspect.getdoc(result) or ""
+        CHECKS.append(Check(section, result.__name__, cheap, about, result))
+        return result
 
     return registered

@@ -18,10 +18,10 @@ def table(report: Report) -> Table:
     for name in ("section", "check", "looked at", "outcome"):
         shown.add_column(name)
     for section in SECTIONS:
-        for look in (each for each in report.looks if each.section == section):
-            outcome = look.outcome
-            seen = look.skipped if look.skipped is not None else ", ".join(look.seen)
-            shown.add_row(section, look.check, seen, f"[{STYLES[outcome]}]{outcome}[/]")
+        for result in (each for each in report.results if each.section == section):
+            outcome = result.outcome
+            seen = result.skipped if result.skipped is not None else ", ".join(result.seen)
+            shown.add_row(section, result.check, seen, f"[{STYLES[outcome]}]{outcome}[/]")
     return shown
 
 
@@ -30,18 +30,18 @@ def short(text: str, most: int = LONGEST) -> str:
     return repr(text if len(text) <= most else f"{text[:most]}…")
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def quote_names(names: Sequence[str], most: int = 5) -> str:
     """Names in quotes, the first few of them."""
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def told(finding: Finding) -> str:
+def describe(finding: Finding) -> str:
     """A finding as a paragraph."""
-    parts = [f"{finding.severity}: {finding.says}"]
+    parts = [f"{finding.severity}: {finding.message}"]
     if finding.rows:
         parts.append(f"Rows: {', '.join(finding.rows)}.")
-    if finding.leads_to:
-        parts.append(f"Leads to: {finding.leads_to}.")
+    if finding.consequence:
+        parts.append(f"Leads to: {finding.consequence}.")
     if finding.remedy:
         parts.append(f"Do: {finding.remedy}{'' if finding.remedy.endswith('?') else '.'}")
     return " ".join(parts)
@@ -51,8 +51,8 @@ def lines(report: Report) -> Iterator[str]:
     """What was found, worst first, then the verdict."""
     for severity in ("error", "warning", "note"):
         for finding in (each for each in report.findings if each.severity == severity):
-            yield f"{finding.check}: {told(finding)}"
-    counts = Counter(look.outcome for look in report.looks)
+            yield f"{finding.check}: {describe(finding)}"
+    counts = Counter(result.outcome for result in report.results)
     told_counts = ", ".join(f"{counts[name]} {name}" for name in STYLES if counts[name])
     verdict = ("clean", "train, but look at the warnings", "do not train before the errors are mended")
     yield f"verdict: {verdict[report.exit_code]} ({told_counts})."

@@ -22,7 +22,7 @@ from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
 from recipes.doctor.findings import Skip
 from recipes.doctor.forward import Forward, forward_of
-from recipes.doctor.linear_probe import Floor, floor_of
+from recipes.doctor.linear_probe import LinearProbe, fit_linear_probe
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.runs.folder import RunFolder, is_finished
@@ -33,7 +33,7 @@ SAMPLE, CHEAP_SAMPLE = 256, 16
 """Rows that are passed through the model."""
 
 
-class Patient:
+class Subject:
     """A config, and what it makes: data, then a run that is set up in a folder of its own.
 
     Args:
@@ -105,8 +105,8 @@ class Patient:
         try:
             run = self.run
         except Skip:
-            return {"train": splits.train, "validation": splits.validation, **splits.shut_splits()}
-        shut = {name: run.cleaned(rows) for name, rows in splits.shut_splits().items()}
+            return {"train": splits.train, "validation": splits.validation, **splits.hidden_splits()}
+        shut = {name: run.clean_rows(rows) for name, rows in splits.hidden_splits().items()}
         return {"train": run.train.examples, "validation": run.validation.examples, **shut}
 
     @cached_property
@@ -118,11 +118,11 @@ class Patient:
         return train if len(own) == len(train) else train.select(own)
 
     @cached_property
-    def floor(self) -> Floor:
+    def linear_probe(self) -> LinearProbe:
         """What words alone know of the labels."""
         if self.splits.multi_label:
             raise Skip("rows have several labels")
-        return floor_of(self.originals)
+        return fit_linear_probe(self.originals)
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -179,7 +179,7 @@ class Patient:
                 module.training = training
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserve_randomness(self) -> Iterator[None]:
         """Inside this context everything may draw; afterwards chance goes on as if nothing had."""
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -24,7 +24,7 @@ NEVER = -30.0
 """A logit of what no training row is, or none has."""
 
 
-def joined(texts: Sequence[str], pairs: Sequence[str | None] | None) -> list[str]:
+def join_pairs(texts: Sequence[str], pairs: Sequence[str | None] | None) -> list[str]:
     """A text and its pair as one."""
     return [f"{text} {pair}" if pair else text for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)]
 
@@ -56,7 +56,7 @@ class Linear:
     @classmethod
     def fit(cls, splits: Splits, seed: int) -> "Linear":
         """Fit on the training rows."""
-        texts = joined(splits.train["text"], splits.train["text_pair"])
+        texts = join_pairs(splits.train["text"], splits.train["text_pair"])
         analyzer = "char" if is_chinese(texts) else "word"
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, dtype=np.float32)
         try:
@@ -75,7 +75,7 @@ class Linear:
 
     def predict_rows(self, rows: Dataset) -> Predictions:
         """Predict a split."""
-        return self.predict(joined(rows["text"], rows["text_pair"]), list(rows["id"]), list(rows["label"]))
+        return self.predict(join_pairs(rows["text"], rows["text_pair"]), list(rows["id"]), list(rows["label"]))
 
     def predict(self, texts: Sequence[str], ids: Sequence[str], labels: Sequence[Any]) -> Predictions:
         """Predict texts."""

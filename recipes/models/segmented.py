@@ -20,7 +20,7 @@ from recipes.runtime.randomness import seed_device
 Read = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
 
 
-def read_in_pieces(model: PreTrainedModel, size: int, pool: Callable[[Tensor, Tensor], Tensor]) -> None:
+def read_in_segments(model: PreTrainedModel, size: int, pool: Callable[[Tensor, Tensor], Tensor]) -> None:
     """From here on the model's forward takes rows of several pieces, each of `size` tokens but a row's last.
 
     Where something changes the word vectors, it sees those of the whole row; what changes the vector that enters the

@@ -43,7 +43,7 @@ def predict_split(
     return Predictions(dataset.ids, labels, probabilities, decisions, run.classes, run.multi_label)
 
 
-def as_it_fits(
+def halve_until_it_fits(
     predict: Callable[[int], Predictions], batch_size: int, told: str, smallest: int = 1
 ) -> tuple[Predictions, int]:
     """Predict in batches half as large wherever memory runs out.

@@ -22,17 +22,17 @@ from recipes.data.columns import label_name
 from recipes.data.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
 from recipes.errors import UserError, nearest
 from recipes.metrics import Predictions, measure
-from recipes.prediction.predictors import Reader, opened
-from recipes.runs.files import locked, write_json, written
+from recipes.prediction.predictors import Reader, load_predictor
+from recipes.runs.files import atomic_write, lock_folder, write_json
 from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fast
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-ASKED = "asked.json"
+REQUEST = "asked.json"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictionRequest:
     """What is to be predicted, and how."""
 
     run: str
@@ -52,7 +52,7 @@ class Asked:
 
 
 @dataclass
-class Told:
+class PredictionSummary:
     """What came of it."""
 
     rows: int = 0
@@ -77,35 +77,35 @@ class Job:
         UserError: there is no such run or input, or the output is there already.
     """
 
-    def __init__(self, asked: Asked, say: Callable[[int], None] = lambda rows: None) -> None:
+    def __init__(self, request: PredictionRequest, say: Callable[[int], None] = lambda rows: None) -> None:
         """Look at everything that is cheap; the model waits."""
-        self.asked, self.say = asked, say
-        self.run = finished_run(asked.run)
-        if asked.look_ahead < 1:
-            raise UserError(f"--look-ahead={asked.look_ahead}: at least one row must be read.")
+        self.request, self.say = request, say
+        self.run = finished_run(request.run)
+        if request.look_ahead < 1:
+            raise UserError(f"--look-ahead={request.look_ahead}: at least one row must be read.")
         self.data = self.run.config["data"]
-        kind = format_of(asked.source, asked.source_format)
-        self.kind = kind if asked.target == STANDARD else format_of(asked.target, None, gzipped=False)
-        self.target, self.bad_rows = Path(asked.target), Path(f"{asked.target}.bad.jsonl")
-        for path in (self.target, self.bad_rows) if asked.target != STANDARD else ():
+        kind = format_of(request.source, request.source_format)
+        self.kind = kind if request.target == STANDARD else format_of(request.target, None, gzipped=False)
+        self.target, self.bad_rows = Path(request.target), Path(f"{request.target}.bad.jsonl")
+        for path in (self.target, self.bad_rows) if request.target != STANDARD else ():
             if path.exists():
                 raise UserError(f"{path} is there already; remove it, or name another output.")
-        if asked.target == STANDARD and self.kind == "parquet":
+        if request.target == STANDARD and self.kind == "parquet":
             raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
-        self.records = records(asked.source, kind)
-        self.told = Told()
+        self.records = records(request.source, kind)
+        self.told = PredictionSummary()
         self.scored: list[tuple[Sequence[Any], np.ndarray, np.ndarray]] = []
 
-    def go(self) -> Told:
+    def go(self) -> PredictionSummary:
         """Predict everything."""
         began = time.perf_counter()
-        self.reader: Reader = opened(self.run)
+        self.reader: Reader = load_predictor(self.run)
         self.names = ["id", "prediction", *(f"p_{name}" for name in self.reader.classes)]
-        if self.asked.target == STANDARD:
+        if self.request.target == STANDARD:
             self._to_standard_output()
         else:
             self._to_file()
-        if self.asked.metrics:
+        if self.request.metrics:
             self.told.metrics = self._measured()
         self.told.seconds = time.perf_counter() - began
         return self.told
@@ -117,12 +117,12 @@ class Job:
         return measure(Predictions(ids, labels, probabilities, decisions, self.reader.classes, self.reader.multi_label))
 
     def _chunks(self) -> Iterator[list[Record]]:
-        while chunk := list(islice(self.records, self.asked.look_ahead)):
+        while chunk := list(islice(self.records, self.request.look_ahead)):
             if chunk[0].number == 0:
                 self._check_columns(chunk)
             yield chunk
         if not self.told.read:
-            raise UserError(f"{self.asked.source}: there is no row in it.")
+            raise UserError(f"{self.request.source}: there is no row in it.")
 
     def _check_columns(self, chunk: Sequence[Record]) -> None:
         """Where none of the first rows has a column that the run was trained on, it is not one bad row."""
@@ -131,7 +131,7 @@ class Job:
             name = self.data[setting]
             if name and there and name not in there:
                 raise UserError(
-                    f"{self.asked.source} has no column {name!r}, which {self.asked.run} was trained on "
+                    f"{self.request.source} has no column {name!r}, which {self.request.run} was trained on "
                     f"(data.{setting}={name}); {nearest(name, there)}"
                 )
 
@@ -149,9 +149,9 @@ class Job:
 
     def _to_file(self) -> None:
         parts = self.target.with_name(f"{self.target.name}.parts")
-        if parts.exists() and not (parts / ASKED).exists() and any(parts.glob("[!.]*")):
+        if parts.exists() and not (parts / REQUEST).exists() and any(parts.glob("[!.]*")):
             raise UserError(f"{parts} holds other files, and what is done of {self.target} is kept there; move it.")
-        with locked(parts, f"{self.target}: another process is predicting into it; name another output."):
+        with lock_folder(parts, f"{self.target}: another process is predicting into it; name another output."):
             pieces = self._held(parts)
             for _ in islice(self.records, self.told.read):
                 pass
@@ -159,41 +159,41 @@ class Job:
                 pieces.append(parts / f"{number:08d}")
                 self._keep(pieces[-1], *self._answered(chunk))
                 self.say(self.told.read)
-            with written(self.target) as draft:
+            with atomic_write(self.target) as draft:
                 join_pieces(pieces, draft, self.kind, self.names)
             if self.told.bad:
-                with written(self.bad_rows) as draft:
+                with atomic_write(self.bad_rows) as draft:
                     join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
         shutil.rmtree(parts)
 
     def _held(self, parts: Path) -> list[Path]:
         """The whole pieces that are there already, of the same input and run; anything else goes."""
-        files = [Path(self.asked.source), self.run.folder / "metrics.json"]
+        files = [Path(self.request.source), self.run.folder / "metrics.json"]
         state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
-        deciding = ("source", "run", "precision", "metrics")
-        asked = {"state": state, **{name: getattr(self.asked, name) for name in deciding}}
+        deciding_tricks = ("source", "run", "precision", "metrics")
+        request = {"state": state, **{name: getattr(self.request, name) for name in deciding_tricks}}
         pieces: list[Path] = []
-        if self.asked.source != STANDARD and _read_json(parts / ASKED) == asked:
+        if self.request.source != STANDARD and _read_json(parts / REQUEST) == request:
             while told := self._take_back(parts / f"{len(pieces):08d}"):
                 pieces.append(parts / f"{len(pieces):08d}")
                 self._count(told["rows"], told["bad"])
         for path in parts.glob("[!.]*"):
             if path.with_suffix("") not in pieces:
                 path.unlink()
-        write_json(parts / ASKED, asked)
+        write_json(parts / REQUEST, request)
         return pieces
 
     def _keep(self, piece: Path, found: Predictions, bad: Sequence[str]) -> None:
         """Write a piece; its `.json` comes last, and says what must be there."""
-        with written(piece) as draft:
+        with atomic_write(piece) as draft:
             write_piece(draft, self.kind, self.names, list(_rows(found)), self.reader.multi_label)
-        with written(piece.with_suffix(".bad")) as draft:
+        with atomic_write(piece.with_suffix(".bad")) as draft:
             draft.write_text("".join(bad), encoding="utf-8")
-        if self.asked.metrics:
-            with written(piece.with_suffix(".npz")) as draft, draft.open("wb") as file:
+        if self.request.metrics:
+            with atomic_write(piece.with_suffix(".npz")) as draft, draft.open("wb") as file:
                 np.savez(file, probabilities=found.probabilities, decisions=found.decisions)
-        sizes = {path.name: path.stat().st_size for path in _files_of(piece, self.asked.metrics)}
-        labels = list(found.labels) if self.asked.metrics else []
+        sizes = {path.name: path.stat().st_size for path in _files_of(piece, self.request.metrics)}
+        labels = list(found.labels) if self.request.metrics else []
         write_json(
             piece.with_suffix(".json"), {"rows": len(found.ids), "bad": len(bad), "labels": labels, "sizes": sizes}
         )
@@ -201,10 +201,10 @@ class Job:
     def _take_back(self, piece: Path) -> dict[str, Any] | None:
         """What is known of a piece, if it is whole."""
         told: dict[str, Any] | None = _read_json(piece.with_suffix(".json"))
-        files = [path for path in _files_of(piece, self.asked.metrics) if path.exists()]
+        files = [path for path in _files_of(piece, self.request.metrics) if path.exists()]
         if told is None or told["sizes"] != {path.name: path.stat().st_size for path in files}:
             return None
-        if self.asked.metrics:
+        if self.request.metrics:
             with np.load(piece.with_suffix(".npz")) as numbers:
                 self.scored.append((told["labels"], numbers["probabilities"], numbers["decisions"]))
         return told
@@ -221,20 +221,20 @@ class Job:
             else:
                 good.append(record)
         found = self._predicted(good)
-        if self.asked.metrics:
+        if self.request.metrics:
             self.scored.append((found.labels, found.probabilities, found.decisions))
         self._count(len(good), len(bad))
         return found, bad
 
     def _predicted(self, good: Sequence[Record]) -> Predictions:
-        classes, several = self.reader.classes, self.reader.multi_label
+        classes, multi_label = self.reader.classes, self.reader.multi_label
         if not good:
             nothing = np.zeros((0, len(classes)), dtype=np.float32)
-            return Predictions([], [], nothing, nothing.astype(np.int8), classes, several)
+            return Predictions([], [], nothing, nothing.astype(np.int8), classes, multi_label)
         own, second = self.data["id"], self.data["text_pair"]
         ids = [_as_text(record.values[own]) if own else str(record.number) for record in good]
         pairs = [_as_text(record.values[second]) for record in good] if second else None
-        with _autocast(self.asked.precision):
+        with _autocast(self.request.precision):
             found = self.reader.predict([_as_text(record.values[self.data["text"]]) for record in good], pairs, ids)
         return replace(found, labels=[self._label(record.values.get(self.data["label"])) for record in good])
 
@@ -249,7 +249,7 @@ class Job:
         """A cell as training reads it: a name, a list of names, or None."""
         if not self.reader.multi_label or cell is None:
             return label_name(cell)
-        separator = self.data["separator"]
+        separator = self.data["label_separator"]
         names = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
         return [name for name in dict.fromkeys(map(label_name, names)) if name]
 

@@ -19,12 +19,12 @@ from recipes import seams
 from recipes.base import ContextBase, prediction_seams
 from recipes.compose.tricks import build
 from recipes.config import saved_config
-from recipes.data.encoding import cleaned, encode
+from recipes.data.encoding import clean_rows, encode
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.models.linear import Linear, joined
+from recipes.models.linear import Linear, join_pairs
 from recipes.prediction import ensemble
-from recipes.prediction.batched import as_it_fits, predict_split
+from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import say
 from recipes.state import read_tricks
@@ -47,7 +47,7 @@ class LinearPredictor:
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts."""
-        return self.model.predict(joined(texts, pairs), ids, [None] * len(ids))
+        return self.model.predict(join_pairs(texts, pairs), ids, [None] * len(ids))
 
 
 class Predictor(ModelContext):
@@ -81,10 +81,10 @@ class Predictor(ModelContext):
         nothing = [None] * len(ids)
         second = nothing if pairs is None else pairs
         rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": nothing})
-        rows = cleaned(rows, self.seams.clean)
+        rows = clean_rows(rows, self.seams.clean)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None)
         told = "memory does not hold one text; allow more, or train with a smaller input."
-        found, self.batch_size = as_it_fits(partial(predict_split, self, encoded), self.batch_size, told)
+        found, self.batch_size = halve_until_it_fits(partial(predict_split, self, encoded), self.batch_size, told)
         return found
 
 
@@ -99,7 +99,7 @@ class EnsemblePredictor(Context):
     def __init__(self, run: RunFolder, members: ensemble.Ensemble) -> None:
         self.config, self.folder, self.weights = saved_config(run.config), run.folder, members.weights
         self.classes, self.multi_label = members.classes, members.multi_label
-        self.tricks = seams.deciding(build(self.config.tricks))
+        self.tricks = seams.deciding_tricks(build(self.config.tricks))
         self.decide = seams.compose("decide", ContextBase(self).decide, self.tricks, self)
         read_tricks(run.folder / "model", self.tricks)
 
@@ -110,7 +110,7 @@ class EnsemblePredictor(Context):
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
         """Predict texts, or pairs of texts."""
         mean = sum(
-            weight * ensemble.log_shares(answered(self.folder / member, texts, pairs, ids))
+            weight * ensemble.log_shares(predict_once(self.folder / member, texts, pairs, ids))
             for member, weight in self.weights.items()
             if weight
         )
@@ -122,7 +122,7 @@ class EnsemblePredictor(Context):
 Reader = LinearPredictor | Predictor | EnsemblePredictor
 
 
-def opened(run: RunFolder) -> Reader:
+def load_predictor(run: RunFolder) -> Reader:
     """A finished run, ready to answer.
 
     Raises:
@@ -133,21 +133,21 @@ def opened(run: RunFolder) -> Reader:
             f"{run.folder} is not whole: there is no run with a model in it; copy all of it, or train again."
         )
     try:
-        return _opened(run)
+        return _load_predictor(run)
     except (OSError, SafetensorError, JSONDecodeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{run.folder / 'model'} is damaged ({reason}); copy all of it, or train again.") from error
 
 
-def _opened(run: RunFolder) -> Reader:
+def _load_predictor(run: RunFolder) -> Reader:
     if members := ensemble.read(run.folder):
         return EnsemblePredictor(run, members)
     return LinearPredictor(run) if run.config["model"]["source"] == "linear" else Predictor(run)
 
 
-def answered(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
+def predict_once(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
     """What a finished run says, whose model is in memory no longer than that."""
-    found = opened(RunFolder(folder)).predict(texts, pairs, ids)
+    found = load_predictor(RunFolder(folder)).predict(texts, pairs, ids)
     gc.collect()  # a model and its seams refer to each other
     return found
 
@@ -156,7 +156,7 @@ def _loaded(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) -> nn.
     """The saved model, in the shape that tricks gave it, with what they added."""
     model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder)
     own = model.state_dict().keys()
-    reshaping = {name: trick for name, trick in tricks.items() if trick.layers.get("model") == "reshape"}
+    reshaping = {name: trick for name, trick in tricks.items() if trick.slots.get("model") == "reshape"}
     load: Callable[[], nn.Module] = lambda: model  # noqa: E731
     reshaped = seams.compose("model", load, reshaping, run)()
     with safe_open(folder / SAFE_WEIGHTS_NAME, framework="pt") as weights:
@@ -173,7 +173,7 @@ def predict(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -
     """
     _check(run, texts, pairs)
     ids = [str(number) for number in range(len(texts))]
-    return opened(run).predict(texts, pairs, ids)
+    return load_predictor(run).predict(texts, pairs, ids)
 
 
 def _check(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:

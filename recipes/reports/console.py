@@ -78,7 +78,7 @@ class Report:
         yield (
             "classes",
             (
-                f"{len(classes)}{' (several to a row)' if run.multi_label else ''}: "
+                f"{len(classes)}{' (multi_label to a row)' if run.multi_label else ''}: "
                 f"{classes[most]} {counts[most] / len(train):.1%} ... {classes[least]} {counts[least]:,} rows"
             ),
         )
@@ -142,10 +142,10 @@ class Report:
         )
 
     def _onion(self) -> Iterator[tuple[str, str]]:
-        onion = seams.onion(self.run.tricks)
-        for seam, names in onion.items():
+        wrapped_seams = seams.wrapped_seams(self.run.tricks)
+        for seam, names in wrapped_seams.items():
             yield seam, " > ".join([*names, "base"])
-        if not onion:
+        if not wrapped_seams:
             yield "base", "no tricks"
 
     # During.

@@ -46,9 +46,9 @@ def _body(
 ) -> Iterator[str]:
     first = scored["validation"]
     model, tricks = _public(config.model.name) or config.model.source, sorted(config.tricks)
-    fused, several = "ensemble" in metrics, "any number of" if first.multi_label else "one of"
+    fused, multi_label = "ensemble" in metrics, "any number of" if first.multi_label else "one of"
     yield f"# {_data(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}\n"
-    yield f"Answers {several} {len(first.classes)} labels: {', '.join(first.classes)}.\n"
+    yield f"Answers {multi_label} {len(first.classes)} labels: {', '.join(first.classes)}.\n"
     yield "## Use\n"
     yield from _use(config, fused)
     yield "## Scores\n"
@@ -58,7 +58,7 @@ def _body(
     yield "## Training\n"
     cost = metrics["cost"]
     passes = f"{cost['passes_per_update']:g} passes an update"
-    yield f"Weights kept: {metrics['kept']}. Seed {config.seed}. It took {cost['train_seconds']:,.0f} s,"
+    yield f"Weights kept: {metrics['weights']}. Seed {config.seed}. It took {cost['train_seconds']:,.0f} s,"
     yield f"{cost['peak_memory_mb']:,.0f} MB at most, and {passes}.\n"
     if fused:
         yield from _members(metrics["ensemble"])
@@ -114,8 +114,8 @@ def _use(config: Config, fused: bool) -> Iterator[str]:
     yield "```python\nfrom transformers import pipeline\n"
     yield 'pipeline("text-classification", model="<this folder>")\n```\n'
     tricks = build(config.tricks)
-    changing = [name for seam in seams.PREDICTING for name in seams.around(seam, tricks)]
-    changing += [name for name, trick in tricks.items() if trick.layers.get("model") == "reshape"]
+    changing = [name for seam in seams.PREDICTING for name in seams.tricks_around(seam, tricks)]
+    changing += [name for name, trick in tricks.items() if trick.slots.get("model") == "reshape"]
     if changing:
         yield (
             f"That leaves out {', '.join(sorted(set(changing)))}, so its answers can differ from the scores below. "
@@ -133,14 +133,14 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
             lines.append([split, f"{rows:,}", name, f"{value:.4f}" if name != "unseen" else str(value), low_and_high])
     yield markdown_table(["split", "rows", "metric", "value", "95 % interval over rows"], lines)
     tricks, ensemble = build(config.tricks), metrics.get("ensemble")
-    chose = ["the weights were chosen"] if metrics["kept"] == "best" else []
-    if ensemble and ensemble["folds"] == 1 and config.evaluate.keep == "best":
+    chose = ["the weights were chosen"] if metrics["weights"] == "best" else []
+    if ensemble and ensemble["folds"] == 1 and config.evaluate.weights == "best":
         chose = ["the members' weights were chosen"]
     if ensemble and ensemble["folds"] > 1:  # what calibrates has seen its own fold
-        tricks = seams.deciding(tricks)
+        tricks = seams.deciding_tricks(tricks)
     chose += ["the averaged weights were chosen"] if "ingredients" in metrics else []
     chose += ["the members were weighed"] if ensemble and ensemble["scheme"] == "fitted" else []
-    chose += [f"{name} was fitted" for name in seams.around("settle", tricks)]
+    chose += [f"{name} was fitted" for name in seams.tricks_around("settle", tricks)]
     told = f"By validation {' and '.join(chose)}, so its scores are a little too good. " if chose else ""
     yield f"\n{told}Another seed would move all of them too.\n"
 
@@ -164,7 +164,7 @@ def _limits(config: Config, validation: Predictions, limit: int | None) -> Itera
     if not validation.multi_label:
         yield "Any text gets one of these labels, also one that is about none of them."
     if limit:
-        reading = seams.around("encode", build(config.tricks))
+        reading = seams.tricks_around("encode", build(config.tricks))
         longer = f"{reading[0]} says what is read of longer texts" if reading else "longer texts lose their tail"
         yield f"An input has at most {limit:,} tokens; {longer}."
     counts = _counts(validation)

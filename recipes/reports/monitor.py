@@ -20,9 +20,9 @@ class Watch:
         tricks: the config's; those that are on are not advised.
     """
 
-    def __init__(self, num_classes: int, several: bool, tricks: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, num_classes: int, multi_label: bool, tricks: Mapping[str, Mapping[str, Any]]) -> None:
         self.tricks = tricks
-        self.chance = math.log(2) if several else math.log(num_classes)
+        self.chance = math.log(2) if multi_label else math.log(num_classes)
         self.losses: deque[float] = deque(maxlen=WINDOW)
         self.norms: deque[float] = deque(maxlen=WINDOW)
         self.updates = 0
@@ -103,6 +103,6 @@ class Watch:
             yield (
                 "overfitting",
                 f"validation loss is {loss:.3f} after update {update} and was {self.lowest:.3f}, while training's "
-                f"is {average:.3f}: the rows are learnt by heart. evaluate.keep=best keeps "
+                f"is {average:.3f}: the rows are learnt by heart. evaluate.weights=best keeps "
                 "the better weights, evaluate.early_stopping=2 saves the time.",
             )

@@ -13,7 +13,7 @@ from recipes.metrics import Predictions
 from recipes.reports.model_card import card
 from recipes.reports.plots import draw_confusion
 from recipes.reports.tables import console_for_tables, score_table
-from recipes.runs.files import write_json, written
+from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder, write_predictions
 from recipes.runtime.distributed import is_first
 
@@ -30,7 +30,7 @@ def finish(
     draw_confusion(scored[shown], folder / "confusion_matrix.png")
     tokenizer = folder / "model" / "tokenizer_config.json"
     limit = json.loads(tokenizer.read_text(encoding="utf-8"))["model_max_length"] if tokenizer.exists() else None
-    with written(folder / "model" / "README.md") as draft:
+    with atomic_write(folder / "model" / "README.md") as draft:
         draft.write_text(card(config, splits, scored, metrics, limit), encoding="utf-8")
     write_json(
         folder / "metrics.json",
@@ -52,7 +52,7 @@ def show(run: RunFolder) -> None:
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}
     console = console_for_tables()
-    console.print(score_table(scored, f"finished: {metrics['kept']} weights"))
+    console.print(score_table(scored, f"finished: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:
         console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
     console.print(str(run.folder), markup=False, soft_wrap=True)

@@ -68,12 +68,12 @@ def _best(name: str, values: Sequence[Any]) -> Any:
 
 def _of(name: str, run: RunFolder) -> Iterator[str]:
     split, metrics, history = _shown(run), run.metrics, run.history
-    read = {name: run.held(name) for name in run.splits}
+    read = {name: run.load_predictions(name) for name in run.splits}
     held = read[split]
     yield f'<h2 id="{escape(name)}">{escape(name)}</h2>'
     cost = metrics["cost"]
     yield (
-        f"<p>{escape(', '.join(metrics['tricks']) or 'no tricks')}; {escape(metrics['kept'])} weights; "
+        f"<p>{escape(', '.join(metrics['tricks']) or 'no tricks')}; {escape(metrics['weights'])} weights; "
         f"{cost['train_seconds']:,.0f} s, {cost['peak_memory_mb']:,.0f} MB, {cost['passes_per_update']:g} passes an "
         "update.</p>"
     )

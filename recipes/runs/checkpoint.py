@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recipes.errors import UserError
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 
 BEST = "best"
 
@@ -39,7 +39,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]
         seen.add(tensor.data_ptr())
     told = json.dumps(counters)
     header = {"counters": told, "checksum": str(_checksum(on_cpu, told))}
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         try:
             save_file(on_cpu, draft, metadata=header)
         except SafetensorError as error:

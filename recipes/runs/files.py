@@ -14,7 +14,7 @@ from recipes.errors import UserError, unreadable
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to that takes the given name only when all of it is on disk.
 
     Raises:
@@ -52,12 +52,12 @@ def _flush(path: Path) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON that a person can read."""
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def locked(folder: Path, busy: str) -> Iterator[None]:
+def lock_folder(folder: Path, busy: str) -> Iterator[None]:
     """Inside this context a folder, which is made if need be, is this process's alone.
 
     Raises:

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recipes.config import UNDECIDING
+from recipes.config import UNDECIDING, rename_settings, renamed_settings
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.runs.files import _remove, locked, written
+from recipes.runs.files import _remove, atomic_write, lock_folder
 from recipes.runs.history import History
 
-FORMAT = 1
+FORMAT = 2
+# What has another name since the first format of `metrics.json`.
+RENAMED_METRICS = {"onion": "seams", "kept": "weights"}
 
 
 def label_cell(label: Any) -> str:
@@ -31,7 +33,7 @@ def label_cell(label: Any) -> str:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write `id,label,prediction,p_<class>...`, in the data's own order."""
-    with written(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["id", "label", "prediction", *(f"p_{name}" for name in predictions.classes)])
         for row, (name, chosen) in enumerate(zip(predictions.ids, predictions.names(), strict=True)):
@@ -54,6 +56,8 @@ class RunFolder:
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
         values: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        if values.get("format") == 1:
+            values = {RENAMED_METRICS.get(name, name): value for name, value in values.items()}
         return values
 
     @property
@@ -78,28 +82,31 @@ class RunFolder:
             rows = list(csv.DictReader(lines))
         return {name: [row[name] for row in rows] for name in rows[0]}
 
-    def held(self, split: str) -> Predictions:
+    def load_predictions(self, split: str) -> Predictions:
         """The same as they were made, with probabilities of six digits."""
         columns = self.predictions(split)
         classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
-        several = "subset_accuracy" in self.metrics["validation"]
+        multi_label = "subset_accuracy" in self.metrics["validation"]
 
         def names(cell: str) -> Any:
-            return [name for name in cell.split("|") if name] if several else cell or None
+            return [name for name in cell.split("|") if name] if multi_label else cell or None
 
         given = [names(cell) for cell in columns["prediction"]]
-        decisions = np.array([[name in (each if several else [each]) for name in classes] for each in given], np.int8)
+        decisions = np.array(
+            [[name in (each if multi_label else [each]) for name in classes] for each in given], np.int8
+        )
         shares = np.array([columns[f"p_{name}"] for name in classes], dtype=np.float32).T
-        return Predictions(columns["id"], list(map(names, columns["label"])), shares, decisions, classes, several)
+        return Predictions(columns["id"], list(map(names, columns["label"])), shares, decisions, classes, multi_label)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The config that a folder's run was started with; None where there is no run."""
     path = folder / "config.yaml"
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged; start over with resume=false, which keeps the folder aside.") from error
+    return None if values is None else rename_settings(values, renamed_settings())
 
 
 def is_finished(folder: Path) -> bool:
@@ -119,7 +126,7 @@ def finished_run(folder: str | Path) -> RunFolder:
 
 
 @contextmanager
-def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
+def claim(folder: Path, values: dict[str, Any]) -> Iterator[None]:
     """Inside this context a folder is this config's own, and no other process works in it.
 
     Raises:
@@ -127,9 +134,9 @@ def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
     """
     busy = f"hydra.run.dir={folder}: another process is training there; wait for it, or name another folder."
     if not values["resume"] and (folder / "config.yaml").exists():
-        with locked(folder, busy):
+        with lock_folder(folder, busy):
             _set_aside(folder)
-    with locked(folder, busy):
+    with lock_folder(folder, busy):
         for draft in folder.rglob(".*.tmp"):  # a kill leaves them
             _remove(draft)
         _settle(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
@@ -138,12 +145,12 @@ def claimed(folder: Path, values: dict[str, Any]) -> Iterator[None]:
 
 def _settle(folder: Path, wanted: dict[str, Any]) -> None:
     """Write the folder's config, or see that it is the same one, or a shorter run of it."""
-    held = read_config(folder)
-    if held == wanted:
+    load_predictions = read_config(folder)
+    if load_predictions == wanted:
         return
-    if held is not None:
-        found = list(differences(held, wanted, ""))
-        if not _only_longer(held, found):
+    if load_predictions is not None:
+        found = list(differences(load_predictions, wanted, ""))
+        if not _only_longer(load_predictions, found):
             listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in found)
             raise UserError(
                 f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
@@ -151,13 +158,17 @@ def _settle(folder: Path, wanted: dict[str, Any]) -> None:
                 "nothing of what is done: train.schedule=constant, train.warmup=0, no tricks)."
             )
         (folder / "metrics.json").unlink(missing_ok=True)
-    with written(folder / "config.yaml") as draft:
+    with atomic_write(folder / "config.yaml") as draft:
         draft.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _only_longer(held: dict[str, Any], found: Sequence[tuple[str, Any, Any]]) -> bool:
+def _only_longer(load_predictions: dict[str, Any], found: Sequence[tuple[str, Any, Any]]) -> bool:
     """Whether a run differs by its end alone: no rate and no trick may depend on where that is."""
-    plain = held["train"]["schedule"] == "constant" and held["train"]["warmup"] == 0 and not held["tricks"]
+    plain = (
+        load_predictions["train"]["schedule"] == "constant"
+        and load_predictions["train"]["warmup"] == 0
+        and not load_predictions["tricks"]
+    )
     return plain and all(
         path in ("train.epochs", "train.max_updates") and None not in (old, new) and new > old
         for path, old, new in found
@@ -166,9 +177,9 @@ def _only_longer(held: dict[str, Any], found: Sequence[tuple[str, Any, Any]]) ->
 
 def _set_aside(folder: Path) -> None:
     number = 1
-    while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
+    while (set_gradients_aside := folder.with_name(f"{folder.name}.old{number}")).exists():
         number += 1
-    folder.rename(aside)
+    folder.rename(set_gradients_aside)
 
 
 def differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.errors import unreadable
-from recipes.runs.files import written
+from recipes.runs.files import atomic_write
 
 
 class History:
@@ -45,7 +45,7 @@ class History:
     def cut(self, updates: int) -> None:
         """Drop what came after an update: it will be made again."""
         kept = [line for line in self.read() if line["update"] <= updates]
-        with written(self.path) as draft:
+        with atomic_write(self.path) as draft:
             draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 

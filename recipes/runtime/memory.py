@@ -70,7 +70,7 @@ def in_use() -> int:
 
 
 @contextmanager
-def kept_for_backward(parameters: Iterable[Tensor]) -> Iterator[Callable[[], int]]:
+def measure_saved_tensors(parameters: Iterable[Tensor]) -> Iterator[Callable[[], int]]:
     """Inside this context what passes keep for their backward ones is added up; what it gives says the most so far.
 
     Args:
@@ -85,10 +85,10 @@ def kept_for_backward(parameters: Iterable[Tensor]) -> Iterator[Callable[[], int
         held[place] -= 1
         bytes_now -= 0 if held[place] else size
 
-    def keep(tensor: Tensor) -> Kept:
+    def keep(tensor: Tensor) -> SavedTensor:
         nonlocal bytes_now, most
         storage = tensor.untyped_storage()
-        place, kept = storage.data_ptr(), Kept(tensor)
+        place, kept = storage.data_ptr(), SavedTensor(tensor)
         if place not in there:
             held[place] += 1
             bytes_now += storage.nbytes() if held[place] == 1 else 0
@@ -101,7 +101,7 @@ def kept_for_backward(parameters: Iterable[Tensor]) -> Iterator[Callable[[], int
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class SavedTensor:
     """A tensor that waits for its backward pass."""
 
     tensor: Tensor

@@ -18,7 +18,7 @@ from torch import Tensor
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.models import word_vectors
 from recipes.models.anatomy import word_embeddings
-from recipes.toolkit.gradients import aside
+from recipes.toolkit.gradients import set_gradients_aside
 from recipes.trick import Run, Trick
 
 PLACES = "attack.places"
@@ -28,7 +28,7 @@ PLACES = "attack.places"
 class Attack(Trick, ABC):
     """Take the clean gradient, then add that at perturbed word vectors."""
 
-    layers = {"gradient": "attack", "objective": "term"}
+    slots = {"gradient": "attack", "objective": "term"}
 
     def __post_init__(self) -> None:
         """Which rows run now is not known yet."""
@@ -54,7 +54,7 @@ class Attack(Trick, ABC):
             loss, direction = self._direction(run, inner, placed, there)
         there, skipped = moved(there, direction, *moves[0])
         for move in moves[1:]:
-            with run.no_sync(), aside(run.parameters):
+            with run.no_sync(), set_gradients_aside(run.parameters):
                 _, direction = self._direction(run, inner, placed, there)
             there, more = moved(there, direction, *move)
             skipped = skipped | more

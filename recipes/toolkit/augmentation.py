@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 from datasets import Dataset, concatenate_datasets
 
-from recipes.data.encoding import cached
+from recipes.data.encoding import map_cached
 from recipes.runtime.randomness import key as draw_key
 
 Make = Callable[[str, random.Random], Sequence[str]]
@@ -50,7 +50,7 @@ def with_variants(
         return made
 
     with _bar():
-        made = cached(
+        made = map_cached(
             examples,
             rows,
             ("variants", seed, purpose, *settings),

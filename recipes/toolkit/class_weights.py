@@ -71,7 +71,7 @@ def doubts(run: "Run", path: str) -> Iterator[str]:
     found = [
         name
         for name, trick in run.tricks.items()
-        if any(trick.layers.get(seam) == layer for seam, layer in places.items())
+        if any(trick.slots.get(seam) == slot for seam, slot in places.items())
     ]
     if len(found) > 1 and path == f"tricks.{found[0]}":
         yield f"{' and '.join(found)} make up for the same imbalance twice; keep one of them."

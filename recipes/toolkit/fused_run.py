@@ -19,7 +19,7 @@ from recipes.data.splits import Splits
 from recipes.metrics import Predictions, measure
 from recipes.prediction import ensemble
 from recipes.prediction.ensemble import Ensemble
-from recipes.prediction.predictors import answered
+from recipes.prediction.predictors import predict_once
 from recipes.reports.results import finish
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all
@@ -30,7 +30,7 @@ OUT_OF_FOLD = "out_of_fold"
 Weigh = Callable[[np.ndarray, Predictions], np.ndarray]
 
 
-class Whole(Context):
+class FusedRun(Context):
     """Several members, each of one run or of one for each part, as one.
 
     Args:
@@ -47,10 +47,10 @@ class Whole(Context):
         self.classes, self.multi_label = splits.classes, splits.multi_label
         self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
         self.tricks = build(config.tricks)
-        self.deciding = seams.deciding(self.tricks)
+        self.deciding_tricks = seams.deciding_tricks(self.tricks)
         # What calibrates has done so inside each member, and would tell nothing here.
-        telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.layers}
-        acting = {**telling, **self.deciding}
+        telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.slots}
+        acting = {**telling, **self.deciding_tricks}
         self.base = ContextBase(self)
         self.settle = seams.compose("settle", self.base.settle, acting, self)
         self.decide = seams.compose("decide", self.base.decide, acting, self)
@@ -75,7 +75,7 @@ class Whole(Context):
         scored = {"validation": self.settle(plain)}
         if self.parts[0].held_out is not None:
             scored[OUT_OF_FOLD] = self._decided(self._together(self._held_out(), weights, self.splits.train))
-        for name, shut in self.splits.shut_splits().items():
+        for name, shut in self.splits.hidden_splits().items():
             scored[name] = self._decided(self._together(self._heard(shut)[0], weights, shut))
         measured = self.results(scored)
         candidates = {
@@ -93,14 +93,14 @@ class Whole(Context):
         if is_first():
             held = Ensemble(self.splits.classes, self.multi_label, self._weight_of_each(weights))
             ensemble.write(self.folder, held)
-            write_tricks(self.folder / "model", self.deciding)
+            write_tricks(self.folder / "model", self.deciding_tricks)
             metrics = {
                 **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},
-                "kept": "fused",
+                "weights": "fused",
                 "ensemble": together,
                 "cost": self._cost(),
-                "onion": seams.onion(self.tricks),
+                "seams": seams.wrapped_seams(self.tricks),
             }
             finish(self.folder, self.config, self.splits, scored, metrics)
         wait_for_all()
@@ -114,7 +114,7 @@ class Whole(Context):
         for folders in self.runs.values():
             mean: Any = 0.0
             for folder in folders:
-                found = answered(folder, list(rows["text"]), pairs, list(rows["id"]))
+                found = predict_once(folder, list(rows["text"]), pairs, list(rows["id"]))
                 mean = mean + ensemble.log_shares(found) / len(folders)
                 votes += found.decisions
             shares.append(mean)
@@ -124,17 +124,19 @@ class Whole(Context):
         """What each member says of the training rows: of each row the run that has not seen it."""
         places = np.concatenate([part.held_out for part in self.parts if part.held_out is not None])
         shares = [
-            np.concatenate([ensemble.log_shares(RunFolder(folder).held("validation")) for folder in folders])
+            np.concatenate(
+                [ensemble.log_shares(RunFolder(folder).load_predictions("validation")) for folder in folders]
+            )
             for folders in self.runs.values()
         ]
         return np.stack(shares)[:, np.argsort(places)]
 
     def _together(self, shares: np.ndarray, weights: np.ndarray, rows: Dataset) -> Predictions:
         """What members say together of some rows, decided as without any trick."""
-        several = self.multi_label
-        found = ensemble.probabilities(np.tensordot(weights, shares, 1), several)
+        multi_label = self.multi_label
+        found = ensemble.probabilities(np.tensordot(weights, shares, 1), multi_label)
         decisions = self.base.decide(torch.from_numpy(found)).numpy()
-        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.classes, several)
+        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.classes, multi_label)
 
     def _decided(self, predictions: Predictions) -> Predictions:
         shares = torch.from_numpy(predictions.probabilities)
@@ -189,15 +191,15 @@ def in_sum(shares: np.ndarray, weights: np.ndarray, validation: Predictions) -> 
     return {"average_loss": ensemble.loss(mean, targets), "diversity": ensemble.diversity(mean)}
 
 
-def disagreement(votes: np.ndarray, count: int, several: bool) -> float:
+def disagreement(votes: np.ndarray, count: int, multi_label: bool) -> float:
     """The share of answers that two runs, drawn at random, give differently.
 
     Args:
         votes: how many runs answer each class, (row, class).
         count: of the runs.
-        several: whether each class is an answer of its own.
+        multi_label: whether each class is an answer of its own.
     """
     if count == 1:
         return 0.0
-    answers = np.stack([votes, count - votes], axis=-1) if several else votes
+    answers = np.stack([votes, count - votes], axis=-1) if multi_label else votes
     return float(1 - (answers * (answers - 1)).sum(-1).mean() / (count * (count - 1)))

@@ -7,23 +7,23 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def aside(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+def set_gradients_aside(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Inside this context gradients start from nothing; afterwards those from before are back, and the others gone."""
-    before = taken(parameters)
+    before = copy_gradients(parameters)
     try:
         yield
     finally:
-        give_back(parameters, before)
+        restore(parameters, before)
 
 
-def taken(parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
+def copy_gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
     """The gradients, which are gone from the parameters."""
     gradients = [parameter.grad for parameter in parameters]
-    give_back(parameters, [None] * len(gradients))
+    restore(parameters, [None] * len(gradients))
     return gradients
 
 
-def give_back(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+def restore(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
     """Let the parameters have these gradients in place of theirs."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient

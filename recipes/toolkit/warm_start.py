@@ -20,7 +20,7 @@ from recipes.prediction import ensemble
 from recipes.runs.folder import RunFolder, label_cell
 
 
-class EarlierRun:
+class WarmStart:
     """What a run folder holds for those who come after.
 
     Args:
@@ -70,7 +70,7 @@ class EarlierRun:
         found.model_max_length = longest
         return found
 
-    def give_weights(self, model: nn.Module, classes: Sequence[str]) -> None:
+    def load_weights(self, model: nn.Module, classes: Sequence[str]) -> None:
         """Put its weights into a model; in the head a class that it does not know keeps the row that is there.
 
         Args:

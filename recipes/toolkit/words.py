@@ -108,7 +108,7 @@ def _fuse(before: str, after: str) -> bool:
     return before.isalnum() and after.isalnum() and not has_han(before + after)
 
 
-def merged(before: str, after: str, first: bool) -> str:
+def merge_articles(before: str, after: str, first: bool) -> str:
     """The gap that is left where the word between two goes: one of its spaces goes with it.
 
     Args:

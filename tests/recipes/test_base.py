@@ -58,7 +58,7 @@ def test_processes_draw_different_dropout_for_the_same_part() -> None:
             seams=SimpleNamespace(loss=lambda logits, targets: logits.sum(1)),
         )
         for number, rows in enumerate(([0, 1], [2, 3], [4])):
-            part = base._own(batch, np.array(rows), number, 3)
+            part = base._own_rows(batch, np.array(rows), number, 3)
             places.append(part.part)
             masks.append(tuple(base.objective(part).logits[0].tolist()))
     assert places == [(0,), (2,), (4,), (1,), (3,), (5,)]
@@ -69,7 +69,7 @@ def test_each_row_of_a_part_is_with_one_process_and_who_has_none_counts_nothing(
     batch, found = make_batch(), []
     for rank in range(2):
         base = base_of(accelerator=SimpleNamespace(num_processes=2, process_index=rank))
-        parts = [base._own(batch, np.array(rows), number, 2) for number, rows in enumerate(([0, 1, 2, 3], [4]))]
+        parts = [base._own_rows(batch, np.array(rows), number, 2) for number, rows in enumerate(([0, 1, 2, 3], [4]))]
         found.append([(part.ids, float(part.weights.sum())) for part in parts])
     assert found == [[(["0", "2"], 1.5), (["4"], 1.5)], [(["1", "3"], 3.0), (["4"], 0.0)]]
 
@@ -86,7 +86,7 @@ def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None
         seams=SimpleNamespace(objective=lambda part: Outcome(minimized, logits, mixed, logits)),
         is_plain=False,
     )
-    found: Loss = base._part(batch)
+    found: Loss = base._backward(batch)
     shares = logits.detach().log_softmax(1)
     wanted = -(batch.weights[:, None] * mixed * shares).sum() / 6
     on_own_targets = -(batch.weights[:, None] * batch.targets * shares).sum() / 6

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from recipes.cli import past_hydra, told_plainly
+from recipes.cli import carry_past_hydra, exit_on_user_error
 from recipes.errors import UserError, nearest, unreadable
 from recipes.runtime.signals import Interrupted
 
@@ -14,7 +14,7 @@ from recipes.runtime.signals import Interrupted
 def ends_with(error: BaseException) -> tuple[object, str | None]:
     """The exit code of a program in which this is raised, and the variable that Hydra heeds meanwhile."""
     seen: list[str | None] = []
-    with pytest.raises(SystemExit) as ended, told_plainly():
+    with pytest.raises(SystemExit) as ended, exit_on_user_error():
         seen.append(os.environ.get("HYDRA_FULL_ERROR"))
         raise error
     return ended.value.code, seen[0]
@@ -40,9 +40,9 @@ def test_one_problem_is_a_sentence_and_several_are_a_list(capsys: pytest.Capture
 
 
 def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), told_plainly():
+    with pytest.raises(ZeroDivisionError), exit_on_user_error():
         raise ZeroDivisionError
-    with pytest.raises(FileNotFoundError), told_plainly():
+    with pytest.raises(FileNotFoundError), exit_on_user_error():
         open("there is no such file")
     assert "HYDRA_FULL_ERROR" not in os.environ
 
@@ -66,7 +66,7 @@ def test_a_signal_before_training_unwinds(number: int, capsys: pytest.CaptureFix
     # A shell that puts its command into the background has it ignore Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(SystemExit) as ended, told_plainly():
+        with pytest.raises(SystemExit) as ended, exit_on_user_error():
             try:
                 signal.raise_signal(number)
             finally:
@@ -86,7 +86,7 @@ def test_hydra_lets_our_errors_pass_only_inside() -> None:
 
 def test_a_traceback_is_shown_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(UserError), told_plainly():
+    with pytest.raises(UserError), exit_on_user_error():
         raise UserError("x")
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
@@ -101,10 +101,10 @@ def test_hydra_does_not_see_the_error_of_a_single_run(error: Exception, capsys: 
             raise
 
     def job() -> None:
-        with past_hydra(["a=1"], sweeping=False):
+        with carry_past_hydra(["a=1"], sweeping=False):
             raise error
 
-    with pytest.raises(SystemExit) as ended, told_plainly():
+    with pytest.raises(SystemExit) as ended, exit_on_user_error():
         hydra(job)
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
@@ -112,14 +112,14 @@ def test_hydra_does_not_see_the_error_of_a_single_run(error: Exception, capsys: 
 
 
 def test_a_sweep_tells_which_run_failed_and_lets_hydra_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError), past_hydra(["a=1", "b=2"], sweeping=True):
+    with pytest.raises(UserError), carry_past_hydra(["a=1", "b=2"], sweeping=True):
         raise UserError("wrong")
     assert capsys.readouterr().err == "The run with a=1 b=2 has failed. wrong\n"
 
 
 def test_a_bug_is_not_carried_past_hydra() -> None:
     for error in (ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "none", "a")):
-        with pytest.raises(type(error)), past_hydra([], sweeping=False):
+        with pytest.raises(type(error)), carry_past_hydra([], sweeping=False):
             raise error
 
 

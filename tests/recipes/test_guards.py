@@ -18,7 +18,7 @@ from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.pipeline import fit
-from recipes.testing import UPDATES, comparable, copied, difference, in_child, tiny_config, tiny_run
+from recipes.testing import UPDATES, comparable_contents, copy_weights, difference, in_child, tiny_config, tiny_run
 
 
 def breaking(run: TrainingRun, at: Collection[int]) -> None:
@@ -60,12 +60,12 @@ def test_the_weights_and_the_optimizer_do_not_feel_it(tmp_path: Path) -> None:
         run = tiny_run(tiny_config(), tmp_path, tmp_path)
         batches = run.seams.batches(run.train, 0)
         run._step(batches[0])
-        before = copied(run)
+        before = copy_weights(run)
         breaking(run, {2})
         run._step(batches[1])
         assert run.optimizer.state_dict()["state"][0]["step"] == 1
         assert all(each.grad is None or not each.grad.any() for each in run.bare_model.parameters())
-        return difference(before, copied(run))
+        return difference(before, copy_weights(run))
 
     assert in_child(work) == 0
 
@@ -119,7 +119,7 @@ def test_killed_between_two_it_ends_the_same(tmp_path: Path) -> None:
         with pytest.raises(ChildProcessError):
             in_child(partial(whole, tmp_path / "killed", dies_at))
     in_child(partial(whole, tmp_path / "killed", 0))
-    assert comparable(tmp_path / "whole") == comparable(tmp_path / "killed")
+    assert comparable_contents(tmp_path / "whole") == comparable_contents(tmp_path / "killed")
     lines = [(tmp_path / name / "skipped.jsonl").read_text() for name in ("whole", "killed")]
     assert lines[0] == lines[1] and np.array_equal(
         [json.loads(line)["update"] for line in lines[0].splitlines()], [6, 7, 11, 12]

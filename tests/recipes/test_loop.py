@@ -17,7 +17,7 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
 from recipes.runtime.signals import Interrupted
-from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, scratch, tiny_config, tiny_run
+from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, temporary_folder, tiny_config, tiny_run
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
 
@@ -26,7 +26,7 @@ def made(config: Config, look: Callable[[TrainingRun], Any]) -> Any:
     """What a run looks like, set up in a child."""
 
     def work() -> Any:
-        with scratch() as folder:
+        with temporary_folder() as folder:
             return look(tiny_run(config, folder))
 
     return in_child(work)
@@ -56,7 +56,7 @@ def test_predictions_that_are_no_numbers_end_the_run() -> None:
         predict = run.seams.predict
         run.seams.predict = lambda batch: predict(batch) * torch.nan  # type: ignore[method-assign]
 
-    assert "the predictions after update 9 are not all numbers. Lower train.learning_rate (now 0.001)" in told(
+    assert "the predictions after update 9 contain NaN or inf. Lower train.learning_rate (now 0.001)" in told(
         tiny_config(), break_it
     )
 
@@ -206,7 +206,7 @@ def test_what_is_due_at_a_fraction_of_an_epoch(
     run: Any = SimpleNamespace(updates_per_epoch=updates_per_epoch, total_updates=total, batches_done=0)
     found = []
     for run.batches_done in range(1, total + 1):
-        if TrainingRun._due(run, every):
+        if TrainingRun._is_due(run, every):
             found.append(run.batches_done)
     assert found == wanted
 

@@ -26,7 +26,7 @@ from recipes.testing import in_child, tiny_config
 class Shout(Trick):
     """Upper case: a trick on `clean`; it counts what it has seen."""
 
-    layers = {"clean": "clean"}
+    slots = {"clean": "clean"}
     seen = []  # type: ignore[var-annotated]  # noqa: RUF012
 
     def clean(self, run: Any, inner: Callable[[str], str], text: str) -> str:
@@ -38,7 +38,7 @@ class Shout(Trick):
 class Favour(Trick):
     """Learn a class to favour, and favour it when predicting: a trick with a state that predicting needs."""
 
-    layers = {"model": "load", "predict": "vote"}
+    slots = {"model": "load", "predict": "vote"}
 
     def __post_init__(self) -> None:
         self.favour = torch.zeros(3)
@@ -61,7 +61,7 @@ class Favour(Trick):
 class Zeroed(Trick):
     """Owns the final weights: the head's are 0."""
 
-    layers = {"weights": "final"}
+    slots = {"weights": "final"}
 
     def weights(self, run: Any, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
         return self.zeroed(run.head)
@@ -132,7 +132,7 @@ def test_a_run_without_such_tricks_has_no_such_file(tmp_path: Path) -> None:
 def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
     def look(run: FinishedRun) -> tuple[str, set[str], list[str]]:
         found = load(run.folder).predict(["a1 a2", "b1", "c3"]).probabilities
-        return run.metrics["kept"], set(run.metrics["candidates"]), [f"{share:.4f}" for share in found.std(0)]
+        return run.metrics["weights"], set(run.metrics["candidates"]), [f"{share:.4f}" for share in found.std(0)]
 
     kept, candidates, spread = finished(with_trick(Zeroed), tmp_path / "run", look)
     assert (kept, candidates) == ("averaged", {"last", "best", "averaged"})
@@ -141,14 +141,14 @@ def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("keep", "rate"), [("best", "0.03"), ("last", "0.03")])
 def test_the_weights_that_are_kept_are_the_ones_saved(keep: str, rate: str, tmp_path: Path) -> None:
-    config = tiny_config(f"evaluate.keep={keep}", f"train.learning_rate={rate}", "evaluate.every=0.5", "seed=1")
+    config = tiny_config(f"evaluate.weights={keep}", f"train.learning_rate={rate}", "evaluate.every=0.5", "seed=1")
 
     def look(run: FinishedRun) -> dict[str, Any]:
         return run.metrics
 
     metrics = finished(config, tmp_path / "run", look)
     candidates = metrics["candidates"]
-    assert metrics["kept"] == keep
+    assert metrics["weights"] == keep
     assert candidates["best"]["update"] < 20  # else the two are one
     assert candidates["best"]["loss"] != candidates["last"]["loss"]
     assert metrics["validation"]["loss"] == pytest.approx(candidates[keep]["loss"])

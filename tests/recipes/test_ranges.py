@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from omegaconf import OmegaConf
 
-from recipes.ranges import allowed, is_allowed, out_of_range, typed, wanted
+from recipes.ranges import allowed, describe_field, instantiate, is_allowed, out_of_range
 
 
 @dataclasses.dataclass
@@ -51,7 +51,7 @@ def test_null_is_in_every_range() -> None:
 
 
 def test_a_field_in_words() -> None:
-    told = {item.name: wanted(item) for item in dataclasses.fields(Outer)}
+    told = {item.name: describe_field(item) for item in dataclasses.fields(Outer)}
     assert told == {
         "count": "an integer in [1, inf)",
         "word": "one of best | last",
@@ -74,7 +74,7 @@ class Settings:
 
 
 def test_values_become_an_instance_of_the_class() -> None:
-    found, problems = typed(Settings, OmegaConf.create({"alpha": 1, "steps": 2, "note": None}), "tricks.x")
+    found, problems = instantiate(Settings, OmegaConf.create({"alpha": 1, "steps": 2, "note": None}), "tricks.x")
     assert problems == []
     assert found == Settings(alpha=1.0, steps=2, note=None)
     assert type(found.alpha) is float
@@ -82,7 +82,7 @@ def test_values_become_an_instance_of_the_class() -> None:
 
 def test_every_wrong_value_is_told_at_once() -> None:
     values = OmegaConf.create({"alhpa": 1, "steps": 1.5, "note": "???"})
-    found, problems = typed(Settings, values, "tricks.x")
+    found, problems = instantiate(Settings, values, "tricks.x")
     assert found is None
     assert problems == [
         "tricks.x.alhpa does not exist; did you mean alpha? There are: alpha, note, steps.",
@@ -93,7 +93,7 @@ def test_every_wrong_value_is_told_at_once() -> None:
 
 
 def test_every_value_out_of_range_is_told_at_once() -> None:
-    found, problems = typed(Settings, OmegaConf.create({"alpha": 0, "steps": 0, "note": "x"}), "tricks.x")
+    found, problems = instantiate(Settings, OmegaConf.create({"alpha": 0, "steps": 0, "note": "x"}), "tricks.x")
     assert found is None
     assert problems == [
         "tricks.x.alpha must be a number in (0, inf), got 0.0.",
@@ -102,6 +102,6 @@ def test_every_value_out_of_range_is_told_at_once() -> None:
 
 
 def test_null_where_there_must_be_a_value() -> None:
-    found, problems = typed(Settings, OmegaConf.create({"alpha": None, "steps": 1, "note": None}), "tricks.x")
+    found, problems = instantiate(Settings, OmegaConf.create({"alpha": None, "steps": 1, "note": None}), "tricks.x")
     assert found is None
     assert problems == ["tricks.x.alpha must be a number in (0, inf), got null."]

@@ -23,7 +23,7 @@ from recipes.data.batch import Batch, Loss
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
-from recipes.testing import in_child, scratch, tiny_config, tiny_run
+from recipes.testing import in_child, temporary_folder, tiny_config, tiny_run
 from tricks.in_training.class_weights import ClassWeights
 from tricks.in_training.focal import Focal
 from tricks.in_training.label_smoothing import LabelSmoothing
@@ -37,8 +37,8 @@ from tricks.pre_training.duplicate import Duplicate
 class Wrapper:
     """A trick that writes its name around what it wraps."""
 
-    def __init__(self, name: str, **layers: str) -> None:
-        self.name, self.layers, self.excludes = name, layers, dict[str, str]
+    def __init__(self, name: str, **slots: str) -> None:
+        self.name, self.slots, self.excludes = name, slots, dict[str, str]
 
     def __getattr__(self, seam: str) -> Callable[..., str]:
         if seam not in seams.SEAMS:
@@ -50,8 +50,8 @@ class Wrapper:
         return wrap
 
 
-def tricks(**layers: dict[str, str]) -> dict[str, Any]:
-    return {name: Wrapper(name, **seams) for name, seams in layers.items()}
+def tricks(**slots: dict[str, str]) -> dict[str, Any]:
+    return {name: Wrapper(name, **seams) for name, seams in slots.items()}
 
 
 class TestCompose:
@@ -74,8 +74,8 @@ class TestCompose:
     def test_the_order_of_choosing_never_matters(self) -> None:
         chosen = tricks(b={"loss": "targets"}, a={"loss": "weighting"}, c={"loss": "targets"})
         wanted = ["b", "c", "a"]
-        assert seams.around("loss", chosen) == wanted
-        assert seams.around("loss", dict(reversed(chosen.items()))) == wanted
+        assert seams.tricks_around("loss", chosen) == wanted
+        assert seams.tricks_around("loss", dict(reversed(chosen.items()))) == wanted
 
     def test_layers_that_are_not_alphabetical(self) -> None:
         chosen = tricks(
@@ -84,7 +84,7 @@ class TestCompose:
             rewrite={"examples": "rewrite"},
             join={"examples": "join"},
         )
-        assert seams.around("examples", chosen) == ["join", "drop", "rewrite", "add"]
+        assert seams.tricks_around("examples", chosen) == ["join", "drop", "rewrite", "add"]
 
     def test_arguments_pass_through(self) -> None:
         composed = seams.compose("loss", lambda logits, targets: logits + targets, tricks(s={"loss": "targets"}), "")
@@ -93,8 +93,8 @@ class TestCompose:
 
 def test_onion_lists_only_seams_that_have_a_trick() -> None:
     chosen = tricks(swa={"schedule": "schedule", "update": "average"}, clip={"update": "clip"})
-    assert seams.onion(chosen) == {"schedule": ["swa"], "update": ["swa", "clip"]}
-    assert seams.onion({}) == {}
+    assert seams.wrapped_seams(chosen) == {"schedule": ["swa"], "update": ["swa", "clip"]}
+    assert seams.wrapped_seams({}) == {}
 
 
 class TestRefusals:
@@ -141,7 +141,7 @@ class TestRefusals:
             "decide": {"decide"},
             "train": {"train"},
         }
-        assert {layer for layer, single in seams.layers_of(seam).items() if single} == starred.get(seam, set())
+        assert {slot for slot, single in seams.slots_of(seam).items() if single} == starred.get(seam, set())
 
 
 class TestStages:
@@ -258,7 +258,7 @@ def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
     def seen() -> list[dict[str, Any]]:
         overrides = ["tricks.accumulate.part_size=3", "tricks.awp.gamma=0.1", "tricks.fgm.epsilon=1.0"]
         config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", "model.dropout=0.0", *overrides)
-        with scratch() as folder:
+        with temporary_folder() as folder:
             run = tiny_run(config, folder)
             wanted = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
             return [
@@ -320,7 +320,7 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
         "incremental": old,
     }
     run: Any = SimpleNamespace(
-        note=lambda text: None, cleaned=lambda examples: examples, config=SimpleNamespace(seed=0)
+        note=lambda text: None, clean_rows=lambda examples: examples, config=SimpleNamespace(seed=0)
     )
 
     def texts(compose: Callable[..., Any], tricks: dict[str, Any]) -> Counter[str]:
@@ -344,4 +344,4 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
 def test_real_tricks_whose_order_no_number_shows(seam: str, wanted: list[str]) -> None:
     files = {name: OmegaConf.load(CONF / "tricks" / f"{name}.yaml") for name in sorted(wanted)}
     chosen = {name: get_class(values["_target_"]) for name, values in files.items()}
-    assert seams.around(seam, chosen) == wanted
+    assert seams.tricks_around(seam, chosen) == wanted

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from recipes import Batch, Loss, Run, Trick, UserError, allowed
-from recipes.toolkit.gradients import add, aside, give_back, taken
+from recipes.toolkit.gradients import add, copy_gradients, restore, set_gradients_aside
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Accumulate(Trick):
     part_size: int | None = allowed("[1, inf)")
     """Rows of one process's part; null: the most that fit."""
 
-    layers = {"gradient": "split"}
+    slots = {"gradient": "split"}
     neutral = {"part_size": 1_000_000}
     remedies = {
         "update_out_of_memory": "+tricks=[{name}] tricks.{name}.part_size=null runs it in the largest parts that "
@@ -87,7 +87,7 @@ class Accumulate(Trick):
             run.rows_passed, run.parts_passed = counted
 
     def _processes_that_fail(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> int:
-        with aside(run.parameters):
+        with set_gradients_aside(run.parameters):
             failed = attempt(run, inner, batch, self.found) is None
         return int(run.accelerator.reduce(torch.tensor(int(failed), device=run.accelerator.device)))
 
@@ -113,11 +113,11 @@ class Accumulate(Trick):
 
 def attempt(run: Run, inner: Callable[[Batch], Loss], batch: Batch, part_size: int) -> Loss | None:
     """Run a batch in parts; None where memory ends, and then gradients and counts are what they were."""
-    before, counted = taken(run.parameters), (run.rows_passed, run.parts_passed)
+    before, counted = copy_gradients(run.parameters), (run.rows_passed, run.parts_passed)
     try:
         loss = in_parts(run, inner, batch, part_size)
     except torch.OutOfMemoryError:
-        give_back(run.parameters, before)
+        restore(run.parameters, before)
         run.rows_passed, run.parts_passed = counted
         return None
     add(run.parameters, before)

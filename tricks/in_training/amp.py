@@ -30,7 +30,7 @@ class Amp(Trick):
     precision: str = allowed("auto | bf16 | fp16 | fp32")
     """What matrix products are computed in."""
 
-    layers = {"accelerator": "accelerator"}
+    slots = {"accelerator": "accelerator"}
     neutral = {"precision": "fp32"}
 
     def accelerator(self, run: Run, inner: Callable[..., Accelerator], **options: Any) -> Accelerator:

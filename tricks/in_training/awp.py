@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
-from recipes.toolkit.gradients import aside
+from recipes.toolkit.gradients import set_gradients_aside
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Awp(Trick):
     start: float = allowed("[0, 1]")
     """Share of all updates before the first such one."""
 
-    layers = {"gradient": "sharpen"}
+    slots = {"gradient": "sharpen"}
     neutral = {"gamma": 0.0}
     control = "train_longer"
     passes = 2.0
@@ -42,7 +42,7 @@ class Awp(Trick):
         """The loss is that of the clean pass; where its gradient is not finite, nothing moves."""
         if not self.gamma or run.updates < self.start * run.total_updates:
             return inner(batch)
-        with aside(run.parameters):
+        with set_gradients_aside(run.parameters):
             loss = inner(batch)
             moves = {each: move for each in run.parameters if (move := self._move(each)) is not None}
         if not math.isfinite(sum(move.abs().sum() for move in moves.values())):

@@ -32,7 +32,7 @@ class ClassWeights(Trick):
     values: dict[str, float] = allowed("")
     """With given: the weight of each class."""
 
-    layers = {"loss": "weighting"}
+    slots = {"loss": "weighting"}
     neutral = {"scheme": "effective_number", "beta": 0.0}
     remedies = {"class_imbalance": "+tricks=[{name}] tricks.{name}.scheme=balanced"}
 

@@ -28,12 +28,12 @@ LEAST_NORM = 1e-3
 class ClipGradient(Trick):
     """Clip before the step."""
 
-    how: str = allowed("value | adaptive")
+    method: str = allowed("value | adaptive")
     """Which limit."""
     limit: float = allowed("(0, inf]")
     """Of a number, or of a unit's gradient as a share of its weights."""
 
-    layers = {"update": "clip"}
+    slots = {"update": "clip"}
     neutral = {"limit": float("inf")}
     needs = {"train.clip_norm": None}
 
@@ -45,7 +45,7 @@ class ClipGradient(Trick):
         for weight in run.parameters:
             if weight.grad is None:
                 continue
-            if self.how == "value":
+            if self.method == "value":
                 weight.grad.clamp_(-limit, limit)
             elif weight not in head:
                 most = limit * norm_of_units(weight.detach()).clamp_min(LEAST_NORM)

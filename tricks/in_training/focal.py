@@ -37,7 +37,7 @@ class Focal(Trick):
     values: dict[str, float] = allowed("")
     """With given: the weight of each class."""
 
-    layers = {"loss": "criterion"}
+    slots = {"loss": "criterion"}
     neutral = {"gamma": 0.0, "scheme": "none"}
     remedies = {
         "rare_labels": "+tricks=[{name}] tricks.{name}.scheme=balanced weighs rare labels, and with "

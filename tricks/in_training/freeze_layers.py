@@ -27,13 +27,13 @@ from recipes.models.anatomy import depths, layers
 class FreezeLayers(Trick):
     """No gradient for them, or none yet."""
 
-    share: float = allowed("[0, 1]")
+    fraction: float = allowed("[0, 1]")
     """Of the layers, from the lowest on, and the embeddings below them."""
     until: float | None = allowed("(0, 1]")
     """Share of all updates after which all have thawed; null: never."""
 
-    layers = {"model": "freeze", "update": "clip"}
-    neutral = {"share": 0.0}
+    slots = {"model": "freeze", "update": "clip"}
+    neutral = {"fraction": 0.0}
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """For good: the optimizer then leaves them out."""
@@ -52,9 +52,9 @@ class FreezeLayers(Trick):
 
     def _frozen(self, model: nn.Module, thawed: float) -> list[nn.Parameter]:
         """What is frozen when a share of the time until all have thawed is over."""
-        if not self.share or thawed >= 1:
+        if not self.fraction or thawed >= 1:
             return []
         total = len(layers(model))
-        frozen = round(self.share * total) + 1  # with the embeddings, which are the deepest
+        frozen = round(self.fraction * total) + 1  # with the embeddings, which are the deepest
         frozen -= math.floor(round(thawed * frozen, 6))
         return [weight for weight, depth in depths(model).items() if depth > total + 1 - frozen]

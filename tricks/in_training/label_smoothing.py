@@ -25,7 +25,7 @@ class LabelSmoothing(Trick):
     amount: float = allowed("[0, 1)")
     """Of a target that is dealt to all classes alike."""
 
-    layers = {"loss": "targets"}
+    slots = {"loss": "targets"}
     neutral = {"amount": 0.0}
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:

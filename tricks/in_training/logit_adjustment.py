@@ -30,7 +30,7 @@ class LogitAdjustment(Trick):
     tau: float = allowed("[0, inf)")
     """Strength."""
 
-    layers = {"loss": "weighting"}
+    slots = {"loss": "weighting"}
     neutral = {"tau": 0.0}
 
     def __post_init__(self) -> None:

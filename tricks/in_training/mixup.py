@@ -67,7 +67,7 @@ class Mixup(Trick):
     """Which tokens: all in one proportion, or some of them wholly."""
     alpha: float = allowed("(0, inf)")
     """Of Beta(alpha, alpha): small mixes little, 1 is uniform."""
-    share: float = allowed("[0, 1]")
+    fraction: float = allowed("[0, 1]")
     """Of a batch's rows that are mixed."""
     warmup: float = allowed("[0, 1]")
     """Share of all updates at the start without mixing."""
@@ -78,8 +78,8 @@ class Mixup(Trick):
     block: int = allowed("[1, inf)")
     """Tokens to a block; mask=block reads it."""
 
-    layers = {"gradient": "plan", "objective": "mix"}
-    neutral = {"share": 0.0}
+    slots = {"gradient": "plan", "objective": "mix"}
+    neutral = {"fraction": 0.0}
 
     def __post_init__(self) -> None:
         """Refuse a mask that its level does not have, and depths behind the last layer."""
@@ -115,7 +115,7 @@ class Mixup(Trick):
         draws = run.generator("mixup", batch)
         partner = draws.permutation(len(batch))
         lambdas = draws.beta(self.alpha, self.alpha, len(batch))
-        lambdas[draws.random(len(batch)) >= self.share] = 1.0
+        lambdas[draws.random(len(batch)) >= self.fraction] = 1.0
         if (lambdas == 1.0).all():
             return inner(batch)
         decided: dict[str, Tensor] = {}

@@ -25,20 +25,20 @@ from torch import nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
 from recipes.compose.remedies import remedies_for
-from recipes.toolkit.gradients import add, taken
+from recipes.toolkit.gradients import add, copy_gradients
 
 
 @dataclass
 class NoiseScale(Trick):
     """Run a batch in two random halves, now and then."""
 
-    every: int = allowed("[0, inf)")
+    every_updates: int = allowed("[0, inf)")
     """Updates between measurements; 0: never."""
     memory: int = allowed("[1, inf)")
     """Measurements over which the figures are smoothed."""
 
-    layers = {"gradient": "plan"}
-    neutral = {"every": 0}
+    slots = {"gradient": "plan"}
+    neutral = {"every_updates": 0}
     remedies = {"noisy_loss": "+tricks=[{name}] says whether it is chance and what batch would calm it"}
 
     def __post_init__(self) -> None:
@@ -53,14 +53,14 @@ class NoiseScale(Trick):
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """The halves' gradients add up to the batch's own."""
-        halves = self._halves(run, batch) if self.every and run.batches_done % self.every == 0 else []
+        halves = self._halves(run, batch) if self.every_updates and run.batches_done % self.every_updates == 0 else []
         if len(halves) < 2:
             return inner(batch)
         scaler = run.accelerator.scaler
         unit = 1.0 if scaler is None else scaler.get_scale() ** 2
-        before, loss, lengths, shares = taken(run.parameters), Loss(), [], []
+        before, loss, lengths, shares = copy_gradients(run.parameters), Loss(), [], []
         for number, rows in enumerate(halves):
-            half, earlier = batch.take(rows, number), taken(run.parameters)
+            half, earlier = batch.take(rows, number), copy_gradients(run.parameters)
             loss += inner(half)
             lengths.append(squared_length(run.parameters) / unit)
             shares.append(float(half.weights.sum()) / batch.total)
@@ -68,7 +68,7 @@ class NoiseScale(Trick):
         self.measure(lengths, shares, squared_length(run.parameters) / unit, batch.examples)
         add(run.parameters, before)
         run.log(**self.figures())
-        if run.batches_done + self.every >= run.total_updates:
+        if run.batches_done + self.every_updates >= run.total_updates:
             fitting = remedies_for("large_batch", run.config.tricks)
             run.say(self.in_words(run.config.train.batch_size, run.total_updates, fitting))
         return loss

@@ -30,7 +30,7 @@ class RDrop(Trick):
     alpha: float = allowed("[0, inf)")
     """Weight of the disagreement."""
 
-    layers = {"objective": "compare"}
+    slots = {"objective": "compare"}
     neutral = {"alpha": 0.0, "model.dropout": 0.0}
     control = "train_longer"
     passes = 2.0
@@ -48,17 +48,17 @@ class RDrop(Trick):
             yield f"tricks.{self.name}: the model has no dropout, so two passes never differ; set model.dropout=0.1."
 
 
-def disagreement(one: Tensor, other: Tensor, several: bool) -> Tensor:
+def disagreement(one: Tensor, other: Tensor, multi_label: bool) -> Tensor:
     """The mean of both Kullback-Leibler divergences, (row), in 32 bits at least.
 
     Args:
         one: logits, (row, class).
         other: logits, (row, class).
-        several: whether a row has several labels, so that each class has a distribution of its own.
+        multi_label: whether a row has several labels, so that each class has a distribution of its own.
     """
     kind = torch.promote_types(one.dtype, torch.float32)
     pair = [logits.to(kind) for logits in (one, other)]
-    if several:
+    if multi_label:
         pair = [torch.stack([functional.logsigmoid(each), functional.logsigmoid(-each)], -1) for each in pair]
     else:
         pair = [functional.log_softmax(each, -1) for each in pair]

@@ -32,11 +32,11 @@ class Ema(Trick):
     """Share of the average that stays at a collection."""
     warmup: bool = allowed("")
     """Whether the decay begins at 2 / 11 and rises."""
-    every: int = allowed("[0, inf)")
+    every_updates: int = allowed("[0, inf)")
     """Updates between collections; 0: never."""
 
-    layers = {"update": "average", "weights": "final"}
-    neutral = {"every": 0}
+    slots = {"update": "average", "weights": "final"}
+    neutral = {"every_updates": 0}
 
     def __post_init__(self) -> None:
         """No weights are seen yet."""
@@ -45,11 +45,11 @@ class Ema(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """An average that never begins, or never leaves the untrained weights."""
-        collections = run.total_updates // self.every if self.every else 0
-        if self.every > run.total_updates:
+        collections = run.total_updates // self.every_updates if self.every_updates else 0
+        if self.every_updates > run.total_updates:
             yield (
-                f"tricks.{self.name}.every={self.every} is more than the {run.total_updates} updates of this run, so "
-                f"nothing is averaged; tricks.{self.name}.every=1."
+                f"tricks.{self.name}.every_updates={self.every_updates} is more than the {run.total_updates} updates "
+                f"of this run, so nothing is averaged; tricks.{self.name}.every_updates=1."
             )
         elif collections and not self.warmup and self.decay**collections > 0.3:
             yield (
@@ -60,11 +60,11 @@ class Ema(Trick):
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Collect what the step left, if there was a step; the average begins at the weights before the first."""
-        if self.every and self.average is None:
+        if self.every_updates and self.average is None:
             self.average = self._of(run.parameters)
         before = run.updates
         inner()
-        if self.average is not None and run.updates > before and run.updates % self.every == 0:
+        if self.average is not None and run.updates > before and run.updates % self.every_updates == 0:
             self._collect(self.average, run.parameters)
 
     def _of(self, parameters: list[Any]) -> ExponentialMovingAverage:
@@ -81,7 +81,11 @@ class Ema(Trick):
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
         """The average, once anything is collected; the model's own weights come back by copy."""
-        return inner() if self.average is None or run.updates < self.every else exchanged(self.average, run.parameters)
+        return (
+            inner()
+            if self.average is None or run.updates < self.every_updates
+            else exchanged(self.average, run.parameters)
+        )
 
     def state(self) -> dict[str, Any]:
         """The average and how many collections are in it."""

@@ -30,8 +30,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from recipes import Trick, UserError, allowed, seams
-from recipes.api import claimed_once
-from recipes.compose.members import is_own, member_config
+from recipes.api import claim_once
+from recipes.compose.members import has_own_model, member_config
 from recipes.compose.requirements import check
 from recipes.compose.tricks import build
 from recipes.config import Config
@@ -43,8 +43,8 @@ from recipes.prediction import ensemble
 from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say
-from recipes.state import other_rows
-from recipes.toolkit.fused_run import Whole
+from recipes.state import data_has_changed
+from recipes.toolkit.fused_run import FusedRun
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Fusion(Trick):
     values: list[float] = allowed("")
     """With given: each member's."""
 
-    layers = {"train": "train"}
+    slots = {"train": "train"}
     neutral = {"folds": 1, "members": []}
     passes = 5.0
 
@@ -89,18 +89,18 @@ class Fusion(Trick):
                     try_out(member, parts[0].splits)
         for name, member in configs.items():
             for part, place in zip(parts, runs[name], strict=True):
-                with claimed_once(place, member):
+                with claim_once(place, member):
                     same_rows(place, part.splits)
                     if not is_finished(place):
                         say(f"{self.name}: {name}, fold {part.number} of {self.folds}")
                         inner(member, part.splits, place)
         with on_threads(config.train.threads):
-            return Whole(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
+            return FusedRun(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
 
     def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""
         tricks = build(config.tricks)
-        outside = {self.name, *seams.deciding(tricks)}
+        outside = {self.name, *seams.deciding_tricks(tricks)}
         kept = {name: values for name, values in config.tricks.items() if name not in outside}
         evaluate = replace(config.evaluate, test=False, extra={})
         own = replace(config, resume=True, tricks=kept, evaluate=evaluate)
@@ -115,7 +115,7 @@ class Fusion(Trick):
                     configs[f"{number}-{model}"] = member
             except UserError as error:
                 problems += error.problems
-        if not problems and not any(is_own(vars(member.model), config) for member in configs.values()):
+        if not problems and not any(has_own_model(vars(member.model), config) for member in configs.values()):
             problems.append(
                 f"tricks.{self.name}.members={self.members}: none is of this run's own model "
                 f"({config.model.name or config.model.source}), so what is set for that would train nothing; choose "
@@ -140,11 +140,11 @@ class Fusion(Trick):
         if inside := [name for name, trick in tricks.items() if isinstance(trick, Fusion)]:
             raise UserError(f"a member cannot be a {inside[0]}; leave it out.")
         for name, trick in tricks.items():
-            if "train" in trick.layers and name not in of_the_run:
+            if "train" in trick.slots and name not in of_the_run:
                 raise UserError(
                     f"{name} is about all of a run; put it on the run itself: +tricks=[{self.name},{name}]."
                 )
-            if name in seams.deciding(tricks):
+            if name in seams.deciding_tricks(tricks):
                 raise UserError(
                     f"{name} decides about what all members say; put it on the run: +tricks=[{self.name},{name}]."
                 )
@@ -184,7 +184,7 @@ def same_rows(place: Path, splits: Splits) -> None:
     """
     file = place / "rows.json"
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits.fingerprint:
-        raise other_rows(place)
+        raise data_has_changed(place)
     if is_first() and not file.exists():
         write_json(file, splits.fingerprint)
 

@@ -12,7 +12,7 @@ Cost: one pass; with replay over more rows. The old data is read once more.
 Use when: new rows come and training on all of them is too dear, or the old ones are gone (replay=0; what is forgotten
     is then measured only while the old test split can be read). Avoid when: old and new rows can be trained on
     together; or all labels are new and nothing is replayed: seen once (model=tiny, pydocs' 6 largest packages, then the
-    6 others), accuracy on the old test split fell from 0.72 to 0.00, with replay=0.1 to 0.43. `evaluate.keep=best`
+    6 others), accuracy on the old test split fell from 0.72 to 0.00, with replay=0.1 to 0.43. `evaluate.weights=best`
     chooses by the new validation split alone.
 Composes: train/data (labels, old test split), examples/join (replay, before copies are dropped and variants added;
     `deduplicate` also drops new rows that stand in the old test split), model/load, results. Excludes what draws
@@ -38,8 +38,8 @@ from recipes.data.splitting import strata
 from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
-from recipes.seams import around
-from recipes.toolkit.warm_start import EarlierRun
+from recipes.seams import tricks_around
+from recipes.toolkit.warm_start import WarmStart
 
 OLD_TEST = "old_test"
 # Where rows have one label, and where they have several.
@@ -57,7 +57,7 @@ class Incremental(Trick):
     new_labels: str = allowed("refuse | extend")
     """What becomes of labels that are not those of the old run."""
 
-    layers = {"train": "data", "examples": "join", "model": "load", "results": "results"}
+    slots = {"train": "data", "examples": "join", "model": "load", "results": "results"}
     neutral = "training starts from the weights of another run, so no value leaves it as it was"
 
     def __post_init__(self) -> None:
@@ -70,9 +70,9 @@ class Incremental(Trick):
         return {"model/adapt": "the weights of the old run would replace those that are drawn anew"}
 
     @cached_property
-    def old(self) -> EarlierRun:
+    def old(self) -> WarmStart:
         """The run to start from."""
-        return EarlierRun(self.folder, f"tricks.{self.name}.folder")
+        return WarmStart(self.folder, f"tricks.{self.name}.folder")
 
     def train(
         self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
@@ -106,9 +106,9 @@ class Incremental(Trick):
 
     def _unlike(self, config: Config, splits: Splits) -> Iterator[str]:
         old = self.old
-        several, one = "several labels", "one label"
+        multi_label, one = "several labels", "one label"
         if splits.multi_label != old.multi_label:
-            here, there = (several, one) if splits.multi_label else (one, several)
+            here, there = (multi_label, one) if splits.multi_label else (one, multi_label)
             yield f"{old.named}: its rows have {there} each, those of the new data {here}."
         if bool(config.data.text_pair) != old.in_pairs:
             there = "pairs of texts" if old.in_pairs else "single texts"
@@ -133,7 +133,7 @@ class Incremental(Trick):
         chosen = rows.select(drawn(rows, self.replay, run.config.seed))
         self.replayed = chosen._fingerprint
         run.note(f"{self.name}: {len(chosen):,} of {len(rows):,} old training rows are trained on again.")
-        columns = run.cleaned(chosen).to_dict()
+        columns = run.clean_rows(chosen).to_dict()
         columns["id"] = columns["source"] = [f"old:{name}" for name in columns["id"]]
         return inner(concatenate_datasets([examples, Dataset.from_dict(columns, chosen.features)]))
 
@@ -141,7 +141,7 @@ class Incremental(Trick):
         """Give the model the old run's weights, and texts its tokens."""
         run.tokenizer = self.old.tokenizer(run.tokenizer.model_max_length)
         model = inner()
-        self.old.give_weights(model, run.classes)
+        self.old.load_weights(model, run.classes)
         return model
 
     def results(
@@ -173,7 +173,7 @@ class Incremental(Trick):
 def shaping(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The tricks that decide how a text reaches the model, each with its values."""
     tricks = build(values)
-    return {name: repr(tricks[name]) for seam in ("clean", "encode") for name in around(seam, tricks)}
+    return {name: repr(tricks[name]) for seam in ("clean", "encode") for name in tricks_around(seam, tricks)}
 
 
 def drawn(rows: Dataset, share: float, seed: int) -> list[int]:

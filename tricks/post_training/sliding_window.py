@@ -43,7 +43,7 @@ class SlidingWindow(Trick):
     merge: str = allowed("mean_logits | mean_probabilities | max | vote")
     """How the windows of a text answer as one."""
 
-    layers = {"encode": "cut", "predict": "vote"}
+    slots = {"encode": "cut", "predict": "vote"}
     neutral = {"max_windows": 1}
     remedies = {"long_texts": "+tricks=[{name}]"}
 
@@ -84,19 +84,19 @@ class SlidingWindow(Trick):
         answers = torch.split(found, batch.documents.bincount().tolist())
         return torch.stack([self.merged(each, run.multi_label) for each in answers])
 
-    def merged(self, answers: Tensor, several: bool) -> Tensor:
+    def merged(self, answers: Tensor, multi_label: bool) -> Tensor:
         """A document's probabilities, (class), from those of its windows, (window, class)."""
         mean = answers.mean(0)
         if len(answers) == 1 or self.merge == "mean_probabilities":
             return mean
         if self.merge == "mean_logits":
             limits = torch.finfo(answers.dtype)  # past which a logit is not finite
-            if several:
+            if multi_label:
                 return answers.logit(limits.eps).mean(0).sigmoid()
             return answers.clamp(limits.tiny).log().mean(0).softmax(-1)
         if self.merge == "max":
             highest = answers.amax(0)
-            return highest if several else highest / highest.sum()
-        votes = (answers >= 0.5).sum(0) if several else one_hot(answers.argmax(1), answers.shape[1]).sum(0)
+            return highest if multi_label else highest / highest.sum()
+        votes = (answers >= 0.5).sum(0) if multi_label else one_hot(answers.argmax(1), answers.shape[1]).sum(0)
         # The mean is a last voter that only a tie can feel.
         return (votes + mean) / (len(answers) + 1)

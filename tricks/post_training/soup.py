@@ -26,7 +26,7 @@ from recipes import Context, Run, Trick, UserError, allowed
 from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
 from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
-from recipes.toolkit.warm_start import EarlierRun
+from recipes.toolkit.warm_start import WarmStart
 
 Weights = dict[str, Tensor]
 
@@ -37,14 +37,14 @@ class Soup(Trick):
 
     start: float = allowed("[0, 1]")
     """Share of all updates before the first moment."""
-    every: float = allowed("(0, 1]")
+    every_fraction: float = allowed("(0, 1]")
     """Share of all updates from one moment to the next."""
     choose: str = allowed("greedy | uniform")
     """Which ingredients stay."""
     folders: list[str] = allowed("")
     """Finished runs of the same model and data whose weights join."""
 
-    layers = {"update": "average", "weights": "final", "results": "results"}
+    slots = {"update": "average", "weights": "final", "results": "results"}
     neutral = {"start": 1.0}
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Soup(Trick):
             self.moments[run.updates] = taken(run.bare_model)
 
     def _is_time(self, updates: int, total: int) -> bool:
-        first, between = int(round(self.start * total, 6)), max(1, round(self.every * total))
+        first, between = int(round(self.start * total, 6)), max(1, round(self.every_fraction * total))
         return first < updates < total and (updates - first) % between == 0
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
@@ -95,7 +95,7 @@ class Soup(Trick):
         return self.joined
 
     def _read(self, run: Run, folder: str) -> Weights:
-        earlier = EarlierRun(folder, f"tricks.{self.name}.folders")
+        earlier = WarmStart(folder, f"tricks.{self.name}.folders")
         if run.splits.is_fold:
             raise UserError(
                 f"{earlier.named}: this run is judged on rows that another run on the same data was trained on; leave "
@@ -111,7 +111,7 @@ class Soup(Trick):
             )
         # Its own weights come back: only what the folder gives is wanted.
         with with_weights(run.bare_model, taken(run.bare_model)):
-            earlier.give_weights(run.bare_model, run.classes)
+            earlier.load_weights(run.bare_model, run.classes)
             return taken(run.bare_model)
 
     def results(

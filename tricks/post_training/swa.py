@@ -1,8 +1,8 @@
 """SWA: average the weights of a last stretch of training that keeps a high rate.
 
 average <- average + (weights - average) / (n + 1) at each collection, from `start` on. The rate of that stretch is
-steady at `rate` times the base, or falls from the base to it in every cycle; weights are then taken at each cycle's
-end.
+steady at `rate_factor` times the base, or falls from the base to it in every cycle; weights are then collected at the
+end of each cycle.
 
 Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, arXiv 1803.05407.
     There SGD's rate is 0.05 to 0.1, here a factor of the base rate, since the optimizer is AdamW.
@@ -32,14 +32,14 @@ class Swa(Trick):
 
     start: float = allowed("[0, 1]")
     """Share of all updates after which weights are collected."""
-    rate: float = allowed("(0, 1]")
+    rate_factor: float = allowed("(0, 1]")
     """Rate of the last stretch, as a factor of the base rate."""
     cycle: float = allowed("[0, 1]")
     """Length of a cycle, as a share of all updates; 0: a constant rate."""
-    every: int = allowed("[1, inf)")
+    every_updates: int = allowed("[1, inf)")
     """Updates between collections, at a constant rate."""
 
-    layers = {"schedule": "schedule", "update": "average", "weights": "final"}
+    slots = {"schedule": "schedule", "update": "average", "weights": "final"}
     neutral = {"start": 1.0}
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Swa(Trick):
         if self.start < 1 and count < 3:
             yield (
                 f"tricks.{self.name}.start={self.start:g} of {total} updates leaves {count} to average; "
-                f"tricks.{self.name}.start=0.75, tricks.{self.name}.every=1, or more updates."
+                f"tricks.{self.name}.start=0.75, tricks.{self.name}.every_updates=1, or more updates."
             )
 
     def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:
@@ -64,9 +64,9 @@ class Swa(Trick):
         if done < self._first(total):
             return inner(share)
         if not self.cycle:
-            return self.rate
+            return self.rate_factor
         within = (done - self._first(total)) / self._between(total) % 1.0
-        return 1.0 - (1.0 - self.rate) * within
+        return 1.0 - (1.0 - self.rate_factor) * within
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Collect what the step left, if there was a step."""
@@ -81,7 +81,7 @@ class Swa(Trick):
 
     def _between(self, total: int) -> int:
         """The updates from one collection to the next."""
-        return max(1, round(self.cycle * total)) if self.cycle else self.every
+        return max(1, round(self.cycle * total)) if self.cycle else self.every_updates
 
     def _collects(self, updates: int, total: int) -> bool:
         within = updates - self._first(total)

@@ -34,7 +34,7 @@ class Temperature(Trick):
     limit: float = allowed("[1, inf)")
     """The temperature lies between 1 / limit and limit."""
 
-    layers = {"settle": "calibrate", "results": "results"}
+    slots = {"settle": "calibrate", "results": "results"}
     neutral = {"limit": 1.0}
     remedies = {"overconfidence": "+tricks=[{name}]"}
 
@@ -86,12 +86,12 @@ def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     return np.log(probabilities.clip(np.finfo(np.float32).tiny)), targets
 
 
-def fitted(logits: np.ndarray, targets: np.ndarray, limit: float, several: bool) -> float:
+def fitted(logits: np.ndarray, targets: np.ndarray, limit: float, multi_label: bool) -> float:
     """The temperature between 1 / limit and limit that makes the targets most probable."""
 
     def loss(exponent: float) -> float:
         scaled = logits / np.exp(exponent)
-        if several:
+        if multi_label:
             return float((np.logaddexp(0, scaled) - targets * scaled).mean())
         return float(-(targets * log_softmax(scaled, axis=1)).sum(1).mean())
 

@@ -36,7 +36,7 @@ class Threshold(Trick):
     candidates: int = allowed("[1, inf)")
     """Thresholds that are tried for a class."""
 
-    layers = {"settle": "decide", "decide": "decide"}
+    slots = {"settle": "decide", "decide": "decide"}
     neutral = {"rounds": 0}
 
     def __post_init__(self) -> None:
@@ -80,10 +80,10 @@ class Threshold(Trick):
         self.thresholds = list(state["thresholds"])
 
 
-def chosen(probabilities: np.ndarray, thresholds: np.ndarray, several: bool) -> np.ndarray:
+def chosen(probabilities: np.ndarray, thresholds: np.ndarray, multi_label: bool) -> np.ndarray:
     """What is answered, (row, class) of 0 and 1."""
     over = probabilities / thresholds
-    answered: np.ndarray = over >= 1 if several else np.arange(len(thresholds)) == over.argmax(1)[:, None]
+    answered: np.ndarray = over >= 1 if multi_label else np.arange(len(thresholds)) == over.argmax(1)[:, None]
     return answered.astype(np.int8)
 
 

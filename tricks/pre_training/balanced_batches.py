@@ -31,7 +31,7 @@ class BalancedBatches(Trick):
     balance: float = allowed("[0, 1]")
     """From the classes' own shares to equal ones."""
 
-    layers = {"batches": "batches"}
+    slots = {"batches": "batches"}
     neutral = {"balance": 0.0}
 
     def check(self, run: Run) -> Iterable[str]:

@@ -43,7 +43,7 @@ class Deduplicate(Trick):
     shingle: int = allowed("[1, inf)")
     """Characters of a sequence."""
 
-    layers = {"examples": "drop"}
+    slots = {"examples": "drop"}
     neutral = {"inside": False, "held_out": False}
     remedies = {
         **dict.fromkeys(("duplicates", "leaked_rows", "leaked_near_duplicates"), "+tricks=[{name}]"),
@@ -54,9 +54,9 @@ class Deduplicate(Trick):
         """Drop what stands elsewhere, then all but one row of each group of what is left."""
         if not (self.inside or self.held_out):
             return inner(examples)
-        texts, labels = duplicates.folded(examples), [duplicates.comparable(label) for label in examples["label"]]
-        held = dict.fromkeys(duplicates.folded(run.cleaned(run.splits.validation))) if self.held_out else {}
-        shut = run.splits.digests_of_closed() if self.held_out else frozenset()
+        texts, labels = duplicates.fold_rows(examples), [duplicates.comparable(label) for label in examples["label"]]
+        held = dict.fromkeys(duplicates.fold_rows(run.clean_rows(run.splits.validation))) if self.held_out else {}
+        shut = run.splits.hidden_digests() if self.held_out else frozenset()
         own = [text for text in dict.fromkeys(texts) if text not in held and duplicates.digest(text) not in shut]
         first = self._first_alike(held, own)
         why: dict[int, str] = {}

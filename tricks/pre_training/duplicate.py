@@ -26,7 +26,7 @@ class Duplicate(Trick):
     copies: int = allowed("[0, inf)")
     """Of each row, beside the row itself."""
 
-    layers = {"examples": "add"}
+    slots = {"examples": "add"}
     neutral = {"copies": 0}
     controls = {"more_rows": "copies"}
 

@@ -37,7 +37,7 @@ from recipes.toolkit.synonyms import (
     read_file,
     read_wordnet,
 )
-from recipes.toolkit.words import has_han, is_content, join, merged, split, with_case_of
+from recipes.toolkit.words import has_han, is_content, join, merge_articles, split, with_case_of
 
 Operation = Callable[["Sentence", Random], str]
 
@@ -70,7 +70,7 @@ class Eda(Trick):
     workers: int = allowed("[1, inf)")
     """Processes that make variants."""
 
-    layers = {"examples": "add"}
+    slots = {"examples": "add"}
     neutral = {"variants": 0}
     control = "more_rows"
 
@@ -241,7 +241,7 @@ def delete(sentence: Sentence, draws: Random, rate: float) -> str:
     for place, word in enumerate(sentence.words):
         after = sentence.gaps[place + 1]
         if place in gone:
-            gaps[-1] = merged(gaps[-1], after, first=not words)
+            gaps[-1] = merge_articles(gaps[-1], after, first=not words)
         else:
             words.append(word)
             gaps.append(after)

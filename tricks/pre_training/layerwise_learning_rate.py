@@ -28,7 +28,7 @@ class LayerwiseLearningRate(Trick):
     decay: float = allowed("(0, 1]")
     """Rate of a layer over that of the one above."""
 
-    layers = {"optimizer": "optimizer"}
+    slots = {"optimizer": "optimizer"}
     neutral = {"decay": 1.0}
 
     def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:

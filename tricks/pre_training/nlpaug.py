@@ -46,7 +46,7 @@ from hydra.utils import instantiate
 from transformers import PreTrainedTokenizerFast
 
 from recipes import Run, Trick, UserError, allowed
-from recipes.errors import told
+from recipes.errors import describe
 from recipes.toolkit.augmentation import with_variants
 
 DRAWS = 3
@@ -70,7 +70,7 @@ class Nlpaug(Trick):
     workers: int = allowed("[1, inf)")
     """Processes that make them."""
 
-    layers = {"examples": "add"}
+    slots = {"examples": "add"}
     neutral = {"variants": 0}
     control = "more_rows"
 
@@ -216,7 +216,7 @@ def reason(error: BaseException) -> str:
     """Why it went wrong, and what to do."""
     if "NLTK Downloader" in str(error):
         return f"data of NLTK missing; get it by {NLTK_DATA}, or choose another augmenter."
-    said = f"{type(error).__name__}: {told(error)}"
+    said = f"{type(error).__name__}: {describe(error)}"
     return f"{said} What works of nlpaug, and what does not, stands at the top of tricks/pre_training/nlpaug.py."
 
 

@@ -61,7 +61,7 @@ class Normalize(Trick):
     drop_control: bool = allowed("")
     """Whether control, zero-width and directional characters go and line breaks become spaces."""
 
-    layers = {"clean": "clean"}
+    slots = {"clean": "clean"}
     neutral = {"form": "none", "half_width": False, "drop_control": False}
     remedies = {"control_characters": "+tricks=[{name}]"}
 

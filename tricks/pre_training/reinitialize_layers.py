@@ -30,7 +30,7 @@ class ReinitializeLayers(Trick):
     count: int = allowed("[0, inf)")
     """Layers, from the highest on."""
 
-    layers = {"model": "adapt"}
+    slots = {"model": "adapt"}
     neutral = {"count": 0}
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:

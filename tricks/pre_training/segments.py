@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from recipes import ModelContext, Run, Trick, allowed
 from recipes.models.anatomy import head
-from recipes.models.segmented import read_in_pieces
+from recipes.models.segmented import read_in_segments
 from recipes.toolkit.windows import doubts, room_in, windows
 
 
@@ -44,7 +44,7 @@ class Segments(Trick):
     pooling: str = allowed("concat | mean | mean_sqrt | max | attention | lstm")
     """How pieces become one."""
 
-    layers = {"encode": "cut", "model": "reshape"}
+    slots = {"encode": "cut", "model": "reshape"}
     neutral = {"max_segments": 1, "pooling": "mean"}
     remedies = {"long_texts": "+tricks=[{name}]"}
 
@@ -75,7 +75,7 @@ class Segments(Trick):
         model = cast(PreTrainedModel, inner())
         pool = Pool(self.pooling, head(model).in_features, self.max_segments or 0)
         model.add_module("segments", pool)
-        read_in_pieces(model, self.size or run.max_length, pool)
+        read_in_segments(model, self.size or run.max_length, pool)
         return model
 
 

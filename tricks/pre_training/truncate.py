@@ -25,18 +25,18 @@ from recipes.toolkit.windows import doubts, token_ids, with_special_tokens
 class Truncate(Trick):
     """Cut each text to its share of the room."""
 
-    keep: str = allowed("head | tail | head_tail")
+    part: str = allowed("head | tail | head_tail")
     """Which end of a text stays."""
-    head_share: float = allowed("[0, 1]")
+    head_fraction: float = allowed("[0, 1]")
     """Of the kept tokens, those from the head."""
     pairs: str = allowed("longest | first | second")
     """Which text of a pair loses tokens."""
 
-    layers = {"encode": "cut"}
-    neutral = {"keep": "head", "pairs": "longest"}
+    slots = {"encode": "cut"}
+    neutral = {"part": "head", "pairs": "longest"}
     remedies = {
         "cut_texts": "+tricks=[{name}] to keep another part",
-        "label_in_cut_part": "+tricks=[{name}] tricks.{name}.keep=tail",
+        "label_in_cut_part": "+tricks=[{name}] tricks.{name}.part=tail",
     }
 
     def check(self, run: Run) -> Iterable[str]:
@@ -67,7 +67,7 @@ class Truncate(Trick):
         """So many of a text's tokens, or all where it has no more."""
         if len(ids) <= size:
             return ids
-        head = {"head": size, "tail": 0, "head_tail": round(self.head_share * size)}[self.keep]
+        head = {"head": size, "tail": 0, "head_tail": round(self.head_fraction * size)}[self.part]
         return [*ids[:head], *ids[len(ids) - (size - head) :]]
 
     def sizes(self, first: int, second: int, room: int) -> tuple[int, int]:

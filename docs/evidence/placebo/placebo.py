@@ -17,7 +17,7 @@ class Placebo(Trick):
     shift: int = allowed("[0, inf)")
     """What is added to both seeds."""
 
-    layers = {"train": "data"}
+    slots = {"train": "data"}
     neutral = {"shift": 0}
 
     def train(

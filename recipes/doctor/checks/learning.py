@@ -11,9 +11,9 @@ from recipes import state
 from recipes.base import evaluating
 from recipes.data.batch import Batch
 from recipes.data.batching import by_length
-from recipes.doctor.findings import Look, Skip
+from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.registry import check
-from recipes.doctor.subject import Patient
+from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.metrics import LOWER_IS_BETTER, measure
 from recipes.runtime.memory import PeakMemory
@@ -24,13 +24,13 @@ RATES = 20
 
 
 @check("learning")
-def overfitting_one_batch(patient: Patient, look: Look) -> None:
+def overfitting_one_batch(subject: Subject, result: CheckResult) -> None:
     """Learning one small batch, with every label in it, by heart."""
-    rows = _one_batch(patient)
-    batch = patient.batch(rows)
-    look.at(len(rows), "rows")
+    rows = _one_batch(subject)
+    batch = subject.batch(rows)
+    result.at(len(rows), "rows")
     curve: list[float] = []
-    with patient.kept() as run:
+    with subject.kept() as run:
         began = time.perf_counter()
         for group in run.optimizer.param_groups:
             group["lr"] = max(group["lr"], 1e-4) if group["lr"] else 0.0
@@ -42,9 +42,9 @@ def overfitting_one_batch(patient: Patient, look: Look) -> None:
                 shares.append(_right(run, batch))
     told = " ".join(f"{value:.2f}" for value in curve[:: max(1, len(curve) // 8)])
     if shares[-1] >= 0.9:
-        look.note(f"{len(curve)} updates: {shares[-1]:.0%} right; the loss went {told}.")
+        result.note(f"{len(curve)} updates: {shares[-1]:.0%} right; the loss went {told}.")
     elif not np.isfinite(curve[-1]):
-        look.fail(
+        result.fail(
             f"the loss is no number after {len(curve)} updates on {len(rows)} rows ({told}).",
             "training diverges",
             "lower train.learning_rate",
@@ -52,7 +52,7 @@ def overfitting_one_batch(patient: Patient, look: Look) -> None:
     elif len(curve) < FEWEST_UPDATES:
         raise Skip(f"{SECONDS:g} s are {len(curve)} updates, too few to tell; the loss went {told}")
     else:
-        look.fail(
+        result.fail(
             f"after {len(curve)} updates on {len(rows)} rows {shares[-1]:.0%} of them are right; the loss went {told}.",
             "what cannot learn 16 rows by heart learns nothing of thousands",
             "look at the learning rate, at what is frozen, at the loss and at the decoded inputs, in this order",
@@ -61,11 +61,11 @@ def overfitting_one_batch(patient: Patient, look: Look) -> None:
 
 
 @check("learning")
-def learning_rate_range(patient: Patient, look: Look) -> None:
+def learning_rate_range(subject: Subject, result: CheckResult) -> None:
     """At which rates the loss falls, from 1e-7 to 1, one update each."""
     rates = np.geomspace(1e-7, 1.0, RATES)
     losses: list[float] = []
-    with patient.kept() as run:
+    with subject.kept() as run:
         batches = run.seams.batches(run.train, 0)
         began = time.perf_counter()
         for number, rate in enumerate(rates):
@@ -74,12 +74,12 @@ def learning_rate_range(patient: Patient, look: Look) -> None:
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
             losses.append(_stepped(run, batches[number % len(batches)].to(run.accelerator.device)))
-    look.at(len(losses), "rates")
+    result.at(len(losses), "rates")
     start = float(np.mean(losses[:5]))
     broken = [rate for rate, loss in zip(rates, losses, strict=False) if not np.isfinite(loss) or loss > 1.5 * start]
-    own = patient.config.train.learning_rate
+    own = subject.config.train.learning_rate
     if broken and own >= 0.5 * broken[0]:
-        look.warn(
+        result.warn(
             f"from a rate of {broken[0]:.1e} on the loss leaves {start:.2f} upwards; train.learning_rate={own:g}.",
             "training diverges or stalls",
             f"train.learning_rate={broken[0] / 10:.1e}",
@@ -90,13 +90,13 @@ def learning_rate_range(patient: Patient, look: Look) -> None:
             if broken
             else f"no rate up to {rates[len(losses) - 1]:.1e} made it explode"
         )
-        look.note(f"{said}; train.learning_rate={own:g}.")
+        result.note(f"{said}; train.learning_rate={own:g}.")
 
 
 @check("learning")
-def speed(patient: Patient, look: Look) -> None:
+def speed(subject: Subject, result: CheckResult) -> None:
     """Where the time of an update goes, and what the whole run will take."""
-    with patient.kept() as run:
+    with subject.kept() as run:
         batches = run.seams.batches(run.train, 0)
         count = min(5, len(batches))
         spent = {"data": 0.0, "gradient": 0.0, "update": 0.0}
@@ -112,12 +112,12 @@ def speed(patient: Patient, look: Look) -> None:
             marks.append(time.perf_counter())
             for name, before, after in zip(spent, marks, marks[1:], strict=False):
                 spent[name] += (after - before) / count
-    look.at(count, "updates")
+    result.at(count, "updates")
     whole = sum(spent.values())
     parts = ", ".join(f"{name} {value / whole:.0%}" for name, value in spent.items())
-    look.note(f"{whole:.3f} s an update ({parts}); all of them {whole * patient.run.total_updates / 60:.1f} min.")
+    result.note(f"{whole:.3f} s an update ({parts}); all of them {whole * subject.run.total_updates / 60:.1f} min.")
     if spent["data"] > 0.3 * whole:
-        look.warn(
+        result.warn(
             f"{spent['data'] / whole:.0%} of an update is spent on making the batch.",
             "the model waits",
             "leave out what deals the batches, or make what it computes once",
@@ -125,39 +125,39 @@ def speed(patient: Patient, look: Look) -> None:
 
 
 @check("learning")
-def longest_batch(patient: Patient, look: Look) -> None:
+def longest_batch(subject: Subject, result: CheckResult) -> None:
     """The longest rows of all, trained and predicted: as many as memory holds at once."""
-    run, size = patient.run, patient.config.train.batch_size
+    run, size = subject.run, subject.config.train.batch_size
     longest = np.sort(np.argsort(-run.train.lengths, kind="stable")[:size])
     held = np.sort(by_length(run.validation.lengths, run.validation.counts, 2 * size)[0])
-    with patient.kept():
-        _look_at_fitting(look, patient, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
+    with subject.kept():
+        _look_at_fitting(result, subject, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
     with evaluating(run.bare_model):
-        _look_at_fitting(look, patient, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
+        _look_at_fitting(result, subject, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
     if run.accelerator.device.type == "cpu":
-        look.note("on a CPU nothing says how much fits: the system ends a process that takes too much.")
+        result.note("on a CPU nothing says how much fits: the system ends a process that takes too much.")
 
 
 @check("learning")
-def metric(patient: Patient, look: Look) -> None:
+def metric(subject: Subject, result: CheckResult) -> None:
     """The metric that chooses, on what the model says before training."""
-    run = patient.run
+    run = subject.run
     name = run.config.evaluate.metric
     rows = run.validation.examples
-    few = run.encoded(rows.select(range(min(256, len(rows)))))
+    few = run.encode_rows(rows.select(range(min(256, len(rows)))))
     found = run.predictions(few)
-    look.at(len(few), "validation rows")
+    result.at(len(few), "validation rows")
     scores = measure(found)
     if name not in scores or not np.isfinite(scores[name]):
-        look.fail(
+        result.fail(
             f"evaluate.metric={name} gives no number on {len(few)} validation rows.",
             "no weights can be chosen",
             f"evaluate.metric={next(iter(scores), 'accuracy')}",
         )
         return
-    look.note(f"before training {name} is {scores[name]:.4f}.")
+    result.note(f"before training {name} is {scores[name]:.4f}.")
     if name not in LOWER_IS_BETTER and scores[name] > 0.9:
-        look.warn(
+        result.warn(
             f"before training {name} is {scores[name]:.4f} already.",
             "the label is given away, or known before",
             "look at the decoded inputs",
@@ -165,12 +165,12 @@ def metric(patient: Patient, look: Look) -> None:
 
 
 @check("learning")
-def resuming(patient: Patient, look: Look) -> None:
+def resuming(subject: Subject, result: CheckResult) -> None:
     """A checkpoint that brings back exactly what was saved."""
-    run = patient.run
-    if patient.scratch is None:
+    run = subject.run
+    if subject.scratch is None:
         raise Skip("the run is under way")
-    with patient.kept():
+    with subject.kept():
         batches = run.seams.batches(run.train, 0)
         run.seams.gradient(batches[0].to(run.accelerator.device))
         run.seams.update()
@@ -182,14 +182,14 @@ def resuming(patient: Patient, look: Look) -> None:
             run.seams.update()
         tensors, counters, _ = run.checkpoints.newest()
         if tensors is None:
-            look.at(1, "checkpoint")
-            look.fail("the checkpoint cannot be read back.", "a stopped run starts over", "look at the disk")
+            result.at(1, "checkpoint")
+            result.fail("the checkpoint cannot be read back.", "a stopped run starts over", "look at the disk")
             return
         state.restore(run, tensors, counters)
-        look.at(len(before), "weights")
+        result.at(len(before), "weights")
         now = run.bare_model.state_dict()
         if differing := [name for name in before if not torch.equal(before[name], now[name])]:
-            look.fail(
+            result.fail(
                 f"{len(differing)} weights are not what was saved, first {differing[0]}.",
                 "a run that was stopped goes on as another one",
                 "keep what a trick adds in its state()",
@@ -205,10 +205,12 @@ def _stepped(run: TrainingRun, batch: Batch) -> float:
     return float(loss.cross_entropy)
 
 
-def _look_at_fitting(look: Look, patient: Patient, what: str, batch: Batch, use: Callable[[Batch], object]) -> None:
+def _look_at_fitting(
+    result: CheckResult, subject: Subject, what: str, batch: Batch, use: Callable[[Batch], object]
+) -> None:
     """Use a batch, or the longest half of its rows, and so on, until memory holds them."""
-    run = patient.run
-    look.at(len(batch), f"longest rows in {what}")
+    run = subject.run
+    result.at(len(batch), f"longest rows in {what}")
     longest = np.argsort(-batch.lengths.numpy(), kind="stable")
     fitting, memory = len(batch), PeakMemory()
     while fitting:
@@ -222,26 +224,28 @@ def _look_at_fitting(look: Look, patient: Patient, what: str, batch: Batch, use:
     tokens = int(batch.lengths.max())
     told = f"{what}: memory holds {fitting} of the {len(batch)} longest rows at once ({tokens} tokens)"
     if not fitting:
-        look.fail(
+        result.fail(
             f"{what}: memory does not hold one row of {tokens} tokens.",
             "the run ends when that row comes, perhaps after hours",
             "lower data.max_length, or model.gradient_checkpointing=true",
         )
     elif fitting == len(batch):
-        look.note(f"{told}; the process held {memory.cost(run.accelerator.device)['peak_memory_mb']:,.0f} MB at most.")
+        result.note(
+            f"{told}; the process held {memory.cost(run.accelerator.device)['peak_memory_mb']:,.0f} MB at most."
+        )
     elif what == "training":
-        look.fail(
+        result.fail(
             f"{told}.",
             "training ends when their batch comes, perhaps after hours",
-            patient.remedies("batch_out_of_memory", otherwise=f"train.batch_size={fitting}", rows=fitting),
+            subject.remedies("batch_out_of_memory", otherwise=f"train.batch_size={fitting}", rows=fitting),
         )
     else:
-        look.note(f"{told}.", "evaluation halves its batches by itself")
+        result.note(f"{told}.", "evaluation halves its batches by itself")
 
 
-def _one_batch(patient: Patient) -> np.ndarray:
+def _one_batch(subject: Subject) -> np.ndarray:
     """Up to 16 rows, or one of each label if there are more labels: the shortest of each."""
-    run = patient.run
+    run = subject.run
     labels = run.train.labels
     classes = labels.argmax(1) if labels.ndim == 2 else labels
     by_length = np.argsort(run.train.lengths, kind="stable")

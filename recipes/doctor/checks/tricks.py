@@ -12,11 +12,11 @@ from recipes import seams
 from recipes.base import training_seams
 from recipes.data.batch import Batch
 from recipes.data.batching import Batches
-from recipes.doctor.findings import Look, Skip
+from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.registry import check
-from recipes.doctor.subject import Patient
+from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
-from recipes.runtime.memory import kept_for_backward
+from recipes.runtime.memory import measure_saved_tensors
 
 # Two layers whose tricks work together and yet are seldom worth it: what comes of it, and what to do, with the source;
 # and the finding whose remedies do too, if probabilities are to be read.
@@ -49,69 +49,69 @@ UPDATES_TIMED = 4
 
 
 @check("tricks", cheap=True)
-def sense(patient: Patient, look: Look) -> None:
+def sense(subject: Subject, result: CheckResult) -> None:
     """What each trick says against its own settings in this run."""
-    run = patient.run
+    run = subject.run
     if not run.tricks:
         raise Skip("no trick is on")
-    look.at(len(run.tricks), "tricks")
+    result.at(len(run.tricks), "tricks")
     for name, trick in run.tricks.items():
         neutral = trick.neutral
         if not isinstance(neutral, str) and all(
             getattr(trick, field, None) == value for field, value in neutral.items() if "." not in field
         ):
             values = ", ".join(f"tricks.{name}.{field}={value}" for field, value in neutral.items() if "." not in field)
-            look.warn(f"{name} does nothing at {values}.", "it is on and changes nothing", f"leave out {name}")
+            result.warn(f"{name} does nothing at {values}.", "it is on and changes nothing", f"leave out {name}")
         for sentence in trick.check(run):
-            says, _, remedy = sentence.partition("; ")
-            look.warn(f"{says.rstrip('.')}.", f"{name} does nothing, or harms", remedy.rstrip("."))
+            message, _, remedy = sentence.partition("; ")
+            result.warn(f"{message.rstrip('.')}.", f"{name} does nothing, or harms", remedy.rstrip("."))
 
 
 @check("tricks", cheap=True)
-def seldom_together(patient: Patient, look: Look) -> None:
+def seldom_together(subject: Subject, result: CheckResult) -> None:
     """Pairs of tricks that are known to cost more than they bring."""
-    tricks = patient.run.tricks
+    tricks = subject.run.tricks
     if len(tricks) < 2:
         raise Skip("there are no two tricks")
     pairs = list(combinations(sorted(tricks), 2))
-    look.at(len(pairs), "pairs")
+    result.at(len(pairs), "pairs")
     for one, other in pairs:
-        ours, theirs = ({"/".join(place) for place in tricks[name].layers.items()} for name in (one, other))
-        for (first, second), (leads_to, remedy, finding) in SELDOM_TOGETHER.items():
+        ours, theirs = ({"/".join(place) for place in tricks[name].slots.items()} for name in (one, other))
+        for (first, second), (consequence, remedy, finding) in SELDOM_TOGETHER.items():
             if (first in ours and second in theirs) or (second in ours and first in theirs):
-                if finding and (tricks_for_it := patient.remedies(finding)):
+                if finding and (tricks_for_it := subject.remedies(finding)):
                     remedy = f"{remedy}; or {tricks_for_it}, if probabilities are to be read"
-                look.note(f"{one} and {other} are seldom worth it together.", leads_to, remedy)
+                result.note(f"{one} and {other} are seldom worth it together.", consequence, remedy)
 
 
 @check("tricks", cheap=True)
-def cost(patient: Patient, look: Look) -> None:
+def cost(subject: Subject, result: CheckResult) -> None:
     """Passes that an update will cost."""
-    run = patient.run
+    run = subject.run
     if not run.tricks:
         raise Skip("no trick is on")
-    look.at(len(run.tricks), "tricks")
+    result.at(len(run.tricks), "tricks")
     dear = {name: trick.passes for name, trick in run.tricks.items() if trick.passes != 1}
     if dear:
         product = math.prod(dear.values())
         each = ", ".join(f"{name} {passes:g}" for name, passes in dear.items())
-        look.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
-    wrapped = seams.onion(run.tricks)
-    look.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in wrapped.items()))
+        result.note(f"{product:g} forward and backward passes an update at the values of their YAML files ({each}).")
+    wrapped = seams.wrapped_seams(run.tricks)
+    result.note("; ".join(f"{seam}: {' > '.join([*names, 'base'])}" for seam, names in wrapped.items()))
 
 
 @check("tricks")
-def price(patient: Patient, look: Look) -> None:
+def price(subject: Subject, result: CheckResult) -> None:
     """Passes, time and memory of an update, beside those of the same batches without what wraps the step."""
-    if not patient.run.tricks:
+    if not subject.run.tricks:
         raise Skip("no trick is on")
-    with patient.kept() as run:
+    with subject.kept() as run:
         batches = run.seams.batches(run.train, 0)
         ours = _cost_of(run, batches)
         with _without_tricks(run):
             plain = _cost_of(run, batches)
-    look.at(UPDATES_TIMED, "updates with the tricks, and as many without")
-    look.note(
+    result.at(UPDATES_TIMED, "updates with the tricks, and as many without")
+    result.note(
         f"an update takes {ours.passes / plain.passes:.1f} times the passes, {ours.seconds / plain.seconds:.1f} times "
         f"the time ({ours.seconds:.3g} s) and {ours.kept / plain.kept:.1f} times the memory for what waits for the "
         f"backward pass ({ours.kept / 2**20:,.1f} MB)."
@@ -129,7 +129,7 @@ class _Cost:
 
 def _cost_of(run: TrainingRun, batches: Batches) -> _Cost:
     passed = run.rows_passed
-    with kept_for_backward(run.parameters) as most:
+    with measure_saved_tensors(run.parameters) as most:
         _seconds_of_update(run, batches[0])  # the first one warms up, and what counts memory takes time
     seconds = [_seconds_of_update(run, batches[number % len(batches)]) for number in range(UPDATES_TIMED)]
     return _Cost(run.rows_passed - passed, statistics.median(seconds), most())

@@ -53,20 +53,20 @@ def test_what_is_always_on_is_no_factor() -> None:
 
 
 def test_swept_values_of_a_listed_trick_are_its_levels() -> None:
-    asked = ["+tricks=[mixup]", "tricks.mixup.alpha=0.2,1.0", "tricks.mixup.share=0.5"]
+    asked = ["+tricks=[mixup]", "tricks.mixup.alpha=0.2,1.0", "tricks.mixup.fraction=0.5"]
     (factor,) = space_of(asked, [], "pydocs").factors
     assert factor.choices == (
         NONE,
-        Level("mixup alpha=0.2", ("tricks.mixup.share=0.5", "tricks.mixup.alpha=0.2"), "mixup"),
-        Level("mixup alpha=1.0", ("tricks.mixup.share=0.5", "tricks.mixup.alpha=1.0"), "mixup"),
+        Level("mixup alpha=0.2", ("tricks.mixup.fraction=0.5", "tricks.mixup.alpha=0.2"), "mixup"),
+        Level("mixup alpha=1.0", ("tricks.mixup.fraction=0.5", "tricks.mixup.alpha=1.0"), "mixup"),
     )
-    two = space_of(["+tricks=[mixup]", "tricks.mixup.alpha=0.2,1.0", "tricks.mixup.share=0.5,1"], [], "pydocs")
+    two = space_of(["+tricks=[mixup]", "tricks.mixup.alpha=0.2,1.0", "tricks.mixup.fraction=0.5,1"], [], "pydocs")
     assert two.factors[0].levels == (
         "none",
-        "mixup alpha=0.2 share=0.5",
-        "mixup alpha=0.2 share=1",
-        "mixup alpha=1.0 share=0.5",
-        "mixup alpha=1.0 share=1",
+        "mixup alpha=0.2 fraction=0.5",
+        "mixup alpha=0.2 fraction=1",
+        "mixup alpha=1.0 fraction=0.5",
+        "mixup alpha=1.0 fraction=1",
     )
 
 

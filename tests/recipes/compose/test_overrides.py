@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
-from recipes.compose.overrides import compose_config, mistakes
+from recipes.compose.overrides import compose_config, mistakes, with_new_names
 from recipes.compose.reading import read
-from recipes.config import Config
+from recipes.config import Config, renamed_settings, value_at
 from recipes.errors import UserError
 from recipes.testing import in_child
 
@@ -24,7 +25,7 @@ def problems(*overrides: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("data.trian=x", "data.trian does not exist; did you mean train? There are: group, id, "),
         ("trian.epochs=2", "trian does not exist; did you mean train? There are: checkpoint, data, "),
@@ -40,7 +41,10 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("tricks=[mixup]", "tricks=[mixup]: tricks are added to what is chosen so far; write +tricks=[mixup]."),
         ("+recipe=cutmix", "+recipe=cutmix: recipe is chosen, not added; write recipe=cutmix."),
         ("+model=bret", "model=bret: there is no such model; did you mean bert? "),
-        ("tricks.swa.rate=1", "tricks.swa.rate=1: tricks.swa has values but is not selected; add +tricks=[swa]."),
+        (
+            "tricks.swa.rate_factor=1",
+            "tricks.swa.rate_factor=1: tricks.swa has values but is not selected; add +tricks=[swa].",
+        ),
         ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
         ("train.epochs", "train.epochs cannot be read as an override; write it as name=value, "),
         ("data.train=a=b.csv", "data.train=a=b.csv cannot be read as an override; "),
@@ -50,9 +54,9 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
     ],
 )
-def test_an_override_that_cannot_be_composed(line: str, told: str) -> None:
+def test_an_override_that_cannot_be_composed(line: str, message: str) -> None:
     (problem,) = problems(line)
-    assert problem.startswith(told)
+    assert problem.startswith(message)
     assert problem.endswith(".")
 
 
@@ -96,7 +100,7 @@ def test_a_wrong_file_in_it(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "messages"),
     [
         (["--config-dir", "nowhere", "seed=1"], ["--config-dir=nowhere: there is no such folder."]),
         (["-m", "model=tiny,linear", "+tricks=[],[mixup],[mixup,amp]"], []),
@@ -105,24 +109,49 @@ def test_a_wrong_file_in_it(write: Write) -> None:
         (["seed=0,1"], ["seed=0,1: several values are a sweep, which needs -m; "]),
     ],
 )
-def test_a_command_line(arguments: Sequence[str], told: Sequence[str]) -> None:
+def test_a_command_line(arguments: Sequence[str], messages: Sequence[str]) -> None:
     found = mistakes(arguments)
-    assert len(found) == len(told)
-    assert all(sentence.startswith(start) for sentence, start in zip(found, told, strict=True))
+    assert len(found) == len(messages)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, messages, strict=True))
 
 
 def test_a_plug_in_that_is_not_there_is_told_with_how_to_install_it() -> None:
     def without(group: str, name: str) -> None:
         ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
 
-    def told() -> list[str]:
+    def explain() -> list[str]:
         compose_config([])
         without("launcher", "submitit_slurm")
         without("sweeper", "optuna")
         return mistakes(["-m", "hydra/launcher=slurm_workers", "search=tricks", "hydra/launcher=submitit_slurm"])
 
-    assert in_child(told) == [
+    assert in_child(explain) == [
         "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install -e '.[submitit]'.",
         "search=tricks needs a plug-in of Hydra: pip install -e '.[optuna]'.",
         "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install -e '.[submitit]'.",
     ]
+
+
+class TestNewNames:
+    def test_an_old_name_works_and_says_the_new_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+        composed, _ = compose_config(["data=files", "data.train=a.csv", "data.separator=|"])
+        assert composed.data.label_separator == "|" and "separator" not in composed.data
+        assert capsys.readouterr().err.startswith("note: data.separator is called data.label_separator now;")
+
+    def test_every_new_name_is_a_setting(self) -> None:
+        tricks = sorted({new.split(".")[1] for new in renamed_settings().values() if new.startswith("tricks.")})
+        chosen = ["+tricks=[" + ",".join(tricks) + "]"]
+        composed, _ = compose_config(chosen)
+        values = OmegaConf.to_container(composed, resolve=True)
+        absent = [new for new in renamed_settings().values() if value_at(values, new.rpartition(".")[0]) is None]
+        assert len(tricks) == 8 and not absent
+        for old, new in renamed_settings().items():
+            holder = value_at(values, new.rpartition(".")[0])
+            assert new.rpartition(".")[2] in holder and old.rpartition(".")[2] not in holder, new
+
+    def test_other_arguments_stay_as_they_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ["-m", "+tricks=[swa]", "data.text=data.separator", "evaluate.every=1"]
+        assert with_new_names(arguments) == arguments and capsys.readouterr().err == ""
+
+    def test_values_and_prefixes_stay(self) -> None:
+        assert with_new_names(["++tricks.swa.rate=0.1,0.2"]) == ["++tricks.swa.rate_factor=0.1,0.2"]

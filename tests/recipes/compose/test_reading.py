@@ -120,14 +120,14 @@ def test_every_wrong_value_is_told_in_one_go_the_tricks_too() -> None:
         "train.schedule=step",
         "+tricks=[mixup,swa]",
         "tricks.mixup.alpha=0",
-        "tricks.mixup.share=much",
-        "tricks.swa.every=0",
+        "tricks.mixup.fraction=much",
+        "tricks.swa.every_updates=0",
     )
     assert found == (
         "train.schedule must be one of linear | cosine | constant, got step.",
         "train.warmup must be a number in [0, 1], got 1.5.",
-        "tricks.mixup.share must be a number in [0, 1], got 'much'.",
-        "tricks.swa.every must be an integer in [1, inf), got 0.",
+        "tricks.mixup.fraction must be a number in [0, 1], got 'much'.",
+        "tricks.swa.every_updates must be an integer in [1, inf), got 0.",
     )
 
 

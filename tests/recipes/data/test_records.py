@@ -140,7 +140,7 @@ def test_several_labels(kind: str, wanted: list[Any], tmp_path: Path) -> None:
     pieces = [[], [["0", ["a", "b"], 0.75, 0.5], ["1", [], 0.25, 0.0]], [["2", ["b"], 0.0, 1.0]]]
     paths = [tmp_path / f"{number}" for number in range(3)]
     for path, rows in zip(paths, pieces, strict=True):
-        write_piece(path, kind, names, rows, several=True)
+        write_piece(path, kind, names, rows, multi_label=True)
     join_pieces(paths, tmp_path / f"all.{kind}", kind, names)
     assert [record.values["prediction"] for record in read(tmp_path / f"all.{kind}")] == wanted
 

@@ -217,7 +217,7 @@ def test_lists_of_labels(write: Write, tmp_path: Path) -> None:
     joined = write("a.csv", csv_of([("x", " | ".join(names)) for names in lists]))
     parquet = parquet_of(tmp_path, "a.parquet", text=["x"] * 20, label=lists)
     expected = {str(number): ("x", list(dict.fromkeys(names))) for number, names in enumerate(lists)}
-    for splits in (load(jsonl), load(joined, separator="|"), load(parquet)):
+    for splits in (load(jsonl), load(joined, label_separator="|"), load(parquet)):
         assert splits.multi_label
         assert splits.classes == ["a", "b", "c"]
         assert whole(splits) == expected
@@ -233,7 +233,7 @@ def test_lists_of_numbers_and_a_single_name_among_lists(write: Write) -> None:
 
 def test_one_class_is_enough_where_a_row_may_have_none(write: Write) -> None:
     train = write("a.csv", csv_of([("x", "urgent"), ("y", "")] * 10))
-    assert load(train, separator=";").classes == ["urgent"]
+    assert load(train, label_separator=";").classes == ["urgent"]
 
 
 # Splits without labels.
@@ -242,7 +242,7 @@ def test_one_class_is_enough_where_a_row_may_have_none(write: Write) -> None:
 @pytest.mark.parametrize("content", ["text\nx\ny\n", "text,label\nx,\ny,\n", "text,label\nx,-1\ny,-1\n"])
 @pytest.mark.parametrize("separator", [None, "|"])
 def test_a_test_split_without_labels_gets_predictions_only(content: str, separator: str | None, write: Write) -> None:
-    splits = load(write("a.csv", csv_of(ROWS)), test=write("test.csv", content), separator=separator)
+    splits = load(write("a.csv", csv_of(ROWS)), test=write("test.csv", content), label_separator=separator)
     assert table(splits.test) == {"0": ("x", None), "1": ("y", None)}
     assert "test has no labels; it gets predictions only." in splits.notes
 
@@ -328,7 +328,7 @@ def parts(splits: Splits) -> list[list[str]]:
 @pytest.mark.parametrize("shares", [(0.1, 0.2), (0.15, 0.4), (0.5, 0.05)])
 def test_one_file_is_cut_by_the_shares_asked_for_and_by_class(shares: tuple[float, float], write: Write) -> None:
     train = write("a.csv", csv_of(many(), header=("text", "label", "user")))
-    splits = load(train, validation_share=shares[0], test_share=shares[1])
+    splits = load(train, validation_fraction=shares[0], test_fraction=shares[1])
     found = parts(splits)
     assert [len(part) for part in found] == [
         1000 - sum(round(1000 * share) for share in shares),
@@ -396,7 +396,7 @@ def test_a_rare_class_stays_in_training(write: Write) -> None:
 
 def test_several_labels_are_spread_by_the_rarest(write: Write) -> None:
     rows = [("x", "common|rare" if number % 10 == 0 else f"common|u{number}") for number in range(200)]
-    splits = load(write("a.csv", csv_of(rows)), separator="|")
+    splits = load(write("a.csv", csv_of(rows)), label_separator="|")
     assert splits.test is not None
     assert sum("rare" in names for names in splits.test["label"]) == 4
     assert len(splits.test) == 40
@@ -604,17 +604,17 @@ class TestShut:
 
         asked: list[list[str]] = []
 
-        def cleaned(examples: Dataset) -> Dataset:
+        def clean_rows(examples: Dataset) -> Dataset:
             asked.append(list(examples["text"]))
             return examples.map(lambda row: {"text": row["text"].strip("*")})
 
         splits = Splits(rows("a"), rows("b"), rows("*C  d*"), ["x"], False, {"more": rows("e", "c d")})
-        run_sees = splits.opened(cleaned)
+        run_sees = splits.hide_test(clean_rows)
         assert not hasattr(run_sees, "test") and not hasattr(run_sees, "extra") and asked == []
-        assert run_sees.digests_of_closed() == {duplicates.digest("c d"), duplicates.digest("e")}
-        assert run_sees.digests_of_closed() is run_sees.digests_of_closed()
+        assert run_sees.hidden_digests() == {duplicates.digest("c d"), duplicates.digest("e")}
+        assert run_sees.hidden_digests() is run_sees.hidden_digests()
         assert asked == [["*C  d*"], ["e", "c d"]]
 
     def test_where_nothing_is_held_back_there_is_nothing(self) -> None:
         rows = Dataset.from_dict({"text": ["a"], "text_pair": [None]})
-        assert Splits(rows, rows, None, ["x"], False).opened(lambda each: each).digests_of_closed() == frozenset()
+        assert Splits(rows, rows, None, ["x"], False).hide_test(lambda each: each).hidden_digests() == frozenset()

@@ -14,21 +14,21 @@ import torch
 from recipes.api import finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
-from recipes.doctor import Look, examine
+from recipes.doctor import CheckResult, examine
 from recipes.doctor.findings import SECTIONS, Finding, Report
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.render import lines, table
-from recipes.doctor.runner import at_start, examined
-from recipes.doctor.subject import Patient
+from recipes.doctor.runner import at_start, run_checks
+from recipes.doctor.subject import Subject
 from recipes.errors import UserError
 from recipes.reports.tables import console_for_tables
 from recipes.testing import (
     TINY,
-    comparable,
-    copied,
+    comparable_contents,
+    copy_weights,
     difference,
     in_child,
-    made_up_text,
+    make_text_file,
     tiny_config,
     tiny_run,
     tiny_splits,
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def files() -> list[str]:
-    return [f"data.{split}={made_up_text(12, seed)}" for seed, split in enumerate(("train", "validation", "test"))]
+    return [f"data.{split}={make_text_file(12, seed)}" for seed, split in enumerate(("train", "validation", "test"))]
 
 
 def test_every_check_has_a_place_and_a_sentence() -> None:
@@ -49,25 +49,25 @@ def test_every_check_has_a_place_and_a_sentence() -> None:
 
 
 def test_a_check_that_looked_at_nothing_is_a_bug_and_no_pass() -> None:
-    def lazy(patient: Patient, look: Look) -> None:
+    def lazy(subject: Subject, look: CheckResult) -> None:
         """About nothing."""
 
     with pytest.raises(ValueError, match="does not say what it looked at"):
-        examined(Patient(tiny_config()), [Check("config", "lazy", True, "About nothing.", lazy)])
+        run_checks(Subject(tiny_config()), [Check("config", "lazy", True, "About nothing.", lazy)])
 
 
 def test_what_cannot_be_read_is_told_once_and_what_rests_on_it_is_skipped() -> None:
     config = read(compose_config([*TINY, *files()[1:], "data.train=none.csv"])[0])
-    report = in_child(lambda: examined(Patient(config), CHECKS))
+    report = in_child(lambda: run_checks(Subject(config), CHECKS))
     assert [finding.check for finding in report.findings if finding.severity == "error"] == ["setting_up"]
-    outcomes = {look.check: look.outcome for look in report.looks}
+    outcomes = {look.check: look.outcome for look in report.results}
     assert outcomes["copies"] == outcomes["gradients"] == outcomes["speed"] == "skipped"
     assert outcomes["learning_rate"] == "ok" and report.exit_code == 2
 
 
 def test_data_are_looked_at_where_the_run_is_refused() -> None:
     config = read(compose_config([*TINY, *files(), "evaluate.metric=micro_f1"])[0])
-    outcomes = {look.check: look.outcome for look in in_child(lambda: examined(Patient(config), CHECKS).looks)}
+    outcomes = {look.check: look.outcome for look in in_child(lambda: run_checks(Subject(config), CHECKS).results)}
     assert outcomes["setting_up"] == "error" and outcomes["labels"] != "skipped" and outcomes["copies"] != "skipped"
     assert outcomes["tokens"] == outcomes["resuming"] == "skipped"
 
@@ -76,14 +76,14 @@ def test_nothing_is_left_changed(tmp_path: Path) -> None:
     def before_and_after() -> tuple[float, bool, list[str]]:
         run = tiny_run(tiny_config("+tricks=[mixup,ema]"), tmp_path, tmp_path / "run")
         run._step(run.seams.batches(run.train, 0)[0])
-        patient = Patient(run.config, run=run, splits=tiny_splits(run.config))
-        patient.scratch = tmp_path / "scratch"
-        weights, counters = copied(run), (run.updates, run.batches_done, run.skipped)
+        subject = Subject(run.config, run=run, splits=tiny_splits(run.config))
+        subject.scratch = tmp_path / "scratch"
+        weights, counters = copy_weights(run), (run.updates, run.batches_done, run.skipped)
         random.seed(1), np.random.seed(1), torch.manual_seed(1)
         states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
         modes = [module.training for module in run.bare_model.modules()]
         hooks = sum(len(module._forward_hooks) for module in run.bare_model.modules())
-        examined(patient, CHECKS)
+        run_checks(subject, CHECKS)
         same = (
             states[0] == random.getstate()
             and states[1] == str(np.random.get_state())
@@ -93,7 +93,7 @@ def test_nothing_is_left_changed(tmp_path: Path) -> None:
             and counters == (run.updates, run.batches_done, run.skipped)
             and all(each.grad is None or not each.grad.any() for each in run.bare_model.parameters())
         )
-        return difference(weights, copied(run)), same, [path.name for path in tmp_path.rglob("*.jsonl")]
+        return difference(weights, copy_weights(run)), same, [path.name for path in tmp_path.rglob("*.jsonl")]
 
     changed, same, left = in_child(before_and_after)
     assert changed == 0 and same and left == []
@@ -102,7 +102,7 @@ def test_nothing_is_left_changed(tmp_path: Path) -> None:
 def test_training_after_a_look_is_training_without(tmp_path: Path) -> None:
     for doctor in ("cheap", "off"):
         in_child(lambda: finetune_config(tiny_config(f"doctor={doctor}"), tmp_path / doctor))  # noqa: B023  (at once)
-    assert comparable(tmp_path / "cheap") == comparable(tmp_path / "off")
+    assert comparable_contents(tmp_path / "cheap") == comparable_contents(tmp_path / "off")
 
 
 def test_a_config_that_was_begun_with_it_goes_on_without(tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_errors_stop_a_run_before_it_begins_and_warnings_are_notes(tmp_path: Pat
 
 
 def test_a_report() -> None:
-    look = Look("data", "copies", "About copies.")
+    look = CheckResult("data", "copies", "About copies.")
     look.at(1200, "rows of test")
     look.warn("331 rows leak.", "scores are too good", "+tricks=[deduplicate]", [str(row) for row in range(9)])
-    skipped = Look("data", "pairs", "About pairs.", skipped="data.text_pair is not set")
+    skipped = CheckResult("data", "pairs", "About pairs.", skipped="data.text_pair is not set")
     report = Report([look, skipped])
     assert (look.outcome, skipped.outcome, report.exit_code) == ("warning", "skipped", 1)
     assert report.findings == [
@@ -150,7 +150,7 @@ def test_a_report() -> None:
 
 def test_a_linear_model_is_examined_as_far_as_it_goes() -> None:
     report = in_child(lambda: examine(["model=linear", "data=files", *files()]))
-    outcomes = {look.check: look.outcome for look in report.looks}
+    outcomes = {look.check: look.outcome for look in report.results}
     assert outcomes["gradients"] == "skipped" and outcomes["texts"] != "skipped" and outcomes["labels"] != "skipped"
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from recipes.doctor.registry import CHECKS
-from recipes.doctor.runner import examined
-from recipes.doctor.subject import Patient
+from recipes.doctor.runner import run_checks
+from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
@@ -43,7 +43,7 @@ def optimizer_of(run: TrainingRun) -> dict[str, Any]:
     return deepcopy({**state, **groups, **gradients, **owned, "base rates": list(run.base_rates)})
 
 
-def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Patient], None]]) -> Mapping[str, list[str]]:
+def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Subject], None]]) -> Mapping[str, list[str]]:
     """What each use of a run, after so many updates, has changed of its optimizer; in a child."""
 
     def work() -> Mapping[str, list[str]]:
@@ -51,13 +51,13 @@ def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Patien
         for index in range(updates):
             run._step(run.seams.batches(run.train, 0)[index])
         run.report.waiting.clear()
-        patient = Patient(run.config, run=run, splits=tiny_splits(run.config))
-        patient.scratch = folder / "scratch"
+        subject = Subject(run.config, run=run, splits=tiny_splits(run.config))
+        subject.scratch = folder / "scratch"
         changed = {}
         before = optimizer_of(run)
         assert len(before) > 20 and (updates > 0) == any("exp_avg" in name for name in before)
         for use_name, use in uses.items():
-            use(patient)
+            use(subject)
             after = optimizer_of(run)
             names = [name for name in {**before, **after} if not _same(before.get(name), after.get(name))]
             if names:
@@ -78,8 +78,8 @@ def _same(one: Any, other: Any) -> bool:
 def test_nothing_of_the_optimizer_is_left_changed_after_a_full_examination(updates: int, tmp_path: Path) -> None:
     """Check by check, since one may clear what another has left."""
 
-    def use(check: Any, patient: Patient) -> None:
-        (look,) = examined(patient, [check]).looks
+    def use(check: Any, subject: Subject) -> None:
+        (look,) = run_checks(subject, [check]).results
         assert check.name not in TRAINING or look.outcome != "skipped", look
 
     assert {check.name for check in CHECKS} > TRAINING
@@ -88,8 +88,8 @@ def test_nothing_of_the_optimizer_is_left_changed_after_a_full_examination(updat
 
 @pytest.mark.parametrize("updates", [0, 2])
 def test_what_is_kept_comes_back_also_after_an_exception(updates: int, tmp_path: Path) -> None:
-    def use(patient: Patient) -> None:
-        with pytest.raises(ZeroDivisionError), patient.kept() as run:
+    def use(subject: Subject) -> None:
+        with pytest.raises(ZeroDivisionError), subject.kept() as run:
             for group in run.optimizer.param_groups:
                 group["lr"] = 1.0
             run.seams.gradient(run.seams.batches(run.train, 0)[0])

@@ -13,7 +13,7 @@ from recipes.compose.overrides import compose_config
 from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.models.linear import Linear, is_chinese, joined
+from recipes.models.linear import Linear, is_chinese, join_pairs
 from recipes.runs.folder import RunFolder
 
 GOOD, BAD = ["good fine film", "fine and good", "a good one"], ["bad awful film", "awful and bad", "a bad one"]
@@ -96,8 +96,8 @@ def test_a_label_that_every_row_has_or_none() -> None:
 
 
 def test_pairs_are_read_as_one_text() -> None:
-    assert joined(["a", "b"], ["c", None]) == ["a c", "b"]
-    assert joined(["a"], None) == ["a"]
+    assert join_pairs(["a", "b"], ["c", None]) == ["a c", "b"]
+    assert join_pairs(["a"], None) == ["a"]
     train = rows(["same"] * 4, ["yes", "no"] * 2, pairs=["good", "bad"] * 2)
     model = Linear.fit(splits(train, ["no", "yes"]), seed=0)
     assert model.predict_rows(rows(["same", "same"], [None, None], pairs=["bad", "good"])).names() == ["no", "yes"]
@@ -144,7 +144,7 @@ def test_it_leaves_a_run_folder_like_any_other(tmp_path: Path, capsys: pytest.Ca
     assert run == RunFolder(tmp_path)
     assert run.metrics["test"]["accuracy"] == 1.0
     assert run.metrics["hidden"] == {}
-    assert run.metrics["kept"] == "last"
+    assert run.metrics["weights"] == "last"
     lines = (tmp_path / "predictions" / "hidden.csv").read_text().splitlines()
     assert lines[0] == "id,label,prediction,p_neg,p_pos"
     assert [line.split(",")[:3] for line in lines[1:]] == [["0", "", "pos"], ["1", "", "neg"]]

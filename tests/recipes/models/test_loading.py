@@ -30,7 +30,7 @@ from recipes.errors import UserError
 from recipes.models import loading, segmented, word_vectors
 from recipes.models.anatomy import head, layers, pooled_vectors, word_embeddings
 from recipes.models.loading import load_model, load_tokenizer
-from recipes.models.segmented import read_in_pieces
+from recipes.models.segmented import read_in_segments
 from recipes.prediction.predictors import predict
 from recipes.runtime.randomness import seed_forward
 from tricks.in_training.mixup import LAYER, TAKEN, Mixup, plan
@@ -328,7 +328,7 @@ class TestPieces:
 
     def in_pieces(self, folder: str, dropout: float | None = None) -> nn.Module:
         model: Any = loaded(folder, dropout)
-        read_in_pieces(model, self.SIZE, Pool("mean", WIDTH, 0))
+        read_in_segments(model, self.SIZE, Pool("mean", WIDTH, 0))
         return model  # type: ignore[no-any-return]
 
     @FAMILY
@@ -428,7 +428,7 @@ class TestPieces:
         gradients = []
         for checkpointing in (False, True):
             model: Any = loaded(folders[family], 0.2, checkpointing).train()
-            read_in_pieces(model, self.SIZE, Pool("mean", WIDTH, 0))
+            read_in_segments(model, self.SIZE, Pool("mean", WIDTH, 0))
             seed_forward(0, 0, 0)
             functional.cross_entropy(logits_of(model, batch), batch.targets).backward()
             gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
@@ -463,7 +463,7 @@ class TestMixup:
 
         run: Any = SimpleNamespace(bare_model=model, head=head(model), rows_passed=0.0)
         settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2, **values}
-        trick = Mixup(alpha=1.0, share=1.0, warmup=0.0, cooldown=0.0, **settings)
+        trick = Mixup(alpha=1.0, fraction=1.0, warmup=0.0, cooldown=0.0, **settings)
         planned = plan(batch, self.PARTNER, self.LAMBDAS)
         return trick.objective(run, inner, replace(planned, carried={**planned.carried, **carried}))
 

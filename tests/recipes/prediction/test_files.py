@@ -15,18 +15,18 @@ from recipes.api import finetune_config
 from recipes.data.records import records
 from recipes.errors import UserError
 from recipes.prediction import batched, files
-from recipes.prediction.files import Asked, Job, Told
+from recipes.prediction.files import Job, PredictionRequest, PredictionSummary
 from recipes.prediction.predictors import Predictor
-from recipes.testing import finished_run, in_child, made_up_text, tiny_config
+from recipes.testing import finished_run, in_child, make_text_file, tiny_config
 
 ROWS = 44
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Asked:
-    return Asked(
+def asked(tmp_path: Path) -> PredictionRequest:
+    return PredictionRequest(
         str(finished_run()),
-        str(made_up_text(12)),
+        str(make_text_file(12)),
         str(tmp_path / "out.csv"),
         look_ahead=10,
         metrics=True,
@@ -34,7 +34,7 @@ def asked(tmp_path: Path) -> Asked:
     )
 
 
-def go(asked: Asked) -> Told:
+def go(asked: PredictionRequest) -> PredictionSummary:
     return in_child(lambda: Job(asked).go())
 
 
@@ -42,7 +42,7 @@ def answers(path: str) -> list[dict[str, Any]]:
     return [dict(record.values) for record in records(path, "csv")]
 
 
-def test_what_the_model_says_in_the_order_that_was_read(asked: Asked) -> None:
+def test_what_the_model_says_in_the_order_that_was_read(asked: PredictionRequest) -> None:
     told, found = go(asked), answers(asked.target)
     texts = [str(record.values["text"]) for record in records(asked.source, "csv")]
     wanted = in_child(lambda: load(finished_run()).predict(texts))
@@ -60,14 +60,14 @@ def test_what_the_model_says_in_the_order_that_was_read(asked: Asked) -> None:
     )
 
 
-def test_the_look_ahead_changes_nothing(asked: Asked, tmp_path: Path) -> None:
+def test_the_look_ahead_changes_nothing(asked: PredictionRequest, tmp_path: Path) -> None:
     go(asked)
     go(replace(asked, look_ahead=1000, target=str(tmp_path / "whole.csv")))
     for one, other in zip(answers(asked.target), answers(str(tmp_path / "whole.csv")), strict=True):
         assert one["id"] == other["id"] and float(one["p_x"]) == pytest.approx(float(other["p_x"]), abs=2e-6)
 
 
-def test_bad_rows_are_told_and_stop_nothing(asked: Asked, tmp_path: Path) -> None:
+def test_bad_rows_are_told_and_stop_nothing(asked: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a1"}\nnope\n{"text": [7]}\n{"label": "x"}\n{"text": "b1"}\n', encoding="utf-8")
     told = go(replace(asked, source=str(source), look_ahead=2))
@@ -92,9 +92,9 @@ class Counting(Predictor):
         return super().predict(texts, pairs, ids)
 
 
-def stop(asked: Asked, call: int) -> list[int]:
+def stop(asked: PredictionRequest, call: int) -> list[int]:
     """Let a job die at a call of its model; gives the rows of each call, and counts those that follow anew."""
-    files.opened = Counting  # type: ignore[assignment]
+    files.load_predictor = Counting  # type: ignore[assignment]
     Counting.calls, Counting.dies_at = [], call
     with pytest.raises(KeyboardInterrupt):
         Job(asked).go()
@@ -106,11 +106,11 @@ def stop(asked: Asked, call: int) -> list[int]:
     "overrides",
     [
         [],
-        ["data.separator=|", "evaluate.metric=micro_f1"],
+        ["data.label_separator=|", "evaluate.metric=micro_f1"],
         ["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
     ],
 )
-def test_the_scores_are_those_of_training(overrides: list[str], asked: Asked, tmp_path: Path) -> None:
+def test_the_scores_are_those_of_training(overrides: list[str], asked: PredictionRequest, tmp_path: Path) -> None:
     def both() -> tuple[dict[str, float] | None, dict[str, float]]:
         run = finetune_config(tiny_config("train.learning_rate=3e-3", *overrides), tmp_path / "run")
         source = run.config["data"]["test"]
@@ -120,14 +120,14 @@ def test_the_scores_are_those_of_training(overrides: list[str], asked: Asked, tm
     assert found == pytest.approx(wanted, abs=1e-5)
 
 
-def test_numbers_and_empty_cells_are_texts_as_in_training(asked: Asked, tmp_path: Path) -> None:
+def test_numbers_and_empty_cells_are_texts_as_in_training(asked: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": 7}\n{"text": null}\n', encoding="utf-8")
     assert go(replace(asked, source=str(source))).bad == 0
     assert len(answers(asked.target)) == 2
 
 
-def test_a_higher_look_ahead_goes_on_too(asked: Asked, tmp_path: Path) -> None:
+def test_a_higher_look_ahead_goes_on_too(asked: PredictionRequest, tmp_path: Path) -> None:
     def twice() -> list[int]:
         stop(asked, 3)
         Job(replace(asked, look_ahead=20)).go()
@@ -137,7 +137,7 @@ def test_a_higher_look_ahead_goes_on_too(asked: Asked, tmp_path: Path) -> None:
     assert [row["id"] for row in answers(asked.target)] == [str(number) for number in range(ROWS)]
 
 
-def test_a_damaged_piece_is_made_again(asked: Asked, tmp_path: Path) -> None:
+def test_a_damaged_piece_is_made_again(asked: PredictionRequest, tmp_path: Path) -> None:
     def twice() -> list[int]:
         stop(asked, 4)
         (Path(f"{asked.target}.parts") / "00000001").write_bytes(b"")
@@ -148,7 +148,7 @@ def test_a_damaged_piece_is_made_again(asked: Asked, tmp_path: Path) -> None:
     assert [row["id"] for row in answers(asked.target)] == [str(number) for number in range(ROWS)]
 
 
-def test_a_folder_of_somebody_else_is_left_alone(asked: Asked) -> None:
+def test_a_folder_of_somebody_else_is_left_alone(asked: PredictionRequest) -> None:
     folder = Path(f"{asked.target}.parts")
     folder.mkdir()
     (folder / "mine.txt").write_text("mine", encoding="utf-8")
@@ -157,11 +157,11 @@ def test_a_folder_of_somebody_else_is_left_alone(asked: Asked) -> None:
     assert (folder / "mine.txt").read_text(encoding="utf-8") == "mine"
 
 
-def test_ids_of_their_own(asked: Asked, tmp_path: Path) -> None:
+def test_ids_of_their_own(asked: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"id": "k0", "text": "a"}\n{"text": "b"}\n{"id": 2, "text": "c"}\n', encoding="utf-8")
 
-    def run() -> Told:
+    def run() -> PredictionSummary:
         job = Job(replace(asked, source=str(source)))
         job.data = {**job.data, "id": "id"}
         return job.go()
@@ -172,10 +172,10 @@ def test_ids_of_their_own(asked: Asked, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_stopped_anywhere_it_goes_on_and_ends_the_same(ending: str, asked: Asked, tmp_path: Path) -> None:
+def test_stopped_anywhere_it_goes_on_and_ends_the_same(ending: str, asked: PredictionRequest, tmp_path: Path) -> None:
     whole, stopped = (replace(asked, target=str(tmp_path / f"{name}.{ending}")) for name in ("whole", "stopped"))
 
-    def twice() -> tuple[list[int], list[int], Told]:
+    def twice() -> tuple[list[int], list[int], PredictionSummary]:
         first = stop(stopped, 3)
         assert not Path(stopped.target).exists()
         return first, Counting.calls, Job(stopped).go()
@@ -188,7 +188,7 @@ def test_stopped_anywhere_it_goes_on_and_ends_the_same(ending: str, asked: Asked
     assert not list(tmp_path.glob("*.parts"))
 
 
-def test_another_input_is_not_gone_on_with(asked: Asked, tmp_path: Path) -> None:
+def test_another_input_is_not_gone_on_with(asked: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_bytes(Path(asked.source).read_bytes())
     asked = replace(asked, source=str(source))
@@ -203,7 +203,7 @@ def test_another_input_is_not_gone_on_with(asked: Asked, tmp_path: Path) -> None
     assert len(answers(asked.target)) == 1
 
 
-def test_to_standard_output(asked: Asked, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_to_standard_output(asked: PredictionRequest, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a1"}\nnope\n', encoding="utf-8")
     Job(replace(asked, source=str(source), target="-")).go()
@@ -212,7 +212,7 @@ def test_to_standard_output(asked: Asked, capsys: pytest.CaptureFixture[str], tm
     assert json.loads(line)["id"] == "0" and json.loads(err.splitlines()[-1])["row"] == 1
 
 
-def test_where_memory_runs_out_batches_are_halved(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_memory_runs_out_batches_are_halved(asked: PredictionRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     from recipes.prediction import predictors
 
     inner, sizes = batched.predict_split, []
@@ -238,19 +238,19 @@ def test_where_memory_runs_out_batches_are_halved(asked: Asked, monkeypatch: pyt
         ({"look_ahead": 0}, "--look-ahead=0: at least one row"),
     ],
 )
-def test_refusals(values: dict[str, Any], message: str, asked: Asked) -> None:
+def test_refusals(values: dict[str, Any], message: str, asked: PredictionRequest) -> None:
     with pytest.raises(UserError, match=message):
         Job(replace(asked, **values))
 
 
-def test_nothing_is_written_over(asked: Asked) -> None:
+def test_nothing_is_written_over(asked: PredictionRequest) -> None:
     Path(asked.target).write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="is there already; remove it, or name another output"):
         Job(asked)
     assert Path(asked.target).read_text(encoding="utf-8") == "mine"
 
 
-def test_a_file_of_other_columns_is_refused_at_once(asked: Asked, tmp_path: Path) -> None:
+def test_a_file_of_other_columns_is_refused_at_once(asked: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("txt,label\na,x\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"has no column 'text', .* did you mean txt\?"):
@@ -273,14 +273,14 @@ def test_a_file_of_other_columns_is_refused_at_once(asked: Asked, tmp_path: Path
         (None, "|", True, None),
     ],
 )
-def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, asked: Asked) -> None:
+def test_labels(cell: Any, separator: str | None, several: bool, wanted: Any, asked: PredictionRequest) -> None:
     job = Job(asked)
-    job.data = {**job.data, "separator": separator}
+    job.data = {**job.data, "label_separator": separator}
     job.reader = SimpleNamespace(multi_label=several)  # type: ignore[assignment]
     assert job._label(cell) == wanted
 
 
-def test_nothing_in_it(asked: Asked, tmp_path: Path) -> None:
+def test_nothing_in_it(asked: PredictionRequest, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("text,label\n", encoding="utf-8")
     with pytest.raises(UserError, match="there is no row in it"):

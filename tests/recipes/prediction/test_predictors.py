@@ -46,14 +46,14 @@ def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> str:
 KINDS: dict[str, list[str]] = {
     "tiny": ["model=tiny"],
     "tiny pairs": ["model=tiny", "data.text_pair=pair", "data.max_length=9"],
-    "tiny several": ["model=tiny", "data.label=labels", 'data.separator=";"', "evaluate.metric=micro_f1"],
+    "tiny several": ["model=tiny", "data.label=labels", 'data.label_separator=";"', "evaluate.metric=micro_f1"],
     "linear": ["model=linear"],
     "linear pairs": ["model=linear", "data.text_pair=pair"],
     "fusion": ["model=tiny", "+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
     "fusion several": [
         "model=tiny",
         "data.label=labels",
-        'data.separator=";"',
+        'data.label_separator=";"',
         "evaluate.metric=micro_f1",
         "+tricks=[fusion,threshold]",
         "tricks.fusion.folds=1",
@@ -61,7 +61,7 @@ KINDS: dict[str, list[str]] = {
         "tricks.fusion.scheme=fitted",
     ],
     "fusion pairs": ["model=linear", "data.text_pair=pair", "+tricks=[fusion]", "tricks.fusion.folds=2"],
-    "linear several": ["model=linear", "data.label=labels", 'data.separator=";"', "evaluate.metric=micro_f1"],
+    "linear several": ["model=linear", "data.label=labels", 'data.label_separator=";"', "evaluate.metric=micro_f1"],
 }
 
 

@@ -37,7 +37,7 @@ def test_a_plain_run(tmp_path: Path) -> None:
 def test_what_the_pipeline_leaves_out_is_said(tmp_path: Path) -> None:
     text = card(tmp_path, "+tricks=[normalize,swa,threshold,truncate]")
     assert "That leaves out normalize, threshold, truncate, so" in text
-    assert "truncate says what is read of longer texts" in text and "head_share: 0.251" in text
+    assert "truncate says what is read of longer texts" in text and "head_fraction: 0.251" in text
     assert "_target_" not in text and "By validation threshold was fitted, so" in text
 
 

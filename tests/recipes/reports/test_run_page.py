@@ -95,13 +95,13 @@ def test_where_the_texts_are_gone_the_page_says_so(tmp_path: Path) -> None:
 
 def test_what_is_held_is_what_was_predicted(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
-    held = run.held("test")
+    held = run.load_predictions("test")
     wanted = run.metrics["test"]
     from recipes.metrics import measure
 
     assert measure(held) == pytest.approx(wanted, abs=1e-5)
-    several = made(tmp_path / "several", "data.separator=|", "evaluate.metric=micro_f1")
-    assert measure(several.held("test")) == pytest.approx(several.metrics["test"], abs=1e-5)
+    several = made(tmp_path / "several", "data.label_separator=|", "evaluate.metric=micro_f1")
+    assert measure(several.load_predictions("test")) == pytest.approx(several.metrics["test"], abs=1e-5)
 
 
 def test_marks_and_answers_by_hand() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from recipes.api import FinishedRun, load
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.runs.files import write_json, written
-from recipes.runs.folder import claimed, is_finished, read_config, write_predictions
+from recipes.runs.files import atomic_write, write_json
+from recipes.runs.folder import RunFolder, claim, is_finished, read_config, write_predictions
 from recipes.runs.history import History
 
 Write = Callable[[str, str], Path]
@@ -28,7 +29,7 @@ def inside(folder: Path) -> list[str]:
 
 def test_a_file_takes_its_name_when_all_of_it_is_there(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
-    with written(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("half")
         assert not path.exists()
         draft.write_text("whole")
@@ -39,7 +40,7 @@ def test_a_file_takes_its_name_when_all_of_it_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
 def test_what_breaks_leaves_the_old_file(error: BaseException, write: Write) -> None:
     path = write("a.txt", "old")
-    with pytest.raises(type(error)), written(path) as draft:
+    with pytest.raises(type(error)), atomic_write(path) as draft:
         draft.write_text("half")
         raise error
     assert path.read_text() == "old"
@@ -48,12 +49,12 @@ def test_what_breaks_leaves_the_old_file(error: BaseException, write: Write) -> 
 
 def test_what_breaks_leaves_the_old_folder(write: Write) -> None:
     old = write("model/weights", "old").parent
-    with pytest.raises(ValueError), written(old) as draft:
+    with pytest.raises(ValueError), atomic_write(old) as draft:
         draft.mkdir()
         (draft / "weights").write_text("half")
         raise ValueError
     assert (old / "weights").read_text() == "old"
-    with written(old) as draft:
+    with atomic_write(old) as draft:
         draft.mkdir()
         (draft / "other").write_text("new")
     assert inside(old.parent) == ["model", "other"]
@@ -61,11 +62,14 @@ def test_what_breaks_leaves_the_old_folder(write: Write) -> None:
 
 def test_a_full_disk_is_the_user_s_to_know(write: Write) -> None:
     path = write("a.txt", "old")
-    with pytest.raises(UserError, match=r"a\.txt: No space left on device\."), written(path) as draft:
+    with pytest.raises(UserError, match=r"a\.txt: No space left on device\."), atomic_write(path) as draft:
         draft.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert inside(path.parent) == ["a.txt"]
-    with pytest.raises(UserError, match="a file stands where a folder should be"), written(path / "b.txt") as draft:
+    with (
+        pytest.raises(UserError, match="a file stands where a folder should be"),
+        atomic_write(path / "b.txt") as draft,
+    ):
         draft.write_text("")
 
 
@@ -155,36 +159,36 @@ def values(**changes: Any) -> dict[str, Any]:
     return found
 
 
-def claim(folder: Path, settings: dict[str, Any]) -> None:
-    with claimed(folder, settings):
+def claim_at_once(folder: Path, settings: dict[str, Any]) -> None:
+    with claim(folder, settings):
         pass
 
 
 def test_a_folder_becomes_the_config_s_own(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    claim(folder, values())
+    claim_at_once(folder, values())
     held = read_config(folder)
     assert held == {name: value for name, value in values().items() if name != "resume"}
     assert isinstance(held["train"]["learning_rate"], float)
 
 
 def test_the_same_config_finds_its_folder_untouched(tmp_path: Path) -> None:
-    claim(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values())
     path = tmp_path / "run" / "config.yaml"
     path.write_text("# untouched\n" + path.read_text())
     (tmp_path / "run" / "metrics.json").write_text("{}")
-    claim(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values())
     assert path.read_text().startswith("# untouched")
     assert is_finished(tmp_path / "run")
 
 
 def test_drafts_that_a_kill_left_are_removed(tmp_path: Path) -> None:
-    claim(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values())
     (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "run" / "checkpoints" / ".00000001.safetensors.123.tmp").write_text("half")
     (tmp_path / "run" / ".model.123.tmp").mkdir()
     (tmp_path / "run" / ".model.123.tmp" / "weights").write_text("half")
-    claim(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values())
     assert inside(tmp_path / "run") == [".lock", "checkpoints", "config.yaml"]
 
 
@@ -200,10 +204,10 @@ def test_drafts_that_a_kill_left_are_removed(tmp_path: Path) -> None:
     ],
 )
 def test_other_values_are_refused_with_the_differences(changes: dict[str, Any], tmp_path: Path) -> None:
-    claim(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values())
     (tmp_path / "run" / "metrics.json").write_text("{}")
     with pytest.raises(UserError) as caught:
-        claim(tmp_path / "run", values(**changes))
+        claim_at_once(tmp_path / "run", values(**changes))
     (problem,) = caught.value.problems
     for path in changes:
         assert path.replace("__", ".") in problem
@@ -215,9 +219,9 @@ def test_other_values_are_refused_with_the_differences(changes: dict[str, Any], 
 
 @pytest.mark.parametrize("changes", [{"train__epochs": 2.0}, {"train__epochs": 2.0, "train__max_updates": 9}])
 def test_more_of_a_constant_schedule_goes_on(changes: dict[str, Any], tmp_path: Path) -> None:
-    claim(tmp_path / "run", values(**{name: 8 for name in changes if "updates" in name}))
+    claim_at_once(tmp_path / "run", values(**{name: 8 for name in changes if "updates" in name}))
     (tmp_path / "run" / "metrics.json").write_text("{}")
-    claim(tmp_path / "run", values(**changes))
+    claim_at_once(tmp_path / "run", values(**changes))
     held = read_config(tmp_path / "run")
     assert held is not None
     assert held["train"]["epochs"] == 2.0
@@ -228,37 +232,37 @@ def test_more_of_a_constant_schedule_goes_on(changes: dict[str, Any], tmp_path: 
     "ends", [{"train__schedule": "linear"}, {"train__warmup": 0.1}, {"tricks": {"mixup": {"cooldown": 0.1}}}]
 )
 def test_more_of_what_depends_on_the_end_is_another_run(ends: dict[str, Any], tmp_path: Path) -> None:
-    claim(tmp_path / "run", values(**ends))
+    claim_at_once(tmp_path / "run", values(**ends))
     with pytest.raises(UserError, match=r"train\.epochs: 1\.0 there, 2\.0 here"):
-        claim(tmp_path / "run", values(**ends, train__epochs=2.0))
+        claim_at_once(tmp_path / "run", values(**ends, train__epochs=2.0))
 
 
 def test_one_process_works_in_a_folder_at_a_time(tmp_path: Path) -> None:
-    with claimed(tmp_path / "run", values()):
+    with claim(tmp_path / "run", values()):
         with pytest.raises(UserError, match=r"hydra\.run\.dir=.*run: another process is training there"):
-            claim(tmp_path / "run", values())
+            claim_at_once(tmp_path / "run", values())
         with pytest.raises(UserError, match="another process"):
-            claim(tmp_path / "run", values(resume=False))
-    with pytest.raises(OSError, match="of the work inside"), claimed(tmp_path / "run", values()):
+            claim_at_once(tmp_path / "run", values(resume=False))
+    with pytest.raises(OSError, match="of the work inside"), claim(tmp_path / "run", values()):
         raise OSError("of the work inside")
-    claim(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values())
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_starting_over_keeps_each_old_folder_aside(tmp_path: Path) -> None:
     for number in range(3):
-        claim(tmp_path / "run", values(seed=number, resume=False))
+        claim_at_once(tmp_path / "run", values(seed=number, resume=False))
         (tmp_path / "run" / "number").write_text(str(number))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old1", "run.old2"]
     assert [(tmp_path / name / "number").read_text() for name in ("run.old1", "run.old2", "run")] == ["0", "1", "2"]
 
 
 def test_a_damaged_config_is_told(tmp_path: Path) -> None:
-    claim(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values())
     (tmp_path / "run" / "config.yaml").write_text("seed: [0")
     with pytest.raises(UserError, match=r"config\.yaml is damaged; start over with resume=false"):
-        claim(tmp_path / "run", values())
-    claim(tmp_path / "run", values(resume=False))
+        claim_at_once(tmp_path / "run", values())
+    claim_at_once(tmp_path / "run", values(resume=False))
     assert read_config(tmp_path / "run") is not None
 
 
@@ -268,7 +272,7 @@ def test_a_damaged_config_is_told(tmp_path: Path) -> None:
 def test_a_finished_run_is_read_from_its_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no finished run"):
         load(tmp_path)
-    claim(tmp_path, values())
+    claim_at_once(tmp_path, values())
     with pytest.raises(UserError, match="holds no finished run"):
         load(tmp_path)
     History(tmp_path / "history.jsonl").append([{"update": 1}])
@@ -278,3 +282,24 @@ def test_a_finished_run_is_read_from_its_folder(tmp_path: Path) -> None:
     assert run.metrics == {"test": {"accuracy": 1.0}}
     assert run.history == [{"update": 1}]
     assert run.config["seed"] == 0
+
+
+class TestFirstFormat:
+    """Folders that the first version wrote."""
+
+    def test_its_metrics_have_the_present_names(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "metrics.json", {"format": 1, "kept": "best", "onion": {"loss": ["focal"]}, "seed": 1})
+        metrics = RunFolder(tmp_path).metrics
+        assert metrics == {"format": 1, "weights": "best", "seams": {"loss": ["focal"]}, "seed": 1}
+
+    def test_the_present_format_is_left_alone(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "metrics.json", {"format": 2, "kept": {"accuracy": 1.0}})
+        assert RunFolder(tmp_path).metrics["kept"] == {"accuracy": 1.0}
+
+    def test_its_run_goes_on_under_the_present_names(self, tmp_path: Path) -> None:
+        old = {**values(), "data": {"separator": "|"}}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({name: old[name] for name in old if name != "resume"}))
+        with claim(tmp_path, {**values(), "data": {"label_separator": "|"}}):
+            pass
+        with pytest.raises(UserError, match=r"data\.label_separator: \| there, ; here"):
+            claim_at_once(tmp_path, {**values(), "data": {"label_separator": ";"}})

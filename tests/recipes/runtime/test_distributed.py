@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from recipes.testing import TINY, comparable, made_up_text
+from recipes.testing import TINY, comparable_contents, make_text_file
 
 ROOT = Path(__file__).parents[3]
-FILES = [f"data.{split}={made_up_text(30)}" for split in ("train", "validation", "test")]
+FILES = [f"data.{split}={make_text_file(30)}" for split in ("train", "validation", "test")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -80,6 +80,6 @@ def test_a_killed_process_goes_on(tmp_path: Path, trick: str) -> None:
     again = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "going on after update" in again.stdout
-    one, other = comparable(tmp_path / "whole"), comparable(tmp_path / "killed")
+    one, other = comparable_contents(tmp_path / "whole"), comparable_contents(tmp_path / "killed")
     for name in one:
         assert one[name] == other[name], name

@@ -8,7 +8,8 @@ import torch
 
 from recipes.data.batch import Batch, Outcome
 from recipes.errors import UserError
-from recipes.runtime.memory import in_bytes, in_use, kept_for_backward, limit
+from recipes.runtime import memory
+from recipes.runtime.memory import PeakMemory, in_bytes, in_use, limit, measure_saved_tensors
 from recipes.testing import in_child, tiny_config, tiny_run
 
 
@@ -43,7 +44,7 @@ def test_less_than_the_program_takes() -> None:
 
 def test_what_waits_for_the_backward_pass() -> None:
     weight = torch.ones(1000, requires_grad=True)
-    with kept_for_backward([weight]) as most:
+    with measure_saved_tensors([weight]) as most:
         assert most() == 0
         first = (2 * weight).exp()  # keeps what it gives, 4 bytes each
         assert most() == 4000
@@ -105,3 +106,37 @@ def test_one_row_that_does_not_fit_is_told(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "memory does not hold 1 validation rows at once" in in_child(said)
+
+
+# The most memory of a run: its own, not that of what the process did before.
+
+CPU = torch.device("cpu")
+
+
+def after_holding(megabytes: int) -> float:
+    peak = PeakMemory()
+    torch.ones(megabytes, 2**18)
+    return float(peak.cost(CPU)["peak_memory_mb"])
+
+
+@pytest.mark.skipif(not memory.FORGET.exists(), reason="this system does not forget")
+def test_a_small_run_after_a_large_one_has_a_small_peak() -> None:
+    large, small = in_child(lambda: (after_holding(300), after_holding(0)))
+    assert 290 < large - small < 310
+
+
+def test_where_the_system_does_not_forget_the_figure_is_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "FORGET", tmp_path / "none" / "clear_refs")
+    cost = PeakMemory().cost(CPU)
+    assert cost["peak_memory_of"] == "process"
+    assert cost["peak_memory_mb"] > 10
+
+
+def test_a_run_s_own_figure_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "status").write_text("VmPeak:\t 9 kB\nVmHWM:\t  5120 kB\nVmRSS:\t 7 kB\n")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(memory, "FORGET", tmp_path / "clear_refs")
+    assert PeakMemory().cost(CPU) == {"peak_memory_mb": 5.0, "peak_memory_of": "run"}
+    assert (tmp_path / "clear_refs").read_text() == "5"

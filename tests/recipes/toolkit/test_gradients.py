@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.toolkit.gradients import add, aside, taken
+from recipes.toolkit.gradients import add, copy_gradients, set_gradients_aside
 
 
 def test_gradients_put_aside_come_back_whatever_happens() -> None:
     layer = nn.Linear(1, 1)
     layer.weight.grad = torch.tensor([[5.0]])
     kept = layer.weight.grad
-    with pytest.raises(ZeroDivisionError), aside(list(layer.parameters())):
+    with pytest.raises(ZeroDivisionError), set_gradients_aside(list(layer.parameters())):
         layer(torch.ones(1, 1)).sum().backward()
         assert layer.weight.grad is not None and layer.weight.grad.tolist() == [[1.0]]
         raise ZeroDivisionError
@@ -22,7 +22,7 @@ def test_gradients_put_aside_come_back_whatever_happens() -> None:
 def test_taken_ones_are_added_to_later_ones() -> None:
     layer = nn.Linear(1, 1)
     layer.weight.grad = torch.tensor([[5.0]])
-    before = taken(list(layer.parameters()))
+    before = copy_gradients(list(layer.parameters()))
     assert layer.weight.grad is None
     layer(torch.full((1, 1), 2.0)).sum().backward()
     add(list(layer.parameters()), before)

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig
 
 from recipes import UserError
 from recipes.testing import finished_run
-from recipes.toolkit.warm_start import EarlierRun, by_name
+from recipes.toolkit.warm_start import WarmStart, by_name
 
 IN_MODEL = "model/config.json", "model/tokenizer_config.json", "model/model.safetensors"
 FILES = "metrics.json", "config.yaml", "predictions", "model"
@@ -36,8 +36,8 @@ def reconfigured(folder: Path, change: Callable[[dict[str, dict[str, object]]], 
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
 
 
-def of(folder: Path | None) -> EarlierRun:
-    return EarlierRun(None if folder is None else str(folder), "tricks.mine.from")
+def of(folder: Path | None) -> WarmStart:
+    return WarmStart(None if folder is None else str(folder), "tricks.mine.from")
 
 
 def refused(work: Callable[[], object]) -> str:
@@ -83,7 +83,7 @@ class TestWeights:
     def test_all_are_given_and_the_head_by_name(self) -> None:
         model, saved = fresh_model(4), load_file(finished_run() / "model" / "model.safetensors")
         fresh = {name: each.clone() for name, each in model.state_dict().items()}
-        of(finished_run()).give_weights(model, ["z", "new", "y", "x"])
+        of(finished_run()).load_weights(model, ["z", "new", "y", "x"])
         for name, given in model.state_dict().items():
             wanted: Tensor = saved[name]
             if name.startswith("classifier."):
@@ -91,7 +91,7 @@ class TestWeights:
             assert torch.equal(given, wanted), name
 
     def test_another_size(self) -> None:
-        said = refused(lambda: of(finished_run()).give_weights(fresh_model(3, hidden=64), "xyz"))
+        said = refused(lambda: of(finished_run()).load_weights(fresh_model(3, hidden=64), "xyz"))
         assert said == (
             f"tricks.mine.from={finished_run()}: its model is another than this one (bert.embeddings.LayerNorm.bias is "
             "(32,) there, (64,) here). Take model=tiny, with the tricks that reshaped it."
@@ -101,14 +101,14 @@ class TestWeights:
         weights = load_file(old / "model" / "model.safetensors")
         weights["classifier.weight"] = torch.zeros(3, 8)
         save_file(weights, old / "model" / "model.safetensors")
-        said = refused(lambda: of(old).give_weights(fresh_model(5), "xyzuv"))
+        said = refused(lambda: of(old).load_weights(fresh_model(5), "xyzuv"))
         assert "(classifier.weight is (8,) there, (32,) here)" in said
 
     def test_a_weight_that_only_one_has(self, old: Path) -> None:
         weights = load_file(old / "model" / "model.safetensors")
         weights["segments.score.weight"] = torch.zeros(1, 32)
         save_file(weights, old / "model" / "model.safetensors")
-        said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
+        said = refused(lambda: of(old).load_weights(fresh_model(3), "xyz"))
         assert "(segments.score.weight is (1, 32) there, missing here)" in said
 
     def test_another_family(self, old: Path) -> None:
@@ -120,13 +120,13 @@ class TestWeights:
             {name.replace("bert.", "electra."): each for name, each in weights.items()},
             old / "model" / "model.safetensors",
         )
-        said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
+        said = refused(lambda: of(old).load_weights(fresh_model(3), "xyz"))
         assert "(ElectraForSequenceClassification there, BertForSequenceClassification here)" in said
 
     def test_damaged(self, old: Path) -> None:
         path = old / "model" / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1])
-        said = refused(lambda: of(old).give_weights(fresh_model(3), "xyz"))
+        said = refused(lambda: of(old).load_weights(fresh_model(3), "xyz"))
         assert said == f"tricks.mine.from={old}: model/model.safetensors is damaged."
 
 

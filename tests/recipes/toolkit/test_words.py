@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from recipes.toolkit.words import STOP_WORDS, chinese_cutter, has_han, is_content, join, merged, split, with_case_of
+from recipes.toolkit.words import (
+    STOP_WORDS,
+    chinese_cutter,
+    has_han,
+    is_content,
+    join,
+    merge_articles,
+    split,
+    with_case_of,
+)
 
 TEXTS = [
     "",
@@ -117,7 +126,7 @@ def test_chinese_needs_spaces_only_where_others_would_fuse(words: list[str], gap
     ],
 )
 def test_the_gap_of_a_word_that_went(before: str, after: str, first: bool, left: str) -> None:
-    assert merged(before, after, first) == left
+    assert merge_articles(before, after, first) == left
 
 
 @pytest.mark.parametrize(

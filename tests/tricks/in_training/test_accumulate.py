@@ -14,7 +14,7 @@ from torch import nn
 
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
-from recipes.testing import NO_DROPOUT, difference, gradients, in_child, on_ranks, tiny_config, tiny_run
+from recipes.testing import NO_DROPOUT, compute_gradients, difference, in_child, on_ranks, tiny_config, tiny_run
 from tricks.in_training.accumulate import Accumulate
 
 LENGTHS = [3, 9, 5, 7, 1]
@@ -39,7 +39,7 @@ class Seen:
 
     def __init__(self, processes: int = 1) -> None:
         self.batches: list[Batch] = []
-        self.held: list[bool] = []
+        self.load_predictions: list[bool] = []
         self.holding = False
         self.accelerator = SimpleNamespace(num_processes=processes)
 
@@ -51,7 +51,7 @@ class Seen:
 
     def inner(self, batch: Batch) -> Loss:
         self.batches.append(batch)
-        self.held.append(self.holding)
+        self.load_predictions.append(self.holding)
         share = float(batch.weights.sum()) / batch.total
         return Loss(share * len(batch), share)
 
@@ -77,8 +77,8 @@ def test_shares_are_by_what_a_part_really_holds() -> None:
 
 
 def test_all_parts_but_the_last_hold_their_gradients_back() -> None:
-    assert run(2)[0].held == [True, True, False]
-    assert run(1)[0].held == [True, True, True, True, False]
+    assert run(2)[0].load_predictions == [True, True, False]
+    assert run(1)[0].load_predictions == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize("part_size", [5, 6, 1_000_000])
@@ -88,7 +88,7 @@ def test_a_batch_that_fits_is_not_touched(part_size: int) -> None:
     Accumulate(part_size=part_size).gradient(seen, seen.inner, batch)
     assert len(seen.batches) == 1
     assert seen.batches[0] is batch
-    assert seen.held == [False]
+    assert seen.load_predictions == [False]
 
 
 def test_the_size_is_that_of_one_process() -> None:
@@ -208,7 +208,7 @@ class TestTheMostThatFit:
 
             if part_size is None:
                 run.seams.objective = small
-            found = gradients(run, run.seams.batches(run.train, 0)[0])
+            found = compute_gradients(run, run.seams.batches(run.train, 0)[0])
             trick: Any = run.tricks["accumulate"]
             return found, trick.found, run.rows_passed
 

@@ -10,7 +10,16 @@ from torch.nn import functional
 
 from recipes.data.batch import Batch
 from recipes.loop import TrainingRun
-from recipes.testing import NO_DROPOUT, copied, difference, float64, gradients, in_child, tiny_config, tiny_run
+from recipes.testing import (
+    NO_DROPOUT,
+    compute_gradients,
+    copy_weights,
+    difference,
+    float64,
+    in_child,
+    tiny_config,
+    tiny_run,
+)
 from tricks.in_training.awp import displaced
 
 
@@ -37,9 +46,9 @@ def measured(folder: Path, *overrides: str) -> tuple[float, float]:
     with float64():
         run = tiny_run(tiny_config("+tricks=[awp]", "tricks.awp.gamma=0.1", *overrides, *NO_DROPOUT), folder)
         batch = run.seams.batches(run.train, 0)[0]
-        before = copied(run)
-        found = gradients(run, batch)
-        return difference(found, by_hand(run, batch, 0.1)), difference(before, copied(run))
+        before = copy_weights(run)
+        found = compute_gradients(run, batch)
+        return difference(found, by_hand(run, batch, 0.1)), difference(before, copy_weights(run))
 
 
 def test_the_gradient_is_that_at_moved_weights(tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ from recipes.data.batch import Batch
 from recipes.loop import TrainingRun
 from recipes.models import word_vectors
 from recipes.models.anatomy import word_embeddings
-from recipes.testing import NO_DROPOUT, declared, difference, float64, gradients, in_child, tiny_config, tiny_run
+from recipes.testing import (
+    NO_DROPOUT,
+    compute_gradients,
+    declared_trick,
+    difference,
+    float64,
+    in_child,
+    tiny_config,
+    tiny_run,
+)
 
 Objective = Callable[[TrainingRun, Batch], Tensor]
 
@@ -48,7 +57,7 @@ def apart(folder: Path, moves: list[tuple[float, float]], objective: Objective, 
         with float64():
             run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), folder)
             batch = run.seams.batches(run.train, 0)[0]
-            return difference(gradients(run, batch), attacked_by_hand(run, batch, moves, objective))
+            return difference(compute_gradients(run, batch), attacked_by_hand(run, batch, moves, objective))
 
     return in_child(measured)
 
@@ -89,7 +98,7 @@ def test_it_moves_what_others_make_and_nothing_else(trick: str, other: str, tmp_
     def of(*overrides: str) -> dict[str, np.ndarray]:
         with float64():
             run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), tmp_path)
-            return gradients(run, run.seams.batches(run.train, 0)[0])
+            return compute_gradients(run, run.seams.batches(run.train, 0)[0])
 
     without = in_child(lambda: of(*alone))
     barely = in_child(lambda: of(*tricks, f"tricks.{trick}.epsilon=1e-9"))
@@ -105,4 +114,4 @@ def test_passes_are_those_that_the_class_names(trick: str, tmp_path: Path) -> No
         run.seams.gradient(batch)
         return run.rows_passed / len(batch)
 
-    assert in_child(counted) == declared(trick).passes
+    assert in_child(counted) == declared_trick(trick).passes

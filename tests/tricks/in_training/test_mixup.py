@@ -45,7 +45,7 @@ def make_batch() -> Batch:
 
 def mixup(**values: Any) -> Mixup:
     settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2}
-    return Mixup(**{**settings, "alpha": 0.4, "share": 1.0, "warmup": 0.0, "cooldown": 0.0, **values})
+    return Mixup(**{**settings, "alpha": 0.4, "fraction": 1.0, "warmup": 0.0, "cooldown": 0.0, **values})
 
 
 def planned(*lambdas: float) -> Batch:
@@ -180,9 +180,9 @@ class TestWhen:
         assert self.seen(99).partners is not None
 
     def test_a_share_of_the_rows(self) -> None:
-        lambdas = self.seen(share=0.25).carried[LAMBDA]
+        lambdas = self.seen(fraction=0.25).carried[LAMBDA]
         assert 0.18 < float((lambdas != 1.0).float().mean()) < 0.32
-        assert self.seen(share=0.0).partners is None
+        assert self.seen(fraction=0.0).partners is None
 
     def test_partners_are_a_permutation(self) -> None:
         partners = self.seen(alpha=1.0).partners

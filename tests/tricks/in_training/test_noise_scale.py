@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from recipes.data.batch import Batch, Loss
-from recipes.testing import NO_DROPOUT, difference, float64, gradients, in_child, tiny_config, tiny_run
+from recipes.testing import NO_DROPOUT, compute_gradients, difference, float64, in_child, tiny_config, tiny_run
 from tricks.in_training.noise_scale import NoiseScale
 
 DIMENSIONS, ROWS = 12, 8
@@ -73,7 +73,7 @@ class Training:
 @pytest.mark.parametrize("scale", [None, 1024.0])
 def test_what_is_known_is_found(scale: float | None) -> None:
     """|G|^2 = 4, tr(Sigma) = 12 * 9 = 108, so the scale is 27."""
-    trick, run = NoiseScale(every=1, memory=10**6), Training(2.0, 3.0, scale)
+    trick, run = NoiseScale(every_updates=1, memory=10**6), Training(2.0, 3.0, scale)
     run.go(trick, 4000)
     assert trick.means["signal"] == pytest.approx(4.0, rel=0.05)
     assert trick.means["noise"] == pytest.approx(108.0, rel=0.05)
@@ -84,7 +84,7 @@ def test_what_is_known_is_found(scale: float | None) -> None:
 def test_the_band_covers_the_truth_about_as_often_as_it_should() -> None:
     covered = 0
     for number in range(40):
-        trick, run = NoiseScale(every=1, memory=10**6), Training(2.0, 3.0)
+        trick, run = NoiseScale(every_updates=1, memory=10**6), Training(2.0, 3.0)
         run.batches_done = 1000 * number
         run.go(trick, 200)
         covered += run.logged["noise_scale_low"] < 27 < run.logged["noise_scale_high"]
@@ -93,7 +93,7 @@ def test_the_band_covers_the_truth_about_as_often_as_it_should() -> None:
 
 def test_by_hand() -> None:
     """Halves of 1/4 and 3/4 with squared lengths 1 and 2, the whole 5: |G|^2 = 2 / (1 - 10/16)."""
-    trick = NoiseScale(every=1, memory=2)
+    trick = NoiseScale(every_updates=1, memory=2)
     trick.measure([1.0, 2.0], [0.25, 0.75], 5.0, 8)
     assert trick.means["signal"] == pytest.approx(16 / 3)
     assert trick.means["noise"] == pytest.approx(8 * (5 - 16 / 3))
@@ -107,7 +107,7 @@ def test_by_hand() -> None:
 def test_windows_of_a_document_stay_together() -> None:
     documents = torch.tensor([0, 0, 0, 1, 2, 2, 3])
     run: Any = Training(1.0, 1.0)
-    NoiseScale(every=1, memory=9).gradient(run, run.inner, make_batch(0, documents, rows=7))
+    NoiseScale(every_updates=1, memory=9).gradient(run, run.inner, make_batch(0, documents, rows=7))
     halves = [{int(documents[row]) for row in rows} for rows in run.halves]
     assert halves[0] | halves[1] == {0, 1, 2, 3} and not halves[0] & halves[1]
     assert sum(len(rows) for rows in run.halves) == 7
@@ -115,16 +115,16 @@ def test_windows_of_a_document_stay_together() -> None:
 
 def test_it_measures_now_and_then_and_never_a_single_row() -> None:
     run: Any = Training(1.0, 1.0)
-    run.go(NoiseScale(every=3, memory=9), 7)
+    run.go(NoiseScale(every_updates=3, memory=9), 7)
     assert [len(rows) for rows in run.halves] == [4, 4, 8, 8, 4, 4, 8, 8, 4, 4]
     run.halves.clear()
-    run.go(NoiseScale(every=0, memory=9), 1)
-    NoiseScale(every=1, memory=9).gradient(run, run.inner, make_batch(0, rows=1))
+    run.go(NoiseScale(every_updates=0, memory=9), 1)
+    NoiseScale(every_updates=1, memory=9).gradient(run, run.inner, make_batch(0, rows=1))
     assert [len(rows) for rows in run.halves] == [8, 1]
 
 
 def test_earlier_gradients_stay_and_are_not_measured() -> None:
-    run, trick = Training(1.0, 0.0), NoiseScale(every=1, memory=9)
+    run, trick = Training(1.0, 0.0), NoiseScale(every_updates=1, memory=9)
     run.parameters[0].grad = torch.full((DIMENSIONS,), 100.0, dtype=torch.float64)
     anything: Any = run
     trick.gradient(anything, run.inner, make_batch(0))
@@ -134,7 +134,7 @@ def test_earlier_gradients_stay_and_are_not_measured() -> None:
 
 
 def told(signal: float, noise: float, batch_size: int) -> str:
-    trick = NoiseScale(every=1, memory=100)
+    trick = NoiseScale(every_updates=1, memory=100)
     trick.measured = 100
     trick.means = {
         "signal": signal,
@@ -161,8 +161,8 @@ def test_the_gradient_is_the_batchs_own(tmp_path: Path) -> None:
     def measured(*overrides: str) -> dict[str, np.ndarray]:
         with float64():
             run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), tmp_path)
-            return gradients(run, run.seams.batches(run.train, 0)[0])
+            return compute_gradients(run, run.seams.batches(run.train, 0)[0])
 
     plain = in_child(measured)
-    halved = in_child(lambda: measured("+tricks=[noise_scale]", "tricks.noise_scale.every=1"))
+    halved = in_child(lambda: measured("+tricks=[noise_scale]", "tricks.noise_scale.every_updates=1"))
     assert 0 < difference(plain, halved) < 1e-12

@@ -13,7 +13,7 @@ from tricks.post_training.ema import Ema
 
 
 def ema(**values: Any) -> Ema:
-    return Ema(**{"decay": 0.5, "warmup": False, "every": 1, **values})
+    return Ema(**{"decay": 0.5, "warmup": False, "every_updates": 1, **values})
 
 
 class Training:
@@ -80,11 +80,11 @@ def test_it_is_torch_emas(warmup: bool) -> None:
 
 
 def test_every_second_update() -> None:
-    assert Training().go(ema(every=2), 4) == [0.0, 2.0, 2.0, 5.0]
+    assert Training().go(ema(every_updates=2), 4) == [0.0, 2.0, 2.0, 5.0]
 
 
 def test_before_anything_is_collected_the_model_is_its_own() -> None:
-    trick, training = ema(every=5), Training()
+    trick, training = ema(every_updates=5), Training()
     run: Any = training
     training.go(trick, 4)
     with trick.weights(run, own) as owned:
@@ -130,7 +130,7 @@ def test_nothing_is_saved_of_nothing() -> None:
     assert trick.average is None
 
 
-@pytest.mark.parametrize(("field", "value"), [("decay", 1.0), ("decay", -0.1), ("every", -1)])
+@pytest.mark.parametrize(("field", "value"), [("decay", 1.0), ("decay", -0.1), ("every_updates", -1)])
 def test_ranges(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{field} must be "):
         ema(**{field: value})

@@ -29,8 +29,8 @@ from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
-from recipes.testing import TINY, comparable, in_child, on_ranks, tiny_config
-from recipes.toolkit.fused_run import Whole, disagreement
+from recipes.testing import TINY, comparable_contents, in_child, on_ranks, tiny_config
+from recipes.toolkit.fused_run import FusedRun, disagreement
 from tricks.post_training.fusion import Fusion, fitted
 
 TWO = "tricks.fusion.folds=2"
@@ -99,9 +99,9 @@ class TestFolds:
     def test_what_is_kept_apart_goes_to_no_member(self) -> None:
         for part in folds(splits("aab" * 20), 3, 0):
             assert part.splits.test is None and part.splits.extra == {}
-            assert [list(rows["id"]) for rows in part.splits.kept_apart] == [["0"], ["1"], ["2"]]
+            assert [list(rows["id"]) for rows in part.splits.excluded_rows] == [["0"], ["1"], ["2"]]
             # so that deduplicate finds the rows of the whole's test split inside a fold
-            assert len(part.splits.opened(lambda rows: rows).digests_of_closed()) == 3
+            assert len(part.splits.hide_test(lambda rows: rows).hidden_digests()) == 3
 
     @pytest.mark.parametrize("by", ["sources", "groups"])
     def test_what_belongs_together_stays_together(self, by: str) -> None:
@@ -213,13 +213,13 @@ class TestTheWhole:
                     mean += weight / 2 * each
             return softmax(mean, axis=1)
 
-        np.testing.assert_allclose(run.held("test").probabilities, in_child(wanted), atol=2e-6)
+        np.testing.assert_allclose(run.load_predictions("test").probabilities, in_child(wanted), atol=2e-6)
 
     def test_a_row_is_told_by_the_run_that_has_not_seen_it(self, run: FinishedRun) -> None:
-        found = run.held("out_of_fold")
+        found = run.load_predictions("out_of_fold")
         assert list(found.ids) == [str(row) for row in range(44)]
         held = [run.folder / "members" / "1-tiny" / f"fold-{number}" for number in (1, 2)]
-        ids = [FinishedRun(folder).held("validation").ids for folder in held]
+        ids = [FinishedRun(folder).load_predictions("validation").ids for folder in held]
         assert sorted([*ids[0], *ids[1]], key=int) == list(found.ids) and not set(ids[0]) & set(ids[1])
         assert run.metrics["out_of_fold"]["accuracy"] == pytest.approx(measure(found)["accuracy"])
 
@@ -230,7 +230,7 @@ class TestTheWhole:
     def test_what_is_told(self, run: FinishedRun) -> None:
         metrics = run.metrics
         names = ["1-tiny", "2-linear", "3-tiny"]
-        assert list(metrics["candidates"]) == [*names, "fused"] and metrics["kept"] == "fused"
+        assert list(metrics["candidates"]) == [*names, "fused"] and metrics["weights"] == "fused"
         told = metrics["ensemble"]
         assert [told["members"][name]["weight"] for name in names] == [0.5, 0.25, 0.25]
         assert 0 < told["disagreement"] < 1 and told["diversity"] > 0
@@ -260,7 +260,7 @@ def test_what_decides_sees_the_whole_and_what_calibrates_each_member(tmp_path: P
     own = FinishedRun(run.folder / "members" / "1-tiny" / "fold-1")
     assert own.metrics["tricks"] == ["temperature"] and "calibration" in own.metrics
     assert "calibration" not in run.metrics
-    assert measure(run.held("validation"))["macro_f1"] >= run.metrics["candidates"]["1-tiny"]["macro_f1"]
+    assert measure(run.load_predictions("validation"))["macro_f1"] >= run.metrics["candidates"]["1-tiny"]["macro_f1"]
     texts = ["a1", "b2", "c3", "w1"]
     shares = run.predict(texts)
     state = in_child(lambda: _thresholds(run))
@@ -303,7 +303,7 @@ def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
             in_child(partial(killed, tmp_path / "killed", fold, updates))
     made = (tmp_path / "killed" / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns
     again = finished(settings, tmp_path / "killed")
-    assert comparable(tmp_path / "whole") == comparable(again.folder)
+    assert comparable_contents(tmp_path / "whole") == comparable_contents(again.folder)
     assert (again.folder / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns == made
 
 
@@ -311,7 +311,9 @@ def test_two_processes_make_the_same(tmp_path: Path) -> None:
     settings = config(TWO, members("tiny", "linear"), "model.dropout=0.0")
     alone = finished(settings, tmp_path / "alone")
     both = on_ranks(2, partial(finetune_config, settings, tmp_path / "both"))
-    np.testing.assert_allclose(both.held("test").probabilities, alone.held("test").probabilities, atol=1e-4)
+    np.testing.assert_allclose(
+        both.load_predictions("test").probabilities, alone.load_predictions("test").probabilities, atol=1e-4
+    )
 
 
 def test_it_is_built_on_what_incremental_settled(tmp_path: Path) -> None:
@@ -349,7 +351,7 @@ def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
         def fatal(*_: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        Whole.finished = fatal  # type: ignore[method-assign, assignment]
+        FusedRun.finished = fatal  # type: ignore[method-assign, assignment]
         finetune_config(settings, tmp_path / "run")
 
     train.write_text("\n".join(lines) + "\n", encoding="utf-8")

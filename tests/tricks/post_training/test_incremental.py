@@ -20,7 +20,7 @@ from recipes.api import FinishedRun, finetune_config
 from recipes.config import Config
 from recipes.data.splits import Splits, read_splits
 from recipes.prediction.predictors import Predictor
-from recipes.testing import TrickLaws, copied, finished_run, in_child, scratch, tiny_config, tiny_run
+from recipes.testing import TrickLaws, copy_weights, finished_run, in_child, temporary_folder, tiny_config, tiny_run
 from tricks.post_training.incremental import Incremental, drawn, forgetting, in_words
 
 ON = "+tricks=[incremental]"
@@ -121,10 +121,10 @@ class TestLabels:
         assert found.notes[-1] == "incremental: what is forgotten is not measured (evaluate.test=false)."
 
     def test_texts_that_were_read_otherwise(self) -> None:
-        found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_share=0.5")
+        found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_fraction=0.5")
         (said,) = [note for note in found.notes if "texts" in note]
         assert said.startswith("incremental: the old run read texts as they stand, this one reads them with Truncate(")
-        assert "head_share=0.5" in said
+        assert "head_fraction=0.5" in said
 
     def test_old_data_that_is_gone(self, tmp_path: Path) -> None:
         old = copy(tmp_path / "old")
@@ -152,8 +152,8 @@ class TestLabels:
 class TestModel:
     def weights(self, config: Config) -> dict[str, np.ndarray]:
         def made() -> dict[str, np.ndarray]:
-            with scratch() as folder:
-                return copied(tiny_run(config, folder))
+            with temporary_folder() as folder:
+                return copy_weights(tiny_run(config, folder))
 
         return in_child(made)
 
@@ -171,7 +171,7 @@ class TestModel:
 
     def test_texts_have_the_old_tokens(self) -> None:
         def tokens(config: Config) -> tuple[list[int], int, int]:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(config, folder)
                 return run.tokenizer("w1 a2 w3")["input_ids"], run.max_length, run.tokenizer.model_max_length
 
@@ -226,7 +226,7 @@ class TestReplay:
         def clean(rows: Dataset) -> Dataset:
             return Dataset.from_dict({**rows.to_dict(), "text": [f"<{text}>" for text in rows["text"]]}, rows.features)
 
-        run: Any = SimpleNamespace(config=SimpleNamespace(seed=3), note=notes.append, cleaned=clean)
+        run: Any = SimpleNamespace(config=SimpleNamespace(seed=3), note=notes.append, clean_rows=clean)
         found = trick.examples(run, lambda rows: rows, old.select([0, 1]))
         places = drawn(old, 0.5, 3)
         assert list(found["id"]) == ["0", "1", *(f"old:{place}" for place in places)]
@@ -340,7 +340,7 @@ class TestRuns:
         run = finished(after("tricks.incremental.replay=0.5"), tmp_path / "run")
         rows = sum(line.get("examples", 0) for line in run.history if line["update"] <= 9)
         assert rows == 44 + 23  # of 15, 15 and 14 rows 8, 8 and 7
-        assert run.metrics["onion"] == {
+        assert run.metrics["seams"] == {
             "examples": ["incremental"],
             "model": ["incremental"],
             "results": ["incremental"],

@@ -17,7 +17,7 @@ import recipes
 from recipes import testing
 from recipes.base import Base
 from recipes.prediction.batched import predict_split
-from recipes.testing import TrickLaws, in_child, scratch, tiny_config, tiny_run
+from recipes.testing import TrickLaws, in_child, temporary_folder, tiny_config, tiny_run
 from tricks.post_training.sliding_window import SlidingWindow
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -207,7 +207,7 @@ class TestDocuments:
 
     def test_its_windows_share_weight_1(self) -> None:
         def found() -> None:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(split_config("model.dropout=0.0"), folder)
                 batch = run.seams.batches(run.train, 0)[0]
                 assert batch.examples == testing.BATCH_SIZE < len(batch)
@@ -223,7 +223,7 @@ class TestDocuments:
 
     def test_history_counts_documents_and_batches_deal_each_once(self) -> None:
         def found() -> None:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(split_config(), folder)
                 dealt = [name for batch in run.seams.batches(run.train, 0) for name in dict.fromkeys(batch.ids)]
                 assert sorted(dealt) == sorted(run.train.ids)
@@ -300,7 +300,7 @@ def test_a_word_anywhere_is_learnt_and_told_document_by_document(tmp_path: Path)
 
 def test_two_processes_predict_what_one_does() -> None:
     def predicted() -> np.ndarray:
-        with scratch() as folder:
+        with temporary_folder() as folder:
             run = tiny_run(split_config(), folder)
             return run.predictions(run.validation).probabilities
 
@@ -310,7 +310,7 @@ def test_two_processes_predict_what_one_does() -> None:
 
 def test_predicting_in_parts_of_other_sizes_says_the_same() -> None:
     def predicted(batch_size: int) -> np.ndarray:
-        with scratch() as folder:
+        with temporary_folder() as folder:
             run = tiny_run(split_config(), folder)
             return predict_split(run, run.validation, batch_size).probabilities
 

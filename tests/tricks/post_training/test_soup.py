@@ -15,15 +15,15 @@ from tricks.post_training.soup import Soup, greedy, mean
 
 
 def soup(**values: Any) -> Soup:
-    return Soup(**{"folders": [], "start": 0.5, "every": 0.1, "choose": "greedy", **values})
+    return Soup(**{"folders": [], "start": 0.5, "every_fraction": 0.1, "choose": "greedy", **values})
 
 
 @pytest.mark.parametrize(
     ("values", "wanted"),
     [
         ({}, [12, 14, 16, 18]),  # the last weights join without being taken
-        ({"start": 0.0, "every": 0.25}, [5, 10, 15]),
-        ({"start": 0.8, "every": 0.01}, [17, 18, 19]),
+        ({"start": 0.0, "every_fraction": 0.25}, [5, 10, 15]),
+        ({"start": 0.8, "every_fraction": 0.01}, [17, 18, 19]),
         ({"start": 1.0}, []),
     ],
 )
@@ -93,7 +93,7 @@ def test_runs_that_join(tmp_path: Path) -> None:
 
     def made() -> list[dict[str, Any]]:
         alone = [
-            finetune_config(tiny_config(f"seeds.order={seed}", "evaluate.keep=last"), tmp_path / str(seed))
+            finetune_config(tiny_config(f"seeds.order={seed}", "evaluate.weights=last"), tmp_path / str(seed))
             for seed in (1, 2, 3)
         ]
         joined = f"tricks.soup.folders=[{tmp_path / '2'},{tmp_path / '3'}]"

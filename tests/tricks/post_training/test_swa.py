@@ -18,7 +18,7 @@ def run_of(total: int = 100) -> Any:
 
 
 def swa(**values: Any) -> Swa:
-    return Swa(**{"start": 0.75, "rate": 0.5, "cycle": 0.0, "every": 1, **values})
+    return Swa(**{"start": 0.75, "rate_factor": 0.5, "cycle": 0.0, "every_updates": 1, **values})
 
 
 class Counter(nn.Module):
@@ -67,16 +67,16 @@ class TestSchedule:
 
     def test_constant_from_then_on(self) -> None:
         for share in (0.75, 0.8, 0.999):
-            assert swa(rate=0.3).schedule(run_of(), self.inner, share) == 0.3
+            assert swa(rate_factor=0.3).schedule(run_of(), self.inner, share) == 0.3
 
     def test_cycles_fall_from_the_base_rate(self) -> None:
-        trick = swa(start=0.5, rate=0.2, cycle=0.25)
+        trick = swa(start=0.5, rate_factor=0.2, cycle=0.25)
         shares = [0.5, 0.5625, 0.625, 0.6875, 0.75, 0.8125]
         wanted = [1.0, 0.8, 0.6, 0.4, 1.0, 0.8]
         assert [trick.schedule(run_of(16), self.inner, share) for share in shares] == pytest.approx(wanted)
 
     def test_weights_are_taken_where_a_cycle_is_lowest(self) -> None:
-        trick = swa(start=0.5, rate=0.1, cycle=0.125)
+        trick = swa(start=0.5, rate_factor=0.1, cycle=0.125)
         collected = Training(40).go(trick)
         rates = {update: trick.schedule(run_of(40), self.inner, (update - 0.5) / 40) for update in range(21, 41)}
         lowest = sorted(sorted(rates, key=rates.__getitem__)[:4])
@@ -84,7 +84,7 @@ class TestSchedule:
 
     @pytest.mark.parametrize("cycle", [0.07, 0.1, 0.13, 0.3])
     def test_cycle_and_collection_never_drift_apart(self, cycle: float) -> None:
-        trick = swa(start=0.3, rate=0.1, cycle=cycle)
+        trick = swa(start=0.3, rate_factor=0.1, cycle=cycle)
         rates = [trick.schedule(run_of(97), self.inner, (update - 0.5) / 97) for update in range(1, 98)]
         turns = [update for update in range(30, 97) if rates[update] > rates[update - 1]]
         assert [update for update in Training(97).go(trick) if update < 97] == [turn for turn in turns if turn > 30]
@@ -98,13 +98,13 @@ class TestCollection:
         ("total", "values", "wanted"),
         [
             (8, {}, [7, 8]),
-            (8, {"start": 0.5, "every": 2}, [6, 8]),
-            (8, {"start": 0.5, "every": 3}, [7]),
+            (8, {"start": 0.5, "every_updates": 2}, [6, 8]),
+            (8, {"start": 0.5, "every_updates": 3}, [7]),
             (8, {"start": 0.0}, [1, 2, 3, 4, 5, 6, 7, 8]),
             (8, {"start": 1.0}, []),
             (20, {"start": 0.98}, [20]),  # the last stretch is one update at least
             (40, {"start": 0.5, "cycle": 0.3}, [32]),
-            (8, {"start": 0.5, "every": 99}, [8]),  # too rare: the last weights at least
+            (8, {"start": 0.5, "every_updates": 99}, [8]),  # too rare: the last weights at least
             (100, {"start": 0.9, "cycle": 0.05}, [95, 100]),
             (10, {"start": 0.5, "cycle": 0.01}, [6, 7, 8, 9, 10]),  # a cycle is one update at least
         ],
@@ -238,7 +238,8 @@ class TestWeights:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("start", 1.1), ("start", -0.1), ("rate", 0.0), ("rate", 1.5), ("cycle", 2.0), ("every", 0)]
+    ("field", "value"),
+    [("start", 1.1), ("start", -0.1), ("rate_factor", 0.0), ("rate_factor", 1.5), ("cycle", 2.0), ("every_updates", 0)],
 )
 def test_ranges(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{field} must be "):

@@ -79,7 +79,7 @@ def test_without_a_fit_the_inner_decision_stands() -> None:
 @pytest.mark.parametrize("several", [False, True])
 def test_a_saved_model_keeps_them(several: bool, tmp_path: Path) -> None:
     def run() -> tuple[list[str], list[Any], list[float]]:
-        overrides = ["data.separator=|", "evaluate.metric=macro_f1"] if several else []
+        overrides = ["data.label_separator=|", "evaluate.metric=macro_f1"] if several else []
         config = tiny_config("+tricks=[threshold]", "train.learning_rate=3e-3", "train.max_updates=40", *overrides)
         done = finetune_config(config, tmp_path / "run")
         texts = [line.split(",")[0] for line in Path(done.config["data"]["test"]).read_text().splitlines()[1:]]

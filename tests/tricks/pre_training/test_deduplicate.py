@@ -14,7 +14,7 @@ from recipes.compose.tricks import build
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
-from recipes.testing import in_child, made_up_text, scratch, tiny_config
+from recipes.testing import in_child, make_text_file, temporary_folder, tiny_config
 from tricks.pre_training.deduplicate import Deduplicate
 
 FEATURES = {name: datasets.Value("string") for name in ("id", "source", "text", "text_pair", "label")}
@@ -44,8 +44,8 @@ def kept(
     """The ids that stay, and what is told."""
     notes: list[str] = []
     splits = Splits(train, validation or rows("nothing alike"), test, ["x", "y"], False)
-    shut = splits.opened(lambda each: each)
-    run: Any = SimpleNamespace(note=notes.append, splits=shut, cleaned=lambda each: each)
+    shut = splits.hide_test(lambda each: each)
+    run: Any = SimpleNamespace(note=notes.append, splits=shut, clean_rows=lambda each: each)
     left = trick(**settings).examples(run, lambda each: each, train)
     by_id = {row["id"]: row for row in train}
     assert all(row == by_id[row["id"]] for row in left)
@@ -196,7 +196,7 @@ def test_without_datasketch_exact_copies_are_found(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("tricks", "found"), [("deduplicate", False), ("deduplicate,normalize", True)])
 def test_a_run_compares_what_normalize_leaves(tmp_path: Path, tricks: str, found: bool) -> None:
-    lines = made_up_text(12).read_text(encoding="utf-8").splitlines()
+    lines = make_text_file(12).read_text(encoding="utf-8").splitlines()
     files = []
     for split, copied in (("test", lines[1:4]), ("validation", lines[4:9])):
         files.append(f"data.{split}={tmp_path / split}.csv")
@@ -205,9 +205,9 @@ def test_a_run_compares_what_normalize_leaves(tmp_path: Path, tricks: str, found
     config = tiny_config(*files, f"+tricks=[{tricks}]", "tricks.deduplicate.threshold=1.0")
 
     def look() -> tuple[bool, int, list[str]]:
-        with scratch() as folder:
+        with temporary_folder() as folder:
             run = TrainingRun(config, build(config.tricks), read_splits(config.data, {}, True), folder)
-        return hasattr(run.splits, "test"), len(run.splits.digests_of_closed()), run.notes
+        return hasattr(run.splits, "test"), len(run.splits.hidden_digests()), run.notes
 
     has_test, digests, notes = in_child(look)
     assert not has_test and digests == 3

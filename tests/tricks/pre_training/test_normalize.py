@@ -64,7 +64,7 @@ def test_half_width_covers_every_ascii_character_that_has_a_full_width_one() -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "cleaned"),
+    ("text", "expected"),
     [
         ("one\ntwo\r\nthree\rfour\tfive\u2028six\x85seven", "one two three four five six seven"),
         ("two\n\nlines", "two  lines"),
@@ -78,9 +78,9 @@ def test_half_width_covers_every_ascii_character_that_has_a_full_width_one() -> 
         ("\u200d", ""),
     ],
 )
-def test_control(text: str, cleaned: str) -> None:
+def test_control(text: str, expected: str) -> None:
     assert normalized(text) == text
-    assert normalized(text, drop_control=True) == cleaned
+    assert normalized(text, drop_control=True) == expected
 
 
 @pytest.mark.parametrize("emoji", [ASTRONAUT, FAMILY, RAINBOW_FLAG, DARK_HEALTH_WORKER, ENGLAND, "❤\ufe0f\u200d🔥"])

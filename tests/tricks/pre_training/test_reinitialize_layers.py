@@ -9,7 +9,7 @@ from torch import nn
 
 from recipes import UserError
 from recipes.base import Base
-from recipes.testing import copied, in_child, tiny_config, tiny_run
+from recipes.testing import copy_weights, in_child, tiny_config, tiny_run
 
 
 def weights(folder: Path, *overrides: str) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def weights(folder: Path, *overrides: str) -> dict[str, np.ndarray]:
         return model
 
     Base.model = trained  # type: ignore[method-assign]
-    return copied(tiny_run(tiny_config(*overrides), folder))
+    return copy_weights(tiny_run(tiny_config(*overrides), folder))
 
 
 def new_ones(found: dict[str, np.ndarray]) -> set[str]:

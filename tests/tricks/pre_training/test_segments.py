@@ -22,7 +22,7 @@ from recipes.data.batch import Loss
 from recipes.models import hidden_states
 from recipes.models.anatomy import head
 from recipes.prediction.batched import predict_split
-from recipes.testing import TrickLaws, in_child, scratch, tiny_config, tiny_run
+from recipes.testing import TrickLaws, in_child, temporary_folder, tiny_config, tiny_run
 from tricks.pre_training.segments import Pool, Segments
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -177,7 +177,7 @@ class TestDocuments:
         """Every weight of encoder, pool and head has its gradient."""
 
         def found() -> None:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(cut_config("model.dropout=0.0", pooling=pooling), folder)
                 batch = run.seams.batches(run.train, 0)[0]
                 assert batch.examples == len(batch) == testing.BATCH_SIZE
@@ -200,7 +200,7 @@ class TestDocuments:
 
     def test_in_16_bits(self) -> None:
         def found() -> None:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 config = cut_config("+tricks=[amp,segments]", "tricks.amp.precision=bf16", pooling="attention")
                 run = tiny_run(config, folder)
                 run._step(run.seams.batches(run.train, 0)[0])
@@ -211,7 +211,7 @@ class TestDocuments:
 
     def test_parts_of_other_sizes_predict_the_same(self) -> None:
         def predicted(batch_size: int) -> np.ndarray:
-            with scratch() as folder:
+            with temporary_folder() as folder:
                 run = tiny_run(cut_config(pooling="lstm"), folder)
                 return predict_split(run, run.validation, batch_size).probabilities
 

@@ -28,8 +28,8 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
 SPACED = " ".join(LETTERS)
 
 
-def truncate(keep: str = "head_tail", head_share: float = 0.25, pairs: str = "longest") -> Truncate:
-    return Truncate(keep=keep, head_share=head_share, pairs=pairs)
+def truncate(part: str = "head_tail", head_fraction: float = 0.25, pairs: str = "longest") -> Truncate:
+    return Truncate(part=part, head_fraction=head_fraction, pairs=pairs)
 
 
 def run_of(tokenizer: Any, max_length: int) -> Any:
@@ -50,29 +50,29 @@ def kept(trick: Truncate, max_length: int, *sides: str, name: str = "bert") -> s
 
 class TestSingleTexts:
     @pytest.mark.parametrize(
-        ("keep", "wanted"),
+        ("part", "wanted"),
         [
             ("head", "[CLS] a b c d e f g h [SEP]"),
             ("tail", "[CLS] s t u v w x y z [SEP]"),
             ("head_tail", "[CLS] a b u v w x y z [SEP]"),
         ],
     )
-    def test_by_hand(self, keep: str, wanted: str) -> None:
-        assert kept(truncate(keep), 10, SPACED) == wanted
+    def test_by_hand(self, part: str, wanted: str) -> None:
+        assert kept(truncate(part), 10, SPACED) == wanted
 
-    @pytest.mark.parametrize("keep", ["head", "tail", "head_tail"])
-    def test_a_text_that_fits_stays_whole(self, keep: str) -> None:
-        assert kept(truncate(keep), 10, "a b c d e f g h") == "[CLS] a b c d e f g h [SEP]"
-        assert kept(truncate(keep), 10, "") == "[CLS] [SEP]"
+    @pytest.mark.parametrize("part", ["head", "tail", "head_tail"])
+    def test_a_text_that_fits_stays_whole(self, part: str) -> None:
+        assert kept(truncate(part), 10, "a b c d e f g h") == "[CLS] a b c d e f g h [SEP]"
+        assert kept(truncate(part), 10, "") == "[CLS] [SEP]"
 
     def test_the_head_and_tail_of_the_source(self) -> None:
-        head_share = 0.251
+        head_fraction = 0.251
         tokens = list(range(1000))
-        assert truncate(head_share=head_share).cut(tokens, 510) == [*range(128), *range(1000 - 382, 1000)]
+        assert truncate(head_fraction=head_fraction).cut(tokens, 510) == [*range(128), *range(1000 - 382, 1000)]
 
-    @pytest.mark.parametrize(("share", "wanted"), [(0.0, "w x y z"), (1.0, "a b c d"), (0.5, "a b y z")])
-    def test_shares(self, share: float, wanted: str) -> None:
-        assert kept(truncate(head_share=share), 6, SPACED) == f"[CLS] {wanted} [SEP]"
+    @pytest.mark.parametrize(("fraction", "wanted"), [(0.0, "w x y z"), (1.0, "a b c d"), (0.5, "a b y z")])
+    def test_fractions(self, fraction: float, wanted: str) -> None:
+        assert kept(truncate(head_fraction=fraction), 6, SPACED) == f"[CLS] {wanted} [SEP]"
 
     def test_every_tokenizer_keeps_its_special_tokens(self) -> None:
         assert kept(truncate(), 6, LETTERS, name="roberta") == "<s> a x y z </s>"
@@ -98,7 +98,7 @@ class TestPairs:
         assert kept(truncate("head", pairs="second"), 8, "a b c d e f", "s t") == "[CLS] a b c d e [SEP] [SEP]"
 
     def test_each_text_keeps_its_own_head_and_tail(self) -> None:
-        trick = truncate(head_share=0.5)
+        trick = truncate(head_fraction=0.5)
         assert kept(trick, 11, "a b c d e f", "s t u v w x") == "[CLS] a b e f [SEP] s t w x [SEP]"
         assert kept(trick, 8, LETTERS, "stuvwx", name="roberta") == "<s> a z </s> </s> s x </s>"
 
@@ -144,7 +144,7 @@ def test_a_run_is_cut_in_the_same_way_when_it_predicts(tmp_path: Path) -> None:
             "train.learning_rate=0.01",
             "train.device=cpu",
             "+tricks=[truncate]",
-            "tricks.truncate.keep=tail",
+            "tricks.truncate.part=tail",
             f"hydra.run.dir={tmp_path / 'run'}",
         ]
     )

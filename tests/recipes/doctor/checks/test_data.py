@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from recipes.doctor.checks.data import copies
-from recipes.doctor.findings import Finding, Look
+from recipes.doctor.findings import CheckResult, Finding
 
 FEATURES = datasets.Features({name: datasets.Value("string") for name in ("id", "text", "text_pair", "label")})
 
@@ -26,9 +26,9 @@ def rows(texts: Sequence[str], labels: Sequence[str] = (), prefix: str = "train"
 
 
 def findings(train: Dataset, **others: Dataset) -> list[Finding]:
-    patient: Any = SimpleNamespace(originals=train, texts={"train": train, **others})
-    look = Look("data", "copies", "")
-    copies(patient, look)
+    subject: Any = SimpleNamespace(originals=train, texts={"train": train, **others})
+    look = CheckResult("data", "copies", "")
+    copies(subject, look)
     return look.findings
 
 
@@ -41,7 +41,7 @@ def test_repeated_rows_are_counted_without_the_first_of_each(count: int, severit
     """One text three times and one twice, whatever their case and white space: three rows too many."""
     texts = ["again", "twice", " Again ", "AGAIN", "twice", *different(count - 5)]
     (found,) = findings(rows(texts))
-    assert found.says == f"train: 3 of {count} rows repeat another one."
+    assert found.message == f"train: 3 of {count} rows repeat another one."
     assert (found.severity, found.rows) == (severity, ["train 2", "train 3", "train 4"])
 
 
@@ -53,8 +53,8 @@ def test_texts_with_different_labels_are_counted_by_text() -> None:
     texts = ["one", "one", "one", "two", "two", "three", "three", *different(93)]
     labels = ["x", "y", "x", "y", "z", "x", "x", *["x"] * 93]
     repeated, torn = findings(rows(texts, labels))
-    assert repeated.says == "train: 4 of 100 rows repeat another one."
-    assert torn.says.startswith("train: 2 texts stand there with different labels, such as ")
+    assert repeated.message == "train: 4 of 100 rows repeat another one."
+    assert torn.message.startswith("train: 2 texts stand there with different labels, such as ")
     assert torn.rows == [f"train {number}" for number in range(5)]
 
 
@@ -63,6 +63,6 @@ def test_rows_of_other_splits_that_stand_in_train_are_counted_for_each_split() -
     validation = rows(["text 3", "other", "TEXT  3", "text 8"], prefix="validation")
     test = rows(["other", "text 0"], prefix="test")
     first, second = findings(train, validation=validation, test=test)
-    assert first.says == "validation: 3 of 4 rows stand in train too."
+    assert first.message == "validation: 3 of 4 rows stand in train too."
     assert first.rows == ["validation 0", "validation 2", "validation 3"]
-    assert second.says == "test: 1 of 2 rows stand in train too." and second.rows == ["test 1"]
+    assert second.message == "test: 1 of 2 rows stand in train too." and second.rows == ["test 1"]

@@ -9,8 +9,8 @@ import pytest
 from datasets import Dataset
 
 from recipes.doctor.checks.labels import label_errors
-from recipes.doctor.findings import Finding, Look, Skip
-from recipes.doctor.linear_probe import Floor
+from recipes.doctor.findings import CheckResult, Finding, Skip
+from recipes.doctor.linear_probe import LinearProbe
 
 COMMON = [0.95] * 20 + [0.30, 0.48]
 """How probable `common` is on the rows with that label."""
@@ -24,9 +24,11 @@ def findings(common: Sequence[float], rare: Sequence[float], score: float = 0.9)
     labels = ["common"] * len(common) + ["rare"] * len(rare)
     ids = [f"common {place}" for place in range(len(common))] + [f"rare {place}" for place in range(len(rare))]
     rows = Dataset.from_dict({"id": ids, "text": [f"text of {name}" for name in ids]})
-    patient: Any = SimpleNamespace(floor=Floor(rows, rows["text"][:], labels, ["common", "rare"], score, shares))
-    look = Look("data", "label_errors", "")
-    label_errors(patient, look)
+    subject: Any = SimpleNamespace(
+        linear_probe=LinearProbe(rows, rows["text"][:], labels, ["common", "rare"], score, shares)
+    )
+    look = CheckResult("data", "label_errors", "")
+    label_errors(subject, look)
     return look.findings
 
 
@@ -36,7 +38,7 @@ def test_exactly_the_doubtful_rows_of_imbalanced_classes_are_named_the_worst_fir
     So common at 0.85 is not sure on a row of rare; rare at 0.70 is on a row of common, and so is rare at 0.52.
     """
     (found,) = findings(COMMON, RARE)
-    assert (found.severity, found.says) == ("note", "3 of 28 labels are worth a second look.")
+    assert (found.severity, found.message) == ("note", "3 of 28 labels are worth a second look.")
     assert found.rows == ["rare 5", "common 20", "common 21"]
 
 
@@ -49,7 +51,7 @@ def test_an_answer_of_less_than_a_half_doubts_nothing() -> None:
 def test_many_doubtful_rows_are_a_warning_that_names_the_worst() -> None:
     (found,) = findings([0.9] * 10 + [0.2], [0.8] * 5 + [0.05, 0.02])
     assert found.severity == "warning" and found.rows == ["rare 6", "rare 5", "common 10"]
-    assert found.says == ("3 of 18 labels look wrong, most of all 'text of rare 6' as 'rare' ('common' at 98%).")
+    assert found.message == ("3 of 18 labels look wrong, most of all 'text of rare 6' as 'rare' ('common' at 98%).")
 
 
 def test_what_knows_too_little_doubts_nothing() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from recipes.doctor.checks import learning
-from recipes.doctor.findings import Look, Skip
-from recipes.doctor.subject import Patient
+from recipes.doctor.findings import CheckResult, Skip
+from recipes.doctor.subject import Subject
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 
@@ -17,7 +17,7 @@ def test_few_updates_are_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run = tiny_run(tiny_config("train.learning_rate=0.0"), tmp_path, tmp_path / "run")
         with pytest.raises(Skip) as reason:
             learning.overfitting_one_batch(
-                Patient(run.config, run=run, splits=tiny_splits(run.config)), Look("", "", "")
+                Subject(run.config, run=run, splits=tiny_splits(run.config)), CheckResult("", "", "")
             )
         return str(reason.value)
 

@@ -14,24 +14,24 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
 from recipes.doctor.checks.tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
-from recipes.doctor.findings import Look
-from recipes.doctor.subject import Patient
+from recipes.doctor.findings import CheckResult
+from recipes.doctor.subject import Subject
 from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
 
 
 def said_of(*tricks: str) -> list[str]:
     built = build(read(compose_config([f"+tricks=[{','.join(tricks)}]"])[0]).tricks)
-    look = Look("tricks", "seldom_together", "")
-    seldom_together(cast(Patient, SimpleNamespace(run=SimpleNamespace(tricks=built))), look)
-    return [finding.says for finding in look.findings]
+    look = CheckResult("tricks", "seldom_together", "")
+    seldom_together(cast(Subject, SimpleNamespace(run=SimpleNamespace(tricks=built))), look)
+    return [finding.message for finding in look.findings]
 
 
 def test_every_pair_of_layers_is_one_that_tricks_fill() -> None:
     classes = [get_class(OmegaConf.load(CONF / "tricks" / f"{name}.yaml")["_target_"]) for name in names()]
-    filled = {"/".join(place) for each in classes for place in each.layers.items()}
+    filled = {"/".join(place) for each in classes for place in each.slots.items()}
     assert {layer for pair in SELDOM_TOGETHER for layer in pair} <= filled
     for pair in SELDOM_TOGETHER:
-        assert all(layer in seams.layers_of(seam) for seam, _, layer in (place.partition("/") for place in pair))
+        assert all(layer in seams.slots_of(seam) for seam, _, layer in (place.partition("/") for place in pair))
 
 
 @pytest.mark.parametrize("pair", [("fgm", "r_drop"), ("eda", "nlpaug"), ("label_smoothing", "mixup")])
@@ -50,13 +50,13 @@ def test_what_an_update_costs_beside_none(tmp_path: Path) -> None:
         ours = _cost_of(run, batches)
         with _without_tricks(run):
             plain = _cost_of(run, batches)
-        look = Look("tricks", "price", "")
-        price(Patient(run.config, run=run, splits=tiny_splits(run.config)), look)
-        return ours, plain, look.findings[0].says, run.seams is own
+        look = CheckResult("tricks", "price", "")
+        price(Subject(run.config, run=run, splits=tiny_splits(run.config)), look)
+        return ours, plain, look.findings[0].message, run.seams is own
 
-    ours, plain, says, restored = in_child(costs)
+    ours, plain, message, restored = in_child(costs)
     # r_drop passes each row twice and keeps both passes until the backward one.
     assert ours.passes == 2 * plain.passes
     assert 1.9 < ours.kept / plain.kept < 2.1
-    assert says.startswith("an update takes 2.0 times the passes, ") and " 2.0 times the memory" in says
+    assert message.startswith("an update takes 2.0 times the passes, ") and " 2.0 times the memory" in message
     assert restored

@@ -21,7 +21,7 @@ from recipes.models.anatomy import head
 
 @dataclass
 class SoftmaxBeforeLoss(Trick):
-    layers = {"loss": "weighting"}
+    slots = {"loss": "weighting"}
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         return inner(logits.softmax(-1), targets)
@@ -29,7 +29,7 @@ class SoftmaxBeforeLoss(Trick):
 
 @dataclass
 class SigmoidBeforeLoss(Trick):
-    layers = {"loss": "weighting"}
+    slots = {"loss": "weighting"}
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         return inner(logits.sigmoid(), targets)
@@ -37,7 +37,7 @@ class SigmoidBeforeLoss(Trick):
 
 @dataclass
 class WrongSign(Trick):
-    layers = {"loss": "weighting"}
+    slots = {"loss": "weighting"}
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         return -inner(logits, targets)
@@ -45,7 +45,7 @@ class WrongSign(Trick):
 
 @dataclass
 class ShiftedTargets(Trick):
-    layers = {"loss": "targets"}
+    slots = {"loss": "targets"}
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         return inner(logits, targets.roll(1, -1))
@@ -53,7 +53,7 @@ class ShiftedTargets(Trick):
 
 @dataclass
 class NaiveLogarithm(Trick):
-    layers = {"loss": "criterion"}
+    slots = {"loss": "criterion"}
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         return -(targets * logits.softmax(-1).log()).sum(-1)
@@ -61,7 +61,7 @@ class NaiveLogarithm(Trick):
 
 @dataclass
 class DetachedLoss(Trick):
-    layers = {"objective": "term"}
+    slots = {"objective": "term"}
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         found = inner(batch)
@@ -72,7 +72,7 @@ class DetachedLoss(Trick):
 class LabelsLost(Trick):
     """A dict batch without its labels: the loss is that of no target at all."""
 
-    layers = {"objective": "term"}
+    slots = {"objective": "term"}
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         return inner(Batch(**{**batch.__dict__, "targets": torch.zeros_like(batch.targets)}))
@@ -80,7 +80,7 @@ class LabelsLost(Trick):
 
 @dataclass
 class RootOfNothing(Trick):
-    layers = {"objective": "term"}
+    slots = {"objective": "term"}
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         found = inner(batch)
@@ -102,7 +102,7 @@ class Changed(nn.Module):
 
 
 class OfModel(Trick):
-    layers = {"model": "reshape"}
+    slots = {"model": "reshape"}
 
     def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
         model = inner()
@@ -226,7 +226,7 @@ class FewPositions(OfModel):
 
 @dataclass
 class HeadOnly(Trick):
-    layers = {"optimizer": "optimizer"}
+    slots = {"optimizer": "optimizer"}
 
     def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:
         return AdamW(head(model).parameters(), lr=run.config.train.learning_rate)
@@ -236,7 +236,7 @@ class HeadOnly(Trick):
 class BeforeTheHead(Trick):
     """The optimizer was made before the head was changed."""
 
-    layers = {"optimizer": "optimizer"}
+    slots = {"optimizer": "optimizer"}
 
     def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:
         own = {id(each) for each in head(model).parameters()}
@@ -248,7 +248,7 @@ class BeforeTheHead(Trick):
 
 @dataclass
 class NoSpecialTokens(Trick):
-    layers = {"encode": "cut"}
+    slots = {"encode": "cut"}
 
     def encode(self, run: Run, inner: Any, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
         return run.tokenizer(list(texts), pairs, add_special_tokens=False, truncation=True, max_length=run.max_length)
@@ -256,7 +256,7 @@ class NoSpecialTokens(Trick):
 
 @dataclass
 class PaddedTexts(Trick):
-    layers = {"encode": "cut"}
+    slots = {"encode": "cut"}
 
     def encode(self, run: Run, inner: Any, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
         length = run.max_length
@@ -265,7 +265,7 @@ class PaddedTexts(Trick):
 
 @dataclass
 class UnknownWords(Trick):
-    layers = {"encode": "cut"}
+    slots = {"encode": "cut"}
 
     def encode(self, run: Run, inner: Any, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
         found = inner(texts, pairs)
@@ -276,7 +276,7 @@ class UnknownWords(Trick):
 
 @dataclass
 class EmptiedTexts(Trick):
-    layers = {"examples": "rewrite"}
+    slots = {"examples": "rewrite"}
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
         return inner(examples.map(lambda row, place: {"text": row["text"] if place % 3 else ""}, with_indices=True))
@@ -284,7 +284,7 @@ class EmptiedTexts(Trick):
 
 @dataclass
 class SortedBatches(Trick):
-    layers = {"batches": "batches"}
+    slots = {"batches": "batches"}
 
     def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
         rows, size = np.argsort(dataset.labels, kind="stable"), run.config.train.batch_size
@@ -293,7 +293,7 @@ class SortedBatches(Trick):
 
 @dataclass
 class HalfTheRows(Trick):
-    layers = {"batches": "batches"}
+    slots = {"batches": "batches"}
 
     def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
         rows, size = np.arange(len(dataset) // 2), run.config.train.batch_size
@@ -305,7 +305,7 @@ class HalfTheRows(Trick):
 
 @dataclass
 class NoGradientAtAll(Trick):
-    layers = {"gradient": "plan"}
+    slots = {"gradient": "plan"}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         with torch.no_grad():
@@ -318,7 +318,7 @@ class NoGradientAtAll(Trick):
 class FewRowsFit(Trick):
     """Memory ends where more than five rows are trained at once."""
 
-    layers = {"objective": "term"}
+    slots = {"objective": "term"}
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         if len(batch) > 5:
@@ -328,7 +328,7 @@ class FewRowsFit(Trick):
 
 @dataclass
 class FewRowsFitPredicted(Trick):
-    layers = {"predict": "vote"}
+    slots = {"predict": "vote"}
 
     def predict(self, run: Run, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         if len(batch) > 5:
@@ -338,7 +338,7 @@ class FewRowsFitPredicted(Trick):
 
 @dataclass
 class NoRowFits(Trick):
-    layers = {"gradient": "plan"}
+    slots = {"gradient": "plan"}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         raise torch.OutOfMemoryError("CUDA out of memory")

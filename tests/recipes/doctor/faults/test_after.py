@@ -48,7 +48,7 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
             "sureness",
             "% sure on average",
             rows=doubtful,
-            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"],
+            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.weights=last"],
         ),
         ["+tricks=[temperature]"],
     ),
@@ -59,7 +59,7 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
             "answered wrongly at 90%",
             "note",
             rows=doubtful,
-            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"],
+            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.weights=last"],
         ),
         ["+tricks=[temperature]"],
     ),
@@ -69,7 +69,7 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
             "curve",
             "validation loss was",
             rows=doubtful,
-            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.keep=last"],
+            overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.weights=last"],
         ),
         (),
     ),
@@ -91,13 +91,13 @@ def test_found_named_and_mended(fault: Fault, instead: Sequence[str], tmp_path: 
 
 
 def test_without_a_finished_run_it_is_skipped(tmp_path: Path) -> None:
-    from recipes.doctor.runner import examined
-    from recipes.doctor.subject import Patient
+    from recipes.doctor.runner import run_checks
+    from recipes.doctor.subject import Subject
 
     config = config_of(Fault("none", "", ""), tmp_path, True)
     checks = [check for check in CHECKS if check.section == "after"]
-    looks = in_child(lambda: examined(Patient(config, tmp_path / "none"), checks).looks)
-    assert len(looks) == len(checks) == 6 and {look.outcome for look in looks} == {"skipped"}
+    results = in_child(lambda: run_checks(Subject(config, tmp_path / "none"), checks).results)
+    assert len(results) == len(checks) == 6 and {look.outcome for look in results} == {"skipped"}
 
 
 def test_training_ends_with_what_its_scores_give_away(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

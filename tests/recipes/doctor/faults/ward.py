@@ -12,8 +12,8 @@ from recipes.compose.reading import read
 from recipes.config import Config
 from recipes.doctor import Finding
 from recipes.doctor.registry import CHECKS, Check
-from recipes.doctor.runner import examined
-from recipes.doctor.subject import Patient
+from recipes.doctor.runner import run_checks
+from recipes.doctor.subject import Subject
 from recipes.testing import in_child
 
 Row = dict[str, str]
@@ -37,7 +37,7 @@ class Fault:
 
     name: str
     check: str
-    says: str
+    message: str
     """Part of what the finding says."""
     severity: str = "warning"
     overrides: Sequence[str] = ()
@@ -98,7 +98,7 @@ def config_of(fault: Fault, folder: Path, sick: bool, *further: str) -> Config:
         overrides += ["model=hub", f"model.name={folder / 'model'}", "train.epochs=6"]
     config = read(compose_config([*overrides, *fault.overrides, *further])[0])
     if sick and fault.planted:
-        config.tricks["planted"] = {"_target_": f"planted.{fault.planted}"}
+        config.tricks["planted"] = {"_target_": f"tests.recipes.doctor.faults.planted.{fault.planted}"}
     return config
 
 
@@ -106,7 +106,7 @@ def found(config: Config, checks: Sequence[Check], folder: Path | None = None) -
     """What these checks find in a run of this config."""
 
     def work() -> list[Finding]:
-        return examined(Patient(config, folder), checks).findings
+        return run_checks(Subject(config, folder), checks).findings
 
     return in_child(work)
 
@@ -123,9 +123,9 @@ def in_sections(*sections: str) -> list[Check]:
 
 def is_it(finding: Finding, fault: Fault) -> bool:
     """Whether a finding is about this fault."""
-    return finding.check == fault.check and fault.says in finding.says and finding.severity == fault.severity
+    return finding.check == fault.check and fault.message in finding.message and finding.severity == fault.severity
 
 
 def told(findings: Sequence[Any]) -> str:
     """Findings as one text, for a failed test."""
-    return "\n".join(f"{finding.check} {finding.severity}: {finding.says}" for finding in findings) or "nothing"
+    return "\n".join(f"{finding.check} {finding.severity}: {finding.message}" for finding in findings) or "nothing"

@@ -1,0 +1,44 @@
+"""Settings by their dotted paths, and settings that have a new name."""
+
+from typing import Any
+
+import pytest
+
+from recipes.config import digest, put_at, rename_settings, renamed_settings, saved_config, value_at
+from recipes.errors import UserError
+
+
+def test_a_value_is_found_and_put_by_its_path() -> None:
+    values: dict[str, Any] = {"data": {"text": "body"}}
+    assert value_at(values, "data.text") == "body"
+    assert value_at(values, "data.text.more") is None and value_at(values, "model.name") is None
+    put_at(values, "model.name", "bert")
+    assert values == {"data": {"text": "body"}, "model": {"name": "bert"}}
+
+
+def test_a_renamed_setting_keeps_its_value_and_the_values_given_stay_as_they_are() -> None:
+    old = {"data": {"separator": "|", "text": "body"}, "seed": 1}
+    new = rename_settings(old, {"data.separator": "data.label_separator"})
+    assert new == {"data": {"label_separator": "|", "text": "body"}, "seed": 1}
+    assert old["data"] == {"separator": "|", "text": "body"}
+
+
+def test_where_both_names_are_there_the_new_one_counts() -> None:
+    both = {"data": {"separator": "|", "label_separator": ";"}}
+    assert rename_settings(both, {"data.separator": "data.label_separator"}) == {"data": {"label_separator": ";"}}
+
+
+def test_a_run_has_the_hash_that_its_old_names_gave_it() -> None:
+    old = {"data": {"separator": "|"}, "tricks": {"swa": {"rate": 0.5, "every": 1}}, "resume": True}
+    assert digest(rename_settings(old, renamed_settings())) == digest(old) == "0444a264"
+    assert digest({**old, "data": {"separator": ";"}}) != digest(old)
+
+
+def test_a_config_without_a_newer_setting_has_its_default() -> None:
+    config = saved_config({"seed": 3, "data": {"text": "body"}})
+    assert (config.seed, config.seeds.order, config.data.text, config.data.max_length) == (3, 3, "body", 128)
+
+
+def test_a_value_of_no_setting_is_refused() -> None:
+    with pytest.raises(UserError, match="nonsense"):
+        saved_config({"data": {"nonsense": 1}})
