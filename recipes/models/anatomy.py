@@ -38,7 +38,6 @@ def depths(model: nn.Module) -> dict[nn.Parameter, int]:
     Depth 0 is above the layers (pooler and head), 1 is the last of L layers, L is the first layer, and L + 1 is below
     it (the embeddings).
 
-
     Raises:
         ValueError: the model has no list of layers.
     """
@@ -46,13 +45,13 @@ def depths(model: nn.Module) -> dict[nn.Parameter, int]:
     depth_in_stack = {
         parameter: len(stack) - number for number, layer in enumerate(stack) for parameter in layer.parameters()
     }
-    # A model lists its embeddings first, so a parameter outside the layers is below them until the first layer has
-    # been passed, and above them from then on.
+    # An encoder lists its embeddings first, so its other parameters are below the layers until the first layer has
+    # been passed, and above them from then on. The head is outside the encoder, and may be listed before it.
     depth_of, depth_outside = {}, len(stack) + 1
-    for parameter in model.parameters():
+    for parameter in cast(PreTrainedModel, model).base_model.parameters():
         depth_of[parameter] = depth_in_stack.get(parameter, depth_outside)
         depth_outside = 0 if parameter in depth_in_stack else depth_outside
-    return depth_of
+    return {parameter: depth_of.get(parameter, 0) for parameter in model.parameters()}
 
 
 def head(model: nn.Module) -> nn.Linear:

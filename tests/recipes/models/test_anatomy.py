@@ -80,11 +80,7 @@ class TestAnatomy:
             head(transformers.BertModel(config))
 
 
-# In transformers 5.23 xlm-roberta lists its head before its encoder, so `depths` takes the head for embeddings.
-HEAD_FIRST = pytest.mark.xfail(strict=True, reason="depths() expects a model to list its head last")
-WITH_DEPTHS = pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[HEAD_FIRST] if name == "xlm-roberta" else []) for name in FAMILIES]
-)
+WITH_DEPTHS = pytest.mark.parametrize("family", FAMILIES)
 
 
 class TestDepths:

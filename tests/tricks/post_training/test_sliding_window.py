@@ -235,7 +235,7 @@ class TestDocuments:
 
     def test_texts_that_fit_train_as_without_it(self) -> None:
         def both() -> tuple[dict[str, Any], dict[str, Any]]:
-            return testing.trained(tiny_config("+tricks=[sliding_window]")), testing.trained(tiny_config())
+            return testing.train_tiny(tiny_config("+tricks=[sliding_window]")), testing.train_tiny(tiny_config())
 
         on, off = in_child(both)
         assert testing.difference(on["weights"], off["weights"]) == 0

@@ -182,7 +182,7 @@ class TestDocuments:
                 batch = run.seams.batches(run.train, 0)[0]
                 assert batch.examples == len(batch) == testing.BATCH_SIZE
                 assert int(batch.lengths.max()) > 2 * 9
-                gradients = testing.gradients(run, batch)
+                gradients = testing.compute_gradients(run, batch)
                 assert gradients.keys() == dict(run.bare_model.named_parameters()).keys()
                 assert [name for name, each in gradients.items() if not each.any()] == []
                 added = [name for name in gradients if name.startswith("segments.")]
@@ -192,7 +192,7 @@ class TestDocuments:
 
     def test_texts_that_fit_train_as_without_it(self) -> None:
         def both() -> tuple[dict[str, Any], dict[str, Any]]:
-            return testing.trained(tiny_config("+tricks=[segments]")), testing.trained(tiny_config())
+            return testing.train_tiny(tiny_config("+tricks=[segments]")), testing.train_tiny(tiny_config())
 
         on, off = in_child(both)
         assert testing.difference(on["weights"], off["weights"]) == 0
