@@ -66,7 +66,7 @@ from recipes.config import CONF, Config, Seeds
 from recipes.data.batching import Batches, cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import Encoded
 from recipes.data.splits import Splits, read_splits
-from recipes.doctor.runner import at_start
+from recipes.doctor.runner import check_at_start
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
@@ -853,7 +853,7 @@ def start_up(model: str, rows: int, arguments: argparse.Namespace, folder: Path)
     splits = read_splits(config.data, {}, test=True)
     run = TrainingRun(config, {}, splits, place)
     loaded = time.process_time()
-    at_start(run, splits)
+    check_at_start(run, splits)
     return loaded - began, time.process_time() - loaded
 
 
