@@ -22,7 +22,8 @@ from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
 def messages_about(*tricks: str) -> list[str]:
     built = build(read(compose_config([f"+tricks=[{','.join(tricks)}]"])[0]).tricks)
     result = CheckResult("tricks", "trick_pairs", "")
-    trick_pairs(cast(Subject, SimpleNamespace(run=SimpleNamespace(tricks=built))), result)
+    subject = SimpleNamespace(run=SimpleNamespace(tricks=built), remedies=lambda finding: "a remedy")
+    trick_pairs(cast(Subject, subject), result)
     return [finding.message for finding in result.findings]
 
 

@@ -309,7 +309,7 @@ CONFIG = [
     Fault(
         "an evaluation too late",
         "evaluations",
-        "seen once",
+        "validation runs once",
         "note",
         ["evaluate.every=50"],
         remedy=["evaluate.every=1.5"],
