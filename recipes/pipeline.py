@@ -11,7 +11,7 @@ from recipes.compose.requirements import check
 from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
-from recipes.doctor.runner import at_end, at_start, of_rows
+from recipes.doctor.runner import check_at_end, check_at_start, diagnose_rows
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
@@ -45,7 +45,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
         run = TrainingRun(config, tricks, splits, folder)
         # A resumed run has passed the checks already.
         if config.doctor == "cheap" and not run.checkpoints.all():
-            at_start(run, splits)
+            check_at_start(run, splits)
         fit(run, splits)
         validation, candidates, weights = _choose_weights(run)
         with run.seams.weights():
@@ -67,7 +67,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
             scored = {"validation": validation, **hidden}
             finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
-            for sentence in at_end(config, folder) if config.doctor == "cheap" else ():
+            for sentence in check_at_end(config, folder) if config.doctor == "cheap" else ():
                 run.say(sentence)
         run.accelerator.wait_for_everyone()
     return RunFolder(folder)
@@ -80,7 +80,7 @@ def fit(run: TrainingRun, splits: Splits) -> None:
     except Diverged as error:
         if not error.ids:
             raise
-        raise error.with_diagnosis(of_rows(run, splits, error.ids)) from error
+        raise error.with_diagnosis(diagnose_rows(run, splits, error.ids)) from error
 
 
 def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:

@@ -1,11 +1,11 @@
-"""Examine what `python train.py <the same overrides>` would train, and say what is wrong, cheapest checks first.
+"""Check the run that `python train.py <the same overrides>` would start, and list its problems, cheapest checks first.
 
     python scripts/doctor.py data=files data.train=reviews.csv '+tricks=[mixup,amp,swa]'
-    python scripts/doctor.py --cheap ...      what train.py looks at at every start
+    python scripts/doctor.py --cheap ...      the checks that train.py runs at every start
     python scripts/doctor.py --json ...       the same as JSON
 
-Exit code 0: nothing to mend; 1: warnings; 2: errors. Nothing is left changed. What could not be looked at is skipped,
-with the reason, and never passed.
+Exit code 0: nothing to fix; 1: warnings; 2: errors. The doctor changes nothing. A check that cannot run is skipped,
+with the reason; it never counts as passed.
 """
 
 import argparse
@@ -21,12 +21,13 @@ from recipes.cli import exit_on_user_error
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", help="as after train.py")
-    parser.add_argument("--cheap", action="store_true", help="only what takes no more than a second or two")
+    parser.add_argument("--cheap", action="store_true", help="only the checks that take a second or two")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     arguments = parser.parse_args()
 
+    # Importing PyTorch takes seconds, so --help comes first.
     from recipes.doctor import examine
-    from recipes.doctor.render import lines, table
+    from recipes.doctor.render import report_lines, report_table
     from recipes.reports.tables import console_for_tables
 
     report = examine(arguments.overrides, arguments.cheap)
@@ -34,8 +35,8 @@ def main() -> None:
         print(json.dumps(report.as_json(), indent=1, ensure_ascii=False))
     else:
         console = console_for_tables()
-        console.print(table(report))
-        for line in lines(report):
+        console.print(report_table(report))
+        for line in report_lines(report):
             console.print(line, markup=False, soft_wrap=True)
     sys.exit(report.exit_code)
 

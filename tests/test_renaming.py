@@ -170,17 +170,17 @@ def test_what_it_remedies_follows(rename: Rename, old: str, finding: str) -> Non
 REPEATED = ["text,label", *(f"word{row % 20} and more,{'xy'[row % 2]}" for row in range(60))]
 
 
-def remedies_of_copies(overrides: list[str]) -> str:
+def remedies_for_duplicates(overrides: list[str]) -> str:
     report = examine(overrides, cheap=True)
-    return "\n".join(finding.remedy for finding in report.findings if finding.check == "copies")
+    return "\n".join(finding.remedy for finding in report.findings if finding.check == "duplicates")
 
 
 def test_the_doctor_follows(rename: Rename, write: Write, files: list[str]) -> None:
     train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
-    found = in_child(partial(remedies_of_copies, [*files, train, rename("deduplicate")]))
+    found = in_child(partial(remedies_for_duplicates, [*files, train, rename("deduplicate")]))
     assert f"+tricks=[deduplicate] or +tricks=[{NEW}]" in found
     on = [*files, train, rename("deduplicate"), f"+tricks=[{NEW}]", f"tricks.{NEW}.inside=false"]
-    found = in_child(partial(remedies_of_copies, on))
+    found = in_child(partial(remedies_for_duplicates, on))
     assert found and "tricks=" not in found  # it is on
 
 
@@ -196,6 +196,6 @@ def test_the_doctor_offers_somebody_else_s_trick(
     write("theirs/tricks/merge.yaml", "# @package tricks.merge\n_target_: merging.Merge\n")
     train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
     search = f"hydra.searchpath=[{tmp_path / 'theirs'}]"
-    found = in_child(partial(remedies_of_copies, [*files, train, search]))
+    found = in_child(partial(remedies_for_duplicates, [*files, train, search]))
     assert "+tricks=[deduplicate] or +tricks=[merge] tricks.merge.how=mean" in found
-    assert "merge" not in in_child(partial(remedies_of_copies, [*files, train]))
+    assert "merge" not in in_child(partial(remedies_for_duplicates, [*files, train]))

@@ -1,6 +1,6 @@
-"""What the tricks that could be selected offer: remedies for a finding, and controls for an ablation.
+"""Remedies that the available tricks offer for a finding.
 
-Their classes are imported when somebody asks, never at start-up. A third party's trick is found like any other.
+Trick classes are imported only when somebody asks, never at start-up. A third party's tricks are found in the same way.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,44 +17,47 @@ from recipes.trick import Trick
 
 
 def available_tricks() -> Iterator[tuple[str, str, type[Trick]]]:
-    """The name, `_target_` and class of every trick in the config folders of this command line."""
+    """Yield the name, `_target_` and class of every trick in the config folders of this command line."""
     Plugins.instance()  # registers the readers of config folders
     repository = ConfigRepository(_search_path())
     for name in repository.get_group_options("tricks"):
         try:
-            found = repository.load_config(f"tricks/{name}")
-            target = str(found.config["_target_"]) if found else ""
-            kind = _locate(target)
+            loaded = repository.load_config(f"tricks/{name}")
+            target = str(loaded.config["_target_"]) if loaded else ""
+            trick_class = _locate(target)
         except Exception:
-            # A folder may hold files of others, and packages may be missing. Selecting one of these explains it; who
-            # only asks for advice must not end for it.
+            # The folder may hold files that are not tricks, and packages may be missing. Selecting such a trick gives
+            # the full error; a list of suggestions must not end a run.
             continue
-        if isinstance(kind, type) and issubclass(kind, Trick):
-            yield name, target, kind
+        if isinstance(trick_class, type) and issubclass(trick_class, Trick):
+            yield name, target, trick_class
 
 
 def _search_path() -> ConfigSearchPathImpl:
-    """Where the config that was composed last was looked for, and `conf/`."""
-    found = ConfigSearchPathImpl()
+    """The search path of the config that was composed last, followed by `conf/`."""
+    path = ConfigSearchPathImpl()
     if HydraConfig.initialized():
         for source in HydraConfig.get().runtime.config_sources:
             if source.schema in ("file", "pkg"):
-                found.append(source.provider, f"{source.schema}://{source.path}")
-    found.append("main", f"file://{CONF}")
-    return found
+                path.append(source.provider, f"{source.schema}://{source.path}")
+    path.append("main", f"file://{CONF}")
+    return path
 
 
 def remedies_for(finding: str, selected: Mapping[str, Mapping[str, Any]], **values: object) -> list[str]:
-    """What the tricks that are not selected do about a finding, by their names.
+    """List the remedies for a finding that tricks offer which are not selected yet.
 
     Args:
         finding: one of `recipes.findings.FINDINGS`.
-        selected: the config's `tricks`. A trick that is on is not advised, under no other name either.
-        **values: those that the finding's meaning names.
+        selected: the config's `tricks`. A trick that is on is not suggested, not even under a second name.
+        **values: the values in braces in the finding's meaning.
+
+    Returns:
+        One remedy per trick, such as `+tricks=[deduplicate]`, in the order of the tricks' names.
     """
     targets = {settings.get("_target_") for settings in selected.values()}
     return [
-        kind.remedies[finding].format(name=name, **values)
-        for name, target, kind in available_tricks()
-        if finding in kind.remedies and name not in selected and target not in targets
+        trick_class.remedies[finding].format(name=name, **values)
+        for name, target, trick_class in available_tricks()
+        if finding in trick_class.remedies and name not in selected and target not in targets
     ]

@@ -1,11 +1,11 @@
-"""The doctor: walks a run's pipeline in the order a good debugger would, cheapest first, and says what is wrong.
+"""The doctor: check a run's config, data, model, tricks and results, cheapest checks first.
 
     from recipes.doctor import examine
     report = examine(["data=files", "data.train=reviews.csv"])
-    report.exit_code, [finding.says for finding in report.findings]
+    report.exit_code, [finding.message for finding in report.findings]
 
-A check is a function of a patient (`subject.py`) and a look (`findings.py`) that says what it looked at and what it
-found. What it could not look at is skipped, with the reason, and never passed.
+A check is a function of a `Subject` (`subject.py`) and a `CheckResult` (`findings.py`). It records how many items it
+inspected and what it found. A check that cannot run is skipped, with the reason; it never counts as passed.
 """
 
 from recipes.doctor.findings import CheckResult, Finding, Report

@@ -1,64 +1,64 @@
-"""What a check is, and what it may say."""
+"""The results of checks: findings, one result per check, and the report of all of them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SECTIONS = ("config", "data", "model", "tricks", "learning", "after")
-"""In the order in which a run's parts are looked at: what is cheap and what others rest on first."""
+"""The order in which checks run: cheap ones first, and those that others depend on before them."""
 EVIDENCE = 5
-"""Rows that a finding names."""
+"""At most this many row ids are kept in a finding."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or worth knowing."""
+    """A problem, or a fact worth knowing."""
 
     check: str
     severity: str
     """note, warning or error."""
     message: str
-    """What is wrong, with the evidence."""
+    """The problem, with the evidence."""
     consequence: str
-    """What comes of it."""
+    """What the problem leads to."""
     remedy: str
-    """The override or edit that mends it."""
+    """The override or edit that fixes it."""
     rows: Sequence[str] = ()
-    """Ids of the rows that show it."""
+    """Ids of rows that show the problem."""
 
 
 class Skip(Exception):
-    """Raised by a check that cannot look, with the reason."""
+    """Raised by a check that cannot run, with the reason."""
 
 
 @dataclass
 class CheckResult:
-    """What one check looked at and found."""
+    """What one check inspected and found."""
 
     section: str
     check: str
-    about: str
-    """What the check is about, in a sentence."""
-    seen: list[str] = field(default_factory=list)
-    """How many items of what were inspected."""
+    description: str
+    """The subject of the check, in a sentence."""
+    inspected: list[str] = field(default_factory=list)
+    """How many items of which kind were inspected."""
     findings: list[Finding] = field(default_factory=list)
     skipped: str | None = None
-    """Why the check could not look."""
+    """Why the check could not run."""
 
-    def at(self, count: int, what: str) -> None:
-        """Say that so many of something were inspected."""
-        self.seen.append(f"{count:,} {what}")
+    def add_inspected(self, count: int, items: str) -> None:
+        """Record that `count` items were inspected, such as `add_inspected(120, "rows of test")`."""
+        self.inspected.append(f"{count:,} {items}")
 
     def note(self, message: str, consequence: str = "", remedy: str = "", rows: Sequence[str] = ()) -> None:
-        """Add what is worth knowing and needs no change."""
+        """Add a fact that is worth knowing and needs no change."""
         self._add("note", message, consequence, remedy, rows)
 
     def warn(self, message: str, consequence: str, remedy: str, rows: Sequence[str] = ()) -> None:
-        """Add what probably harms."""
+        """Add a problem that is probably harmful."""
         self._add("warning", message, consequence, remedy, rows)
 
     def fail(self, message: str, consequence: str, remedy: str, rows: Sequence[str] = ()) -> None:
-        """Add what certainly harms."""
+        """Add a problem that is certainly harmful."""
         self._add("error", message, consequence, remedy, rows)
 
     def _add(self, severity: str, message: str, consequence: str, remedy: str, rows: Sequence[str]) -> None:
@@ -66,10 +66,10 @@ class CheckResult:
 
     @property
     def outcome(self) -> str:
-        """ok, note, warning, error, or skipped where nothing was inspected."""
+        """The worst severity among the findings, ok without findings, or skipped."""
         if self.skipped is not None:
             return "skipped"
-        return next((name for name in ("error", "warning", "note") if self._has(name)), "ok")
+        return next((severity for severity in ("error", "warning", "note") if self._has(severity)), "ok")
 
     def _has(self, severity: str) -> bool:
         return any(finding.severity == severity for finding in self.findings)
@@ -77,7 +77,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Report:
-    """What an examination found."""
+    """The results of all checks that ran."""
 
     results: Sequence[CheckResult]
 
@@ -88,11 +88,23 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: nothing to mend; 1: warnings; 2: errors."""
+        """0: nothing to fix; 1: warnings; 2: errors."""
         severities = {finding.severity for finding in self.findings}
         return 2 if "error" in severities else 1 if "warning" in severities else 0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        results = [{**asdict(result), "outcome": result.outcome} for result in self.results]
-        return {"format": 2, "exit_code": self.exit_code, "checks": results}
+        """The report as plain values."""
+        # The keys are a file format that other programs read, so they do not follow the attributes' names.
+        checks = [
+            {
+                "section": result.section,
+                "check": result.check,
+                "about": result.description,
+                "seen": result.inspected,
+                "findings": [asdict(finding) for finding in result.findings],
+                "skipped": result.skipped,
+                "outcome": result.outcome,
+            }
+            for result in self.results
+        ]
+        return {"format": 2, "exit_code": self.exit_code, "checks": checks}

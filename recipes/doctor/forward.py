@@ -1,4 +1,4 @@
-"""One forward pass over a sample, and where in it what is no number first appears."""
+"""One forward pass over a sample, and the first module in it whose output contains NaN or inf."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,58 +11,60 @@ from torch import Tensor, nn
 from recipes.base import evaluating
 from recipes.data.batch import Batch
 
-PIECE = 64
-"""Rows that are passed at once."""
+ROWS_AT_ONCE = 64
+"""Rows in one forward pass."""
 
 
 @dataclass(frozen=True)
 class Forward:
-    """What a model, with dropout off, makes of a batch."""
+    """The output of a model for a batch, with dropout off."""
 
     batch: Batch
     logits: Tensor
     """(row, class), in 32 bits."""
-    broken: tuple[str, Sequence[str]] | None
-    """The first module whose output is no number, and the ids of the rows it is so for, where they can be told."""
+    non_finite: tuple[str, Sequence[str]] | None
+    """The first module whose output contains NaN or inf, and the ids of those rows where the module sees rows."""
 
 
-def forward_of(model: nn.Module, batch: Batch) -> Forward:
-    """Pass a batch through a model, piece by piece."""
+def run_forward(model: nn.Module, batch: Batch) -> Forward:
+    """Pass a batch through a model, `ROWS_AT_ONCE` rows at a time."""
     logits: list[Tensor] = []
-    broken: tuple[str, Sequence[str]] | None = None
-    for number, start in enumerate(range(0, len(batch), PIECE)):
-        piece = batch.take(np.arange(start, min(start + PIECE, len(batch))), number)
-        with evaluating(model), _first_not_finite(model) as found:
-            logits.append(model(**piece.inputs).logits.float())
-        if found and broken is None:
-            name, rows = found[0]
-            broken = name, [piece.ids[row] for row in rows if row < len(piece)]
-    return Forward(batch, torch.cat(logits), broken)
+    non_finite: tuple[str, Sequence[str]] | None = None
+    for number, start in enumerate(range(0, len(batch), ROWS_AT_ONCE)):
+        part = batch.take(np.arange(start, min(start + ROWS_AT_ONCE, len(batch))), number)
+        with evaluating(model), _record_non_finite(model) as modules:
+            logits.append(model(**part.inputs).logits.float())
+        if modules and non_finite is None:
+            name, rows = modules[0]
+            non_finite = name, [part.ids[row] for row in rows if row < len(part)]
+    return Forward(batch, torch.cat(logits), non_finite)
 
 
 @contextmanager
-def _first_not_finite(model: nn.Module) -> Iterator[list[tuple[str, list[int]]]]:
-    """Collect the first module whose output is no number, and the rows that it is so for."""
-    found: list[tuple[str, list[int]]] = []
+def _record_non_finite(model: nn.Module) -> Iterator[list[tuple[str, list[int]]]]:
+    """Record the first module whose output contains NaN or inf, and its rows."""
+    modules: list[tuple[str, list[int]]] = []
 
-    def looked_at(name: str) -> object:
+    def hook_for(name: str) -> object:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
-            if found or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            if modules or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
                 return
             bad = ~torch.isfinite(tensor)
             if bad.any():
-                found.append((name, bad.flatten(1).any(1).nonzero().flatten().tolist() if bad.dim() > 1 else []))
+                rows = bad.flatten(1).any(1).nonzero().flatten().tolist() if bad.dim() > 1 else []
+                modules.append((name, rows))
 
         return hook
 
+    # Only leaves: their first bad output is where the fault is; the modules around them repeat it.
     handles = [
-        module.register_forward_hook(looked_at(name))
+        module.register_forward_hook(hook_for(name))
         for name, module in model.named_modules()
         if name and not list(module.children())
     ]
     try:
-        yield found
+        yield modules
     finally:
         for handle in handles:
             handle.remove()

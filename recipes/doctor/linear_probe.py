@@ -1,4 +1,4 @@
-"""What words alone know of the labels: a linear model on rows that it has not seen."""
+"""A linear baseline on the training rows, scored out of fold: how well words alone predict the labels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,31 +14,32 @@ from recipes.doctor.findings import Skip
 from recipes.models.linear import is_chinese, join_pairs
 
 MANY_CLASSES = 20
+"""Above this many classes, SGD replaces logistic regression."""
 MOST_ROWS = 4000
-"""Rows from which it learns; more would take more than a few seconds."""
+"""The probe is fitted on at most this many rows; more would take more than a few seconds."""
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Rows with one label each, and what a linear model that was trained on the others says of each."""
+    """Rows with one label each, and the out-of-fold predictions of a linear model for them."""
 
     rows: Dataset
     texts: list[str]
     labels: list[str]
     classes: list[str]
     score: float
-    """Share that is right."""
-    shares: np.ndarray
-    """Probabilities, (row, class)."""
+    """Accuracy."""
+    probabilities: np.ndarray
+    """(row, class)."""
 
 
 def fit_linear_probe(rows: Dataset) -> LinearProbe:
-    """The floor of training rows, those of classes with at least three.
+    """Fit the linear probe on the training rows of all classes with at least three rows.
 
     Raises:
-        Skip: there are too few.
+        Skip: there are too few rows or classes.
     """
-    rows = sampled(rows)
+    rows = sample_evenly(rows)
     labels = rows["label"][:]
     counts = Counter(labels)
     rows = rows.select([row for row, label in enumerate(labels) if counts[label] >= 3])
@@ -49,30 +50,44 @@ def fit_linear_probe(rows: Dataset) -> LinearProbe:
     return LinearProbe(rows, texts, labels, sorted(set(labels)), *score_out_of_fold(texts, labels, 0))
 
 
-def sampled(rows: Dataset) -> Dataset:
-    """At most `MOST_ROWS` of them, evenly."""
+def sample_evenly(rows: Dataset) -> Dataset:
+    """At most `MOST_ROWS` rows, evenly spaced."""
     if len(rows) <= MOST_ROWS:
         return rows
     return rows.select(np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int)))
 
 
-def score_out_of_fold(texts: Sequence[str], said: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
-    """What a linear model has right of rows that it has not seen, and its probabilities, (row, class) in order."""
+def score_out_of_fold(texts: Sequence[str], labels: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
+    """Predict each of three folds with a linear model that was fitted on the other two.
+
+    Args:
+        texts: one per row.
+        labels: one per row; each label at least three times.
+        seed: of the folds and of SGD.
+
+    Returns:
+        The accuracy, and the probabilities (row, class), with classes in sorted order.
+
+    Raises:
+        Skip: the texts have no words.
+    """
     analyzer = "char" if is_chinese(texts) else "word"
-    targets = np.array(said)
-    classes = sorted(set(said))
-    shares = np.zeros((len(texts), len(classes)))
-    for train, held in StratifiedKFold(3, shuffle=True, random_state=seed).split(targets, targets):
+    targets = np.array(labels)
+    classes = sorted(set(labels))
+    probabilities = np.zeros((len(texts), len(classes)))
+    for train, test in StratifiedKFold(3, shuffle=True, random_state=seed).split(targets, targets):
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, sublinear_tf=True, max_features=20_000)
         try:
             terms = vectorizer.fit_transform([texts[row] for row in train])
         except ValueError as error:
             raise Skip("there are no words to learn from") from error
-        # All classes at once take minutes where there are a hundred.
-        multi_label = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
-        model = multi_label if len(classes) > MANY_CLASSES else LogisticRegression(C=10, max_iter=200)
+        # Multinomial logistic regression takes minutes with a hundred classes; one-vs-rest SGD takes seconds.
+        if len(classes) > MANY_CLASSES:
+            model = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
+        else:
+            model = LogisticRegression(C=10, max_iter=200)
         model.fit(terms, targets[train])
-        found = model.predict_proba(vectorizer.transform([texts[row] for row in held]))
-        shares[np.ix_(held, [classes.index(name) for name in model.classes_])] = found
-    right = np.array(classes)[shares.argmax(1)] == targets
-    return float(right.mean()), shares
+        predicted = model.predict_proba(vectorizer.transform([texts[row] for row in test]))
+        probabilities[np.ix_(test, [classes.index(name) for name in model.classes_])] = predicted
+    is_right = np.array(classes)[probabilities.argmax(1)] == targets
+    return float(is_right.mean()), probabilities

@@ -11,29 +11,29 @@ from recipes.doctor.subject import Subject
 
 @dataclass(frozen=True)
 class Check:
-    """A check, as it is registered."""
+    """A registered check."""
 
     section: str
     name: str
     cheap: bool
-    about: str
-    result: Callable[[Subject, CheckResult], None]
+    description: str
+    function: Callable[[Subject, CheckResult], None]
 
 
 CHECKS: list[Check] = []
 
 
 def check(section: str, cheap: bool = False) -> Callable[[Callable[[Subject, CheckResult], None]], Any]:
-    """Register a function as a check; its name is the check's, its docstring says what it is about.
+    """Register a function as a check. The function's name names the check, its docstring describes it.
 
     Args:
         section: one of `SECTIONS`.
-        cheap: whether `train.py` runs it at every start.
+        cheap: whether `train.py` runs the check at every start.
     """
 
-    def registered(result: Callable[[Subject, CheckResult], None]) -> Callable[[Subject, CheckResult], None]:
-        about = inspect.getdoc(result) or ""
-        CHECKS.append(Check(section, result.__name__, cheap, about, result))
-        return result
+    def register(function: Callable[[Subject, CheckResult], None]) -> Callable[[Subject, CheckResult], None]:
+        description = inspect.getdoc(function) or ""
+        CHECKS.append(Check(section, function.__name__, cheap, description, function))
+        return function
 
-    return registered
+    return register

@@ -1,4 +1,4 @@
-"""How a report is shown."""
+"""Showing a report as a table and as lines of text."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,31 +12,31 @@ LONGEST = 60
 STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
 
-def table(report: Report) -> Table:
-    """A row for each check: what it looked at, and what came of it."""
-    shown = Table(title_justify="left", show_lines=False)
-    for name in ("section", "check", "looked at", "outcome"):
-        shown.add_column(name)
+def report_table(report: Report) -> Table:
+    """A table with a row for each check: the items it inspected, or why it was skipped, and its outcome."""
+    table = Table(title_justify="left", show_lines=False)
+    for name in ("section", "check", "inspected", "outcome"):
+        table.add_column(name)
     for section in SECTIONS:
         for result in (each for each in report.results if each.section == section):
             outcome = result.outcome
-            seen = result.skipped if result.skipped is not None else ", ".join(result.seen)
-            shown.add_row(section, result.check, seen, f"[{STYLES[outcome]}]{outcome}[/]")
-    return shown
+            items = result.skipped if result.skipped is not None else ", ".join(result.inspected)
+            table.add_row(section, result.check, items, f"[{STYLES[outcome]}]{outcome}[/]")
+    return table
 
 
-def short(text: str, most: int = LONGEST) -> str:
-    """A text in quotes, cut where it is long."""
+def shorten(text: str, most: int = LONGEST) -> str:
+    """Quote a text and cut it after `most` characters."""
     return repr(text if len(text) <= most else f"{text[:most]}…")
 
 
 def quote_names(names: Sequence[str], most: int = 5) -> str:
-    """Names in quotes, the first few of them."""
+    """Quote the first `most` names and count the rest."""
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def describe(finding: Finding) -> str:
-    """A finding as a paragraph."""
+    """A finding as one paragraph."""
     parts = [f"{finding.severity}: {finding.message}"]
     if finding.rows:
         parts.append(f"Rows: {', '.join(finding.rows)}.")
@@ -47,12 +47,12 @@ def describe(finding: Finding) -> str:
     return " ".join(parts)
 
 
-def lines(report: Report) -> Iterator[str]:
-    """What was found, worst first, then the verdict."""
+def report_lines(report: Report) -> Iterator[str]:
+    """Yield the findings, worst first, then the verdict."""
     for severity in ("error", "warning", "note"):
         for finding in (each for each in report.findings if each.severity == severity):
             yield f"{finding.check}: {describe(finding)}"
-    counts = Counter(result.outcome for result in report.results)
-    told_counts = ", ".join(f"{counts[name]} {name}" for name in STYLES if counts[name])
-    verdict = ("clean", "train, but look at the warnings", "do not train before the errors are mended")
-    yield f"verdict: {verdict[report.exit_code]} ({told_counts})."
+    outcomes = Counter(result.outcome for result in report.results)
+    counts = ", ".join(f"{outcomes[name]} {name}" for name in STYLES if outcomes[name])
+    verdict = ("clean", "ready to train, with warnings", "fix the errors before training")
+    yield f"verdict: {verdict[report.exit_code]} ({counts})."

@@ -1,4 +1,4 @@
-"""Running the checks over a patient."""
+"""Running checks on a subject: from the command line, at the start of training, and at its end."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,25 +19,25 @@ from recipes.loop import TrainingRun
 
 
 def examine(overrides: Sequence[str] = (), cheap: bool = False) -> Report:
-    """Examine what `python train.py <overrides>` would train.
+    """Check the run that `python train.py <overrides>` would start.
 
     Args:
         overrides: as on the command line.
-        cheap: only what `train.py` looks at at every start.
+        cheap: only the checks that `train.py` runs at every start.
 
     Raises:
-        UserError: the overrides cannot be composed; there is nothing to examine then.
+        UserError: the overrides cannot be composed, so no check can run.
     """
     composed, folder = compose_config(overrides)
     subject = Subject(read(composed), folder, sample=CHEAP_SAMPLE if cheap else SAMPLE)
     return run_checks(subject, [each for each in CHECKS if each.cheap or not cheap])
 
 
-def at_start(run: TrainingRun, splits: Splits) -> None:
-    """Run the cheap checks over a run that is about to begin: warnings become its notes.
+def check_at_start(run: TrainingRun, splits: Splits) -> None:
+    """Run the cheap checks on a run before it starts; warnings become notes of the run.
 
     Raises:
-        UserError: with every error.
+        UserError: there are errors; all of them are listed.
     """
     subject = Subject(run.config, run=run, splits=splits, sample=CHEAP_SAMPLE)
     report = run_checks(subject, [each for each in CHECKS if each.cheap and each.section != "after"])
@@ -49,32 +49,38 @@ def at_start(run: TrainingRun, splits: Splits) -> None:
             run.note(f"doctor: {describe(finding).removeprefix('warning: ')}")
 
 
-def at_end(config: Config, folder: Path) -> list[str]:
-    """What the scores of a run that has just ended give away, a sentence or two each."""
+def check_at_end(config: Config, folder: Path) -> list[str]:
+    """Describe the warnings and errors of a run that has just finished, one paragraph each."""
     report = run_checks(Subject(config, folder), [each for each in CHECKS if each.cheap and each.section == "after"])
     return [f"doctor: {describe(finding)}" for finding in report.findings if finding.severity != "note"]
 
 
-def of_rows(run: TrainingRun, splits: Splits, ids: Sequence[str]) -> str:
-    """What is wrong with some training rows as the model is now, in a sentence or two; nothing where nothing is."""
-    place = {name: row for row, name in enumerate(run.train.ids)}
+def diagnose_rows(run: TrainingRun, splits: Splits, ids: Sequence[str]) -> str:
+    """Describe the errors that the current model shows on some training rows; an empty string without errors."""
+    row_of = {name: row for row, name in enumerate(run.train.ids)}
     subject = Subject(run.config, run=run, splits=splits)
-    subject.__dict__["rows"] = np.array([place[name] for name in ids])
-    report = run_checks(subject, [each for each in CHECKS if each.name in ("finite", "loss_at_start")])
-    wrong = [finding for finding in report.findings if finding.severity == "error"]
-    return "".join(f"{finding.message} Rows: {', '.join(finding.rows)}. " for finding in wrong)
+    # In place of the sample that the cached property would draw.
+    subject.__dict__["rows"] = np.array([row_of[name] for name in ids])
+    report = run_checks(subject, [each for each in CHECKS if each.name in ("finite_values", "initial_loss")])
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    return "".join(f"{finding.message} Rows: {', '.join(finding.rows)}. " for finding in errors)
 
 
-def run_checks(subject: Subject, chosen: Sequence[Check]) -> Report:
-    """Run checks over a patient, in the order of their sections, and leave it as it was."""
+def run_checks(subject: Subject, checks_to_run: Sequence[Check]) -> Report:
+    """Run checks on a subject, in the order of their sections, and restore the random states afterwards.
+
+    Raises:
+        ValueError: a check records nothing that it inspected.
+    """
     results = []
     with subject.preserve_randomness():
-        for each in sorted(chosen, key=lambda each: SECTIONS.index(each.section)):
-            result = CheckResult(each.section, each.name, each.about)
+        for each in sorted(checks_to_run, key=lambda each: SECTIONS.index(each.section)):
+            result = CheckResult(each.section, each.name, each.description)
             try:
-                each.result(subject, result)
-                if not result.seen:
-                    raise ValueError(f"check {each.name} does not say what it looked at")
+                each.function(subject, result)
+                # Without this, a check that inspects nothing would count as passed.
+                if not result.inspected:
+                    raise ValueError(f"check {each.name} does not record what it inspected")
             except Skip as reason:
                 result.skipped = str(reason)
             except UserError as error:

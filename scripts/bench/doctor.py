@@ -12,7 +12,7 @@ import datasets
 
 from recipes.cli import positive_integer
 from recipes.data.splits import read_splits
-from recipes.doctor.runner import at_start
+from recipes.doctor.runner import check_at_start
 from recipes.loop import TrainingRun
 from scripts.bench.config import make_config
 from scripts.bench.options import add_threads_option
@@ -58,5 +58,5 @@ def measure_start(model: str, rows: int, arguments: argparse.Namespace, folder: 
     splits = read_splits(config.data, {}, test=True)
     run = TrainingRun(config, {}, splits, run_folder)
     ready = time.process_time()
-    at_start(run, splits)
+    check_at_start(run, splits)
     return ready - start, time.process_time() - ready

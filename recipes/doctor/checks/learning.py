@@ -1,4 +1,4 @@
-"""Learning: whether the whole of it can, and what it takes."""
+"""Checks that train for a few updates: whether the model can learn, how fast, and in how much memory."""
 
 import time
 from collections.abc import Callable
@@ -25,47 +25,47 @@ RATES = 20
 
 @check("learning")
 def overfitting_one_batch(subject: Subject, result: CheckResult) -> None:
-    """Learning one small batch, with every label in it, by heart."""
+    """The model can memorize one small batch with every label in it."""
     rows = _one_batch(subject)
     batch = subject.batch(rows)
-    result.at(len(rows), "rows")
+    result.add_inspected(len(rows), "rows")
     curve: list[float] = []
-    with subject.kept() as run:
+    with subject.restore_after() as run:
         began = time.perf_counter()
         for group in run.optimizer.param_groups:
             group["lr"] = max(group["lr"], 1e-4) if group["lr"] else 0.0
-        shares = [0.0]
-        while len(curve) < MOST_UPDATES and time.perf_counter() - began < SECONDS and shares[-1] < 1:
-            # Another place in the epoch is another draw of dropout: one mask alone could be learnt by heart too.
-            curve.append(_stepped(run, replace(batch, index=len(curve))))
+        accuracy = 0.0
+        while len(curve) < MOST_UPDATES and time.perf_counter() - began < SECONDS and accuracy < 1:
+            # Another index draws another dropout mask: a single mask could be memorized together with the rows.
+            curve.append(_step(run, replace(batch, index=len(curve))))
             if len(curve) % 5 == 0:
-                shares.append(_right(run, batch))
-    told = " ".join(f"{value:.2f}" for value in curve[:: max(1, len(curve) // 8)])
-    if shares[-1] >= 0.9:
-        result.note(f"{len(curve)} updates: {shares[-1]:.0%} right; the loss went {told}.")
+                accuracy = _accuracy(run, batch)
+    losses = " ".join(f"{value:.2f}" for value in curve[:: max(1, len(curve) // 8)])
+    if accuracy >= 0.9:
+        result.note(f"{len(curve)} updates: accuracy {accuracy:.0%}; loss {losses}.")
     elif not np.isfinite(curve[-1]):
         result.fail(
-            f"the loss is no number after {len(curve)} updates on {len(rows)} rows ({told}).",
+            f"the loss is NaN or inf after {len(curve)} updates on {len(rows)} rows ({losses}).",
             "training diverges",
             "lower train.learning_rate",
         )
     elif len(curve) < FEWEST_UPDATES:
-        raise Skip(f"{SECONDS:g} s are {len(curve)} updates, too few to tell; the loss went {told}")
+        raise Skip(f"{SECONDS:g} s are {len(curve)} updates, too few to judge; loss {losses}")
     else:
         result.fail(
-            f"after {len(curve)} updates on {len(rows)} rows {shares[-1]:.0%} of them are right; the loss went {told}.",
-            "what cannot learn 16 rows by heart learns nothing of thousands",
-            "look at the learning rate, at what is frozen, at the loss and at the decoded inputs, in this order",
+            f"after {len(curve)} updates on {len(rows)} rows, accuracy on them is only {accuracy:.0%}; loss {losses}.",
+            "a model that cannot memorize 16 rows does not learn from thousands",
+            "check the learning rate, the frozen weights, the loss and the decoded inputs, in this order",
             batch.ids,
         )
 
 
 @check("learning")
 def learning_rate_range(subject: Subject, result: CheckResult) -> None:
-    """At which rates the loss falls, from 1e-7 to 1, one update each."""
+    """The learning rate is below those at which the loss explodes (one update each from 1e-7 to 1)."""
     rates = np.geomspace(1e-7, 1.0, RATES)
     losses: list[float] = []
-    with subject.kept() as run:
+    with subject.restore_after() as run:
         batches = run.seams.batches(run.train, 0)
         began = time.perf_counter()
         for number, rate in enumerate(rates):
@@ -73,85 +73,85 @@ def learning_rate_range(subject: Subject, result: CheckResult) -> None:
                 break
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(_stepped(run, batches[number % len(batches)].to(run.accelerator.device)))
-    result.at(len(losses), "rates")
+            losses.append(_step(run, batches[number % len(batches)].to(run.accelerator.device)))
+    result.add_inspected(len(losses), "rates")
     start = float(np.mean(losses[:5]))
-    broken = [rate for rate, loss in zip(rates, losses, strict=False) if not np.isfinite(loss) or loss > 1.5 * start]
-    own = subject.config.train.learning_rate
-    if broken and own >= 0.5 * broken[0]:
+    exploding = [rate for rate, loss in zip(rates, losses, strict=False) if not np.isfinite(loss) or loss > 1.5 * start]
+    configured = subject.config.train.learning_rate
+    if exploding and configured >= 0.5 * exploding[0]:
         result.warn(
-            f"from a rate of {broken[0]:.1e} on the loss leaves {start:.2f} upwards; train.learning_rate={own:g}.",
+            f"from a learning rate of {exploding[0]:.1e} on, the loss rises above {start:.2f}; "
+            f"train.learning_rate={configured:g}.",
             "training diverges or stalls",
-            f"train.learning_rate={broken[0] / 10:.1e}",
+            f"train.learning_rate={exploding[0] / 10:.1e}",
         )
     else:
-        said = (
-            f"the loss explodes from {broken[0]:.1e} on"
-            if broken
-            else f"no rate up to {rates[len(losses) - 1]:.1e} made it explode"
+        message = (
+            f"the loss explodes from {exploding[0]:.1e} on"
+            if exploding
+            else f"the loss does not explode up to {rates[len(losses) - 1]:.1e}"
         )
-        result.note(f"{said}; train.learning_rate={own:g}.")
+        result.note(f"{message}; train.learning_rate={configured:g}.")
 
 
 @check("learning")
 def speed(subject: Subject, result: CheckResult) -> None:
-    """Where the time of an update goes, and what the whole run will take."""
-    with subject.kept() as run:
+    """How long an update and the full run take, and which part of an update takes longest."""
+    with subject.restore_after() as run:
         batches = run.seams.batches(run.train, 0)
         count = min(5, len(batches))
-        spent = {"data": 0.0, "gradient": 0.0, "update": 0.0}
+        seconds = {"data": 0.0, "gradient": 0.0, "update": 0.0}
         for number in range(count):
             marks = [time.perf_counter()]
             batch = batches[number].to(run.accelerator.device)
             marks.append(time.perf_counter())
             run.seams.gradient(batch)
-            _wait(run)
+            _synchronize(run)
             marks.append(time.perf_counter())
             run.seams.update()
-            _wait(run)
+            _synchronize(run)
             marks.append(time.perf_counter())
-            for name, before, after in zip(spent, marks, marks[1:], strict=False):
-                spent[name] += (after - before) / count
-    result.at(count, "updates")
-    whole = sum(spent.values())
-    parts = ", ".join(f"{name} {value / whole:.0%}" for name, value in spent.items())
-    result.note(f"{whole:.3f} s an update ({parts}); all of them {whole * subject.run.total_updates / 60:.1f} min.")
-    if spent["data"] > 0.3 * whole:
+            for name, before, after in zip(seconds, marks, marks[1:], strict=False):
+                seconds[name] += (after - before) / count
+    result.add_inspected(count, "updates")
+    total = sum(seconds.values())
+    parts = ", ".join(f"{name} {value / total:.0%}" for name, value in seconds.items())
+    result.note(f"{total:.3f} s per update ({parts}); {total * subject.run.total_updates / 60:.1f} min in total.")
+    if seconds["data"] > 0.3 * total:
         result.warn(
-            f"{spent['data'] / whole:.0%} of an update is spent on making the batch.",
-            "the model waits",
-            "leave out what deals the batches, or make what it computes once",
+            f"{seconds['data'] / total:.0%} of an update is spent on collating the batch.",
+            "the model waits for data",
+            "leave out the trick that forms the batches, or cache what it computes",
         )
 
 
 @check("learning")
 def longest_batch(subject: Subject, result: CheckResult) -> None:
-    """The longest rows of all, trained and predicted: as many as memory holds at once."""
+    """A batch of the longest rows fits into memory, in training and in evaluation."""
     run, size = subject.run, subject.config.train.batch_size
     longest = np.sort(np.argsort(-run.train.lengths, kind="stable")[:size])
-    held = np.sort(by_length(run.validation.lengths, run.validation.counts, 2 * size)[0])
-    with subject.kept():
-        _look_at_fitting(result, subject, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
+    predicted = np.sort(by_length(run.validation.lengths, run.validation.counts, 2 * size)[0])
+    with subject.restore_after():
+        _check_memory(result, subject, "training", run.train.collate(longest, 0, 0), run.seams.gradient)
     with evaluating(run.bare_model):
-        _look_at_fitting(result, subject, "evaluation", run.validation.collate(held, 0, 0), run.seams.predict)
+        _check_memory(result, subject, "evaluation", run.validation.collate(predicted, 0, 0), run.seams.predict)
     if run.accelerator.device.type == "cpu":
-        result.note("on a CPU nothing says how much fits: the system ends a process that takes too much.")
+        result.note("on a CPU this cannot be measured: the system kills a process that takes too much memory.")
 
 
 @check("learning")
 def metric(subject: Subject, result: CheckResult) -> None:
-    """The metric that chooses, on what the model says before training."""
+    """evaluate.metric can be computed, and is not already high before training."""
     run = subject.run
     name = run.config.evaluate.metric
     rows = run.validation.examples
-    few = run.encode_rows(rows.select(range(min(256, len(rows)))))
-    found = run.predictions(few)
-    result.at(len(few), "validation rows")
-    scores = measure(found)
+    sample = run.encode_rows(rows.select(range(min(256, len(rows)))))
+    scores = measure(run.predictions(sample))
+    result.add_inspected(len(sample), "validation rows")
     if name not in scores or not np.isfinite(scores[name]):
         result.fail(
-            f"evaluate.metric={name} gives no number on {len(few)} validation rows.",
-            "no weights can be chosen",
+            f"evaluate.metric={name} is missing, NaN or inf on {len(sample)} validation rows.",
+            "the best weights cannot be selected",
             f"evaluate.metric={next(iter(scores), 'accuracy')}",
         )
         return
@@ -159,18 +159,18 @@ def metric(subject: Subject, result: CheckResult) -> None:
     if name not in LOWER_IS_BETTER and scores[name] > 0.9:
         result.warn(
             f"before training {name} is {scores[name]:.4f} already.",
-            "the label is given away, or known before",
-            "look at the decoded inputs",
+            "the input contains the label, or the model was trained on these rows before",
+            "check the decoded inputs",
         )
 
 
 @check("learning")
 def resuming(subject: Subject, result: CheckResult) -> None:
-    """A checkpoint that brings back exactly what was saved."""
+    """A checkpoint restores exactly the weights that were saved."""
     run = subject.run
     if subject.scratch is None:
-        raise Skip("the run is under way")
-    with subject.kept():
+        raise Skip("the run has its own checkpoints")
+    with subject.restore_after():
         batches = run.seams.batches(run.train, 0)
         run.seams.gradient(batches[0].to(run.accelerator.device))
         run.seams.update()
@@ -182,22 +182,22 @@ def resuming(subject: Subject, result: CheckResult) -> None:
             run.seams.update()
         tensors, counters, _ = run.checkpoints.newest()
         if tensors is None:
-            result.at(1, "checkpoint")
-            result.fail("the checkpoint cannot be read back.", "a stopped run starts over", "look at the disk")
+            result.add_inspected(1, "checkpoint")
+            result.fail("the checkpoint cannot be read.", "a run that was stopped starts again", "check the disk")
             return
         state.restore(run, tensors, counters)
-        result.at(len(before), "weights")
+        result.add_inspected(len(before), "weights")
         now = run.bare_model.state_dict()
         if differing := [name for name in before if not torch.equal(before[name], now[name])]:
             result.fail(
-                f"{len(differing)} weights are not what was saved, first {differing[0]}.",
-                "a run that was stopped goes on as another one",
-                "keep what a trick adds in its state()",
+                f"{len(differing)} weights differ from the saved ones, first {differing[0]}.",
+                "a resumed run differs from an uninterrupted one",
+                "return all that a trick adds in its state()",
             )
 
 
-def _stepped(run: TrainingRun, batch: Batch) -> float:
-    """Make a step at the rate that the optimizer has now, and give the loss before it."""
+def _step(run: TrainingRun, batch: Batch) -> float:
+    """Make a step at the optimizer's present learning rate, and return the loss before the step."""
     run.optimizer.zero_grad()
     loss = run.seams.gradient(batch)
     torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
@@ -205,12 +205,12 @@ def _stepped(run: TrainingRun, batch: Batch) -> float:
     return float(loss.cross_entropy)
 
 
-def _look_at_fitting(
-    result: CheckResult, subject: Subject, what: str, batch: Batch, use: Callable[[Batch], object]
+def _check_memory(
+    result: CheckResult, subject: Subject, phase: str, batch: Batch, use: Callable[[Batch], object]
 ) -> None:
-    """Use a batch, or the longest half of its rows, and so on, until memory holds them."""
+    """Use a batch, and halve it to its longest rows until it fits into memory."""
     run = subject.run
-    result.at(len(batch), f"longest rows in {what}")
+    result.add_inspected(len(batch), f"longest rows in {phase}")
     longest = np.argsort(-batch.lengths.numpy(), kind="stable")
     fitting, memory = len(batch), PeakMemory()
     while fitting:
@@ -222,41 +222,40 @@ def _look_at_fitting(
             run.optimizer.zero_grad()
             torch.cuda.empty_cache()
     tokens = int(batch.lengths.max())
-    told = f"{what}: memory holds {fitting} of the {len(batch)} longest rows at once ({tokens} tokens)"
+    message = f"{phase}: memory holds {fitting} of the {len(batch)} longest rows at once ({tokens} tokens)"
     if not fitting:
         result.fail(
-            f"{what}: memory does not hold one row of {tokens} tokens.",
-            "the run ends when that row comes, perhaps after hours",
+            f"{phase}: memory does not hold one row of {tokens} tokens.",
+            "the run fails when that row comes, perhaps after hours",
             "lower data.max_length, or model.gradient_checkpointing=true",
         )
     elif fitting == len(batch):
-        result.note(
-            f"{told}; the process held {memory.cost(run.accelerator.device)['peak_memory_mb']:,.0f} MB at most."
-        )
-    elif what == "training":
+        peak = memory.cost(run.accelerator.device)["peak_memory_mb"]
+        result.note(f"{message}; the peak memory of the process was {peak:,.0f} MB.")
+    elif phase == "training":
         result.fail(
-            f"{told}.",
-            "training ends when their batch comes, perhaps after hours",
+            f"{message}.",
+            "training fails when such a batch comes, perhaps after hours",
             subject.remedies("batch_out_of_memory", otherwise=f"train.batch_size={fitting}", rows=fitting),
         )
     else:
-        result.note(f"{told}.", "evaluation halves its batches by itself")
+        result.note(f"{message}.", "evaluation halves its batches by itself")
 
 
 def _one_batch(subject: Subject) -> np.ndarray:
-    """Up to 16 rows, or one of each label if there are more labels: the shortest of each."""
+    """Select up to 16 short rows, the same number of each label; up to 32 if there are more than 16 labels."""
     run = subject.run
     labels = run.train.labels
     classes = labels.argmax(1) if labels.ndim == 2 else labels
     by_length = np.argsort(run.train.lengths, kind="stable")
     by_length = by_length[classes[by_length] >= 0]
-    found = [by_length[classes[by_length] == number] for number in np.unique(classes[by_length])]
-    most = max(1, 16 // max(1, len(found)))
-    # Not the very shortest: two empty texts with two labels cannot be told apart.
-    return np.sort(np.concatenate([rows[len(rows) // 3 :][:most] for rows in found])[:32])
+    rows_of_class = [by_length[classes[by_length] == number] for number in np.unique(classes[by_length])]
+    most = max(1, 16 // max(1, len(rows_of_class)))
+    # Not the very shortest: empty texts with different labels cannot be learned.
+    return np.sort(np.concatenate([rows[len(rows) // 3 :][:most] for rows in rows_of_class])[:32])
 
 
-def _right(run: TrainingRun, batch: Batch) -> float:
+def _accuracy(run: TrainingRun, batch: Batch) -> float:
     with evaluating(run.bare_model):
         logits = run.bare_model(**batch.inputs).logits
     if run.multi_label:
@@ -264,6 +263,6 @@ def _right(run: TrainingRun, batch: Batch) -> float:
     return float((logits.argmax(1) == batch.targets.argmax(1)).float().mean())
 
 
-def _wait(run: TrainingRun) -> None:
+def _synchronize(run: TrainingRun) -> None:
     if run.accelerator.device.type == "cuda":
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""Who offers what: tricks that are not selected, those of others too, each by the name it would be selected by."""
+"""Remedies come from all tricks that are not selected, third-party ones too, under the names that select them."""
 
 import shutil
 import subprocess
@@ -26,14 +26,14 @@ from recipes import Trick
 
 @dataclass
 class Theirs(Trick):
-    neutral = "it is made for a test alone"
+    neutral = "it is for a test only"
     remedies = {"duplicates": "+tricks=[{name}] merges them", "batch_out_of_memory": "{name} takes {rows}"}
 """
 
 
 @pytest.fixture
 def folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Config folder of a third party, whose class is on the path."""
+    """A third party's config folder, with its module on the import path."""
     monkeypatch.syspath_prepend(str(tmp_path))
     write("someone_else.py", THEIRS)
     write("conf/tricks/merge.yaml", "# @package tricks.merge\n_target_: someone_else.Theirs\n")
@@ -46,9 +46,9 @@ def test_every_trick_is_available() -> None:
     assert [name for name, _, _ in available_tricks()] == names()
 
 
-def test_every_finding_but_none_else_is_answered() -> None:
+def test_every_finding_has_a_remedy_and_every_remedy_a_finding() -> None:
     compose_config([])
-    assert {finding for _, _, kind in available_tricks() for finding in kind.remedies} == set(FINDINGS)
+    assert {finding for _, _, trick in available_tricks() for finding in trick.remedies} == set(FINDINGS)
     for finding, meaning in FINDINGS.items():
         values = {"rows": 7} if "{rows}" in meaning else {}
         for remedy in remedies_for(finding, {}, **values):
@@ -62,11 +62,11 @@ def test_a_third_party_s_trick_is_offered_next_to_ours(folder: Path) -> None:
     assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]"]
 
 
-def test_what_is_on_is_not_offered_under_another_name_either(folder: Path) -> None:
+def test_a_selected_trick_is_not_offered_under_another_name(folder: Path) -> None:
     assert remedies_for("duplicates", {"merge": {}}) == ["+tricks=[deduplicate]"]
     shutil.copy(CONF / "tricks" / "deduplicate.yaml", folder / "conf" / "tricks" / "drop_twins.yaml")
-    offered = remedies_for("duplicates", {})
-    assert offered == ["+tricks=[deduplicate]", "+tricks=[drop_twins]", "+tricks=[merge] merges them"]
+    remedies = remedies_for("duplicates", {})
+    assert remedies == ["+tricks=[deduplicate]", "+tricks=[drop_twins]", "+tricks=[merge] merges them"]
     on = {"drop_twins": {"_target_": "tricks.pre_training.deduplicate.Deduplicate"}}
     assert remedies_for("duplicates", on) == ["+tricks=[merge] merges them"]
 
@@ -86,24 +86,24 @@ def test_what_is_on_is_not_offered_under_another_name_either(folder: Path) -> No
         "",
     ],
 )
-def test_a_file_that_is_no_trick_is_passed_over(folder: Path, write: Write, text: str) -> None:
+def test_a_file_that_is_no_trick_is_ignored(folder: Path, write: Write, text: str) -> None:
     write("breaks_on_import.py", "raise SystemError('no')\n")
     write("conf/tricks/aside.yaml", text)
     assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]", "+tricks=[merge] merges them"]
 
 
-def test_no_class_is_imported_before_somebody_asks() -> None:
+def test_trick_classes_are_imported_only_when_remedies_are_requested() -> None:
     lines = [
         "import sys, recipes.pipeline, recipes.compose.remedies as r",
         "assert not [name for name in sys.modules if name.startswith('tricks.')]",
         "assert r.remedies_for('duplicates', {})",
         "assert 'tricks.pre_training.deduplicate' in sys.modules",
     ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
 
 
-def made(**members: Any) -> type[Trick]:
+def define_trick(**members: Any) -> type[Trick]:
     return dataclass(type("ManyWords", (Trick,), members))
 
 
@@ -118,10 +118,10 @@ def made(**members: Any) -> type[Trick]:
         ({"name": "x"}, "ManyWords: name is what the trick is selected by"),
     ],
 )
-def test_what_nobody_would_ask_for_is_refused_with_the_class(members: dict[str, Any], message: str) -> None:
+def test_unknown_findings_values_and_controls_are_refused(members: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        made(**members)
+        define_trick(**members)
 
 
 def test_a_remedy_may_use_the_finding_s_values() -> None:
-    assert made(remedies={"batch_out_of_memory": "{name} {rows}"}).name == "many_words"
+    assert define_trick(remedies={"batch_out_of_memory": "{name} {rows}"}).name == "many_words"

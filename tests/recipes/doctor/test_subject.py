@@ -1,4 +1,4 @@
-"""What an examination borrows of a run, it gives back."""
+"""A subject restores the run after each check."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -17,7 +17,7 @@ from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 TRAINING = {
     "gradients",
-    "price",
+    "update_cost",
     "overfitting_one_batch",
     "learning_rate_range",
     "speed",
@@ -26,13 +26,15 @@ TRAINING = {
 }
 
 
-def optimizer_of(run: TrainingRun) -> dict[str, Any]:
-    """A copy of all that an optimizer has, and whether its weights have gradients, by name."""
-    found = run.optimizer.state_dict()
-    state = {f"{number}.{name}": each for number, own in found["state"].items() for name, each in own.items()}
+def copy_optimizer(run: TrainingRun) -> dict[str, Any]:
+    """Copy the state of an optimizer, and whether its weights have gradients, by name."""
+    state_dict = run.optimizer.state_dict()
+    state = {
+        f"{number}.{name}": each for number, tensors in state_dict["state"].items() for name, each in tensors.items()
+    }
     groups = {
         f"group {number}: {name}": value
-        for number, group in enumerate(found["param_groups"])
+        for number, group in enumerate(state_dict["param_groups"])
         for name, value in group.items()
     }
     gradients = {
@@ -43,8 +45,8 @@ def optimizer_of(run: TrainingRun) -> dict[str, Any]:
     return deepcopy({**state, **groups, **gradients, **owned, "base rates": list(run.base_rates)})
 
 
-def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Subject], None]]) -> Mapping[str, list[str]]:
-    """What each use of a run, after so many updates, has changed of its optimizer; in a child."""
+def find_changes(folder: Path, updates: int, uses: Mapping[str, Callable[[Subject], None]]) -> Mapping[str, list[str]]:
+    """Use a run after some updates, and list what each use has changed of its optimizer."""
 
     def work() -> Mapping[str, list[str]]:
         run = tiny_run(tiny_config("+tricks=[layerwise_learning_rate]"), folder, folder / "run")
@@ -54,11 +56,11 @@ def what_changed(folder: Path, updates: int, uses: Mapping[str, Callable[[Subjec
         subject = Subject(run.config, run=run, splits=tiny_splits(run.config))
         subject.scratch = folder / "scratch"
         changed = {}
-        before = optimizer_of(run)
+        before = copy_optimizer(run)
         assert len(before) > 20 and (updates > 0) == any("exp_avg" in name for name in before)
         for use_name, use in uses.items():
             use(subject)
-            after = optimizer_of(run)
+            after = copy_optimizer(run)
             names = [name for name in {**before, **after} if not _same(before.get(name), after.get(name))]
             if names:
                 changed[use_name] = names
@@ -75,25 +77,25 @@ def _same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("updates", [0, 2])
-def test_nothing_of_the_optimizer_is_left_changed_after_a_full_examination(updates: int, tmp_path: Path) -> None:
-    """Check by check, since one may clear what another has left."""
+def test_no_check_changes_the_optimizer(updates: int, tmp_path: Path) -> None:
+    """Compared after each check, since one check may undo the changes of another."""
 
     def use(check: Any, subject: Subject) -> None:
-        (look,) = run_checks(subject, [check]).results
-        assert check.name not in TRAINING or look.outcome != "skipped", look
+        (result,) = run_checks(subject, [check]).results
+        assert check.name not in TRAINING or result.outcome != "skipped", result
 
     assert {check.name for check in CHECKS} > TRAINING
-    assert what_changed(tmp_path, updates, {check.name: partial(use, check) for check in CHECKS}) == {}
+    assert find_changes(tmp_path, updates, {check.name: partial(use, check) for check in CHECKS}) == {}
 
 
 @pytest.mark.parametrize("updates", [0, 2])
-def test_what_is_kept_comes_back_also_after_an_exception(updates: int, tmp_path: Path) -> None:
+def test_the_optimizer_is_restored_after_an_exception(updates: int, tmp_path: Path) -> None:
     def use(subject: Subject) -> None:
-        with pytest.raises(ZeroDivisionError), subject.kept() as run:
+        with pytest.raises(ZeroDivisionError), subject.restore_after() as run:
             for group in run.optimizer.param_groups:
                 group["lr"] = 1.0
             run.seams.gradient(run.seams.batches(run.train, 0)[0])
             run.optimizer.optimizer.step()
             raise ZeroDivisionError
 
-    assert what_changed(tmp_path, updates, {"training": use}) == {}
+    assert find_changes(tmp_path, updates, {"training": use}) == {}

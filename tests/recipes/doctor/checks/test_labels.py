@@ -1,4 +1,4 @@
-"""Which labels the doctor doubts, from probabilities that are written down."""
+"""Checks of the labels: spelling, frequencies, and doubts that follow from fixed probabilities."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -13,47 +13,47 @@ from recipes.doctor.findings import CheckResult, Finding, Skip
 from recipes.doctor.linear_probe import LinearProbe
 
 COMMON = [0.95] * 20 + [0.30, 0.48]
-"""How probable `common` is on the rows with that label."""
+"""The probability of `common` on the rows with that label."""
 RARE = [0.65] * 3 + [0.55, 0.15, 0.03]
-"""How probable `rare` is on the rows with that label."""
+"""The probability of `rare` on the rows with that label."""
 
 
-def findings(common: Sequence[float], rare: Sequence[float], score: float = 0.9) -> list[Finding]:
-    """Of two classes; a row's id is its label and its place among the rows with that label."""
-    shares = np.array([[share, 1 - share] for share in common] + [[1 - share, share] for share in rare])
+def find_label_errors(common: Sequence[float], rare: Sequence[float], score: float = 0.9) -> list[Finding]:
+    """Check rows of two classes. A row's id is its label and its index among the rows with that label."""
+    probabilities = np.array([[each, 1 - each] for each in common] + [[1 - each, each] for each in rare])
     labels = ["common"] * len(common) + ["rare"] * len(rare)
-    ids = [f"common {place}" for place in range(len(common))] + [f"rare {place}" for place in range(len(rare))]
+    ids = [f"common {index}" for index in range(len(common))] + [f"rare {index}" for index in range(len(rare))]
     rows = Dataset.from_dict({"id": ids, "text": [f"text of {name}" for name in ids]})
     subject: Any = SimpleNamespace(
-        linear_probe=LinearProbe(rows, rows["text"][:], labels, ["common", "rare"], score, shares)
+        linear_probe=LinearProbe(rows, rows["text"][:], labels, ["common", "rare"], score, probabilities)
     )
-    look = CheckResult("data", "label_errors", "")
-    label_errors(subject, look)
-    return look.findings
+    result = CheckResult("data", "label_errors", "")
+    label_errors(subject, result)
+    return result.findings
 
 
-def test_exactly_the_doubtful_rows_of_imbalanced_classes_are_named_the_worst_first() -> None:
-    """A class is sure above its own mean: common 0.899 (over all rows its mean is 0.825), rare 0.447.
+def test_exactly_the_doubtful_rows_of_imbalanced_classes_are_listed_worst_first() -> None:
+    """The threshold of a class is its mean on its own rows: common 0.899 (over all rows 0.825), rare 0.447.
 
-    So common at 0.85 is not sure on a row of rare; rare at 0.70 is on a row of common, and so is rare at 0.52.
+    So common at 0.85 is below its threshold on a row of rare. Rare at 0.70 and at 0.52 is above its threshold.
     """
-    (found,) = findings(COMMON, RARE)
-    assert (found.severity, found.message) == ("note", "3 of 28 labels are worth a second look.")
-    assert found.rows == ["rare 5", "common 20", "common 21"]
+    (finding,) = find_label_errors(COMMON, RARE)
+    assert (finding.severity, finding.message) == ("note", "3 of 28 labels are worth checking.")
+    assert finding.rows == ["rare 5", "common 20", "common 21"]
 
 
-def test_an_answer_of_less_than_a_half_doubts_nothing() -> None:
-    """Rare at 0.48 is above the mean of its class, and yet the label is more probable."""
-    (found,) = findings([*COMMON[:-1], 0.52], RARE)
-    assert found.rows == ["rare 5", "common 20"]
+def test_a_probability_below_a_half_is_no_doubt() -> None:
+    """Rare at 0.48 is above the mean of its class, but the label itself is more probable."""
+    (finding,) = find_label_errors([*COMMON[:-1], 0.52], RARE)
+    assert finding.rows == ["rare 5", "common 20"]
 
 
-def test_many_doubtful_rows_are_a_warning_that_names_the_worst() -> None:
-    (found,) = findings([0.9] * 10 + [0.2], [0.8] * 5 + [0.05, 0.02])
-    assert found.severity == "warning" and found.rows == ["rare 6", "rare 5", "common 10"]
-    assert found.message == ("3 of 18 labels look wrong, most of all 'text of rare 6' as 'rare' ('common' at 98%).")
+def test_many_doubtful_rows_are_a_warning_with_the_worst_one() -> None:
+    (finding,) = find_label_errors([0.9] * 10 + [0.2], [0.8] * 5 + [0.05, 0.02])
+    assert finding.severity == "warning" and finding.rows == ["rare 6", "rare 5", "common 10"]
+    assert finding.message == ("3 of 18 labels look wrong, most of all 'text of rare 6' as 'rare' ('common' at 98%).")
 
 
-def test_what_knows_too_little_doubts_nothing() -> None:
-    with pytest.raises(Skip, match="knows too little"):
-        findings(COMMON, RARE, score=0.74)
+def test_an_inaccurate_probe_is_skipped() -> None:
+    with pytest.raises(Skip, match="not accurate enough"):
+        find_label_errors(COMMON, RARE, score=0.74)

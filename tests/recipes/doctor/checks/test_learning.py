@@ -1,4 +1,4 @@
-"""What the doctor says of learning where there is no time to see it."""
+"""Checks that train: without time for enough updates they are skipped."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from recipes.doctor.subject import Subject
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 
-def test_few_updates_are_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overfitting_is_skipped_after_too_few_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "SECONDS", 0.05)
 
-    def said() -> str:
+    def skip_reason() -> str:
         run = tiny_run(tiny_config("train.learning_rate=0.0"), tmp_path, tmp_path / "run")
         with pytest.raises(Skip) as reason:
             learning.overfitting_one_batch(
@@ -21,4 +21,4 @@ def test_few_updates_are_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             )
         return str(reason.value)
 
-    assert in_child(said).startswith("0.05 s are ")
+    assert in_child(skip_reason).startswith("0.05 s are ")

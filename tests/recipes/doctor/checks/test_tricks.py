@@ -1,4 +1,4 @@
-"""What the doctor says of tricks that are on together, and of what they cost."""
+"""Checks of the tricks: pairs that rarely help together, and the cost of an update."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,50 +13,53 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
-from recipes.doctor.checks.tricks import SELDOM_TOGETHER, _cost_of, _without_tricks, price, seldom_together
+from recipes.doctor.checks.tricks import RARELY_HELPFUL, _measure_cost, _without_tricks, trick_pairs, update_cost
 from recipes.doctor.findings import CheckResult
 from recipes.doctor.subject import Subject
 from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
 
 
-def said_of(*tricks: str) -> list[str]:
+def messages_about(*tricks: str) -> list[str]:
     built = build(read(compose_config([f"+tricks=[{','.join(tricks)}]"])[0]).tricks)
-    look = CheckResult("tricks", "seldom_together", "")
-    seldom_together(cast(Subject, SimpleNamespace(run=SimpleNamespace(tricks=built))), look)
-    return [finding.message for finding in look.findings]
+    result = CheckResult("tricks", "trick_pairs", "")
+    subject = SimpleNamespace(run=SimpleNamespace(tricks=built), remedies=lambda finding: "a remedy")
+    trick_pairs(cast(Subject, subject), result)
+    return [finding.message for finding in result.findings]
 
 
-def test_every_pair_of_layers_is_one_that_tricks_fill() -> None:
+def test_every_slot_of_a_pair_exists_and_is_used_by_a_trick() -> None:
     classes = [get_class(OmegaConf.load(CONF / "tricks" / f"{name}.yaml")["_target_"]) for name in names()]
-    filled = {"/".join(place) for each in classes for place in each.slots.items()}
-    assert {layer for pair in SELDOM_TOGETHER for layer in pair} <= filled
-    for pair in SELDOM_TOGETHER:
-        assert all(layer in seams.slots_of(seam) for seam, _, layer in (place.partition("/") for place in pair))
+    used = {f"{seam}/{slot}" for each in classes for seam, slot in each.slots.items()}
+    assert {slot for pair in RARELY_HELPFUL for slot in pair} <= used
+    for pair in RARELY_HELPFUL:
+        assert all(slot in seams.slots_of(seam) for seam, _, slot in (each.partition("/") for each in pair))
 
 
 @pytest.mark.parametrize("pair", [("fgm", "r_drop"), ("eda", "nlpaug"), ("label_smoothing", "mixup")])
-def test_a_pair_is_noted_once_whichever_comes_first(pair: tuple[str, str]) -> None:
-    assert said_of(*pair) == said_of(*reversed(pair)) == [f"{pair[0]} and {pair[1]} are seldom worth it together."]
+def test_a_pair_is_noted_once_in_either_order(pair: tuple[str, str]) -> None:
+    assert (
+        messages_about(*pair) == messages_about(*reversed(pair)) == [f"{pair[0]} and {pair[1]} rarely help together."]
+    )
 
 
-def test_other_pairs_are_not() -> None:
-    assert said_of("fgm", "mixup", "swa") == []
+def test_other_pairs_are_not_noted() -> None:
+    assert messages_about("fgm", "mixup", "swa") == []
 
 
-def test_what_an_update_costs_beside_none(tmp_path: Path) -> None:
+def test_the_cost_of_an_update_is_relative_to_one_without_tricks(tmp_path: Path) -> None:
     def costs() -> tuple[Any, Any, str, bool]:
         run = tiny_run(tiny_config("+tricks=[r_drop]"), tmp_path, tmp_path / "run")
-        own, batches = run.seams, run.seams.batches(run.train, 0)
-        ours = _cost_of(run, batches)
+        seams_before, batches = run.seams, run.seams.batches(run.train, 0)
+        cost = _measure_cost(run, batches)
         with _without_tricks(run):
-            plain = _cost_of(run, batches)
-        look = CheckResult("tricks", "price", "")
-        price(Subject(run.config, run=run, splits=tiny_splits(run.config)), look)
-        return ours, plain, look.findings[0].message, run.seams is own
+            plain = _measure_cost(run, batches)
+        result = CheckResult("tricks", "update_cost", "")
+        update_cost(Subject(run.config, run=run, splits=tiny_splits(run.config)), result)
+        return cost, plain, result.findings[0].message, run.seams is seams_before
 
-    ours, plain, message, restored = in_child(costs)
-    # r_drop passes each row twice and keeps both passes until the backward one.
-    assert ours.passes == 2 * plain.passes
-    assert 1.9 < ours.kept / plain.kept < 2.1
+    cost, plain, message, restored = in_child(costs)
+    # r_drop passes each row twice and keeps both passes until the backward pass.
+    assert cost.passes == 2 * plain.passes
+    assert 1.9 < cost.saved_bytes / plain.saved_bytes < 2.1
     assert message.startswith("an update takes 2.0 times the passes, ") and " 2.0 times the memory" in message
     assert restored

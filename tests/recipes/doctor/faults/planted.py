@@ -1,4 +1,4 @@
-"""Tricks that are wrong on purpose: each plants one fault that people make in their own training code."""
+"""Tricks with a fault, each a mistake that people make in their own training code."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from recipes.data.batching import Batches
 from recipes.data.encoding import Encoded
 from recipes.models.anatomy import head
 
-# What is wrong with the loss.
+# Faults of the loss.
 
 
 @dataclass
@@ -64,13 +64,14 @@ class DetachedLoss(Trick):
     slots = {"objective": "term"}
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        found = inner(batch)
-        return Outcome(found.loss.detach() + 0 * found.logits.sum(-1), found.logits, found.targets, found.features)
+        outcome = inner(batch)
+        loss = outcome.loss.detach() + 0 * outcome.logits.sum(-1)
+        return Outcome(loss, outcome.logits, outcome.targets, outcome.features)
 
 
 @dataclass
 class LabelsLost(Trick):
-    """A dict batch without its labels: the loss is that of no target at all."""
+    """A batch that has lost its labels: all targets are 0."""
 
     slots = {"objective": "term"}
 
@@ -83,15 +84,16 @@ class RootOfNothing(Trick):
     slots = {"objective": "term"}
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        found = inner(batch)
-        return Outcome(found.loss + (0 * found.logits.sum(-1)).sqrt(), found.logits, found.targets, found.features)
+        outcome = inner(batch)
+        loss = outcome.loss + (0 * outcome.logits.sum(-1)).sqrt()
+        return Outcome(loss, outcome.logits, outcome.targets, outcome.features)
 
 
-# What is wrong with the model.
+# Faults of the model.
 
 
 class Changed(nn.Module):
-    """A module and what is made of its output."""
+    """A module whose output is changed."""
 
     def __init__(self, inner: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -101,80 +103,80 @@ class Changed(nn.Module):
         return self.change(self.inner(*inputs, **named))
 
 
-class OfModel(Trick):
+class BrokenModel(Trick):
     slots = {"model": "reshape"}
 
     def model(self, run: Run, inner: Callable[[], nn.Module]) -> nn.Module:
         model = inner()
-        self.spoil(model)
+        self.break_model(model)
         return model
 
-    def spoil(self, model: Any) -> None:
+    def break_model(self, model: Any) -> None:
         raise NotImplementedError
 
 
 @dataclass
-class HeadTooSmall(OfModel):
-    """The course's own: two outputs for three labels."""
+class HeadTooSmall(BrokenModel):
+    """Two outputs for three labels, as in the Hugging Face course."""
 
-    def spoil(self, model: Any) -> None:
+    def break_model(self, model: Any) -> None:
         model.classifier = nn.Linear(model.config.hidden_size, 2)
         model.config.num_labels = 2
 
 
 @dataclass
-class NotANumber(OfModel):
-    def spoil(self, model: Any) -> None:
+class NotANumber(BrokenModel):
+    def break_model(self, model: Any) -> None:
         with torch.no_grad():
             model.bert.encoder.layer[1].output.dense.weight[0, 0] = float("nan")
 
 
 @dataclass
-class DividingByZero(OfModel):
-    def spoil(self, model: Any) -> None:
+class DividingByZero(BrokenModel):
+    def break_model(self, model: Any) -> None:
         layer = model.bert.encoder.layer[0].intermediate
         layer.dense = Changed(layer.dense, lambda values: values / (values - values).abs())
 
 
 @dataclass
-class SoftmaxAtTheEnd(OfModel):
-    """The last layer's activation doubled."""
+class SoftmaxAtTheEnd(BrokenModel):
+    """A softmax after the last layer."""
 
-    def spoil(self, model: Any) -> None:
+    def break_model(self, model: Any) -> None:
         inner = model.forward
 
         def forward(**inputs: Any) -> Any:
-            found = inner(**inputs)
-            found.logits = found.logits.softmax(-1)
-            return found
+            output = inner(**inputs)
+            output.logits = output.logits.softmax(-1)
+            return output
 
         model.forward = forward
 
 
 @dataclass
-class HugeHead(OfModel):
-    def spoil(self, model: Any) -> None:
+class HugeHead(BrokenModel):
+    def break_model(self, model: Any) -> None:
         with torch.no_grad():
             head(model).weight.mul_(300)
 
 
 @dataclass
-class RulesOneOut(OfModel):
-    def spoil(self, model: Any) -> None:
+class RulesOneOut(BrokenModel):
+    def break_model(self, model: Any) -> None:
         with torch.no_grad():
             head(model).bias[-1] = -3.0
 
 
 @dataclass
-class ConstantLogits(OfModel):
-    def spoil(self, model: Any) -> None:
+class ConstantLogits(BrokenModel):
+    def break_model(self, model: Any) -> None:
         with torch.no_grad():
             head(model).weight.zero_()
 
 
 @dataclass
-class EverythingFrozen(OfModel):
-    def spoil(self, model: Any) -> None:
+class EverythingFrozen(BrokenModel):
+    def break_model(self, model: Any) -> None:
         for name, each in model.named_parameters():
             each.requires_grad_(name == "bert.embeddings.position_embeddings.weight")
         model.bert.encoder.layer[0].register_forward_hook(
@@ -184,44 +186,44 @@ class EverythingFrozen(OfModel):
 
 
 @dataclass
-class LowerHalfDetached(OfModel):
-    def spoil(self, model: Any) -> None:
+class LowerHalfDetached(BrokenModel):
+    def break_model(self, model: Any) -> None:
         model.bert.encoder.layer[1].register_forward_pre_hook(lambda _, inputs: (inputs[0].detach(), *inputs[1:]))
 
 
 @dataclass
-class DropoutAlways(OfModel):
-    def spoil(self, model: Any) -> None:
+class DropoutAlways(BrokenModel):
+    def break_model(self, model: Any) -> None:
         model.dropout.forward = lambda values: functional.dropout(values, 0.5, training=True)
 
 
 @dataclass
-class AcrossRows(OfModel):
-    def spoil(self, model: Any) -> None:
+class AcrossRows(BrokenModel):
+    def break_model(self, model: Any) -> None:
         model.dropout.forward = lambda values: values - values.mean(0, keepdim=True)
 
 
 @dataclass
-class MaskIgnored(OfModel):
-    def spoil(self, model: Any) -> None:
+class MaskIgnored(BrokenModel):
+    def break_model(self, model: Any) -> None:
         inner = model.forward
         model.forward = lambda attention_mask, **inputs: inner(attention_mask=torch.ones_like(attention_mask), **inputs)
 
 
 @dataclass
-class SmallVocabulary(OfModel):
-    def spoil(self, model: Any) -> None:
-        kept = model.bert.embeddings.word_embeddings.weight[:50].detach().clone()
-        model.bert.embeddings.word_embeddings = nn.Embedding.from_pretrained(kept, freeze=False)
+class SmallVocabulary(BrokenModel):
+    def break_model(self, model: Any) -> None:
+        weights = model.bert.embeddings.word_embeddings.weight[:50].detach().clone()
+        model.bert.embeddings.word_embeddings = nn.Embedding.from_pretrained(weights, freeze=False)
 
 
 @dataclass
-class FewPositions(OfModel):
-    def spoil(self, model: Any) -> None:
+class FewPositions(BrokenModel):
+    def break_model(self, model: Any) -> None:
         model.config.max_position_embeddings = 8
 
 
-# What is wrong with the optimizer.
+# Faults of the optimizer.
 
 
 @dataclass
@@ -234,16 +236,18 @@ class HeadOnly(Trick):
 
 @dataclass
 class BeforeTheHead(Trick):
-    """The optimizer was made before the head was changed."""
+    """The optimizer was created before the head was replaced."""
 
     slots = {"optimizer": "optimizer"}
 
     def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:
-        own = {id(each) for each in head(model).parameters()}
-        return AdamW([each for each in model.parameters() if id(each) not in own], lr=run.config.train.learning_rate)
+        of_head = {id(each) for each in head(model).parameters()}
+        return AdamW(
+            [each for each in model.parameters() if id(each) not in of_head], lr=run.config.train.learning_rate
+        )
 
 
-# What is wrong with what enters the model.
+# Faults of the inputs and batches.
 
 
 @dataclass
@@ -268,10 +272,10 @@ class UnknownWords(Trick):
     slots = {"encode": "cut"}
 
     def encode(self, run: Run, inner: Any, texts: Sequence[str], pairs: Sequence[str] | None) -> Mapping[str, Any]:
-        found = inner(texts, pairs)
+        encoded = inner(texts, pairs)
         unknown = run.tokenizer.unk_token_id
-        found["input_ids"] = [[ids[0], *([unknown] * (len(ids) - 2)), ids[-1]] for ids in found["input_ids"]]
-        return found
+        encoded["input_ids"] = [[ids[0], *([unknown] * (len(ids) - 2)), ids[-1]] for ids in encoded["input_ids"]]
+        return encoded
 
 
 @dataclass
@@ -279,7 +283,7 @@ class EmptiedTexts(Trick):
     slots = {"examples": "rewrite"}
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
-        return inner(examples.map(lambda row, place: {"text": row["text"] if place % 3 else ""}, with_indices=True))
+        return inner(examples.map(lambda row, index: {"text": row["text"] if index % 3 else ""}, with_indices=True))
 
 
 @dataclass
@@ -300,7 +304,7 @@ class HalfTheRows(Trick):
         return Batches(dataset, [rows[start : start + size] for start in range(0, len(rows), size)], epoch)
 
 
-# What is wrong with the step.
+# Faults of the step.
 
 
 @dataclass
@@ -310,13 +314,13 @@ class NoGradientAtAll(Trick):
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         with torch.no_grad():
             logits = run.bare_model(**batch.inputs).logits
-        found = functional.cross_entropy(logits, batch.targets)
-        return Loss(found, found)
+        loss = functional.cross_entropy(logits, batch.targets)
+        return Loss(loss, loss)
 
 
 @dataclass
 class FewRowsFit(Trick):
-    """Memory ends where more than five rows are trained at once."""
+    """Memory runs out when more than five rows are trained at once."""
 
     slots = {"objective": "term"}
 

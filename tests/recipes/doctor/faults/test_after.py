@@ -1,4 +1,4 @@
-"""What a finished run gives away: each fault is trained for real."""
+"""Faults of finished runs, each trained in full."""
 
 import random
 from collections.abc import Sequence
@@ -9,24 +9,32 @@ import pytest
 from recipes.api import finetune_config
 from recipes.doctor.registry import CHECKS
 from recipes.testing import in_child
-from tests.recipes.doctor.faults.ward import Fault, Rows, config_of, found, is_it, named, told
+from tests.recipes.doctor.faults.harness import (
+    Fault,
+    Rows,
+    checks_named,
+    find_problems,
+    list_findings,
+    make_config,
+    matches,
+)
 
-MOVING = ("train.learning_rate=3e-3", "train.epochs=15")
+LEARNING = ("train.learning_rate=3e-3", "train.epochs=15")
 
 
-def few_of_z(rows: Rows) -> None:
+def remove_most_z(rows: Rows) -> None:
     rare = [row for row in rows["train"] if row["label"] == "z"][1:]
     rows["train"] = [row for row in rows["train"] if row not in rare]
 
 
-def another_test(rows: Rows) -> None:
+def randomize_test_labels(rows: Rows) -> None:
     chance = random.Random(0)
     for row in rows["test"]:
         row["label"] = chance.choice("xyz")
 
 
-def doubtful(rows: Rows) -> None:
-    """Labels that are chance, learnt by heart: sure and wrong."""
+def randomize_labels(rows: Rows) -> None:
+    """Random labels, which are memorized: the model is confident and wrong."""
     chance = random.Random(0)
     for split in rows.values():
         for row in split:
@@ -34,20 +42,39 @@ def doubtful(rows: Rows) -> None:
 
 
 FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
-    (Fault("a constant answer", "answers", "every row is answered", "error", ["train.learning_rate=1e-7"]), MOVING),
-    (Fault("a loss that never fell", "curve", "the loss began at", overrides=["train.learning_rate=1e-7"]), MOVING),
-    (Fault("a label never answered", "answers", "'z' is never answered", rows=few_of_z, overrides=MOVING), ()),
-    (Fault("another test split", "splits_apart", "farther apart", rows=another_test, overrides=MOVING), ()),
+    (Fault("a constant prediction", "predictions", "for every row", "error", ["train.learning_rate=1e-7"]), LEARNING),
     (
-        Fault("below the floor", "floor", "that of model=linear", overrides=["train.max_updates=10"]),
-        [*MOVING, "train.max_updates=null", "train.epochs=40"],
+        Fault("a loss that never fell", "loss_curve", "the loss began at", overrides=["train.learning_rate=1e-7"]),
+        LEARNING,
     ),
     (
         Fault(
-            "sure and wrong",
-            "sureness",
-            "% sure on average",
-            rows=doubtful,
+            "a label never predicted", "predictions", "'z' is never predicted", rows=remove_most_z, overrides=LEARNING
+        ),
+        (),
+    ),
+    (
+        Fault(
+            "another test split",
+            "validation_test_gap",
+            "do not overlap",
+            rows=randomize_test_labels,
+            overrides=LEARNING,
+        ),
+        (),
+    ),
+    (
+        Fault(
+            "below the linear baseline", "linear_baseline", "that of model=linear", overrides=["train.max_updates=10"]
+        ),
+        [*LEARNING, "train.max_updates=null", "train.epochs=40"],
+    ),
+    (
+        Fault(
+            "overconfident",
+            "calibration",
+            "the mean confidence is",
+            rows=randomize_labels,
             overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.weights=last"],
         ),
         ["+tricks=[temperature]"],
@@ -55,20 +82,20 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
     (
         Fault(
             "confident errors",
-            "sure_errors",
-            "answered wrongly at 90%",
+            "confident_errors",
+            "predicted wrongly at 90%",
             "note",
-            rows=doubtful,
+            rows=randomize_labels,
             overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.weights=last"],
         ),
         ["+tricks=[temperature]"],
     ),
     (
         Fault(
-            "learnt by heart",
-            "curve",
+            "memorized rows",
+            "loss_curve",
             "validation loss was",
-            rows=doubtful,
+            rows=randomize_labels,
             overrides=["train.learning_rate=0.01", "train.epochs=30", "evaluate.weights=last"],
         ),
         (),
@@ -78,30 +105,31 @@ FAULTS: Sequence[tuple[Fault, Sequence[str]]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "instead"), FAULTS, ids=[fault.name.replace(" ", "-") for fault, _ in FAULTS])
-def test_found_named_and_mended(fault: Fault, instead: Sequence[str], tmp_path: Path) -> None:
-    def trained(sick: bool, *further: str) -> None:
-        config = config_of(fault, tmp_path, sick, *further)
-        folder = tmp_path / ("sick" if sick and not further else "well")
+def test_a_fault_is_found_and_its_remedy_fixes_it(fault: Fault, instead: Sequence[str], tmp_path: Path) -> None:
+    def train_and_check(with_fault: bool, *further: str) -> None:
+        config = make_config(fault, tmp_path, with_fault, *further)
+        expected = with_fault and not further
+        folder = tmp_path / ("faulty" if expected else "fixed")
         in_child(lambda: finetune_config(config, folder))
-        findings = found(config, named(fault.check), folder)
-        assert any(is_it(finding, fault) for finding in findings) == (folder.name == "sick"), told(findings)
+        findings = find_problems(config, checks_named(fault.check), folder)
+        assert any(matches(finding, fault) for finding in findings) == expected, list_findings(findings)
 
-    trained(True)
-    trained(bool(instead), *instead) if instead else trained(False)
+    train_and_check(True)
+    train_and_check(bool(instead), *instead)
 
 
-def test_without_a_finished_run_it_is_skipped(tmp_path: Path) -> None:
+def test_checks_of_finished_runs_are_skipped_without_one(tmp_path: Path) -> None:
     from recipes.doctor.runner import run_checks
     from recipes.doctor.subject import Subject
 
-    config = config_of(Fault("none", "", ""), tmp_path, True)
+    config = make_config(Fault("none", "", ""), tmp_path, True)
     checks = [check for check in CHECKS if check.section == "after"]
     results = in_child(lambda: run_checks(Subject(config, tmp_path / "none"), checks).results)
-    assert len(results) == len(checks) == 6 and {look.outcome for look in results} == {"skipped"}
+    assert len(results) == len(checks) == 6 and {result.outcome for result in results} == {"skipped"}
 
 
-def test_training_ends_with_what_its_scores_give_away(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    config = config_of(Fault("none", "", ""), tmp_path, True, "train.learning_rate=1e-7", "doctor=cheap")
+def test_train_prints_the_problems_of_its_scores_at_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = make_config(Fault("none", "", ""), tmp_path, True, "train.learning_rate=1e-7", "doctor=cheap")
     in_child(lambda: finetune_config(config, tmp_path / "run"))
-    shown = capfd.readouterr().out
-    assert "doctor: error: validation: every row is answered" in shown
+    output = capfd.readouterr().out
+    assert "doctor: error: validation: the prediction is '" in output and "' for every row." in output

@@ -1,4 +1,4 @@
-"""A healthy run, what is planted in it, and what the doctor says of it."""
+"""A healthy run, a fault planted in it, and the findings of the doctor."""
 
 import csv
 import random
@@ -33,48 +33,48 @@ HEALTHY = (
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, who must find it, and what mends it."""
+    """A fault, the check that must find it, and its remedy."""
 
     name: str
     check: str
     message: str
-    """Part of what the finding says."""
+    """Part of the finding's message."""
     severity: str = "warning"
     overrides: Sequence[str] = ()
     rows: Callable[[Rows], None] | None = None
-    """Spoils the data, in place."""
+    """Changes the data in place."""
     planted: str | None = None
-    """A class of `planted.py` that is put on as a trick."""
+    """A class of `planted.py` that is added as a trick."""
     remedy: Sequence[str] | None = None
-    """Overrides that mend it; None: taking the planted thing out does."""
+    """Overrides that fix it; None: removing the fault fixes it."""
     instead: Sequence[str] | None = None
-    """What mends it in place of `overrides`."""
+    """Overrides that fix it in place of `overrides`."""
     model: Callable[[Path], None] | None = None
-    """Makes the folder of a model that is used in place of the tiny one."""
+    """Saves a model into a folder, to be used in place of the tiny one."""
 
 
 def healthy_rows() -> Rows:
-    """Made-up texts of three labels, no two alike, that a linear model tells apart mostly."""
+    """Distinct synthetic texts of three labels, most of which a linear model predicts."""
     chance = random.Random(0)
-    made: Rows = {}
+    rows: Rows = {}
     for split, count in COUNTS.items():
-        made[split] = []
-        for row in range(count):
-            label = "xyz"[row % 3]
+        rows[split] = []
+        for index in range(count):
+            label = "xyz"[index % 3]
             words = [
                 f"{label}{_word(chance)}" if chance.random() < 0.5 else f"common{_word(chance)}"
                 for _ in range(chance.randrange(6, 14))
             ]
-            made[split].append({"text": " ".join(words), "label": label, "other": f"pair {row} {_word(chance)}"})
-    return made
+            rows[split].append({"text": " ".join(words), "label": label, "other": f"pair {index} {_word(chance)}"})
+    return rows
 
 
 def _word(chance: random.Random) -> str:
     return "".join(chance.choice("aeioubdgklmnprst") for _ in range(2))
 
 
-def written(rows: Rows, folder: Path) -> list[str]:
-    """Write each split, and say so to the config."""
+def write_splits(rows: Rows, folder: Path) -> list[str]:
+    """Write a file for each split, and return the overrides that select them."""
     overrides = []
     for split, lines in rows.items():
         path = folder / f"{split}.csv"
@@ -86,24 +86,24 @@ def written(rows: Rows, folder: Path) -> list[str]:
     return overrides
 
 
-def config_of(fault: Fault, folder: Path, sick: bool, *further: str) -> Config:
-    """The config of a run with the fault, or without what was planted."""
+def make_config(fault: Fault, folder: Path, with_fault: bool, *further: str) -> Config:
+    """The config of a run with the fault, or with its overrides alone."""
     rows = healthy_rows()
-    if sick and fault.rows:
+    if with_fault and fault.rows:
         fault.rows(rows)
-    overrides = [*HEALTHY, *written(rows, folder)]
+    overrides = [*HEALTHY, *write_splits(rows, folder)]
     if fault.model:
         (folder / "model").mkdir(exist_ok=True)
         fault.model(folder / "model")
         overrides += ["model=hub", f"model.name={folder / 'model'}", "train.epochs=6"]
     config = read(compose_config([*overrides, *fault.overrides, *further])[0])
-    if sick and fault.planted:
+    if with_fault and fault.planted:
         config.tricks["planted"] = {"_target_": f"tests.recipes.doctor.faults.planted.{fault.planted}"}
     return config
 
 
-def found(config: Config, checks: Sequence[Check], folder: Path | None = None) -> list[Finding]:
-    """What these checks find in a run of this config."""
+def find_problems(config: Config, checks: Sequence[Check], folder: Path | None = None) -> list[Finding]:
+    """Run checks on a config, in a child process."""
 
     def work() -> list[Finding]:
         return run_checks(Subject(config, folder), checks).findings
@@ -111,21 +111,21 @@ def found(config: Config, checks: Sequence[Check], folder: Path | None = None) -
     return in_child(work)
 
 
-def named(check: str) -> list[Check]:
-    """The check of this name."""
-    return [each for each in CHECKS if each.name == check]
+def checks_named(name: str) -> list[Check]:
+    """The checks with this name."""
+    return [each for each in CHECKS if each.name == name]
 
 
-def in_sections(*sections: str) -> list[Check]:
-    """All checks of some sections."""
+def checks_in(*sections: str) -> list[Check]:
+    """All checks in these sections."""
     return [each for each in CHECKS if each.section in sections]
 
 
-def is_it(finding: Finding, fault: Fault) -> bool:
-    """Whether a finding is about this fault."""
+def matches(finding: Finding, fault: Fault) -> bool:
+    """Whether a finding reports this fault."""
     return finding.check == fault.check and fault.message in finding.message and finding.severity == fault.severity
 
 
-def told(findings: Sequence[Any]) -> str:
-    """Findings as one text, for a failed test."""
+def list_findings(findings: Sequence[Any]) -> str:
+    """Findings as one text, for the message of a failed test."""
     return "\n".join(f"{finding.check} {finding.severity}: {finding.message}" for finding in findings) or "nothing"
