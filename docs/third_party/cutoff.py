@@ -18,7 +18,7 @@ import torch
 from recipes import Batch, Loss, Outcome, Run, Trick, allowed
 from recipes.models import word_vectors
 
-KEPT = "cutoff.kept"
+MASK = "cutoff.kept"
 
 
 @dataclass
@@ -33,11 +33,11 @@ class Cutoff(Trick):
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Draw the tokens that stay, for the whole batch at once."""
-        kept = run.generator("cutoff", batch).random(tuple(batch.inputs["input_ids"].shape)) >= self.share
-        return inner(replace(batch, carried={**batch.carried, KEPT: torch.from_numpy(kept).to(batch.weights)}))
+        mask = run.generator("cutoff", batch).random(tuple(batch.inputs["input_ids"].shape)) >= self.share
+        return inner(replace(batch, carried={**batch.carried, MASK: torch.from_numpy(mask).to(batch.weights)}))
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         """Run the batch without the others."""
-        kept = batch.carried[KEPT][..., None]
-        with word_vectors.modify(run.bare_model, kept.shape[1], lambda vectors: vectors * kept.to(vectors.dtype)):
+        mask = batch.carried[MASK][..., None]
+        with word_vectors.modify(run.bare_model, mask.shape[1], lambda vectors: vectors * mask.to(vectors.dtype)):
             return inner(batch)

@@ -61,13 +61,13 @@ class Ema(Trick):
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Collect what the step left, if there was a step; the average begins at the weights before the first."""
         if self.every_updates and self.average is None:
-            self.average = self._of(run.parameters)
+            self.average = self._new_average(run.parameters)
         before = run.updates
         inner()
         if self.average is not None and run.updates > before and run.updates % self.every_updates == 0:
             self._collect(self.average, run.parameters)
 
-    def _of(self, parameters: list[Any]) -> ExponentialMovingAverage:
+    def _new_average(self, parameters: list[Any]) -> ExponentialMovingAverage:
         return ExponentialMovingAverage(parameters, self.decay, self.warmup)
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class Ema(Trick):
         return (
             inner()
             if self.average is None or run.updates < self.every_updates
-            else exchanged(self.average, run.parameters)
+            else swap_in(self.average, run.parameters)
         )
 
     def state(self) -> dict[str, Any]:
@@ -97,12 +97,12 @@ class Ema(Trick):
     def load(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
         if state:
-            self.average = self._of([state[f"average.{number}"] for number in range(len(state) - 1)])
+            self.average = self._new_average([state[f"average.{number}"] for number in range(len(state) - 1)])
             self.average.num_updates = state["collections"]
 
 
 @contextmanager
-def exchanged(average: ExponentialMovingAverage, parameters: list[Any]) -> Iterator[bool]:
+def swap_in(average: ExponentialMovingAverage, parameters: list[Any]) -> Iterator[bool]:
     """Inside this context the parameters are the average."""
     try:
         with average.average_parameters(parameters):

@@ -81,36 +81,36 @@ class Fusion(Trick):
         if self.folds == 1 and not self.members:
             return inner(config, splits, folder)
         parts = list(folds(splits, self.folds, config.data.split_seed, f"tricks.{self.name}.folds"))
-        configs = self._configs(config, parts)
+        configs = self._build_configs(config, parts)
         runs = {name: [folder / "members" / name / f"fold-{part.number}" for part in parts] for name in configs}
         for (name, member), line in zip(configs.items(), self.members or [""], strict=True):
             if not (runs[name][0] / "config.yaml").exists():
-                with self._about(line):
-                    try_out(member, parts[0].splits)
+                with self._name_member(line):
+                    try_member(member, parts[0].splits)
         for name, member in configs.items():
-            for part, place in zip(parts, runs[name], strict=True):
-                with claim_once(place, member):
-                    same_rows(place, part.splits)
-                    if not is_finished(place):
+            for part, path in zip(parts, runs[name], strict=True):
+                with claim_once(path, member):
+                    check_rows(path, part.splits)
+                    if not is_finished(path):
                         say(f"{self.name}: {name}, fold {part.number} of {self.folds}")
-                        inner(member, part.splits, place)
+                        inner(member, part.splits, path)
         with on_threads(config.train.threads):
-            return FusedRun(config, splits, folder, runs, parts).finished(self._weights, self.scheme)
+            return FusedRun(config, splits, folder, runs, parts).finish_run(self._weigh, self.scheme)
 
-    def _configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
+    def _build_configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
         """Each member's config, by its name."""
         tricks = build(config.tricks)
         outside = {self.name, *seams.deciding_tricks(tricks)}
-        kept = {name: values for name, values in config.tricks.items() if name not in outside}
+        member_tricks = {name: values for name, values in config.tricks.items() if name not in outside}
         evaluate = replace(config.evaluate, test=False, extra={})
-        own = replace(config, resume=True, tricks=kept, evaluate=evaluate)
+        defaults = replace(config, resume=True, tricks=member_tricks, evaluate=evaluate)
         configs: dict[str, Config] = {}
         problems: list[str] = []
         for number, line in enumerate(self.members or [""], 1):
             try:
-                with self._about(line):
-                    member = member_config(line, own)
-                    self._check(member, parts, kept)
+                with self._name_member(line):
+                    member = member_config(line, defaults)
+                    self._check(member, parts, member_tricks)
                     model = Path(member.model.name or member.model.source).name
                     configs[f"{number}-{model}"] = member
             except UserError as error:
@@ -126,19 +126,19 @@ class Fusion(Trick):
         return configs
 
     @contextmanager
-    def _about(self, line: str) -> Iterator[None]:
+    def _name_member(self, line: str) -> Iterator[None]:
         """Inside this context what a user did wrong is said of this member."""
         try:
             yield
         except UserError as error:
-            named = f"tricks.{self.name}.members: {line!r}: " if line else ""
-            raise UserError(*(f"{named}{problem}" for problem in error.problems)) from error
+            prefix = f"tricks.{self.name}.members: {line!r}: " if line else ""
+            raise UserError(*(f"{prefix}{problem}" for problem in error.problems)) from error
 
     def _check(self, member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -> None:
         """Refuse a member that cannot be trained on some part, or whose tricks are about more than a member."""
         tricks = build(member.tricks)
-        if inside := [name for name, trick in tricks.items() if isinstance(trick, Fusion)]:
-            raise UserError(f"a member cannot be a {inside[0]}; leave it out.")
+        if nested := [name for name, trick in tricks.items() if isinstance(trick, Fusion)]:
+            raise UserError(f"a member cannot be a {nested[0]}; leave it out.")
         for name, trick in tricks.items():
             if "train" in trick.slots and name not in of_the_run:
                 raise UserError(
@@ -155,17 +155,17 @@ class Fusion(Trick):
                 where = f"in fold {part.number} (tricks.{self.name}.folds={len(parts)}): " if len(parts) > 1 else ""
                 raise UserError(*(f"{where}{problem}" for problem in error.problems)) from error
 
-    def _weights(self, shares: np.ndarray, validation: Predictions) -> np.ndarray:
+    def _weigh(self, log_probabilities: np.ndarray, validation: Predictions) -> np.ndarray:
         """What each member counts, (member), the sum 1."""
         if self.scheme == "given":
             return np.array(self.values) / sum(self.values)
         rows, targets = ensemble.labelled_rows(validation)
-        if self.scheme == "equal" or len(shares) == 1 or not len(rows):
-            return np.full(len(shares), 1 / len(shares))
-        return fitted(shares[:, rows], targets)
+        if self.scheme == "equal" or len(log_probabilities) == 1 or not len(rows):
+            return np.full(len(log_probabilities), 1 / len(log_probabilities))
+        return fit_weights(log_probabilities[:, rows], targets)
 
 
-def try_out(member: Config, splits: Splits) -> None:
+def try_member(member: Config, splits: Splits) -> None:
     """Set a member up and make one update, so that what is wrong is told before others are trained for hours."""
     if member.model.source == "linear":
         return
@@ -176,20 +176,20 @@ def try_out(member: Config, splits: Splits) -> None:
         run.seams.update()
 
 
-def same_rows(place: Path, splits: Splits) -> None:
+def check_rows(path: Path, splits: Splits) -> None:
     """See that a member's rows are those that it was begun with; a finished one would be taken for what it is not.
 
     Raises:
         UserError: they are others.
     """
-    file = place / "rows.json"
+    file = path / "rows.json"
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits.fingerprint:
-        raise data_has_changed(place)
+        raise data_has_changed(path)
     if is_first() and not file.exists():
         write_json(file, splits.fingerprint)
 
 
-def fitted(shares: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def fit_weights(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """The weights, each at least 0 and their sum 1, that make the targets most probable: a convex problem.
 
     Args:
@@ -198,11 +198,13 @@ def fitted(shares: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
 
     def loss(weights: np.ndarray) -> float:
-        return ensemble.loss(ensemble.normalized(np.tensordot(weights, shares, 1)), targets)
+        return ensemble.loss(ensemble.normalized(np.tensordot(weights, log_probabilities, 1)), targets)
 
-    count = len(shares)
+    count = len(log_probabilities)
     sums_to_one = {"type": "eq", "fun": lambda weights: weights.sum() - 1}
-    found = minimize(loss, np.full(count, 1 / count), method="SLSQP", bounds=[(0, 1)] * count, constraints=sums_to_one)
-    weights: np.ndarray = found.x.clip(0)
+    solution = minimize(
+        loss, np.full(count, 1 / count), method="SLSQP", bounds=[(0, 1)] * count, constraints=sums_to_one
+    )
+    weights: np.ndarray = solution.x.clip(0)
     weights /= weights.sum()
     return weights

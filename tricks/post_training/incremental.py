@@ -78,7 +78,7 @@ class Incremental(Trick):
         self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
     ) -> RunFolder:
         """Refuse what does not go together, settle the labels, and have the old test split scored."""
-        if problems := list(self._unlike(config, splits)):
+        if problems := list(self._find_conflicts(config, splits)):
             raise UserError(*problems)
         old, extra = self.old, dict(splits.extra)
         notes = [*splits.notes, f"{self.name}: training starts from the weights of {self.folder}."]
@@ -86,10 +86,14 @@ class Incremental(Trick):
         classes = list(dict.fromkeys([*old.classes, *splits.classes])) if differ else splits.classes
         if new := classes[len(old.classes) :]:
             notes.append(f"{self.name}: the head grows from {len(old.classes)} labels by {_listed(new)}.")
-        before, now = shaping(old.config["tricks"]), shaping(config.tricks)
+        before, now = read_text_tricks(old.config["tricks"]), read_text_tricks(config.tricks)
         if before != now:
-            told = [f"with {', '.join(tricks.values())}" if tricks else "as they stand" for tricks in (before, now)]
-            notes.append(f"{self.name}: the old run read texts {told[0]}, this one reads them {told[1]}.")
+            descriptions = [
+                f"with {', '.join(tricks.values())}" if tricks else "as they stand" for tricks in (before, now)
+            ]
+            notes.append(
+                f"{self.name}: the old run read texts {descriptions[0]}, this one reads them {descriptions[1]}."
+            )
         try:
             rows = old.splits.test if self.replay or config.evaluate.test else None
         except UserError as error:
@@ -104,12 +108,12 @@ class Incremental(Trick):
                 notes.append(f"{self.name}: what is forgotten is not measured ({why}).")
         return inner(config, replace(splits, classes=classes, extra=extra, notes=notes), folder)
 
-    def _unlike(self, config: Config, splits: Splits) -> Iterator[str]:
+    def _find_conflicts(self, config: Config, splits: Splits) -> Iterator[str]:
         old = self.old
         multi_label, one = "several labels", "one label"
         if splits.multi_label != old.multi_label:
             here, there = (multi_label, one) if splits.multi_label else (one, multi_label)
-            yield f"{old.named}: its rows have {there} each, those of the new data {here}."
+            yield f"{old.setting}: its rows have {there} each, those of the new data {here}."
         if bool(config.data.text_pair) != old.in_pairs:
             there = "pairs of texts" if old.in_pairs else "single texts"
             yield f"data.text_pair={config.data.text_pair or 'null'}: the old run was trained on {there}."
@@ -121,7 +125,7 @@ class Incremental(Trick):
             said = [f"only the new data has {_listed(new)}"] if new else []
             said += [f"only the old run has {_listed(missing)}"] if missing else []
             yield (
-                f"{old.named}: the labels differ: {'; '.join(said)}. Spell them alike, or let the model have old and "
+                f"{old.setting}: the labels differ: {'; '.join(said)}. Spell them alike, or let the model have old and "
                 f"new ones with tricks.{self.name}.new_labels=extend."
             )
 
@@ -130,7 +134,7 @@ class Incremental(Trick):
         if not self.replay:
             return inner(examples)
         rows = self.old.splits.train
-        chosen = rows.select(drawn(rows, self.replay, run.config.seed))
+        chosen = rows.select(draw_rows(rows, self.replay, run.config.seed))
         self.replayed = chosen._fingerprint
         run.note(f"{self.name}: {len(chosen):,} of {len(rows):,} old training rows are trained on again.")
         columns = run.clean_rows(chosen).to_dict()
@@ -154,7 +158,7 @@ class Incremental(Trick):
         growth = len(run.classes) / len(self.old.classes)
         means = MEANS_OVER_CLASSES[run.multi_label]
         found = forgetting(self.old.metrics["test"], measured[OLD_TEST], dict.fromkeys(means, growth))
-        run.say(f"{self.name}: {in_words(found, run.config.evaluate.metric)}")
+        run.say(f"{self.name}: {summarize(found, run.config.evaluate.metric)}")
         return {**measured, "forgetting": found}
 
     def state(self) -> dict[str, Any]:
@@ -165,25 +169,25 @@ class Incremental(Trick):
         """See that they are still the same."""
         if state["replayed"] != self.replayed:
             raise UserError(
-                f"{self.old.named}: its training rows have changed since this run was begun; start over with "
+                f"{self.old.setting}: its training rows have changed since this run was begun; start over with "
                 "resume=false."
             )
 
 
-def shaping(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def read_text_tricks(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The tricks that decide how a text reaches the model, each with its values."""
     tricks = build(values)
     return {name: repr(tricks[name]) for seam in ("clean", "encode") for name in tricks_around(seam, tricks)}
 
 
-def drawn(rows: Dataset, share: float, seed: int) -> list[int]:
+def draw_rows(rows: Dataset, fraction: float, seed: int) -> list[int]:
     """The places of this share of each class's rows, one at least; of several labels the rarest is a row's class."""
     classes = strata(rows.with_format("arrow")[:])
     draws = np.array([key(seed, "incremental", name) for name in rows["id"]])
     chosen: list[int] = []
     for number in np.unique(classes):
         own = np.flatnonzero(classes == number)
-        chosen += own[np.argsort(draws[own])][: max(1, round(share * len(own)))].tolist()
+        chosen += own[np.argsort(draws[own])][: max(1, round(fraction * len(own)))].tolist()
     return sorted(chosen)
 
 
@@ -202,7 +206,7 @@ def forgetting(
     return {name: {"before": before[name], "after": now[name], "change": now[name] - before[name]} for name in names}
 
 
-def in_words(found: Mapping[str, Mapping[str, float]], metric: str) -> str:
+def summarize(found: Mapping[str, Mapping[str, float]], metric: str) -> str:
     """What became of the metric that chooses, or of the first one there is."""
     name = metric if metric in found else next(iter(found))
     values = found[name]

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from recipes import Batch, ModelContext, Run, Trick, UserError, allowed
-from recipes.toolkit.windows import doubts, room_in, windows
+from recipes.toolkit.windows import check_lengths, compute_room, windows
 
 
 @dataclass
@@ -53,7 +53,7 @@ class SlidingWindow(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Texts that are short."""
-        return doubts(run, f"tricks.{self.name}")
+        return check_lengths(run, f"tricks.{self.name}")
 
     def encode(
         self,
@@ -63,11 +63,11 @@ class SlidingWindow(Trick):
         pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
         """Split each text into windows."""
-        return windows(run.tokenizer, texts, pairs, *self._measures(run, pairs is not None), self.max_windows)
+        return windows(run.tokenizer, texts, pairs, *self._measure_windows(run, pairs is not None), self.max_windows)
 
-    def _measures(self, run: ModelContext, in_pairs: bool) -> tuple[int, int]:
+    def _measure_windows(self, run: ModelContext, in_pairs: bool) -> tuple[int, int]:
         """The text tokens of a window, and those between two starts."""
-        room = room_in(run, self.size, f"tricks.{self.name}.size", in_pairs)
+        room = compute_room(run, self.size, f"tricks.{self.name}.size", in_pairs)
         stride = self.stride or max(1, room * 4 // 5)
         if stride > room:
             raise UserError(
@@ -78,13 +78,13 @@ class SlidingWindow(Trick):
 
     def predict(self, run: ModelContext, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """One answer a document."""
-        found = inner(batch)
+        probabilities = inner(batch)
         if batch.documents is None:
-            return found
-        answers = torch.split(found, batch.documents.bincount().tolist())
-        return torch.stack([self.merged(each, run.multi_label) for each in answers])
+            return probabilities
+        answers = torch.split(probabilities, batch.documents.bincount().tolist())
+        return torch.stack([self.merge_windows(each, run.multi_label) for each in answers])
 
-    def merged(self, answers: Tensor, multi_label: bool) -> Tensor:
+    def merge_windows(self, answers: Tensor, multi_label: bool) -> Tensor:
         """A document's probabilities, (class), from those of its windows, (window, class)."""
         mean = answers.mean(0)
         if len(answers) == 1 or self.merge == "mean_probabilities":

@@ -51,17 +51,17 @@ class Soup(Trick):
         """Nothing is taken yet."""
         super().__post_init__()
         self.moments: dict[int, Weights] = {}
-        self.joined: dict[str, Weights] | None = None
+        self.folder_weights: dict[str, Weights] | None = None
         self.average: Weights | None = None
-        self.kept: list[str] = []
+        self.ingredients: list[str] = []
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Take what the step left, if there was a step and it is time; folders are read before the first one."""
-        self._joined(run)
+        self._read_folders(run)
         before = run.updates
         inner()
         if run.updates > before and self._is_time(run.updates, run.total_updates):
-            self.moments[run.updates] = taken(run.bare_model)
+            self.moments[run.updates] = copy_weights(run.bare_model)
 
     def _is_time(self, updates: int, total: int) -> bool:
         first, between = int(round(self.start * total, 6)), max(1, round(self.every_fraction * total))
@@ -72,61 +72,67 @@ class Soup(Trick):
         if run.batches_done < run.total_updates or not (self.moments or self.folders):
             return inner()
         if self.average is None:
-            self.average = self._cooked(run)
+            self.average = self._choose_and_average(run)
         return with_weights(run.bare_model, self.average)
 
-    def _cooked(self, run: Run) -> Weights:
-        named = {f"update {update}": weights for update, weights in self.moments.items()}
-        named |= self._joined(run)
-        named["the last"] = taken(run.bare_model)
+    def _choose_and_average(self, run: Run) -> Weights:
+        weights_by_name = {f"update {update}": weights for update, weights in self.moments.items()}
+        weights_by_name |= self._read_folders(run)
+        weights_by_name["the last"] = copy_weights(run.bare_model)
 
         def score(names: list[str]) -> float:
-            with with_weights(run.bare_model, mean([named[name] for name in names])):
+            with with_weights(run.bare_model, mean([weights_by_name[name] for name in names])):
                 found = measure(run.predictions(run.validation))[run.config.evaluate.metric]
             return -found if run.config.evaluate.metric in LOWER_IS_BETTER else found
 
-        chosen = self.kept = greedy(list(named), score) if self.choose == "greedy" else list(named)
-        run.say(f"{self.name}: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
-        return mean([named[name] for name in chosen])
+        selected = self.ingredients = (
+            choose_greedily(list(weights_by_name), score) if self.choose == "greedy" else list(weights_by_name)
+        )
+        run.say(
+            f"{self.name}: {', '.join(selected)} ({len(selected)} of {len(weights_by_name)} ingredients) make the average."
+        )
+        return mean([weights_by_name[name] for name in selected])
 
-    def _joined(self, run: Run) -> dict[str, Weights]:
-        if self.joined is None:
-            self.joined = {folder: self._read(run, folder) for folder in self.folders}
-        return self.joined
+    def _read_folders(self, run: Run) -> dict[str, Weights]:
+        if self.folder_weights is None:
+            self.folder_weights = {folder: self._read_folder(run, folder) for folder in self.folders}
+        return self.folder_weights
 
-    def _read(self, run: Run, folder: str) -> Weights:
-        earlier = WarmStart(folder, f"tricks.{self.name}.folders")
+    def _read_folder(self, run: Run, folder: str) -> Weights:
+        warm_start = WarmStart(folder, f"tricks.{self.name}.folders")
         if run.splits.is_fold:
             raise UserError(
-                f"{earlier.named}: this run is judged on rows that another run on the same data was trained on; leave "
+                f"{warm_start.setting}: this run is judged on rows that another run on the same data was trained on; leave "
                 "the folders out, or take one fold."
             )
-        if set(earlier.classes) != set(run.classes):
-            raise UserError(f"{earlier.named}: its labels are {', '.join(earlier.classes)}; take a run on this data.")
-        own, theirs = asdict(run.config.data), earlier.config["data"]
+        if set(warm_start.classes) != set(run.classes):
+            raise UserError(
+                f"{warm_start.setting}: its labels are {', '.join(warm_start.classes)}; take a run on this data."
+            )
+        own, theirs = asdict(run.config.data), warm_start.config["data"]
         if other := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
             raise UserError(
-                f"{earlier.named}: it has data.{other[0]}={theirs.get(other[0])}, this run {own[other[0]]}, so it may "
+                f"{warm_start.setting}: it has data.{other[0]}={theirs.get(other[0])}, this run {own[other[0]]}, so it may "
                 "have been trained on what would judge this one; take runs on the same data."
             )
         # Its own weights come back: only what the folder gives is wanted.
-        with with_weights(run.bare_model, taken(run.bare_model)):
-            earlier.load_weights(run.bare_model, run.classes)
-            return taken(run.bare_model)
+        with with_weights(run.bare_model, copy_weights(run.bare_model)):
+            warm_start.load_weights(run.bare_model, run.classes)
+            return copy_weights(run.bare_model)
 
     def results(
         self, run: Context, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
     ) -> dict[str, Any]:
         """What validation chose, as `ingredients`."""
-        chosen = {"ingredients": self.kept} if self.choose == "greedy" and self.kept else {}
-        return {**inner(scored), **chosen}
+        selected = {"ingredients": self.ingredients} if self.choose == "greedy" and self.ingredients else {}
+        return {**inner(scored), **selected}
 
     def state(self) -> dict[str, Any]:
         """Every moment that was taken."""
-        named = {
+        weights_by_name = {
             f"{update}.{name}": tensor for update, weights in self.moments.items() for name, tensor in weights.items()
         }
-        return {"moments": list(self.moments), **named}
+        return {"moments": list(self.moments), **weights_by_name}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
@@ -136,7 +142,7 @@ class Soup(Trick):
         }
 
 
-def greedy(names: list[str], score: Callable[[list[str]], float]) -> list[str]:
+def choose_greedily(names: list[str], score: Callable[[list[str]], float]) -> list[str]:
     """The ingredients that stay, the best first.
 
     Args:
@@ -145,14 +151,14 @@ def greedy(names: list[str], score: Callable[[list[str]], float]) -> list[str]:
     """
     alone = {name: score([name]) for name in names}
     first, *others = sorted(names, key=lambda name: alone[name], reverse=True)
-    chosen, best = [first], alone[first]
+    selected, best = [first], alone[first]
     for name in others:
-        if (found := score([*chosen, name])) >= best:
-            chosen, best = [*chosen, name], found
-    return chosen
+        if (found := score([*selected, name])) >= best:
+            selected, best = [*selected, name], found
+    return selected
 
 
-def taken(model: nn.Module) -> Weights:
+def copy_weights(model: nn.Module) -> Weights:
     """A copy of the weights, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 

@@ -46,7 +46,7 @@ class Swa(Trick):
         """Nothing is collected yet."""
         super().__post_init__()
         self.average: dict[str, Tensor] = {}
-        self.collected = 0
+        self.collections = 0
 
     def check(self, run: Run) -> Iterable[str]:
         """An average of one moment, or of none."""
@@ -58,11 +58,11 @@ class Swa(Trick):
                 f"tricks.{self.name}.start=0.75, tricks.{self.name}.every_updates=1, or more updates."
             )
 
-    def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:
+    def schedule(self, run: Run, inner: Callable[[float], float], progress: float) -> float:
         """The plain schedule until `start`, then this stretch's own."""
-        done, total = share * run.total_updates, run.total_updates
+        done, total = progress * run.total_updates, run.total_updates
         if done < self._first(total):
-            return inner(share)
+            return inner(progress)
         if not self.cycle:
             return self.rate_factor
         within = (done - self._first(total)) / self._between(total) % 1.0
@@ -85,30 +85,30 @@ class Swa(Trick):
 
     def _collects(self, updates: int, total: int) -> bool:
         within = updates - self._first(total)
-        at_last = updates == total and not self.collected
+        at_last = updates == total and not self.collections
         return within > 0 and (within % self._between(total) == 0 or at_last)
 
     def _collect(self, model: nn.Module) -> None:
         current = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        if not self.collected:
+        if not self.collections:
             self.average = {name: tensor.clone() for name, tensor in current.items()}
         else:
             moving = [name for name in current if current[name].is_floating_point()]
             averages, weights = [self.average[name] for name in moving], [current[name] for name in moving]
-            torch._foreach_lerp_(averages, weights, 1 / (self.collected + 1))
+            torch._foreach_lerp_(averages, weights, 1 / (self.collections + 1))
             # A counter has no mean: the last one stands.
             self.average |= {name: current[name].clone() for name in current if name not in moving}
-        self.collected += 1
+        self.collections += 1
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
         """The average, once there is one; the model's own weights come back by copy."""
-        return with_weights(run.bare_model, self.average) if self.collected else inner()
+        return with_weights(run.bare_model, self.average) if self.collections else inner()
 
     def state(self) -> dict[str, Any]:
         """The average and how many weights are in it."""
-        return {"collected": self.collected, **{f"average.{name}": tensor for name, tensor in self.average.items()}}
+        return {"collected": self.collections, **{f"average.{name}": tensor for name, tensor in self.average.items()}}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
-        self.collected = state["collected"]
+        self.collections = state["collected"]
         self.average = inside(state, "average.")

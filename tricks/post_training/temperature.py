@@ -38,7 +38,7 @@ class Temperature(Trick):
     def __post_init__(self) -> None:
         """Nothing is fitted yet."""
         super().__post_init__()
-        self.told: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {}
 
     def check(self, run: Run) -> Iterable[str]:
         """Few rows to fit on."""
@@ -51,17 +51,17 @@ class Temperature(Trick):
     def settle(self, run: Run, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
         """Fit, fold, and predict validation anew."""
         before = inner(validation)
-        logits, targets = labelled(before)
+        logits, targets = compute_logits(before)
         if self.limit == 1 or not len(logits):
             return before
-        value = fitted(logits, targets, self.limit, before.multi_label)
+        value = fit_temperature(logits, targets, self.limit, before.multi_label)
         with torch.no_grad():
             for parameter in run.head.parameters():
                 parameter.div_(value)
         after = run.predictions(run.validation)
-        self.told = {"temperature": value, "before": measure(before), "after": measure(after)}
+        self.summary = {"temperature": value, "before": measure(before), "after": measure(after)}
         name = "loss" if before.multi_label else "ece"
-        was, now = self.told["before"][name], self.told["after"][name]
+        was, now = self.summary["before"][name], self.summary["after"][name]
         bound = " (the limit)" if abs(abs(np.log(value)) - np.log(self.limit)) < 1e-3 else ""
         run.say(f"{self.name}: {value:.3f}{bound}; {name} on validation was {was:.4f} and is {now:.4f}.")
         return after
@@ -70,20 +70,20 @@ class Temperature(Trick):
         self, run: Context, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
     ) -> dict[str, Any]:
         """Add the temperature, and what it changed on validation."""
-        return {**inner(scored), **({"calibration": self.told} if self.told else {})}
+        return {**inner(scored), **({"calibration": self.summary} if self.summary else {})}
 
 
-def labelled(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def compute_logits(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Logits, but for a constant of each row, and targets of the rows whose labels training has seen; (row, class)."""
-    true, _, strangers = label_matrices(predictions)
-    targets = true[strangers == 0].astype(np.float64)
-    probabilities = predictions.probabilities[predictions.has_label][strangers == 0].astype(np.float64)
+    true, _, unseen_counts = label_matrices(predictions)
+    targets = true[unseen_counts == 0].astype(np.float64)
+    probabilities = predictions.probabilities[predictions.has_label][unseen_counts == 0].astype(np.float64)
     if predictions.multi_label:
         return logit(probabilities.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)), targets
     return np.log(probabilities.clip(np.finfo(np.float32).tiny)), targets
 
 
-def fitted(logits: np.ndarray, targets: np.ndarray, limit: float, multi_label: bool) -> float:
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, limit: float, multi_label: bool) -> float:
     """The temperature between 1 / limit and limit that makes the targets most probable."""
 
     def loss(exponent: float) -> float:

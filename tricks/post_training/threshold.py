@@ -57,18 +57,18 @@ class Threshold(Trick):
         before = inner(validation)
         if not self.rounds or not before.has_label.any():
             return before
-        self.thresholds = fitted(before, self.rounds, self.candidates)
-        after = decided(before, self.thresholds)
+        self.thresholds = fit_thresholds(before, self.rounds, self.candidates)
+        after = replace_decisions(before, self.thresholds)
         was, now = measure(before)["macro_f1"], measure(after)["macro_f1"]
-        told = ", ".join(f"{name} {value:.3g}" for name, value in zip(before.classes, self.thresholds, strict=True))
-        run.say(f"{self.name}: {told}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
+        text = ", ".join(f"{name} {value:.3g}" for name, value in zip(before.classes, self.thresholds, strict=True))
+        run.say(f"{self.name}: {text}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
         return after
 
     def decide(self, run: Context, inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
         """By the thresholds, once there are some."""
         if not self.thresholds:
             return inner(probabilities)
-        found = chosen(probabilities.cpu().numpy(), np.array(self.thresholds), run.multi_label)
+        found = apply_thresholds(probabilities.cpu().numpy(), np.array(self.thresholds), run.multi_label)
         return torch.from_numpy(found).to(probabilities.device)
 
     def state(self) -> dict[str, Any]:
@@ -80,20 +80,20 @@ class Threshold(Trick):
         self.thresholds = list(state["thresholds"])
 
 
-def chosen(probabilities: np.ndarray, thresholds: np.ndarray, multi_label: bool) -> np.ndarray:
+def apply_thresholds(probabilities: np.ndarray, thresholds: np.ndarray, multi_label: bool) -> np.ndarray:
     """What is answered, (row, class) of 0 and 1."""
     over = probabilities / thresholds
-    answered: np.ndarray = over >= 1 if multi_label else np.arange(len(thresholds)) == over.argmax(1)[:, None]
-    return answered.astype(np.int8)
+    decisions: np.ndarray = over >= 1 if multi_label else np.arange(len(thresholds)) == over.argmax(1)[:, None]
+    return decisions.astype(np.int8)
 
 
-def decided(predictions: Predictions, thresholds: list[float]) -> Predictions:
+def replace_decisions(predictions: Predictions, thresholds: list[float]) -> Predictions:
     """The same probabilities with other decisions."""
-    decisions = chosen(predictions.probabilities, np.array(thresholds), predictions.multi_label)
+    decisions = apply_thresholds(predictions.probabilities, np.array(thresholds), predictions.multi_label)
     return replace(predictions, decisions=decisions)
 
 
-def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float]:
+def fit_thresholds(predictions: Predictions, rounds: int, candidates: int) -> list[float]:
     """Thresholds by coordinate ascent on macro F1; among equals the one nearest to 0.5.
 
     Args:
@@ -103,13 +103,13 @@ def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float
             the threshold so far.
     """
     true, _, _ = label_matrices(predictions)
-    shares = predictions.probabilities[predictions.has_label]
+    probabilities = predictions.probabilities[predictions.has_label]
 
     def score(values: list[float]) -> float:
-        answered = chosen(shares, np.array(values), predictions.multi_label)
-        return float(f1((true * answered).sum(0), (true + answered).sum(0)).mean())
+        decisions = apply_thresholds(probabilities, np.array(values), predictions.multi_label)
+        return float(f1((true * decisions).sum(0), (true + decisions).sum(0)).mean())
 
-    places = np.linspace(0, 1, candidates + 2)[1:-1]
+    quantiles = np.linspace(0, 1, candidates + 2)[1:-1]
     found = [0.5] * len(predictions.classes)
     for _ in range(rounds):
         before = list(found)
@@ -117,9 +117,9 @@ def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float
             turning = predictions.probabilities[:, number]
             if not predictions.multi_label:
                 turning = turning / np.delete(predictions.probabilities / found, number, axis=1).max(1).clip(SMALLEST)
-            seen = np.quantile(turning, places).clip(SMALLEST)
-            tried = sorted({*seen.tolist(), 0.5, found[number]}, key=lambda value: abs(value - 0.5))
-            found[number] = max(tried, key=lambda value: score([*found[:number], value, *found[number + 1 :]]))
+            turning_points = np.quantile(turning, quantiles).clip(SMALLEST)
+            options = sorted({*turning_points.tolist(), 0.5, found[number]}, key=lambda value: abs(value - 0.5))
+            found[number] = max(options, key=lambda value: score([*found[:number], value, *found[number + 1 :]]))
         if found == before:
             break
     return found

@@ -21,7 +21,7 @@ from recipes import Run, Trick, allowed
 from recipes.data.batching import Batches, group
 from recipes.data.encoding import Encoded
 from recipes.runtime.randomness import generator
-from recipes.toolkit.class_weights import doubts, one_label
+from recipes.toolkit.class_weights import check_imbalance, require_one_label
 
 
 @dataclass
@@ -36,27 +36,27 @@ class BalancedBatches(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Classes that are balanced, or made up for twice."""
-        return doubts(run, f"tricks.{self.name}")
+        return check_imbalance(run, f"tricks.{self.name}")
 
     def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
         """The same rows in the same epoch, whatever else is on."""
         if not self.balance:
             return inner(dataset, epoch)
-        one_label(run, f"tricks.{self.name}")
+        require_one_label(run, f"tricks.{self.name}")
         random = generator(run.config.seeds.order, "balanced_batches", epoch)
-        rows = self.drawn(dataset.labels, random)
+        rows = self.draw_rows(dataset.labels, random)
         # By the rank within the label alone: each batch then has the epoch's mix.
         plan = group(dataset.lengths[rows], dataset.labels[rows], run.config.train.batch_size, 1.0, random)
-        return Batches(dataset, [rows[places] for places in plan], epoch)
+        return Batches(dataset, [rows[indices] for indices in plan], epoch)
 
-    def drawn(self, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def draw_rows(self, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The rows of an epoch, as many as there are labels."""
         classes, counts = np.unique(labels, return_counts=True)
-        shares = counts ** (1 - self.balance)
-        ends = np.round(np.cumsum(shares) / shares.sum() * len(labels)).astype(int)
+        class_sizes = counts ** (1 - self.balance)
+        ends = np.round(np.cumsum(class_sizes) / class_sizes.sum() * len(labels)).astype(int)
         quotas = np.diff(ends, prepend=0)
-        chosen = []
+        parts = []
         for label, count, quota in zip(classes, counts, quotas, strict=True):
             rows = random.permutation(np.flatnonzero(labels == label))
-            chosen.append(np.concatenate([np.tile(rows, quota // count), rows[: quota % count]]))
-        return np.concatenate(chosen)
+            parts.append(np.concatenate([np.tile(rows, quota // count), rows[: quota % count]]))
+        return np.concatenate(parts)

@@ -27,7 +27,7 @@ from datasets import Dataset
 from recipes import Run, Trick, UserError, allowed
 from recipes.data import duplicates
 
-NAMED = 3
+MOST_IDS = 3
 
 
 @dataclass
@@ -55,51 +55,59 @@ class Deduplicate(Trick):
         if not (self.inside or self.held_out):
             return inner(examples)
         texts, labels = duplicates.fold_rows(examples), [duplicates.comparable(label) for label in examples["label"]]
-        held = dict.fromkeys(duplicates.fold_rows(run.clean_rows(run.splits.validation))) if self.held_out else {}
-        shut = run.splits.hidden_digests() if self.held_out else frozenset()
-        own = [text for text in dict.fromkeys(texts) if text not in held and duplicates.digest(text) not in shut]
-        first = self._first_alike(held, own)
-        why: dict[int, str] = {}
+        held_out_texts = (
+            dict.fromkeys(duplicates.fold_rows(run.clean_rows(run.splits.validation))) if self.held_out else {}
+        )
+        hidden_digests = run.splits.hidden_digests() if self.held_out else frozenset()
+        candidates = [
+            text
+            for text in dict.fromkeys(texts)
+            if text not in held_out_texts and duplicates.digest(text) not in hidden_digests
+        ]
+        first = self._map_to_first(held_out_texts, candidates)
+        reasons: dict[int, str] = {}
         groups: dict[str, list[int]] = defaultdict(list)
         for row, text in enumerate(texts):
-            if text in held:
-                why[row] = "in validation"
+            if text in held_out_texts:
+                reasons[row] = "in validation"
             elif text not in first:
-                why[row] = "in test or evaluate.extra"
-            elif first[text] in held:
-                why[row] = "nearly in validation"
+                reasons[row] = "in test or evaluate.extra"
+            elif first[text] in held_out_texts:
+                reasons[row] = "nearly in validation"
             else:
                 groups[first[text]].append(row)
         differing = 0
         for rows in groups.values() if self.inside else ():
-            stays = representative(rows, labels)
+            survivor = representative(rows, labels)
             differing += len({labels[row] for row in rows}) > 1
             for row in rows:
-                if row != stays:
-                    why[row] = "exact copies" if texts[row] == texts[stays] else "near copies"
-        self._tell(run, why, examples["id"], differing)
-        return inner(examples.select([row for row in range(len(texts)) if row not in why]) if why else examples)
+                if row != survivor:
+                    reasons[row] = "exact copies" if texts[row] == texts[survivor] else "near copies"
+        self._report(run, reasons, examples["id"], differing)
+        return inner(examples.select([row for row in range(len(texts)) if row not in reasons]) if reasons else examples)
 
-    def _first_alike(self, held: Collection[str], own: Sequence[str]) -> dict[str, str]:
+    def _map_to_first(self, held_out_texts: Collection[str], candidates: Sequence[str]) -> dict[str, str]:
         """For each training text the first one that it is a near copy of, held-out ones first, or itself."""
         if self.threshold == 1:
-            return {text: text for text in own}
+            return {text: text for text in candidates}
         try:
-            return duplicates.first_near_duplicates(held, own, self.threshold, self.shingle, self.inside)
+            return duplicates.first_near_duplicates(
+                held_out_texts, candidates, self.threshold, self.shingle, self.inside
+            )
         except ImportError as error:
             raise UserError(
                 f"tricks.{self.name}.threshold={self.threshold}: near copies need the package datasketch; pip install "
                 "-e '.[deduplicate]', or find exact copies only, with threshold=1.0."
             ) from error
 
-    def _tell(self, run: Run, why: Mapping[int, str], ids: Sequence[str], differing: int) -> None:
-        if len(why) == len(ids):
+    def _report(self, run: Run, reasons: Mapping[int, str], ids: Sequence[str], differing: int) -> None:
+        if len(reasons) == len(ids):
             raise UserError(f"tricks.{self.name}: every training row stands in validation or test; nothing is left.")
-        found: dict[str, list[str]] = defaultdict(list)
-        for row, reason in sorted(why.items()):
-            found[reason].append(ids[row])
-        told = [f"{reason} {len(rows):,} ({_some(rows)})" for reason, rows in sorted(found.items())]
-        run.note(f"{self.name}: {'; '.join([f'{len(why):,} of {len(ids):,} training rows dropped', *told])}.")
+        ids_by_reason: dict[str, list[str]] = defaultdict(list)
+        for row, reason in sorted(reasons.items()):
+            ids_by_reason[reason].append(ids[row])
+        counts = [f"{reason} {len(rows):,} ({_some(rows)})" for reason, rows in sorted(ids_by_reason.items())]
+        run.note(f"{self.name}: {'; '.join([f'{len(reasons):,} of {len(ids):,} training rows dropped', *counts])}.")
         if differing:
             run.note(
                 f"{self.name}: groups of copies whose labels differ: {differing:,}; the most frequent label stays, the "
@@ -114,4 +122,4 @@ def representative(rows: Sequence[int], labels: Sequence[object]) -> int:
 
 
 def _some(ids: Sequence[str]) -> str:
-    return f"id {', '.join(ids[:NAMED])}{', ...' if len(ids) > NAMED else ''}"
+    return f"id {', '.join(ids[:MOST_IDS])}{', ...' if len(ids) > MOST_IDS else ''}"

@@ -34,8 +34,8 @@ class Duplicate(Trick):
         """Add them behind the rows."""
         if not self.copies:
             return inner(examples)
-        return inner(with_variants(examples, self.repeated, run.config.seed, "duplicate", [self.copies]))
+        return inner(with_variants(examples, self.repeat, run.config.seed, "duplicate", [self.copies]))
 
-    def repeated(self, text: str, draws: Random) -> list[str]:
+    def repeat(self, text: str, draws: Random) -> list[str]:
         """The text, as often as there are copies."""
         return [text] * self.copies

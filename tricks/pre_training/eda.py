@@ -37,7 +37,7 @@ from recipes.toolkit.synonyms import (
     read_file,
     read_wordnet,
 )
-from recipes.toolkit.words import has_han, is_content, join, merge_articles, split, with_case_of
+from recipes.toolkit.words import has_han, is_content, join, match_case, merge_gaps, split
 
 Operation = Callable[["Sentence", Random], str]
 
@@ -87,13 +87,13 @@ class Eda(Trick):
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
         """Add them behind the rows."""
         advised, count = next((rate, count) for most, rate, count in ADVISED if len(examples) <= most)
-        given = {"replace": self.replace, "insert": self.insert, "swap": self.swap, "delete": self.delete}
-        rates = {name: advised if own is None else own for name, own in given.items()}
+        settings_by_name = {"replace": self.replace, "insert": self.insert, "swap": self.swap, "delete": self.delete}
+        rates = {name: advised if own is None else own for name, own in settings_by_name.items()}
         count = count if self.variants is None else self.variants
         if not count or not any(rates.values()):
             return inner(examples)
-        shown = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
-        run.note(f"{self.name}: {count} variants of each row; {shown}.")
+        rates_text = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+        run.note(f"{self.name}: {count} variants of each row; {rates_text}.")
         synonyms = self._synonyms(run, examples) if rates["replace"] or rates["insert"] else {}
         make = partial(make_variants, rates=rates, count=count, language=self.language, synonyms=synonyms)
         settings = [rates, count, self.language, digest(synonyms)]
@@ -108,9 +108,9 @@ class Eda(Trick):
             place = Path(self.file).expanduser()
             if not place.exists():
                 raise UserError(f"tricks.{self.name}.file={self.file}: there is no such file or folder.")
-            said, found = str(place), read_wordnet(place) if is_wordnet(place) else read_file(place)
+            origin, found = str(place), read_wordnet(place) if is_wordnet(place) else read_file(place)
         elif wordnet is not None:
-            said, found = f"WordNet in {wordnet}", read_wordnet(wordnet)
+            origin, found = f"WordNet in {wordnet}", read_wordnet(wordnet)
         elif self.source == "wordnet":
             raise UserError(
                 f"tricks.{self.name}.source=wordnet: there is none here; get it with `apt-get install wordnet-base` or "
@@ -119,9 +119,9 @@ class Eda(Trick):
         else:
             words = {word.lower() for text in texts for word in split(text, self.language).words}
             weight = cast(Tensor, word_embeddings(run.bare_model).weight)
-            said = f"the model's vectors of the texts' {len(words):,} words"
+            origin = f"the model's vectors of the texts' {len(words):,} words"
             found = from_embeddings(weight, run.tokenizer, words)
-        run.note(f"{self.name}: synonyms from {said}; {len(found):,} words have some.")
+        run.note(f"{self.name}: synonyms from {origin}; {len(found):,} words have some.")
         return found
 
 
@@ -154,17 +154,17 @@ def make_variants(
         language: whose words change.
         synonyms: of words in lower case.
     """
-    sentence = prepared(text, language, synonyms)
+    sentence = prepare(text, language, synonyms)
     operations = [partial(OPERATIONS[name], rate=rate) for name, rate in rates.items() if rate]
     first = draws.randrange(len(operations))
-    made = [text]
+    variants_so_far = [text]
     for number in range(count):
         turn = (first + number) % len(operations)
-        made.append(_variant(sentence, operations[turn:] + operations[:turn], draws, made))
-    return made[1:]
+        variants_so_far.append(_variant(sentence, operations[turn:] + operations[:turn], draws, variants_so_far))
+    return variants_so_far[1:]
 
 
-def prepared(text: str, language: str, synonyms: Synonyms) -> Sentence:
+def prepare(text: str, language: str, synonyms: Synonyms) -> Sentence:
     """Cut a text into words and look up their synonyms, once."""
     words, gaps, spaced = split(text, language)
     replaceable = [
@@ -175,13 +175,13 @@ def prepared(text: str, language: str, synonyms: Synonyms) -> Sentence:
     return Sentence(text, words, gaps, spaced, replaceable)
 
 
-def _variant(sentence: Sentence, operations: Sequence[Operation], draws: Random, made: Sequence[str]) -> str:
+def _variant(sentence: Sentence, operations: Sequence[Operation], draws: Random, variants_so_far: Sequence[str]) -> str:
     """What the first operation makes that can make something new here, or else something at all."""
     last = sentence.text
     for operation in operations:
         for _ in range(TRIES):
             text = operation(sentence, draws)
-            if text not in made:
+            if text not in variants_so_far:
                 return text
             if text != sentence.text:
                 last = text
@@ -192,7 +192,7 @@ def replace(sentence: Sentence, draws: Random, rate: float) -> str:
     """Put synonyms in the places of some words."""
     words, places = list(sentence.words), sentence.replaceable
     for place, others in draws.sample(places, min(sentence.changes(rate), len(places))):
-        words[place] = with_case_of(draws.choice(others), words[place])
+        words[place] = match_case(draws.choice(others), words[place])
     return join(words, sentence.gaps, sentence.spaced)
 
 
@@ -241,7 +241,7 @@ def delete(sentence: Sentence, draws: Random, rate: float) -> str:
     for place, word in enumerate(sentence.words):
         after = sentence.gaps[place + 1]
         if place in gone:
-            gaps[-1] = merge_articles(gaps[-1], after, first=not words)
+            gaps[-1] = merge_gaps(gaps[-1], after, first=not words)
         else:
             words.append(word)
             gaps.append(after)

@@ -86,8 +86,8 @@ class Nlpaug(Trick):
         """Add the variants, and tell how many there are."""
         if not self.variants:
             return inner(examples)
-        settings = (json.dumps(self.augmenters, sort_keys=True), self.variants, *written(self.augmenters))
-        made = with_variants(
+        settings = (json.dumps(self.augmenters, sort_keys=True), self.variants, *list_file_times(self.augmenters))
+        rows = with_variants(
             examples,
             Augment(self.augmenters, self.variants, f"tricks.{self.name}.augmenters"),
             run.config.seed,
@@ -95,10 +95,10 @@ class Nlpaug(Trick):
             settings,
             self.workers,
         )
-        count, wanted = len(made) - len(examples), self.variants * len(examples)
-        fewer = f", {wanted - count:,} fewer than wanted: too little changed" if count < wanted else ""
+        count, requested = len(rows) - len(examples), self.variants * len(examples)
+        fewer = f", {requested - count:,} fewer than wanted: too little changed" if count < requested else ""
         run.note(f"{self.name}: {count:,} variants of {len(examples):,} training rows{fewer}.")
-        return inner(made)
+        return inner(rows)
 
 
 class Augment:
@@ -112,24 +112,24 @@ class Augment:
         """The augmenters."""
         if os.getpid() != self.process:
             torch.set_num_threads(1)  # the threads of the process that this one was forked from are not there: it hangs
-        with seeded(0):
-            return [loaded(each, f"{self.path}[{place}]") for place, each in enumerate(self.settings)]
+        with seed_generators(0):
+            return [load_augmenter(each, f"{self.path}[{index}]") for index, each in enumerate(self.settings)]
 
     def __call__(self, text: str, draws: random.Random) -> list[str]:
         """Draw until there are enough variants, or draws."""
-        chain, seen, found = self.chain, {(), words(text)}, list[str]()
+        chain, distinct, found = self.chain, {(), words(text)}, list[str]()
         for _ in range(DRAWS * self.variants):
-            with seeded(draws.getrandbits(32)):
-                variant = through(chain, text, self.path)
-            if words(variant) not in seen:
-                seen.add(words(variant))
+            with seed_generators(draws.getrandbits(32)):
+                variant = apply_chain(chain, text, self.path)
+            if words(variant) not in distinct:
+                distinct.add(words(variant))
                 found.append(variant)
             if len(found) == self.variants:
                 break
         return found
 
 
-def through(chain: Sequence[Any], text: str, path: str) -> str:
+def apply_chain(chain: Sequence[Any], text: str, path: str) -> str:
     """What one augmenter makes of what the one before it has made; empty where one gives nothing.
 
     Args:
@@ -140,12 +140,12 @@ def through(chain: Sequence[Any], text: str, path: str) -> str:
     Raises:
         UserError: one of them fails.
     """
-    for place, augmenter in enumerate(chain):
+    for index, augmenter in enumerate(chain):
         try:
             answer = augmenter.augment(text)
         except BROKEN as error:
-            name = f"{path}[{place}]: {type(augmenter).__name__}"
-            raise UserError(f"{name} fails on {text[:60]!r} with {reason(error)}") from error
+            name = f"{path}[{index}]: {type(augmenter).__name__}"
+            raise UserError(f"{name} fails on {text[:60]!r} with {explain_failure(error)}") from error
         while isinstance(answer, list):  # a flow inside a flow gives a list of lists
             answer = answer[0] if answer else ""
         text = answer
@@ -157,7 +157,7 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(WORD.findall(text.casefold()))
 
 
-def loaded(settings: Mapping[str, Any], path: str) -> Any:
+def load_augmenter(settings: Mapping[str, Any], path: str) -> Any:
     """Make an augmenter from its class and arguments.
 
     Raises:
@@ -176,13 +176,15 @@ def loaded(settings: Mapping[str, Any], path: str) -> Any:
     except ModuleNotFoundError as error:
         raise UserError(f"{path} needs the package nlpaug ({error}); pip install -e '.[nlpaug]'.") from error
     except HydraException as error:
-        raise UserError(f"{path}: {settings['_target_']} cannot be made: {reason(error.__cause__ or error)}") from error
+        raise UserError(
+            f"{path}: {settings['_target_']} cannot be made: {explain_failure(error.__cause__ or error)}"
+        ) from error
     finally:
-        forget()
+        clear_stores()
     return augmenter
 
 
-def forget() -> None:
+def clear_stores() -> None:
     """Empty nlpaug's stores, where it finds what it loaded first whatever it is asked for next."""
     for name, module in list(sys.modules.items()):
         if name.startswith("nlpaug.augmenter."):
@@ -191,7 +193,7 @@ def forget() -> None:
 
 
 @contextmanager
-def seeded(number: int) -> Iterator[None]:
+def seed_generators(number: int) -> Iterator[None]:
     """Inside this context what nlpaug draws from is seeded, and what it calls has its old name; both are put back."""
     states = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
@@ -212,20 +214,20 @@ def seeded(number: int) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
-def reason(error: BaseException) -> str:
+def explain_failure(error: BaseException) -> str:
     """Why it went wrong, and what to do."""
     if "NLTK Downloader" in str(error):
         return f"data of NLTK missing; get it by {NLTK_DATA}, or choose another augmenter."
-    said = f"{type(error).__name__}: {describe(error)}"
-    return f"{said} What works of nlpaug, and what does not, stands at the top of tricks/pre_training/nlpaug.py."
+    message = f"{type(error).__name__}: {describe(error)}"
+    return f"{message} What works of nlpaug, and what does not, stands at the top of tricks/pre_training/nlpaug.py."
 
 
-def written(settings: object) -> list[float]:
+def list_file_times(settings: object) -> list[float]:
     """When the files that are named were last written: a model trained anew makes other variants."""
     if isinstance(settings, Mapping):
-        return written(list(settings.values()))
+        return list_file_times(list(settings.values()))
     if isinstance(settings, list):
-        return [when for each in settings for when in written(each)]
+        return [when for each in settings for when in list_file_times(each)]
     if isinstance(settings, str) and os.path.exists(settings):
         return [each.stat().st_mtime for each in sorted([Path(settings), *Path(settings).glob("*")])]
     return []

@@ -40,11 +40,11 @@ class ReinitializeLayers(Trick):
             raise UserError(f"tricks.{self.name}.count={self.count}: the model has {most} layers.")
         if self.count:
             torch.manual_seed(key(run.config.seeds.init, "reinitialize_layers"))
-            depth, kept = depths(model), set(head(model).parameters())
+            depth, head_weights = depths(model), set(head(model).parameters())
             for module in model.modules():
-                own = list(module.parameters(recurse=False))
-                if own and all(depth[each] <= self.count and each not in kept for each in own):
-                    for each in own:
+                parameters = list(module.parameters(recurse=False))
+                if parameters and all(depth[each] <= self.count and each not in head_weights for each in parameters):
+                    for each in parameters:
                         each._is_hf_initialized = False  # type: ignore[attr-defined]
                     model._init_weights(module)  # type: ignore[no-untyped-call]
         return model

@@ -30,7 +30,7 @@ from transformers import PreTrainedModel
 from recipes import ModelContext, Run, Trick, allowed
 from recipes.models.anatomy import head
 from recipes.models.segmented import read_in_segments
-from recipes.toolkit.windows import doubts, room_in, windows
+from recipes.toolkit.windows import check_lengths, compute_room, windows
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Segments(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Texts that are short."""
-        return doubts(run, f"tricks.{self.name}")
+        return check_lengths(run, f"tricks.{self.name}")
 
     def encode(
         self,
@@ -66,7 +66,7 @@ class Segments(Trick):
         pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
         """A text's pieces one behind the other, each but the last of `size` tokens."""
-        room = room_in(run, self.size, f"tricks.{self.name}.size", pairs is not None)
+        room = compute_room(run, self.size, f"tricks.{self.name}.size", pairs is not None)
         pieces = windows(run.tokenizer, texts, pairs, room, room, self.max_segments)
         return {name: [list(chain.from_iterable(row)) for row in rows] for name, rows in pieces.items()}
 
@@ -93,18 +93,18 @@ class Pool(nn.Module):
         elif kind == "concat":
             self.joined = nn.Conv1d(hidden, hidden, most)
 
-    def forward(self, pieces: Tensor, there: Tensor) -> Tensor:
+    def forward(self, pieces: Tensor, present: Tensor) -> Tensor:
         """Pool; a piece that is not there holds 0."""
-        counts = there.sum(1, keepdim=True)
+        counts = present.sum(1, keepdim=True)
         if self.kind == "mean":
             return pieces.sum(1) / counts
         if self.kind == "mean_sqrt":
             return pieces.sum(1) / counts.sqrt()
         if self.kind == "max":
-            return pieces.masked_fill(~there[..., None], -torch.inf).amax(1)
+            return pieces.masked_fill(~present[..., None], -torch.inf).amax(1)
         if self.kind == "attention":
             scores: Tensor = self.score(pieces)
-            scores = scores.masked_fill(~there[..., None], -torch.inf)
+            scores = scores.masked_fill(~present[..., None], -torch.inf)
             return (scores.softmax(1) * pieces).sum(1)
         if self.kind == "lstm":
             states: Tensor = self.lstm(pieces)[0]

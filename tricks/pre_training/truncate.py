@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes import ModelContext, Run, Trick, allowed
-from recipes.toolkit.windows import doubts, token_ids, with_special_tokens
+from recipes.toolkit.windows import check_lengths, token_ids, with_special_tokens
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Truncate(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Texts that are short."""
-        return doubts(run, f"tricks.{self.name}")
+        return check_lengths(run, f"tricks.{self.name}")
 
     def encode(
         self,

@@ -8,7 +8,7 @@ import pytest
 
 from recipes.data.encoding import class_counts
 from recipes.errors import UserError
-from recipes.toolkit.class_weights import class_weights, one_label
+from recipes.toolkit.class_weights import class_weights, require_one_label
 
 CLASSES = ["ham", "spam", "other"]
 
@@ -72,6 +72,6 @@ def test_what_is_refused(values: dict[str, float], message: str) -> None:
 
 
 def test_several_labels_are_refused_with_the_remedy() -> None:
-    one_label(run_of([0, 1]), "tricks.x")
+    require_one_label(run_of([0, 1]), "tricks.x")
     with pytest.raises(UserError, match=r"^tricks\.x: rows have several labels here, .*; \+tricks=\[focal\] .*\.$"):
-        one_label(run_of([[1, 0, 0]], multi_label=True), "tricks.x")
+        require_one_label(run_of([[1, 0, 0]], multi_label=True), "tricks.x")

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from recipes.data.batch import Batch
-from recipes.toolkit.mixing import Text, block, chosen, exchanged, fourier, saliency, salient, slow_noise, span
+from recipes.toolkit.mixing import (
+    Text,
+    block,
+    choose_tokens,
+    exchange_tokens,
+    fourier,
+    saliency,
+    salient,
+    slow_noise,
+    span,
+)
 
 
 def given(**draws: Any) -> Any:
@@ -100,7 +110,7 @@ class TestChosen:
             return own.places[:count], other.places[-count:]
 
         texts = [text(1, 2, 3, 4), text(1), text(1, 2, 3, 4), text()]
-        source, kept = chosen(first, given(), texts, np.array([2, 0, 1, 0]), np.array([0.4, 0.3, 0.5, 0.5]))
+        source, kept = choose_tokens(first, given(), texts, np.array([2, 0, 1, 0]), np.array([0.4, 0.3, 0.5, 0.5]))
         # 0.6 of four words are two; 0.7 of one is one; of two wanted the partner has one; nothing of nothing.
         assert source.tolist() == [
             [-1, 3, 4, -1, -1, -1, -1, -1],
@@ -113,7 +123,7 @@ class TestChosen:
     def test_lambda_one_a_partner_without_words_and_the_row_itself_exchange_nothing(self) -> None:
         texts = [text(1, 2), text()]
         for partner, lambdas in (([1, 0], [1.0, 1.0]), ([1, 0], [0.0, 0.0]), ([0, 1], [0.5, 0.5])):
-            source, kept = chosen(salient, given(), texts, np.array(partner), np.array(lambdas))
+            source, kept = choose_tokens(salient, given(), texts, np.array(partner), np.array(lambdas))
             assert (source == -1).all() and (kept == 1.0).all()
 
 
@@ -137,7 +147,7 @@ class TestExchanged:
     def test_by_hand(self) -> None:
         source = np.array([[-1, 2, -1, -1], [-1, -1, 1, -1]])
         batch = self.batch()
-        made = exchanged(batch, np.array([1, 0]), source, np.array([0.0, 0.5]))
+        made = exchange_tokens(batch, np.array([1, 0]), source, np.array([0.0, 0.5]))
         assert made.inputs["input_ids"].tolist() == [[2, 8, 3, 0], [2, 7, 5, 3]]
         assert made.targets.tolist() == [[0, 0, 1], [0.5, 0, 0.5]]
         for name in ("token_type_ids", "attention_mask"):
@@ -148,7 +158,7 @@ class TestExchanged:
 
     def test_a_row_that_keeps_all_is_as_it_was(self) -> None:
         batch = self.batch()
-        made = exchanged(batch, np.array([1, 0]), np.full((2, 4), -1), np.ones(2))
+        made = exchange_tokens(batch, np.array([1, 0]), np.full((2, 4), -1), np.ones(2))
         assert torch.equal(made.inputs["input_ids"], batch.inputs["input_ids"])
         assert torch.equal(made.targets, batch.targets)
 

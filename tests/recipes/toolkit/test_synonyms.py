@@ -15,11 +15,11 @@ from recipes.toolkit.synonyms import (
     NEIGHBOURS,
     digest,
     find_wordnet,
+    find_words,
     from_embeddings,
     is_wordnet,
     read_file,
     read_wordnet,
-    whole_words,
 )
 
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE, by Princeton University  \n"
@@ -84,10 +84,10 @@ class TestWordnet:
             read_wordnet(wordnet(tmp_path / "wordnet", but="data.verb"))
         damaged = wordnet(tmp_path / "damaged")
         (damaged / "index.noun").write_text("film n 1 0 1 0 00000999\n")
-        with pytest.raises(UserError, match="no whole WordNet database"):
+        with pytest.raises(UserError, match="not a complete WordNet database"):
             read_wordnet(damaged)
         (tmp_path / "wordnet.zip").write_text("no zip")
-        with pytest.raises(UserError, match="no whole WordNet database"):
+        with pytest.raises(UserError, match="not a complete WordNet database"):
             read_wordnet(tmp_path / "wordnet.zip")
 
     def test_is_found_where_nltk_and_wordnet_keep_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +121,8 @@ class TestFile:
             ("film\tmovie\nfilm movie\n", "line 2: 'film movie'"),
             ("film\t\n", "line 1"),
             ("\tfilm\n", "line 1"),
-            ("", "holds no synonyms"),
-            ("Aa01A04@ 孤独\n", "holds no synonyms"),
+            ("", "contains no synonyms"),
+            ("Aa01A04@ 孤独\n", "contains no synonyms"),
             ("Aa01A01= 人 士".encode("gb18030"), "iconv -f GB18030"),
         ],
     )
@@ -148,18 +148,18 @@ def numbered(tokens: str) -> dict[str, int]:
 class TestWholeWords:
     def test_wordpiece(self) -> None:
         vocabulary = numbered("[PAD] [unused1] the x film ##s movie 1990 , 人 的 Film don")
-        assert whole_words(tokenizer(vocabulary, "[PAD]")) == {"film": 4, "movie": 6, "人": 9}
+        assert find_words(tokenizer(vocabulary, "[PAD]")) == {"film": 4, "movie": 6, "人": 9}
 
     def test_sentencepiece(self) -> None:
         vocabulary = numbered("<s> ▁the ▁Film s ▁movie ▁ 人 电影 ▁2 ▁film pad")
-        assert whole_words(tokenizer(vocabulary, "<s>", "pad")) == {"film": 2, "movie": 4, "人": 6, "电影": 7}
+        assert find_words(tokenizer(vocabulary, "<s>", "pad")) == {"film": 2, "movie": 4, "人": 6, "电影": 7}
 
     def test_byte_level(self) -> None:
         vocabulary = numbered("<s> Ġfilm film Ġmovie ĠÃ© Ġthe Ġ")
-        assert whole_words(tokenizer(vocabulary, "<s>")) == {"film": 1, "movie": 3}
+        assert find_words(tokenizer(vocabulary, "<s>")) == {"film": 1, "movie": 3}
 
     def test_special_tokens_are_no_words(self) -> None:
-        assert whole_words(tokenizer(numbered("mask film"), "mask")) == {"film": 1}
+        assert find_words(tokenizer(numbered("mask film"), "mask")) == {"film": 1}
 
 
 class TestEmbeddings:

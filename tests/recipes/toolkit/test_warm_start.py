@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig
 
 from recipes import UserError
 from recipes.testing import finished_run
-from recipes.toolkit.warm_start import WarmStart, by_name
+from recipes.toolkit.warm_start import WarmStart, align_rows
 
 IN_MODEL = "model/config.json", "model/tokenizer_config.json", "model/model.safetensors"
 FILES = "metrics.json", "config.yaml", "predictions", "model"
@@ -66,17 +66,17 @@ class TestByName:
     FRESH = torch.tensor([[10.0, 20.0], [30.0, 40.0], [50.0, 60.0]])
 
     def test_rows_follow_their_names(self) -> None:
-        assert by_name(self.OLD, "abc", self.FRESH, "cab").tolist() == [[5, 6], [1, 2], [3, 4]]
+        assert align_rows(self.OLD, "abc", self.FRESH, "cab").tolist() == [[5, 6], [1, 2], [3, 4]]
 
     def test_a_new_class_keeps_the_fresh_row_and_a_missing_one_goes(self) -> None:
-        assert by_name(self.OLD, "abc", self.FRESH, "cxa").tolist() == [[5, 6], [30, 40], [1, 2]]
+        assert align_rows(self.OLD, "abc", self.FRESH, "cxa").tolist() == [[5, 6], [30, 40], [1, 2]]
 
     def test_a_bias(self) -> None:
-        found = by_name(torch.tensor([1.0, 2.0]), "ab", torch.tensor([7.0, 8.0, 9.0]), "bxa")
+        found = align_rows(torch.tensor([1.0, 2.0]), "ab", torch.tensor([7.0, 8.0, 9.0]), "bxa")
         assert found.tolist() == [2, 8, 1]
 
     def test_in_the_precision_of_the_model(self) -> None:
-        assert by_name(self.OLD, "abc", self.FRESH.double(), "abx").dtype == torch.float64
+        assert align_rows(self.OLD, "abc", self.FRESH.double(), "abx").dtype == torch.float64
 
 
 class TestWeights:
@@ -93,7 +93,7 @@ class TestWeights:
     def test_another_size(self) -> None:
         said = refused(lambda: of(finished_run()).load_weights(fresh_model(3, hidden=64), "xyz"))
         assert said == (
-            f"tricks.mine.from={finished_run()}: its model is another than this one (bert.embeddings.LayerNorm.bias is "
+            f"tricks.mine.from={finished_run()}: its model differs from this one (bert.embeddings.LayerNorm.bias is "
             "(32,) there, (64,) here). Take model=tiny, with the tricks that reshaped it."
         )
 
@@ -155,7 +155,7 @@ class TestRefusals:
 
     def test_a_model_without_weights(self, old: Path) -> None:
         reconfigured(old, lambda values: values["model"].update(source="linear"))
-        said = f"tricks.mine.from={old} holds a run of model=linear, which has no weights to go on from."
+        said = f"tricks.mine.from={old} is a run of model=linear, which has no weights to start from."
         assert refused(lambda: of(old)) == said
 
 

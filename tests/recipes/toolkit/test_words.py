@@ -12,9 +12,9 @@ from recipes.toolkit.words import (
     has_han,
     is_content,
     join,
-    merge_articles,
+    match_case,
+    merge_gaps,
     split,
-    with_case_of,
 )
 
 TEXTS = [
@@ -126,7 +126,7 @@ def test_chinese_needs_spaces_only_where_others_would_fuse(words: list[str], gap
     ],
 )
 def test_the_gap_of_a_word_that_went(before: str, after: str, first: bool, left: str) -> None:
-    assert merge_articles(before, after, first) == left
+    assert merge_gaps(before, after, first) == left
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_gap_of_a_word_that_went(before: str, after: str, first: bool, left:
     ],
 )
 def test_case(new: str, old: str, written: str) -> None:
-    assert with_case_of(new, old) == written
+    assert match_case(new, old) == written
 
 
 def test_content_words() -> None:
@@ -160,8 +160,8 @@ def test_chinese_characters() -> None:
 
 
 def test_nothing_slow_hides_in_the_pattern() -> None:
-    for piece in ("-", ".", "a-", "a.", "1,", "a_", "<", "@", "#", "'", "&a", ":", "1-a"):
-        text = piece * 3000
+    for part in ("-", ".", "a-", "a.", "1,", "a_", "<", "@", "#", "'", "&a", ":", "1-a"):
+        text = part * 3000
         assert join(*split(text)) == text
 
 

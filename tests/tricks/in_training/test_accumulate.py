@@ -161,7 +161,7 @@ class TestTheMostThatFit:
         trick = Accumulate(part_size=None)
         memory.parameters[0].grad = torch.tensor([100.0])  # of an earlier pass of the same update
         loss = trick.gradient(memory, memory.inner, make_batch())
-        assert trick.found == 2 and memory.sizes == [2]
+        assert trick.fitting_size == 2 and memory.sizes == [2]
         assert memory.parameters[0].grad.tolist() == [105.0]
         assert memory.rows_passed == 5
         assert loss.cross_entropy == pytest.approx(1.0)
@@ -174,7 +174,7 @@ class TestTheMostThatFit:
         assert memory.sizes == [2, 2]
         assert [len(batch) for batch in memory.batches] == [2, 2, 1] * 2
         other.load(trick.state())
-        assert other.found == 2
+        assert other.fitting_size == 2
 
     def test_where_all_fits_nothing_is_split(self) -> None:
         memory: Any = Memory(5)
@@ -210,7 +210,7 @@ class TestTheMostThatFit:
                 run.seams.objective = small
             found = compute_gradients(run, run.seams.batches(run.train, 0)[0])
             trick: Any = run.tricks["accumulate"]
-            return found, trick.found, run.rows_passed
+            return found, trick.fitting_size, run.rows_passed
 
         alone, _, _ = in_child(lambda: gradient(2))
         together, size, rows = on_ranks(2, lambda: gradient(None))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.models.anatomy import pooled_vectors
-from recipes.toolkit.mixing import mix_vectors, mixture
-from tricks.in_training.mixup import LAMBDA, LAYER, TAKEN, Mixup, plan
+from recipes.toolkit.mixing import mix_inputs, mix_vectors
+from tricks.in_training.mixup import FROM_PARTNER, LAMBDA, LAYER, Mixup, plan
 
 # Two rows of four tokens with vectors of three numbers; the first row has two tokens, the second four.
 OWN = torch.tensor(
@@ -119,7 +119,7 @@ class TestMixture:
     def made(self, *lambdas: float) -> Batch:
         batch = planned(*lambdas)
         assert batch.partners is not None
-        return mixture(batch, batch.partners, batch.carried[LAMBDA])
+        return mix_inputs(batch, batch.partners, batch.carried[LAMBDA])
 
     def test_attends_to_the_longer_text(self) -> None:
         assert self.made(0.75, 0.5).inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
@@ -143,7 +143,7 @@ class TestMixture:
         batch = Batch(**{**vars(make_batch()), "targets": torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])})
         batch = plan(batch, np.array(SWAPPED), np.array([0.75, 0.5]))
         assert batch.partners is not None
-        assert mixture(batch, batch.partners, batch.carried[LAMBDA]).targets.tolist() == [[0.75, 1, 0], [0.5, 1, 0]]
+        assert mix_inputs(batch, batch.partners, batch.carried[LAMBDA]).targets.tolist() == [[0.75, 1, 0], [0.5, 1, 0]]
 
     def test_is_mixed_once(self) -> None:
         assert self.made(0.75, 0.5).partners is None
@@ -301,7 +301,7 @@ class TestLevels:
 
     def test_block(self) -> None:
         # The second token of (16 17) is the other's 36, the first two of (35 36 37 32) are 16 17; the row's own length.
-        carried = {LAYER: torch.tensor([1, 1]), TAKEN: torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]).bool()}
+        carried = {LAYER: torch.tensor([1, 1]), FROM_PARTNER: torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]).bool()}
         pooled, seen, passed = self.pooled(self.carrying(0.5, 0.5, **carried), level="hidden", mask="block")
         assert pooled == [52.0 * 3, 102.0 * 5]
         assert seen.inputs["attention_mask"].tolist() == MASK.tolist()
@@ -415,7 +415,7 @@ class TestPlanned:
     def test_blocks_are_of_words_that_both_have(self) -> None:
         batch = self.made(level="hidden", mask="block")
         assert batch.partners is not None
-        taken, lambdas = batch.carried[TAKEN], batch.carried[LAMBDA]
+        taken, lambdas = batch.carried[FROM_PARTNER], batch.carried[LAMBDA]
         # The short row has one word, at place 1; the long one four, of which place 1 alone is a word in the short one.
         for row in range(20):
             both_long = batch.ids[row] == batch.partners.ids[row] == "long"

@@ -142,7 +142,7 @@ def told(signal: float, noise: float, batch_size: int) -> str:
         "signal_squared": 1.25 * signal**2,
         "noise_squared": 1.25 * noise**2,
     }
-    return trick.in_words(batch_size, 1000, ["+tricks=[accumulate] makes them fit"])
+    return trick.summarize(batch_size, 1000, ["+tricks=[accumulate] makes them fit"])
 
 
 def test_what_it_says() -> None:
@@ -152,7 +152,7 @@ def test_what_it_says() -> None:
         "in about 200 updates instead of 1,000, over 1.8 times the rows; set train.batch_size, and "
         "+tricks=[accumulate] makes them fit."
     )
-    assert NoiseScale(every=1, memory=100).in_words(8, 10).endswith("take more, or train longer.")
+    assert NoiseScale(every=1, memory=100).summarize(8, 10).endswith("take more, or train longer.")
     assert told(2.0, 40.0, 32).endswith("chance. Batches are large enough: larger ones would hardly calm the loss.")
     assert told(-2.0, 40.0, 32).startswith("noise_scale: measurements are too few")
 

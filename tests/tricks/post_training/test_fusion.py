@@ -26,7 +26,7 @@ from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable_contents, in_child, on_ranks, tiny_config
 from recipes.toolkit.fused_run import FusedRun, disagreement
-from tricks.post_training.fusion import Fusion, fitted
+from tricks.post_training.fusion import Fusion, fit_weights
 
 TWO = "tricks.fusion.folds=2"
 
@@ -55,24 +55,24 @@ def refused(settings: Config, folder: Path) -> str:
 
 
 class TestWeights:
-    def shares(self, *rights: float) -> np.ndarray:
+    def log_probabilities(self, *rights: float) -> np.ndarray:
         """Members that give a true class of two this probability, in each of 40 rows."""
         return np.stack([np.tile(np.log([right, 1 - right]), (40, 1)) for right in rights])
 
     def test_all_to_the_one_that_knows(self) -> None:
-        weights = fitted(self.shares(0.5, 0.99, 0.1), np.tile([1.0, 0.0], (40, 1)))
+        weights = fit_weights(self.log_probabilities(0.5, 0.99, 0.1), np.tile([1.0, 0.0], (40, 1)))
         np.testing.assert_allclose(weights, [0, 1, 0], atol=1e-6)
 
     def test_nothing_on_a_grid_is_better(self) -> None:
         random = np.random.default_rng(0)
         targets = np.eye(3)[random.integers(0, 3, 200)]
         logits = random.normal(0, 2, (2, 200, 3)) + 1.5 * targets
-        shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        weights = fitted(shares, targets)
+        log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        weights = fit_weights(log_probabilities, targets)
         assert weights.min() >= 0 and weights.sum() == pytest.approx(1)
 
         def loss(first: float) -> float:
-            mean = first * shares[0] + (1 - first) * shares[1]
+            mean = first * log_probabilities[0] + (1 - first) * log_probabilities[1]
             return float(-(np.log(softmax(mean, axis=-1)) * targets).sum(-1).mean())
 
         assert loss(weights[0]) <= min(map(loss, np.linspace(0, 1, 101))) + 1e-8
@@ -168,7 +168,7 @@ class TestTheWhole:
 
     def test_nothing_starts_from_it(self, run: FinishedRun, tmp_path: Path) -> None:
         after = config(f"tricks.incremental.folder={run.folder}", tricks="incremental")
-        assert "answer as one, which has no weights of its own" in refused(after, tmp_path / "run")
+        assert "holds an ensemble of several runs, which has no weights of its own" in refused(after, tmp_path / "run")
 
 
 def test_what_decides_sees_the_whole_and_what_calibrates_each_member(tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ def test_what_decides_sees_the_whole_and_what_calibrates_each_member(tmp_path: P
     assert "calibration" not in run.metrics
     assert measure(run.load_predictions("validation"))["macro_f1"] >= run.metrics["candidates"]["1-tiny"]["macro_f1"]
     texts = ["a1", "b2", "c3", "w1"]
-    shares = run.predict(texts)
+    log_probabilities = run.predict(texts)
     state = in_child(lambda: _thresholds(run))
     assert len(state) == 3
-    assert shares.names() == ["xyz"[place] for place in (shares.probabilities / state).argmax(1)]
+    assert log_probabilities.names() == ["xyz"[place] for place in (log_probabilities.probabilities / state).argmax(1)]
 
 
 def _thresholds(run: FinishedRun) -> list[float]:

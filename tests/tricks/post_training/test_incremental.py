@@ -21,7 +21,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits, read_splits
 from recipes.prediction.predictors import Predictor
 from recipes.testing import TrickLaws, copy_weights, finished_run, in_child, temporary_folder, tiny_config, tiny_run
-from tricks.post_training.incremental import Incremental, drawn, forgetting, in_words
+from tricks.post_training.incremental import Incremental, draw_rows, forgetting, summarize
 
 ON = "+tricks=[incremental]"
 STILL = "train.learning_rate=0", "train.max_updates=1"
@@ -201,22 +201,26 @@ class TestReplay:
         ("share", "wanted"), [(1.0, "aaaaaaaaaabbbbbc"), (0.4, "aaaabbc"), (0.1, "abc"), (0.001, "abc")]
     )
     def test_every_class_gives_its_share_and_one_row_at_least(self, share: float, wanted: str) -> None:
-        assert self.classes(drawn(self.ROWS, share, 0)) == wanted
+        assert self.classes(draw_rows(self.ROWS, share, 0)) == wanted
 
     def test_the_seed_decides_which(self) -> None:
-        assert drawn(self.ROWS, 0.4, 0) == drawn(self.ROWS, 0.4, 0) != drawn(self.ROWS, 0.4, 1)
+        assert draw_rows(self.ROWS, 0.4, 0) == draw_rows(self.ROWS, 0.4, 0) != draw_rows(self.ROWS, 0.4, 1)
 
     def test_a_larger_share_has_the_rows_of_a_smaller_one(self) -> None:
-        assert set(drawn(self.ROWS, 0.2, 3)) < set(drawn(self.ROWS, 0.7, 3))
+        assert set(draw_rows(self.ROWS, 0.2, 3)) < set(draw_rows(self.ROWS, 0.7, 3))
 
     def test_what_stands_beside_a_row_does_not_matter(self) -> None:
         order = list(reversed(range(len(self.ROWS))))
-        turned = [order[place] for place in drawn(self.ROWS.select(order), 0.4, 0)]
-        assert sorted(turned) == drawn(self.ROWS, 0.4, 0)
+        turned = [order[place] for place in draw_rows(self.ROWS.select(order), 0.4, 0)]
+        assert sorted(turned) == draw_rows(self.ROWS, 0.4, 0)
 
     def test_of_several_labels_the_rarest_counts(self) -> None:
         rows = examples(["a"], ["a", "b"], ["a"], ["a"], ["a"])
-        assert drawn(rows, 0.25, 0)[0] in (0, 1) and 1 in drawn(rows, 0.25, 0) and len(drawn(rows, 0.25, 0)) == 2
+        assert (
+            draw_rows(rows, 0.25, 0)[0] in (0, 1)
+            and 1 in draw_rows(rows, 0.25, 0)
+            and len(draw_rows(rows, 0.25, 0)) == 2
+        )
 
     def test_old_rows_stand_behind_the_new_ones_cleaned(self) -> None:
         old = read_splits(after(folder=finished_run()).data, {}, True).train
@@ -228,7 +232,7 @@ class TestReplay:
 
         run: Any = SimpleNamespace(config=SimpleNamespace(seed=3), note=notes.append, clean_rows=clean)
         found = trick.examples(run, lambda rows: rows, old.select([0, 1]))
-        places = drawn(old, 0.5, 3)
+        places = draw_rows(old, 0.5, 3)
         assert list(found["id"]) == ["0", "1", *(f"old:{place}" for place in places)]
         assert list(found["source"])[2:] == list(found["id"])[2:]
         assert list(found["text"])[:3] == [*old["text"][:2], f"<{old['text'][places[0]]}>"]
@@ -275,8 +279,8 @@ class TestForgetting:
     )
     def test_in_words(self, metric: str, change: float, wanted: str) -> None:
         found = {metric: {"before": 0.5, "after": 0.5 + change, "change": change}}
-        assert in_words(found, metric) == f"on the old test split {wanted}"
-        assert in_words(found, "roc_auc") == in_words(found, metric)  # which the grown head has not
+        assert summarize(found, metric) == f"on the old test split {wanted}"
+        assert summarize(found, "roc_auc") == summarize(found, metric)  # which the grown head has not
 
     @pytest.mark.parametrize(
         ("several", "wanted"), [(False, {"macro_f1": 0.6, "loss": 1.0}), (True, {"macro_f1": 0.6, "loss": 1.5})]

@@ -130,54 +130,54 @@ class TestRefused:
 class TestMerge:
     WINDOWS = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.2, 0.4, 0.4]])
 
-    def merged(self, merge: str, windows: Tensor = WINDOWS, several: bool = False) -> list[float]:
-        found = sliding(merge=merge).merged(windows, several)
+    def merge_windows(self, merge: str, windows: Tensor = WINDOWS, several: bool = False) -> list[float]:
+        found = sliding(merge=merge).merge_windows(windows, several)
         if not several:
             assert float(found.sum()) == pytest.approx(1.0, abs=1e-6)
         return found.tolist()
 
     def test_mean_probabilities(self) -> None:
-        assert self.merged("mean_probabilities") == pytest.approx([0.4, 1 / 3, 0.8 / 3])
+        assert self.merge_windows("mean_probabilities") == pytest.approx([0.4, 1 / 3, 0.8 / 3])
 
     def test_mean_logits(self) -> None:
         logits = torch.tensor([[3.0, -1.0, 0.5], [-2.0, 4.0, 1.0]])
         wanted = torch.tensor([0.5, 1.5, 0.75]).softmax(-1)
-        assert self.merged("mean_logits", logits.softmax(-1)) == pytest.approx(wanted.tolist(), abs=1e-6)
+        assert self.merge_windows("mean_logits", logits.softmax(-1)) == pytest.approx(wanted.tolist(), abs=1e-6)
 
     def test_mean_logits_of_a_probability_of_0(self) -> None:
         windows = torch.tensor([[1.0, 0.0], [0.3, 0.7]])
-        assert self.merged("mean_logits", windows) == pytest.approx([1.0, 0.0], abs=1e-6)
+        assert self.merge_windows("mean_logits", windows) == pytest.approx([1.0, 0.0], abs=1e-6)
 
     def test_max(self) -> None:
-        assert self.merged("max") == pytest.approx([0.8 / 1.7, 0.5 / 1.7, 0.4 / 1.7])
+        assert self.merge_windows("max") == pytest.approx([0.8 / 1.7, 0.5 / 1.7, 0.4 / 1.7])
 
     def test_vote(self) -> None:
         # One vote for the first class, two for the second, where the third window has a tie; the mean is a fourth one.
         windows = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.2, 0.6, 0.2]])
-        assert self.merged("vote", windows) == pytest.approx([1.4 / 4, 2.4 / 4, 0.2 / 4])
+        assert self.merge_windows("vote", windows) == pytest.approx([1.4 / 4, 2.4 / 4, 0.2 / 4])
 
     def test_a_tie_goes_to_the_higher_mean_probability(self) -> None:
         windows = torch.tensor([[0.45, 0.55], [0.9, 0.1]])
-        assert int(np.argmax(self.merged("vote", windows))) == 0
-        assert int(np.argmax(self.merged("vote", windows.flip(1)))) == 1
+        assert int(np.argmax(self.merge_windows("vote", windows))) == 0
+        assert int(np.argmax(self.merge_windows("vote", windows.flip(1)))) == 1
 
     def test_a_vote_is_not_outvoted_by_the_mean(self) -> None:
         windows = torch.tensor([[0.51, 0.49], [0.51, 0.49], [0.0, 1.0]])
-        assert int(np.argmax(self.merged("vote", windows))) == 0
+        assert int(np.argmax(self.merge_windows("vote", windows))) == 0
 
     def test_several_labels(self) -> None:
         windows = torch.tensor([[0.9, 0.2], [0.6, 0.4], [0.1, 0.3]])
-        assert self.merged("mean_probabilities", windows, True) == pytest.approx([1.6 / 3, 0.3])
-        assert self.merged("max", windows, True) == pytest.approx([0.9, 0.4])
-        assert self.merged("vote", windows, True) == pytest.approx([(2 + 1.6 / 3) / 4, 0.3 / 4])
+        assert self.merge_windows("mean_probabilities", windows, True) == pytest.approx([1.6 / 3, 0.3])
+        assert self.merge_windows("max", windows, True) == pytest.approx([0.9, 0.4])
+        assert self.merge_windows("vote", windows, True) == pytest.approx([(2 + 1.6 / 3) / 4, 0.3 / 4])
         logits = torch.tensor([[2.0, -1.0], [-1.0, -3.0]])
         wanted = torch.tensor([0.5, -2.0]).sigmoid().tolist()
-        assert self.merged("mean_logits", logits.sigmoid(), True) == pytest.approx(wanted, abs=1e-6)
+        assert self.merge_windows("mean_logits", logits.sigmoid(), True) == pytest.approx(wanted, abs=1e-6)
 
     @pytest.mark.parametrize("merge", ["mean_logits", "mean_probabilities", "max", "vote"])
     def test_one_window_answers_as_it_is(self, merge: str) -> None:
         for several in (False, True):
-            assert torch.equal(sliding(merge=merge).merged(self.WINDOWS[:1], several), self.WINDOWS[0])
+            assert torch.equal(sliding(merge=merge).merge_windows(self.WINDOWS[:1], several), self.WINDOWS[0])
 
     @pytest.mark.parametrize("merge", ["mean_logits", "mean_probabilities", "max", "vote"])
     def test_no_number_stays_none(self, merge: str) -> None:
@@ -185,7 +185,7 @@ class TestMerge:
         assert np.isnan(self.merged_raw(merge, windows)).any()
 
     def merged_raw(self, merge: str, windows: Tensor) -> Any:
-        return sliding(merge=merge).merged(windows, False).numpy()
+        return sliding(merge=merge).merge_windows(windows, False).numpy()
 
     def test_documents_by_hand(self) -> None:
         run: Any = SimpleNamespace(multi_label=False)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from recipes.api import FinishedRun, finetune_config
 from recipes.errors import UserError
 from recipes.testing import difference, in_child, tiny_config, tiny_run
-from tricks.post_training.soup import Soup, greedy, mean
+from tricks.post_training.soup import Soup, choose_greedily, mean
 
 
 def soup(**values: Any) -> Soup:
@@ -56,14 +56,14 @@ def test_greedy_by_hand() -> None:
         return scores[asked[-1]]
 
     # b is best; c makes it worse and goes; a makes it no worse and stays, d makes it better.
-    assert greedy(["a", "b", "c", "d"], score) == ["b", "a", "d"]
+    assert choose_greedily(["a", "b", "c", "d"], score) == ["b", "a", "d"]
     assert asked == ["a", "b", "c", "d", "bc", "ba", "bad"]
 
 
 def test_greedy_compares_with_the_current_best_not_with_the_first() -> None:
     """The mean of all three is better than the first ingredient and worse than the first two: the third goes."""
     scores = {"a": 0.9, "b": 0.8, "c": 0.7, "ab": 0.95, "abc": 0.92}
-    assert greedy(["a", "b", "c"], lambda names: scores["".join(names)]) == ["a", "b"]
+    assert choose_greedily(["a", "b", "c"], lambda names: scores["".join(names)]) == ["a", "b"]
 
 
 def test_over_a_run_the_average_is_owned_only_at_the_end(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ class Training:
         run: Any = self
         found = []
         for number in range(1, self.total_updates + len(self.skipped) + 1):
-            before = trick.collected
+            before = trick.collections
             trick.update(run, self.step if number not in self.skipped else lambda: None)
-            if trick.collected > before:
+            if trick.collections > before:
                 found.append(self.updates)
         return found
 
@@ -116,7 +116,7 @@ class TestCollection:
         trick = swa(start=0.5)
         training = Training(8, skipped=(2, 8, 9))
         assert training.go(trick) == [5, 6, 7, 8]
-        assert trick.collected == 4
+        assert trick.collections == 4
 
     def test_the_average_is_the_mean(self) -> None:
         trick = swa(start=0.5)
@@ -162,13 +162,13 @@ class TestState:
         second.load({name: each.clone() if hasattr(each, "clone") else each for name, each in first.state().items()})
         for _ in range(2):
             second.update(run, training.step)
-        assert second.collected == whole.collected == 4
+        assert second.collections == whole.collections == 4
         assert all(torch.equal(second.average[name], whole.average[name]) for name in whole.average)
 
     def test_nothing_collected(self) -> None:
         trick = swa()
         trick.load(swa().state())
-        assert (trick.collected, trick.average) == (0, {})
+        assert (trick.collections, trick.average) == (0, {})
 
 
 class TestWeights:

@@ -13,7 +13,7 @@ from recipes import load
 from recipes.api import finetune_config
 from recipes.metrics import Predictions
 from recipes.testing import in_child, tiny_config, tiny_run
-from tricks.post_training.temperature import fitted, labelled
+from tricks.post_training.temperature import compute_logits, fit_temperature
 
 CLASSES = ["x", "y", "z"]
 
@@ -23,7 +23,7 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(truth: float) -> N
     random = np.random.default_rng(0)
     logits = random.normal(size=(20_000, 3)) * 3
     drawn = (softmax(logits / truth, axis=1).cumsum(1) > random.random((20_000, 1))).argmax(1)
-    assert fitted(logits, np.eye(3)[drawn], 10.0, False) == pytest.approx(truth, rel=0.05)
+    assert fit_temperature(logits, np.eye(3)[drawn], 10.0, False) == pytest.approx(truth, rel=0.05)
 
 
 @pytest.mark.parametrize("truth", [0.5, 3.0])
@@ -31,26 +31,26 @@ def test_of_several_labels_too(truth: float) -> None:
     random = np.random.default_rng(0)
     logits = random.normal(size=(10_000, 3)) * 3
     drawn = (expit(logits / truth) > random.random((10_000, 3))).astype(float)
-    assert fitted(logits, drawn, 10.0, True) == pytest.approx(truth, rel=0.05)
+    assert fit_temperature(logits, drawn, 10.0, True) == pytest.approx(truth, rel=0.05)
 
 
 def test_it_stays_inside_the_limit() -> None:
     logits = np.array([[5.0, 0.0], [5.0, 0.0]])  # always right: no temperature is low enough
-    assert fitted(logits, np.eye(2)[[0, 0]], 4.0, False) == pytest.approx(0.25, rel=1e-3)
-    assert fitted(logits, np.eye(2)[[1, 1]], 4.0, False) == pytest.approx(4.0, rel=1e-3)
+    assert fit_temperature(logits, np.eye(2)[[0, 0]], 4.0, False) == pytest.approx(0.25, rel=1e-3)
+    assert fit_temperature(logits, np.eye(2)[[1, 1]], 4.0, False) == pytest.approx(4.0, rel=1e-3)
 
 
 def test_rows_without_a_label_that_training_has_seen_are_left_out() -> None:
     probabilities = np.array([[0.5, 0.3, 0.2]] * 3, dtype=np.float32)
     some = Predictions(["1", "2", "3"], ["y", None, "new"], probabilities, np.zeros((3, 3)), CLASSES, False)
-    logits, targets = labelled(some)
+    logits, targets = compute_logits(some)
     assert targets.tolist() == [[0, 1, 0]]
     assert softmax(logits, axis=1) == pytest.approx(probabilities[:1])
 
 
 def test_logits_of_several_labels() -> None:
     probabilities = np.array([[0.5, 0.9, 1.0]], dtype=np.float32)
-    logits, targets = labelled(Predictions(["1"], [["x", "z"]], probabilities, np.zeros((1, 3)), CLASSES, True))
+    logits, targets = compute_logits(Predictions(["1"], [["x", "z"]], probabilities, np.zeros((1, 3)), CLASSES, True))
     assert targets.tolist() == [[1, 0, 1]]
     assert logits[0, :2] == pytest.approx([0, np.log(9)], abs=1e-5)
     assert np.isfinite(logits).all()
@@ -72,8 +72,8 @@ def test_what_is_folded_into_the_head_divides_the_logits(tmp_path: Path) -> None
     def compared(run: Any) -> tuple[np.ndarray, np.ndarray, float, float]:
         before = run.predictions(run.validation)
         after = run.seams.settle(before)
-        told = run.tricks["temperature"].told
-        wanted = softmax(labelled(before)[0] / told["temperature"], axis=1)
+        told = run.tricks["temperature"].summary
+        wanted = softmax(compute_logits(before)[0] / told["temperature"], axis=1)
         return wanted, after.probabilities, told["temperature"], told["after"]["loss"] - told["before"]["loss"]
 
     wanted, found, value, gained = wrong_on_purpose(compared, tmp_path)

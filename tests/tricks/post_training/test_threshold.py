@@ -12,21 +12,21 @@ from recipes.api import finetune_config
 from recipes.metrics import Predictions, measure
 from recipes.runs.checkpoint import read
 from recipes.testing import in_child, tiny_config
-from tricks.post_training.threshold import Threshold, chosen, decided, fitted
+from tricks.post_training.threshold import Threshold, apply_thresholds, fit_thresholds, replace_decisions
 
 CLASSES = ["x", "y", "z"]
 HALF = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]])
 
 
 def test_one_label_by_hand() -> None:
-    assert chosen(HALF, np.full(3, 0.5), False).tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert apply_thresholds(HALF, np.full(3, 0.5), False).tolist() == [[1, 0, 0], [0, 1, 0]]
     # 0.6 / 0.5 = 1.2, 0.3 / 0.2 = 1.5; then 0.5 / 0.2 = 2.5, 0.3 / 0.1 = 3.
-    assert chosen(HALF, np.array([0.5, 0.2, 0.1]), False).tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert apply_thresholds(HALF, np.array([0.5, 0.2, 0.1]), False).tolist() == [[0, 1, 0], [0, 0, 1]]
 
 
 def test_several_labels_by_hand() -> None:
-    assert chosen(HALF, np.full(3, 0.5), True).tolist() == [[1, 0, 0], [0, 1, 0]]
-    assert chosen(HALF, np.array([0.7, 0.3, 0.1]), True).tolist() == [[0, 1, 1], [0, 1, 1]]
+    assert apply_thresholds(HALF, np.full(3, 0.5), True).tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert apply_thresholds(HALF, np.array([0.7, 0.3, 0.1]), True).tolist() == [[0, 1, 1], [0, 1, 1]]
 
 
 def test_a_rare_class_gets_its_due() -> None:
@@ -41,22 +41,22 @@ def test_a_rare_class_gets_its_due() -> None:
         False,
     )
     assert measure(predictions)["macro_f1"] < 0.5
-    found = fitted(predictions, 3, 30)
-    assert measure(decided(predictions, found))["macro_f1"] == 1.0
+    found = fit_thresholds(predictions, 3, 30)
+    assert measure(replace_decisions(predictions, found))["macro_f1"] == 1.0
 
 
 def test_each_of_several_labels_has_its_own() -> None:
     probabilities = np.array([[0.9, 0.2], [0.8, 0.25], [0.7, 0.05], [0.6, 0.1]])
     labels = [["x", "y"], ["x", "y"], [], []]
     predictions = Predictions(list("1234"), labels, probabilities, np.zeros((4, 2)), ["x", "y"], True)
-    first, second = fitted(predictions, 2, 30)
+    first, second = fit_thresholds(predictions, 2, 30)
     assert 0.7 < first <= 0.8 and 0.1 < second <= 0.2
 
 
 def test_where_nothing_is_gained_a_half_stays() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
     predictions = Predictions(["1", "2"], ["x", "y"], probabilities, np.eye(2, dtype=np.int8), ["x", "y"], False)
-    assert fitted(predictions, 3, 30) == [0.5, 0.5]
+    assert fit_thresholds(predictions, 3, 30) == [0.5, 0.5]
 
 
 def test_probabilities_of_0_do_no_harm() -> None:
@@ -65,9 +65,9 @@ def test_probabilities_of_0_do_no_harm() -> None:
     predictions = Predictions(
         list("123456"), labels, shares, np.eye(3, dtype=np.int8)[[0, 1, 2, 0, 1, 2]], CLASSES, False
     )
-    found = fitted(predictions, 3, 30)
+    found = fit_thresholds(predictions, 3, 30)
     assert np.isfinite(found).all()
-    assert measure(decided(predictions, found))["macro_f1"] >= measure(predictions)["macro_f1"]
+    assert measure(replace_decisions(predictions, found))["macro_f1"] >= measure(predictions)["macro_f1"]
 
 
 def test_without_a_fit_the_inner_decision_stands() -> None:

@@ -12,8 +12,8 @@ from tricks.pre_training.balanced_batches import BalancedBatches
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 6)
 
 
-def drawn(balance: float, seed: int = 0) -> np.ndarray:
-    return BalancedBatches(balance).drawn(LABELS, np.random.default_rng(seed))
+def draw_rows(balance: float, seed: int = 0) -> np.ndarray:
+    return BalancedBatches(balance).draw_rows(LABELS, np.random.default_rng(seed))
 
 
 def counts_of(rows: np.ndarray) -> list[int]:
@@ -22,24 +22,24 @@ def counts_of(rows: np.ndarray) -> list[int]:
 
 
 def test_equal_shares() -> None:
-    assert counts_of(drawn(1.0)) == [32, 32, 32]
+    assert counts_of(draw_rows(1.0)) == [32, 32, 32]
 
 
 def test_shares_between() -> None:
     roots = np.sqrt([60, 30, 6])
-    assert counts_of(drawn(0.5)) == pytest.approx((roots / roots.sum() * 96).tolist(), abs=1)
-    assert len(drawn(0.5)) == 96
+    assert counts_of(draw_rows(0.5)) == pytest.approx((roots / roots.sum() * 96).tolist(), abs=1)
+    assert len(draw_rows(0.5)) == 96
 
 
 def test_rows_of_a_class_come_equally_often_but_for_the_last_time() -> None:
-    times = np.bincount(drawn(1.0), minlength=96)
+    times = np.bincount(draw_rows(1.0), minlength=96)
     assert set(times[:60]) == {0, 1}
     assert set(times[60:90]) == {1, 2}
     assert set(times[90:]) == {5, 6}
 
 
 def test_other_epochs_draw_other_rows() -> None:
-    assert set(drawn(1.0, 0)) != set(drawn(1.0, 1))
+    assert set(draw_rows(1.0, 0)) != set(draw_rows(1.0, 1))
 
 
 def run_of(multi_label: bool = False) -> Any:

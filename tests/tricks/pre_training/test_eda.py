@@ -13,7 +13,7 @@ from datasets import Dataset
 from recipes.errors import UserError
 from recipes.toolkit import words
 from tricks.pre_training import eda
-from tricks.pre_training.eda import Eda, Sentence, delete, insert, make_variants, prepared, replace, swap
+from tricks.pre_training.eda import Eda, Sentence, delete, insert, make_variants, prepare, replace, swap
 
 SYNONYMS = {
     "film": ["movie", "motion picture"],
@@ -35,7 +35,7 @@ MANY = 300
 
 def outcomes(operation: eda.Operation, text: str, rate: float, language: str = "auto") -> set[str]:
     """All that an operation makes of a text."""
-    sentence = prepared(text, language, SYNONYMS)
+    sentence = prepare(text, language, SYNONYMS)
     return {operation(sentence, random.Random(seed), rate) for seed in range(MANY)}
 
 
@@ -126,7 +126,7 @@ class TestDelete:
         assert outcomes(delete, "One, (two) three!", 0.01) == {", (two) three!", "One, () three!", "One, (two)!"}
 
     def test_each_word_by_chance(self) -> None:
-        sentence = prepared("word " * 1000, "auto", SYNONYMS)
+        sentence = prepare("word " * 1000, "auto", SYNONYMS)
         left = [len(delete(sentence, random.Random(seed), 0.1).split()) for seed in range(20)]
         # 20,000 words, of which 18,000 should stay; the standard deviation is 42.
         assert abs(sum(left) - 18_000) < 200

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from recipes.errors import UserError
 from recipes.models.loading import load_tokenizer
 from recipes.testing import tiny_config
-from tricks.pre_training.nlpaug import RENAMED, Augment, Nlpaug, loaded, seeded, words, written
+from tricks.pre_training.nlpaug import RENAMED, Augment, Nlpaug, list_file_times, load_augmenter, seed_generators, words
 
 FEATURES = {name: datasets.Value("string") for name in ("id", "source", "text", "text_pair", "label")}
 TEXTS = ["The plot of this good movie is quite different.", "They received their beautiful house because of it!"]
@@ -171,7 +171,7 @@ class TestRandomness:
 
         before = state()
         try:
-            with seeded(5):
+            with seed_generators(5):
                 drawn()
                 assert all(state()[place] != before[place] for place in (0, 1, 3, 4))
                 assert all(state()[4])
@@ -196,7 +196,7 @@ class TestRandomness:
     def test_misspellings_have_one_order(self) -> None:
         """They are read from a set, whose order is another one in each process."""
         inner = {"_target_": "nlpaug.augmenter.word.SpellingAug"}
-        flow = loaded({"_target_": "nlpaug.flow.Sequential", "flow": [inner]}, "")
+        flow = load_augmenter({"_target_": "nlpaug.flow.Sequential", "flow": [inner]}, "")
         lists = list(flow[0].model.dict.values())
         assert len(lists) > 10_000 and all(each == sorted(each) for each in lists)
 
@@ -252,7 +252,7 @@ class TestExamples:
         os.utime(tmp_path / "folder", (9, 9))
         a, b, folder = (str(tmp_path / name) for name in ("a.txt", "b.txt", "folder"))
         settings = [{"path": a, "aug_p": 0.1, "name": "none"}, {"flow": [{"path": folder}, {"path": b}]}]
-        assert written(settings) == [1, 9, 3, 4, 2]
+        assert list_file_times(settings) == [1, 9, 3, 4, 2]
 
 
 class TestErrors:
@@ -356,6 +356,6 @@ class TestRealOnes:
     def test_each_model_is_its_own(self, tmp_path: Path) -> None:
         """Nlpaug would give the one that it loaded first."""
         first, second = tfidf(tmp_path / "1", ["a b", "a c"]), tfidf(tmp_path / "2", ["x y", "x z"])
-        assert set(loaded(first, "").model.tokens) == {"a", "b", "c"}
-        assert set(loaded(second, "").model.tokens) == {"x", "y", "z"}
+        assert set(load_augmenter(first, "").model.tokens) == {"a", "b", "c"}
+        assert set(load_augmenter(second, "").model.tokens) == {"x", "y", "z"}
         assert set(made("b c", first)[0].split()) <= {"a", "b", "c"}
