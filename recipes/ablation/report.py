@@ -16,6 +16,7 @@ from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.config import put_at
+from recipes.errors import list_names
 from recipes.metrics import LOWER_IS_BETTER
 from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.reports.tables import console_for_tables
@@ -104,7 +105,7 @@ def in_a_paragraph(findings: Findings) -> Iterator[str]:
             clear = word in (HELPS, HURTS)
             names = [findings.name(verdict.effect) + f" ({_number(verdict.value)})" * clear for verdict in verdicts]
             said = of_one if len(names) == 1 else of_several
-            yield f"{_listed(names)} {said.format(margin=findings.margin)}."
+            yield f"{list_names(names, quoted=False, last=' and ')} {said.format(margin=findings.margin)}."
     for word, said in ((FIGHTS, "get in each other's way"), (TOGETHER, "are worth more together than their sum")):
         for verdict in findings.pairs:
             if verdict.word == word:
@@ -265,7 +266,7 @@ def _assumed(findings: Findings) -> Iterator[Part]:
     if gone := sorted({row.arm for row in findings.rows} - set(design.arms)):
         yield f"No run on some data set, so left out everywhere: {', '.join(map(findings.space.name, gone))}."
     if bare := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished}):
-        yield f"No run has finished on {_listed(bare)}: nothing here is about it."
+        yield f"No run has finished on {list_names(bare, quoted=False, last=' and ')}: nothing here is about it."
 
 
 def _alias(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:
@@ -307,7 +308,3 @@ def _score(value: float | None) -> str:
 
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:,.1f}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -51,7 +51,10 @@ LAMBDA, LAYER, FROM_PARTNER = "mixup.lambda", "mixup.layer", "mixup.taken"
 
 # The masks of each level, and why the others are refused.
 MASKS = {
-    "embedding": ("whole | span | fourier | saliency", "block works on hidden states; span is its counterpart for words"),
+    "embedding": (
+        "whole | span | fourier | saliency",
+        "block works on hidden states; span is its counterpart for words",
+    ),
     "hidden": ("whole | block", "the others choose words, and a hidden state depends on more than its own word"),
     "sentence": ("whole", "one vector for a text has no tokens to choose from"),
 }

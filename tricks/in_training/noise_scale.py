@@ -48,7 +48,9 @@ class NoiseScale(Trick):
 
     def excludes(self) -> Mapping[str, str]:
         """Exclude tricks that would move the weights differently for each half."""
-        return {"gradient/sharpen": "one measures halves of a batch, the other moves weights by the gradient of the full batch"}
+        return {
+            "gradient/sharpen": "one measures halves of a batch, the other moves weights by the gradient of the full batch"
+        }
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Run the halves, whose gradients add up to that of the batch."""

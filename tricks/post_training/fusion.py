@@ -1,21 +1,21 @@
 """Fusion: train several models, each on several parts of the training rows, and average their logits.
 
-p = softmax(sum over members m of w_m / K * sum over folds k of log p_mk), of several labels sigmoid the same way; K
-models of a member each train on all training rows but a K-th, their validation split, on which their weights are
-chosen. Folds have equal class shares, keep `data.group` together, and are the same for all members; copies are made
-inside a fold, of its own rows. The run's own validation split is then seen by no member and scores the whole; with
-folds=1 it is every member's too. Logits of unlike models are compared as log-probabilities, which differ from them by
-what is the same for all classes.
+p = softmax(sum over members m of w_m / K * sum over folds k of log p_mk), or with sigmoid for multiple labels. Each
+member has K models. Each of them trains on all training rows except one fold, which is its validation split and selects
+its best weights. Folds are stratified by class, keep `data.group` together and are the same for all members. Duplicates
+and variants are made inside a fold, of its own rows. No member sees the validation split of the run, which scores the
+ensemble; with folds=1 every member uses it too. Models of different kinds are averaged as log-probabilities: these
+differ from logits by a constant for all classes.
 
 Source: averaging in log space: Heskes 1998, Selecting Weighting Factors in Logarithmic Opinion Pools (the loss of the
-    whole is the members' average loss minus `diversity`); cross-trained ensembles: Krogh, Vedelsby 1995, Neural Network
+    ensemble is the members' average loss minus `diversity`); cross-trained ensembles: Krogh, Vedelsby 1995, Neural Network
     Ensembles, Cross Validation, and Active Learning; fitted weights: Breiman 1996, Stacked Regressions (weights >= 0).
 Cost: folds x members runs, one after the other, and as many passes to predict; memory of one model.
-Use when: the last point counts more than the bill, or members are unlike. Avoid when: one model must ship: `model/`
-    holds no weights then, only who its members are. `fitted` chooses on validation, whose scores are then too good.
-Composes: train/train: every other trick works inside each member of the run's own model, but for those that decide
-    (settle/decide): they see the whole. A trick of train/data has settled labels and old data before. A soup of other
-    folders is refused in folds: those runs have learnt what judges these.
+Use when: quality matters more than cost, or members differ in kind. Avoid when: one model must be deployed: `model/`
+    then contains no weights, only the list of members. `fitted` makes validation scores too optimistic.
+Composes: train/train: other tricks work inside each member that uses the run's model. Tricks that decide
+    (settle/decide) act on the ensemble instead. Tricks of train/data act before the folds are made. A soup of other
+    folders is refused in folds: those runs were trained on rows that evaluate these.
 """
 
 import json
@@ -49,40 +49,43 @@ from recipes.toolkit.fused_run import FusedRun
 
 @dataclass
 class Fusion(Trick):
-    """Train the members, weigh them, and let the folder answer as one model."""
+    """Train the members, weight them, and make the run folder predict with all of them."""
 
     folds: int = allowed("[1, inf)")
     """Parts of the training rows; 1: every model trains on all."""
     members: list[str] = allowed("")
-    """A line of overrides each; none: this run alone."""
+    """A line of overrides for each member; none: only this run."""
     scheme: str = allowed("equal | given | fitted")
-    """Where the members' weights come from."""
+    """How the members are weighted."""
     values: list[float] = allowed("")
-    """With given: each member's."""
+    """With given: the weight of each member."""
 
     slots = {"train": "train"}
     neutral = {"folds": 1, "members": []}
     passes = 5.0
 
     def __post_init__(self) -> None:
-        """There must be a value for each member, where they are given, and none where they are not."""
+        """Check that there is a value for each member with scheme=given, and none otherwise."""
         super().__post_init__()
         count, total = max(1, len(self.members)), sum(self.values)
-        fine = len(self.values) == count and min(self.values) >= 0 and 0 < total < math.inf
-        if self.scheme == "given" and not fine:
-            raise ValueError(f"values={self.values} must be {count} numbers from 0 on, one for each member, not all 0")
+        is_valid = len(self.values) == count and min(self.values) >= 0 and 0 < total < math.inf
+        if self.scheme == "given" and not is_valid:
+            raise ValueError(
+                f"values={self.values} must be {count} numbers of at least 0, one for each member, not all 0"
+            )
         if self.scheme != "given" and self.values:
-            raise ValueError(f"values={self.values} are read with scheme=given only; set it, or leave them out")
+            raise ValueError(f"values={self.values} are only used with scheme=given; set it, or leave them out")
 
     def train(
         self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
     ) -> RunFolder:
-        """Train every member on every fold; then weigh, score, and write the folder of the whole."""
+        """Train every member on every fold; then weight the members, score the splits and write the run folder."""
         if self.folds == 1 and not self.members:
             return inner(config, splits, folder)
         parts = list(folds(splits, self.folds, config.data.split_seed, f"tricks.{self.name}.folds"))
         configs = self._build_configs(config, parts)
         runs = {name: [folder / "members" / name / f"fold-{part.number}" for part in parts] for name in configs}
+        # Try every new member before the first one trains for hours.
         for (name, member), line in zip(configs.items(), self.members or [""], strict=True):
             if not (runs[name][0] / "config.yaml").exists():
                 with self._name_member(line):
@@ -98,7 +101,7 @@ class Fusion(Trick):
             return FusedRun(config, splits, folder, runs, parts).finish_run(self._weigh, self.scheme)
 
     def _build_configs(self, config: Config, parts: Sequence[Part]) -> dict[str, Config]:
-        """Each member's config, by its name."""
+        """The config of each member, by name; all problems are raised together."""
         tricks = build(config.tricks)
         outside = {self.name, *seams.deciding_tricks(tricks)}
         member_tricks = {name: values for name, values in config.tricks.items() if name not in outside}
@@ -118,8 +121,8 @@ class Fusion(Trick):
         if not problems and not any(has_own_model(vars(member.model), config) for member in configs.values()):
             problems.append(
                 f"tricks.{self.name}.members={self.members}: none is of this run's own model "
-                f"({config.model.name or config.model.source}), so what is set for that would train nothing; choose "
-                "the model of one of them, or add it."
+                f"({config.model.name or config.model.source}), so the settings of this model would have no effect; choose "
+                "the model of one of the members, or add a member with this model."
             )
         if problems:
             raise UserError(*problems)
@@ -127,7 +130,7 @@ class Fusion(Trick):
 
     @contextmanager
     def _name_member(self, line: str) -> Iterator[None]:
-        """Inside this context what a user did wrong is said of this member."""
+        """Inside this context the message of a `UserError` names the member."""
         try:
             yield
         except UserError as error:
@@ -135,18 +138,16 @@ class Fusion(Trick):
             raise UserError(*(f"{prefix}{problem}" for problem in error.problems)) from error
 
     def _check(self, member: Config, parts: Sequence[Part], of_the_run: Collection[str]) -> None:
-        """Refuse a member that cannot be trained on some part, or whose tricks are about more than a member."""
+        """Refuse a member that cannot be trained on some part, or that has tricks for the full run."""
         tricks = build(member.tricks)
         if nested := [name for name, trick in tricks.items() if isinstance(trick, Fusion)]:
             raise UserError(f"a member cannot be a {nested[0]}; leave it out.")
         for name, trick in tricks.items():
             if "train" in trick.slots and name not in of_the_run:
-                raise UserError(
-                    f"{name} is about all of a run; put it on the run itself: +tricks=[{self.name},{name}]."
-                )
+                raise UserError(f"{name} acts on the full run; add it to the run itself: +tricks=[{self.name},{name}].")
             if name in seams.deciding_tricks(tricks):
                 raise UserError(
-                    f"{name} decides about what all members say; put it on the run: +tricks=[{self.name},{name}]."
+                    f"{name} acts on the predictions of all members; add it to the run: +tricks=[{self.name},{name}]."
                 )
         for part in parts:
             try:
@@ -156,7 +157,7 @@ class Fusion(Trick):
                 raise UserError(*(f"{where}{problem}" for problem in error.problems)) from error
 
     def _weigh(self, log_probabilities: np.ndarray, validation: Predictions) -> np.ndarray:
-        """What each member counts, (member), the sum 1."""
+        """The weight of each member, (member), with sum 1."""
         if self.scheme == "given":
             return np.array(self.values) / sum(self.values)
         rows, targets = ensemble.labelled_rows(validation)
@@ -166,7 +167,7 @@ class Fusion(Trick):
 
 
 def try_member(member: Config, splits: Splits) -> None:
-    """Set a member up and make one update, so that what is wrong is told before others are trained for hours."""
+    """Set up a member and run one update, so that errors appear before other members train for hours."""
     if member.model.source == "linear":
         return
     with TemporaryDirectory() as scratch:
@@ -177,10 +178,10 @@ def try_member(member: Config, splits: Splits) -> None:
 
 
 def check_rows(path: Path, splits: Splits) -> None:
-    """See that a member's rows are those that it was begun with; a finished one would be taken for what it is not.
+    """Check that a member that is resumed or finished was started on the same rows.
 
     Raises:
-        UserError: they are others.
+        UserError: the rows differ.
     """
     file = path / "rows.json"
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits.fingerprint:
@@ -190,11 +191,11 @@ def check_rows(path: Path, splits: Splits) -> None:
 
 
 def fit_weights(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The weights, each at least 0 and their sum 1, that make the targets most probable: a convex problem.
+    """Fit weights of at least 0, with sum 1, that maximize the probability of the targets: a convex problem.
 
     Args:
-        shares: the members' log-probabilities, (member, ...), of rows whose labels are known.
-        targets: of those rows.
+        log_probabilities: log-probabilities of each member, (member, row, class), for rows with known labels.
+        targets: targets of these rows, (row, class).
     """
 
     def loss(weights: np.ndarray) -> float:

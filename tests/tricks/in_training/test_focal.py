@@ -109,4 +109,4 @@ def test_neither_loss_nor_gradient_is_ever_not_a_number(multi_label: bool, kind:
 
 def test_a_scheme_excludes_what_else_weighs_classes() -> None:
     assert focal().excludes() == {}
-    assert focal(scheme="balanced").excludes() == {"loss/weighting": "both make up for rare classes"}
+    assert focal(scheme="balanced").excludes() == {"loss/weighting": "both correct class imbalance"}

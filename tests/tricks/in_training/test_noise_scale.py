@@ -147,13 +147,13 @@ def told(signal: float, noise: float, batch_size: int) -> str:
 
 def test_what_it_says() -> None:
     assert told(2.0, 144.0, 8) == (
-        "noise_scale: about 72 rows (62 to 83); with batches of 8, 90% of an update's squared gradient is chance. So "
-        "the loss must fluctuate, which is no fault. With batches of 72 it would be 50%, and training would get as far "
+        "noise_scale: about 72 rows (62 to 83); with batches of 8, 90% of an update's squared gradient is noise. So "
+        "fluctuation of the loss is expected. With batches of 72 it would be 50%, and training would get as far "
         "in about 200 updates instead of 1,000, over 1.8 times the rows; set train.batch_size, and "
         "+tricks=[accumulate] makes them fit."
     )
     assert NoiseScale(every=1, memory=100).summarize(8, 10).endswith("take more, or train longer.")
-    assert told(2.0, 40.0, 32).endswith("chance. Batches are large enough: larger ones would hardly calm the loss.")
+    assert told(2.0, 40.0, 32).endswith("noise. Batches are large enough: larger ones would hardly smooth the loss.")
     assert told(-2.0, 40.0, 32).startswith("noise_scale: measurements are too few")
 
 

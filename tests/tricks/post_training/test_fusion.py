@@ -80,11 +80,11 @@ class TestWeights:
 
     @pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0], [2.0, -1.0], [float("nan"), 1.0], [float("inf"), 1.0]])
     def test_given_ones_must_fit(self, values: list[float]) -> None:
-        with pytest.raises(ValueError, match=r"must be 2 numbers from 0 on, one for each member, not all 0"):
+        with pytest.raises(ValueError, match=r"must be 2 numbers of at least 0, one for each member, not all 0"):
             Fusion(folds=1, members=["tiny", "linear"], scheme="given", values=values)
 
     def test_values_that_nobody_reads(self) -> None:
-        with pytest.raises(ValueError, match=r"are read with scheme=given only"):
+        with pytest.raises(ValueError, match=r"are only used with scheme=given"):
             Fusion(folds=1, members=["tiny", "linear"], scheme="equal", values=[1.0, 2.0])
 
 
@@ -283,8 +283,8 @@ def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
     [
         ("hub model.name=/no/such", "model.name=/no/such"),
         ("tiny +tricks=[soup] tricks.soup.folders=[/nowhere]", "tricks.soup.folders"),
-        ("tiny +tricks=[incremental] tricks.incremental.folder=/x", "put it on the run itself"),
-        ("tiny +tricks=[threshold]", "decides about what all members say"),
+        ("tiny +tricks=[incremental] tricks.incremental.folder=/x", "add it to the run itself"),
+        ("tiny +tricks=[threshold]", "acts on the predictions of all members"),
         ("tiny +tricks=[swa,ema]", "keep one of them"),
         ("tiny it's", "close every quote"),
         ("tiny --config-name=y", "is about the command"),
@@ -301,7 +301,7 @@ def test_a_wrong_member_is_named_before_the_others_are_trained(line: str, said: 
 def test_other_runs_on_the_same_data_have_learnt_what_judges_a_fold(tmp_path: Path) -> None:
     other = finished(tiny_config("train.max_updates=2"), tmp_path / "other")
     said = refused(config(TWO, f"tricks.soup.folders=[{other.folder}]", tricks="fusion,soup"), tmp_path / "run")
-    assert "is judged on rows that another run on the same data was trained on" in said
+    assert "is evaluated on rows that another run on the same data was trained on" in said
 
 
 def test_members_find_tricks_where_the_run_does(tmp_path: Path) -> None:

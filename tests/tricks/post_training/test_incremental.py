@@ -106,7 +106,7 @@ class TestLabels:
             f"tricks.incremental.folder={finished_run()}: its rows have one label each, those of the new data several "
             "labels.",
             "data.text_pair=other: the old run was trained on single texts.",
-            "evaluate.extra.old_test: incremental scores the old run's test split by this name; take another.",
+            "evaluate.extra.old_test: incremental uses this name for the old run's test split; choose another name.",
         ]
 
     def test_the_old_test_split_is_scored_beside_what_is_asked_for(self) -> None:
@@ -118,12 +118,12 @@ class TestLabels:
     def test_a_test_split_that_is_to_stay_shut(self) -> None:
         found = self.trained_on(incremental(), splits("xyz"), "evaluate.test=false")
         assert found.extra == {}
-        assert found.notes[-1] == "incremental: what is forgotten is not measured (evaluate.test=false)."
+        assert found.notes[-1] == "incremental: forgetting is not measured (evaluate.test=false)."
 
     def test_texts_that_were_read_otherwise(self) -> None:
         found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_fraction=0.5")
         (said,) = [note for note in found.notes if "texts" in note]
-        assert said.startswith("incremental: the old run read texts as they stand, this one reads them with Truncate(")
+        assert said.startswith("incremental: the old run read texts unchanged, this one reads them with Truncate(")
         assert "head_fraction=0.5" in said
 
     def test_old_data_that_is_gone(self, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ class TestLabels:
         found = self.trained_on(incremental(old), splits("xyz"))
         assert found.extra == {}
         assert found.notes[-1].startswith(
-            "incremental: what is forgotten is not measured. "
+            "incremental: forgetting is not measured. "
             f"tricks.incremental.folder={old}: its data cannot be read again: data.train="
         )
         (said,) = said_of(lambda: self.trained_on(incremental(old, replay=0.5), splits("xyz")))
@@ -146,7 +146,7 @@ class TestLabels:
         (old / "metrics.json").write_text(json.dumps({**metrics, "test": {}}))
         found = self.trained_on(incremental(old), splits("xyz"))
         assert found.extra == {}
-        assert found.notes[-1] == "incremental: what is forgotten is not measured (the old run has no test scores)."
+        assert found.notes[-1] == "incremental: forgetting is not measured (the old run has no test scores)."
 
 
 class TestModel:
@@ -250,7 +250,7 @@ class TestReplay:
         trick.load({"replayed": "now"})
         assert trick.state() == {"replayed": "now"}
         assert said_of(lambda: trick.load({"replayed": "before"})) == [
-            f"tricks.incremental.folder={finished_run()}: its training rows have changed since this run was begun; "
+            f"tricks.incremental.folder={finished_run()}: its training rows have changed since this run started; "
             "start over with resume=false."
         ]
 
