@@ -1,4 +1,4 @@
-"""Token cutoff: train on texts of which some words are hidden.
+"""Token cutoff: hide some words of each text during training.
 
 Each token's word vector becomes 0 with probability `share`.
 
@@ -6,8 +6,8 @@ Source: Shen et al. 2020, A Simple but Tough-to-Beat Data Augmentation Approach,
     consistency term).
 Cost: one pass.
 Use when: data is scarce. Avoid when: single words decide.
-Composes: plans in gradient/plan, for the whole batch, so that every part and every further pass hides the same tokens;
-    hides in objective/term.
+Composes: plans in gradient/plan, for the full batch, so that all parts and passes hide the same tokens; hides in
+    objective/term.
 """
 
 from collections.abc import Callable
@@ -26,18 +26,18 @@ class Cutoff(Trick):
     """Hide tokens."""
 
     share: float = allowed("[0, 1)")
-    """Of the tokens that are hidden."""
+    """Probability of hiding a token."""
 
     slots = {"gradient": "plan", "objective": "term"}
     neutral = {"share": 0.0}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """Draw the tokens that stay, for the whole batch at once."""
+        """Draw the tokens that stay, for the full batch at once."""
         mask = run.generator("cutoff", batch).random(tuple(batch.inputs["input_ids"].shape)) >= self.share
         return inner(replace(batch, carried={**batch.carried, MASK: torch.from_numpy(mask).to(batch.weights)}))
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        """Run the batch without the others."""
+        """Run the batch with the other word vectors set to 0."""
         mask = batch.carried[MASK][..., None]
         with word_vectors.modify(run.bare_model, mask.shape[1], lambda vectors: vectors * mask.to(vectors.dtype)):
             return inner(batch)

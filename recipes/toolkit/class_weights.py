@@ -66,7 +66,7 @@ def check_imbalance(run: "Run", path: str) -> Iterator[str]:
     """
     counts = class_counts(run.train)
     if counts.max() < 1.5 * max(1, counts.min()):
-        yield f"{path}: all classes have about the same number of rows; leave it out."
+        yield f"{path}: every class has about as many rows as the others; leave it out."
     imbalance_slots = {"batches": "batches", "loss": "weighting"}
     # Only the first of these tricks warns, so that the message appears once.
     active = [

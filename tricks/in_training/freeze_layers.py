@@ -3,8 +3,8 @@
 Of n frozen layers and the embeddings, the j-th from the top is unfrozen after j / (n + 1) of `until`. With `until` null
 they stay frozen.
 
-Source: frozen for all of training: Lee, Tang, Lin 2019, What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning, arXiv
-    1911.03090 (a fourth of the layers trained keeps 90 % of the quality); from the top down: Howard, Ruder 2018,
+Source: frozen throughout: Lee, Tang, Lin 2019, What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning,
+    arXiv 1911.03090 (a fourth of the layers trained keeps 90 % of the quality); from the top down: Howard, Ruder 2018,
     arXiv 1801.06146 (gradual unfreezing).
 Cost: one pass. With `until` null the backward pass stops at the frozen layers. Otherwise gradients of frozen layers are
     computed and dropped, so that several processes stay in step.

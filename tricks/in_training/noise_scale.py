@@ -48,9 +48,7 @@ class NoiseScale(Trick):
 
     def excludes(self) -> Mapping[str, str]:
         """Exclude tricks that would move the weights differently for each half."""
-        return {
-            "gradient/sharpen": "one measures halves of a batch, the other moves weights by the gradient of the full batch"
-        }
+        return {"gradient/sharpen": "one measures halves of a batch, the other moves weights by the full batch"}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Run the halves, whose gradients add up to that of the batch."""
@@ -93,7 +91,7 @@ class NoiseScale(Trick):
         """
         if not math.isfinite(squared_total + sum(lengths)):
             return
-        # The expectation of a half is fraction^2 |G|^2 + fraction tr / rows: the noise of both halves sums to the total noise.
+        # A half has the expectation fraction^2 |G|^2 + fraction tr / rows: the noise of both sums to the total noise.
         signal = (squared_total - sum(lengths)) / (1 - sum(fraction**2 for fraction in fractions))
         noise = (squared_total - signal) * rows
         self.measured += 1

@@ -3,10 +3,10 @@
 loss = (l_1 + l_2) / 2 + alpha * (KL(p_1 || p_2) + KL(p_2 || p_1)) / 2 per row, with KL summed over classes. With
 multiple labels per row each class has a two-sided KL, and these are summed.
 
-Source: Liang et al. 2021, R-Drop: Regularized Dropout for Neural Networks, arXiv 2106.14448. The weight of
-    KL differs between implementations. Their code for transformers (dropreg/R-Drop) adds l_1 and l_2 and half of the mean KL *summed over the batch*:
-    this corresponds to alpha = rows of the batch / 4 here. bert4torch's RDropLoss adds its alpha / 4 times both KLs averaged over rows *and
-    classes*: alpha = its alpha / (2 * classes) here.
+Source: Liang et al. 2021, R-Drop: Regularized Dropout for Neural Networks, arXiv 2106.14448. The weight of KL differs
+    between implementations. Their code for transformers (dropreg/R-Drop) adds l_1 and l_2 and half of the mean KL
+    *summed over the batch*: alpha = rows of the batch / 4 here. bert4torch's RDropLoss adds its alpha / 4 times both
+    KLs averaged over rows *and classes*: alpha = its alpha / (2 * classes) here.
 Cost: two forward passes before one backward pass: twice the memory.
 Use when: the model overfits, or results vary from seed to seed. Avoid when: dropout is 0: the passes are equal; or time
     is short: a plain run of twice the updates is the baseline to beat.

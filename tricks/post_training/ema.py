@@ -58,7 +58,7 @@ class Ema(Trick):
             )
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Collect the weights after a step, unless it was skipped; the average starts at the weights before the first step."""
+        """Collect the weights after a step, unless it was skipped; the average starts before the first one."""
         if self.every_updates and self.average is None:
             self.average = self._new_average(run.parameters)
         before = run.updates

@@ -8,8 +8,9 @@ ensemble; with folds=1 every member uses it too. Models of different kinds are a
 differ from logits by a constant for all classes.
 
 Source: averaging in log space: Heskes 1998, Selecting Weighting Factors in Logarithmic Opinion Pools (the loss of the
-    ensemble is the members' average loss minus `diversity`); cross-trained ensembles: Krogh, Vedelsby 1995, Neural Network
-    Ensembles, Cross Validation, and Active Learning; fitted weights: Breiman 1996, Stacked Regressions (weights >= 0).
+    ensemble is the members' average loss minus `diversity`); cross-trained ensembles: Krogh, Vedelsby 1995, Neural
+    Network Ensembles, Cross Validation, and Active Learning; fitted weights: Breiman 1996, Stacked Regressions
+    (weights >= 0).
 Cost: folds x members runs, one after the other, and as many passes to predict; memory of one model.
 Use when: quality matters more than cost, or members differ in kind. Avoid when: one model must be deployed: `model/`
     then contains no weights, only the list of members. `fitted` makes validation scores too optimistic.
@@ -121,8 +122,8 @@ class Fusion(Trick):
         if not problems and not any(has_own_model(vars(member.model), config) for member in configs.values()):
             problems.append(
                 f"tricks.{self.name}.members={self.members}: none is of this run's own model "
-                f"({config.model.name or config.model.source}), so the settings of this model would have no effect; choose "
-                "the model of one of the members, or add a member with this model."
+                f"({config.model.name or config.model.source}), so the settings of this model would have no effect; "
+                "choose the model of one of the members, or add a member with this model."
             )
         if problems:
             raise UserError(*problems)

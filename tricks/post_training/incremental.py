@@ -77,7 +77,7 @@ class Incremental(Trick):
     def train(
         self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
     ) -> RunFolder:
-        """Check the runs against each other, merge the labels, and add the old test split to the splits that are scored."""
+        """Compare the runs, merge the labels, and add the old test split to the splits that are scored."""
         if problems := list(self._find_conflicts(config, splits)):
             raise UserError(*problems)
         old, extra = self.old, dict(splits.extra)
@@ -116,15 +116,15 @@ class Incremental(Trick):
             there = "pairs of texts" if old.in_pairs else "single texts"
             yield f"data.text_pair={config.data.text_pair or 'null'}: the old run was trained on {there}."
         if OLD_TEST in splits.extra:
-            yield f"evaluate.extra.{OLD_TEST}: {self.name} uses this name for the old run's test split; choose another name."
+            yield f"evaluate.extra.{OLD_TEST}: {self.name} uses this name for the old run's test split; choose another."
         new = [name for name in splits.classes if name not in old.classes]
         missing = [name for name in old.classes if name not in splits.classes]
         if self.new_labels == "refuse" and (new or missing):
             differences = [f"only the new data has {list_names(new)}"] if new else []
             differences += [f"only the old run has {list_names(missing)}"] if missing else []
             yield (
-                f"{old.setting}: the labels differ: {'; '.join(differences)}. Spell them alike, or let the model have old and "
-                f"new ones with tricks.{self.name}.new_labels=extend."
+                f"{old.setting}: the labels differ: {'; '.join(differences)}. Spell them alike, or let the model have "
+                f"old and new ones with tricks.{self.name}.new_labels=extend."
             )
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:

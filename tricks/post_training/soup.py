@@ -56,7 +56,7 @@ class Soup(Trick):
         self.ingredients: list[str] = []
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Take a snapshot after the step if one is due; folders are read before the first step, to report errors early."""
+        """Take a snapshot after the step if one is due; folders are read first, to report errors early."""
         self._read_folders(run)
         before = run.updates
         inner()
@@ -109,8 +109,8 @@ class Soup(Trick):
         own, theirs = asdict(run.config.data), other_run.config["data"]
         if differing := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
             raise UserError(
-                f"{other_run.setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run {own[differing[0]]}, so it may "
-                "have been trained on rows that evaluate this one; use runs on the same data."
+                f"{other_run.setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run {own[differing[0]]}, "
+                "so it may have been trained on rows that evaluate this one; use runs on the same data."
             )
         # The model is only used to load the folder's weights; its own weights are restored.
         with with_weights(run.bare_model, copy_weights(run.bare_model)):

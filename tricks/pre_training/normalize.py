@@ -1,6 +1,6 @@
 """Normalize: write the same text in one way, in every split and when predicting.
 
-`form`: NFC writes é as one character instead of two and does not change how a text looks. NFKC also undoes formatting: ﬁ -> fi,
+`form`: NFC writes é as one character instead of two and changes no text's look. NFKC also undoes formatting: ﬁ -> fi,
 ① -> 1, ㎏ -> kg, … -> ..., ² -> 2, ½ -> 1⁄2, ｶﾞ -> ガ, Ａ -> A. Of Chinese punctuation it turns ，！？：；（） into
 ,!?:;() while 。、《》“”— stay, so a text has a mixture of both. `half_width` alone does that to full-width
 letters, digits, ASCII punctuation and the space, and does not change ① and …. `drop_control`: control and zero-width

@@ -82,7 +82,7 @@ class Pool(nn.Module):
     """Pool the vectors of segments, (row, segment, hidden), with a mask, (row, segment), into (row, hidden)."""
 
     def __init__(self, kind: str, hidden: int, most: int) -> None:
-        """Create the weights, if any; a `Linear` onto `hidden` is avoided, since it could be taken for the model's head."""
+        """Create the weights, if any; a `Linear` onto `hidden` could be taken for the model's head."""
         super().__init__()
         self.kind, self.most = kind, most
         if kind == "attention":

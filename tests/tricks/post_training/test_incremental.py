@@ -106,7 +106,7 @@ class TestLabels:
             f"tricks.incremental.folder={finished_run()}: its rows have one label each, those of the new data several "
             "labels.",
             "data.text_pair=other: the old run was trained on single texts.",
-            "evaluate.extra.old_test: incremental uses this name for the old run's test split; choose another name.",
+            "evaluate.extra.old_test: incremental uses this name for the old run's test split; choose another.",
         ]
 
     def test_the_old_test_split_is_scored_beside_what_is_asked_for(self) -> None:

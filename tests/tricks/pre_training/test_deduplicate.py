@@ -56,7 +56,7 @@ class TestExact:
     def test_the_first_of_each_group_stays(self) -> None:
         found, notes = kept(rows("a film", "b", "A  Film", "c", "a film\n", "b"))
         assert found == ["0", "1", "3"]
-        assert notes == ["deduplicate: 3 of 6 training rows dropped; exact copies 3 (id 2, 4, 5)."]
+        assert notes == ["deduplicate: 3 of 6 training rows dropped; exact duplicates 3 (id 2, 4, 5)."]
 
     def test_the_pair_counts(self) -> None:
         assert kept(rows("a", "a", "a", pairs=["b", "c", "B"]))[0] == ["0", "1"]
@@ -77,7 +77,7 @@ class TestExact:
 
     def test_of_many_the_first_are_named(self) -> None:
         assert kept(rows(*"aaaaa"))[1] == [
-            "deduplicate: 4 of 5 training rows dropped; exact copies 4 (id 1, 2, 3, ...)."
+            "deduplicate: 4 of 5 training rows dropped; exact duplicates 4 (id 1, 2, 3, ...)."
         ]
 
     def test_only_what_is_asked_for(self) -> None:
@@ -91,7 +91,7 @@ class TestLabels:
     def test_the_most_frequent_label_stays(self) -> None:
         found, notes = kept(rows("a", "a", "b", "a", "b", labels=["y", "x", "y", "x", "y"]))
         assert found == ["1", "2"]
-        assert notes[1].startswith("deduplicate: groups of copies whose labels differ: 1;")
+        assert notes[1].startswith("deduplicate: groups of duplicates with different labels: 1;")
 
     def test_the_first_of_equally_frequent_ones(self) -> None:
         assert kept(rows("a", "a", "a", "a", labels=["y", "x", "x", "y"]))[0] == ["0"]
@@ -133,7 +133,9 @@ class TestNear:
     def test_exact_and_near_copies_are_told_apart(self) -> None:
         found, notes = kept(rows("abcdef", "abcdeg", "ABCDEF", "uvwxyz"), threshold=0.6)
         assert found == ["0", "3"]
-        assert notes == ["deduplicate: 2 of 4 training rows dropped; exact copies 1 (id 2); near copies 1 (id 1)."]
+        assert notes == [
+            "deduplicate: 2 of 4 training rows dropped; exact duplicates 1 (id 2); near-duplicates 1 (id 1)."
+        ]
 
     def test_likeness_does_not_run_on(self) -> None:
         # Neighbours share 4 / 6, the first and the third 3 / 7.
@@ -144,7 +146,7 @@ class TestNear:
         train = rows("abcdef", "uvwxyz", "uvwxyy")
         found, notes = kept(train, rows("abcdeg"), threshold=0.6)
         assert found == ["1"]
-        assert "nearly in validation 1" in notes[0] and "near copies 1" in notes[0]
+        assert "nearly in validation 1" in notes[0] and "near-duplicates 1" in notes[0]
         assert kept(train, rows("abcdeg"), threshold=0.6, inside=False)[0] == ["1", "2"]
         assert kept(train, rows("abcdeg"), threshold=0.6, held_out=False)[0] == ["0", "1"]
 
@@ -183,7 +185,7 @@ def test_the_result_has_the_same_name_in_the_cache_each_time() -> None:
 
 
 def test_nothing_is_left() -> None:
-    with pytest.raises(UserError, match="^tricks.deduplicate: every training row stands in "):
+    with pytest.raises(UserError, match="^tricks.deduplicate: every training row is in "):
         kept(rows("a", "b"), rows("a"), rows("b"))
 
 

@@ -210,7 +210,7 @@ class TestExamples:
     def test_fewer_than_wanted(self) -> None:
         found, notes = added(rows("a", ""), stub(Answers, answers=[["a c"]]), variants=2)
         assert found == [("0+1", "a c"), ("1+1", "a c")]
-        assert notes == ["nlpaug: 2 variants of 2 training rows, 2 fewer than wanted: too little changed."]
+        assert notes == ["nlpaug: 2 variants of 2 training rows, 2 fewer than requested: too little changed."]
 
     def test_none(self) -> None:
         run: Any = None
@@ -229,7 +229,7 @@ class TestExamples:
         with pytest.raises(UserError) as caught:
             added(rows("a", "b", "c"), stub(Adds, word="d"), stub(Fails, on="b d", error="attribute"), workers=workers)
         assert str(caught.value).startswith(
-            "tricks.nlpaug.augmenters[1]: Fails fails on 'b d' with AttributeError: no such name. What works of nlpaug"
+            "tricks.nlpaug.augmenters[1]: Fails fails on 'b d' with AttributeError: no such name. The top of tricks/pre_training"
         )
 
     def test_other_errors_keep_their_traceback(self) -> None:
