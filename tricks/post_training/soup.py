@@ -109,8 +109,9 @@ class Soup(Trick):
         own, theirs = asdict(run.config.data), other_run.config["data"]
         if differing := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
             raise UserError(
-                f"{other_run.setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run {own[differing[0]]}, "
-                "so it may have been trained on rows that evaluate this one; use runs on the same data."
+                f"{other_run.setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run "
+                f"{own[differing[0]]}, so it may have been trained on rows that evaluate this one; use runs on the "
+                "same data."
             )
         # The model is only used to load the folder's weights; its own weights are restored.
         with with_weights(run.bare_model, copy_weights(run.bare_model)):

@@ -114,7 +114,8 @@ class Eda(Trick):
         elif self.source == "wordnet":
             raise UserError(
                 f"tricks.{self.name}.source=wordnet: no WordNet database was found; get it with "
-                f"`apt-get install wordnet-base` or `python -m nltk.downloader wordnet`, or use tricks.{self.name}.source=embeddings."
+                f"`apt-get install wordnet-base` or `python -m nltk.downloader wordnet`, or use "
+                f"tricks.{self.name}.source=embeddings."
             )
         else:
             words = {word.lower() for text in texts for word in split(text, self.language).words}

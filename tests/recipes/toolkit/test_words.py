@@ -165,13 +165,13 @@ def test_nothing_slow_hides_in_the_pattern() -> None:
         assert join(*split(text)) == text
 
 
-def test_jieba_is_loaded_late_and_named_where_it_is_missing() -> None:
+def test_jieba_is_imported_late_and_named_if_missing() -> None:
     code = (
         "import sys; sys.modules['jieba'] = None\n"
         "from recipes.errors import UserError; from recipes.toolkit.words import split\n"
         "assert split('a b').words == ['a', 'b']\n"
         "try: split('我')\nexcept UserError as error: print(type(error).__name__, error)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("UserError") and "pip install -e '.[chinese]'" in told
+    summary = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert summary.startswith("UserError") and "pip install -e '.[chinese]'" in summary
     assert chinese_cutter() is chinese_cutter()
