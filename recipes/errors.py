@@ -5,7 +5,7 @@ The command line shows them without a traceback and ends with exit code 2 (`reci
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Errors of the disk, or of permissions on it. ENOENT is not among them: a missing file may be a bug.
 DISK_ERRORS = (
@@ -47,6 +47,27 @@ def nearest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
     suggestion = f"did you mean {' or '.join(close)}? There" if close else "there"
     return f"{suggestion} are: {', '.join(valid) or 'none'}."
+
+
+def list_names(names: Sequence[str], most: int | None = None, quoted: bool = True, last: str = ", ") -> str:
+    """Join names for a message.
+
+    Args:
+        names: the names, at least one.
+        most: the most names to list; None for all. The rest are counted.
+        quoted: whether each name is put in quotes.
+        last: separator before the last name, if all names are listed.
+
+    Example:
+        >>> list_names(["a", "b", "c"], most=2)
+        "'a', 'b' and 1 more"
+        >>> list_names(["a", "b", "c"], quoted=False, last=" and ")
+        'a, b and c'
+    """
+    shown = [repr(name) if quoted else name for name in names[:most]]
+    if len(shown) < len(names):
+        return f"{', '.join(shown)} and {len(names) - len(shown)} more"
+    return last.join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 
 def unreadable(path: str, error: OSError) -> UserError:

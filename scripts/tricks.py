@@ -53,10 +53,10 @@ INSIDE = {
 @cache
 def tricks() -> dict[str, Trick]:
     """Every trick, at the values of its YAML file."""
-    found = {}
+    tricks_by_name = {}
     for path in sorted((CONF / "tricks").glob("*.yaml")):
-        found[path.stem] = build(read(compose_config([f"+tricks=[{path.stem}]"])[0]).tricks)[path.stem]
-    return found
+        tricks_by_name[path.stem] = build(read(compose_config([f"+tricks=[{path.stem}]"])[0]).tricks)[path.stem]
+    return tricks_by_name
 
 
 def table(root: str = "") -> str:
@@ -64,20 +64,20 @@ def table(root: str = "") -> str:
     lines = ["| trick | stage | what it does | wraps | passes | source |", "|---|---|---|---|---|---|"]
     for name, trick in tricks().items():
         card = card_of(trick)
-        says = card.split("\n")[0].partition(": ")[2]
+        summary = card.split("\n")[0].partition(": ")[2]
         source = first_source(card)
         wraps = ", ".join(f"`{seam}`" for seam in seams.SEAMS if seam in trick.slots)
         stage = seams.stage_of(trick.slots).replace("_", "-")
         lines.append(
-            f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {says} | {wraps} | {trick.passes:g} | {source} |"
+            f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {summary} | {wraps} | {trick.passes:g} | {source} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def first_source(card: str) -> str:
     """The work that a card names first, up to its number on arXiv if it has one there."""
-    whole = " ".join(card.partition("Source: ")[2].partition("\nCost: ")[0].split())
-    first = re.split(r"; | \(|\. (?=[A-Z])", whole)[0].rstrip(".")
+    source = " ".join(card.partition("Source: ")[2].partition("\nCost: ")[0].split())
+    first = re.split(r"; | \(|\. (?=[A-Z])", source)[0].rstrip(".")
     return re.sub(r"(arXiv \d{4}\.\d{5}).*", r"\1", first)
 
 
@@ -106,13 +106,13 @@ def pairs(all_tricks: Mapping[str, Trick]) -> Iterator[str]:
     """A line for each pair that meets: refused, and why, or who is inside whom, and what that means."""
     for one, other in combinations(all_tricks, 2):
         pair = {name: all_tricks[name] for name in (one, other)}
-        if refused := seams.refusals(pair):
-            yield f"- `{one}` and `{other}`: refused. {' '.join(refused)}"
+        if reasons := seams.refusals(pair):
+            yield f"- `{one}` and `{other}`: refused. {' '.join(reasons)}"
             continue
-        met = {seam: seams.tricks_around(seam, pair) for seam in seams.SEAMS}
+        shared = {seam: seams.tricks_around(seam, pair) for seam in seams.SEAMS}
         meanings = [
             f"{seam}: {INSIDE[seam].format(outer=f'`{names[0]}`', inner=f'`{names[1]}`')}"
-            for seam, names in met.items()
+            for seam, names in shared.items()
             if len(names) == 2
         ]
         if meanings:
@@ -122,7 +122,7 @@ def pairs(all_tricks: Mapping[str, Trick]) -> Iterator[str]:
 def catalogue() -> str:
     """The whole page."""
     meeting = list(pairs(tricks()))
-    apart = len(list(combinations(tricks(), 2))) - len(meeting)
+    unrelated = len(list(combinations(tricks(), 2))) - len(meeting)
     return "\n".join(
         [
             "# The tricks\n",
@@ -132,7 +132,7 @@ def catalogue() -> str:
             *entries(),
             "## Each pair\n",
             "What it means that two are on together, at the values of their YAML files. "
-            f"The {apart} pairs that are not here wrap different seams: neither sees the other.\n",
+            f"The {unrelated} pairs that are not here wrap different seams: neither sees the other.\n",
             *meeting,
             "",
         ]
@@ -141,9 +141,9 @@ def catalogue() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--pairs", action="store_true", help="print what each pair means")
-    what.add_argument("--write", action="store_true", help="write the table into README.md and the page docs/tricks.md")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--pairs", action="store_true", help="print what each pair means")
+    mode.add_argument("--write", action="store_true", help="write the table into README.md and the page docs/tricks.md")
     arguments = parser.parse_args()
     if arguments.pairs:
         print(*pairs(tricks()), sep="\n")

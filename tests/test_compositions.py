@@ -51,19 +51,19 @@ def gradient_over(older: float, run: TrainingRun, batch: Batch) -> dict[str, np.
 
 @pytest.mark.parametrize("trick", ATTACKS)
 def test_no_attack_takes_its_direction_from_an_older_gradient(trick: str, tmp_path: Path) -> None:
-    def apart() -> float:
+    def gap() -> float:
         with float64():
             run, batch = started(tmp_path, trick, overrides=NO_DROPOUT)
             return difference(gradient_over(0.0, run, batch), gradient_over(3.0, run, batch))
 
-    assert in_child(apart) < 1e-12
+    assert in_child(gap) < 1e-12
 
 
 @pytest.mark.parametrize("trick", IN_THE_STEP)
 def test_a_loss_scale_scales_the_gradient_and_nothing_else(trick: str, tmp_path: Path) -> None:
     """One scaler on the way of every backward pass, and no direction, mixture or measurement that depends on it."""
 
-    def apart() -> float:
+    def gap() -> float:
         with float64():
             run, batch = started(tmp_path, trick, overrides=NO_DROPOUT)
             plain = gradient_over(0.0, run, batch)
@@ -71,7 +71,7 @@ def test_a_loss_scale_scales_the_gradient_and_nothing_else(trick: str, tmp_path:
             scaled = gradient_over(0.0, run, batch)
             return difference(plain, {name: each / 2**20 for name, each in scaled.items()})
 
-    assert in_child(apart) < 1e-12
+    assert in_child(gap) < 1e-12
 
 
 @pytest.mark.parametrize("trick", ["fgm", "pgd"])
@@ -99,34 +99,34 @@ def test_the_table_of_word_vectors_is_never_written(trick: str, tmp_path: Path) 
     ],
 )
 def test_passes_multiply(tricks: tuple[str, ...], passes: int, tmp_path: Path) -> None:
-    def counted() -> float:
+    def count_passes() -> float:
         run, batch = started(tmp_path, *tricks)
         run.seams.gradient(batch)
         return run.rows_passed / len(batch)
 
-    assert in_child(counted) == passes
+    assert in_child(count_passes) == passes
 
 
 @pytest.mark.parametrize("attack", ["fgm", "pgd"])
-def test_copies_and_attacks_are_of_one_mixture(attack: str, tmp_path: Path) -> None:
+def test_passes_and_attacks_see_the_same_mixture(attack: str, tmp_path: Path) -> None:
     """Every pass of an update sees the same rows, proportions and targets; the two copies draw other dropout."""
 
     def passes() -> list[tuple[list[str], list[float], list[list[float]], tuple[int, ...]]]:
-        seen = []
+        calls = []
         inner = Base.objective
 
         def logged(base: Base, batch: Batch) -> Outcome:
             outcome = inner(base, batch)
-            shares = batch.carried["mixup.lambda"].tolist()
-            seen.append((batch.ids, shares, outcome.targets.tolist(), batch.part))
+            fractions = batch.carried["mixup.lambda"].tolist()
+            calls.append((batch.ids, fractions, outcome.targets.tolist(), batch.part))
             return outcome
 
         Base.objective = logged  # type: ignore[method-assign]
         run, batch = started(tmp_path, attack, "mixup", "r_drop")
         run.seams.gradient(batch)
-        return seen
+        return calls
 
-    seen = in_child(passes)
-    assert len(seen) == 2 * int(declared_trick(attack).passes)
-    assert len({repr(each[:3]) for each in seen}) == 1
-    assert len({each[3] for each in seen}) == 2
+    calls = in_child(passes)
+    assert len(calls) == 2 * int(declared_trick(attack).passes)
+    assert len({repr(each[:3]) for each in calls}) == 1
+    assert len({each[3] for each in calls}) == 2

@@ -1,4 +1,4 @@
-"""The shipped laws, inherited."""
+"""The laws that every trick must satisfy, inherited from `recipes.testing`."""
 
 from pathlib import Path
 

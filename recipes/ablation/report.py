@@ -16,6 +16,7 @@ from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.config import put_at
+from recipes.errors import list_names
 from recipes.metrics import LOWER_IS_BETTER
 from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.reports.tables import console_for_tables
@@ -106,7 +107,7 @@ def summarize(findings: Findings) -> Iterator[str]:
             values = [_format_signed(verdict.value) for verdict in verdicts]
             names = [f"{name} ({value})" for name, value in zip(names, values, strict=True)]
         phrase = singular if len(names) == 1 else plural
-        yield f"{_join_names(names)} {phrase.format(margin=findings.margin)}."
+        yield f"{list_names(names, quoted=False, last=' and ')} {phrase.format(margin=findings.margin)}."
     for word, phrase in PAIR_PHRASES.items():
         for verdict in findings.pairs:
             if verdict.word == word:
@@ -288,7 +289,7 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
         names = ", ".join(map(findings.space.name_arm, excluded))
         yield f"Without a finished run on some data set, and so excluded from all: {names}."
     if unseen := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished_rows}):
-        yield f"No run has finished on {_join_names(unseen)}: this report does not cover it."
+        yield f"No run has finished on {list_names(unseen, quoted=False, last=' and ')}: this report does not cover it."
 
 
 def _describe_aliases(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:
@@ -332,7 +333,3 @@ def _format_score(value: float | None) -> str:
 
 def _format_amount(value: float | None) -> str:
     return "" if value is None else f"{value:,.1f}"
-
-
-def _join_names(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from recipes.doctor.findings import SECTIONS, Finding, Report
+from recipes.errors import list_names
 
 LONGEST = 60
 """Characters of a text that a finding shows."""
@@ -32,7 +33,7 @@ def shorten(text: str, most: int = LONGEST) -> str:
 
 def quote_names(names: Sequence[str], most: int = 5) -> str:
     """Quote the first `most` names and count the rest."""
-    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return list_names(names, most)
 
 
 def describe(finding: Finding) -> str:

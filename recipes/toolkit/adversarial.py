@@ -1,9 +1,9 @@
-"""Attacks on word vectors: what `fgm` and `pgd` share.
+"""Attacks on word vectors: the common base of `fgm` and `pgd`.
 
-A perturbation belongs to a row of the update, wherever that row is computed: the plan gives each row its place, parts
-and copies carry it on, and the hook that adds the perturbation looks it up. So parts of any size, several processes,
-mixtures and copies that are compared all see one perturbation a row, and its direction is that of the whole composed
-objective.
+Each row of the update has one perturbation, however the update is computed. `gradient` numbers the rows, every part of
+the batch carries these indices, and the hook on the embedding layer reads the perturbation of each row by its index.
+Parts of any size, several processes, mixtures and repeated passes therefore see the same perturbation of a row. Its
+direction is the gradient of the full composed objective.
 """
 
 from abc import ABC, abstractmethod
@@ -21,85 +21,93 @@ from recipes.models.anatomy import word_embeddings
 from recipes.toolkit.gradients import set_gradients_aside
 from recipes.trick import Run, Trick
 
-PLACES = "attack.places"
+ROWS = "attack.places"
 
 
 @dataclass
 class Attack(Trick, ABC):
-    """Take the clean gradient, then add that at perturbed word vectors."""
+    """Add the gradient at perturbed word vectors to the clean gradient."""
 
     slots = {"gradient": "attack", "objective": "term"}
 
     def __post_init__(self) -> None:
-        """Which rows run now is not known yet."""
         super().__post_init__()
-        self._places = torch.zeros(0, dtype=torch.long)
+        # The rows of the pass that runs now, set by `objective` and read by the hook. They are kept on self because a
+        # forward hook gets only a module and tensors. The hook cannot be registered in `objective`, where the batch is
+        # at hand: the hook registered last runs first, so the attack would then act before the mixing of word vectors.
+        self._rows = torch.zeros(0, dtype=torch.long)
 
     @abstractmethod
     def steps(self) -> Sequence[tuple[float, float]]:
-        """The moves of an attack: how far each goes, and how far from the start it may lead."""
+        """The steps of the attack, each as (length, radius of the ball around 0)."""
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """The clean pass, a pass for each further move, and the pass whose gradient is added."""
+        """Run the clean pass, one pass for each further step, and the pass whose gradient is added."""
         moves = [move for move in self.steps() if move[1]]
         if not moves:
             return inner(batch)
         vectors = cast(Tensor, word_embeddings(run.bare_model).weight)
-        kind = torch.promote_types(vectors.dtype, torch.float32)
+        dtype = torch.promote_types(vectors.dtype, torch.float32)
         shape = (*batch.inputs["input_ids"].shape, vectors.shape[1])
-        there = torch.zeros(shape, dtype=kind, device=vectors.device)
-        places = torch.arange(len(batch), device=vectors.device)
-        placed = replace(batch, carried={**batch.carried, PLACES: places})
+        perturbation = torch.zeros(shape, dtype=dtype, device=vectors.device)
+        rows = torch.arange(len(batch), device=vectors.device)
+        indexed_batch = replace(batch, carried={**batch.carried, ROWS: rows})
+        # The clean pass: its gradient stays in the parameters, and its direction is that of the first step.
         with run.no_sync():
-            loss, direction = self._direction(run, inner, placed, there)
-        there, skipped = moved(there, direction, *moves[0])
+            loss, direction = self._direction(run, inner, indexed_batch, perturbation)
+        perturbation, skipped = take_step(perturbation, direction, *moves[0])
+        # Further steps only look for a direction: their gradients of the weights are dropped.
         for move in moves[1:]:
             with run.no_sync(), set_gradients_aside(run.parameters):
-                _, direction = self._direction(run, inner, placed, there)
-            there, more = moved(there, direction, *move)
+                _, direction = self._direction(run, inner, indexed_batch, perturbation)
+            perturbation, more = take_step(perturbation, direction, *move)
             skipped = skipped | more
-        with self._added(run, there):
-            inner(placed)
+        with self._perturb(run, perturbation):
+            inner(indexed_batch)
         run.log(rows_not_attacked=skipped.sum())
         return loss
 
-    def _direction(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch, there: Tensor) -> tuple[Loss, Tensor]:
-        """A pass at a perturbation, and the gradient in it; 0 for the rows of other processes."""
-        leaf = there.clone().requires_grad_()
-        with self._added(run, leaf):
+    def _direction(
+        self, run: Run, inner: Callable[[Batch], Loss], batch: Batch, perturbation: Tensor
+    ) -> tuple[Loss, Tensor]:
+        """Run a pass and compute its gradient in the perturbation; it is 0 for the rows of other processes."""
+        leaf = perturbation.clone().requires_grad_()
+        with self._perturb(run, leaf):
             loss = inner(batch)
-        return loss, torch.zeros_like(there) if leaf.grad is None else leaf.grad
+        return loss, torch.zeros_like(perturbation) if leaf.grad is None else leaf.grad
 
     @contextmanager
-    def _added(self, run: Run, perturbation: Tensor) -> Iterator[None]:
+    def _perturb(self, run: Run, perturbation: Tensor) -> Iterator[None]:
+        """Inside this context the perturbation is added to the word vectors."""
+
         def add(vectors: Tensor) -> Tensor:
-            return vectors + perturbation[self._places, : vectors.shape[1]].to(vectors.dtype)
+            return vectors + perturbation[self._rows, : vectors.shape[1]].to(vectors.dtype)
 
         with word_vectors.modify(run.bare_model, perturbation.shape[1], add):
             yield
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        """Which rows these are, for the hook."""
-        if PLACES in batch.carried:
-            self._places = batch.carried[PLACES]
+        """Tell the hook which rows of the update run now."""
+        if ROWS in batch.carried:
+            self._rows = batch.carried[ROWS]
         return inner(batch)
 
 
-def moved(there: Tensor, direction: Tensor, step: float, limit: float) -> tuple[Tensor, Tensor]:
+def take_step(perturbation: Tensor, direction: Tensor, step: float, limit: float) -> tuple[Tensor, Tensor]:
     """Move each row's perturbation along its direction, then back into the ball around 0.
 
     Args:
-        there: (row, token, hidden).
-        direction: the same; a row where it is 0 or not finite stays.
-        step: length of the move.
+        perturbation: (row, token, hidden).
+        direction: (row, token, hidden); a row whose direction is 0 or not finite stays where it is.
+        step: length of the step.
         limit: radius of the ball.
 
     Returns:
-        The perturbation, and which rows stayed because their direction is not finite, (row).
+        The new perturbation, and a mask of the rows whose direction is not finite, (row).
     """
     length = direction.flatten(1).norm(dim=1)[:, None, None]
     finite = length.isfinite()
     unit = torch.where(finite & (length > 0), direction / length, 0.0)
-    further = there + step * unit
-    distance = further.flatten(1).norm(dim=1)[:, None, None]
-    return torch.where(distance > limit, further * (limit / distance), further), ~finite.flatten()
+    target = perturbation + step * unit
+    distance = target.flatten(1).norm(dim=1)[:, None, None]
+    return torch.where(distance > limit, target * (limit / distance), target), ~finite.flatten()

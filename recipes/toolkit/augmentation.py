@@ -1,4 +1,4 @@
-"""Making rows from rows: each row's variants come from draws of its own, once, into the cache."""
+"""Augmentation: make variants of each training row, once, with the result in the cache."""
 
 import os
 import pickle
@@ -15,42 +15,43 @@ from recipes.data.encoding import map_cached
 from recipes.runtime.randomness import key as draw_key
 
 Make = Callable[[str, random.Random], Sequence[str]]
-STRIDE = 50  # rows between two looks at the bar: a language model makes a few variants a second
+STRIDE = 50  # rows between two updates of the progress bar: a language model makes a few variants a second
 
 
 def with_variants(
     examples: Dataset, make: Make, seed: int, purpose: str, settings: Sequence[object], workers: int = 1
 ) -> Dataset:
-    """The rows, and behind them what is made of each: the same for a row whatever stands beside it.
+    """Append variants of every row. The variants of a row do not depend on other rows.
 
     Args:
         examples: rows (id, source, text, text_pair, label).
-        make: from a text, and draws for it alone, to its variants; of a pair both texts are given to it in turn, and as
-            many pairs made as both have variants. It is pickled where there are several workers.
-        seed: the config's.
-        purpose: what the draws are for.
-        settings: everything else that `make` depends on; with the rows and the seed, the name in the cache.
-        workers: processes that make variants.
+        make: maps a text and a random generator to the text's variants. For a pair it is called on both texts, and the
+            pairs of variants stop at the shorter list. It is pickled if there is more than one worker.
+        seed: the seed of the config.
+        purpose: key of the random draws.
+        settings: everything else that `make` depends on; together with the rows and the seed it names the cache entry.
+        workers: number of processes that make variants.
 
     Returns:
-        The rows as they were, then the variants with `id` = the row's id + "+1", "+2" and so on, and its `source`.
+        The unchanged rows, then the variants. A variant has the `source` of its row, and the id of the row followed by
+        "+1", "+2" and so on.
     """
-    own = make if workers == 1 else _Packed(make)
+    make_variants = make if workers == 1 else _Packed(make)
 
     def rows(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        made: dict[str, list[Any]] = {name: [] for name in batch}
+        variants: dict[str, list[Any]] = {name: [] for name in batch}
         for values in zip(*batch.values(), strict=True):
             row = dict(zip(batch, values, strict=True))
             draws = random.Random(draw_key(seed, purpose, row["id"]))
-            texts = own(row["text"], draws)
-            pairs = [None] * len(texts) if row["text_pair"] is None else own(row["text_pair"], draws)
+            texts = make_variants(row["text"], draws)
+            pairs = [None] * len(texts) if row["text_pair"] is None else make_variants(row["text_pair"], draws)
             for number, (text, pair) in enumerate(zip(texts, pairs, strict=False), 1):
                 for name, value in {**row, "id": f"{row['id']}+{number}", "text": text, "text_pair": pair}.items():
-                    made[name].append(value)
-        return made
+                    variants[name].append(value)
+        return variants
 
     with _bar():
-        made = map_cached(
+        variants = map_cached(
             examples,
             rows,
             ("variants", seed, purpose, *settings),
@@ -60,12 +61,12 @@ def with_variants(
             desc=purpose,
             batch_size=STRIDE,
         )
-    return concatenate_datasets([examples, made])
+    return concatenate_datasets([examples, variants])
 
 
 @contextmanager
 def _bar() -> Iterator[None]:
-    """Inside this context a map shows how far it is, on the first process's terminal."""
+    """Inside this context `map` shows a progress bar, on the terminal of the first process only."""
     if sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
         datasets.enable_progress_bars()
     try:
@@ -75,7 +76,7 @@ def _bar() -> Iterator[None]:
 
 
 class _Packed:
-    """A function on its way to another process, whose own pickler is written in Python: slow on a large dictionary."""
+    """A function pickled by the C pickler: that of `datasets` is slow on large dictionaries."""
 
     def __init__(self, make: Make) -> None:
         self.make = make

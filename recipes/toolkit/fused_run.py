@@ -1,4 +1,4 @@
-"""What several finished runs make together: the scores and the folder of a run that is made of others."""
+"""The scores and the folder of a run whose model is an ensemble of other runs."""
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
@@ -31,14 +31,14 @@ Weigh = Callable[[np.ndarray, Predictions], np.ndarray]
 
 
 class FusedRun(Context):
-    """Several members, each of one run or of one for each part, as one.
+    """An ensemble of members. Each member has one run for each part of the training rows.
 
     Args:
-        config: of the whole.
-        splits: the data of the whole.
-        folder: its run folder.
-        runs: the folders of each member's runs, one for each part.
-        parts: what the runs were trained on.
+        config: config of the fused run.
+        splits: data of the fused run.
+        folder: folder of the fused run.
+        runs: by name of the member, the folders of its runs, in the order of `parts`.
+        parts: the data that the runs were trained on.
     """
 
     def __init__(
@@ -48,121 +48,129 @@ class FusedRun(Context):
         self.config, self.splits, self.folder, self.runs, self.parts = config, splits, folder, runs, parts
         self.tricks = build(config.tricks)
         self.deciding_tricks = seams.deciding_tricks(self.tricks)
-        # What calibrates has done so inside each member, and would tell nothing here.
-        telling = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.slots}
-        acting = {**telling, **self.deciding_tricks}
+        # Calibration was done inside each member; a calibrating trick has nothing to report here.
+        uncalibrated = {name: trick for name, trick in self.tricks.items() if "settle" not in trick.slots}
+        active = {**uncalibrated, **self.deciding_tricks}
         self.base = ContextBase(self)
-        self.settle = seams.compose("settle", self.base.settle, acting, self)
-        self.decide = seams.compose("decide", self.base.decide, acting, self)
-        self.results = seams.compose("results", self.base.results, acting, self)
+        self.settle = seams.compose("settle", self.base.settle, active, self)
+        self.decide = seams.compose("decide", self.base.decide, active, self)
+        self.results = seams.compose("results", self.base.results, active, self)
 
     def say(self, text: str) -> None:
         """Print a line, once for all processes."""
         say(text)
 
-    def finished(self, weigh: Weigh, scheme: str) -> RunFolder:
-        """Weigh the members by what they say of validation, score the splits, and write the folder.
+    def finish_run(self, weigh: Weigh, scheme: str) -> RunFolder:
+        """Weight the members by their predictions of the validation split, score all splits and write the folder.
 
         Args:
-            weigh: gives each member's weight, the sum 1, from its log-probabilities and the rows.
-            scheme: how it does so, for those who read.
+            weigh: maps the log-probabilities, (member, row, class), and the equally weighted predictions to the weight
+                of each member, (member), with sum 1.
+            scheme: name of the weighting scheme, for the report.
         """
-        gc.collect()  # the last member's model may still be here
+        gc.collect()  # frees the model of the last member
         rows = self.splits.validation
-        shares, votes = self._heard(rows)
-        weights = weigh(shares, self._together(shares, np.full(len(shares), 1 / len(shares)), rows))
-        plain = self._together(shares, weights, rows)
+        log_probabilities, votes = self._predict_members(rows)
+        weights = weigh(
+            log_probabilities,
+            self._combine(log_probabilities, np.full(len(log_probabilities), 1 / len(log_probabilities)), rows),
+        )
+        plain = self._combine(log_probabilities, weights, rows)
         scored = {"validation": self.settle(plain)}
         if self.parts[0].held_out is not None:
-            scored[OUT_OF_FOLD] = self._decided(self._together(self._held_out(), weights, self.splits.train))
-        for name, shut in self.splits.hidden_splits().items():
-            scored[name] = self._decided(self._together(self._heard(shut)[0], weights, shut))
+            scored[OUT_OF_FOLD] = self._decide(
+                self._combine(self._out_of_fold_log_probabilities(), weights, self.splits.train)
+            )
+        for name, hidden_rows in self.splits.hidden_splits().items():
+            scored[name] = self._decide(self._combine(self._predict_members(hidden_rows)[0], weights, hidden_rows))
         measured = self.results(scored)
         candidates = {
-            name: measure(self._together(shares, alone, rows))
-            for name, alone in zip(self.runs, np.eye(len(shares)), strict=True)
+            name: measure(self._combine(log_probabilities, alone, rows))
+            for name, alone in zip(self.runs, np.eye(len(log_probabilities)), strict=True)
         }
-        together = {
+        summary = {
             "scheme": scheme,
             "folds": len(self.parts),
-            "members": self._members(shares, weights, plain),
-            **in_sum(shares, weights, plain),
+            "members": self._describe_members(log_probabilities, weights, plain),
+            **measure_diversity(log_probabilities, weights, plain),
             "disagreement": disagreement(votes, sum(map(len, self.runs.values())), self.multi_label),
         }
-        say(_in_words(together))
+        say(_summarize(summary))
         if is_first():
-            held = Ensemble(self.splits.classes, self.multi_label, self._weight_of_each(weights))
-            ensemble.write(self.folder, held)
+            fused = Ensemble(self.splits.classes, self.multi_label, self._weight_by_folder(weights))
+            ensemble.write(self.folder, fused)
             write_tricks(self.folder / "model", self.deciding_tricks)
             metrics = {
                 **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},
                 "weights": "fused",
-                "ensemble": together,
-                "cost": self._cost(),
+                "ensemble": summary,
+                "cost": self._sum_costs(),
                 "seams": seams.wrapped_seams(self.tricks),
             }
             finish(self.folder, self.config, self.splits, scored, metrics)
         wait_for_all()
         return RunFolder(self.folder)
 
-    def _heard(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Log-probabilities of some rows, (member, row, class), and how many runs choose each class, (row, class)."""
+    def _predict_members(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Predict rows: log-probabilities, (member, row, class), and how many runs predict each class, (row, class)."""
         pairs = list(rows["text_pair"]) if self.config.data.text_pair else None
         votes = np.zeros((len(rows), len(self.classes)), dtype=np.int64)
-        shares = []
+        log_probabilities = []
         for folders in self.runs.values():
             mean: Any = 0.0
             for folder in folders:
-                found = predict_once(folder, list(rows["text"]), pairs, list(rows["id"]))
-                mean = mean + ensemble.log_probabilities(found) / len(folders)
-                votes += found.decisions
-            shares.append(mean)
-        return np.stack(shares), votes
+                predictions = predict_once(folder, list(rows["text"]), pairs, list(rows["id"]))
+                mean = mean + ensemble.log_probabilities(predictions) / len(folders)
+                votes += predictions.decisions
+            log_probabilities.append(mean)
+        return np.stack(log_probabilities), votes
 
-    def _held_out(self) -> np.ndarray:
-        """What each member says of the training rows: of each row the run that has not seen it."""
-        places = np.concatenate([part.held_out for part in self.parts if part.held_out is not None])
-        shares = [
+    def _out_of_fold_log_probabilities(self) -> np.ndarray:
+        """Log-probabilities of the training rows, (member, row, class), by runs that were not trained on them."""
+        indices = np.concatenate([part.held_out for part in self.parts if part.held_out is not None])
+        log_probabilities = [
             np.concatenate(
                 [ensemble.log_probabilities(RunFolder(folder).load_predictions("validation")) for folder in folders]
             )
             for folders in self.runs.values()
         ]
-        return np.stack(shares)[:, np.argsort(places)]
+        return np.stack(log_probabilities)[:, np.argsort(indices)]
 
-    def _together(self, shares: np.ndarray, weights: np.ndarray, rows: Dataset) -> Predictions:
-        """What members say together of some rows, decided as without any trick."""
+    def _combine(self, log_probabilities: np.ndarray, weights: np.ndarray, rows: Dataset) -> Predictions:
+        """Average the members' log-probabilities of some rows, with the default decision rule."""
         multi_label = self.multi_label
-        found = ensemble.probabilities(np.tensordot(weights, shares, 1), multi_label)
-        decisions = self.base.decide(torch.from_numpy(found)).numpy()
-        return Predictions(list(rows["id"]), list(rows["label"]), found, decisions, self.classes, multi_label)
+        probabilities = ensemble.probabilities(np.tensordot(weights, log_probabilities, 1), multi_label)
+        decisions = self.base.decide(torch.from_numpy(probabilities)).numpy()
+        return Predictions(list(rows["id"]), list(rows["label"]), probabilities, decisions, self.classes, multi_label)
 
-    def _decided(self, predictions: Predictions) -> Predictions:
-        shares = torch.from_numpy(predictions.probabilities)
-        return replace(predictions, decisions=self.decide(shares).numpy())
+    def _decide(self, predictions: Predictions) -> Predictions:
+        probabilities = torch.from_numpy(predictions.probabilities)
+        return replace(predictions, decisions=self.decide(probabilities).numpy())
 
-    def _weight_of_each(self, weights: np.ndarray) -> dict[str, float]:
+    def _weight_by_folder(self, weights: np.ndarray) -> dict[str, float]:
         return {
             str(path.relative_to(self.folder)): float(weight) / len(folders)
             for weight, folders in zip(weights, self.runs.values(), strict=True)
             for path in folders
         }
 
-    def _members(self, shares: np.ndarray, weights: np.ndarray, whole: Predictions) -> dict[str, Any]:
-        """Each member's weight, and by how much the metric that chooses is higher with it than without."""
+    def _describe_members(
+        self, log_probabilities: np.ndarray, weights: np.ndarray, predictions: Predictions
+    ) -> dict[str, Any]:
+        """The weight of each member, and how much the selection metric gains from including it."""
         metric = self.config.evaluate.metric
-        found: dict[str, dict[str, Any]] = {}
-        for place, name in enumerate(self.runs):
-            rest = np.where(np.arange(len(weights)) == place, 0.0, weights)
+        members: dict[str, dict[str, Any]] = {}
+        for index, name in enumerate(self.runs):
+            rest = np.where(np.arange(len(weights)) == index, 0.0, weights)
             left = rest.sum()
-            found[name] = {"weight": float(weights[place]), "contribution": None}
+            members[name] = {"weight": float(weights[index]), "contribution": None}
             if left:
-                without = self._together(shares, rest / left, self.splits.validation)
-                found[name]["contribution"] = measure(whole)[metric] - measure(without)[metric]
-        return found
+                without = self._combine(log_probabilities, rest / left, self.splits.validation)
+                members[name]["contribution"] = measure(predictions)[metric] - measure(without)[metric]
+        return members
 
-    def _cost(self) -> dict[str, Any]:
+    def _sum_costs(self) -> dict[str, Any]:
         costs = [RunFolder(folder).metrics["cost"] for folders in self.runs.values() for folder in folders]
         seconds = sum(cost["train_seconds"] for cost in costs)
         heaviest = max(costs, key=lambda cost: float(cost["peak_memory_mb"]))
@@ -176,28 +184,28 @@ class FusedRun(Context):
         }
 
 
-def _in_words(together: Mapping[str, Any]) -> str:
-    weights = ", ".join(f"{name} {member['weight']:.3g}" for name, member in together["members"].items())
+def _summarize(summary: Mapping[str, Any]) -> str:
+    weights = ", ".join(f"{name} {member['weight']:.3g}" for name, member in summary["members"].items())
     return (
-        f"ensemble: weights {weights}; two runs answer {together['disagreement']:.1%} of validation differently; the "
-        f"loss is {together['diversity']:.4f} below the members' average of {together['average_loss']:.4f}."
+        f"ensemble: weights {weights}; two runs disagree on {summary['disagreement']:.1%} of validation; the "
+        f"loss is {summary['diversity']:.4f} below the members' average of {summary['average_loss']:.4f}."
     )
 
 
-def in_sum(shares: np.ndarray, weights: np.ndarray, validation: Predictions) -> dict[str, float]:
-    """The members' average loss, and what their diversity takes from it; over the rows whose labels are known."""
+def measure_diversity(log_probabilities: np.ndarray, weights: np.ndarray, validation: Predictions) -> dict[str, float]:
+    """The average loss of the members and the reduction by their diversity, over the rows with known labels."""
     rows, targets = ensemble.labelled_rows(validation)
-    mean = np.tensordot(weights, shares, 1)[rows]
+    mean = np.tensordot(weights, log_probabilities, 1)[rows]
     return {"average_loss": ensemble.loss(mean, targets), "diversity": ensemble.diversity(mean)}
 
 
 def disagreement(votes: np.ndarray, count: int, multi_label: bool) -> float:
-    """The share of answers that two runs, drawn at random, give differently.
+    """The probability that two runs, drawn at random, predict differently.
 
     Args:
-        votes: how many runs answer each class, (row, class).
-        count: of the runs.
-        multi_label: whether each class is an answer of its own.
+        votes: how many runs predict each class, (row, class).
+        count: number of runs.
+        multi_label: whether each class is a separate yes-no answer.
     """
     if count == 1:
         return 0.0

@@ -1,8 +1,8 @@
-"""The arithmetic of mixing two rows: which words give way to which, and what becomes of vectors, words and targets.
+"""Mix two rows: choose which words are exchanged, and mix word vectors, words and targets.
 
-A mask is a function of draws, the two texts and how many words to exchange. It gives the places that give way and, one
-by one, the places in the partner whose words come there; fewer where the partner has too few. Padding and special
-tokens are no words: they neither go nor come.
+A mask is a function of a random generator, the two texts and the number of words to exchange. It returns the positions
+that are replaced and, for each, the position in the partner that its new word comes from. It returns fewer positions if
+the partner has too few words. Padding and special tokens are never exchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,148 +20,148 @@ from recipes.models import word_vectors
 if TYPE_CHECKING:
     from recipes.trick import Run
 
-# The power of the frequency by which FMix damps its noise, as in the paper.
+# The exponent of the frequency by which FMix damps its noise, as in the paper.
 DECAY = 3
 
 
 class Text(NamedTuple):
-    """What a mask may know of a row."""
+    """The part of a row that a mask reads."""
 
-    places: np.ndarray
-    """Where its words stand, rising, (word)."""
+    positions: np.ndarray
+    """Positions of its words, ascending, (word)."""
     saliency: np.ndarray
-    """How much each token matters to the loss, (token); read by `salient` only."""
+    """Influence of each token on the loss, (token); only `salient` reads it."""
 
 
 Mask = Callable[[np.random.Generator, Text, Text, int], tuple[np.ndarray, np.ndarray]]
 
 
 def span(draws: np.random.Generator, own: Text, other: Text, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """One run of words, at the same places in both texts."""
-    common = np.intersect1d(own.places, other.places)
+    """Exchange one run of words, at the same positions in both texts."""
+    common = np.intersect1d(own.positions, other.positions)
     start = draws.integers(max(0, len(common) - count) + 1)
-    taken = common[start : start + count]
-    return taken, taken
+    exchanged_positions = common[start : start + count]
+    return exchanged_positions, exchanged_positions
 
 
 def fourier(draws: np.random.Generator, own: Text, other: Text, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The words where slow noise is highest: a few runs of unlike length, at the same places in both texts."""
-    common = np.intersect1d(own.places, other.places)
-    return _highest(slow_noise(draws, int(own.places[-1]) + 1), common, count)
+    """Exchange the words where low-frequency noise is highest: a few runs, at the same positions in both texts."""
+    common = np.intersect1d(own.positions, other.positions)
+    return _highest(slow_noise(draws, int(own.positions[-1]) + 1), common, count)
 
 
 def block(draws: np.random.Generator, own: Text, other: Text, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks of `size` tokens, in any order until there are enough words, at the same places in both texts."""
-    common = np.intersect1d(own.places, other.places)
-    number = (np.arange(own.places[-1] + 1) + draws.integers(size)) // size
+    """Exchange random blocks of `size` tokens until there are enough words, at the same positions in both texts."""
+    common = np.intersect1d(own.positions, other.positions)
+    number = (np.arange(own.positions[-1] + 1) + draws.integers(size)) // size
     return _highest(draws.permutation(number[-1] + 1)[number], common, count)
 
 
 def salient(draws: np.random.Generator, own: Text, other: Text, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The run of words that matters least gives way to that of the partner which matters most."""
-    count = min(count, len(own.places), len(other.places))
-    least, most = (np.convolve(text.saliency[text.places], np.ones(count), "valid") for text in (own, other))
-    gives, comes = int(least.argmin()), int(most.argmax())
-    return own.places[gives : gives + count], other.places[comes : comes + count]
+    """Replace the run of words with the lowest saliency by the partner's run with the highest."""
+    count = min(count, len(own.positions), len(other.positions))
+    least, most = (np.convolve(text.saliency[text.positions], np.ones(count), "valid") for text in (own, other))
+    leaving, arriving = int(least.argmin()), int(most.argmax())
+    return own.positions[leaving : leaving + count], other.positions[arriving : arriving + count]
 
 
 def slow_noise(draws: np.random.Generator, length: int) -> np.ndarray:
-    """Noise whose waves weigh 1 / frequency ** DECAY, (length)."""
+    """Draw noise whose amplitudes fall with 1 / frequency ** DECAY, (length)."""
     frequency = np.maximum(np.fft.rfftfreq(length), 1 / length)
     real, imaginary = draws.normal(size=(2, len(frequency)))
     return np.fft.irfft((real + 1j * imaginary) / frequency**DECAY, length)
 
 
-def _highest(values: np.ndarray, places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The places with the highest values, rising; earlier ones where values are equal."""
-    taken = np.sort(places[np.argsort(-values[places], kind="stable")[:count]])
-    return taken, taken
+def _highest(values: np.ndarray, positions: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The positions with the highest values, ascending; the lower position wins a tie."""
+    exchanged_positions = np.sort(positions[np.argsort(-values[positions], kind="stable")[:count]])
+    return exchanged_positions, exchanged_positions
 
 
-def chosen(
+def choose_tokens(
     mask: Mask, draws: np.random.Generator, texts: Sequence[Text], partner: np.ndarray, lambdas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply a mask to every row of a batch.
 
     Args:
-        mask: which words are exchanged.
-        draws: for the whole batch.
+        mask: chooses the words that are exchanged.
+        draws: random generator of the batch.
         texts: the rows.
-        partner: the place of each row's partner, (row).
-        lambdas: the share of its words that a row is to keep, (row).
+        partner: index of each row's partner, (row).
+        lambdas: the fraction of its words that a row should keep, (row).
 
     Returns:
-        The place in the partner where each token comes from, (row, token), -1 where it is the row's own; and the share
-        of its words that a row really keeps, (row).
+        The position in the partner that each token comes from, (row, token), or -1 for the row's own token; and the
+        fraction of its words that each row does keep, (row).
     """
     source = np.full((len(texts), len(texts[0].saliency)), -1)
-    kept = np.ones(len(texts))
+    own_fractions = np.ones(len(texts))
     for row, own in enumerate(texts):
-        other, count = texts[partner[row]], round((1 - lambdas[row]) * len(own.places))
-        if count and len(other.places) and other is not own:
-            gives, comes = mask(draws, own, other, count)
-            source[row, gives] = comes
-            kept[row] = 1 - len(gives) / len(own.places)
-    return source, kept
+        other, count = texts[partner[row]], round((1 - lambdas[row]) * len(own.positions))
+        if count and len(other.positions) and other is not own:
+            leaving, arriving = mask(draws, own, other, count)
+            source[row, leaving] = arriving
+            own_fractions[row] = 1 - len(leaving) / len(own.positions)
+    return source, own_fractions
 
 
-def exchanged(batch: Batch, partner: np.ndarray, source: np.ndarray, kept: np.ndarray) -> Batch:
-    """The rows with some words exchanged for those of their partners, and the mixed targets: nothing is left to mix.
+def exchange_tokens(batch: Batch, partner: np.ndarray, source: np.ndarray, own_fractions: np.ndarray) -> Batch:
+    """Exchange words and mix the targets; the result has no partners.
 
     Args:
-        batch: the whole update's rows.
-        partner: the place of each row's partner, (row).
-        source: what `chosen` found: where each token comes from, (row, token).
-        kept: and the share of its words that a row keeps, (row).
+        batch: all rows of the update.
+        partner: index of each row's partner, (row).
+        source: position that each token comes from, (row, token), as `choose_tokens` returns it.
+        own_fractions: the fraction of its own words that each row keeps, (row).
     """
-    partners, places = batch.reordered(partner), torch.from_numpy(source).to(batch.weights.device)
-    come = partners.inputs["input_ids"].gather(1, places.clamp(min=0))
-    inputs = {**batch.inputs, "input_ids": torch.where(places < 0, batch.inputs["input_ids"], come)}
-    share = torch.from_numpy(kept).to(batch.weights)
-    return replace(batch, inputs=inputs, targets=mixed_targets(batch, partners, share))
+    partners, positions = batch.reordered(partner), torch.from_numpy(source).to(batch.weights.device)
+    partner_ids = partners.inputs["input_ids"].gather(1, positions.clamp(min=0))
+    inputs = {**batch.inputs, "input_ids": torch.where(positions < 0, batch.inputs["input_ids"], partner_ids)}
+    fraction = torch.from_numpy(own_fractions).to(batch.weights)
+    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, fraction))
 
 
 def saliency(run: "Run", batch: Batch) -> np.ndarray:
-    """How much each token matters: the length of the loss's gradient in its word vector, without dropout."""
+    """Saliency of each token, (row, token): the norm of the loss's gradient in its word vector, without dropout."""
     leaves: list[Tensor] = []
 
-    def watched(vectors: Tensor) -> Tensor:
+    def watch(vectors: Tensor) -> Tensor:
         leaves.append(vectors.detach().requires_grad_())
         return leaves[0]
 
     width = batch.inputs["input_ids"].shape[1]
-    with evaluating(run.bare_model), torch.enable_grad(), word_vectors.modify(run.bare_model, width, watched):
+    with evaluating(run.bare_model), torch.enable_grad(), word_vectors.modify(run.bare_model, width, watch):
         loss = run.seams.loss(run.bare_model(**batch.inputs).logits, batch.targets)
     run.rows_passed += len(batch)
-    found: np.ndarray = torch.autograd.grad(loss.sum(), leaves)[0].norm(dim=-1).cpu().numpy()
-    return found
+    gradient_norms: np.ndarray = torch.autograd.grad(loss.sum(), leaves)[0].norm(dim=-1).cpu().numpy()
+    return gradient_norms
 
 
 def mix_vectors(own: Tensor, other: Tensor, own_mask: Tensor, other_mask: Tensor, lambdas: Tensor) -> Tensor:
-    """Mix: lambda * own + (1 - lambda) * other, each 0 behind its own end.
+    """Mix: lambda * own + (1 - lambda) * other, each 0 after the end of its text.
 
     Args:
         own: vectors of the row's tokens, (row, token, hidden).
-        other: those of the partner's, (row, token, hidden).
+        other: vectors of the partner's tokens, (row, token, hidden).
         own_mask: 1 on the row's tokens, (row, token).
         other_mask: 1 on the partner's tokens, (row, token).
-        lambdas: share of the row itself, (row).
+        lambdas: weight of the row itself, (row).
     """
-    share = lambdas.to(own.dtype)[:, None] * own_mask
+    fraction = lambdas.to(own.dtype)[:, None] * own_mask
     rest = (1 - lambdas).to(own.dtype)[:, None] * other_mask
-    return share[..., None] * own + rest[..., None] * other
+    return fraction[..., None] * own + rest[..., None] * other
 
 
-def mixture(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
-    """What the model is given with the mixed vectors: the longer of both texts, and the mixed targets."""
+def mix_inputs(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
+    """The model inputs that go with mixed vectors: as long as the longer text, with mixed targets."""
     own = batch.inputs["attention_mask"].bool()
-    # Behind the row's own end stand the partner's ids, so that a model which counts positions by them counts on.
+    # The partner's ids follow the end of the row: some models derive positions from the ids.
     inputs = {name: torch.where(own, values, partners.inputs[name]) for name, values in batch.inputs.items()}
     inputs["attention_mask"] = (own | partners.inputs["attention_mask"].bool()).to(batch.inputs["attention_mask"].dtype)
-    return replace(batch, inputs=inputs, targets=mixed_targets(batch, partners, lambdas), partners=None)
+    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=None)
 
 
-def mixed_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Tensor:
+def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Tensor:
     """Mix: lambda * own + (1 - lambda) * other, (row, class)."""
-    share = lambdas[:, None]
-    return share * batch.targets + (1 - share) * partners.targets
+    fraction = lambdas[:, None]
+    return fraction * batch.targets + (1 - fraction) * partners.targets

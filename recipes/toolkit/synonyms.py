@@ -1,6 +1,6 @@
-"""Words of like meaning: from WordNet, from a user's file, or from a model's own word vectors.
+"""Synonyms from WordNet, from a user's file, or from a model's word vectors.
 
-Each source becomes one plain dictionary, lower-case word -> synonyms, the best ones first.
+Each source becomes a dictionary from a word in lower case to its synonyms, the best ones first.
 """
 
 import functools
@@ -22,11 +22,11 @@ from recipes.toolkit.words import has_han, is_content
 
 Synonyms = Mapping[str, Sequence[str]]
 
-# WordNet's late senses are rare ones: "film" ends as a cinematic pellicle.
+# The last senses in WordNet are rare ones, so a word gets at most this many synonyms.
 MOST = 8
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
-# Cilin's code of a line whose words mean the same; "#" is a line of related words, "@" one of a lone word.
-SAME, OTHER = re.compile(r"[A-Z][a-z]\d\d[A-Z]\d\d=$"), re.compile(r"[A-Z][a-z]\d\d[A-Z]\d\d[#@]$")
+# Codes of Cilin: "=" marks a line of synonyms, "#" a line of related words, "@" a single word.
+SAME_MEANING, OTHER_LINE = re.compile(r"[A-Z][a-z]\d\d[A-Z]\d\d=$"), re.compile(r"[A-Z][a-z]\d\d[A-Z]\d\d[#@]$")
 NEIGHBOURS, NEAR = 5, 0.5
 CHUNK = 1024
 
@@ -35,78 +35,80 @@ CHUNK = 1024
 
 
 def find_wordnet() -> Path | None:
-    """The first WordNet database of this machine, where its own programs, NLTK and Debian keep it."""
-    named = [Path(place) for place in os.environ.get("NLTK_DATA", "").split(os.pathsep) if place]
-    share = [Path(place) for place in (sys.prefix, f"{sys.prefix}/share", "/usr/share", "/usr/local/share")]
-    nltk = [*named, *(place / "nltk_data" for place in (Path.home(), *share))]
-    places = [folder / "corpora" / name for folder in nltk for name in ("wordnet", "wordnet.zip")]
+    """Find the first WordNet database where WordNet itself, NLTK and Debian install it."""
+    nltk_folders = [Path(path) for path in os.environ.get("NLTK_DATA", "").split(os.pathsep) if path]
+    prefixes = [Path(path) for path in (sys.prefix, f"{sys.prefix}/share", "/usr/share", "/usr/local/share")]
+    nltk = [*nltk_folders, *(path / "nltk_data" for path in (Path.home(), *prefixes))]
+    paths = [folder / "corpora" / name for folder in nltk for name in ("wordnet", "wordnet.zip")]
     if "WNSEARCHDIR" in os.environ:
-        places.insert(0, Path(os.environ["WNSEARCHDIR"]))
-    return next((place for place in (*places, Path("/usr/share/wordnet")) if is_wordnet(place)), None)
+        paths.insert(0, Path(os.environ["WNSEARCHDIR"]))
+    return next((path for path in (*paths, Path("/usr/share/wordnet")) if is_wordnet(path)), None)
 
 
-def is_wordnet(place: Path) -> bool:
-    """Whether a folder, or NLTK's zip file of one, holds a WordNet database."""
-    return place.suffix == ".zip" and place.is_file() or (place / "index.noun").is_file()
+def is_wordnet(path: Path) -> bool:
+    """Whether a folder, or a zip file of NLTK, contains a WordNet database."""
+    return path.suffix == ".zip" and path.is_file() or (path / "index.noun").is_file()
 
 
 @functools.cache
-def read_wordnet(place: Path) -> Synonyms:
-    """Lemmas and the others of their synsets, the first senses of all parts of speech first.
+def read_wordnet(path: Path) -> Synonyms:
+    """Read the synonyms of each lemma; the first senses of all parts of speech come first.
 
     Args:
-        place: a folder with index.* and data.*, or a zip file of one.
+        path: a folder with index.* and data.*, or a zip file of one.
 
     Raises:
-        UserError: it is none.
+        UserError: the database is missing or damaged.
     """
-    # Tuples of strings cost the garbage collector nothing; with lists this took a quarter longer.
+    # Tuples of strings are not tracked by the garbage collector; lists made this a quarter slower.
     senses: dict[str, list[tuple[tuple[str, ...], ...]]] = {}
     try:
         for part in PARTS_OF_SPEECH:
-            synsets = dict(_synsets(_lines(place, f"data.{part}")))
-            for lemma, offsets in _index(_lines(place, f"index.{part}")):
+            synsets = dict(_synsets(_lines(path, f"data.{part}")))
+            for lemma, offsets in _index(_lines(path, f"index.{part}")):
                 senses.setdefault(lemma, []).append(tuple([synsets[offset] for offset in offsets]))
     except OSError as error:
-        raise unreadable(error.filename or str(place), error) from error
+        raise unreadable(error.filename or str(path), error) from error
     except (KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
-        raise UserError(f"{place}: this is no whole WordNet database ({type(error).__name__}: {error}).") from error
-    found = {}
+        raise UserError(
+            f"{path}: this is not a complete WordNet database ({type(error).__name__}: {error})."
+        ) from error
+    synonyms = {}
     for lemma, parts in senses.items():
         ranks = chain.from_iterable(zip_longest(*parts, fillvalue=()))
         if others := _others(lemma, chain.from_iterable(ranks), MOST):
-            found[lemma] = others
-    return found
+            synonyms[lemma] = others
+    return synonyms
 
 
-def _lines(place: Path, name: str) -> Iterator[str]:
-    """The lines of a database file, without the licence at its head, whose lines begin with spaces."""
-    if place.suffix == ".zip":
-        with zipfile.ZipFile(place) as archive:
-            text = archive.read(f"{place.stem}/{name}").decode()
+def _lines(path: Path, name: str) -> Iterator[str]:
+    """The lines of a database file, without the licence at its top, whose lines begin with spaces."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read(f"{path.stem}/{name}").decode()
     else:
-        text = (place / name).read_text(encoding="utf-8")
+        text = (path / name).read_text(encoding="utf-8")
     return (line for line in text.splitlines() if line and line[0] != " ")
 
 
 def _synsets(lines: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Offset and words: `offset file type count word id word id ...`, the count in base 16."""
+    """Parse offset and words from `offset file type count word id word id ...`, with the count in base 16."""
     for line in lines:
         offset, _, _, count, rest = line.split(" ", 4)
         words = rest.split(" ", 2 * int(count, 16))[: 2 * int(count, 16) : 2]
-        # An adjective may say where it stands: "out(p)".
+        # An adjective may have a syntactic marker: "out(p)".
         yield offset, tuple([word.partition("(")[0].replace("_", " ") for word in words])
 
 
 def _index(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """Lemma and its synsets' offsets: `lemma type count pointers pointer ... senses tagged offset ...`."""
+    """Parse a lemma and its synsets' offsets: `lemma type count pointers pointer ... senses tagged offset ...`."""
     for line in lines:
         fields = line.split()
         yield fields[0].replace("_", " "), fields[-int(fields[2]) :]
 
 
 def _others(word: str, synonyms: Iterable[str], most: int | None = None) -> tuple[str, ...]:
-    """The synonyms that are other words, each once."""
+    """The synonyms other than the word itself, without duplicates."""
     distinct: dict[str, str] = {}
     for other in synonyms:
         distinct.setdefault(other.lower(), other)
@@ -118,10 +120,10 @@ def _others(word: str, synonyms: Iterable[str], most: int | None = None) -> tupl
 
 
 def read_file(path: Path) -> Synonyms:
-    """A file of the user's: `word<TAB>synonym<TAB>synonym...`, or lines of Cilin (`Aa01A01= 人 士 人物`).
+    """Read a user's file: `word<TAB>synonym<TAB>synonym...`, or lines of Cilin (`Aa01A01= 人 士 人物`).
 
     Raises:
-        UserError: there is no such file, it is not UTF-8, or has no line of that kind.
+        UserError: the file is missing, is not UTF-8, or has a line in another format.
     """
     found: dict[str, list[str]] = {}
     try:
@@ -133,10 +135,10 @@ def read_file(path: Path) -> Synonyms:
         raise UserError(f"{path} is not UTF-8; convert it: iconv -f GB18030 -t UTF-8 {name} > utf8-{name}.") from error
     for number, line in enumerate(lines, 1):
         code, *words = line.split() or [""]
-        if SAME.match(code):
+        if SAME_MEANING.match(code):
             for word in words:
                 found.setdefault(word.lower(), []).extend(words)
-        elif code and not OTHER.match(code):
+        elif code and not OTHER_LINE.match(code):
             word, *synonyms = [field.strip() for field in line.split("\t")]
             if not word or not any(synonyms):
                 raise UserError(
@@ -144,47 +146,49 @@ def read_file(path: Path) -> Synonyms:
                     "such as: Aa01A01= 人 士 人物"
                 )
             found.setdefault(word.lower(), []).extend(filter(None, synonyms))
-    kept = {word: others for word, synonyms in found.items() if (others := _others(word, synonyms))}
-    if not kept:
-        raise UserError(f"{path} holds no synonyms; a line is word<TAB>synonym<TAB>synonym...")
-    return kept
+    synonyms_by_word = {word: others for word, synonyms in found.items() if (others := _others(word, synonyms))}
+    if not synonyms_by_word:
+        raise UserError(f"{path} contains no synonyms; the format of a line is word<TAB>synonym<TAB>synonym...")
+    return synonyms_by_word
 
 
-# A model's own word vectors.
+# A model's word vectors.
 
 
 def from_embeddings(weight: Tensor, tokenizer: PreTrainedTokenizerBase, words: Iterable[str]) -> Synonyms:
-    """The nearest whole words by cosine, of those words that the vocabulary holds whole.
+    """Find the nearest words by cosine, for words that are single tokens of the vocabulary.
 
     Args:
         weight: the word vectors, (token, hidden).
-        tokenizer: whose vocabulary they belong to.
-        words: those that are asked for.
+        tokenizer: the tokenizer of these word vectors.
+        words: words to find synonyms for; words that are not a single token are skipped.
     """
-    tokens = whole_words(tokenizer)
-    known = list(tokens)
-    place = {word: number for number, word in enumerate(known)}
-    asked = sorted({word for word in words if word in place})
+    tokens = find_words(tokenizer)
+    vocabulary_words = list(tokens)
+    index_of = {word: index for index, word in enumerate(vocabulary_words)}
+    queries = sorted({word for word in words if word in index_of})
     vectors = weight.detach().float().cpu()[list(tokens.values())]
     vectors = torch.nn.functional.normalize(vectors - vectors.mean(0), dim=1)
-    found = {}
-    for begin in range(0, len(asked), CHUNK):
-        chunk = asked[begin : begin + CHUNK]
-        rows = torch.tensor([place[word] for word in chunk])
+    synonyms = {}
+    for begin in range(0, len(queries), CHUNK):
+        chunk = queries[begin : begin + CHUNK]
+        rows = torch.tensor([index_of[word] for word in chunk])
         cosines = vectors[rows] @ vectors.T
         cosines[torch.arange(len(chunk)), rows] = -1.0
-        values, columns = cosines.topk(min(NEIGHBOURS, len(known)))
+        values, columns = cosines.topk(min(NEIGHBOURS, len(vocabulary_words)))
         for word, near, others in zip(chunk, (values >= NEAR).tolist(), columns.tolist(), strict=True):
             if any(near):
-                found[word] = [known[other] for other, is_near in zip(others, near, strict=True) if is_near]
-    return found
+                synonyms[word] = [
+                    vocabulary_words[other] for other, is_near in zip(others, near, strict=True) if is_near
+                ]
+    return synonyms
 
 
-def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """The tokens that are words, in lower case, and their ids: no pieces of words, no stop words, nothing special.
+def find_words(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """List the tokens that are words, in lower case, with their ids; no word pieces, stop words or special tokens.
 
-    A word's first token is marked by SentencePiece (▁) and by byte-level BPE (Ġ), the others by WordPiece (##). In
-    Chinese, which has no spaces, a token without a mark is a word too.
+    SentencePiece (▁) and byte-level BPE (Ġ) mark the first token of a word, WordPiece (##) the others. Chinese has no
+    spaces, so there a token without a mark is a word too.
     """
     special = set(tokenizer.all_special_tokens)
     vocabulary = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
@@ -201,8 +205,8 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 
 def digest(synonyms: Synonyms) -> str:
-    """A name for a dictionary that changes with its content."""
-    found = hashlib.blake2b(digest_size=8)
+    """A hash of the content of a dictionary."""
+    state = hashlib.blake2b(digest_size=8)
     for word, others in synonyms.items():
-        found.update("\t".join((word, *others, "\n")).encode())
-    return found.hexdigest()
+        state.update("\t".join((word, *others, "\n")).encode())
+    return state.hexdigest()

@@ -1,4 +1,4 @@
-"""A finished run that another one starts from: its labels, weights, tokenizer and data."""
+"""Read labels, weights, tokenizer and data of a finished run that another run starts from."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,42 +21,41 @@ from recipes.runs.folder import RunFolder, label_cell
 
 
 class WarmStart:
-    """What a run folder holds for those who come after.
+    """A finished run to start from. Weights and data are read when they are used.
 
     Args:
-        folder: of the finished run, as the user named it.
-        setting: the dotted path of the setting that names it.
+        folder: folder of the finished run, as the user wrote it.
+        setting: dotted path of the setting that names the folder.
 
     Raises:
-        UserError: there is no finished run, or none with weights to go on from.
+        UserError: the folder has no finished run, or the run has no weights to start from.
     """
 
     def __init__(self, folder: str | None, setting: str) -> None:
-        """Read what is small; weights and data wait until they are asked for."""
         if folder is None:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
-        self.named = f"{setting}={folder}"
+        self.setting = f"{setting}={folder}"
         self.run = RunFolder(Path(folder).expanduser())
-        self._see("config.yaml", "metrics.json")
+        self._require("config.yaml", "metrics.json")
         self.config, self.metrics = self.run.config, self.run.metrics
         if self.config["model"]["source"] == "linear":
-            raise UserError(f"{self.named} holds a run of model=linear, which has no weights to go on from.")
+            raise UserError(f"{self.setting} is a run of model=linear, which has no weights to start from.")
         if ensemble.read(self.run.folder):
             raise UserError(
-                f"{self.named} holds several runs that answer as one, which has no weights of its own; name the "
-                "folder of a run of one model."
+                f"{self.setting} holds an ensemble of several runs, which has no weights of its own; give the folder "
+                "of a run with one model."
             )
-        self._see("model/config.json", "model/tokenizer_config.json", f"model/{SAFE_WEIGHTS_NAME}")
+        self._require("model/config.json", "model/tokenizer_config.json", f"model/{SAFE_WEIGHTS_NAME}")
         settings = AutoConfig.from_pretrained(self.run.folder / "model")
         self.architecture: str = settings.architectures[0]
         self.classes: list[str] = [settings.id2label[number] for number in range(settings.num_labels)]
         self.multi_label = settings.problem_type == "multi_label_classification"
         self.in_pairs = bool(self.config["data"]["text_pair"])
 
-    def _see(self, *files: str) -> None:
+    def _require(self, *files: str) -> None:
         for name in files:
             if not (self.run.folder / name).is_file():
-                raise UserError(f"{self.named} holds no finished run (there is no {name}).")
+                raise UserError(f"{self.setting} holds no finished run (there is no {name}).")
 
     @property
     def choice(self) -> str:
@@ -65,68 +64,73 @@ class WarmStart:
         return f"model=hub model.name={model['name']}" if model["name"] else f"model={model['source']}"
 
     def tokenizer(self, longest: int) -> PreTrainedTokenizerBase:
-        """Its tokenizer; the saved one knows the length that was trained, `longest` is what the model can read."""
-        found = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(self.run.folder / "model"))
-        found.model_max_length = longest
-        return found
-
-    def load_weights(self, model: nn.Module, classes: Sequence[str]) -> None:
-        """Put its weights into a model; in the head a class that it does not know keeps the row that is there.
+        """Load the tokenizer.
 
         Args:
-            model: of the same kind and size.
-            classes: the model's, in order.
+            longest: the most tokens that the model can read; the saved tokenizer has the length used in training.
+        """
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(self.run.folder / "model"))
+        tokenizer.model_max_length = longest
+        return tokenizer
+
+    def load_weights(self, model: nn.Module, classes: Sequence[str]) -> None:
+        """Load the weights into a model. In the head, a class that the old run did not have keeps its current row.
+
+        Args:
+            model: a model of the same architecture and size.
+            classes: the classes of the model, in order.
 
         Raises:
-            UserError: the model is another, or the weights are damaged.
+            UserError: the models differ, or the weights are damaged.
         """
         try:
             weights = load_file(self.run.folder / "model" / SAFE_WEIGHTS_NAME)
         except SafetensorError as error:
-            raise UserError(f"{self.named}: model/{SAFE_WEIGHTS_NAME} is damaged.") from error
+            raise UserError(f"{self.setting}: model/{SAFE_WEIGHTS_NAME} is damaged.") from error
         own = model.state_dict()
         rows = {id(each) for each in head(model).parameters()}
         of_the_head = {name for name, each in model.named_parameters() if id(each) in rows}
 
+        # Rows of the head may differ in number, so only the rest of its shape is compared.
         def shape(name: str, tensors: Mapping[str, Tensor]) -> str:
-            whole = tensors[name].shape if name in tensors else None
-            return "missing" if whole is None else str(tuple(whole[1:] if name in of_the_head else whole))
+            size = tensors[name].shape if name in tensors else None
+            return "missing" if size is None else str(tuple(size[1:] if name in of_the_head else size))
 
         shapes = [(name, shape(name, weights), shape(name, own)) for name in sorted({*weights, *own})]
-        if differing := [f"{name} is {there} there, {here} here" for name, there, here in shapes if there != here]:
+        if differing := [f"{name} is {old} there, {new} here" for name, old, new in shapes if old != new]:
             kinds = [self.architecture, type(model).__name__]
             first = differing[0] if kinds[0] == kinds[1] else f"{kinds[0]} there, {kinds[1]} here"
             raise UserError(
-                f"{self.named}: its model is another than this one ({first}). Take {self.choice}, with the tricks that "
-                "reshaped it."
+                f"{self.setting}: its model differs from this one ({first}). Use {self.choice}, with the tricks that "
+                "changed its shape."
             )
         for name in of_the_head:
-            weights[name] = by_name(weights[name], self.classes, own[name], classes)
+            weights[name] = align_rows(weights[name], self.classes, own[name], classes)
         model.load_state_dict(weights)
 
     @cached_property
     def splits(self) -> Splits:
-        """Its data, read again.
+        """The data of the run, read again.
 
         Raises:
-            UserError: it cannot be read, or is no longer what it was trained on.
+            UserError: the data cannot be read, or has changed since the run.
         """
         settings = self.config["data"]
         try:
-            found = read_splits(Data(**settings), {}, self.config["evaluate"]["test"])
+            splits = read_splits(Data(**settings), {}, self.config["evaluate"]["test"])
         except UserError as error:
-            raise UserError(f"{self.named}: its data cannot be read again: {' '.join(error.problems)}") from error
-        for name, rows in (("validation", found.validation), ("test", found.test)):
+            raise UserError(f"{self.setting}: its data cannot be read again: {' '.join(error.problems)}") from error
+        for name, rows in (("validation", splits.validation), ("test", splits.test)):
             if rows is None:
                 continue
-            held = self.run.predictions(name)
-            if (held["id"], held["label"]) != (list(rows["id"]), list(map(label_cell, rows["label"]))):
-                raise UserError(f"{self.named}: its data has changed since ({name} has other rows or labels).")
-        return found
+            predictions = self.run.predictions(name)
+            if (predictions["id"], predictions["label"]) != (list(rows["id"]), list(map(label_cell, rows["label"]))):
+                raise UserError(f"{self.setting}: its data has changed since ({name} has other rows or labels).")
+        return splits
 
 
-def by_name(old: Tensor, old_classes: Sequence[str], fresh: Tensor, classes: Sequence[str]) -> Tensor:
-    """A row for each class: the old one of its name, or where there is none the fresh one."""
-    place_of = {name: place for place, name in enumerate(old_classes)}
-    rows = [old[place_of[name]] if name in place_of else row for name, row in zip(classes, fresh, strict=True)]
+def align_rows(old: Tensor, old_classes: Sequence[str], fresh: Tensor, classes: Sequence[str]) -> Tensor:
+    """One row for each class: the old row of that class, or the fresh row if the class is new."""
+    index_of = {name: index for index, name in enumerate(old_classes)}
+    rows = [old[index_of[name]] if name in index_of else row for name, row in zip(classes, fresh, strict=True)]
     return torch.stack([row.to(fresh) for row in rows])

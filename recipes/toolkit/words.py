@@ -1,7 +1,7 @@
-"""A text as words and the gaps between them, to change words and leave all else as it stands.
+"""Split a text into words and the gaps between them, to change words and nothing else.
 
-English words are runs of letters, Chinese ones are what jieba cuts. Everything else is gap: spaces, punctuation, emoji,
-and what must stay whole though it holds letters: URLs, addresses, @names, #tags, markup, numbers, emoticons.
+English words are runs of letters; Chinese words are cut by jieba. Everything else is a gap: spaces, punctuation and
+emoji, and also URLs, e-mail addresses, @names, #tags, markup, numbers and emoticons, which must not be changed.
 """
 
 import functools
@@ -14,17 +14,17 @@ from typing import NamedTuple
 from recipes.errors import UserError
 
 HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-# Accents that are characters of their own; Indic and Thai vowels, without which words would fall apart.
+# Combining accents, and Indic and Thai vowel signs, which are part of a word.
 MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e"
 LETTER, CHARACTER = rf"[^\W\d_{HAN}]", rf"(?:[^\W_{HAN}]|[{MARKS}])"
 URL_END = rf"[^\s<>\"“”{HAN}，。！？；：、（）《》]"
-# What a Chinese number counts, without which it means another thing.
+# Chinese measure words after a number, which belong to it.
 UNIT = "[百千万亿]*(?:平方?米|公里|公斤|小时|分钟|[美欧日]元|[年月日号点时分秒个名位人岁折元米吨层届度倍次种款台块])?"
 
 HAS_HAN = re.compile(f"[{HAN}]")
-PIECES = re.compile(
+TOKENS = re.compile(
     rf"""
-    (?P<whole>
+    (?P<fixed>
         (?i:https?://|www\.){URL_END}+
       | [a-zA-Z0-9._+-]++@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+
       | (?:[a-zA-Z0-9-]++\.)+(?:com|org|net|edu|gov|io|cn|uk|de|fr|co)(?!{CHARACTER}|-)(?:/{URL_END}*)?
@@ -47,30 +47,30 @@ OPENING, CLOSING = frozenset("([{<\"'“‘«¿¡"), frozenset(")]}>\"'”’».
 
 
 class Words(NamedTuple):
-    """A text in pieces: gap, word, gap, word, ..., gap."""
+    """A text as gap, word, gap, word, ..., gap."""
 
     words: list[str]
     gaps: list[str]
-    """One more than there are words: before the first, between each two, behind the last."""
+    """Before, between and after the words: one more than there are words."""
     spaced: bool
-    """Whether words are set apart by spaces; not where some are Chinese."""
+    """Whether words are separated by spaces; False if some are Chinese."""
 
 
 def split(text: str, language: str = "auto") -> Words:
     """Cut a text into words and gaps.
 
     Args:
-        text: any.
-        language: `en`: Chinese characters are gap; `zh`: all others are; `auto`: words of both.
+        text: any text.
+        language: `en` treats Chinese characters as gaps, `zh` everything else; `auto` finds words of both.
 
     Raises:
-        UserError: there is Chinese in it, and jieba is not installed.
+        UserError: the text has Chinese words, and jieba is not installed.
     """
     words: list[str] = []
     gaps: list[str] = []
     end = 0
     spaced = True
-    for match in PIECES.finditer(text):
+    for match in TOKENS.finditer(text):
         kind = match.lastgroup
         if kind == "word" and language != "zh":
             gaps.append(text[end : match.start()])
@@ -87,20 +87,20 @@ def split(text: str, language: str = "auto") -> Words:
 
 
 def join(words: Sequence[str], gaps: Sequence[str], spaced: bool) -> str:
-    """The text of words and gaps; without spaces between Chinese words, with one where else two others would fuse."""
-    pieces = [""] * (2 * len(words) + 1)
-    pieces[::2] = gaps
-    pieces[1::2] = words
+    """Join words and gaps; if not spaced, put a space only where two non-Chinese words would run together."""
+    parts = [""] * (2 * len(words) + 1)
+    parts[::2] = gaps
+    parts[1::2] = words
     if spaced:
-        return "".join(pieces)
+        return "".join(parts)
     text = ""
-    for piece in pieces:
-        text += f" {piece}" if text and piece and _fuse(text[-1], piece[0]) else piece
+    for part in parts:
+        text += f" {part}" if text and part and _fuse(text[-1], part[0]) else part
     return text
 
 
 def has_han(text: str) -> bool:
-    """Whether there is a Chinese character in it."""
+    """Whether a text has a Chinese character."""
     return HAS_HAN.search(text) is not None
 
 
@@ -108,13 +108,13 @@ def _fuse(before: str, after: str) -> bool:
     return before.isalnum() and after.isalnum() and not has_han(before + after)
 
 
-def merge_articles(before: str, after: str, first: bool) -> str:
-    """The gap that is left where the word between two goes: one of its spaces goes with it.
+def merge_gaps(before: str, after: str, first: bool) -> str:
+    """Merge the gaps around a deleted word; one of the spaces around it goes too.
 
     Args:
         before: the gap before the word.
-        after: the gap behind it.
-        first: whether it is the text's first word.
+        after: the gap after the word.
+        first: whether it is the first word of the text.
     """
     if after[:1] == " " and (before[-1:].isspace() or before[-1:] in OPENING or (first and not before)):
         return before + after[1:]
@@ -123,8 +123,8 @@ def merge_articles(before: str, after: str, first: bool) -> str:
     return before + after
 
 
-def with_case_of(new: str, old: str) -> str:
-    """A word written as the one whose place it takes: in capitals, with a capital, or without."""
+def match_case(new: str, old: str) -> str:
+    """Give a word the case of the word that it replaces: upper case, capitalized or lower case."""
     if old.islower():
         return new.lower()
     if old.isupper() and len(old) > 1:
@@ -133,20 +133,20 @@ def with_case_of(new: str, old: str) -> str:
 
 
 def is_content(word: str) -> bool:
-    """Whether a word has a meaning of its own that another word could have: no stop word, no single letter."""
+    """Whether a word can have synonyms: it is neither a stop word nor a single letter."""
     return word.lower().replace("’", "'") not in STOP_WORDS and (len(word) > 1 or has_han(word))
 
 
 @functools.cache
 def chinese_cutter() -> Callable[[str], list[str]]:
-    """What cuts a run of Chinese characters into words.
+    """The function that cuts a run of Chinese characters into words.
 
     Raises:
         UserError: jieba is not installed.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its syntax is old
+            warnings.simplefilter("ignore")  # jieba uses old syntax
             import jieba
     except ImportError as error:
         raise UserError("Chinese text is cut into words by jieba: pip install -e '.[chinese]'.") from error
@@ -155,7 +155,7 @@ def chinese_cutter() -> Callable[[str], list[str]]:
     return cut
 
 
-# Words that carry grammar: what takes their place breaks the sentence, or turns its meaning.
+# Function words: replacing one breaks the sentence or reverses its meaning.
 STOP_WORDS = frozenset(
     """
     a an the this that these those such some any each every either neither both all none another other others

@@ -29,7 +29,7 @@ from tricks.in_training.focal import Focal
 from tricks.in_training.label_smoothing import LabelSmoothing
 from tricks.post_training.incremental import Incremental
 from tricks.post_training.temperature import Temperature
-from tricks.post_training.threshold import Threshold, fitted
+from tricks.post_training.threshold import Threshold, fit_thresholds
 from tricks.pre_training.deduplicate import Deduplicate
 from tricks.pre_training.duplicate import Duplicate
 
@@ -295,9 +295,9 @@ def test_decisions_are_fitted_to_calibrated_probabilities() -> None:
     }
     after = seams.compose("settle", lambda given: given, chosen, run)(before)
     assert head.weight.item() < 0.7  # half of the answers are chance, so the model was far too sure
-    wanted = fitted(predictions(), 3, 30)
+    wanted = fit_thresholds(predictions(), 3, 30)
     assert chosen["threshold"].thresholds == wanted
-    assert np.abs(np.array(wanted) - fitted(before, 3, 30)).max() > 0.01
+    assert np.abs(np.array(wanted) - fit_thresholds(before, 3, 30)).max() > 0.01
     shares = after.probabilities / np.array(wanted)
     assert (after.decisions.argmax(1) == shares.argmax(1)).all()
 

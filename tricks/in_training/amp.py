@@ -1,15 +1,15 @@
-"""AMP: forward and loss in 16 bits where that does no harm, weights and sums in 32.
+"""AMP: compute matrix products in 16 bits; weights and sums stay in 32 bits.
 
-Under autocast matrix products run in bf16 or fp16, while softmax, normalization, the loss and the optimizer stay in
-fp32. fp16 needs its loss scaled up so that small gradients do not vanish; a step whose gradient overflows is skipped
-and not counted.
+Under autocast, matrix products run in bf16 or fp16; softmax, normalization, the loss and the optimizer stay in fp32.
+With fp16 the loss is scaled up so that small gradients do not underflow. A step whose gradient overflows is skipped and
+not counted.
 
 Source: Micikevicius et al. 2018, Mixed Precision Training, arXiv 1710.03740.
-Cost: one pass; on hardware that computes 16 bits, less memory and time. Where a CPU only emulates bf16 it was seen 2 to
-    3.5 times slower than fp32, so `auto` stays in fp32 there and says so. It knows CPUs with AMX only: one with
-    avx512_bf16 took 0.66 of the time of fp32 when bf16 was forced (docs/evidence/ablation.md).
-Use when: a GPU is at hand. Avoid when: there is no hardware for it.
-Composes: seam accelerator; everything inside runs under it.
+Cost: one pass; less memory and time on hardware with 16-bit arithmetic. A CPU that only emulates bf16 was 2 to 3.5
+    times slower than with fp32, so `auto` stays in fp32 there and reports it. `auto` detects only CPUs with AMX: one
+    with avx512_bf16 took 0.66 of the time of fp32 when bf16 was forced (docs/evidence/ablation.md).
+Use when: a GPU is available. Avoid when: the hardware has no 16-bit arithmetic.
+Composes: accelerator/accelerator; everything inside runs under it.
 """
 
 from collections.abc import Callable
@@ -28,13 +28,13 @@ class Amp(Trick):
     """Choose the precision of the accelerator."""
 
     precision: str = allowed("auto | bf16 | fp16 | fp32")
-    """What matrix products are computed in."""
+    """Data type of matrix products."""
 
     slots = {"accelerator": "accelerator"}
     neutral = {"precision": "fp32"}
 
     def accelerator(self, run: Run, inner: Callable[..., Accelerator], **options: Any) -> Accelerator:
-        """Pass the precision on."""
+        """Pass the precision to the accelerator."""
         on_gpu = torch.cuda.is_available() and run.config.train.device in ("auto", "cuda")
         if self.precision == "fp16" and not on_gpu:
             raise UserError(f"tricks.{self.name}.precision=fp16 needs a CUDA GPU; use auto or bf16.")

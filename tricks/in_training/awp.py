@@ -1,15 +1,15 @@
-"""AWP: take the gradient where the weights themselves are moved in the direction that raises the loss most.
+"""AWP: take the gradient at weights moved in the direction that raises the loss most.
 
-v_l = gamma |w_l| g_l / |g_l| for every weight w_l of two or more dimensions, g its gradient on this batch; the update's
-gradient is that at w + v, and the weights come back by copy.
+v_l = gamma |w_l| g_l / |g_l| for every weight w_l of two or more dimensions, where g_l is its gradient on this batch.
+The update uses the gradient at w + v; then the weights are restored from a copy.
 
 Source: Wu, Xia, Wang 2020, Adversarial Weight Perturbation Helps Robust Generalization, arXiv 2004.05884 (gamma =
     0.005; there the inputs are attacked too: add fgm or pgd). Competition code adds the gradient at w as well. Without
-    an attack on the inputs it is sharpness-aware minimization (Foret et al. 2021, arXiv 2010.01412), scaled by layer.
+    an attack on the inputs this is sharpness-aware minimization (Foret et al. 2021, arXiv 2010.01412), scaled by layer.
 Cost: two passes, a copy of the weights and one of their gradients.
 Use when: the model overfits and the loss is sharp. Avoid when: time is short: a plain run of twice the updates is the
-    arm to beat.
-Composes: gradient/sharpen: outside attacks, which so find their direction at the moved weights too; inside plans.
+    baseline to beat.
+Composes: gradient/sharpen: inside plans and outside attacks, so attacks find their direction at the moved weights too.
 """
 
 import math
@@ -26,12 +26,12 @@ from recipes.toolkit.gradients import set_gradients_aside
 
 @dataclass
 class Awp(Trick):
-    """A second gradient, at moved weights, in place of the first."""
+    """Replace the gradient by the one at moved weights."""
 
     gamma: float = allowed("[0, inf)")
-    """How far a weight moves, as a share of its norm."""
+    """How far a weight moves, as a fraction of its norm."""
     start: float = allowed("[0, 1]")
-    """Share of all updates before the first such one."""
+    """Fraction of all updates before the first one with moved weights."""
 
     slots = {"gradient": "sharpen"}
     neutral = {"gamma": 0.0}
@@ -39,7 +39,7 @@ class Awp(Trick):
     passes = 2.0
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """The loss is that of the clean pass; where its gradient is not finite, nothing moves."""
+        """Return the loss of the clean pass; weights move only if its gradient is finite."""
         if not self.gamma or run.updates < self.start * run.total_updates:
             return inner(batch)
         with set_gradients_aside(run.parameters):
@@ -47,7 +47,7 @@ class Awp(Trick):
             moves = {each: move for each in run.parameters if (move := self._move(each)) is not None}
         if not math.isfinite(sum(move.abs().sum() for move in moves.values())):
             moves = {}
-        with displaced(moves):
+        with displace(moves):
             inner(batch)
         run.log(weights_moved=len(moves))
         return loss
@@ -61,8 +61,8 @@ class Awp(Trick):
 
 
 @contextmanager
-def displaced(moves: dict[nn.Parameter, Tensor]) -> Iterator[None]:
-    """Inside this context these weights are moved."""
+def displace(moves: dict[nn.Parameter, Tensor]) -> Iterator[None]:
+    """Inside this context the weights are moved."""
     own = {weight: weight.detach().clone() for weight in moves}
     try:
         with torch.no_grad():

@@ -1,15 +1,15 @@
-"""Class weights: rows of rare classes weigh more in the loss.
+"""Class weights: give rows of rare classes more weight in the loss.
 
-loss = sum over classes of w_c t_c (-log p_c), w scaled once so that its mean over the training rows is 1: the learning
-rate means what it meant before.
+loss = sum over classes of w_c t_c (-log p_c), with w scaled once to a mean of 1 over the training rows, so that the
+learning rate keeps its meaning.
 
 Source: `balanced`: King, Zeng 2001, Logistic Regression in Rare Events Data; `effective_number`: Cui et al. 2019,
     Class-Balanced Loss Based on Effective Number of Samples, arXiv 1901.05555.
 Cost: one pass.
-Use when: classes are imbalanced and each counts alike (macro F1). Avoid when: accuracy is what counts, or probabilities
-    must be right: they move towards rare classes.
-Composes: loss/weighting, on targets that mixing and smoothing have left. With logit_adjustment or balanced_batches the
-    same imbalance is made up for twice.
+Use when: classes are imbalanced and equally important (macro F1). Avoid when: accuracy matters most, or probabilities
+    must be calibrated: they shift towards rare classes.
+Composes: loss/weighting, on the targets after mixing and smoothing. With logit_adjustment or balanced_batches the same
+    imbalance is corrected twice.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recipes import Run, Trick, allowed
-from recipes.toolkit.class_weights import class_weights, doubts, one_label
+from recipes.toolkit.class_weights import check_imbalance, class_weights, require_one_label
 
 
 @dataclass
@@ -26,9 +26,9 @@ class ClassWeights(Trick):
     """Scale the columns of the targets."""
 
     scheme: str = allowed("balanced | effective_number | given")
-    """Where the weights come from."""
+    """How weights are computed."""
     beta: float = allowed("[0, 1)")
-    """With effective_number: from all alike to nearly balanced."""
+    """With effective_number: 0 gives equal weights, near 1 balanced ones."""
     values: dict[str, float] = allowed("")
     """With given: the weight of each class."""
 
@@ -37,17 +37,16 @@ class ClassWeights(Trick):
     remedies = {"class_imbalance": "+tricks=[{name}] tricks.{name}.scheme=balanced"}
 
     def __post_init__(self) -> None:
-        """The classes are not known yet."""
         super().__post_init__()
         self._weights: Tensor | None = None
 
     def check(self, run: Run) -> Iterable[str]:
-        """Classes that are balanced, or made up for twice."""
-        return doubts(run, f"tricks.{self.name}")
+        """Warn about balanced classes, or imbalance corrected twice."""
+        return check_imbalance(run, f"tricks.{self.name}")
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
-        """The targets inward are weighed; what comes back is not touched."""
+        """Multiply the targets by the class weights; computed at the first call, when the classes are known."""
         if self._weights is None:
-            one_label(run, f"tricks.{self.name}")
+            require_one_label(run, f"tricks.{self.name}")
             self._weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}").to(targets)
         return inner(logits, targets * self._weights)

@@ -1,15 +1,15 @@
-"""Clip gradient: limit each number of the gradient, or each unit's gradient in proportion to its weights.
+"""Clip gradient: limit each value of the gradient, or each unit's gradient in proportion to its weights.
 
-`value`: g <- min(max(g, -limit), limit). `adaptive`: for each unit u, a row of a weight of two or more dimensions, else
-the whole of it: g_u <- g_u * min(1, limit * max(|w_u|, 0.001) / |g_u|); the head is left out.
+`value`: g <- min(max(g, -limit), limit). `adaptive`: g_u <- g_u * min(1, limit * max(|w_u|, 0.001) / |g_u|) for each
+unit u. A unit is a row of a weight of two or more dimensions, or a full vector. The head is not clipped.
 
 Source: adaptive: Brock, De, Smith, Simonyan 2021, High-Performance Large-Scale Image Recognition Without Normalization,
-    arXiv 2102.06171 (AGC; there, too, without the last layer). On fine-tuned encoders no evidence was found.
+    arXiv 2102.06171 (AGC; there, too, without the last layer). No evidence was found for fine-tuned encoders.
 Cost: one pass; a norm of each weight and each gradient.
-Use when: single updates spoil training and a norm of all weights together hides which layer it is.
-Avoid when: train.clip_norm does: it is the tried one.
-Composes: update/clip: right before the step, on the whole update's gradient. Needs train.clip_norm=null. With a loss
-    scale the limit is scaled likewise.
+Use when: single updates damage training and one norm over all weights hides which layer is the cause.
+Avoid when: train.clip_norm is enough: it is better tested.
+Composes: update/clip: right before the step, on the gradient of the full update. Needs train.clip_norm=null. With a
+    loss scale the limit is scaled too.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recipes import Run, Trick, allowed
 
-# A unit whose weights are 0, as a new bias is, could never learn.
+# Smallest norm of a unit: a unit with zero weights, such as a new bias, could otherwise never learn.
 LEAST_NORM = 1e-3
 
 
@@ -29,16 +29,16 @@ class ClipGradient(Trick):
     """Clip before the step."""
 
     method: str = allowed("value | adaptive")
-    """Which limit."""
+    """How the gradient is limited."""
     limit: float = allowed("(0, inf]")
-    """Of a number, or of a unit's gradient as a share of its weights."""
+    """Of a value, or of a unit's gradient norm relative to its weights."""
 
     slots = {"update": "clip"}
     neutral = {"limit": float("inf")}
     needs = {"train.clip_norm": None}
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Gradients are still scaled here, where they are scaled at all."""
+        """Clip, then step; with a loss scaler the gradients are still scaled here."""
         scaler = run.accelerator.scaler
         limit = self.limit * (1.0 if scaler is None else scaler.get_scale())
         head = set(run.head.parameters())
@@ -48,13 +48,13 @@ class ClipGradient(Trick):
             if self.method == "value":
                 weight.grad.clamp_(-limit, limit)
             elif weight not in head:
-                most = limit * norm_of_units(weight.detach()).clamp_min(LEAST_NORM)
-                weight.grad *= (most / norm_of_units(weight.grad)).clamp_max(1.0).nan_to_num(1.0)
+                limits = limit * compute_unit_norms(weight.detach()).clamp_min(LEAST_NORM)
+                weight.grad *= (limits / compute_unit_norms(weight.grad)).clamp_max(1.0).nan_to_num(1.0)
         inner()
 
 
-def norm_of_units(values: Tensor) -> Tensor:
-    """The norm of each row, or of the whole where there are none, in a shape that scales the values."""
+def compute_unit_norms(values: Tensor) -> Tensor:
+    """The norm of each row, or of a full vector, in a shape that broadcasts to the values."""
     inside = tuple(range(1, values.dim())) or None
     norms: Tensor = torch.linalg.vector_norm(values, dim=inside, keepdim=True)
     return norms

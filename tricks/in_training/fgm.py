@@ -1,17 +1,17 @@
 """FGM: train on each text and on its word vectors moved one step in the direction that raises the loss most.
 
-gradient = that of the loss at x plus that at x + epsilon g / |g|, g the gradient of the whole composed loss in the
-text's word vectors, |g| its norm over all of them.
+The gradients of the loss at x and at x + epsilon g / |g| are added. g is the gradient of the full composed loss in the
+text's word vectors, and |g| its norm over all of them.
 
 Source: Miyato, Dai, Goodfellow 2017, Adversarial Training Methods for Semi-Supervised Text Classification, arXiv
-    1605.07725. The code in wide use moves the embedding *matrix* instead, by one norm over the batch: its epsilon is
-    shared by all rows, here each text has its own, so epsilon = its epsilon / the root of the batch's rows here.
-Cost: two passes, the second without anything more than the first.
-Use when: data is small and the encoder overfits. Avoid when: time is short: a plain run of twice the updates is the arm
-    to beat.
+    1605.07725. The code in wide use moves the embedding *matrix* instead, by one norm over the batch. There all rows
+    divide one epsilon; here each text has its own, so epsilon here = its epsilon / the root of the batch's rows.
+Cost: two passes.
+Use when: data is small and the encoder overfits. Avoid when: time is short: a plain run of twice the updates is the
+    baseline to beat.
 Composes: gradient/attack, inside plans and outside splits; objective/term, to know its rows. Focal loss, mixtures and
-    comparisons hold on the attacked pass too; a mixture's partners, where they run apart, are moved with it. The sum of
-    both gradients is clipped by train.clip_norm.
+    comparisons apply to the attacked pass too. The partners of a mixture, if they run in a separate pass, are moved
+    with it. train.clip_norm clips the sum of both gradients.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from recipes.toolkit.adversarial import Attack
 
 @dataclass
 class Fgm(Attack):
-    """One step."""
+    """An attack of one step."""
 
     epsilon: float = allowed("[0, inf)")
     """How far each text's word vectors move, as one vector."""
@@ -33,5 +33,5 @@ class Fgm(Attack):
     passes = 2.0
 
     def steps(self) -> Sequence[tuple[float, float]]:
-        """All the way at once."""
+        """One step of length epsilon."""
         return [(self.epsilon, self.epsilon)]

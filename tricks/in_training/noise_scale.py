@@ -1,17 +1,17 @@
-"""Noise scale: how much of an update's gradient is chance, and what batch size would calm the loss.
+"""Noise scale: measure how much of an update's gradient is noise, and which batch size would smooth the loss.
 
-With G the gradient of all rows and Sigma the covariance of a single row's, a batch of B rows has E|g|^2 = |G|^2 +
-tr(Sigma) / B. Two random halves, with shares s_1 and s_2 of the rows, and their sum give both without bias:
+Let G be the gradient over all rows and Sigma the covariance of single-row gradients. A batch of B rows has E|g|^2 =
+|G|^2 + tr(Sigma) / B. Two random halves with fractions s_1 and s_2 of the rows give unbiased estimates of both terms:
 |G|^2 = (|g|^2 - |s_1 g_1|^2 - |s_2 g_2|^2) / (1 - s_1^2 - s_2^2), tr(Sigma) / B = |g|^2 - |G|^2. Each is averaged over
-measurements by itself; the noise scale is tr(Sigma) / |G|^2: the batch size at which signal and noise are alike.
+measurements. The noise scale tr(Sigma) / |G|^2 is the batch size at which signal and noise are equal.
 
 Source: McCandlish, Kaplan, Amodei et al. 2018, An Empirical Model of Large-Batch Training, arXiv 1812.06162 (the simple
     noise scale, appendix A.1; to reach the same loss, batches of B take S (1 + scale / B) updates).
-Cost: one pass; measured updates run as two halves, each of them in parts and on processes as batches are.
-Use when: the loss fluctuates and one must know whether that is a problem. Avoid when: memory is short: the gradient is
-    held twice. No update is changed.
-Composes: gradient/plan, after mixing, whose partners make rows a little alike: the scale comes out a little low.
-    Excludes what moves weights by the gradient of the whole batch (gradient/sharpen).
+Cost: one pass; a measured update runs as two halves. No update is changed.
+Use when: the loss fluctuates and you need to know whether that is a problem. Avoid when: memory is short: the gradient
+    is stored twice.
+Composes: gradient/plan, after mixing. Mixing makes rows slightly similar, so the scale comes out slightly low. Excludes
+    tricks that move weights by the gradient of the full batch (gradient/sharpen).
 """
 
 import math
@@ -25,12 +25,12 @@ from torch import nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
 from recipes.compose.remedies import remedies_for
-from recipes.toolkit.gradients import add, copy_gradients
+from recipes.toolkit.gradients import add_gradients, take_gradients
 
 
 @dataclass
 class NoiseScale(Trick):
-    """Run a batch in two random halves, now and then."""
+    """Run some batches in two random halves and compare the gradients."""
 
     every_updates: int = allowed("[0, inf)")
     """Updates between measurements; 0: never."""
@@ -39,69 +39,68 @@ class NoiseScale(Trick):
 
     slots = {"gradient": "plan"}
     neutral = {"every_updates": 0}
-    remedies = {"noisy_loss": "+tricks=[{name}] says whether it is chance and what batch would calm it"}
+    remedies = {"noisy_loss": "+tricks=[{name}] reports whether it is noise and which batch size would reduce it"}
 
     def __post_init__(self) -> None:
-        """Nothing is measured yet."""
         super().__post_init__()
         self.measured = 0
         self.means = dict.fromkeys(("signal", "noise", "signal_squared", "noise_squared"), 0.0)
 
     def excludes(self) -> Mapping[str, str]:
-        """Halves would each move the weights in a direction of their own."""
-        return {"gradient/sharpen": "one measures halves of a batch, the other moves weights by the whole of it"}
+        """Exclude tricks that would move the weights differently for each half."""
+        return {"gradient/sharpen": "one measures halves of a batch, the other moves weights by the full batch"}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """The halves' gradients add up to the batch's own."""
+        """Run the halves, whose gradients add up to that of the batch."""
         halves = self._halves(run, batch) if self.every_updates and run.batches_done % self.every_updates == 0 else []
         if len(halves) < 2:
             return inner(batch)
         scaler = run.accelerator.scaler
         unit = 1.0 if scaler is None else scaler.get_scale() ** 2
-        before, loss, lengths, shares = copy_gradients(run.parameters), Loss(), [], []
+        before, loss, lengths, fractions = take_gradients(run.parameters), Loss(), [], []
         for number, rows in enumerate(halves):
-            half, earlier = batch.take(rows, number), copy_gradients(run.parameters)
+            half, previous = batch.take(rows, number), take_gradients(run.parameters)
             loss += inner(half)
             lengths.append(squared_length(run.parameters) / unit)
-            shares.append(float(half.weights.sum()) / batch.total)
-            add(run.parameters, earlier)
-        self.measure(lengths, shares, squared_length(run.parameters) / unit, batch.examples)
-        add(run.parameters, before)
+            fractions.append(float(half.weights.sum()) / batch.total)
+            add_gradients(run.parameters, previous)
+        self.measure(lengths, fractions, squared_length(run.parameters) / unit, batch.examples)
+        add_gradients(run.parameters, before)
         run.log(**self.figures())
         if run.batches_done + self.every_updates >= run.total_updates:
             fitting = remedies_for("large_batch", run.config.tricks)
-            run.say(self.in_words(run.config.train.batch_size, run.total_updates, fitting))
+            run.say(self.summarize(run.config.train.batch_size, run.total_updates, fitting))
         return loss
 
     def _halves(self, run: Run, batch: Batch) -> list[np.ndarray]:
-        """The rows of two random halves that have weight; a document's windows stay together."""
+        """The rows of two random halves, without halves of weight 0; windows of a document stay together."""
         documents = np.arange(len(batch)) if batch.documents is None else batch.documents.numpy()
         names = run.generator("noise_scale", batch).permutation(np.unique(documents))
         middle = len(names) // 2
         halves = [np.flatnonzero(np.isin(documents, part)) for part in (names[:middle], names[middle:])]
         return [rows for rows in halves if float(batch.weights[torch.from_numpy(rows)].sum()) > 0]
 
-    def measure(self, lengths: Sequence[float], shares: Sequence[float], whole: float, rows: int) -> None:
-        """Take a measurement into the averages.
+    def measure(self, lengths: Sequence[float], fractions: Sequence[float], squared_total: float, rows: int) -> None:
+        """Add a measurement to the averages; one with NaN or inf is ignored.
 
         Args:
-            lengths: the squared length of each half's share of the gradient.
-            shares: what each half has of the batch's weight.
-            whole: the squared length of the whole gradient.
-            rows: of the batch.
+            lengths: the squared norm of each half's contribution to the gradient.
+            fractions: the fraction of the batch's weight in each half.
+            squared_total: the squared norm of the total gradient.
+            rows: number of rows of the batch.
         """
-        if not math.isfinite(whole + sum(lengths)):
+        if not math.isfinite(squared_total + sum(lengths)):
             return
-        # E of a half's is share^2 |G|^2 + share tr / rows, so their sum and the whole have the same noise.
-        signal = (whole - sum(lengths)) / (1 - sum(share**2 for share in shares))
-        noise = (whole - signal) * rows
+        # A half has the expectation fraction^2 |G|^2 + fraction tr / rows: the noise of both sums to the total noise.
+        signal = (squared_total - sum(lengths)) / (1 - sum(fraction**2 for fraction in fractions))
+        noise = (squared_total - signal) * rows
         self.measured += 1
         new = 1 / min(self.memory, self.measured)
-        found = {"signal": signal, "noise": noise, "signal_squared": signal**2, "noise_squared": noise**2}
-        self.means = {name: (1 - new) * self.means[name] + new * value for name, value in found.items()}
+        sample = {"signal": signal, "noise": noise, "signal_squared": signal**2, "noise_squared": noise**2}
+        self.means = {name: (1 - new) * self.means[name] + new * value for name, value in sample.items()}
 
     def figures(self) -> dict[str, float]:
-        """The smoothed noise scale, and a band of two standard errors of its logarithm; for the history."""
+        """The smoothed noise scale with a band of two standard errors of its logarithm, for the history."""
         signal, noise = self.means["signal"], self.means["noise"]
         if self.measured < 2 or signal <= 0 or noise <= 0:
             return {}
@@ -112,28 +111,28 @@ class NoiseScale(Trick):
         scale = noise / signal
         return {"noise_scale": scale, "noise_scale_low": scale / band, "noise_scale_high": scale * band}
 
-    def in_words(self, batch_size: int, updates: int, fitting: Sequence[str] = ()) -> str:
-        """What that means for this run.
+    def summarize(self, batch_size: int, updates: int, fitting: Sequence[str] = ()) -> str:
+        """Explain the noise scale for this run.
 
         Args:
-            batch_size: the run's.
-            updates: all of the run.
-            fitting: what lets larger batches fit in memory.
+            batch_size: batch size of the run.
+            updates: number of updates of the run.
+            fitting: overrides that let larger batches fit in memory.
         """
-        found = self.figures()
-        if not found or found["noise_scale_high"] > 100 * found["noise_scale"]:
+        figures = self.figures()
+        if not figures or figures["noise_scale_high"] > 100 * figures["noise_scale"]:
             return f"{self.name}: measurements are too few to tell signal from noise; take more, or train longer."
-        scale = found["noise_scale"]
-        low, high = found["noise_scale_low"], found["noise_scale_high"]
-        said = (
+        scale = figures["noise_scale"]
+        low, high = figures["noise_scale_low"], figures["noise_scale_high"]
+        summary = (
             f"{self.name}: about {scale:,.0f} rows ({low:,.0f} to {high:,.0f}); with batches of {batch_size}, "
-            f"{scale / (scale + batch_size):.0%} of an update's squared gradient is chance."
+            f"{scale / (scale + batch_size):.0%} of an update's squared gradient is noise."
         )
         if batch_size >= scale:
-            return f"{said} Batches are large enough: larger ones would hardly calm the loss."
+            return f"{summary} Batches are large enough: larger ones would hardly smooth the loss."
         fewer = 2 * updates / (1 + scale / batch_size)
         return (
-            f"{said} So the loss must fluctuate, which is no fault. With batches of {scale:,.0f} it would be 50%, and "
+            f"{summary} So fluctuation of the loss is expected. With batches of {scale:,.0f} it would be 50%, and "
             f"training would get as far in about {fewer:,.0f} updates instead of {updates:,}, over "
             f"{fewer * scale / (updates * batch_size):.1f} times the rows; set train.batch_size"
             f"{', and ' if fitting else ''}{' or '.join(fitting)}."
@@ -144,12 +143,12 @@ class NoiseScale(Trick):
         return {"measured": self.measured, **self.means}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on with them."""
+        """Restore the averages."""
         self.measured = state["measured"]
         self.means = {name: state[name] for name in self.means}
 
 
 def squared_length(parameters: Sequence[nn.Parameter]) -> float:
-    """Of all gradients as one vector."""
+    """The squared norm of all gradients as one vector."""
     gradients = [each.grad for each in parameters if each.grad is not None]
     return float(torch.stack(torch._foreach_norm(gradients)).square().sum()) if gradients else 0.0

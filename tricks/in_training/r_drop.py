@@ -1,16 +1,16 @@
-"""R-Drop: two passes over the same rows, each with its own dropout, must agree.
+"""R-Drop: penalize disagreement between two passes over the same rows with different dropout.
 
-loss = (l_1 + l_2) / 2 + alpha * (KL(p_1 || p_2) + KL(p_2 || p_1)) / 2 per row, KL summed over classes; with several
-labels to a row summed over the classes' two-sided KLs.
+loss = (l_1 + l_2) / 2 + alpha * (KL(p_1 || p_2) + KL(p_2 || p_1)) / 2 per row, with KL summed over classes. With
+multiple labels per row each class has a two-sided KL, and these are summed.
 
-Source: Liang et al. 2021, R-Drop: Regularized Dropout for Neural Networks, arXiv 2106.14448. Others weigh KL in other
-    ways. Their code for transformers (dropreg/R-Drop) adds l_1 and l_2 and half of the mean KL *summed over the batch*:
-    alpha = rows of the batch / 4 here. bert4torch's RDropLoss adds its alpha / 4 times both KLs averaged over rows *and
-    classes*: alpha = its alpha / (2 * classes) here.
-Cost: two passes, both kept until the backward one: twice the memory.
-Use when: the model overfits, or is unsteady from seed to seed. Avoid when: dropout is 0: nothing differs; or time is
-    short: a plain run of twice the updates is the arm to beat.
-Composes: objective/compare: inside mixing, so both copies are of one mixture; outside extra terms.
+Source: Liang et al. 2021, R-Drop: Regularized Dropout for Neural Networks, arXiv 2106.14448. The weight of KL differs
+    between implementations. Their code for transformers (dropreg/R-Drop) adds l_1 and l_2 and half of the mean KL
+    *summed over the batch*: alpha = rows of the batch / 4 here. bert4torch's RDropLoss adds its alpha / 4 times both
+    KLs averaged over rows *and classes*: alpha = its alpha / (2 * classes) here.
+Cost: two forward passes before one backward pass: twice the memory.
+Use when: the model overfits, or results vary from seed to seed. Avoid when: dropout is 0: the passes are equal; or time
+    is short: a plain run of twice the updates is the baseline to beat.
+Composes: objective/compare: inside mixing, so both passes see the same mixture; outside extra terms.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ from recipes import Batch, Outcome, Run, Trick, allowed
 
 @dataclass
 class RDrop(Trick):
-    """Run twice, and measure how far the two answers are from each other."""
+    """Run twice, and add the divergence of the two predictions to the loss."""
 
     alpha: float = allowed("[0, inf)")
     """Weight of the disagreement."""
@@ -36,25 +36,25 @@ class RDrop(Trick):
     passes = 2.0
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        """The second copy draws other dropout, since it is another part."""
+        """Run both passes; the second has another `part`, so it draws other dropout."""
         first = inner(batch)
         second = inner(replace(batch, part=(*batch.part, 1)))
-        apart = disagreement(first.logits, second.logits, run.multi_label)
-        return replace(first, loss=(first.loss + second.loss) / 2 + self.alpha * apart)
+        divergence = disagreement(first.logits, second.logits, run.multi_label)
+        return replace(first, loss=(first.loss + second.loss) / 2 + self.alpha * divergence)
 
     def check(self, run: Run) -> Iterable[str]:
-        """Without dropout both passes are the same."""
+        """Warn if the model has no dropout: both passes are then the same."""
         if not any(isinstance(module, nn.Dropout) and module.p for module in run.bare_model.modules()):
             yield f"tricks.{self.name}: the model has no dropout, so two passes never differ; set model.dropout=0.1."
 
 
 def disagreement(one: Tensor, other: Tensor, multi_label: bool) -> Tensor:
-    """The mean of both Kullback-Leibler divergences, (row), in 32 bits at least.
+    """The mean of both Kullback-Leibler divergences, (row), in at least 32 bits.
 
     Args:
         one: logits, (row, class).
         other: logits, (row, class).
-        multi_label: whether a row has several labels, so that each class has a distribution of its own.
+        multi_label: whether each class is a separate binary distribution.
     """
     kind = torch.promote_types(one.dtype, torch.float32)
     pair = [logits.to(kind) for logits in (one, other)]

@@ -1,26 +1,26 @@
 """Incremental: start from a finished run's weights and train on new data only.
 
-Weights and tokenizer are those of the run folder; the head's rows go to the labels of their names, whatever the order.
-Of each class `replay` of the old training rows, and one at least, is trained on again beside the new rows. The old
-run's test split is scored as `old_test`, and `metrics.json` has `forgetting`: each metric there before, after, and its
-change. Where the head has grown, means over classes are taken there over the old ones.
+Weights and tokenizer come from the run folder; rows of the head are matched to labels by name, in any order. A fraction
+`replay` of the old training rows of each class, at least one row, is added to the new rows. The test split of the old
+run is scored as `old_test`. `metrics.json` gets `forgetting`: each metric on that split before, after, and its change.
+If the head has grown, means over classes use only the old classes there.
 
 Source: rehearsal, Robins 1995, Catastrophic Forgetting, Rehearsal and Pseudorehearsal; de Masson d'Autume, Ruder, Kong,
     Yogatama 2019, Episodic Memory in Lifelong Language Learning, arXiv 1906.01076 (replays 1 row for every 100 new
     ones).
 Cost: one pass; with replay over more rows. The old data is read once more.
-Use when: new rows come and training on all of them is too dear, or the old ones are gone (replay=0; what is forgotten
-    is then measured only while the old test split can be read). Avoid when: old and new rows can be trained on
-    together; or all labels are new and nothing is replayed: seen once (model=tiny, pydocs' 6 largest packages, then the
-    6 others), accuracy on the old test split fell from 0.72 to 0.00, with replay=0.1 to 0.43. `evaluate.weights=best`
-    chooses by the new validation split alone.
-Composes: train/data (labels, old test split), examples/join (replay, before copies are dropped and variants added;
-    `deduplicate` also drops new rows that stand in the old test split), model/load, results. Excludes what draws
-    weights anew (model/adapt). What reshapes the model must be as in the old run. Of a chain of runs the last one is
-    replayed and measured.
+Use when: new rows arrive and training on all rows is too expensive, or the old rows are gone (replay=0; forgetting is
+    then measured only if the old test split can still be read). Avoid when: old and new rows can be trained on
+    together; or all labels are new and nothing is replayed: in one test (model=tiny, pydocs' 6 largest packages, then
+    the 6 others), accuracy on the old test split fell from 0.72 to 0.00, with replay=0.1 to 0.43.
+    `evaluate.weights=best` selects by the new validation split only.
+Composes: train/data (labels, old test split), examples/join (replay, before duplicates are dropped and variants added;
+    `deduplicate` also drops new rows that are in the old test split), model/load, results. Excludes tricks that
+    reinitialize weights (model/adapt). Tricks that reshape the model must be the same as in the old run. In a chain of
+    runs only the last one is replayed and measured.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import strata
+from recipes.errors import list_names
 from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
@@ -42,32 +43,31 @@ from recipes.seams import tricks_around
 from recipes.toolkit.warm_start import WarmStart
 
 OLD_TEST = "old_test"
-# Where rows have one label, and where they have several.
+# Metrics that are means over classes, by whether the run is multi-label.
 MEANS_OVER_CLASSES = {False: ("macro_f1",), True: ("macro_f1", "loss")}
 
 
 @dataclass
 class Incremental(Trick):
-    """Go on where another run has ended, on other rows."""
+    """Continue from the weights of a finished run, on other rows."""
 
     folder: str | None = allowed("")
-    """Of the finished run."""
+    """Folder of the finished run."""
     replay: float = allowed("[0, 1]")
-    """Share of the old training rows that are trained on again."""
+    """Fraction of the old training rows that are trained on again."""
     new_labels: str = allowed("refuse | extend")
-    """What becomes of labels that are not those of the old run."""
+    """Whether labels that differ from the old run are refused or extend the head."""
 
     slots = {"train": "data", "examples": "join", "model": "load", "results": "results"}
     neutral = "training starts from the weights of another run, so no value leaves it as it was"
 
     def __post_init__(self) -> None:
-        """Nothing is replayed yet."""
         super().__post_init__()
         self.replayed = ""
 
     def excludes(self) -> Mapping[str, str]:
-        """What is drawn when the model is made would not stay."""
-        return {"model/adapt": "the weights of the old run would replace those that are drawn anew"}
+        """Exclude tricks that reinitialize weights, since these would be overwritten."""
+        return {"model/adapt": "the weights of the old run would overwrite the reinitialized ones"}
 
     @cached_property
     def old(self) -> WarmStart:
@@ -77,68 +77,70 @@ class Incremental(Trick):
     def train(
         self, run: None, inner: Callable[..., RunFolder], config: Config, splits: Splits, folder: Path
     ) -> RunFolder:
-        """Refuse what does not go together, settle the labels, and have the old test split scored."""
-        if problems := list(self._unlike(config, splits)):
+        """Compare the runs, merge the labels, and add the old test split to the splits that are scored."""
+        if problems := list(self._find_conflicts(config, splits)):
             raise UserError(*problems)
         old, extra = self.old, dict(splits.extra)
         notes = [*splits.notes, f"{self.name}: training starts from the weights of {self.folder}."]
         differ = set(splits.classes) != set(old.classes)
         classes = list(dict.fromkeys([*old.classes, *splits.classes])) if differ else splits.classes
         if new := classes[len(old.classes) :]:
-            notes.append(f"{self.name}: the head grows from {len(old.classes)} labels by {_listed(new)}.")
-        before, now = shaping(old.config["tricks"]), shaping(config.tricks)
+            notes.append(f"{self.name}: the head grows from {len(old.classes)} labels by {list_names(new)}.")
+        before, now = read_text_tricks(old.config["tricks"]), read_text_tricks(config.tricks)
         if before != now:
-            told = [f"with {', '.join(tricks.values())}" if tricks else "as they stand" for tricks in (before, now)]
-            notes.append(f"{self.name}: the old run read texts {told[0]}, this one reads them {told[1]}.")
+            descriptions = [f"with {', '.join(tricks.values())}" if tricks else "unchanged" for tricks in (before, now)]
+            notes.append(
+                f"{self.name}: the old run read texts {descriptions[0]}, this one reads them {descriptions[1]}."
+            )
         try:
             rows = old.splits.test if self.replay or config.evaluate.test else None
         except UserError as error:
             if self.replay:
                 raise
-            notes.append(f"{self.name}: what is forgotten is not measured. {error}")
+            notes.append(f"{self.name}: forgetting is not measured. {error}")
         else:
             if config.evaluate.test and rows is not None and old.metrics["test"]:
                 extra[OLD_TEST] = rows
             else:
-                why = "the old run has no test scores" if config.evaluate.test else "evaluate.test=false"
-                notes.append(f"{self.name}: what is forgotten is not measured ({why}).")
+                reason = "the old run has no test scores" if config.evaluate.test else "evaluate.test=false"
+                notes.append(f"{self.name}: forgetting is not measured ({reason}).")
         return inner(config, replace(splits, classes=classes, extra=extra, notes=notes), folder)
 
-    def _unlike(self, config: Config, splits: Splits) -> Iterator[str]:
+    def _find_conflicts(self, config: Config, splits: Splits) -> Iterator[str]:
         old = self.old
         multi_label, one = "several labels", "one label"
         if splits.multi_label != old.multi_label:
             here, there = (multi_label, one) if splits.multi_label else (one, multi_label)
-            yield f"{old.named}: its rows have {there} each, those of the new data {here}."
+            yield f"{old.setting}: its rows have {there} each, those of the new data {here}."
         if bool(config.data.text_pair) != old.in_pairs:
             there = "pairs of texts" if old.in_pairs else "single texts"
             yield f"data.text_pair={config.data.text_pair or 'null'}: the old run was trained on {there}."
         if OLD_TEST in splits.extra:
-            yield f"evaluate.extra.{OLD_TEST}: {self.name} scores the old run's test split by this name; take another."
+            yield f"evaluate.extra.{OLD_TEST}: {self.name} uses this name for the old run's test split; choose another."
         new = [name for name in splits.classes if name not in old.classes]
         missing = [name for name in old.classes if name not in splits.classes]
         if self.new_labels == "refuse" and (new or missing):
-            said = [f"only the new data has {_listed(new)}"] if new else []
-            said += [f"only the old run has {_listed(missing)}"] if missing else []
+            differences = [f"only the new data has {list_names(new)}"] if new else []
+            differences += [f"only the old run has {list_names(missing)}"] if missing else []
             yield (
-                f"{old.named}: the labels differ: {'; '.join(said)}. Spell them alike, or let the model have old and "
-                f"new ones with tricks.{self.name}.new_labels=extend."
+                f"{old.setting}: the labels differ: {'; '.join(differences)}. Spell them alike, or let the model have "
+                f"old and new ones with tricks.{self.name}.new_labels=extend."
             )
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
-        """Join old rows to the new ones; their ids begin with `old:`."""
+        """Add old rows to the new ones; their ids begin with `old:`."""
         if not self.replay:
             return inner(examples)
         rows = self.old.splits.train
-        chosen = rows.select(drawn(rows, self.replay, run.config.seed))
-        self.replayed = chosen._fingerprint
-        run.note(f"{self.name}: {len(chosen):,} of {len(rows):,} old training rows are trained on again.")
-        columns = run.clean_rows(chosen).to_dict()
+        replayed = rows.select(draw_rows(rows, self.replay, run.config.seed))
+        self.replayed = replayed._fingerprint
+        run.note(f"{self.name}: {len(replayed):,} of {len(rows):,} old training rows are trained on again.")
+        columns = run.clean_rows(replayed).to_dict()
         columns["id"] = columns["source"] = [f"old:{name}" for name in columns["id"]]
-        return inner(concatenate_datasets([examples, Dataset.from_dict(columns, chosen.features)]))
+        return inner(concatenate_datasets([examples, Dataset.from_dict(columns, replayed.features)]))
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
-        """Give the model the old run's weights, and texts its tokens."""
+        """Load weights and tokenizer of the old run."""
         run.tokenizer = self.old.tokenizer(run.tokenizer.model_max_length)
         model = inner()
         self.old.load_weights(model, run.classes)
@@ -147,44 +149,47 @@ class Incremental(Trick):
     def results(
         self, run: Context, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
     ) -> dict[str, Any]:
-        """Compare what the old test split gives with what it gave the old run, and say so."""
+        """Compare the scores on the old test split before and after, and report the change."""
         measured = inner(scored)
         if OLD_TEST not in measured:
             return measured
         growth = len(run.classes) / len(self.old.classes)
         means = MEANS_OVER_CLASSES[run.multi_label]
-        found = forgetting(self.old.metrics["test"], measured[OLD_TEST], dict.fromkeys(means, growth))
-        run.say(f"{self.name}: {in_words(found, run.config.evaluate.metric)}")
-        return {**measured, "forgetting": found}
+        changes = forgetting(self.old.metrics["test"], measured[OLD_TEST], dict.fromkeys(means, growth))
+        run.say(f"{self.name}: {summarize(changes, run.config.evaluate.metric)}")
+        return {**measured, "forgetting": changes}
 
     def state(self) -> dict[str, Any]:
-        """Which rows are replayed."""
+        """The fingerprint of the replayed rows."""
         return {"replayed": self.replayed}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """See that they are still the same."""
+        """Check that the replayed rows are the same."""
         if state["replayed"] != self.replayed:
             raise UserError(
-                f"{self.old.named}: its training rows have changed since this run was begun; start over with "
+                f"{self.old.setting}: its training rows have changed since this run started; start over with "
                 "resume=false."
             )
 
 
-def shaping(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The tricks that decide how a text reaches the model, each with its values."""
+def read_text_tricks(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The tricks that change how the model reads a text, by name, each with its values."""
     tricks = build(values)
     return {name: repr(tricks[name]) for seam in ("clean", "encode") for name in tricks_around(seam, tricks)}
 
 
-def drawn(rows: Dataset, share: float, seed: int) -> list[int]:
-    """The places of this share of each class's rows, one at least; of several labels the rarest is a row's class."""
+def draw_rows(rows: Dataset, fraction: float, seed: int) -> list[int]:
+    """Draw this fraction of the rows of each class, at least one, as indices.
+
+    With multiple labels, the rarest label is the class of a row.
+    """
     classes = strata(rows.with_format("arrow")[:])
     draws = np.array([key(seed, "incremental", name) for name in rows["id"]])
-    chosen: list[int] = []
+    indices: list[int] = []
     for number in np.unique(classes):
         own = np.flatnonzero(classes == number)
-        chosen += own[np.argsort(draws[own])][: max(1, round(share * len(own)))].tolist()
-    return sorted(chosen)
+        indices += own[np.argsort(draws[own])][: max(1, round(fraction * len(own)))].tolist()
+    return sorted(indices)
 
 
 def forgetting(
@@ -193,24 +198,20 @@ def forgetting(
     """Each metric before and after, and its change.
 
     Args:
-        before: the old run's.
-        after: this run's, of the same rows.
-        factors: what makes a metric's later value comparable, where it is not.
+        before: metrics of the old run.
+        after: metrics of this run on the same rows.
+        factors: factors by metric that make the later value comparable; the default is 1.
     """
     now = {name: value * factors.get(name, 1.0) for name, value in after.items()}
     names = [name for name in before if name in after and name != "unseen"]
     return {name: {"before": before[name], "after": now[name], "change": now[name] - before[name]} for name in names}
 
 
-def in_words(found: Mapping[str, Mapping[str, float]], metric: str) -> str:
-    """What became of the metric that chooses, or of the first one there is."""
-    name = metric if metric in found else next(iter(found))
-    values = found[name]
+def summarize(changes: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """Describe the change of the selection metric, or of the first metric if that is missing."""
+    name = metric if metric in changes else next(iter(changes))
+    values = changes[name]
     lost = values["change"] if name in LOWER_IS_BETTER else -values["change"]
-    said = f"{lost:.4f} is forgotten" if lost > 0 else "nothing is forgotten"
+    verdict = f"{lost:.4f} is forgotten" if lost > 0 else "nothing is forgotten"
     was, now = values["before"], values["after"]
-    return f"on the old test split {name} was {was:.4f} and is {now:.4f} now: {said}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names))
+    return f"on the old test split {name} was {was:.4f} and is {now:.4f} now: {verdict}."

@@ -1,17 +1,18 @@
-"""Soup: average the weights of several moments of training, or of several runs, and keep those that help.
+"""Soup: average snapshots of one run's weights, or the weights of several runs, and keep those that help.
 
-uniform: the mean of all ingredients. greedy: the best on validation first; each next one, from the better to the worse,
-stays if the mean with it is no worse than without. The last weights are always an ingredient.
+uniform: the mean of all ingredients. greedy: start with the best on validation; then try the others from best to worst,
+and add each one if the mean with it is no worse than without. The last weights are always an ingredient.
 
 Source: Wortsman et al. 2022, Model Soups: Averaging Weights of Multiple Fine-Tuned Models Improves Accuracy without
-    Increasing Inference Time, arXiv 2203.05482 (recipe 1: greedy). There the ingredients are whole runs; moments of one
-    run, as in AutoGluon, cost no training.
+    Increasing Inference Time, arXiv 2203.05482 (recipe 1: greedy). There the ingredients are separate runs; snapshots
+    of one run, as in AutoGluon, need no extra training.
 Cost: one pass; a copy of the weights for each ingredient, on the CPU and in every checkpoint; greedy predicts
     validation twice for each of them, once, at the end.
-Use when: several runs of one model are there (other seeds or rates; the same data, and the same pretrained weights), or
-    the best moment is doubtful. Avoid when: validation is a few dozen rows, and greedy: they choose by chance.
-Composes: update/average (takes a moment after the step), weights/final (owns what is evaluated at the end and saved),
-    results (says which ingredients validation chose). Excludes other owners of the final weights, and early stopping.
+Use when: several runs of one model exist (other seeds or learning rates; the same data and pretrained weights), or the
+    best snapshot is uncertain. Avoid when: validation has a few dozen rows, with greedy: they select by chance.
+Composes: update/average (takes a snapshot after the step), weights/final (sets the weights that are evaluated at the
+    end and saved), results (reports the selected ingredients). Excludes other tricks with final weights, and early
+    stopping.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,132 +34,135 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class Soup(Trick):
-    """Take moments on the way, choose and average at the end."""
+    """Take snapshots during training; select and average them at the end."""
 
     start: float = allowed("[0, 1]")
-    """Share of all updates before the first moment."""
+    """Fraction of all updates before the first snapshot."""
     every_fraction: float = allowed("(0, 1]")
-    """Share of all updates from one moment to the next."""
+    """Fraction of all updates between two snapshots."""
     choose: str = allowed("greedy | uniform")
-    """Which ingredients stay."""
+    """Which ingredients are averaged."""
     folders: list[str] = allowed("")
-    """Finished runs of the same model and data whose weights join."""
+    """Finished runs of the same model and data whose weights are ingredients."""
 
     slots = {"update": "average", "weights": "final", "results": "results"}
     neutral = {"start": 1.0}
 
     def __post_init__(self) -> None:
-        """Nothing is taken yet."""
         super().__post_init__()
         self.moments: dict[int, Weights] = {}
-        self.joined: dict[str, Weights] | None = None
+        self.folder_weights: dict[str, Weights] | None = None
         self.average: Weights | None = None
-        self.kept: list[str] = []
+        self.ingredients: list[str] = []
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Take what the step left, if there was a step and it is time; folders are read before the first one."""
-        self._joined(run)
+        """Take a snapshot after the step if one is due; folders are read first, to report errors early."""
+        self._read_folders(run)
         before = run.updates
         inner()
         if run.updates > before and self._is_time(run.updates, run.total_updates):
-            self.moments[run.updates] = taken(run.bare_model)
+            self.moments[run.updates] = copy_weights(run.bare_model)
 
     def _is_time(self, updates: int, total: int) -> bool:
         first, between = int(round(self.start * total, 6)), max(1, round(self.every_fraction * total))
         return first < updates < total and (updates - first) % between == 0
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
-        """The average, once training is over; before that the model's own."""
+        """Swap in the average once training is over."""
         if run.batches_done < run.total_updates or not (self.moments or self.folders):
             return inner()
         if self.average is None:
-            self.average = self._cooked(run)
+            self.average = self._choose_and_average(run)
         return with_weights(run.bare_model, self.average)
 
-    def _cooked(self, run: Run) -> Weights:
-        named = {f"update {update}": weights for update, weights in self.moments.items()}
-        named |= self._joined(run)
-        named["the last"] = taken(run.bare_model)
+    def _choose_and_average(self, run: Run) -> Weights:
+        weights_by_name = {f"update {update}": weights for update, weights in self.moments.items()}
+        weights_by_name |= self._read_folders(run)
+        weights_by_name["the last"] = copy_weights(run.bare_model)
 
         def score(names: list[str]) -> float:
-            with with_weights(run.bare_model, mean([named[name] for name in names])):
-                found = measure(run.predictions(run.validation))[run.config.evaluate.metric]
-            return -found if run.config.evaluate.metric in LOWER_IS_BETTER else found
+            with with_weights(run.bare_model, mean([weights_by_name[name] for name in names])):
+                value = measure(run.predictions(run.validation))[run.config.evaluate.metric]
+            return -value if run.config.evaluate.metric in LOWER_IS_BETTER else value
 
-        chosen = self.kept = greedy(list(named), score) if self.choose == "greedy" else list(named)
-        run.say(f"{self.name}: {', '.join(chosen)} ({len(chosen)} of {len(named)} ingredients) make the average.")
-        return mean([named[name] for name in chosen])
+        names = list(weights_by_name)
+        selected = self.ingredients = choose_greedily(names, score) if self.choose == "greedy" else names
+        run.say(f"{self.name}: {', '.join(selected)} ({len(selected)} of {len(names)} ingredients) make the average.")
+        return mean([weights_by_name[name] for name in selected])
 
-    def _joined(self, run: Run) -> dict[str, Weights]:
-        if self.joined is None:
-            self.joined = {folder: self._read(run, folder) for folder in self.folders}
-        return self.joined
+    def _read_folders(self, run: Run) -> dict[str, Weights]:
+        if self.folder_weights is None:
+            self.folder_weights = {folder: self._read_folder(run, folder) for folder in self.folders}
+        return self.folder_weights
 
-    def _read(self, run: Run, folder: str) -> Weights:
-        earlier = WarmStart(folder, f"tricks.{self.name}.folders")
+    def _read_folder(self, run: Run, folder: str) -> Weights:
+        other_run = WarmStart(folder, f"tricks.{self.name}.folders")
         if run.splits.is_fold:
             raise UserError(
-                f"{earlier.named}: this run is judged on rows that another run on the same data was trained on; leave "
-                "the folders out, or take one fold."
+                f"{other_run.setting}: this run is evaluated on rows that another run on the same data was trained on; "
+                "leave the folders out, or use one fold."
             )
-        if set(earlier.classes) != set(run.classes):
-            raise UserError(f"{earlier.named}: its labels are {', '.join(earlier.classes)}; take a run on this data.")
-        own, theirs = asdict(run.config.data), earlier.config["data"]
-        if other := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
+        if set(other_run.classes) != set(run.classes):
             raise UserError(
-                f"{earlier.named}: it has data.{other[0]}={theirs.get(other[0])}, this run {own[other[0]]}, so it may "
-                "have been trained on what would judge this one; take runs on the same data."
+                f"{other_run.setting}: its labels are {', '.join(other_run.classes)}; use a run on this data."
             )
-        # Its own weights come back: only what the folder gives is wanted.
-        with with_weights(run.bare_model, taken(run.bare_model)):
-            earlier.load_weights(run.bare_model, run.classes)
-            return taken(run.bare_model)
+        own, theirs = asdict(run.config.data), other_run.config["data"]
+        if differing := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
+            raise UserError(
+                f"{other_run.setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run "
+                f"{own[differing[0]]}, so it may have been trained on rows that evaluate this one; use runs on the "
+                "same data."
+            )
+        # The model is only used to load the folder's weights; its own weights are restored.
+        with with_weights(run.bare_model, copy_weights(run.bare_model)):
+            other_run.load_weights(run.bare_model, run.classes)
+            return copy_weights(run.bare_model)
 
     def results(
         self, run: Context, inner: Callable[..., dict[str, Any]], scored: Mapping[str, Predictions]
     ) -> dict[str, Any]:
-        """What validation chose, as `ingredients`."""
-        chosen = {"ingredients": self.kept} if self.choose == "greedy" and self.kept else {}
-        return {**inner(scored), **chosen}
+        """Add the ingredients that greedy selection chose."""
+        selected = {"ingredients": self.ingredients} if self.choose == "greedy" and self.ingredients else {}
+        return {**inner(scored), **selected}
 
     def state(self) -> dict[str, Any]:
-        """Every moment that was taken."""
-        named = {
+        """All snapshots."""
+        tensors = {
             f"{update}.{name}": tensor for update, weights in self.moments.items() for name, tensor in weights.items()
         }
-        return {"moments": list(self.moments), **named}
+        return {"moments": list(self.moments), **tensors}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore the snapshots."""
         self.moments = {
             update: {name: tensor.cpu() for name, tensor in inside(state, f"{update}.").items()}
             for update in state["moments"]
         }
 
 
-def greedy(names: list[str], score: Callable[[list[str]], float]) -> list[str]:
-    """The ingredients that stay, the best first.
+def choose_greedily(names: list[str], score: Callable[[list[str]], float]) -> list[str]:
+    """Select ingredients greedily; the best comes first.
 
     Args:
-        names: of all ingredients.
-        score: what the mean of some of them has on validation; higher is better.
+        names: names of all ingredients.
+        score: maps names to the validation score of their mean; higher is better.
     """
     alone = {name: score([name]) for name in names}
     first, *others = sorted(names, key=lambda name: alone[name], reverse=True)
-    chosen, best = [first], alone[first]
+    selected, best = [first], alone[first]
     for name in others:
-        if (found := score([*chosen, name])) >= best:
-            chosen, best = [*chosen, name], found
-    return chosen
+        if (value := score([*selected, name])) >= best:
+            selected, best = [*selected, name], value
+    return selected
 
 
-def taken(model: nn.Module) -> Weights:
+def copy_weights(model: nn.Module) -> Weights:
     """A copy of the weights, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
 def mean(ingredients: list[Weights]) -> Weights:
-    """The mean of each number; what counts, and so has no mean, is that of the last."""
+    """The mean of each weight; integer tensors, such as counters, are taken from the last ingredient."""
     last = ingredients[-1]
     return {
         name: torch.stack([each[name] for each in ingredients]).mean(0) if tensor.is_floating_point() else tensor

@@ -1,16 +1,17 @@
-"""SWA: average the weights of a last stretch of training that keeps a high rate.
+"""SWA: average the weights of the last phase of training, at a high learning rate.
 
-average <- average + (weights - average) / (n + 1) at each collection, from `start` on. The rate of that stretch is
-steady at `rate_factor` times the base, or falls from the base to it in every cycle; weights are then collected at the
-end of each cycle.
+average <- average + (weights - average) / (n + 1) at each collection, from `start` on. The learning rate of this phase
+is constant at `rate_factor` times the base rate, or falls from the base rate to it in every cycle. With cycles, weights
+are collected at the end of each cycle.
 
 Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, arXiv 1803.05407.
-    There SGD's rate is 0.05 to 0.1, here a factor of the base rate, since the optimizer is AdamW.
-Cost: one pass; a copy of the weights, and about a hundredth of an update for each collection.
-Use when: the last stretch wanders around a flat optimum. Avoid when: training is a few dozen updates long. On
-    pretrained text encoders evidence is thin (huggingface/transformers#9439 saw no gain).
-Composes: schedule (the last stretch), update/average (collects after the step), weights/final (owns what is evaluated
-    and saved). Excludes other owners of the final weights, and early stopping, under which it would never start.
+    There the learning rate of SGD is 0.05 to 0.1; here it is a factor of the base rate, since the optimizer is AdamW.
+Cost: one pass; a copy of the weights, and about 1 % of the time of an update for each collection.
+Use when: training ends in a flat region of the loss. Avoid when: training is a few dozen updates long. There is little
+    evidence for pretrained text encoders (huggingface/transformers#9439 saw no gain).
+Composes: schedule (the last phase), update/average (collects after the step), weights/final (sets the weights that are
+    evaluated and saved). Excludes other tricks with final weights, and early stopping, which may end training before
+    `start`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,14 +29,14 @@ from recipes.runs.checkpoint import inside
 
 @dataclass
 class Swa(Trick):
-    """Collect after the step, evaluate and save the average."""
+    """Average the weights of the last phase; evaluate and save the average."""
 
     start: float = allowed("[0, 1]")
-    """Share of all updates after which weights are collected."""
+    """Fraction of all updates after which weights are collected."""
     rate_factor: float = allowed("(0, 1]")
-    """Rate of the last stretch, as a factor of the base rate."""
+    """Learning rate of the last phase, as a factor of the base rate."""
     cycle: float = allowed("[0, 1]")
-    """Length of a cycle, as a share of all updates; 0: a constant rate."""
+    """Length of a cycle, as a fraction of all updates; 0: a constant rate."""
     every_updates: int = allowed("[1, inf)")
     """Updates between collections, at a constant rate."""
 
@@ -43,13 +44,12 @@ class Swa(Trick):
     neutral = {"start": 1.0}
 
     def __post_init__(self) -> None:
-        """Nothing is collected yet."""
         super().__post_init__()
         self.average: dict[str, Tensor] = {}
-        self.collected = 0
+        self.collections = 0
 
     def check(self, run: Run) -> Iterable[str]:
-        """An average of one moment, or of none."""
+        """Warn about an average of fewer than three collections."""
         total = run.total_updates
         count = sum(self._collects(updates, total) for updates in range(1, total + 1)) if self.start < 1 else 0
         if self.start < 1 and count < 3:
@@ -58,57 +58,57 @@ class Swa(Trick):
                 f"tricks.{self.name}.start=0.75, tricks.{self.name}.every_updates=1, or more updates."
             )
 
-    def schedule(self, run: Run, inner: Callable[[float], float], share: float) -> float:
-        """The plain schedule until `start`, then this stretch's own."""
-        done, total = share * run.total_updates, run.total_updates
+    def schedule(self, run: Run, inner: Callable[[float], float], progress: float) -> float:
+        """The default schedule until `start`, then a constant or cyclic rate."""
+        done, total = progress * run.total_updates, run.total_updates
         if done < self._first(total):
-            return inner(share)
+            return inner(progress)
         if not self.cycle:
             return self.rate_factor
         within = (done - self._first(total)) / self._between(total) % 1.0
         return 1.0 - (1.0 - self.rate_factor) * within
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Collect what the step left, if there was a step."""
+        """Collect the weights after a step, unless it was skipped."""
         before = run.updates
         inner()
         if run.updates > before and self._collects(run.updates, run.total_updates):
             self._collect(run.bare_model)
 
     def _first(self, total: int) -> int:
-        """The updates before the last stretch, which is at least one update long, unless `start` is 1."""
+        """The number of updates before the last phase."""
         return int(round(self.start * total, 6))
 
     def _between(self, total: int) -> int:
-        """The updates from one collection to the next."""
+        """The number of updates between two collections."""
         return max(1, round(self.cycle * total)) if self.cycle else self.every_updates
 
     def _collects(self, updates: int, total: int) -> bool:
         within = updates - self._first(total)
-        at_last = updates == total and not self.collected
+        at_last = updates == total and not self.collections
         return within > 0 and (within % self._between(total) == 0 or at_last)
 
     def _collect(self, model: nn.Module) -> None:
         current = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        if not self.collected:
+        if not self.collections:
             self.average = {name: tensor.clone() for name, tensor in current.items()}
         else:
             moving = [name for name in current if current[name].is_floating_point()]
             averages, weights = [self.average[name] for name in moving], [current[name] for name in moving]
-            torch._foreach_lerp_(averages, weights, 1 / (self.collected + 1))
-            # A counter has no mean: the last one stands.
+            torch._foreach_lerp_(averages, weights, 1 / (self.collections + 1))
+            # Integer tensors, such as counters, have no mean: the last value is used.
             self.average |= {name: current[name].clone() for name in current if name not in moving}
-        self.collected += 1
+        self.collections += 1
 
     def weights(self, run: Run, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
-        """The average, once there is one; the model's own weights come back by copy."""
-        return with_weights(run.bare_model, self.average) if self.collected else inner()
+        """Swap in the average if there is one; the model's weights are restored from a copy."""
+        return with_weights(run.bare_model, self.average) if self.collections else inner()
 
     def state(self) -> dict[str, Any]:
-        """The average and how many weights are in it."""
-        return {"collected": self.collected, **{f"average.{name}": tensor for name, tensor in self.average.items()}}
+        """The average and the number of collections."""
+        return {"collected": self.collections, **{f"average.{name}": tensor for name, tensor in self.average.items()}}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
-        self.collected = state["collected"]
+        """Restore the average."""
+        self.collections = state["collected"]
         self.average = inside(state, "average.")

@@ -1,16 +1,17 @@
-"""Threshold: decide by thresholds that are fitted on validation, in place of the most probable class or 0.5.
+"""Threshold: decide by thresholds fitted on validation, instead of the most probable class or 0.5.
 
-With several labels to a row, class c is answered where p_c >= t_c; with one, the class of the largest p_c / t_c. All t
-begin at 0.5, which changes nothing; class by class the one that gives the highest macro F1 on validation is taken, in
-several rounds.
+With multiple labels per row, class c is predicted if p_c >= t_c; with one label, the class with the largest p_c / t_c.
+All t start at 0.5, which changes nothing. In several rounds, each class in turn gets the threshold with the highest
+macro F1 on validation.
 
 Source: Lipton, Elkan, Naryanaswamy 2014, Thresholding Classifiers to Maximize F1 Score, arXiv 1402.1892 (their optimum
     is found by search, as here). For one label: the plug-in rule of Narasimhan, Vaish, Agarwal 2014 (NIPS).
-Cost: one pass; a search over validation probabilities, no prediction more.
-Use when: classes are rare and macro F1 (or F1 of several labels) counts. Avoid when: accuracy counts; or a class has a
-    handful of validation rows: its threshold is chance. Macro F1 on validation is too good afterwards: look at test.
-Composes: settle/decide: after calibration; decide/decide: owns the answer. Plain transformers.pipeline does not know
-    the thresholds: predict with recipes.load(folder).
+Cost: one pass; a search over validation probabilities, without further predictions.
+Use when: classes are rare and macro F1 (or F1 of multiple labels) matters. Avoid when: accuracy matters; or a class has
+    a handful of validation rows: its threshold is then random. Macro F1 on validation is too optimistic afterwards: use
+    the test split.
+Composes: settle/decide: after calibration; decide/decide: makes the decision. A plain transformers.pipeline does not
+    know the thresholds: predict with recipes.load(folder).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +33,7 @@ class Threshold(Trick):
     """Fit a threshold for each class, then decide by them."""
 
     rounds: int = allowed("[0, inf)")
-    """Times that every class's threshold is sought."""
+    """Passes over all classes in the search."""
     candidates: int = allowed("[1, inf)")
     """Thresholds that are tried for a class."""
 
@@ -40,86 +41,88 @@ class Threshold(Trick):
     neutral = {"rounds": 0}
 
     def __post_init__(self) -> None:
-        """Nothing is fitted yet."""
         super().__post_init__()
         self.thresholds: list[float] = []
 
     def check(self, run: Run) -> Iterable[str]:
-        """Few rows to fit on."""
+        """Warn if there are few rows to fit on."""
         if len(run.validation) < 100:
             yield (
-                f"tricks.{self.name} is fitted on {len(run.validation)} validation rows, which is chance; leave "
-                "it out, or give more of them."
+                f"tricks.{self.name} is fitted on {len(run.validation)} validation rows, too few for a reliable fit; "
+                "leave it out, or add validation rows."
             )
 
     def settle(self, run: Context, inner: Callable[[Predictions], Predictions], validation: Predictions) -> Predictions:
-        """Fit, and decide anew."""
+        """Fit the thresholds, and decide again."""
         before = inner(validation)
         if not self.rounds or not before.has_label.any():
             return before
-        self.thresholds = fitted(before, self.rounds, self.candidates)
-        after = decided(before, self.thresholds)
+        self.thresholds = fit_thresholds(before, self.rounds, self.candidates)
+        after = replace_decisions(before, self.thresholds)
         was, now = measure(before)["macro_f1"], measure(after)["macro_f1"]
-        told = ", ".join(f"{name} {value:.3g}" for name, value in zip(before.classes, self.thresholds, strict=True))
-        run.say(f"{self.name}: {told}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
+        text = ", ".join(f"{name} {value:.3g}" for name, value in zip(before.classes, self.thresholds, strict=True))
+        run.say(f"{self.name}: {text}; macro_f1 on validation was {was:.4f} and is {now:.4f}.")
         return after
 
     def decide(self, run: Context, inner: Callable[[Tensor], Tensor], probabilities: Tensor) -> Tensor:
-        """By the thresholds, once there are some."""
+        """Decide by the thresholds, once they are fitted."""
         if not self.thresholds:
             return inner(probabilities)
-        found = chosen(probabilities.cpu().numpy(), np.array(self.thresholds), run.multi_label)
-        return torch.from_numpy(found).to(probabilities.device)
+        decisions = apply_thresholds(probabilities.cpu().numpy(), np.array(self.thresholds), run.multi_label)
+        return torch.from_numpy(decisions).to(probabilities.device)
 
     def state(self) -> dict[str, Any]:
-        """The thresholds, which predicting needs."""
+        """The thresholds, which are needed for prediction."""
         return {"thresholds": self.thresholds}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take them back."""
+        """Restore the thresholds."""
         self.thresholds = list(state["thresholds"])
 
 
-def chosen(probabilities: np.ndarray, thresholds: np.ndarray, multi_label: bool) -> np.ndarray:
-    """What is answered, (row, class) of 0 and 1."""
+def apply_thresholds(probabilities: np.ndarray, thresholds: np.ndarray, multi_label: bool) -> np.ndarray:
+    """The decisions as 0 and 1, (row, class)."""
     over = probabilities / thresholds
-    answered: np.ndarray = over >= 1 if multi_label else np.arange(len(thresholds)) == over.argmax(1)[:, None]
-    return answered.astype(np.int8)
+    decisions: np.ndarray = over >= 1 if multi_label else np.arange(len(thresholds)) == over.argmax(1)[:, None]
+    return decisions.astype(np.int8)
 
 
-def decided(predictions: Predictions, thresholds: list[float]) -> Predictions:
-    """The same probabilities with other decisions."""
-    decisions = chosen(predictions.probabilities, np.array(thresholds), predictions.multi_label)
+def replace_decisions(predictions: Predictions, thresholds: list[float]) -> Predictions:
+    """The same probabilities, decided by the thresholds."""
+    decisions = apply_thresholds(predictions.probabilities, np.array(thresholds), predictions.multi_label)
     return replace(predictions, decisions=decisions)
 
 
-def fitted(predictions: Predictions, rounds: int, candidates: int) -> list[float]:
-    """Thresholds by coordinate ascent on macro F1; among equals the one nearest to 0.5.
+def fit_thresholds(predictions: Predictions, rounds: int, candidates: int) -> list[float]:
+    """Fit thresholds by coordinate ascent on macro F1; the one nearest to 0.5 wins a tie.
 
     Args:
-        predictions: of rows with labels.
-        rounds: times that every class is sought.
-        candidates: quantiles that are tried of those thresholds from which on a row has another answer, beside 0.5 and
-            the threshold so far.
+        predictions: predictions of rows with labels.
+        rounds: passes over all classes.
+        candidates: number of thresholds that are tried for a class: quantiles of the thresholds at which the decision
+            on a row changes. 0.5 and the current threshold are tried too.
     """
     true, _, _ = label_matrices(predictions)
-    shares = predictions.probabilities[predictions.has_label]
+    probabilities = predictions.probabilities[predictions.has_label]
 
     def score(values: list[float]) -> float:
-        answered = chosen(shares, np.array(values), predictions.multi_label)
-        return float(f1((true * answered).sum(0), (true + answered).sum(0)).mean())
+        decisions = apply_thresholds(probabilities, np.array(values), predictions.multi_label)
+        return float(f1((true * decisions).sum(0), (true + decisions).sum(0)).mean())
 
-    places = np.linspace(0, 1, candidates + 2)[1:-1]
-    found = [0.5] * len(predictions.classes)
+    quantiles = np.linspace(0, 1, candidates + 2)[1:-1]
+    thresholds = [0.5] * len(predictions.classes)
     for _ in range(rounds):
-        before = list(found)
-        for number in range(len(found)):
-            turning = predictions.probabilities[:, number]
+        before = list(thresholds)
+        for number in range(len(thresholds)):
+            changes_at = predictions.probabilities[:, number]
             if not predictions.multi_label:
-                turning = turning / np.delete(predictions.probabilities / found, number, axis=1).max(1).clip(SMALLEST)
-            seen = np.quantile(turning, places).clip(SMALLEST)
-            tried = sorted({*seen.tolist(), 0.5, found[number]}, key=lambda value: abs(value - 0.5))
-            found[number] = max(tried, key=lambda value: score([*found[:number], value, *found[number + 1 :]]))
-        if found == before:
+                changes_at = changes_at / np.delete(predictions.probabilities / thresholds, number, axis=1).max(1).clip(
+                    SMALLEST
+                )
+            turning_points = np.quantile(changes_at, quantiles).clip(SMALLEST)
+            options = sorted({*turning_points.tolist(), 0.5, thresholds[number]}, key=lambda value: abs(value - 0.5))
+            rest = thresholds[:number], thresholds[number + 1 :]
+            thresholds[number] = max(options, key=lambda value: score([*rest[0], value, *rest[1]]))
+        if thresholds == before:
             break
-    return found
+    return thresholds

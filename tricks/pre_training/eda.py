@@ -1,18 +1,18 @@
 """EDA: add variants of every training row, each with a few words replaced, inserted, swapped or deleted.
 
-A variant has one operation, dealt in turn: `replace` by synonyms, `insert` synonyms of words that are there, `swap` two
-words; n = max(1, round(rate * words)) times each; or `delete` each word with a chance of rate. Stop words are neither
-replaced nor inserted for. Case, punctuation, emoji, URLs, @names, #tags and numbers stay. No two variants of a text are
-alike as long as draws make others; where nothing can change, they are copies. Chinese words are those of jieba.
+Each variant uses one operation, in turn: `replace` words by synonyms, `insert` synonyms of words in the text or `swap`
+two words, each n = max(1, round(rate * words)) times; or `delete` each word with probability rate. Synonyms of stop
+words are not used. Case, punctuation, emoji, URLs, @names, #tags and numbers stay. Variants of a text differ if the
+draws allow it; if nothing can change, they are copies. Chinese is split into words by jieba.
 
 Source: Wei, Zou 2019, EDA: Easy Data Augmentation Techniques for Boosting Performance on Text Classification Tasks,
-    arXiv 1901.11196. There all is put in lower case and loses its punctuation.
-Cost: one pass over `variants` + 1 times the rows an epoch; variants are made once, into the cache. Synonyms by
-    embeddings take a product of the texts' words and the vocabulary at every start, WordNet two seconds of reading.
-Use when: there are a few hundred rows and the model is small. Avoid when: the encoder is pretrained, unless `duplicate`
-    is beaten: Longpre, Wang, DuBois 2020, arXiv 2010.01764, see no consistent gain. Embeddings take opposites for
-    synonyms, "bad" for "good": where that turns the label, give WordNet or a file. For Chinese, give a file.
-Composes: examples/add, after what drops or rewrites rows.
+    arXiv 1901.11196. Their code lowers case and removes punctuation.
+Cost: one pass over `variants` + 1 times the rows an epoch; variants are made once and cached. At every start, synonyms
+    by embeddings need a product of the texts' words and the vocabulary; reading WordNet takes two seconds.
+Use when: there are a few hundred rows and the model is small. Avoid when: the encoder is pretrained, unless it beats
+    `duplicate`: Longpre, Wang, DuBois 2020, arXiv 2010.01764, find no consistent gain. Embeddings treat opposites as
+    synonyms, such as "bad" for "good": if that reverses the label, use WordNet or a file. For Chinese, use a file.
+Composes: examples/add, after tricks that drop or rewrite rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,13 +37,13 @@ from recipes.toolkit.synonyms import (
     read_file,
     read_wordnet,
 )
-from recipes.toolkit.words import has_han, is_content, join, merge_articles, split, with_case_of
+from recipes.toolkit.words import has_han, is_content, join, match_case, merge_gaps, split
 
 Operation = Callable[["Sentence", Random], str]
 
-# The paper's table 3: up to so many rows, this rate and so many variants.
+# Table 3 of the paper: up to this number of rows, the rate and the number of variants.
 ADVISED = ((500, 0.05, 16), (2000, 0.05, 8), (float("inf"), 0.1, 4))
-# Where an operation makes what is there already, another draw may not.
+# Draws of an operation until it makes a new variant.
 TRIES = 4
 
 
@@ -52,21 +52,21 @@ class Eda(Trick):
     """Add variants of every row."""
 
     replace: float | None = allowed("[0, 1]")
-    """Share of the words that synonyms replace; null: as the paper advises; 0: never."""
+    """Fraction of the words that synonyms replace; null: as the paper advises; 0: never."""
     insert: float | None = allowed("[0, 1]")
-    """Synonyms put in, as a share of the words."""
+    """Inserted synonyms, as a fraction of the words."""
     swap: float | None = allowed("[0, 1]")
-    """Pairs of words that change places, as a share of the words."""
+    """Pairs of words that are swapped, as a fraction of the words."""
     delete: float | None = allowed("[0, 1]")
-    """Chance of each word to go."""
+    """Probability of deleting each word."""
     variants: int | None = allowed("[0, inf)")
-    """Of each row; null: as the paper advises."""
+    """Variants of each row; null: as the paper advises."""
     language: str = allowed("auto | en | zh")
-    """Whose words change."""
+    """Language of the words that change."""
     source: str = allowed("auto | wordnet | file | embeddings")
-    """Of the synonyms."""
+    """Source of the synonyms."""
     file: str | None = allowed("")
-    """With synonyms, or a WordNet folder."""
+    """A file of synonyms, or a WordNet folder."""
     workers: int = allowed("[1, inf)")
     """Processes that make variants."""
 
@@ -75,25 +75,25 @@ class Eda(Trick):
     control = "more_rows"
 
     def __post_init__(self) -> None:
-        """Refuse a file that nobody reads, and none where one is to be read."""
+        """Refuse a file that is not read, and a missing file that is."""
         super().__post_init__()
         if self.source == "file" and self.file is None:
             raise ValueError(f"source=file needs the file; set it with tricks.{self.name}.file=<path>.")
         if self.source in ("wordnet", "embeddings") and self.file is not None:
-            raise ValueError(f"file={self.file} is not read where source={self.source}; leave out one of the two.")
+            raise ValueError(f"file={self.file} is not read with source={self.source}; leave out one of the two.")
         if self.source == "wordnet" and self.language == "zh":
-            raise ValueError("source=wordnet has no Chinese words, as language=zh wants; take a file or embeddings.")
+            raise ValueError("source=wordnet has no Chinese words, but language=zh is set; use a file or embeddings.")
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
-        """Add them behind the rows."""
+        """Add the variants after the rows."""
         advised, count = next((rate, count) for most, rate, count in ADVISED if len(examples) <= most)
-        given = {"replace": self.replace, "insert": self.insert, "swap": self.swap, "delete": self.delete}
-        rates = {name: advised if own is None else own for name, own in given.items()}
+        settings_by_name = {"replace": self.replace, "insert": self.insert, "swap": self.swap, "delete": self.delete}
+        rates = {name: advised if own is None else own for name, own in settings_by_name.items()}
         count = count if self.variants is None else self.variants
         if not count or not any(rates.values()):
             return inner(examples)
-        shown = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
-        run.note(f"{self.name}: {count} variants of each row; {shown}.")
+        rates_text = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+        run.note(f"{self.name}: {count} variants of each row; {rates_text}.")
         synonyms = self._synonyms(run, examples) if rates["replace"] or rates["insert"] else {}
         make = partial(make_variants, rates=rates, count=count, language=self.language, synonyms=synonyms)
         settings = [rates, count, self.language, digest(synonyms)]
@@ -105,83 +105,84 @@ class Eda(Trick):
         chinese = self.language == "zh" or (self.language == "auto" and 2 * sum(map(has_han, texts)) > len(texts))
         wordnet = find_wordnet() if self.source == "wordnet" or (self.source == "auto" and not chinese) else None
         if self.file is not None:
-            place = Path(self.file).expanduser()
-            if not place.exists():
+            path = Path(self.file).expanduser()
+            if not path.exists():
                 raise UserError(f"tricks.{self.name}.file={self.file}: there is no such file or folder.")
-            said, found = str(place), read_wordnet(place) if is_wordnet(place) else read_file(place)
+            origin, synonyms = str(path), read_wordnet(path) if is_wordnet(path) else read_file(path)
         elif wordnet is not None:
-            said, found = f"WordNet in {wordnet}", read_wordnet(wordnet)
+            origin, synonyms = f"WordNet in {wordnet}", read_wordnet(wordnet)
         elif self.source == "wordnet":
             raise UserError(
-                f"tricks.{self.name}.source=wordnet: there is none here; get it with `apt-get install wordnet-base` or "
-                f"`python -m nltk.downloader wordnet`, or take tricks.{self.name}.source=embeddings."
+                f"tricks.{self.name}.source=wordnet: no WordNet database was found; get it with "
+                f"`apt-get install wordnet-base` or `python -m nltk.downloader wordnet`, or use "
+                f"tricks.{self.name}.source=embeddings."
             )
         else:
             words = {word.lower() for text in texts for word in split(text, self.language).words}
             weight = cast(Tensor, word_embeddings(run.bare_model).weight)
-            said = f"the model's vectors of the texts' {len(words):,} words"
-            found = from_embeddings(weight, run.tokenizer, words)
-        run.note(f"{self.name}: synonyms from {said}; {len(found):,} words have some.")
-        return found
+            origin = f"the model's vectors of the texts' {len(words):,} words"
+            synonyms = from_embeddings(weight, run.tokenizer, words)
+        run.note(f"{self.name}: synonyms from {origin}; {len(synonyms):,} words have some.")
+        return synonyms
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A text, ready for any number of variants."""
+    """A text split into words, with their synonyms, from which variants are made."""
 
     text: str
     words: list[str]
     gaps: list[str]
     spaced: bool
     replaceable: list[tuple[int, Sequence[str]]]
-    """The places of words that have synonyms, with them."""
+    """Index and synonyms of each word that has some."""
 
     def changes(self, rate: float) -> int:
-        """How many changes one variant makes."""
+        """Number of changes in one variant."""
         return max(1, round(rate * len(self.words)))
 
 
 def make_variants(
     text: str, draws: Random, rates: Mapping[str, float], count: int, language: str, synonyms: Synonyms
 ) -> list[str]:
-    """Variants of a text, the operations that have a rate in turn.
+    """Make variants of a text by the operations with a rate above 0, in turn.
 
     Args:
-        text: any.
-        draws: for this text alone.
-        rates: of the operations, by name.
-        count: of variants.
-        language: whose words change.
-        synonyms: of words in lower case.
+        text: any text.
+        draws: random generator of this text.
+        rates: rates of the operations, by name.
+        count: number of variants.
+        language: language of the words that change.
+        synonyms: synonyms of words in lower case.
     """
-    sentence = prepared(text, language, synonyms)
+    sentence = prepare(text, language, synonyms)
     operations = [partial(OPERATIONS[name], rate=rate) for name, rate in rates.items() if rate]
     first = draws.randrange(len(operations))
-    made = [text]
+    variants_so_far = [text]
     for number in range(count):
         turn = (first + number) % len(operations)
-        made.append(_variant(sentence, operations[turn:] + operations[:turn], draws, made))
-    return made[1:]
+        variants_so_far.append(_variant(sentence, operations[turn:] + operations[:turn], draws, variants_so_far))
+    return variants_so_far[1:]
 
 
-def prepared(text: str, language: str, synonyms: Synonyms) -> Sentence:
-    """Cut a text into words and look up their synonyms, once."""
+def prepare(text: str, language: str, synonyms: Synonyms) -> Sentence:
+    """Split a text into words and look up their synonyms."""
     words, gaps, spaced = split(text, language)
     replaceable = [
-        (place, others)
-        for place, word in enumerate(words)
+        (index, others)
+        for index, word in enumerate(words)
         if (others := synonyms.get(word.lower())) and is_content(word)
     ]
     return Sentence(text, words, gaps, spaced, replaceable)
 
 
-def _variant(sentence: Sentence, operations: Sequence[Operation], draws: Random, made: Sequence[str]) -> str:
-    """What the first operation makes that can make something new here, or else something at all."""
+def _variant(sentence: Sentence, operations: Sequence[Operation], draws: Random, variants_so_far: Sequence[str]) -> str:
+    """The first new text that an operation makes, or else a repeated one, or else the text itself."""
     last = sentence.text
     for operation in operations:
         for _ in range(TRIES):
             text = operation(sentence, draws)
-            if text not in made:
+            if text not in variants_so_far:
                 return text
             if text != sentence.text:
                 last = text
@@ -189,29 +190,29 @@ def _variant(sentence: Sentence, operations: Sequence[Operation], draws: Random,
 
 
 def replace(sentence: Sentence, draws: Random, rate: float) -> str:
-    """Put synonyms in the places of some words."""
-    words, places = list(sentence.words), sentence.replaceable
-    for place, others in draws.sample(places, min(sentence.changes(rate), len(places))):
-        words[place] = with_case_of(draws.choice(others), words[place])
+    """Replace some words by synonyms."""
+    words, candidates = list(sentence.words), sentence.replaceable
+    for index, others in draws.sample(candidates, min(sentence.changes(rate), len(candidates))):
+        words[index] = match_case(draws.choice(others), words[index])
     return join(words, sentence.gaps, sentence.spaced)
 
 
 def insert(sentence: Sentence, draws: Random, rate: float) -> str:
-    """Put synonyms of some words anywhere."""
+    """Insert synonyms of some words at random positions."""
     if not sentence.replaceable:
         return sentence.text
     words, gaps = list(sentence.words), list(sentence.gaps)
     for _ in range(sentence.changes(rate)):
         _, others = draws.choice(sentence.replaceable)
-        place = draws.randrange(len(words) + 1)
-        words.insert(place, draws.choice(others))
-        # Behind the new word, unless it is the last one: what ends the text stays there.
-        gaps.insert(min(place + 1, len(gaps) - 1), " " if sentence.spaced else "")
+        index = draws.randrange(len(words) + 1)
+        words.insert(index, draws.choice(others))
+        # The new gap follows the word. For a last word it precedes it, so that final punctuation stays at the end.
+        gaps.insert(min(index + 1, len(gaps) - 1), " " if sentence.spaced else "")
     return join(words, gaps, sentence.spaced)
 
 
 def swap(sentence: Sentence, draws: Random, rate: float) -> str:
-    """Let pairs of different words change places."""
+    """Swap pairs of different words."""
     if len(set(sentence.words)) < 2:
         return sentence.text
     words = list(sentence.words)
@@ -230,18 +231,18 @@ def _exchange(words: list[str], draws: Random) -> None:
 
 
 def delete(sentence: Sentence, draws: Random, rate: float) -> str:
-    """Leave out each word with a chance of `rate`: one at least, and never all."""
+    """Delete each word with probability `rate`: at least one, and never all."""
     count = len(sentence.words)
     if count < 2:
         return sentence.text
-    gone = {place for place in range(count) if draws.random() < rate} or {draws.randrange(count)}
-    if len(gone) == count:
-        gone.remove(draws.randrange(count))
+    deleted = {index for index in range(count) if draws.random() < rate} or {draws.randrange(count)}
+    if len(deleted) == count:
+        deleted.remove(draws.randrange(count))
     words, gaps = list[str](), [sentence.gaps[0]]
-    for place, word in enumerate(sentence.words):
-        after = sentence.gaps[place + 1]
-        if place in gone:
-            gaps[-1] = merge_articles(gaps[-1], after, first=not words)
+    for index, word in enumerate(sentence.words):
+        after = sentence.gaps[index + 1]
+        if index in deleted:
+            gaps[-1] = merge_gaps(gaps[-1], after, first=not words)
         else:
             words.append(word)
             gaps.append(after)

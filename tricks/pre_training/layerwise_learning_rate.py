@@ -1,14 +1,14 @@
 """Layer-wise learning rate: lower layers learn more slowly.
 
-The rate of layer l of L is train.learning_rate * decay ** (L - l); the embeddings are layer 0; the head and what else
-stands above the layers keep the full rate.
+The rate of layer l of L is train.learning_rate * decay ** (L - l); the embeddings are layer 0; the head and
+other modules above the layers keep the full rate.
 
 Source: Howard, Ruder 2018, Universal Language Model Fine-tuning, arXiv 1801.06146 (discriminative fine-tuning, decay
     1/2.6); for BERT Sun et al. 2019, arXiv 1905.05583 (0.95); AutoGluon's default is 0.9.
-Cost: one pass; a group of the optimizer for each layer.
-Use when: rows are few, or training is unsteady: what was pretrained moves less. Avoid when: the text is unlike what the
-    encoder was trained on, so its lower layers have to learn.
-Composes: seam optimizer: it deals the groups of whatever optimizer there is. Schedules scale all groups alike.
+Cost: one pass; a parameter group of the optimizer for each layer.
+Use when: rows are few, or training is unstable: pretrained weights change less. Avoid when: the text differs from the
+    encoder's training data, so its lower layers have to learn.
+Composes: optimizer/optimizer: it splits the parameter groups of any optimizer. Schedules scale all groups equally.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from recipes.models.anatomy import depths
 
 @dataclass
 class LayerwiseLearningRate(Trick):
-    """Deal the optimizer's groups by depth."""
+    """Split the parameter groups of the optimizer by depth."""
 
     decay: float = allowed("(0, 1]")
     """Rate of a layer over that of the one above."""
@@ -32,7 +32,7 @@ class LayerwiseLearningRate(Trick):
     neutral = {"decay": 1.0}
 
     def optimizer(self, run: Run, inner: Callable[[nn.Module], Optimizer], model: nn.Module) -> Optimizer:
-        """A group for each depth inside each group that there was."""
+        """Split each group into one group for each depth."""
         optimizer = inner(model)
         if self.decay == 1:
             return optimizer

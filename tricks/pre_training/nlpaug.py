@@ -1,27 +1,27 @@
 """Nlpaug: add variants of each training row that augmenters of the package nlpaug make.
 
-Originals stay. A result that is empty, or has the words of its source or of another variant, is drawn again; after
-three draws for each variant wanted the row has fewer. `augmenters` names nlpaug's classes with their arguments; a flow
-holds others: {_target_: nlpaug.flow.Sometimes, aug_p: 0.5, flow: [{_target_: ...}, ...]}.
+The original rows stay. A result is drawn again if it is empty or has the words of its source or of another variant.
+After three draws per requested variant the row gets fewer. `augmenters` lists nlpaug's classes with their arguments; a
+flow contains others: {_target_: nlpaug.flow.Sometimes, aug_p: 0.5, flow: [{_target_: ...}, ...]}.
 
 nlpaug 1.1.11, of 2022, is no longer maintained. Tried with numpy 2.4, pandas 3.1, nltk 3.10 and transformers 5.23:
     work: char.KeyboardAug, OcrAug, RandomCharAug; word.SpellingAug, SplitAug, RandomWordAug, ReservedAug, TfIdfAug;
     flow.Sequential, Sometimes, one inside the other;
-    works in here only: word.ContextualWordEmbsAug, which calls what transformers 5 has renamed; bert, roberta or
-    distilbert from a folder whose name says so. With model_type=distilbert it is broken;
-    work where NLTK's data lies (`NLTK_DATA` below): word.SynonymAug, AntonymAug. nlpaug itself fetches a tagger that
-    nltk has given up;
-    not tried: sentence.RandomSentAug (needs punkt_tab), word.WordEmbsAug (needs gensim), and what writes whole texts:
+    works only in this trick: word.ContextualWordEmbsAug, which calls methods that transformers 5 has renamed; bert,
+    roberta or distilbert from a folder with that name. With model_type=distilbert it is broken;
+    work with NLTK's data (`NLTK_DATA` below): word.SynonymAug, AntonymAug. nlpaug itself downloads a tagger that nltk
+    no longer uses;
+    not tried: sentence.RandomSentAug (needs punkt_tab), word.WordEmbsAug (needs gensim), and generators of full texts:
     BackTranslationAug, AbstSummAug, LambadaAug, ContextualWordEmbsForSentenceAug.
 
 Source: Ma 2019, github.com/makcedward/nlpaug; contextual words: Kobayashi 2018, arXiv 1805.06201; TF-IDF: Xie et al.
     2019, arXiv 1904.12848.
-Cost: the added rows, in each epoch. Before it, once for each cache, on a shared core and texts of 16 words: 2,200 to
+Cost: the added rows, in each epoch. Before it, once per cache entry, on a shared core and texts of 16 words: 2,200 to
     2,600 variants a second for characters, misspellings and swaps, 800 TF-IDF, 250 WordNet, 4 a 6-layer language model.
-Use when: texts will hold such errors as the augmenter makes (typing, misspelling, OCR) and training texts do not.
+Use when: texts will have the errors that the augmenter makes (typing, misspelling, OCR) and training texts do not.
 Avoid when: a pretrained encoder has thousands of rows: `duplicate` may gain as much. For plain word operations: nlpaug
-    parts words at each other character and joins them by spaces (don't -> don ' t); eda leaves texts as they are. For
-    Chinese, which it does not part into words. AntonymAug where a word decides the label (the best movie -> the evil).
+    splits words at all other characters and joins them by spaces (don't -> don ' t); eda does not. For Chinese, which
+    it does not split into words. AntonymAug if single words decide the label (the best movie -> the evil).
 Composes: examples/add: after deduplicate, over rows that normalize has cleaned. Variants that eda has added vary too.
 """
 
@@ -51,31 +51,31 @@ from recipes.toolkit.augmentation import with_variants
 
 DRAWS = 3
 NLTK_DATA = "python -m nltk.downloader wordnet omw-1.4 averaged_perceptron_tagger_eng punkt_tab"
-# Runs of letters and digits; from the first Chinese radical on, each character by itself.
+# Runs of letters and digits; from the first Chinese radical on, each character is a word.
 WORD = re.compile(r"[^\W\u2e80-\U0010ffff]+|\w")
-# What transformers 5 has renamed and nlpaug still calls.
+# Methods that transformers 5 has renamed and nlpaug still calls.
 RENAMED = {"_convert_token_to_id": "convert_tokens_to_ids", "_convert_id_to_token": "convert_ids_to_tokens"}
-# What code raises that has fallen behind the packages it calls, or that lacks its data.
+# Errors of outdated calls into other packages, or of missing data.
 BROKEN = (AttributeError, ImportError, LookupError, NameError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass
 class Nlpaug(Trick):
-    """Add what the augmenters make of each row."""
+    """Add variants by the augmenters of nlpaug."""
 
     augmenters: list[dict[str, Any]] = allowed("")
-    """By class, `_target_`, with their arguments; applied one after the other."""
+    """Classes (`_target_`) with their arguments; applied one after the other."""
     variants: int = allowed("[0, inf)")
-    """Of each row."""
+    """Variants of each row."""
     workers: int = allowed("[1, inf)")
-    """Processes that make them."""
+    """Processes that make variants."""
 
     slots = {"examples": "add"}
     neutral = {"variants": 0}
     control = "more_rows"
 
     def __post_init__(self) -> None:
-        """Refuse what is no list of classes before anything is loaded."""
+        """Refuse augmenters without a class before anything is loaded."""
         super().__post_init__()
         if not self.augmenters or not all("_target_" in each for each in self.augmenters):
             raise ValueError(
@@ -83,11 +83,11 @@ class Nlpaug(Trick):
             )
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
-        """Add the variants, and tell how many there are."""
+        """Add the variants, and report their number."""
         if not self.variants:
             return inner(examples)
-        settings = (json.dumps(self.augmenters, sort_keys=True), self.variants, *written(self.augmenters))
-        made = with_variants(
+        settings = (json.dumps(self.augmenters, sort_keys=True), self.variants, *list_file_times(self.augmenters))
+        rows = with_variants(
             examples,
             Augment(self.augmenters, self.variants, f"tricks.{self.name}.augmenters"),
             run.config.seed,
@@ -95,14 +95,14 @@ class Nlpaug(Trick):
             settings,
             self.workers,
         )
-        count, wanted = len(made) - len(examples), self.variants * len(examples)
-        fewer = f", {wanted - count:,} fewer than wanted: too little changed" if count < wanted else ""
+        count, requested = len(rows) - len(examples), self.variants * len(examples)
+        fewer = f", {requested - count:,} fewer than requested: too little changed" if count < requested else ""
         run.note(f"{self.name}: {count:,} variants of {len(examples):,} training rows{fewer}.")
-        return inner(made)
+        return inner(rows)
 
 
 class Augment:
-    """From a text to its variants; each process that is given one loads the augmenters for itself, when first used."""
+    """Make variants of a text; each process loads the augmenters at its first call."""
 
     def __init__(self, settings: Sequence[Mapping[str, Any]], variants: int, path: str = "augmenters") -> None:
         self.settings, self.variants, self.path, self.process = settings, variants, path, os.getpid()
@@ -111,41 +111,41 @@ class Augment:
     def chain(self) -> list[Any]:
         """The augmenters."""
         if os.getpid() != self.process:
-            torch.set_num_threads(1)  # the threads of the process that this one was forked from are not there: it hangs
-        with seeded(0):
-            return [loaded(each, f"{self.path}[{place}]") for place, each in enumerate(self.settings)]
+            torch.set_num_threads(1)  # the threads of the parent process are missing after a fork: it would hang
+        with seed_generators(0):
+            return [load_augmenter(each, f"{self.path}[{index}]") for index, each in enumerate(self.settings)]
 
     def __call__(self, text: str, draws: random.Random) -> list[str]:
-        """Draw until there are enough variants, or draws."""
-        chain, seen, found = self.chain, {(), words(text)}, list[str]()
+        """Draw until there are enough variants, or no draws are left."""
+        chain, distinct, variants = self.chain, {(), words(text)}, list[str]()
         for _ in range(DRAWS * self.variants):
-            with seeded(draws.getrandbits(32)):
-                variant = through(chain, text, self.path)
-            if words(variant) not in seen:
-                seen.add(words(variant))
-                found.append(variant)
-            if len(found) == self.variants:
+            with seed_generators(draws.getrandbits(32)):
+                variant = apply_chain(chain, text, self.path)
+            if words(variant) not in distinct:
+                distinct.add(words(variant))
+                variants.append(variant)
+            if len(variants) == self.variants:
                 break
-        return found
+        return variants
 
 
-def through(chain: Sequence[Any], text: str, path: str) -> str:
-    """What one augmenter makes of what the one before it has made; empty where one gives nothing.
+def apply_chain(chain: Sequence[Any], text: str, path: str) -> str:
+    """Apply the augmenters one after the other; the result is empty if one returns nothing.
 
     Args:
         chain: the augmenters.
-        text: any.
-        path: of the augmenters, for the user.
+        text: any text.
+        path: dotted path of the augmenters, for messages.
 
     Raises:
         UserError: one of them fails.
     """
-    for place, augmenter in enumerate(chain):
+    for index, augmenter in enumerate(chain):
         try:
             answer = augmenter.augment(text)
         except BROKEN as error:
-            name = f"{path}[{place}]: {type(augmenter).__name__}"
-            raise UserError(f"{name} fails on {text[:60]!r} with {reason(error)}") from error
+            name = f"{path}[{index}]: {type(augmenter).__name__}"
+            raise UserError(f"{name} fails on {text[:60]!r} with {explain_failure(error)}") from error
         while isinstance(answer, list):  # a flow inside a flow gives a list of lists
             answer = answer[0] if answer else ""
         text = answer
@@ -153,15 +153,15 @@ def through(chain: Sequence[Any], text: str, path: str) -> str:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """What must differ for a text to be another one: nlpaug moves white space where it changes nothing else."""
+    """The words of a text in lower case; texts with the same words are not distinct, since nlpaug moves white space."""
     return tuple(WORD.findall(text.casefold()))
 
 
-def loaded(settings: Mapping[str, Any], path: str) -> Any:
+def load_augmenter(settings: Mapping[str, Any], path: str) -> Any:
     """Make an augmenter from its class and arguments.
 
     Raises:
-        UserError: a package or a file is missing, the class or its arguments are wrong.
+        UserError: a package or a file is missing, or the class or its arguments are wrong.
     """
     try:
         with warnings.catch_warnings():
@@ -170,20 +170,22 @@ def loaded(settings: Mapping[str, Any], path: str) -> Any:
 
             augmenter = instantiate(settings, _convert_="all")
         if spelling.SPELLING_ERROR_MODEL:
-            # They come in the order of a set of texts, which is another one in each process.
+            # These come from a set of strings, whose order differs from process to process.
             for candidates in spelling.SPELLING_ERROR_MODEL.dict.values():
                 candidates.sort()
     except ModuleNotFoundError as error:
         raise UserError(f"{path} needs the package nlpaug ({error}); pip install -e '.[nlpaug]'.") from error
     except HydraException as error:
-        raise UserError(f"{path}: {settings['_target_']} cannot be made: {reason(error.__cause__ or error)}") from error
+        raise UserError(
+            f"{path}: {settings['_target_']} cannot be made: {explain_failure(error.__cause__ or error)}"
+        ) from error
     finally:
-        forget()
+        clear_stores()
     return augmenter
 
 
-def forget() -> None:
-    """Empty nlpaug's stores, where it finds what it loaded first whatever it is asked for next."""
+def clear_stores() -> None:
+    """Clear nlpaug's model caches, which return the model loaded first for any later request."""
     for name, module in list(sys.modules.items()):
         if name.startswith("nlpaug.augmenter."):
             for store in [each for each in vars(module) if each.endswith(("_MODEL", "_MODELS"))]:
@@ -191,8 +193,8 @@ def forget() -> None:
 
 
 @contextmanager
-def seeded(number: int) -> Iterator[None]:
-    """Inside this context what nlpaug draws from is seeded, and what it calls has its old name; both are put back."""
+def seed_generators(number: int) -> Iterator[None]:
+    """Inside this context the generators of nlpaug are seeded, and renamed methods have their old names too."""
     states = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
@@ -212,20 +214,20 @@ def seeded(number: int) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
-def reason(error: BaseException) -> str:
-    """Why it went wrong, and what to do."""
+def explain_failure(error: BaseException) -> str:
+    """Describe the cause of an error and what to do."""
     if "NLTK Downloader" in str(error):
         return f"data of NLTK missing; get it by {NLTK_DATA}, or choose another augmenter."
-    said = f"{type(error).__name__}: {describe(error)}"
-    return f"{said} What works of nlpaug, and what does not, stands at the top of tricks/pre_training/nlpaug.py."
+    message = f"{type(error).__name__}: {describe(error)}"
+    return f"{message} The top of tricks/pre_training/nlpaug.py lists which parts of nlpaug work."
 
 
-def written(settings: object) -> list[float]:
-    """When the files that are named were last written: a model trained anew makes other variants."""
+def list_file_times(settings: object) -> list[float]:
+    """Modification times of the files named in the settings: a retrained model makes other variants."""
     if isinstance(settings, Mapping):
-        return written(list(settings.values()))
+        return list_file_times(list(settings.values()))
     if isinstance(settings, list):
-        return [when for each in settings for when in written(each)]
+        return [when for each in settings for when in list_file_times(each)]
     if isinstance(settings, str) and os.path.exists(settings):
         return [each.stat().st_mtime for each in sorted([Path(settings), *Path(settings).glob("*")])]
     return []

@@ -2,17 +2,18 @@
 
 `form`: NFC writes é as one character instead of two and changes no text's look. NFKC also undoes formatting: ﬁ -> fi,
 ① -> 1, ㎏ -> kg, … -> ..., ² -> 2, ½ -> 1⁄2, ｶﾞ -> ガ, Ａ -> A. Of Chinese punctuation it turns ，！？：；（） into
-,!?:;() while 。、《》“”— stay, so a text ends up with a mixture of both. `half_width` alone does that to full-width
-letters, digits, ASCII punctuation and the space, and leaves ① and … as they are. `drop_control`: control and zero-width
-characters, directional marks and soft hyphens go, line breaks and tabs become a space; the joiners of 👩‍🚀 stay.
+,!?:;() while 。、《》“”— stay, so a text has a mixture of both. `half_width` alone does that to full-width
+letters, digits, ASCII punctuation and the space, and does not change ① and …. `drop_control`: control and zero-width
+characters, directional marks and soft hyphens are removed, line breaks and tabs become a space; the joiners of 👩‍🚀
+stay.
 
 Source: Unicode Standard Annex 15 (forms), Technical Standard 51 (joiners in emoji).
 Cost: none in training; a million short texts take 1 to 13 seconds on one core.
 Use when: texts come from several keyboards, web pages or PDF files and the tokenizer keeps every byte (roberta,
     modernbert). Avoid when: the tokenizer does it already (bert drops control characters, xlm-roberta and deberta-v3
     apply NFKC). NFKC where ² or ½ carry meaning, or where a Chinese model (bert-base-chinese) has learnt ，and … as
-    tokens of their own. `drop_control` for Persian and Indic scripts, which spell words with joiners.
-Composes: seam clean: before everything else, deduplicate and augmentation included.
+    separate tokens. `drop_control` for Persian and Indic scripts, which spell words with joiners.
+Composes: clean/clean: before everything else, including deduplicate and augmentation.
 """
 
 import re
@@ -28,7 +29,7 @@ HALF_WIDTH = {0x3000: " ", **{code: chr(code - 0xFEE0) for code in range(0xFF01,
 BREAKS = "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
 # Soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width space and non-joiner, directional marks,
-# invisible operators, byte order mark, annotation marks. The joiner is looked at apart.
+# invisible operators, byte order mark, annotation marks. The joiner is handled separately.
 INVISIBLE = [
     0xAD,
     0x61C,
@@ -52,21 +53,21 @@ STRAY_JOINER = re.compile(f"(?<![{PICTURE}\ufe0f])\u200d|\u200d(?![{PICTURE}])")
 
 @dataclass
 class Normalize(Trick):
-    """Rewrite each text; characters that go do so first, so that what they parted is composed."""
+    """Rewrite each text. Characters are removed before composition, so that the ones around them compose."""
 
     form: str = allowed("NFC | NFKC | none")
-    """Of Unicode's normal forms."""
+    """Unicode normal form."""
     half_width: bool = allowed("")
     """Whether full-width Latin letters, digits and ASCII punctuation become half-width; under NFKC they always do."""
     drop_control: bool = allowed("")
-    """Whether control, zero-width and directional characters go and line breaks become spaces."""
+    """Whether control, zero-width and directional characters are removed and line breaks become spaces."""
 
     slots = {"clean": "clean"}
     neutral = {"form": "none", "half_width": False, "drop_control": False}
     remedies = {"control_characters": "+tricks=[{name}]"}
 
     def clean(self, run: Context, inner: Callable[[str], str], text: str) -> str:
-        """Only look closer at what needs it: most texts are printable, or plain ASCII."""
+        """Rewrite a text; printable and ASCII texts, which are most, skip the slow steps."""
         if self.drop_control and not text.isprintable():
             text = STRAY_JOINER.sub("", text.replace("\r\n", "\n").translate(CLEAN))
         if not text.isascii():

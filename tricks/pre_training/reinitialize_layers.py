@@ -1,12 +1,12 @@
-"""Reinitialize layers: the highest layers start anew, since what they hold is about the pretraining task.
+"""Reinitialize layers: draw new weights for the highest layers, which are specific to the pretraining task.
 
-The weights of the last `count` layers, and of what stands between them and the head (a pooler), are drawn as those of a
-model that was never trained.
+The weights of the last `count` layers, and of modules between them and the head (a pooler), are initialized as in an
+untrained model.
 
 Source: Zhang, Wu, Katiyar, Weinberger, Artzi 2021, Revisiting Few-sample BERT Fine-tuning, arXiv 2006.05987.
 Cost: one pass.
-Use when: rows are few and runs of other seeds differ much. Avoid when: the encoder was made for sentences (minilm): its
-    last layers are what it was made for.
+Use when: rows are few and results vary much from seed to seed. Avoid when: the encoder was trained for sentence vectors
+    (minilm): its last layers are specific to that.
 Composes: model/adapt. Draws from seeds.init.
 """
 
@@ -25,26 +25,26 @@ from recipes.runtime.randomness import key
 
 @dataclass
 class ReinitializeLayers(Trick):
-    """Draw the highest layers' weights."""
+    """Reinitialize the highest layers."""
 
     count: int = allowed("[0, inf)")
-    """Layers, from the highest on."""
+    """Number of layers, from the highest down."""
 
     slots = {"model": "adapt"}
     neutral = {"count": 0}
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
-        """Module by module, as the family itself does."""
+        """Reinitialize module by module, by the method of the model family."""
         model = cast(PreTrainedModel, inner())
         if self.count > (most := len(layers(model))):
             raise UserError(f"tricks.{self.name}.count={self.count}: the model has {most} layers.")
         if self.count:
             torch.manual_seed(key(run.config.seeds.init, "reinitialize_layers"))
-            depth, kept = depths(model), set(head(model).parameters())
+            depth, head_weights = depths(model), set(head(model).parameters())
             for module in model.modules():
-                own = list(module.parameters(recurse=False))
-                if own and all(depth[each] <= self.count and each not in kept for each in own):
-                    for each in own:
+                parameters = list(module.parameters(recurse=False))
+                if parameters and all(depth[each] <= self.count and each not in head_weights for each in parameters):
+                    for each in parameters:
                         each._is_hf_initialized = False  # type: ignore[attr-defined]
                     model._init_weights(module)  # type: ignore[no-untyped-call]
         return model

@@ -1,21 +1,20 @@
-"""Segments: read a long text in pieces and pool them inside the model, trained end to end.
+"""Segments: read a long text in segments and pool them inside the model, trained end to end.
 
-A text is cut into pieces of `size` tokens, each with special tokens of its own. Each goes through the model up to its
-head; what would enter the head, h_1 ... h_k, is pooled, and the head sees the pool once: `mean` sum h / k, `mean_sqrt`
-sum h / sqrt(k), `max` the highest of each dimension, `attention` sum softmax(w h) h with a trained w, `lstm` its state
-behind h_k, `concat` a trained linear map of `max_segments` pieces side by side, 0 where a text has fewer. Of a pair the
-longer text is cut, and at most half a piece of the shorter one stands in each.
+A text is cut into segments of `size` tokens, each with its own special tokens. Each segment runs through the model up
+to the head. The vectors h_1 ... h_k that would enter the head are pooled, and the head reads the result. Pooling:
+`mean` sum h / k, `mean_sqrt` sum h / sqrt(k), `max` the maximum of each dimension, `attention` sum softmax(w h) h with
+a trained w, `lstm` its state after h_k, `concat` a trained linear map of `max_segments` segments, padded with 0. For a
+pair the longer text is cut, and each segment also has the start of the shorter text, at most half a segment.
 
-Source: Sun et al. 2019, arXiv 1905.05583 (mean, max and self-attention over pieces; no better there than head and
-    tail); Pappagari et al. 2019, arXiv 1910.10781 (an LSTM over pieces, not trained end to end).
-Cost: as many passes over a text as it has pieces, and a third more: a piece's activations are computed a second
-    time on the way back, so memory holds those of one piece of each text of a batch, however long they are.
-Use when: what decides is spread over a text longer than data.max_length. Avoid when: one piece can tell alone
-    (sliding_window asks each), or the ends tell enough (truncate).
-Composes: encode/cut, alone there; model/reshape. What changes word vectors sees the whole text, and is paid for with
-    memory for them; what mixes must mix the vectors before the head. A run folder loads by `recipes.load(folder)` and
-    predicts piece by piece; a plain transformers pipeline over its model reads the first data.max_length tokens,
-    without the pooling.
+Source: Sun et al. 2019, arXiv 1905.05583 (mean, max and self-attention over segments; no better there than head
+    and tail); Pappagari et al. 2019, arXiv 1910.10781 (an LSTM over segments, not trained end to end).
+Cost: as many passes over a text as it has segments, and a third more: activations of a segment are recomputed in the
+    backward pass, so memory holds those of one segment per text, for any length.
+Use when: the evidence is spread over a text longer than data.max_length. Avoid when: one segment is enough
+    (sliding_window), or head and tail are (truncate).
+Composes: encode/cut, alone there; model/reshape. Tricks that change word vectors see the full text and need memory for
+    its vectors; mixing must act on the vectors before the head. `recipes.load(folder)` predicts with segments; a plain
+    transformers pipeline reads the first data.max_length tokens, without the pooling.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +29,7 @@ from transformers import PreTrainedModel
 from recipes import ModelContext, Run, Trick, allowed
 from recipes.models.anatomy import head
 from recipes.models.segmented import read_in_segments
-from recipes.toolkit.windows import doubts, room_in, windows
+from recipes.toolkit.windows import check_lengths, compute_room, windows
 
 
 @dataclass
@@ -38,25 +37,25 @@ class Segments(Trick):
     """Cut when encoding, pool in the model."""
 
     size: int | None = allowed("[4, inf)")
-    """Tokens of a piece."""
+    """Tokens of a segment."""
     max_segments: int | None = allowed("[1, inf)")
-    """Pieces of one text."""
+    """Segments of one text."""
     pooling: str = allowed("concat | mean | mean_sqrt | max | attention | lstm")
-    """How pieces become one."""
+    """How the vectors of segments are pooled."""
 
     slots = {"encode": "cut", "model": "reshape"}
     neutral = {"max_segments": 1, "pooling": "mean"}
     remedies = {"long_texts": "+tricks=[{name}]"}
 
     def __post_init__(self) -> None:
-        """A linear map has so many inputs."""
+        """Refuse concat without a fixed number of segments."""
         super().__post_init__()
         if self.pooling == "concat" and self.max_segments is None:
             raise ValueError("max_segments must be a number at pooling=concat, got null.")
 
     def check(self, run: Run) -> Iterable[str]:
-        """Texts that are short."""
-        return doubts(run, f"tricks.{self.name}")
+        """Warn if all texts are short."""
+        return check_lengths(run, f"tricks.{self.name}")
 
     def encode(
         self,
@@ -65,13 +64,13 @@ class Segments(Trick):
         texts: Sequence[str],
         pairs: Sequence[str] | None,
     ) -> Mapping[str, Any]:
-        """A text's pieces one behind the other, each but the last of `size` tokens."""
-        room = room_in(run, self.size, f"tricks.{self.name}.size", pairs is not None)
-        pieces = windows(run.tokenizer, texts, pairs, room, room, self.max_segments)
-        return {name: [list(chain.from_iterable(row)) for row in rows] for name, rows in pieces.items()}
+        """Concatenate the segments of each text; all but the last have `size` tokens."""
+        room = compute_room(run, self.size, f"tricks.{self.name}.size", pairs is not None)
+        segments = windows(run.tokenizer, texts, pairs, room, room, self.max_segments)
+        return {name: [list(chain.from_iterable(row)) for row in rows] for name, rows in segments.items()}
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
-        """Let the model's forward take whole texts; the pool's weights are saved with it, as `segments.*`."""
+        """Make the model read segments; the weights of the pool are saved with it, as `segments.*`."""
         model = cast(PreTrainedModel, inner())
         pool = Pool(self.pooling, head(model).in_features, self.max_segments or 0)
         model.add_module("segments", pool)
@@ -80,10 +79,10 @@ class Segments(Trick):
 
 
 class Pool(nn.Module):
-    """From the pieces' vectors, (row, piece, hidden), and which are there, (row, piece), to (row, hidden)."""
+    """Pool the vectors of segments, (row, segment, hidden), with a mask, (row, segment), into (row, hidden)."""
 
     def __init__(self, kind: str, hidden: int, most: int) -> None:
-        """Make the weights, where there are any; no `Linear` onto `hidden`, which might pass for the model's head."""
+        """Create the weights, if any; a `Linear` onto `hidden` could be taken for the model's head."""
         super().__init__()
         self.kind, self.most = kind, most
         if kind == "attention":
@@ -91,24 +90,25 @@ class Pool(nn.Module):
         elif kind == "lstm":
             self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
         elif kind == "concat":
+            # Its name is part of the keys of saved weights.
             self.joined = nn.Conv1d(hidden, hidden, most)
 
-    def forward(self, pieces: Tensor, there: Tensor) -> Tensor:
-        """Pool; a piece that is not there holds 0."""
-        counts = there.sum(1, keepdim=True)
+    def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
+        """Pool the vectors; missing segments are 0."""
+        counts = present.sum(1, keepdim=True)
         if self.kind == "mean":
-            return pieces.sum(1) / counts
+            return vectors.sum(1) / counts
         if self.kind == "mean_sqrt":
-            return pieces.sum(1) / counts.sqrt()
+            return vectors.sum(1) / counts.sqrt()
         if self.kind == "max":
-            return pieces.masked_fill(~there[..., None], -torch.inf).amax(1)
+            return vectors.masked_fill(~present[..., None], -torch.inf).amax(1)
         if self.kind == "attention":
-            scores: Tensor = self.score(pieces)
-            scores = scores.masked_fill(~there[..., None], -torch.inf)
-            return (scores.softmax(1) * pieces).sum(1)
+            scores: Tensor = self.score(vectors)
+            scores = scores.masked_fill(~present[..., None], -torch.inf)
+            return (scores.softmax(1) * vectors).sum(1)
         if self.kind == "lstm":
-            states: Tensor = self.lstm(pieces)[0]
+            states: Tensor = self.lstm(vectors)[0]
             return states[torch.arange(len(states), device=states.device), counts[:, 0] - 1]
-        padded = nn.functional.pad(pieces, (0, 0, 0, self.most - pieces.shape[1]))
-        joined: Tensor = self.joined(padded.transpose(1, 2))
-        return joined.squeeze(2)
+        padded = nn.functional.pad(vectors, (0, 0, 0, self.most - vectors.shape[1]))
+        pooled: Tensor = self.joined(padded.transpose(1, 2))
+        return pooled.squeeze(2)

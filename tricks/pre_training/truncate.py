@@ -1,14 +1,14 @@
-"""Truncate: choose what is kept of a text that is longer than the model's input.
+"""Truncate: choose which part of a text remains if it is longer than the model's input.
 
-Of the n tokens that fit beside the special ones: the first n, the last n, or the first h and the last n - h, with
-h = round(head_share * n). Of a pair, n is dealt to the two texts first, then each is cut by itself. Special tokens and
-segments are the tokenizer's own.
+If n tokens fit next to the special tokens, the trick takes the first n, the last n, or the first h and the last n - h,
+with h = round(head_fraction * n). For a pair, n is divided between the two texts first, then each is cut separately.
+Special tokens and segment ids come from the tokenizer.
 
 Source: Sun, Qiu, Xu, Huang 2019, How to Fine-Tune BERT for Text Classification?, arXiv 1905.05583: on IMDb and Sogou
     news the first 128 and the last 382 of 510 tokens were better than the first or the last 510.
-Cost: one pass; texts are tokenized to their end, once.
-Use when: texts are longer than data.max_length and end on what they are about, as reviews do. Avoid when: hardly a text
-    is cut (the run's header says how many are), or all of a text counts: sliding_window reads it all.
+Cost: one pass; full texts are tokenized, once.
+Use when: texts are longer than data.max_length and their end matters, as in reviews. Avoid when: few texts are cut (the
+    header of the run shows how many), or all of a text matters: sliding_window reads it all.
 Composes: encode/cut, alone there. Predicting with the run folder cuts in the same way; a plain transformers pipeline
     over the saved model keeps the head.
 """
@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes import ModelContext, Run, Trick, allowed
-from recipes.toolkit.windows import doubts, token_ids, with_special_tokens
+from recipes.toolkit.windows import check_lengths, token_ids, with_special_tokens
 
 
 @dataclass
 class Truncate(Trick):
-    """Cut each text to its share of the room."""
+    """Cut each text to the tokens that fit."""
 
     part: str = allowed("head | tail | head_tail")
-    """Which end of a text stays."""
+    """Which part of a text remains."""
     head_fraction: float = allowed("[0, 1]")
-    """Of the kept tokens, those from the head."""
+    """Fraction of the remaining tokens that come from the head."""
     pairs: str = allowed("longest | first | second")
     """Which text of a pair loses tokens."""
 
@@ -40,8 +40,8 @@ class Truncate(Trick):
     }
 
     def check(self, run: Run) -> Iterable[str]:
-        """Texts that are short."""
-        return doubts(run, f"tricks.{self.name}")
+        """Warn if all texts are short."""
+        return check_lengths(run, f"tricks.{self.name}")
 
     def encode(
         self,
@@ -64,15 +64,16 @@ class Truncate(Trick):
         )
 
     def cut(self, ids: Sequence[int], size: int) -> Sequence[int]:
-        """So many of a text's tokens, or all where it has no more."""
+        """Take `size` tokens of a text, or all if it has fewer."""
         if len(ids) <= size:
             return ids
         head = {"head": size, "tail": 0, "head_tail": round(self.head_fraction * size)}[self.part]
         return [*ids[:head], *ids[len(ids) - (size - head) :]]
 
     def sizes(self, first: int, second: int, room: int) -> tuple[int, int]:
-        """How many tokens of each text of a pair stay."""
+        """The number of tokens that remain of each text of a pair."""
         half = room // 2 + (room % 2 if first > second else 0)
-        sure = {"longest": half, "first": 0, "second": room}[self.pairs]
-        kept = min(first, max(room - second, sure))
-        return kept, min(second, room - kept)
+        # The first text keeps at least its guaranteed tokens, and more if the second one leaves room.
+        guaranteed = {"longest": half, "first": 0, "second": room}[self.pairs]
+        remaining = min(first, max(room - second, guaranteed))
+        return remaining, min(second, room - remaining)

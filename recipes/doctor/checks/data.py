@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from recipes.data.duplicates import comparable, digest, fold_rows
+from recipes.data.duplicates import comparable, digest, first_near_duplicates, fold_rows
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.linear_probe import MOST_ROWS, sample_evenly, score_out_of_fold
 from recipes.doctor.registry import check
@@ -206,7 +206,7 @@ def near_duplicates(subject: Subject, result: CheckResult) -> None:
     other_splits = {split: fold_rows(rows)[:MOST_ROWS] for split, rows in list(subject.rows_of_splits.items())[1:]}
     unseen = list(dict.fromkeys(text for texts in other_splits.values() for text in texts if text not in train))
     try:
-        first = first_alike(train, unseen, NEAR, SHINGLE, inside=False)
+        first = first_near_duplicates(train, unseen, NEAR, SHINGLE, inside=False)
     except ImportError as error:
         raise Skip("near-duplicates need the package datasketch: pip install -e '.[deduplicate]'") from error
     result.add_inspected(len(train), "distinct training texts")
@@ -283,7 +283,7 @@ def _check_characters_per_token(subject: Subject, result: CheckResult) -> None:
 def truncation(subject: Subject, result: CheckResult) -> None:
     """How much of the texts is truncated."""
     run = subject.run
-    rows, full = run.report.uncut
+    rows, full = run.console.uncut_lengths
     result.add_inspected(len(rows), "training rows")
     remaining = np.minimum(full, run.train.lengths[rows])
     is_cut = full > remaining

@@ -27,98 +27,98 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows(order: Sequence[int] = range(6), pairs: Sequence[str | None] | None = None) -> Dataset:
-    ids = [f"r{place}" for place in order]
-    second = [None if pairs is None else pairs[place] for place in order]
+    ids = [f"r{index}" for index in order]
+    second = [None if pairs is None else pairs[index] for index in order]
     columns = {
         "id": ids,
         "source": ids,
-        "text": [TEXTS[place] for place in order],
+        "text": [TEXTS[index] for index in order],
         "text_pair": second,
-        "label": [LABELS[place] for place in order],
+        "label": [LABELS[index] for index in order],
     }
     return Dataset.from_dict(columns)
 
 
-def made(examples: Dataset, seed: int = 0, purpose: str = "mixing", workers: int = 1) -> dict[str, tuple[str, ...]]:
+def output(examples: Dataset, seed: int = 0, purpose: str = "mixing", workers: int = 1) -> dict[str, tuple[str, ...]]:
     """What came behind the rows, by id."""
-    found = with_variants(examples, shuffled, seed, purpose, [], workers)
-    assert found[: len(examples)] == examples[:]
-    new = found.select(range(len(examples), len(found))).to_list()
+    result = with_variants(examples, shuffled, seed, purpose, [], workers)
+    assert result[: len(examples)] == examples[:]
+    new = result.select(range(len(examples), len(result))).to_list()
     return {row["id"]: (row["source"], row["text"], row["text_pair"], row["label"]) for row in new}
 
 
 def test_ids_sources_and_labels() -> None:
-    found = made(rows())
-    assert list(found)[:6] == ["r0+1", "r0+2", "r0+3", "r0+4", "r1+1", "r1+2"]
-    assert len(found) == 4 + 4 + 2 + 4 + 4 + 2
-    for name, (source, text, pair, label) in found.items():
-        place = int(source.removeprefix("r"))
+    result = output(rows())
+    assert list(result)[:6] == ["r0+1", "r0+2", "r0+3", "r0+4", "r1+1", "r1+2"]
+    assert len(result) == 4 + 4 + 2 + 4 + 4 + 2
+    for name, (source, text, pair, label) in result.items():
+        index = int(source.removeprefix("r"))
         assert name.startswith(f"{source}+")
-        assert sorted(text.split()) == TEXTS[place].split()
-        assert (pair, label) == (None, LABELS[place])
+        assert sorted(text.split()) == TEXTS[index].split()
+        assert (pair, label) == (None, LABELS[index])
 
 
-def test_a_row_has_the_same_variants_whatever_stands_beside_it() -> None:
-    whole = made(rows())
-    assert made(rows([4, 2, 5, 0, 3, 1])) == whole
-    alone = made(rows([3]))
-    assert alone.items() <= whole.items() and len(alone) == 4
+def test_variants_do_not_depend_on_other_rows() -> None:
+    full = output(rows())
+    assert output(rows([4, 2, 5, 0, 3, 1])) == full
+    alone = output(rows([3]))
+    assert alone.items() <= full.items() and len(alone) == 4
 
 
 def test_other_seeds_and_purposes_draw_otherwise() -> None:
-    found = made(rows())
-    assert made(rows(), seed=1) != found
-    assert made(rows(), purpose="other") != found
+    result = output(rows())
+    assert output(rows(), seed=1) != result
+    assert output(rows(), purpose="other") != result
 
 
 def test_two_processes_make_what_one_makes() -> None:
-    one = made(rows())
-    two = made(rows(), workers=2)
+    one = output(rows())
+    two = output(rows(), workers=2)
     assert list(two.items()) == list(one.items())
 
 
 def test_variants_of_a_variant_keep_the_first_source() -> None:
     twice = with_variants(rows([2]), shuffled, 0, "mixing", [])
-    found = with_variants(twice, shuffled, 0, "again", [])
-    assert found["id"][3:] == ["r2+1", "r2+2", "r2+1+1", "r2+1+2", "r2+2+1", "r2+2+2"]
-    assert set(found["source"]) == {"r2"}
+    result = with_variants(twice, shuffled, 0, "again", [])
+    assert result["id"][3:] == ["r2+1", "r2+2", "r2+1+1", "r2+1+2", "r2+2+1", "r2+2+2"]
+    assert set(result["source"]) == {"r2"}
 
 
 def test_both_texts_of_a_pair_change_and_the_shorter_one_counts() -> None:
-    found = made(rows([1], ["", "A B C", "", "", "", ""]))
-    assert list(found) == ["r1+1", "r1+2", "r1+3"]
-    for _, text, pair, _ in found.values():
+    result = output(rows([1], ["", "A B C", "", "", "", ""]))
+    assert list(result) == ["r1+1", "r1+2", "r1+3"]
+    for _, text, pair, _ in result.values():
         assert sorted(text.split()) == list("fghijk")
         assert pair is not None and sorted(pair.split()) == list("ABC")
 
 
-def test_lists_of_labels_are_kept() -> None:
+def test_lists_of_labels_stay_lists() -> None:
     examples = rows([0, 1]).remove_columns("label").add_column("label", [["x", "y"], []])
-    found = with_variants(examples, shuffled, 0, "mixing", [])
-    assert found["label"] == [["x", "y"], [], *[["x", "y"]] * 4, *[[]] * 4]
+    result = with_variants(examples, shuffled, 0, "mixing", [])
+    assert result["label"] == [["x", "y"], [], *[["x", "y"]] * 4, *[[]] * 4]
 
 
-def test_are_made_once(tmp_path: Path) -> None:
-    asked: list[str] = []
+def test_variants_are_cached(tmp_path: Path) -> None:
+    requested: list[str] = []
 
-    def counted(text: str, draws: random.Random) -> Sequence[str]:
-        asked.append(text)
+    def count_passes(text: str, draws: random.Random) -> Sequence[str]:
+        requested.append(text)
         return shuffled(text, draws)
 
-    first = with_variants(rows(), counted, 0, "mixing", ["a"])
-    again = with_variants(rows(), counted, 0, "mixing", ["a"])
-    assert asked == TEXTS
+    first = with_variants(rows(), count_passes, 0, "mixing", ["a"])
+    again = with_variants(rows(), count_passes, 0, "mixing", ["a"])
+    assert requested == TEXTS
     assert again[:] == first[:]
     assert again._fingerprint == first._fingerprint
-    other = with_variants(rows(), counted, 0, "mixing", ["b"])
-    assert asked == [*TEXTS, *TEXTS]
+    other = with_variants(rows(), count_passes, 0, "mixing", ["b"])
+    assert requested == [*TEXTS, *TEXTS]
     assert other._fingerprint != first._fingerprint
 
 
 def test_a_text_without_variants_adds_nothing() -> None:
     examples = rows()
-    found = with_variants(examples, lambda text, draws: [], 0, "nothing", [])
-    assert found[:] == examples[:]
+    result = with_variants(examples, lambda text, draws: [], 0, "nothing", [])
+    assert result[:] == examples[:]
 
 
 @pytest.mark.parametrize(("terminal", "rank", "shown"), [(True, "0", True), (True, "1", False), (False, "0", False)])

@@ -8,7 +8,7 @@ import pytest
 
 from recipes.data.encoding import class_counts
 from recipes.errors import UserError
-from recipes.toolkit.class_weights import class_weights, one_label
+from recipes.toolkit.class_weights import class_weights, require_one_label
 
 CLASSES = ["ham", "spam", "other"]
 
@@ -20,15 +20,15 @@ def run_of(labels: list[Any], multi_label: bool = False) -> Any:
 
 
 def weights(labels: list[Any], scheme: str, beta: float = 0.9, **values: float) -> list[float]:
-    found: list[float] = class_weights(run_of(labels), scheme, beta, values, "tricks.x").tolist()
-    return found
+    result: list[float] = class_weights(run_of(labels), scheme, beta, values, "tricks.x").tolist()
+    return result
 
 
 def test_rows_of_unknown_labels_count_for_no_class() -> None:
     assert class_counts(run_of([0, 0, 1, -1, 0]).train).tolist() == [3, 1, 0]
 
 
-def test_rows_with_several_labels_count_for_each() -> None:
+def test_multi_label_rows_count_for_each_label() -> None:
     assert class_counts(run_of([[1, 1, 0], [1, 0, 0]]).train).tolist() == [2, 1, 0]
 
 
@@ -39,8 +39,8 @@ def test_balanced_is_one_over_the_rows() -> None:
 def test_the_effective_number() -> None:
     # 1 - 0.5 ** (1, 2, 3) = 1/2, 3/4, 7/8, so 1, 2/3, 4/7 before they are scaled by 6 / (1 + 4/3 + 12/7).
     scale = 6 / (1 + 4 / 3 + 12 / 7)
-    found = weights([0, 0, 0, 1, 1, 2], "effective_number", 0.5)
-    assert found == pytest.approx([4 / 7 * scale, 2 / 3 * scale, scale])
+    result = weights([0, 0, 0, 1, 1, 2], "effective_number", 0.5)
+    assert result == pytest.approx([4 / 7 * scale, 2 / 3 * scale, scale])
 
 
 def test_the_effective_number_runs_from_all_alike_to_balanced() -> None:
@@ -48,7 +48,7 @@ def test_the_effective_number_runs_from_all_alike_to_balanced() -> None:
     assert weights([0, 0, 0, 1, 1, 2], "effective_number", 1 - 1e-9) == pytest.approx([6 / 9, 1, 2])
 
 
-def test_given_ones_are_scaled_like_the_others() -> None:
+def test_given_weights_are_scaled_too() -> None:
     assert weights([0, 0, 0, 1], "given", ham=1, spam=5, other=7) == pytest.approx([0.5, 2.5, 3.5])
 
 
@@ -72,6 +72,6 @@ def test_what_is_refused(values: dict[str, float], message: str) -> None:
 
 
 def test_several_labels_are_refused_with_the_remedy() -> None:
-    one_label(run_of([0, 1]), "tricks.x")
+    require_one_label(run_of([0, 1]), "tricks.x")
     with pytest.raises(UserError, match=r"^tricks\.x: rows have several labels here, .*; \+tricks=\[focal\] .*\.$"):
-        one_label(run_of([[1, 0, 0]], multi_label=True), "tricks.x")
+        require_one_label(run_of([[1, 0, 0]], multi_label=True), "tricks.x")

@@ -9,29 +9,39 @@ import torch
 from torch import Tensor, nn
 
 from recipes.data.batch import Batch
-from recipes.toolkit.mixing import Text, block, chosen, exchanged, fourier, saliency, salient, slow_noise, span
+from recipes.toolkit.mixing import (
+    Text,
+    block,
+    choose_tokens,
+    exchange_tokens,
+    fourier,
+    saliency,
+    salient,
+    slow_noise,
+    span,
+)
 
 
 def given(**draws: Any) -> Any:
     """A generator whose draws are given, each with the bound that it must be asked for."""
 
-    def drawn(bound: int, value: Any) -> Any:
-        return lambda asked: value if asked == bound else pytest.fail(f"asked for {asked}, not {bound}")
+    def sample(bound: int, value: Any) -> Any:
+        return lambda requested: value if requested == bound else pytest.fail(f"asked for {requested}, not {bound}")
 
-    methods = {name: drawn(*draw) for name, draw in draws.items() if name != "normal"}
+    methods = {name: sample(*draw) for name, draw in draws.items() if name != "normal"}
     return SimpleNamespace(**methods, normal=lambda size: np.array(draws["normal"]).reshape(size))
 
 
-def text(*places: int, saliency: tuple[float, ...] = (0,) * 8) -> Text:
-    return Text(np.array(places, dtype=int), np.array(saliency, dtype=float))
+def text(*indices: int, saliency: tuple[float, ...] = (0,) * 8) -> Text:
+    return Text(np.array(indices, dtype=int), np.array(saliency, dtype=float))
 
 
-def lists(found: tuple[np.ndarray, np.ndarray]) -> tuple[list[int], list[int]]:
-    return found[0].tolist(), found[1].tolist()
+def lists(result: tuple[np.ndarray, np.ndarray]) -> tuple[list[int], list[int]]:
+    return result[0].tolist(), result[1].tolist()
 
 
 class TestSpan:
-    def test_a_run_of_the_places_that_both_have(self) -> None:
+    def test_a_run_of_the_positions_that_both_have(self) -> None:
         # Both have words at 1, 2 and 4; two of these three begin at the first or the second.
         assert lists(span(given(integers=(2, 1)), text(1, 2, 4, 5), text(1, 2, 3, 4), 2)) == ([2, 4], [2, 4])
         assert lists(span(given(integers=(2, 0)), text(1, 2, 4, 5), text(1, 2, 3, 4), 2)) == ([1, 2], [1, 2])
@@ -64,7 +74,7 @@ class TestFourier:
 
 
 class TestBlock:
-    def test_whole_blocks_until_there_are_enough(self) -> None:
+    def test_full_blocks_until_there_are_enough(self) -> None:
         # Blocks of two, shifted by one: (0) (1 2) (3 4) (5 6), ranked 2 0 3 1; so 3 and 4 go first, then 0, then 5.
         draws = given(integers=(2, 1), permutation=(4, np.array([2, 0, 3, 1])))
         words = text(1, 2, 3, 4, 5, 6)
@@ -93,14 +103,14 @@ class TestSalient:
         assert lists(salient(given(), own, other, 1)) == ([3], [3])
 
 
-class TestChosen:
-    def test_the_share_is_what_is_really_kept(self) -> None:
+class TestChooseTokens:
+    def test_the_fraction_counts_the_words_that_remain(self) -> None:
         def first(draws: Any, own: Text, other: Text, count: int) -> tuple[np.ndarray, np.ndarray]:
-            count = min(count, len(other.places))
-            return own.places[:count], other.places[-count:]
+            count = min(count, len(other.positions))
+            return own.positions[:count], other.positions[-count:]
 
         texts = [text(1, 2, 3, 4), text(1), text(1, 2, 3, 4), text()]
-        source, kept = chosen(first, given(), texts, np.array([2, 0, 1, 0]), np.array([0.4, 0.3, 0.5, 0.5]))
+        source, remaining = choose_tokens(first, given(), texts, np.array([2, 0, 1, 0]), np.array([0.4, 0.3, 0.5, 0.5]))
         # 0.6 of four words are two; 0.7 of one is one; of two wanted the partner has one; nothing of nothing.
         assert source.tolist() == [
             [-1, 3, 4, -1, -1, -1, -1, -1],
@@ -108,13 +118,13 @@ class TestChosen:
             [-1, 1, -1, -1, -1, -1, -1, -1],
             [-1] * 8,
         ]
-        assert kept.tolist() == [0.5, 0.0, 0.75, 1.0]
+        assert remaining.tolist() == [0.5, 0.0, 0.75, 1.0]
 
     def test_lambda_one_a_partner_without_words_and_the_row_itself_exchange_nothing(self) -> None:
         texts = [text(1, 2), text()]
         for partner, lambdas in (([1, 0], [1.0, 1.0]), ([1, 0], [0.0, 0.0]), ([0, 1], [0.5, 0.5])):
-            source, kept = chosen(salient, given(), texts, np.array(partner), np.array(lambdas))
-            assert (source == -1).all() and (kept == 1.0).all()
+            source, remaining = choose_tokens(salient, given(), texts, np.array(partner), np.array(lambdas))
+            assert (source == -1).all() and (remaining == 1.0).all()
 
 
 class TestExchanged:
@@ -137,20 +147,20 @@ class TestExchanged:
     def test_by_hand(self) -> None:
         source = np.array([[-1, 2, -1, -1], [-1, -1, 1, -1]])
         batch = self.batch()
-        made = exchanged(batch, np.array([1, 0]), source, np.array([0.0, 0.5]))
-        assert made.inputs["input_ids"].tolist() == [[2, 8, 3, 0], [2, 7, 5, 3]]
-        assert made.targets.tolist() == [[0, 0, 1], [0.5, 0, 0.5]]
+        output = exchange_tokens(batch, np.array([1, 0]), source, np.array([0.0, 0.5]))
+        assert output.inputs["input_ids"].tolist() == [[2, 8, 3, 0], [2, 7, 5, 3]]
+        assert output.targets.tolist() == [[0, 0, 1], [0.5, 0, 0.5]]
         for name in ("token_type_ids", "attention_mask"):
-            assert torch.equal(made.inputs[name], batch.inputs[name])
-        assert made.lengths.tolist() == [3, 4]
-        assert made.partners is None
+            assert torch.equal(output.inputs[name], batch.inputs[name])
+        assert output.lengths.tolist() == [3, 4]
+        assert output.partners is None
         assert batch.inputs["input_ids"].tolist() == self.batch().inputs["input_ids"].tolist()
 
     def test_a_row_that_keeps_all_is_as_it_was(self) -> None:
         batch = self.batch()
-        made = exchanged(batch, np.array([1, 0]), np.full((2, 4), -1), np.ones(2))
-        assert torch.equal(made.inputs["input_ids"], batch.inputs["input_ids"])
-        assert torch.equal(made.targets, batch.targets)
+        output = exchange_tokens(batch, np.array([1, 0]), np.full((2, 4), -1), np.ones(2))
+        assert torch.equal(output.inputs["input_ids"], batch.inputs["input_ids"])
+        assert torch.equal(output.targets, batch.targets)
 
 
 class Scorer(nn.Module):

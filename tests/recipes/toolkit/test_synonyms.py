@@ -15,11 +15,11 @@ from recipes.toolkit.synonyms import (
     NEIGHBOURS,
     digest,
     find_wordnet,
+    find_words,
     from_embeddings,
     is_wordnet,
     read_file,
     read_wordnet,
-    whole_words,
 )
 
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE, by Princeton University  \n"
@@ -56,19 +56,19 @@ def wordnet(folder: Path, but: str = "") -> Path:
 
 class TestWordnet:
     def test_the_first_senses_of_all_parts_of_speech_come_first(self, tmp_path: Path) -> None:
-        found = read_wordnet(wordnet(tmp_path / "wordnet"))
+        result = read_wordnet(wordnet(tmp_path / "wordnet"))
         # film: noun 1, verb 1, then noun 2.
-        assert found["film"] == ("movie", "motion picture", "shoot", "Cellulose")
-        assert found["motion picture"] == ("film", "movie")
-        assert found["good"] == ("Film", "fine")
+        assert result["film"] == ("movie", "motion picture", "shoot", "Cellulose")
+        assert result["motion picture"] == ("film", "movie")
+        assert result["good"] == ("Film", "fine")
 
     def test_a_word_without_others_has_none(self, tmp_path: Path) -> None:
-        found = read_wordnet(wordnet(tmp_path / "wordnet"))
-        assert set(found) == {"film", "motion picture", "good", "big"}
+        result = read_wordnet(wordnet(tmp_path / "wordnet"))
+        assert set(result) == {"film", "motion picture", "good", "big"}
 
     def test_rare_senses_are_left_out(self, tmp_path: Path) -> None:
-        found = read_wordnet(wordnet(tmp_path / "wordnet"))
-        assert found["big"] == tuple(f"a{number}" for number in range(1, MOST + 1))
+        result = read_wordnet(wordnet(tmp_path / "wordnet"))
+        assert result["big"] == tuple(f"a{number}" for number in range(1, MOST + 1))
 
     def test_a_zip_file_as_nltk_keeps_it(self, tmp_path: Path) -> None:
         folder, file = wordnet(tmp_path / "wordnet"), tmp_path / "corpora" / "wordnet.zip"
@@ -84,13 +84,15 @@ class TestWordnet:
             read_wordnet(wordnet(tmp_path / "wordnet", but="data.verb"))
         damaged = wordnet(tmp_path / "damaged")
         (damaged / "index.noun").write_text("film n 1 0 1 0 00000999\n")
-        with pytest.raises(UserError, match="no whole WordNet database"):
+        with pytest.raises(UserError, match="not a complete WordNet database"):
             read_wordnet(damaged)
         (tmp_path / "wordnet.zip").write_text("no zip")
-        with pytest.raises(UserError, match="no whole WordNet database"):
+        with pytest.raises(UserError, match="not a complete WordNet database"):
             read_wordnet(tmp_path / "wordnet.zip")
 
-    def test_is_found_where_nltk_and_wordnet_keep_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_found_where_nltk_and_wordnet_install_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         of_nltk = wordnet(tmp_path / "nltk" / "corpora" / "wordnet")
         monkeypatch.setenv("NLTK_DATA", f"{tmp_path / 'none'}:{tmp_path / 'nltk'}")
         assert find_wordnet() == of_nltk
@@ -103,8 +105,8 @@ class TestWordnet:
 class TestFile:
     def test_words_and_tabs(self, write: Callable[[str, str], Path]) -> None:
         lines = "\ufeffFilm\tmovie\tmotion picture\n\n好\t棒\t不错\nfilm\tMovie\tfilm\tshow\t\n"
-        found = read_file(write("a.tsv", lines))
-        assert found == {"film": ("movie", "motion picture", "show"), "好": ("棒", "不错")}
+        result = read_file(write("a.tsv", lines))
+        assert result == {"film": ("movie", "motion picture", "show"), "好": ("棒", "不错")}
 
     def test_cilin(self, write: Callable[[str, str], Path]) -> None:
         lines = "Aa01A01= 人 士 人物\nAa01A02= 人类 人\r\nAa01A03# 相关 有关\nAa01A04@ 孤独\n"
@@ -116,20 +118,20 @@ class TestFile:
         }
 
     @pytest.mark.parametrize(
-        ("content", "told"),
+        ("content", "summary"),
         [
             ("film\tmovie\nfilm movie\n", "line 2: 'film movie'"),
             ("film\t\n", "line 1"),
             ("\tfilm\n", "line 1"),
-            ("", "holds no synonyms"),
-            ("Aa01A04@ 孤独\n", "holds no synonyms"),
+            ("", "contains no synonyms"),
+            ("Aa01A04@ 孤独\n", "contains no synonyms"),
             ("Aa01A01= 人 士".encode("gb18030"), "iconv -f GB18030"),
         ],
     )
-    def test_what_is_wrong_is_said(
-        self, write: Callable[[str, str | bytes], Path], content: str | bytes, told: str
+    def test_errors_are_explained(
+        self, write: Callable[[str, str | bytes], Path], content: str | bytes, summary: str
     ) -> None:
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=summary):
             read_file(write("a.tsv", content))
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
@@ -145,28 +147,28 @@ def numbered(tokens: str) -> dict[str, int]:
     return {token: number for number, token in enumerate(tokens.split())}
 
 
-class TestWholeWords:
+class TestFindWords:
     def test_wordpiece(self) -> None:
         vocabulary = numbered("[PAD] [unused1] the x film ##s movie 1990 , 人 的 Film don")
-        assert whole_words(tokenizer(vocabulary, "[PAD]")) == {"film": 4, "movie": 6, "人": 9}
+        assert find_words(tokenizer(vocabulary, "[PAD]")) == {"film": 4, "movie": 6, "人": 9}
 
     def test_sentencepiece(self) -> None:
         vocabulary = numbered("<s> ▁the ▁Film s ▁movie ▁ 人 电影 ▁2 ▁film pad")
-        assert whole_words(tokenizer(vocabulary, "<s>", "pad")) == {"film": 2, "movie": 4, "人": 6, "电影": 7}
+        assert find_words(tokenizer(vocabulary, "<s>", "pad")) == {"film": 2, "movie": 4, "人": 6, "电影": 7}
 
     def test_byte_level(self) -> None:
         vocabulary = numbered("<s> Ġfilm film Ġmovie ĠÃ© Ġthe Ġ")
-        assert whole_words(tokenizer(vocabulary, "<s>")) == {"film": 1, "movie": 3}
+        assert find_words(tokenizer(vocabulary, "<s>")) == {"film": 1, "movie": 3}
 
     def test_special_tokens_are_no_words(self) -> None:
-        assert whole_words(tokenizer(numbered("mask film"), "mask")) == {"film": 1}
+        assert find_words(tokenizer(numbered("mask film"), "mask")) == {"film": 1}
 
 
 class TestEmbeddings:
     # Eight words in a plane, by their angle; their mean is 0.
     ANGLES = {"zero": 0, "ten": 10, "thirty": 30, "eighty": 80, "back": 180, "left": 190, "west": 210, "south": 260}
 
-    def found(self, *words: str, scale: float = 1.0) -> Mapping[str, Any]:
+    def result(self, *words: str, scale: float = 1.0) -> Mapping[str, Any]:
         angles = torch.deg2rad(torch.tensor([0.0, *map(float, self.ANGLES.values())]))
         weight = scale * torch.stack([angles.cos(), angles.sin()], 1)
         weight[0] = 100.0  # a special token's vector has no part in it
@@ -174,21 +176,21 @@ class TestEmbeddings:
         return from_embeddings(weight.half(), tokenizer(vocabulary, "[PAD]"), words)
 
     def test_neighbours_by_cosine_the_nearest_first(self) -> None:
-        assert self.found("zero", "west") == {"zero": ["ten", "thirty"], "west": ["left", "back", "south"]}
+        assert self.result("zero", "west") == {"zero": ["ten", "thirty"], "west": ["left", "back", "south"]}
 
     def test_lengths_do_not_matter(self) -> None:
-        assert self.found("zero", scale=7.0) == self.found("zero")
+        assert self.result("zero", scale=7.0) == self.result("zero")
 
-    def test_only_words_that_are_asked_for_and_known(self) -> None:
-        assert self.found("film") == {}
-        assert self.found("eighty", "eighty", "film") == {"eighty": ["thirty"]}
+    def test_only_requested_words_of_the_vocabulary(self) -> None:
+        assert self.result("film") == {}
+        assert self.result("eighty", "eighty", "film") == {"eighty": ["thirty"]}
 
     def test_so_many_at_most(self) -> None:
-        words = {f"w{chr(97 + place)}": place for place in range(20)}
+        words = {f"w{chr(97 + index)}": index for index in range(20)}
         weight = torch.eye(20)[:, :3] * 0 + torch.tensor([1.0, 2.0, 3.0]) + 1e-3 * torch.arange(20.0)[:, None]
-        found = from_embeddings(weight, tokenizer(words), words)
-        assert {len(others) for others in found.values()} <= set(range(NEIGHBOURS + 1))
-        assert all(word not in others for word, others in found.items())
+        result = from_embeddings(weight, tokenizer(words), words)
+        assert {len(others) for others in result.values()} <= set(range(NEIGHBOURS + 1))
+        assert all(word not in others for word, others in result.items())
 
 
 def test_a_digest_follows_the_content() -> None:

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig
 
 from recipes import UserError
 from recipes.testing import finished_run
-from recipes.toolkit.warm_start import WarmStart, by_name
+from recipes.toolkit.warm_start import WarmStart, align_rows
 
 IN_MODEL = "model/config.json", "model/tokenizer_config.json", "model/model.safetensors"
 FILES = "metrics.json", "config.yaml", "predictions", "model"
@@ -40,7 +40,7 @@ def of(folder: Path | None) -> WarmStart:
     return WarmStart(None if folder is None else str(folder), "tricks.mine.from")
 
 
-def refused(work: Callable[[], object]) -> str:
+def refusal(work: Callable[[], object]) -> str:
     with pytest.raises(UserError) as error:
         work()
     return str(error.value)
@@ -66,34 +66,34 @@ class TestByName:
     FRESH = torch.tensor([[10.0, 20.0], [30.0, 40.0], [50.0, 60.0]])
 
     def test_rows_follow_their_names(self) -> None:
-        assert by_name(self.OLD, "abc", self.FRESH, "cab").tolist() == [[5, 6], [1, 2], [3, 4]]
+        assert align_rows(self.OLD, "abc", self.FRESH, "cab").tolist() == [[5, 6], [1, 2], [3, 4]]
 
     def test_a_new_class_keeps_the_fresh_row_and_a_missing_one_goes(self) -> None:
-        assert by_name(self.OLD, "abc", self.FRESH, "cxa").tolist() == [[5, 6], [30, 40], [1, 2]]
+        assert align_rows(self.OLD, "abc", self.FRESH, "cxa").tolist() == [[5, 6], [30, 40], [1, 2]]
 
     def test_a_bias(self) -> None:
-        found = by_name(torch.tensor([1.0, 2.0]), "ab", torch.tensor([7.0, 8.0, 9.0]), "bxa")
-        assert found.tolist() == [2, 8, 1]
+        result = align_rows(torch.tensor([1.0, 2.0]), "ab", torch.tensor([7.0, 8.0, 9.0]), "bxa")
+        assert result.tolist() == [2, 8, 1]
 
     def test_in_the_precision_of_the_model(self) -> None:
-        assert by_name(self.OLD, "abc", self.FRESH.double(), "abx").dtype == torch.float64
+        assert align_rows(self.OLD, "abc", self.FRESH.double(), "abx").dtype == torch.float64
 
 
 class TestWeights:
-    def test_all_are_given_and_the_head_by_name(self) -> None:
+    def test_weights_are_loaded_and_the_head_matched_by_class_name(self) -> None:
         model, saved = fresh_model(4), load_file(finished_run() / "model" / "model.safetensors")
         fresh = {name: each.clone() for name, each in model.state_dict().items()}
         of(finished_run()).load_weights(model, ["z", "new", "y", "x"])
         for name, given in model.state_dict().items():
-            wanted: Tensor = saved[name]
+            expected: Tensor = saved[name]
             if name.startswith("classifier."):
-                wanted = torch.stack([saved[name][2], fresh[name][1], saved[name][1], saved[name][0]])
-            assert torch.equal(given, wanted), name
+                expected = torch.stack([saved[name][2], fresh[name][1], saved[name][1], saved[name][0]])
+            assert torch.equal(given, expected), name
 
     def test_another_size(self) -> None:
-        said = refused(lambda: of(finished_run()).load_weights(fresh_model(3, hidden=64), "xyz"))
-        assert said == (
-            f"tricks.mine.from={finished_run()}: its model is another than this one (bert.embeddings.LayerNorm.bias is "
+        message = refusal(lambda: of(finished_run()).load_weights(fresh_model(3, hidden=64), "xyz"))
+        assert message == (
+            f"tricks.mine.from={finished_run()}: its model differs from this one (bert.embeddings.LayerNorm.bias is "
             "(32,) there, (64,) here). Take model=tiny, with the tricks that reshaped it."
         )
 
@@ -101,15 +101,15 @@ class TestWeights:
         weights = load_file(old / "model" / "model.safetensors")
         weights["classifier.weight"] = torch.zeros(3, 8)
         save_file(weights, old / "model" / "model.safetensors")
-        said = refused(lambda: of(old).load_weights(fresh_model(5), "xyzuv"))
-        assert "(classifier.weight is (8,) there, (32,) here)" in said
+        message = refusal(lambda: of(old).load_weights(fresh_model(5), "xyzuv"))
+        assert "(classifier.weight is (8,) there, (32,) here)" in message
 
     def test_a_weight_that_only_one_has(self, old: Path) -> None:
         weights = load_file(old / "model" / "model.safetensors")
         weights["segments.score.weight"] = torch.zeros(1, 32)
         save_file(weights, old / "model" / "model.safetensors")
-        said = refused(lambda: of(old).load_weights(fresh_model(3), "xyz"))
-        assert "(segments.score.weight is (1, 32) there, missing here)" in said
+        message = refusal(lambda: of(old).load_weights(fresh_model(3), "xyz"))
+        assert "(segments.score.weight is (1, 32) there, missing here)" in message
 
     def test_another_family(self, old: Path) -> None:
         settings = json.loads((old / "model" / "config.json").read_text())
@@ -120,14 +120,14 @@ class TestWeights:
             {name.replace("bert.", "electra."): each for name, each in weights.items()},
             old / "model" / "model.safetensors",
         )
-        said = refused(lambda: of(old).load_weights(fresh_model(3), "xyz"))
-        assert "(ElectraForSequenceClassification there, BertForSequenceClassification here)" in said
+        message = refusal(lambda: of(old).load_weights(fresh_model(3), "xyz"))
+        assert "(ElectraForSequenceClassification there, BertForSequenceClassification here)" in message
 
     def test_damaged(self, old: Path) -> None:
         path = old / "model" / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1])
-        said = refused(lambda: of(old).load_weights(fresh_model(3), "xyz"))
-        assert said == f"tricks.mine.from={old}: model/model.safetensors is damaged."
+        message = refusal(lambda: of(old).load_weights(fresh_model(3), "xyz"))
+        assert message == f"tricks.mine.from={old}: model/model.safetensors is damaged."
 
 
 def test_labels_and_tokenizer() -> None:
@@ -138,25 +138,25 @@ def test_labels_and_tokenizer() -> None:
     assert tokenizer.convert_ids_to_tokens(tokenizer("w1")["input_ids"]) == ["[CLS]", "w1", "[SEP]"]
 
 
-def test_a_model_of_the_hub_is_told_by_its_name(old: Path) -> None:
+def test_a_hub_model_is_named(old: Path) -> None:
     reconfigured(old, lambda values: values["model"].update(source="hub", name="owner/name"))
     assert of(old).choice == "model=hub model.name=owner/name"
 
 
 class TestRefusals:
     def test_no_folder(self) -> None:
-        said = "tricks.mine.from is not set; give it the folder of a finished run: tricks.mine.from=runs/<name>."
-        assert refused(lambda: of(None)) == said
+        message = "tricks.mine.from is not set; give it the folder of a finished run: tricks.mine.from=runs/<name>."
+        assert refusal(lambda: of(None)) == message
 
     @pytest.mark.parametrize("file", ["config.yaml", "metrics.json", *IN_MODEL])
     def test_not_finished(self, old: Path, file: str) -> None:
         (old / file).unlink()
-        assert refused(lambda: of(old)) == f"tricks.mine.from={old} holds no finished run (there is no {file})."
+        assert refusal(lambda: of(old)) == f"tricks.mine.from={old} holds no finished run (there is no {file})."
 
     def test_a_model_without_weights(self, old: Path) -> None:
         reconfigured(old, lambda values: values["model"].update(source="linear"))
-        said = f"tricks.mine.from={old} holds a run of model=linear, which has no weights to go on from."
-        assert refused(lambda: of(old)) == said
+        message = f"tricks.mine.from={old} is a run of model=linear, which has no weights to start from."
+        assert refusal(lambda: of(old)) == message
 
 
 class TestData:
@@ -164,14 +164,14 @@ class TestData:
         splits = of(finished_run()).splits
         assert len(splits.train) == 44 and splits.test is not None and splits.classes == ["x", "y", "z"]
 
-    def test_the_test_split_stays_shut_where_it_was(self, old: Path) -> None:
+    def test_a_hidden_test_split_stays_hidden(self, old: Path) -> None:
         reconfigured(old, lambda values: values["evaluate"].update(test=False))
         assert of(old).splits.test is None
 
     def test_gone(self, old: Path) -> None:
         reconfigured(old, lambda values: values["data"].update(train=str(old / "gone.csv")))
-        said = refused(lambda: of(old).splits)
-        assert said.startswith(
+        message = refusal(lambda: of(old).splits)
+        assert message.startswith(
             f"tricks.mine.from={old}: its data cannot be read again: data.train={old}/gone.csv: there is no such file"
         )
 
@@ -182,5 +182,5 @@ class TestData:
         cells[column] = "other"
         lines[3] = ",".join(cells)
         (old / "predictions" / "test.csv").write_text("\n".join(lines) + "\n")
-        said = f"tricks.mine.from={old}: its data has changed since (test has other rows or labels)."
-        assert refused(lambda: of(old).splits) == said
+        message = f"tricks.mine.from={old}: its data has changed since (test has other rows or labels)."
+        assert refusal(lambda: of(old).splits) == message

@@ -65,7 +65,7 @@ def test_by_hand() -> None:
     assert with_special_tokens(roberta, [[6, 7]], [[8]]) == {"input_ids": [[0, 6, 7, 2, 2, 8, 2]]}
 
 
-def test_tokens_that_are_given_are_not_changed() -> None:
+def test_the_input_tokens_are_not_changed() -> None:
     given = [[5, 6]]
     with_special_tokens(TOKENIZERS["bert"](), given)
     assert given == [[5, 6]]

@@ -12,9 +12,9 @@ from recipes.toolkit.words import (
     has_han,
     is_content,
     join,
-    merge_articles,
+    match_case,
+    merge_gaps,
     split,
-    with_case_of,
 )
 
 TEXTS = [
@@ -126,7 +126,7 @@ def test_chinese_needs_spaces_only_where_others_would_fuse(words: list[str], gap
     ],
 )
 def test_the_gap_of_a_word_that_went(before: str, after: str, first: bool, left: str) -> None:
-    assert merge_articles(before, after, first) == left
+    assert merge_gaps(before, after, first) == left
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_gap_of_a_word_that_went(before: str, after: str, first: bool, left:
     ],
 )
 def test_case(new: str, old: str, written: str) -> None:
-    assert with_case_of(new, old) == written
+    assert match_case(new, old) == written
 
 
 def test_content_words() -> None:
@@ -160,18 +160,18 @@ def test_chinese_characters() -> None:
 
 
 def test_nothing_slow_hides_in_the_pattern() -> None:
-    for piece in ("-", ".", "a-", "a.", "1,", "a_", "<", "@", "#", "'", "&a", ":", "1-a"):
-        text = piece * 3000
+    for part in ("-", ".", "a-", "a.", "1,", "a_", "<", "@", "#", "'", "&a", ":", "1-a"):
+        text = part * 3000
         assert join(*split(text)) == text
 
 
-def test_jieba_is_loaded_late_and_named_where_it_is_missing() -> None:
+def test_jieba_is_imported_late_and_named_if_missing() -> None:
     code = (
         "import sys; sys.modules['jieba'] = None\n"
         "from recipes.errors import UserError; from recipes.toolkit.words import split\n"
         "assert split('a b').words == ['a', 'b']\n"
         "try: split('我')\nexcept UserError as error: print(type(error).__name__, error)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("UserError") and "pip install -e '.[chinese]'" in told
+    summary = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert summary.startswith("UserError") and "pip install -e '.[chinese]'" in summary
     assert chinese_cutter() is chinese_cutter()

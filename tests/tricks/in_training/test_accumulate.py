@@ -34,7 +34,7 @@ def make_batch() -> Batch:
     )
 
 
-class Seen:
+class RecordedPart:
     """The inner function and the run: what came, and whether gradients were held back."""
 
     def __init__(self, processes: int = 1) -> None:
@@ -52,43 +52,43 @@ class Seen:
     def inner(self, batch: Batch) -> Loss:
         self.batches.append(batch)
         self.load_predictions.append(self.holding)
-        share = float(batch.weights.sum()) / batch.total
-        return Loss(share * len(batch), share)
+        fraction = float(batch.weights.sum()) / batch.total
+        return Loss(fraction * len(batch), fraction)
 
 
-def run(part_size: int, processes: int = 1) -> tuple[Seen, Loss]:
-    seen: Any = Seen(processes)
-    return seen, Accumulate(part_size=part_size).gradient(seen, seen.inner, make_batch())
+def run(part_size: int, processes: int = 1) -> tuple[RecordedPart, Loss]:
+    calls: Any = RecordedPart(processes)
+    return calls, Accumulate(part_size=part_size).gradient(calls, calls.inner, make_batch())
 
 
-def test_parts_hold_the_longest_rows_first_and_the_last_one_may_be_ragged() -> None:
-    seen, _ = run(2)
-    assert [batch.ids for batch in seen.batches] == [["b", "d"], ["c", "a"], ["e"]]
-    assert [batch.inputs["input_ids"].shape[1] for batch in seen.batches] == [9, 5, 1]
-    assert [batch.part for batch in seen.batches] == [(0,), (1,), (2,)]
+def test_parts_start_with_the_longest_rows_and_the_last_may_be_shorter() -> None:
+    calls, _ = run(2)
+    assert [batch.ids for batch in calls.batches] == [["b", "d"], ["c", "a"], ["e"]]
+    assert [batch.inputs["input_ids"].shape[1] for batch in calls.batches] == [9, 5, 1]
+    assert [batch.part for batch in calls.batches] == [(0,), (1,), (2,)]
 
 
-def test_shares_are_by_what_a_part_really_holds() -> None:
-    seen, loss = run(2)
-    assert [float(batch.weights.sum()) for batch in seen.batches] == [3.0, 1.5, 0.5]
-    assert {batch.total for batch in seen.batches} == {5.0}
+def test_parts_are_weighted_by_their_rows() -> None:
+    calls, loss = run(2)
+    assert [float(batch.weights.sum()) for batch in calls.batches] == [3.0, 1.5, 0.5]
+    assert {batch.total for batch in calls.batches} == {5.0}
     assert loss.cross_entropy == pytest.approx(1.0)
     assert loss.composed == pytest.approx((3.0 * 2 + 1.5 * 2 + 0.5) / 5)
 
 
-def test_all_parts_but_the_last_hold_their_gradients_back() -> None:
+def test_all_parts_but_the_last_skip_synchronization() -> None:
     assert run(2)[0].load_predictions == [True, True, False]
     assert run(1)[0].load_predictions == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize("part_size", [5, 6, 1_000_000])
 def test_a_batch_that_fits_is_not_touched(part_size: int) -> None:
-    seen: Any = Seen()
+    calls: Any = RecordedPart()
     batch = make_batch()
-    Accumulate(part_size=part_size).gradient(seen, seen.inner, batch)
-    assert len(seen.batches) == 1
-    assert seen.batches[0] is batch
-    assert seen.load_predictions == [False]
+    Accumulate(part_size=part_size).gradient(calls, calls.inner, batch)
+    assert len(calls.batches) == 1
+    assert calls.batches[0] is batch
+    assert calls.load_predictions == [False]
 
 
 def test_the_size_is_that_of_one_process() -> None:
@@ -102,29 +102,29 @@ def test_every_row_comes_once() -> None:
         assert sorted(ids) == list("abcde")
 
 
-def test_the_gradient_is_that_of_the_whole() -> None:
+def test_the_gradient_is_that_of_the_full_batch() -> None:
     weight = torch.tensor([0.3, -0.2, 0.5, 0.1, 0.7], dtype=torch.float64)
 
     def gradient(part_size: int) -> torch.Tensor:
         leaf = weight.clone().requires_grad_()
-        seen: Any = Seen()
+        calls: Any = RecordedPart()
 
         def inner(batch: Batch) -> Loss:
             losses = ((batch.targets.double() @ leaf) * batch.lengths.double()).exp()
-            share = (losses * batch.weights.double()).sum() / batch.total
-            share.backward()
-            return Loss(share.detach(), share.detach())
+            fraction = (losses * batch.weights.double()).sum() / batch.total
+            fraction.backward()
+            return Loss(fraction.detach(), fraction.detach())
 
-        total = Accumulate(part_size=part_size).gradient(seen, inner, make_batch())
+        total = Accumulate(part_size=part_size).gradient(calls, inner, make_batch())
         assert leaf.grad is not None
         assert float(total.composed) == pytest.approx(
             float((np.exp(weight.numpy() * LENGTHS) * make_batch().weights.numpy()).sum() / 5)
         )
         return leaf.grad
 
-    whole = gradient(5)
+    full = gradient(5)
     for part_size in (1, 2, 3, 4):
-        assert torch.allclose(gradient(part_size), whole, rtol=1e-14)
+        assert torch.allclose(gradient(part_size), full, rtol=1e-14)
 
 
 def test_part_size_is_at_least_one() -> None:
@@ -132,7 +132,7 @@ def test_part_size_is_at_least_one() -> None:
         Accumulate(part_size=0)
 
 
-class Memory(Seen):
+class Memory(RecordedPart):
     """A model of one weight, and memory for so many rows of which each adds 1 to the gradient."""
 
     def __init__(self, rows: int) -> None:
@@ -161,12 +161,12 @@ class TestTheMostThatFit:
         trick = Accumulate(part_size=None)
         memory.parameters[0].grad = torch.tensor([100.0])  # of an earlier pass of the same update
         loss = trick.gradient(memory, memory.inner, make_batch())
-        assert trick.found == 2 and memory.sizes == [2]
+        assert trick.fitting_size == 2 and memory.sizes == [2]
         assert memory.parameters[0].grad.tolist() == [105.0]
         assert memory.rows_passed == 5
         assert loss.cross_entropy == pytest.approx(1.0)
 
-    def test_it_is_kept_for_the_next_batch_and_in_checkpoints(self) -> None:
+    def test_the_size_is_reused_and_saved_in_checkpoints(self) -> None:
         memory: Any = Memory(3)
         trick, other = Accumulate(part_size=None), Accumulate(part_size=None)
         for _ in range(2):
@@ -174,14 +174,14 @@ class TestTheMostThatFit:
         assert memory.sizes == [2, 2]
         assert [len(batch) for batch in memory.batches] == [2, 2, 1] * 2
         other.load(trick.state())
-        assert other.found == 2
+        assert other.fitting_size == 2
 
     def test_where_all_fits_nothing_is_split(self) -> None:
         memory: Any = Memory(5)
         Accumulate(part_size=None).gradient(memory, memory.inner, make_batch())
         assert [len(batch) for batch in memory.batches] == [5] and memory.sizes == [8]
 
-    def test_a_row_that_does_not_fit_is_told(self) -> None:
+    def test_a_row_that_does_not_fit_is_reported(self) -> None:
         memory: Any = Memory(0)
         with pytest.raises(UserError, match=r"tricks\.accumulate\.part_size: memory ran out with a single row; lower"):
             Accumulate(part_size=None).gradient(memory, memory.inner, make_batch())
@@ -208,9 +208,9 @@ class TestTheMostThatFit:
 
             if part_size is None:
                 run.seams.objective = small
-            found = compute_gradients(run, run.seams.batches(run.train, 0)[0])
+            result = compute_gradients(run, run.seams.batches(run.train, 0)[0])
             trick: Any = run.tricks["accumulate"]
-            return found, trick.found, run.rows_passed
+            return result, trick.fitting_size, run.rows_passed
 
         alone, _, _ = in_child(lambda: gradient(2))
         together, size, rows = on_ranks(2, lambda: gradient(None))

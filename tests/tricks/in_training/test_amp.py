@@ -27,17 +27,17 @@ class Machine:
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
         self.notes: list[str] = []
 
-    def asked(self, precision: str, device: str = "auto", **options: Any) -> dict[str, Any]:
+    def requested(self, precision: str, device: str = "auto", **options: Any) -> dict[str, Any]:
         config = SimpleNamespace(train=SimpleNamespace(device=device))
         run: Any = SimpleNamespace(config=config, note=self.notes.append)
         inner: Any = dict
-        found: Any = Amp(precision=precision).accelerator(run, inner, **options)
-        return dict(found)
+        result: Any = Amp(precision=precision).accelerator(run, inner, **options)
+        return dict(result)
 
 
 class TestAuto:
     @pytest.mark.parametrize(
-        ("gpu", "amx", "device", "wanted"),
+        ("gpu", "amx", "device", "expected"),
         [
             ("new", False, "auto", "bf16"),
             ("new", False, "cuda", "bf16"),
@@ -51,13 +51,13 @@ class TestAuto:
         ],
     )
     def test_takes_what_the_hardware_computes(
-        self, monkeypatch: pytest.MonkeyPatch, gpu: str, amx: bool, device: str, wanted: str
+        self, monkeypatch: pytest.MonkeyPatch, gpu: str, amx: bool, device: str, expected: str
     ) -> None:
         machine = Machine(monkeypatch, gpu, amx)
-        assert machine.asked("auto", device) == {"mixed_precision": wanted}
-        assert bool(machine.notes) == (wanted == "no")
+        assert machine.asked("auto", device) == {"mixed_precision": expected}
+        assert bool(machine.notes) == (expected == "no")
 
-    def test_says_that_it_stays_in_32_bits_and_how_to_force_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_note_explains_fp32_and_how_to_force_bf16(self, monkeypatch: pytest.MonkeyPatch) -> None:
         machine = Machine(monkeypatch)
         machine.asked("auto")
         (note,) = machine.notes
@@ -66,10 +66,10 @@ class TestAuto:
 
 
 class TestForced:
-    @pytest.mark.parametrize(("precision", "wanted"), [("bf16", "bf16"), ("fp32", "no")])
-    def test_whatever_the_hardware(self, monkeypatch: pytest.MonkeyPatch, precision: str, wanted: str) -> None:
+    @pytest.mark.parametrize(("precision", "expected"), [("bf16", "bf16"), ("fp32", "no")])
+    def test_whatever_the_hardware(self, monkeypatch: pytest.MonkeyPatch, precision: str, expected: str) -> None:
         machine = Machine(monkeypatch)
-        assert machine.asked(precision) == {"mixed_precision": wanted}
+        assert machine.asked(precision) == {"mixed_precision": expected}
         assert not machine.notes
 
     def test_fp16_needs_a_gpu_that_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +80,8 @@ class TestForced:
             Machine(monkeypatch).asked("fp16")
 
     def test_other_options_pass_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        found = Machine(monkeypatch).asked("bf16", step_scheduler_with_optimizer=False)
-        assert found == {"mixed_precision": "bf16", "step_scheduler_with_optimizer": False}
+        result = Machine(monkeypatch).asked("bf16", step_scheduler_with_optimizer=False)
+        assert result == {"mixed_precision": "bf16", "step_scheduler_with_optimizer": False}
 
     def test_no_other_word(self) -> None:
         with pytest.raises(ValueError, match="^precision must be "):
@@ -110,7 +110,7 @@ def test_products_are_in_16_bits_and_weights_and_gradients_in_32(monkeypatch: py
     assert layer.weight[0, 0].item() == 1 - 1 / 512
 
 
-def test_a_whole_run_in_16_bits_is_close_to_one_in_32(tmp_path: Path) -> None:
+def test_a_run_in_16_bits_is_close_to_one_in_32(tmp_path: Path) -> None:
     def losses(precision: str) -> np.ndarray:
         longer = ["train.learning_rate=3e-3", "train.max_updates=60"]
         run = tiny_run(tiny_config("+tricks=[amp]", f"tricks.amp.precision={precision}", *longer), tmp_path)

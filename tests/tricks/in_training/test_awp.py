@@ -35,42 +35,42 @@ def by_hand(run: TrainingRun, batch: Batch, gamma: float) -> Any:
         if weight.grad is not None and weight.dim() > 1 and weight.grad.norm() > 0:
             weight.data += gamma * weight.norm() * weight.grad / weight.grad.norm()
     backward()
-    found = {name: weight.grad.numpy().copy() for name, weight in named.items() if weight.grad is not None}
+    result = {name: weight.grad.numpy().copy() for name, weight in named.items() if weight.grad is not None}
     for name, weight in named.items():
         weight.data.copy_(before[name])
-    return found
+    return result
 
 
-def measured(folder: Path, *overrides: str) -> tuple[float, float]:
+def measure_difference(folder: Path, *overrides: str) -> tuple[float, float]:
     """How far the gradient is from the one by hand, and the weights from what they were."""
     with float64():
         run = tiny_run(tiny_config("+tricks=[awp]", "tricks.awp.gamma=0.1", *overrides, *NO_DROPOUT), folder)
         batch = run.seams.batches(run.train, 0)[0]
         before = copy_weights(run)
-        found = compute_gradients(run, batch)
-        return difference(found, by_hand(run, batch, 0.1)), difference(before, copy_weights(run))
+        result = compute_gradients(run, batch)
+        return difference(result, by_hand(run, batch, 0.1)), difference(before, copy_weights(run))
 
 
 def test_the_gradient_is_that_at_moved_weights(tmp_path: Path) -> None:
-    gradient, weights = in_child(lambda: measured(tmp_path))
+    gradient, weights = in_child(lambda: measure_difference(tmp_path))
     assert gradient < 1e-12
     assert weights == 0
 
 
 def test_before_its_start_it_is_the_plain_one(tmp_path: Path) -> None:
-    gradient, _ = in_child(lambda: measured(tmp_path, "tricks.awp.start=0.5"))
+    gradient, _ = in_child(lambda: measure_difference(tmp_path, "tricks.awp.start=0.5"))
     assert gradient > 1e-4
 
 
-def test_weights_come_back_by_copy_whatever_happens() -> None:
+def test_weights_are_restored_after_an_error() -> None:
     layer = nn.Linear(1, 1)
     # 0.1 + 0.7 - 0.7 is not 0.1.
     layer.weight.data.fill_(0.1)
-    kept = layer.weight.detach().clone()
+    remaining = layer.weight.detach().clone()
     with pytest.raises(ZeroDivisionError), displaced({layer.weight: torch.tensor([[0.7]])}):
         assert layer.weight.item() == pytest.approx(0.8)
         raise ZeroDivisionError
-    assert torch.equal(layer.weight, kept)
+    assert torch.equal(layer.weight, remaining)
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])

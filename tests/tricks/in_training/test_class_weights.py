@@ -24,16 +24,16 @@ def trick(**values: Any) -> ClassWeights:
 
 
 def test_columns_of_the_targets_are_scaled() -> None:
-    seen = []
+    calls = []
 
     def inner(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        seen.append(targets)
+        calls.append(targets)
         return torch.tensor([5.0, 7.0])
 
     logits, targets = torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.25, 0.75]])
-    found = trick().loss(run_of([0, 0, 0, 1]), inner, logits, targets)
-    assert found.tolist() == [5.0, 7.0]
-    torch.testing.assert_close(seen[0], torch.tensor([[2 / 3, 0.0], [0.25 * 2 / 3, 1.5]]))
+    result = trick().loss(run_of([0, 0, 0, 1]), inner, logits, targets)
+    assert result.tolist() == [5.0, 7.0]
+    torch.testing.assert_close(calls[0], torch.tensor([[2 / 3, 0.0], [0.25 * 2 / 3, 1.5]]))
     assert targets.tolist() == [[1.0, 0.0], [0.25, 0.75]]
 
 
@@ -42,13 +42,13 @@ def test_the_loss_is_that_of_torch_with_weights_on_the_right_class() -> None:
         return functional.cross_entropy(logits, targets, reduction="none")
 
     logits, labels = torch.tensor([[1.0, -2.0], [0.5, 3.0], [0.0, 0.0]]), torch.tensor([0, 1, 1])
-    found = trick().loss(run_of([0, 0, 0, 1]), plain, logits, functional.one_hot(labels, 2).float())
+    result = trick().loss(run_of([0, 0, 0, 1]), plain, logits, functional.one_hot(labels, 2).float())
     torch.testing.assert_close(
-        found, functional.cross_entropy(logits, labels, torch.tensor([2 / 3, 2.0]), reduction="none")
+        result, functional.cross_entropy(logits, labels, torch.tensor([2 / 3, 2.0]), reduction="none")
     )
 
 
-def test_several_labels_are_refused() -> None:
+def test_multi_label_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"tricks\.class_weights: rows have several labels here"):
         trick().loss(
             run_of([[1, 1]], multi_label=True), lambda logits, targets: logits, torch.ones(1, 2), torch.ones(1, 2)

@@ -36,8 +36,8 @@ def one_hot(labels: Tensor, classes: int = 3) -> Tensor:
 
 def test_by_hand() -> None:
     logits = torch.tensor([[math.log(4.0), 0.0]])  # p = 0.8, 0.2
-    found = focal().loss(run_of(2), never, logits, torch.tensor([[1.0, 0.0]]))
-    assert found.tolist() == pytest.approx([0.2**2 * -math.log(0.8)])
+    result = focal().loss(run_of(2), never, logits, torch.tensor([[1.0, 0.0]]))
+    assert result.tolist() == pytest.approx([0.2**2 * -math.log(0.8)])
     mixed = focal(gamma=3.0).loss(run_of(2), never, logits, torch.tensor([[0.25, 0.75]]))
     assert mixed.tolist() == pytest.approx([0.25 * 0.2**3 * -math.log(0.8) + 0.75 * 0.8**3 * -math.log(0.2)])
 
@@ -65,28 +65,28 @@ def test_the_sigmoid_form(gamma: float) -> None:
     probability = logits.sigmoid()
     right = labels * probability + (1 - labels) * (1 - probability)
     expected = -((1 - right) ** gamma) * right.log()
-    several = focal(gamma=gamma).loss(run_of(1, [[1]], True), never, logits[:, None], labels[:, None])
-    torch.testing.assert_close(several, expected, atol=1e-7, rtol=0)
+    multi = focal(gamma=gamma).loss(run_of(1, [[1]], True), never, logits[:, None], labels[:, None])
+    torch.testing.assert_close(multi, expected, atol=1e-7, rtol=0)
     two = torch.stack([torch.zeros_like(logits), logits], 1)
-    found = focal(gamma=gamma).loss(run_of(2), never, two, one_hot(labels.long(), 2))
-    torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+    result = focal(gamma=gamma).loss(run_of(2), never, two, one_hot(labels.long(), 2))
+    torch.testing.assert_close(result, expected, atol=1e-7, rtol=0)
 
 
 def test_weights_scale_the_targets() -> None:
     run = run_of(labels=[0, 0, 0, 1, 1, 2])
     targets = 0.5 * one_hot(LABELS) + 0.5 * one_hot(torch.tensor([1, 1, 0]))
-    found = focal(scheme="balanced").loss(run, never, LOGITS, targets)
+    result = focal(scheme="balanced").loss(run, never, LOGITS, targets)
     weighed = targets * torch.tensor([6 / 9, 1, 2], dtype=torch.float64)
-    torch.testing.assert_close(found, focal().loss(run_of(), never, LOGITS, weighed))
+    torch.testing.assert_close(result, focal().loss(run_of(), never, LOGITS, weighed))
 
 
-def test_with_several_labels_weights_are_of_the_present_ones() -> None:
+def test_multi_label_weights_apply_to_present_labels() -> None:
     run = run_of(2, [[1, 0], [1, 0], [1, 0], [1, 1]], True)  # 4 and 1 rows: weights 1/4 and 1, times 5/2
     logits = torch.zeros(1, 2, dtype=torch.float64)
-    found = focal(gamma=0.0, scheme="balanced").loss(
+    result = focal(gamma=0.0, scheme="balanced").loss(
         run, never, logits, torch.tensor([[1.0, 1.0]], dtype=torch.float64)
     )
-    assert found.tolist() == pytest.approx([(0.625 + 2.5) / 2 * math.log(2)])
+    assert result.tolist() == pytest.approx([(0.625 + 2.5) / 2 * math.log(2)])
     absent = focal(gamma=0.0, scheme="balanced").loss(run, never, logits, torch.zeros(1, 2, dtype=torch.float64))
     assert absent.tolist() == pytest.approx([math.log(2)])
 
@@ -99,14 +99,14 @@ def test_neither_loss_nor_gradient_is_ever_not_a_number(multi_label: bool, kind:
     logits = torch.tensor([[most, -most], [-most, most], [1e4, -1e4], [0.0, 0.0], [30.0, -30.0]], dtype=kind)
     for targets in ([[1.0, 0.0]] * 5, [[0.0, 1.0]] * 5, [[0.5, 0.5]] * 5):
         leaf = logits.clone().requires_grad_()
-        found = focal(gamma=gamma).loss(
+        result = focal(gamma=gamma).loss(
             run_of(2, [[1, 0]], multi_label), never, leaf, torch.tensor(targets, dtype=kind)
         )
-        assert not found.isnan().any()
-        found[torch.isfinite(found)].sum().backward()
+        assert not result.isnan().any()
+        result[torch.isfinite(result)].sum().backward()
         assert leaf.grad is not None and not leaf.grad.isnan().any()
 
 
 def test_a_scheme_excludes_what_else_weighs_classes() -> None:
     assert focal().excludes() == {}
-    assert focal(scheme="balanced").excludes() == {"loss/weighting": "both make up for rare classes"}
+    assert focal(scheme="balanced").excludes() == {"loss/weighting": "both correct class imbalance"}

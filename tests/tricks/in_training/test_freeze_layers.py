@@ -11,13 +11,13 @@ def moved(folder: Path, updates: int, *overrides: str) -> list[list[str]]:
     """The parts whose weights each update changes."""
     config = tiny_config("+tricks=[freeze_layers]", f"train.max_updates={updates}", "train.warmup=0", *overrides)
     run = tiny_run(config, folder)
-    found = []
+    result = []
     for index in range(min(updates, 5)):
         before = copy_weights(run)
         run._step(run.seams.batches(run.train, 0)[index])
         changed = [name for name, values in copy_weights(run).items() if (values != before[name]).any()]
-        found.append([part for part in PARTS if any(part in name for name in changed)])
-    return found
+        result.append([part for part in PARTS if any(part in name for name in changed)])
+    return result
 
 
 def test_for_good(tmp_path: Path) -> None:

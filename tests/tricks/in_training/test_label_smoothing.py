@@ -13,13 +13,13 @@ from tricks.in_training.label_smoothing import LabelSmoothing
 def smoothed(amount: float, targets: list[list[float]], multi_label: bool = False) -> list[list[float]]:
     run: Any = SimpleNamespace(multi_label=multi_label)
     given = torch.tensor(targets)
-    found: list[list[float]] = (
+    result: list[list[float]] = (
         LabelSmoothing(amount).loss(run, lambda logits, targets: targets, torch.zeros_like(given), given).tolist()
     )
-    return found
+    return result
 
 
-def test_of_one_label_some_is_dealt_to_all_classes() -> None:
+def test_a_single_label_is_spread_over_all_classes() -> None:
     assert smoothed(0.2, [[1, 0, 0, 0]])[0] == pytest.approx([0.85, 0.05, 0.05, 0.05])
 
 
@@ -27,7 +27,7 @@ def test_of_mixed_labels_too_and_they_still_sum_to_one() -> None:
     assert smoothed(0.3, [[0.5, 0.5, 0.0]])[0] == pytest.approx([0.45, 0.45, 0.1])
 
 
-def test_of_several_labels_each_is_a_little_less_sure() -> None:
+def test_each_of_multiple_labels_is_smoothed() -> None:
     assert smoothed(0.2, [[1, 0, 1]], multi_label=True)[0] == pytest.approx([0.9, 0.1, 0.9])
 
 
@@ -38,5 +38,5 @@ def test_it_is_torchs() -> None:
         return functional.cross_entropy(logits, targets, reduction="none")
 
     logits, labels = torch.tensor([[1.0, -2.0, 0.0], [0.5, 3.0, 1.0]]), torch.tensor([0, 2])
-    found = LabelSmoothing(0.1).loss(run, plain, logits, functional.one_hot(labels, 3).float())
-    torch.testing.assert_close(found, functional.cross_entropy(logits, labels, reduction="none", label_smoothing=0.1))
+    result = LabelSmoothing(0.1).loss(run, plain, logits, functional.one_hot(labels, 3).float())
+    torch.testing.assert_close(result, functional.cross_entropy(logits, labels, reduction="none", label_smoothing=0.1))

@@ -19,13 +19,13 @@ def run_of(labels: list[Any], multi_label: bool = False) -> Any:
 
 def adjusted(tau: float, labels: list[Any]) -> list[float]:
     logits = torch.tensor([[1.0, 2.0, 3.0]])
-    found = LogitAdjustment(tau).loss(run_of(labels), lambda logits, targets: logits, logits, torch.zeros(1, 3))
+    result = LogitAdjustment(tau).loss(run_of(labels), lambda logits, targets: logits, logits, torch.zeros(1, 3))
     assert logits.tolist() == [[1.0, 2.0, 3.0]]
-    row: list[float] = found[0].tolist()
+    row: list[float] = result[0].tolist()
     return row
 
 
-def test_logits_move_by_the_log_of_the_shares() -> None:
+def test_logits_move_by_the_log_of_the_class_frequencies() -> None:
     assert adjusted(1.0, [0, 0, 0, 0, 1, 1, 2, 2]) == pytest.approx([1 - math.log(2), 2 - math.log(4), 3 - math.log(4)])
     assert adjusted(2.0, [0, 1, 1, 2])[0] == pytest.approx(1 - 2 * math.log(4))
 
@@ -39,7 +39,7 @@ def test_where_all_are_alike_the_probabilities_stay() -> None:
     torch.testing.assert_close(moved.softmax(0), torch.tensor([1.0, 2.0, 3.0]).softmax(0))
 
 
-def test_several_labels_are_refused() -> None:
+def test_multi_label_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"tricks\.logit_adjustment: rows have several labels here"):
         LogitAdjustment(1.0).loss(
             run_of([[1, 0, 1]], True), lambda logits, targets: logits, torch.ones(1, 3), torch.ones(1, 3)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.models.anatomy import pooled_vectors
-from recipes.toolkit.mixing import mix_vectors, mixture
-from tricks.in_training.mixup import LAMBDA, LAYER, TAKEN, Mixup, plan
+from recipes.toolkit.mixing import mix_inputs, mix_vectors
+from tricks.in_training.mixup import FROM_PARTNER, LAMBDA, LAYER, Mixup, plan
 
 # Two rows of four tokens with vectors of three numbers; the first row has two tokens, the second four.
 OWN = torch.tensor(
@@ -95,9 +95,9 @@ class TestMixVectors:
 
     def test_lambda_one_keeps_a_row_bit_for_bit(self) -> None:
         own = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0))
-        found = mix_vectors(own, own[[0, 0]], MASK, MASK[[0, 0]], torch.tensor([1.0, 0.3]))
-        assert torch.equal(found[0, :2], own[0, :2])
-        assert not torch.equal(found[1], own[1])
+        result = mix_vectors(own, own[[0, 0]], MASK, MASK[[0, 0]], torch.tensor([1.0, 0.3]))
+        assert torch.equal(result[0, :2], own[0, :2])
+        assert not torch.equal(result[1], own[1])
 
     def test_lambda_zero_is_the_partner(self) -> None:
         assert torch.equal(self.mixed(0.0, 0.0)[0], OWN[1])
@@ -107,7 +107,7 @@ class TestMixVectors:
         vectors = OWN.to(dtype)
         assert mix_vectors(vectors, vectors, MASK, MASK, torch.tensor([0.5, 0.5])).dtype == dtype
 
-    def test_both_texts_get_their_share_of_the_gradient(self) -> None:
+    def test_both_texts_get_their_part_of_the_gradient(self) -> None:
         own, other = OWN.clone().requires_grad_(), OWN[SWAPPED].clone().requires_grad_()
         mix_vectors(own, other, MASK, MASK[SWAPPED], torch.tensor([0.75, 0.5])).sum().backward()
         assert own.grad is not None and other.grad is not None
@@ -116,37 +116,37 @@ class TestMixVectors:
 
 
 class TestMixture:
-    def made(self, *lambdas: float) -> Batch:
+    def output(self, *lambdas: float) -> Batch:
         batch = planned(*lambdas)
         assert batch.partners is not None
-        return mixture(batch, batch.partners, batch.carried[LAMBDA])
+        return mix_inputs(batch, batch.partners, batch.carried[LAMBDA])
 
     def test_attends_to_the_longer_text(self) -> None:
-        assert self.made(0.75, 0.5).inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
-        assert self.made(0.75, 0.5).inputs["attention_mask"].dtype == MASK.dtype
+        assert self.output(0.75, 0.5).inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
+        assert self.output(0.75, 0.5).inputs["attention_mask"].dtype == MASK.dtype
 
     def test_behind_its_end_a_row_has_its_partners_ids(self) -> None:
-        inputs = self.made(0.75, 0.5).inputs
+        inputs = self.output(0.75, 0.5).inputs
         assert inputs["input_ids"].tolist() == [[5, 6, 9, 4], [7, 8, 9, 4]]
         assert inputs["token_type_ids"].tolist() == [[0, 1, 1, 1], [0, 0, 1, 1]]
 
     def test_targets_by_hand(self) -> None:
-        assert self.made(0.75, 0.5).targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+        assert self.output(0.75, 0.5).targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
 
     def test_a_row_alone_keeps_mask_ids_and_target(self) -> None:
-        made = self.made(1.0, 0.5)
+        output = self.output(1.0, 0.5)
         for name, values in make_batch().inputs.items():
-            assert torch.equal(made.inputs[name][0], values[0]), name
-        assert made.targets[0].tolist() == [1.0, 0.0, 0.0]
+            assert torch.equal(output.inputs[name][0], values[0]), name
+        assert output.targets[0].tolist() == [1.0, 0.0, 0.0]
 
-    def test_several_labels_stay_between_0_and_1(self) -> None:
+    def test_multi_label_targets_stay_between_0_and_1(self) -> None:
         batch = Batch(**{**vars(make_batch()), "targets": torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])})
         batch = plan(batch, np.array(SWAPPED), np.array([0.75, 0.5]))
         assert batch.partners is not None
-        assert mixture(batch, batch.partners, batch.carried[LAMBDA]).targets.tolist() == [[0.75, 1, 0], [0.5, 1, 0]]
+        assert mix_inputs(batch, batch.partners, batch.carried[LAMBDA]).targets.tolist() == [[0.75, 1, 0], [0.5, 1, 0]]
 
     def test_is_mixed_once(self) -> None:
-        assert self.made(0.75, 0.5).partners is None
+        assert self.output(0.75, 0.5).partners is None
 
 
 class TestWhen:
@@ -154,54 +154,54 @@ class TestWhen:
 
     ROWS = 400
 
-    def seen(self, updates: int = 50, **values: float) -> Batch:
-        asked: list[tuple[Any, ...]] = []
+    def calls(self, updates: int = 50, **values: float) -> Batch:
+        requested: list[tuple[Any, ...]] = []
 
         def generator(purpose: str, batch: Batch) -> np.random.Generator:
-            asked.append((purpose, batch))
+            requested.append((purpose, batch))
             return np.random.default_rng(3)
 
         run: Any = SimpleNamespace(updates=updates, total_updates=100, generator=generator)
         trick = mixup(**values)
-        batch, found = make_batch().reordered(np.arange(self.ROWS) % 2), []
-        trick.gradient(run, lambda each: found.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
-        assert all(purpose == "mixup" and each is batch for purpose, each in asked)
-        (one,) = found
+        batch, result = make_batch().reordered(np.arange(self.ROWS) % 2), []
+        trick.gradient(run, lambda each: result.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
+        assert all(purpose == "mixup" and each is batch for purpose, each in requested)
+        (one,) = result
         return batch if one is batch else one
 
     @pytest.mark.parametrize(
         ("updates", "mixed"), [(0, False), (19, False), (20, True), (69, True), (70, False), (99, False)]
     )
     def test_not_in_warmup_and_cooldown(self, updates: int, mixed: bool) -> None:
-        assert (self.seen(updates, warmup=0.2, cooldown=0.3).partners is not None) == mixed
+        assert (self.calls(updates, warmup=0.2, cooldown=0.3).partners is not None) == mixed
 
     def test_all_of_training_by_default(self) -> None:
-        assert self.seen(0).partners is not None
-        assert self.seen(99).partners is not None
+        assert self.calls(0).partners is not None
+        assert self.calls(99).partners is not None
 
-    def test_a_share_of_the_rows(self) -> None:
-        lambdas = self.seen(fraction=0.25).carried[LAMBDA]
+    def test_a_fraction_of_the_rows_is_mixed(self) -> None:
+        lambdas = self.calls(fraction=0.25).carried[LAMBDA]
         assert 0.18 < float((lambdas != 1.0).float().mean()) < 0.32
-        assert self.seen(fraction=0.0).partners is None
+        assert self.calls(fraction=0.0).partners is None
 
     def test_partners_are_a_permutation(self) -> None:
-        partners = self.seen(alpha=1.0).partners
+        partners = self.calls(alpha=1.0).partners
         assert partners is not None
         assert sorted(partners.ids) == ["long"] * 200 + ["short"] * 200
 
     @pytest.mark.parametrize("alpha", [0.4, 1.0, 5.0])
     def test_lambda_is_drawn_from_beta(self, alpha: float) -> None:
-        lambdas = self.seen(alpha=alpha).carried[LAMBDA]
+        lambdas = self.calls(alpha=alpha).carried[LAMBDA]
         assert abs(float(lambdas.mean()) - 0.5) < 0.06
         assert abs(float(lambdas.var()) - 1 / (4 * (2 * alpha + 1))) < 0.02
 
     def test_one_row_has_nobody_to_be_mixed_with(self) -> None:
         run: Any = SimpleNamespace(updates=0, total_updates=10)
         alone = make_batch().reordered(np.array([0]))
-        found: list[Batch] = []
+        result: list[Batch] = []
         trick = mixup()
-        trick.gradient(run, lambda each: found.append(each) or Loss(), alone)  # type: ignore[func-returns-value]
-        assert found == [alone]
+        trick.gradient(run, lambda each: result.append(each) or Loss(), alone)  # type: ignore[func-returns-value]
+        assert result == [alone]
 
 
 class Layer(nn.Module):
@@ -250,10 +250,10 @@ class TestLevels:
     """The vectors that enter the head, of (5 6) and (7 8 9 4), worked out by hand in their first number."""
 
     def pooled(self, batch: Batch, **values: Any) -> tuple[list[float], Batch, float]:
-        model, seen = Toy(), []
+        model, calls = Toy(), []
 
         def inner(mixed: Batch) -> Outcome:
-            seen.append(mixed)
+            calls.append(mixed)
             with pooled_vectors(model.head) as features:
                 logits = model(**mixed.inputs).logits
             return Outcome(logits.sum(-1), logits, mixed.targets, features[-1])
@@ -262,8 +262,8 @@ class TestLevels:
         features = mixup(**values).objective(run, inner, batch).features
         assert not any(each._forward_pre_hooks or each._forward_hooks for each in model.modules())
         assert torch.allclose(features, features[:, :1] * torch.tensor([1.0, 2.0, 3.0]))
-        assert len(seen) == 1 and seen[0].partners is None
-        return features[:, 0].tolist(), seen[0], run.rows_passed
+        assert len(calls) == 1 and calls[0].partners is None
+        return features[:, 0].tolist(), calls[0], run.rows_passed
 
     def carrying(self, *lambdas: float, **carried: Tensor) -> Batch:
         batch = planned(*lambdas)
@@ -275,18 +275,18 @@ class TestLevels:
 
     def test_embedding(self) -> None:
         # 3/4 of (5 6) and 1/4 of (7 8 9 4) are (5.5 6.5 2.25 1), times 25 in the sum; half of each (6 7 4.5 2).
-        pooled, seen, _ = self.pooled(planned(0.75, 0.5))
+        pooled, calls, _ = self.pooled(planned(0.75, 0.5))
         assert pooled == [15.25 * 25, 19.5 * 25]
-        assert seen.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+        assert calls.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
 
     def test_hidden(self) -> None:
         # Before the second layer each has seen itself alone: (16 17) and (35 36 37 32). Mixed they are (20.75 21.75
         # 9.25 8) and (25.5 26.5 18.5 16), and the second layer sees all four tokens: times 5 in the sum.
         layer = torch.tensor([1, 1])
-        pooled, seen, passed = self.pooled(self.carrying(0.75, 0.5, **{LAYER: layer}), level="hidden")
+        pooled, calls, passed = self.pooled(self.carrying(0.75, 0.5, **{LAYER: layer}), level="hidden")
         assert pooled == [59.75 * 5, 86.5 * 5]
-        assert seen.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
-        assert seen.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
+        assert calls.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+        assert calls.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
         assert passed == 2  # two rows and their partners through half of the layers
 
     def test_hidden_before_the_first_layer_is_mixing_word_vectors(self) -> None:
@@ -295,27 +295,27 @@ class TestLevels:
 
     def test_hidden_alone(self) -> None:
         layer = torch.tensor([1, 1])
-        pooled, seen, _ = self.pooled(self.carrying(1.0, 0.5, **{LAYER: layer}), level="hidden")
+        pooled, calls, _ = self.pooled(self.carrying(1.0, 0.5, **{LAYER: layer}), level="hidden")
         assert pooled[0] == 99.0
-        assert seen.inputs["attention_mask"][0].tolist() == [1, 1, 0, 0]
+        assert calls.inputs["attention_mask"][0].tolist() == [1, 1, 0, 0]
 
     def test_block(self) -> None:
         # The second token of (16 17) is the other's 36, the first two of (35 36 37 32) are 16 17; the row's own length.
-        carried = {LAYER: torch.tensor([1, 1]), TAKEN: torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]).bool()}
-        pooled, seen, passed = self.pooled(self.carrying(0.5, 0.5, **carried), level="hidden", mask="block")
+        carried = {LAYER: torch.tensor([1, 1]), FROM_PARTNER: torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]).bool()}
+        pooled, calls, passed = self.pooled(self.carrying(0.5, 0.5, **carried), level="hidden", mask="block")
         assert pooled == [52.0 * 3, 102.0 * 5]
-        assert seen.inputs["attention_mask"].tolist() == MASK.tolist()
-        assert seen.targets.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]
+        assert calls.inputs["attention_mask"].tolist() == MASK.tolist()
+        assert calls.targets.tolist() == [[0.5, 0.0, 0.5], [0.5, 0.0, 0.5]]
         assert passed == 1
 
     def test_sentence(self) -> None:
-        pooled, seen, passed = self.pooled(planned(0.75, 0.5), level="sentence")
+        pooled, calls, passed = self.pooled(planned(0.75, 0.5), level="sentence")
         assert pooled == [0.75 * 99 + 0.25 * 700, 0.5 * 700 + 0.5 * 99]
-        assert seen.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
-        assert torch.equal(seen.inputs["input_ids"], make_batch().inputs["input_ids"])
+        assert calls.targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+        assert torch.equal(calls.inputs["input_ids"], make_batch().inputs["input_ids"])
         assert passed == 2
 
-    def test_a_partner_has_its_share_of_the_gradient(self) -> None:
+    def test_a_partner_gets_its_part_of_the_gradient(self) -> None:
         for level, values in (("sentence", {}), ("hidden", {"depths": [0.5]})):
             model = Toy()
             model.words.weight.requires_grad_()
@@ -394,52 +394,54 @@ class TestWords:
 class TestPlanned:
     """What `gradient` makes of a batch at each level and mask; tokens 0 and 5 are special."""
 
-    def made(self, run: Any = None, batch: Batch | None = None, **values: Any) -> Batch:
-        found: list[Batch] = []
+    def output(self, run: Any = None, batch: Batch | None = None, **values: Any) -> Batch:
+        result: list[Batch] = []
         batch = batch or make_batch().reordered(np.arange(20) % 2)
         trick = mixup(**{"alpha": 1.0, **values})
-        trick.gradient(run or run_of(Toy()), lambda each: found.append(each) or Loss(), batch)  # type: ignore
-        return found[0]
+        trick.gradient(run or run_of(Toy()), lambda each: result.append(each) or Loss(), batch)  # type: ignore
+        return result[0]
 
     def test_the_layer_is_one_of_the_depths(self) -> None:
-        layers = {tuple(self.made(level="hidden", depths=[depth]).carried[LAYER].tolist()) for depth in (0, 0.49, 0.5)}
+        layers = {
+            tuple(self.output(level="hidden", depths=[depth]).carried[LAYER].tolist()) for depth in (0, 0.49, 0.5)
+        }
         assert layers == {(0,) * 20, (1,) * 20}
 
     def test_all_levels_have_the_same_partners_and_lambdas(self) -> None:
-        one, *others = (self.made(level=level) for level in ("embedding", "hidden", "sentence"))
+        one, *others = (self.output(level=level) for level in ("embedding", "hidden", "sentence"))
         for other in others:
             assert torch.equal(one.carried[LAMBDA], other.carried[LAMBDA])
             assert one.partners is not None and other.partners is not None
             assert one.partners.ids == other.partners.ids
 
     def test_blocks_are_of_words_that_both_have(self) -> None:
-        batch = self.made(level="hidden", mask="block")
+        batch = self.output(level="hidden", mask="block")
         assert batch.partners is not None
-        taken, lambdas = batch.carried[TAKEN], batch.carried[LAMBDA]
+        exchanged, lambdas = batch.carried[FROM_PARTNER], batch.carried[LAMBDA]
         # The short row has one word, at place 1; the long one four, of which place 1 alone is a word in the short one.
         for row in range(20):
             both_long = batch.ids[row] == batch.partners.ids[row] == "long"
-            assert both_long or not taken[row, [0, 2, 3]].any()
-            assert lambdas[row] == 1 - int(taken[row].sum()) / (4 if batch.ids[row] == "long" else 1)
-        assert taken.any()
+            assert both_long or not exchanged[row, [0, 2, 3]].any()
+            assert lambdas[row] == 1 - int(exchanged[row].sum()) / (4 if batch.ids[row] == "long" else 1)
+        assert exchanged.any()
 
     @pytest.mark.parametrize("mask", ["span", "fourier", "saliency"])
-    def test_words_give_way_and_special_tokens_stay(self, mask: str) -> None:
+    def test_words_are_replaced_and_special_tokens_stay(self, mask: str) -> None:
         model = Toy()
         run = run_of(model, seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
-        made, plain = self.made(run, mask=mask), make_batch().reordered(np.arange(20) % 2)
-        assert made.partners is None and not made.carried
-        ids, before = made.inputs["input_ids"], plain.inputs["input_ids"]
+        output, plain = self.output(run, mask=mask), make_batch().reordered(np.arange(20) % 2)
+        assert output.partners is None and not output.carried
+        ids, before = output.inputs["input_ids"], plain.inputs["input_ids"]
         assert (ids[before == 5] == 5).all() and (ids[before == 0] == 0).all()
         assert not torch.isin(ids[(before != 5) & (before != 0)], torch.tensor([0, 5])).any()
-        kept = ((ids == before) & (before != 5) & (before != 0)).sum(1) / torch.tensor([1, 4] * 10)
+        remaining = ((ids == before) & (before != 5) & (before != 0)).sum(1) / torch.tensor([1, 4] * 10)
         short = plain.targets[:, 0] == 1
         # A short row's only word is exchanged or not; where it is, the target is the partner's.
-        assert torch.equal(made.targets[short, 0] == 1, kept[short] == 1)
-        assert torch.allclose(made.targets.sum(1), torch.ones(20))
+        assert torch.equal(output.targets[short, 0] == 1, remaining[short] == 1)
+        assert torch.allclose(output.targets.sum(1), torch.ones(20))
         assert (ids != before).any()
 
-    def test_the_target_is_the_share_of_the_words(self) -> None:
+    def test_the_target_is_the_fraction_of_the_words(self) -> None:
         # Long rows alone: four words each, all of them unlike their partner's at the same place.
         rows = replace(
             make_batch().reordered(np.array([1, 1])),
@@ -453,13 +455,13 @@ class TestPlanned:
             run = run_of(Toy())
             run.generator = lambda purpose, batch, seed=seed: np.random.default_rng(seed)
             for mask in ("span", "fourier"):
-                made = self.made(run, rows, mask=mask)
-                ids = made.inputs["input_ids"]
+                output = self.output(run, rows, mask=mask)
+                ids = output.inputs["input_ids"]
                 own = torch.stack([(ids[0] > 4).float().mean(), (ids[1] < 5).float().mean()])
-                assert torch.allclose(made.targets.diagonal(), own)
+                assert torch.allclose(output.targets.diagonal(), own)
 
     def test_a_model_without_a_list_of_layers_is_refused(self) -> None:
         model = Toy()
         model.config.num_hidden_layers = 3
         with pytest.raises(UserError, match=r"tricks\.mixup\.level=hidden: Toy has no list of 3 layers, before "):
-            self.made(run_of(model), level="hidden")
+            self.output(run_of(model), level="hidden")

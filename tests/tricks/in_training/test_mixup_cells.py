@@ -31,11 +31,11 @@ def test_every_cell_is_under_the_laws(cell: str, law: str) -> None:
     getattr(laws, law)()
 
 
-def test_the_laws_are_all_there() -> None:
+def test_every_cell_has_its_laws() -> None:
     assert len(LAWS) == 10 and FAST < set(LAWS)
 
 
-def refused(*overrides: str) -> tuple[str, ...]:
+def refusal(*overrides: str) -> tuple[str, ...]:
     with pytest.raises(UserError) as caught:
         build(read(compose_config(["+tricks=[mixup]", *overrides])[0]).tricks)
     return caught.value.problems
@@ -49,19 +49,19 @@ def test_there_are_no_other_cells(level: str, mask: str) -> None:
         built = build(read(compose_config(["+tricks=[mixup]", *overrides])[0]).tricks)["mixup"]
         assert (built.level, built.mask) == (level, mask)  # type: ignore[attr-defined]
         return
-    (problem,) = refused(*overrides)
+    (problem,) = refusal(*overrides)
     masks = " | ".join(cell.partition("-")[2] for cell in CELLS if cell.startswith(level))
     assert problem.startswith(f"tricks.mixup.mask must be one of {masks} at level={level}, got {mask}: ")
 
 
 def test_other_values_that_are_refused() -> None:
-    assert refused("tricks.mixup.level=word") == (
+    assert refusal("tricks.mixup.level=word") == (
         "tricks.mixup.level must be one of embedding | hidden | sentence, got word.",
     )
     for depths in ("[]", "[0.5,1.0]", "[-0.1]"):
-        (problem,) = refused(f"tricks.mixup.depths={depths}")
+        (problem,) = refusal(f"tricks.mixup.depths={depths}")
         assert problem.startswith("tricks.mixup.depths must be a list of numbers in [0, 1), got [")
-    (problem,) = refused("tricks.mixup.depths=0.5")
+    (problem,) = refusal("tricks.mixup.depths=0.5")
     assert problem == "tricks.mixup.depths must be a list, got 0.5."
 
 
@@ -86,12 +86,12 @@ def test_a_preset_is_a_recipe(name: str) -> None:
     assert folder.name.startswith("pydocs-tiny-mixup-s3-")
     values = [f"tricks.mixup.{field}={alone.tricks.mixup[field]}" for field in alone.tricks.mixup if field[0] != "_"]
     assert read(alone) == read(compose_config(["+tricks=[mixup]", *values, "model=tiny", "seed=3"])[0])
-    beside = compose_config(["+tricks=[amp]", f"recipe={name}", "tricks.mixup.alpha=0.7", "model=tiny"])[0]
-    assert set(build(read(beside).tricks)) == {"amp", "mixup"}
-    assert beside.tricks.mixup.mask == PRESETS[name][1]
-    assert beside.tricks.mixup.alpha == 0.7
+    others = compose_config(["+tricks=[amp]", f"recipe={name}", "tricks.mixup.alpha=0.7", "model=tiny"])[0]
+    assert set(build(read(others).tricks)) == {"amp", "mixup"}
+    assert others.tricks.mixup.mask == PRESETS[name][1]
+    assert others.tricks.mixup.alpha == 0.7
 
 
-def test_a_misspelt_recipe_is_told() -> None:
+def test_a_misspelt_recipe_is_reported() -> None:
     (problem,) = mistakes(["recipe=ssmxi"])
     assert problem.startswith("recipe=ssmxi: there is no such recipe; did you mean ssmix? There are: ")

@@ -57,10 +57,10 @@ class Training:
         (weight,) = self.parameters
         rows = np.random.default_rng((self.batches_done, 2)).normal(size=(64, DIMENSIONS)) * self.spread
         rows[:, 0] += self.signal
-        share = batch.weights.numpy() / batch.total
-        gradient = torch.from_numpy((share[:, None] * rows[names]).sum(0)) * (self.scale or 1.0)
+        fraction = batch.weights.numpy() / batch.total
+        gradient = torch.from_numpy((fraction[:, None] * rows[names]).sum(0)) * (self.scale or 1.0)
         weight.grad = gradient if weight.grad is None else weight.grad + gradient
-        return Loss(share.sum(), share.sum())
+        return Loss(fraction.sum(), fraction.sum())
 
     def go(self, trick: NoiseScale, updates: int) -> None:
         run: Any = self
@@ -71,7 +71,7 @@ class Training:
 
 
 @pytest.mark.parametrize("scale", [None, 1024.0])
-def test_what_is_known_is_found(scale: float | None) -> None:
+def test_a_known_noise_scale_is_measured(scale: float | None) -> None:
     """|G|^2 = 4, tr(Sigma) = 12 * 9 = 108, so the scale is 27."""
     trick, run = NoiseScale(every_updates=1, memory=10**6), Training(2.0, 3.0, scale)
     run.go(trick, 4000)
@@ -123,7 +123,7 @@ def test_it_measures_now_and_then_and_never_a_single_row() -> None:
     assert [len(rows) for rows in run.halves] == [8, 1]
 
 
-def test_earlier_gradients_stay_and_are_not_measured() -> None:
+def test_previous_gradients_stay_and_are_not_measured() -> None:
     run, trick = Training(1.0, 0.0), NoiseScale(every_updates=1, memory=9)
     run.parameters[0].grad = torch.full((DIMENSIONS,), 100.0, dtype=torch.float64)
     anything: Any = run
@@ -133,7 +133,7 @@ def test_earlier_gradients_stay_and_are_not_measured() -> None:
     assert grad is not None and grad.tolist() == pytest.approx([101.0] + [100.0] * (DIMENSIONS - 1))
 
 
-def told(signal: float, noise: float, batch_size: int) -> str:
+def summary(signal: float, noise: float, batch_size: int) -> str:
     trick = NoiseScale(every_updates=1, memory=100)
     trick.measured = 100
     trick.means = {
@@ -142,27 +142,27 @@ def told(signal: float, noise: float, batch_size: int) -> str:
         "signal_squared": 1.25 * signal**2,
         "noise_squared": 1.25 * noise**2,
     }
-    return trick.in_words(batch_size, 1000, ["+tricks=[accumulate] makes them fit"])
+    return trick.summarize(batch_size, 1000, ["+tricks=[accumulate] makes them fit"])
 
 
-def test_what_it_says() -> None:
-    assert told(2.0, 144.0, 8) == (
-        "noise_scale: about 72 rows (62 to 83); with batches of 8, 90% of an update's squared gradient is chance. So "
-        "the loss must fluctuate, which is no fault. With batches of 72 it would be 50%, and training would get as far "
+def test_the_summary() -> None:
+    assert summary(2.0, 144.0, 8) == (
+        "noise_scale: about 72 rows (62 to 83); with batches of 8, 90% of an update's squared gradient is noise. So "
+        "fluctuation of the loss is expected. With batches of 72 it would be 50%, and training would get as far "
         "in about 200 updates instead of 1,000, over 1.8 times the rows; set train.batch_size, and "
         "+tricks=[accumulate] makes them fit."
     )
-    assert NoiseScale(every=1, memory=100).in_words(8, 10).endswith("take more, or train longer.")
-    assert told(2.0, 40.0, 32).endswith("chance. Batches are large enough: larger ones would hardly calm the loss.")
-    assert told(-2.0, 40.0, 32).startswith("noise_scale: measurements are too few")
+    assert NoiseScale(every=1, memory=100).summarize(8, 10).endswith("take more, or train longer.")
+    assert summary(2.0, 40.0, 32).endswith("noise. Batches are large enough: larger ones would hardly smooth the loss.")
+    assert summary(-2.0, 40.0, 32).startswith("noise_scale: measurements are too few")
 
 
 def test_the_gradient_is_the_batchs_own(tmp_path: Path) -> None:
-    def measured(*overrides: str) -> dict[str, np.ndarray]:
+    def measure_difference(*overrides: str) -> dict[str, np.ndarray]:
         with float64():
             run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), tmp_path)
             return compute_gradients(run, run.seams.batches(run.train, 0)[0])
 
-    plain = in_child(measured)
-    halved = in_child(lambda: measured("+tricks=[noise_scale]", "tricks.noise_scale.every_updates=1"))
+    plain = in_child(measure_difference)
+    halved = in_child(lambda: measure_difference("+tricks=[noise_scale]", "tricks.noise_scale.every_updates=1"))
     assert 0 < difference(plain, halved) < 1e-12

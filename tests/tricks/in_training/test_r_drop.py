@@ -52,8 +52,8 @@ def test_the_disagreement_by_hand() -> None:
 
 def test_the_loss_is_the_mean_of_both_and_alpha_times_the_disagreement() -> None:
     plain = [functional.cross_entropy(logits, LABELS) for logits in (ONE, OTHER)]
-    apart = (kl(ONE, OTHER).sum() + kl(OTHER, ONE).sum()) / 2 / 2
-    torch.testing.assert_close(ours(3.0), (plain[0] + plain[1]) / 2 + 3 * apart)
+    gap = (kl(ONE, OTHER).sum() + kl(OTHER, ONE).sum()) / 2 / 2
+    torch.testing.assert_close(ours(3.0), (plain[0] + plain[1]) / 2 + 3 * gap)
 
 
 def test_the_official_code() -> None:
@@ -70,17 +70,17 @@ def test_bert4torch() -> None:
     torch.testing.assert_close(ours(4 / (2 * 3)), theirs)
 
 
-def test_the_second_copy_is_of_the_same_rows_and_draws_for_itself() -> None:
-    seen = []
+def test_the_second_pass_has_the_same_rows_and_other_dropout() -> None:
+    calls = []
 
     def inner(batch: Batch) -> Outcome:
-        seen.append(batch)
-        return Outcome(torch.zeros(2), torch.full((2, 3), float(len(seen))), batch.targets, torch.zeros(2, 3))
+        calls.append(batch)
+        return Outcome(torch.zeros(2), torch.full((2, 3), float(len(calls))), batch.targets, torch.zeros(2, 3))
 
     batch = make_batch()
     outcome = RDrop(1.0).objective(run_of(), inner, batch)
-    assert [each.part for each in seen] == [(), (1,)]
-    assert all(each.inputs is batch.inputs and each.targets is batch.targets for each in seen)
+    assert [each.part for each in calls] == [(), (1,)]
+    assert all(each.inputs is batch.inputs and each.targets is batch.targets for each in calls)
     assert outcome.logits.tolist() == [[1.0] * 3] * 2
 
 
@@ -91,13 +91,13 @@ def test_gradients_go_both_ways() -> None:
     assert one.grad.abs().sum() > 0 and other.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_sixteen_bits_are_enough(several: bool) -> None:
+@pytest.mark.parametrize("multi", [False, True])
+def test_sixteen_bits_are_enough(multi: bool) -> None:
     far = torch.tensor([[6e4, -6e4, 0.0]], dtype=torch.float16)
-    assert disagreement(far, -far, several).isfinite().all()
+    assert disagreement(far, -far, multi).isfinite().all()
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.1, 0), (0.0, 1)])
-def test_a_model_without_dropout_is_told(share: float, said: int) -> None:
-    run: Any = SimpleNamespace(bare_model=nn.Sequential(nn.Linear(1, 1), nn.Dropout(share)))
-    assert len(list(RDrop(1.0).check(run))) == said
+@pytest.mark.parametrize(("fraction", "message"), [(0.1, 0), (0.0, 1)])
+def test_a_model_without_dropout_is_reported(fraction: float, message: int) -> None:
+    run: Any = SimpleNamespace(bare_model=nn.Sequential(nn.Linear(1, 1), nn.Dropout(fraction)))
+    assert len(list(RDrop(1.0).check(run))) == message

@@ -27,12 +27,12 @@ class Training:
     def go(self, trick: Ema, calls: int) -> list[float]:
         """Train on; the average after each call."""
         run: Any = self
-        found = []
+        result = []
         for _ in range(calls):
             trick.update(run, self.step)
             assert trick.average is not None
-            found.append(trick.average.shadow_params[0].item())
-        return found
+            result.append(trick.average.shadow_params[0].item())
+        return result
 
     def step(self) -> None:
         self.calls += 1
@@ -104,12 +104,12 @@ def test_the_average_is_what_is_evaluated_and_the_weights_come_back() -> None:
     with trick.weights(run, own) as owned:
         assert not owned
     training.go(trick, 3)
-    place = training.weight.data_ptr()
+    index = training.weight.data_ptr()
     with pytest.raises(RuntimeError), trick.weights(run, own) as owned:
         assert owned and training.weight.item() == 4.25
         training.weight.data.zero_()
         raise RuntimeError
-    assert (training.weight.item(), training.weight.data_ptr()) == (6.0, place)
+    assert (training.weight.item(), training.weight.data_ptr()) == (6.0, index)
     assert trick.average is not None
     assert trick.average.collected_params is None
     assert trick.average.shadow_params[0].item() == 4.25
@@ -117,11 +117,11 @@ def test_the_average_is_what_is_evaluated_and_the_weights_come_back() -> None:
 
 @pytest.mark.parametrize("warmup", [True, False])
 def test_goes_on_as_if_never_stopped(warmup: bool) -> None:
-    whole = Training().go(ema(warmup=warmup, decay=0.9), 5)
+    full = Training().go(ema(warmup=warmup, decay=0.9), 5)
     first, second, training = ema(warmup=warmup, decay=0.9), ema(warmup=warmup, decay=0.9), Training()
     training.go(first, 3)
     second.load({name: each.clone() if hasattr(each, "clone") else each for name, each in first.state().items()})
-    assert training.go(second, 2) == whole[3:]
+    assert training.go(second, 2) == full[3:]
 
 
 def test_nothing_is_saved_of_nothing() -> None:

@@ -26,7 +26,7 @@ from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable_contents, in_child, on_ranks, tiny_config
 from recipes.toolkit.fused_run import FusedRun, disagreement
-from tricks.post_training.fusion import Fusion, fitted
+from tricks.post_training.fusion import Fusion, fit_weights
 
 TWO = "tricks.fusion.folds=2"
 
@@ -43,48 +43,48 @@ def finished(settings: Config, folder: Path) -> FinishedRun:
     return in_child(partial(finetune_config, settings, folder))
 
 
-def refused(settings: Config, folder: Path) -> str:
-    def asked() -> str:
+def refusal(settings: Config, folder: Path) -> str:
+    def requested() -> str:
         try:
             finetune_config(settings, folder)
         except UserError as error:
             return "\n".join(error.problems)
         return ""
 
-    return in_child(asked)
+    return in_child(requested)
 
 
 class TestWeights:
-    def shares(self, *rights: float) -> np.ndarray:
+    def log_probabilities(self, *rights: float) -> np.ndarray:
         """Members that give a true class of two this probability, in each of 40 rows."""
         return np.stack([np.tile(np.log([right, 1 - right]), (40, 1)) for right in rights])
 
     def test_all_to_the_one_that_knows(self) -> None:
-        weights = fitted(self.shares(0.5, 0.99, 0.1), np.tile([1.0, 0.0], (40, 1)))
+        weights = fit_weights(self.log_probabilities(0.5, 0.99, 0.1), np.tile([1.0, 0.0], (40, 1)))
         np.testing.assert_allclose(weights, [0, 1, 0], atol=1e-6)
 
     def test_nothing_on_a_grid_is_better(self) -> None:
         random = np.random.default_rng(0)
         targets = np.eye(3)[random.integers(0, 3, 200)]
         logits = random.normal(0, 2, (2, 200, 3)) + 1.5 * targets
-        shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        weights = fitted(shares, targets)
+        log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        weights = fit_weights(log_probabilities, targets)
         assert weights.min() >= 0 and weights.sum() == pytest.approx(1)
 
         def loss(first: float) -> float:
-            mean = first * shares[0] + (1 - first) * shares[1]
+            mean = first * log_probabilities[0] + (1 - first) * log_probabilities[1]
             return float(-(np.log(softmax(mean, axis=-1)) * targets).sum(-1).mean())
 
         assert loss(weights[0]) <= min(map(loss, np.linspace(0, 1, 101))) + 1e-8
         assert 0.1 < weights[0] < 0.9
 
     @pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0], [2.0, -1.0], [float("nan"), 1.0], [float("inf"), 1.0]])
-    def test_given_ones_must_fit(self, values: list[float]) -> None:
-        with pytest.raises(ValueError, match=r"must be 2 numbers from 0 on, one for each member, not all 0"):
+    def test_given_weights_must_be_valid(self, values: list[float]) -> None:
+        with pytest.raises(ValueError, match=r"must be 2 numbers of at least 0, one for each member, not all 0"):
             Fusion(folds=1, members=["tiny", "linear"], scheme="given", values=values)
 
     def test_values_that_nobody_reads(self) -> None:
-        with pytest.raises(ValueError, match=r"are read with scheme=given only"):
+        with pytest.raises(ValueError, match=r"are only used with scheme=given"):
             Fusion(folds=1, members=["tiny", "linear"], scheme="equal", values=[1.0, 2.0])
 
 
@@ -105,7 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return finished(config(TWO, lines, "tricks.fusion.scheme=given", "tricks.fusion.values=[2,1,1]"), folder)
 
 
-class TestTheWhole:
+class TestFusedRun:
     def test_logits_are_averaged(self, run: FinishedRun) -> None:
         splits = read_splits(tiny_config().data, {}, True)
         assert splits.test is not None
@@ -117,7 +117,7 @@ class TestTheWhole:
             with torch.no_grad():
                 return np.array([model(**tokenizer(text, return_tensors="pt")).logits[0].numpy() for text in texts])
 
-        def wanted() -> np.ndarray:
+        def expected() -> np.ndarray:
             mean = np.zeros((len(texts), 3))
             for name, weight in (("1-tiny", 0.5), ("2-linear", 0.25), ("3-tiny", 0.25)):
                 for fold in ("fold-1", "fold-2"):
@@ -129,29 +129,29 @@ class TestTheWhole:
                     mean += weight / 2 * each
             return softmax(mean, axis=1)
 
-        np.testing.assert_allclose(run.load_predictions("test").probabilities, in_child(wanted), atol=2e-6)
+        np.testing.assert_allclose(run.load_predictions("test").probabilities, in_child(expected), atol=2e-6)
 
-    def test_a_row_is_told_by_the_run_that_has_not_seen_it(self, run: FinishedRun) -> None:
-        found = run.load_predictions("out_of_fold")
-        assert list(found.ids) == [str(row) for row in range(44)]
-        held = [run.folder / "members" / "1-tiny" / f"fold-{number}" for number in (1, 2)]
-        ids = [FinishedRun(folder).load_predictions("validation").ids for folder in held]
-        assert sorted([*ids[0], *ids[1]], key=int) == list(found.ids) and not set(ids[0]) & set(ids[1])
-        assert run.metrics["out_of_fold"]["accuracy"] == pytest.approx(measure(found)["accuracy"])
+    def test_a_row_is_predicted_by_the_run_that_was_not_trained_on_it(self, run: FinishedRun) -> None:
+        result = run.load_predictions("out_of_fold")
+        assert list(result.ids) == [str(row) for row in range(44)]
+        folders = [run.folder / "members" / "1-tiny" / f"fold-{number}" for number in (1, 2)]
+        ids = [FinishedRun(folder).load_predictions("validation").ids for folder in folders]
+        assert sorted([*ids[0], *ids[1]], key=int) == list(result.ids) and not set(ids[0]) & set(ids[1])
+        assert run.metrics["out_of_fold"]["accuracy"] == pytest.approx(measure(result)["accuracy"])
 
     def test_members_see_no_test_rows(self, run: FinishedRun) -> None:
         for folder in run.folder.glob("members/*/*"):
             assert FinishedRun(folder).splits == ["validation"]
 
-    def test_what_is_told(self, run: FinishedRun) -> None:
+    def test_metrics_describe_the_ensemble(self, run: FinishedRun) -> None:
         metrics = run.metrics
         names = ["1-tiny", "2-linear", "3-tiny"]
         assert list(metrics["candidates"]) == [*names, "fused"] and metrics["weights"] == "fused"
-        told = metrics["ensemble"]
-        assert [told["members"][name]["weight"] for name in names] == [0.5, 0.25, 0.25]
-        assert 0 < told["disagreement"] < 1 and told["diversity"] > 0
+        summary = metrics["ensemble"]
+        assert [summary["members"][name]["weight"] for name in names] == [0.5, 0.25, 0.25]
+        assert 0 < summary["disagreement"] < 1 and summary["diversity"] > 0
         loss = metrics["validation"]["loss"]
-        assert loss == pytest.approx(told["average_loss"] - told["diversity"], abs=1e-5)
+        assert loss == pytest.approx(summary["average_loss"] - summary["diversity"], abs=1e-5)
         own = [FinishedRun(folder).metrics["cost"] for folder in run.folder.glob("members/*/*")]
         assert metrics["cost"]["passes_per_update"] == pytest.approx(sum(cost["passes_per_update"] for cost in own))
         assert metrics["cost"]["train_seconds"] == pytest.approx(sum(cost["train_seconds"] for cost in own), abs=0.01)
@@ -163,25 +163,25 @@ class TestTheWhole:
         assert "| 2-linear | 0.2500 |" in card and "out_of_fold" in card
 
     def test_it_answers_alone(self, run: FinishedRun) -> None:
-        found = load(run.folder).predict(["a1 a2", "b3"])
-        assert found.probabilities.sum(1) == pytest.approx(1.0) and found.classes == ["x", "y", "z"]
+        result = load(run.folder).predict(["a1 a2", "b3"])
+        assert result.probabilities.sum(1) == pytest.approx(1.0) and result.classes == ["x", "y", "z"]
 
     def test_nothing_starts_from_it(self, run: FinishedRun, tmp_path: Path) -> None:
         after = config(f"tricks.incremental.folder={run.folder}", tricks="incremental")
-        assert "answer as one, which has no weights of its own" in refused(after, tmp_path / "run")
+        assert "holds an ensemble of several runs, which has no weights of its own" in refusal(after, tmp_path / "run")
 
 
-def test_what_decides_sees_the_whole_and_what_calibrates_each_member(tmp_path: Path) -> None:
+def test_thresholds_act_on_the_ensemble_and_calibration_on_each_member(tmp_path: Path) -> None:
     run = finished(config(TWO, tricks="fusion,temperature,threshold"), tmp_path / "run")
     own = FinishedRun(run.folder / "members" / "1-tiny" / "fold-1")
     assert own.metrics["tricks"] == ["temperature"] and "calibration" in own.metrics
     assert "calibration" not in run.metrics
     assert measure(run.load_predictions("validation"))["macro_f1"] >= run.metrics["candidates"]["1-tiny"]["macro_f1"]
     texts = ["a1", "b2", "c3", "w1"]
-    shares = run.predict(texts)
+    log_probabilities = run.predict(texts)
     state = in_child(lambda: _thresholds(run))
     assert len(state) == 3
-    assert shares.names() == ["xyz"[place] for place in (shares.probabilities / state).argmax(1)]
+    assert log_probabilities.names() == ["xyz"[index] for index in (log_probabilities.probabilities / state).argmax(1)]
 
 
 def _thresholds(run: FinishedRun) -> list[float]:
@@ -201,26 +201,26 @@ def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
     """Law 5, in the middle of a fold and between two."""
     settings = config(TWO)
 
-    def killed(folder: Path, fold: int, updates: int) -> None:
+    def run_killed(folder: Path, fold: int, updates: int) -> None:
         step = TrainingRun._step
 
-        def fatal(run: TrainingRun, batch: Any) -> None:
+        def kill_process(run: TrainingRun, batch: Any) -> None:
             step(run, batch)
             if run.folder.name == f"fold-{fold}" and run.batches_done == updates:
                 run.console.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
+        TrainingRun._step = kill_process  # type: ignore[method-assign, assignment]
         finetune_config(settings, folder)
 
     finished(settings, tmp_path / "whole")
     for fold, updates in ((1, 7), (2, 1), (2, 8)):
         with pytest.raises(ChildProcessError):
-            in_child(partial(killed, tmp_path / "killed", fold, updates))
-    made = (tmp_path / "killed" / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns
+            in_child(partial(run_killed, tmp_path / "killed", fold, updates))
+    output = (tmp_path / "killed" / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns
     again = finished(settings, tmp_path / "killed")
     assert comparable_contents(tmp_path / "whole") == comparable_contents(again.folder)
-    assert (again.folder / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns == made
+    assert (again.folder / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns == output
 
 
 def test_two_processes_make_the_same(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_two_processes_make_the_same(tmp_path: Path) -> None:
     )
 
 
-def test_it_is_built_on_what_incremental_settled(tmp_path: Path) -> None:
+def test_it_uses_the_labels_and_old_data_of_incremental(tmp_path: Path) -> None:
     from recipes.testing import finished_run
 
     settings = config(TWO, tricks="fusion,incremental")
@@ -242,19 +242,19 @@ def test_it_is_built_on_what_incremental_settled(tmp_path: Path) -> None:
     assert "old_test" in run.splits and "forgetting" in run.metrics
 
 
-def test_all_that_is_wrong_with_members_is_said_before_anything_is_trained(tmp_path: Path) -> None:
-    said = refused(config(members("tiny data.text=x", "linnear", "tiny +tricks=[fusion]")), tmp_path / "run")
-    assert "tricks.fusion.members: 'tiny data.text=x': data.text cannot be a member's own" in said
-    assert "tricks.fusion.members: 'linnear': model=linnear" in said
-    assert "a member cannot be a fusion" in said
+def test_all_problems_of_members_are_reported_before_training(tmp_path: Path) -> None:
+    message = refusal(config(members("tiny data.text=x", "linnear", "tiny +tricks=[fusion]")), tmp_path / "run")
+    assert "tricks.fusion.members: 'tiny data.text=x': data.text cannot be a member's own" in message
+    assert "tricks.fusion.members: 'linnear': model=linnear" in message
+    assert "a member cannot be a fusion" in message
     assert not (tmp_path / "run" / "members").exists()
 
 
 def test_a_run_that_is_no_member_would_train_nothing(tmp_path: Path) -> None:
-    said = refused(config(members("linear", "minilm")), tmp_path / "run")
-    assert "none is of this run's own model (tiny)" in said
-    said = refused(config(members("tiny", "linear +tricks=[swa]")), tmp_path / "other")
-    assert "model=linear has no training loop" in said
+    message = refusal(config(members("linear", "minilm")), tmp_path / "run")
+    assert "none is of this run's own model (tiny)" in message
+    message = refusal(config(members("tiny", "linear +tricks=[swa]")), tmp_path / "other")
+    assert "model=linear has no training loop" in message
 
 
 def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
@@ -263,56 +263,56 @@ def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
     train = tmp_path / "train.csv"
     settings = config(TWO, members("tiny", "linear"), f"data.train={train}")
 
-    def killed() -> None:
-        def fatal(*_: Any) -> None:
+    def run_killed() -> None:
+        def kill_process(*_: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        FusedRun.finished = fatal  # type: ignore[method-assign, assignment]
+        FusedRun.finished = kill_process  # type: ignore[method-assign, assignment]
         finetune_config(settings, tmp_path / "run")
 
     train.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(ChildProcessError):
-        in_child(killed)
+        in_child(run_killed)
     train.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n", encoding="utf-8")
-    said = refused(settings, tmp_path / "run")
-    assert "the data has changed since" in said and "resume=false" in said
+    message = refusal(settings, tmp_path / "run")
+    assert "the data has changed since" in message and "resume=false" in message
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("hub model.name=/no/such", "model.name=/no/such"),
         ("tiny +tricks=[soup] tricks.soup.folders=[/nowhere]", "tricks.soup.folders"),
-        ("tiny +tricks=[incremental] tricks.incremental.folder=/x", "put it on the run itself"),
-        ("tiny +tricks=[threshold]", "decides about what all members say"),
+        ("tiny +tricks=[incremental] tricks.incremental.folder=/x", "add it to the run itself"),
+        ("tiny +tricks=[threshold]", "acts on the predictions of all members"),
         ("tiny +tricks=[swa,ema]", "keep one of them"),
         ("tiny it's", "close every quote"),
         ("tiny --config-name=y", "is about the command"),
         ("linear +tricks=[swa]", "model=linear has no training loop"),
     ],
 )
-def test_a_wrong_member_is_named_before_the_others_are_trained(line: str, said: str, tmp_path: Path) -> None:
+def test_an_invalid_member_is_named_before_training(line: str, message: str, tmp_path: Path) -> None:
     lines = "[tiny,'" + line.replace("'", "\\'") + "']"
-    told = refused(config(TWO, f"tricks.fusion.members={lines}"), tmp_path / "run")
-    assert f"tricks.fusion.members: {line!r}: " in told and said in told, told
+    summary = refusal(config(TWO, f"tricks.fusion.members={lines}"), tmp_path / "run")
+    assert f"tricks.fusion.members: {line!r}: " in summary and message in summary, summary
     assert not (tmp_path / "run" / "members").exists()
 
 
 def test_other_runs_on_the_same_data_have_learnt_what_judges_a_fold(tmp_path: Path) -> None:
     other = finished(tiny_config("train.max_updates=2"), tmp_path / "other")
-    said = refused(config(TWO, f"tricks.soup.folders=[{other.folder}]", tricks="fusion,soup"), tmp_path / "run")
-    assert "is judged on rows that another run on the same data was trained on" in said
+    message = refusal(config(TWO, f"tricks.soup.folders=[{other.folder}]", tricks="fusion,soup"), tmp_path / "run")
+    assert "is evaluated on rows that another run on the same data was trained on" in message
 
 
 def test_members_find_tricks_where_the_run_does(tmp_path: Path) -> None:
-    there = Path(__file__).parents[3] / "docs" / "third_party"
+    start = Path(__file__).parents[3] / "docs" / "third_party"
     line = members("tiny", "tiny +tricks=[cutoff]")
 
     def run() -> list[str]:
-        sys.path.insert(0, str(there))
-        overrides = [f"hydra.searchpath=[{there / 'conf'}]", "+tricks=[fusion]", TWO, line, "train.max_updates=2"]
-        found = recipes.finetune([*TINY, *files(), *overrides, f"hydra.run.dir={tmp_path / 'run'}"])
-        return FinishedRun(found.folder / "members" / "2-tiny" / "fold-1").metrics["tricks"]  # type: ignore[no-any-return]
+        sys.path.insert(0, str(start))
+        overrides = [f"hydra.searchpath=[{start / 'conf'}]", "+tricks=[fusion]", TWO, line, "train.max_updates=2"]
+        result = recipes.finetune([*TINY, *files(), *overrides, f"hydra.run.dir={tmp_path / 'run'}"])
+        return FinishedRun(result.folder / "members" / "2-tiny" / "fold-1").metrics["tricks"]  # type: ignore[no-any-return]
 
     assert in_child(run) == ["cutoff"]
 
@@ -322,25 +322,25 @@ def files() -> list[str]:
     return [f"data.{name}={getattr(data, name)}" for name in ("train", "validation", "test")]
 
 
-def test_a_folder_that_is_not_whole(run: FinishedRun, tmp_path: Path) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(run.folder, copied)
-    assert in_child(lambda: load(copied).predict(["a1"]).names()) == in_child(lambda: run.predict(["a1"]).names())
-    shutil.rmtree(copied / "members" / "2-linear" / "fold-1")
+def test_an_incomplete_folder_is_refused(run: FinishedRun, tmp_path: Path) -> None:
+    duplicate = tmp_path / "copied"
+    shutil.copytree(run.folder, duplicate)
+    assert in_child(lambda: load(duplicate).predict(["a1"]).names()) == in_child(lambda: run.predict(["a1"]).names())
+    shutil.rmtree(duplicate / "members" / "2-linear" / "fold-1")
 
-    def said() -> str:
+    def message() -> str:
         try:
-            load(copied).predict(["a1"])
+            load(duplicate).predict(["a1"])
         except UserError as error:
             return str(error)
         return ""
 
-    assert "2-linear/fold-1 is incomplete" in in_child(said)
-    (copied / "model" / "ensemble.json").write_text("{", encoding="utf-8")
-    assert "ensemble.json is damaged" in in_child(said)
+    assert "2-linear/fold-1 is incomplete" in in_child(message)
+    (duplicate / "model" / "ensemble.json").write_text("{", encoding="utf-8")
+    assert "ensemble.json is damaged" in in_child(message)
 
 
-def test_with_one_fold_validation_has_chosen(tmp_path: Path) -> None:
+def test_with_one_fold_the_card_names_the_choices_on_validation(tmp_path: Path) -> None:
     lines = members("tiny", "tiny seed=1")
     run = finished(config("tricks.fusion.folds=1", lines, tricks="fusion,temperature"), tmp_path / "run")
     card = (run.folder / "model" / "README.md").read_text(encoding="utf-8")

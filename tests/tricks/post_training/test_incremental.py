@@ -21,7 +21,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits, read_splits
 from recipes.prediction.predictors import Predictor
 from recipes.testing import TrickLaws, copy_weights, finished_run, in_child, temporary_folder, tiny_config, tiny_run
-from tricks.post_training.incremental import Incremental, drawn, forgetting, in_words
+from tricks.post_training.incremental import Incremental, draw_rows, forgetting, summarize
 
 ON = "+tricks=[incremental]"
 STILL = "train.learning_rate=0", "train.max_updates=1"
@@ -53,14 +53,14 @@ def copy(folder: Path) -> Path:
     return folder
 
 
-def said_of(work: Callable[[], object]) -> list[str]:
+def message_of(work: Callable[[], object]) -> list[str]:
     with pytest.raises(UserError) as error:
         work()
     return list(error.value.problems)
 
 
 def examples(*labels: Any, first: int = 0) -> Dataset:
-    ids = [str(first + place) for place in range(len(labels))]
+    ids = [str(first + position) for position in range(len(labels))]
     nothing = [None] * len(ids)
     return Dataset.from_dict({"id": ids, "source": ids, "text": ids, "text_pair": nothing, "label": list(labels)})
 
@@ -73,28 +73,28 @@ def splits(classes: Sequence[str], multi_label: bool = False, extra: Sequence[st
 class TestLabels:
     def trained_on(self, trick: Incremental, given: Splits, *overrides: str) -> Splits:
         """The splits that the inner procedure gets."""
-        found: list[Splits] = []
-        trick.train(None, lambda _, splits, __: found.append(splits), after(*overrides), given, Path())  # type: ignore[arg-type, return-value]
-        return found[0]
+        result: list[Splits] = []
+        trick.train(None, lambda _, splits, __: result.append(splits), after(*overrides), given, Path())  # type: ignore[arg-type, return-value]
+        return result[0]
 
     def test_another_order_is_that_of_the_new_data(self) -> None:
         assert self.trained_on(incremental(), splits("zxy")).classes == ["z", "x", "y"]
 
     def test_refused_by_name(self) -> None:
-        assert said_of(lambda: self.trained_on(incremental(), splits(["y", "new", "x", "other"]))) == [
+        assert message_of(lambda: self.trained_on(incremental(), splits(["y", "new", "x", "other"]))) == [
             f"tricks.incremental.folder={finished_run()}: the labels differ: only the new data has 'new', 'other'; "
             "only the old run has 'z'. Spell them alike, or let the model have old and new ones with "
             "tricks.incremental.new_labels=extend."
         ]
 
     def test_missing_ones_alone(self) -> None:
-        (said,) = said_of(lambda: self.trained_on(incremental(), splits("y")))
-        assert ": the labels differ: only the old run has 'x', 'z'. Spell" in said
+        (message,) = message_of(lambda: self.trained_on(incremental(), splits("y")))
+        assert ": the labels differ: only the old run has 'x', 'z'. Spell" in message
 
     def test_extended_behind_the_old_ones(self) -> None:
-        found = self.trained_on(incremental(new_labels="extend"), splits(["a", "y", "b"]))
-        assert found.classes == ["x", "y", "z", "a", "b"]
-        assert found.notes[2] == "incremental: the head grows from 3 labels by 'a', 'b'."
+        result = self.trained_on(incremental(new_labels="extend"), splits(["a", "y", "b"]))
+        assert result.classes == ["x", "y", "z", "a", "b"]
+        assert result.notes[2] == "incremental: the head grows from 3 labels by 'a', 'b'."
 
     def test_missing_ones_stay_when_extended(self) -> None:
         assert self.trained_on(incremental(new_labels="extend"), splits("zy")).classes == ["x", "y", "z"]
@@ -102,60 +102,62 @@ class TestLabels:
     def test_what_cannot_go_together_all_at_once(self) -> None:
         given = splits("xyz", multi_label=True, extra=["old_test"])
         config = after("data.text_pair=other")
-        assert said_of(lambda: incremental().train(None, lambda *_: None, config, given, Path())) == [  # type: ignore[arg-type, return-value]
+        assert message_of(lambda: incremental().train(None, lambda *_: None, config, given, Path())) == [  # type: ignore[arg-type, return-value]
             f"tricks.incremental.folder={finished_run()}: its rows have one label each, those of the new data several "
             "labels.",
             "data.text_pair=other: the old run was trained on single texts.",
-            "evaluate.extra.old_test: incremental scores the old run's test split by this name; take another.",
+            "evaluate.extra.old_test: incremental uses this name for the old run's test split; choose another.",
         ]
 
-    def test_the_old_test_split_is_scored_beside_what_is_asked_for(self) -> None:
-        found = self.trained_on(incremental(), splits("xyz", extra=["mine"]))
-        assert list(found.extra) == ["mine", "old_test"]
-        assert list(found.extra["old_test"]["id"]) == FinishedRun(finished_run()).predictions("test")["id"]
-        assert found.notes == ["a note.", f"incremental: training starts from the weights of {finished_run()}."]
+    def test_the_old_test_split_is_scored_with_the_other_splits(self) -> None:
+        result = self.trained_on(incremental(), splits("xyz", extra=["mine"]))
+        assert list(result.extra) == ["mine", "old_test"]
+        assert list(result.extra["old_test"]["id"]) == FinishedRun(finished_run()).predictions("test")["id"]
+        assert result.notes == ["a note.", f"incremental: training starts from the weights of {finished_run()}."]
 
-    def test_a_test_split_that_is_to_stay_shut(self) -> None:
-        found = self.trained_on(incremental(), splits("xyz"), "evaluate.test=false")
-        assert found.extra == {}
-        assert found.notes[-1] == "incremental: what is forgotten is not measured (evaluate.test=false)."
+    def test_a_hidden_test_split_stays_hidden(self) -> None:
+        result = self.trained_on(incremental(), splits("xyz"), "evaluate.test=false")
+        assert result.extra == {}
+        assert result.notes[-1] == "incremental: forgetting is not measured (evaluate.test=false)."
 
     def test_texts_that_were_read_otherwise(self) -> None:
-        found = self.trained_on(incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_fraction=0.5")
-        (said,) = [note for note in found.notes if "texts" in note]
-        assert said.startswith("incremental: the old run read texts as they stand, this one reads them with Truncate(")
-        assert "head_fraction=0.5" in said
+        result = self.trained_on(
+            incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_fraction=0.5"
+        )
+        (message,) = [note for note in result.notes if "texts" in note]
+        assert message.startswith("incremental: the old run read texts unchanged, this one reads them with Truncate(")
+        assert "head_fraction=0.5" in message
 
     def test_old_data_that_is_gone(self, tmp_path: Path) -> None:
         old = copy(tmp_path / "old")
         values = yaml.safe_load((old / "config.yaml").read_text())
         values["data"]["train"] = str(tmp_path / "gone.csv")
         (old / "config.yaml").write_text(yaml.safe_dump(values))
-        found = self.trained_on(incremental(old), splits("xyz"))
-        assert found.extra == {}
-        assert found.notes[-1].startswith(
-            "incremental: what is forgotten is not measured. "
+        result = self.trained_on(incremental(old), splits("xyz"))
+        assert result.extra == {}
+        assert result.notes[-1].startswith(
+            "incremental: forgetting is not measured. "
             f"tricks.incremental.folder={old}: its data cannot be read again: data.train="
         )
-        (said,) = said_of(lambda: self.trained_on(incremental(old, replay=0.5), splits("xyz")))
-        assert "its data cannot be read again" in said
+        (message,) = message_of(lambda: self.trained_on(incremental(old, replay=0.5), splits("xyz")))
+        assert "its data cannot be read again" in message
 
     def test_an_old_run_without_test_scores(self, tmp_path: Path) -> None:
         old = copy(tmp_path / "old")
         metrics = json.loads((old / "metrics.json").read_text())
         (old / "metrics.json").write_text(json.dumps({**metrics, "test": {}}))
-        found = self.trained_on(incremental(old), splits("xyz"))
-        assert found.extra == {}
-        assert found.notes[-1] == "incremental: what is forgotten is not measured (the old run has no test scores)."
+        result = self.trained_on(incremental(old), splits("xyz"))
+        assert result.extra == {}
+        assert result.notes[-1] == "incremental: forgetting is not measured (the old run has no test scores)."
 
 
 class TestModel:
     def weights(self, config: Config) -> dict[str, np.ndarray]:
-        def made() -> dict[str, np.ndarray]:
+        def output() -> dict[str, np.ndarray]:
             with temporary_folder() as folder:
                 return copy_weights(tiny_run(config, folder))
 
-        return in_child(made)
+        return in_child(output)
 
     def test_is_the_old_one_whatever_the_order_of_its_labels(self, tmp_path: Path) -> None:
         old = copy(tmp_path / "old")
@@ -165,9 +167,9 @@ class TestModel:
         save_file({name: each.contiguous() for name, each in turned.items()}, old / "model" / "model.safetensors")
         settings |= {"id2label": {"0": "z", "1": "x", "2": "y"}, "label2id": {"z": 0, "x": 1, "y": 2}}
         (old / "model" / "config.json").write_text(json.dumps(settings))
-        found = self.weights(after(folder=old))
-        for name, wanted in weights.items():
-            assert (found[name] == wanted.numpy()).all(), name
+        result = self.weights(after(folder=old))
+        for name, expected in weights.items():
+            assert (result[name] == expected.numpy()).all(), name
 
     def test_texts_have_the_old_tokens(self) -> None:
         def tokens(config: Config) -> tuple[list[int], int, int]:
@@ -175,9 +177,9 @@ class TestModel:
                 run = tiny_run(config, folder)
                 return run.tokenizer("w1 a2 w3")["input_ids"], run.max_length, run.tokenizer.model_max_length
 
-        plain, found = (in_child(partial(tokens, config)) for config in (tiny_config(), after()))
-        assert found[0] != plain[0] and found[1:] == plain[1:]
-        assert found[0] == Predictor(FinishedRun(finished_run())).tokenizer("w1 a2 w3")["input_ids"]
+        plain, result = (in_child(partial(tokens, config)) for config in (tiny_config(), after()))
+        assert result[0] != plain[0] and result[1:] == plain[1:]
+        assert result[0] == Predictor(FinishedRun(finished_run())).tokenizer("w1 a2 w3")["input_ids"]
 
     def test_new_rows_are_drawn_from_the_seed_of_new_weights(self, tmp_path: Path) -> None:
         labels = [table(tmp_path, name, *"xyzu" * 6) for name in ("train", "validation", "test")]
@@ -185,7 +187,7 @@ class TestModel:
             seed: self.weights(after(*labels, "tricks.incremental.new_labels=extend", f"seeds.init={seed}"))
             for seed in (0, 5)
         }
-        head = {seed: found["classifier.weight"] for seed, found in rows.items()}  # u, x, y, z: no train seam here
+        head = {seed: result["classifier.weight"] for seed, result in rows.items()}  # u, x, y, z: no train seam here
         old = load_file(finished_run() / "model" / "model.safetensors")["classifier.weight"].numpy()
         assert (head[0][1:] == old).all() and (head[5][1:] == old).all()
         assert (head[0][0] != head[5][0]).any() and 0.005 < head[0][0].std() < 0.05
@@ -194,29 +196,33 @@ class TestModel:
 class TestReplay:
     ROWS = examples(*"aaaaaaaaaa", *"bbbbb", "c")
 
-    def classes(self, places: Sequence[int]) -> str:
-        return "".join(self.ROWS["label"][place] for place in places)
+    def classes(self, indices: Sequence[int]) -> str:
+        return "".join(self.ROWS["label"][position] for position in indices)
 
     @pytest.mark.parametrize(
-        ("share", "wanted"), [(1.0, "aaaaaaaaaabbbbbc"), (0.4, "aaaabbc"), (0.1, "abc"), (0.001, "abc")]
+        ("fraction", "expected"), [(1.0, "aaaaaaaaaabbbbbc"), (0.4, "aaaabbc"), (0.1, "abc"), (0.001, "abc")]
     )
-    def test_every_class_gives_its_share_and_one_row_at_least(self, share: float, wanted: str) -> None:
-        assert self.classes(drawn(self.ROWS, share, 0)) == wanted
+    def test_each_class_gives_its_fraction_and_at_least_one_row(self, fraction: float, expected: str) -> None:
+        assert self.classes(draw_rows(self.ROWS, fraction, 0)) == expected
 
     def test_the_seed_decides_which(self) -> None:
-        assert drawn(self.ROWS, 0.4, 0) == drawn(self.ROWS, 0.4, 0) != drawn(self.ROWS, 0.4, 1)
+        assert draw_rows(self.ROWS, 0.4, 0) == draw_rows(self.ROWS, 0.4, 0) != draw_rows(self.ROWS, 0.4, 1)
 
-    def test_a_larger_share_has_the_rows_of_a_smaller_one(self) -> None:
-        assert set(drawn(self.ROWS, 0.2, 3)) < set(drawn(self.ROWS, 0.7, 3))
+    def test_a_larger_fraction_has_the_rows_of_a_smaller_one(self) -> None:
+        assert set(draw_rows(self.ROWS, 0.2, 3)) < set(draw_rows(self.ROWS, 0.7, 3))
 
-    def test_what_stands_beside_a_row_does_not_matter(self) -> None:
+    def test_other_rows_do_not_change_the_draw(self) -> None:
         order = list(reversed(range(len(self.ROWS))))
-        turned = [order[place] for place in drawn(self.ROWS.select(order), 0.4, 0)]
-        assert sorted(turned) == drawn(self.ROWS, 0.4, 0)
+        turned = [order[position] for position in draw_rows(self.ROWS.select(order), 0.4, 0)]
+        assert sorted(turned) == draw_rows(self.ROWS, 0.4, 0)
 
-    def test_of_several_labels_the_rarest_counts(self) -> None:
+    def test_with_multiple_labels_the_rarest_counts(self) -> None:
         rows = examples(["a"], ["a", "b"], ["a"], ["a"], ["a"])
-        assert drawn(rows, 0.25, 0)[0] in (0, 1) and 1 in drawn(rows, 0.25, 0) and len(drawn(rows, 0.25, 0)) == 2
+        assert (
+            draw_rows(rows, 0.25, 0)[0] in (0, 1)
+            and 1 in draw_rows(rows, 0.25, 0)
+            and len(draw_rows(rows, 0.25, 0)) == 2
+        )
 
     def test_old_rows_stand_behind_the_new_ones_cleaned(self) -> None:
         old = read_splits(after(folder=finished_run()).data, {}, True).train
@@ -227,13 +233,13 @@ class TestReplay:
             return Dataset.from_dict({**rows.to_dict(), "text": [f"<{text}>" for text in rows["text"]]}, rows.features)
 
         run: Any = SimpleNamespace(config=SimpleNamespace(seed=3), note=notes.append, clean_rows=clean)
-        found = trick.examples(run, lambda rows: rows, old.select([0, 1]))
-        places = drawn(old, 0.5, 3)
-        assert list(found["id"]) == ["0", "1", *(f"old:{place}" for place in places)]
-        assert list(found["source"])[2:] == list(found["id"])[2:]
-        assert list(found["text"])[:3] == [*old["text"][:2], f"<{old['text'][places[0]]}>"]
-        assert list(found["label"])[2:] == [old["label"][place] for place in places]
-        assert notes == [f"incremental: {len(places)} of 44 old training rows are trained on again."]
+        result = trick.examples(run, lambda rows: rows, old.select([0, 1]))
+        indices = draw_rows(old, 0.5, 3)
+        assert list(result["id"]) == ["0", "1", *(f"old:{position}" for position in indices)]
+        assert list(result["source"])[2:] == list(result["id"])[2:]
+        assert list(result["text"])[:3] == [*old["text"][:2], f"<{old['text'][indices[0]]}>"]
+        assert list(result["label"])[2:] == [old["label"][position] for position in indices]
+        assert notes == [f"incremental: {len(indices)} of 44 old training rows are trained on again."]
 
     def test_none_reads_nothing(self) -> None:
         nothing: Any = SimpleNamespace()
@@ -245,8 +251,8 @@ class TestReplay:
         trick.replayed = "now"
         trick.load({"replayed": "now"})
         assert trick.state() == {"replayed": "now"}
-        assert said_of(lambda: trick.load({"replayed": "before"})) == [
-            f"tricks.incremental.folder={finished_run()}: its training rows have changed since this run was begun; "
+        assert message_of(lambda: trick.load({"replayed": "before"})) == [
+            f"tricks.incremental.folder={finished_run()}: its training rows have changed since this run started; "
             "start over with resume=false."
         ]
 
@@ -260,11 +266,11 @@ class TestForgetting:
         }
 
     def test_a_mean_over_more_classes(self) -> None:
-        found = forgetting({"macro_f1": 0.8}, {"macro_f1": 0.4}, {"macro_f1": 1.5})
-        assert found["macro_f1"] == {"before": 0.8, "after": pytest.approx(0.6), "change": pytest.approx(-0.2)}
+        result = forgetting({"macro_f1": 0.8}, {"macro_f1": 0.4}, {"macro_f1": 1.5})
+        assert result["macro_f1"] == {"before": 0.8, "after": pytest.approx(0.6), "change": pytest.approx(-0.2)}
 
     @pytest.mark.parametrize(
-        ("metric", "change", "wanted"),
+        ("metric", "change", "expected"),
         [
             ("accuracy", -0.25, "accuracy was 0.5000 and is 0.2500 now: 0.2500 is forgotten."),
             ("accuracy", 0.25, "accuracy was 0.5000 and is 0.7500 now: nothing is forgotten."),
@@ -273,28 +279,28 @@ class TestForgetting:
             ("loss", -0.25, "loss was 0.5000 and is 0.2500 now: nothing is forgotten."),
         ],
     )
-    def test_in_words(self, metric: str, change: float, wanted: str) -> None:
-        found = {metric: {"before": 0.5, "after": 0.5 + change, "change": change}}
-        assert in_words(found, metric) == f"on the old test split {wanted}"
-        assert in_words(found, "roc_auc") == in_words(found, metric)  # which the grown head has not
+    def test_in_words(self, metric: str, change: float, expected: str) -> None:
+        result = {metric: {"before": 0.5, "after": 0.5 + change, "change": change}}
+        assert summarize(result, metric) == f"on the old test split {expected}"
+        assert summarize(result, "roc_auc") == summarize(result, metric)  # which the grown head has not
 
     @pytest.mark.parametrize(
-        ("several", "wanted"), [(False, {"macro_f1": 0.6, "loss": 1.0}), (True, {"macro_f1": 0.6, "loss": 1.5})]
+        ("multi", "expected"), [(False, {"macro_f1": 0.6, "loss": 1.0}), (True, {"macro_f1": 0.6, "loss": 1.5})]
     )
-    def test_of_a_run_whose_head_has_grown(self, several: bool, wanted: dict[str, float]) -> None:
-        trick, said = incremental(), list[str]()
+    def test_of_a_run_whose_head_has_grown(self, multi: bool, expected: dict[str, float]) -> None:
+        trick, message = incremental(), list[str]()
         trick.old.metrics, trick.old.classes = {"test": {"macro_f1": 0.9, "loss": 0.5}}, list("wxyz")
         run: Any = SimpleNamespace(
             classes=list("wxyzab"),
-            multi_label=several,
+            multi_label=multi,
             config=SimpleNamespace(evaluate=SimpleNamespace(metric="macro_f1")),
-            say=said.append,
+            say=message.append,
         )
-        measured = {"test": {"loss": 9.0}, "old_test": {"macro_f1": 0.4, "loss": 1.0}}
-        found = trick.results(run, lambda scored: measured, {})
-        assert {name: each["after"] for name, each in found["forgetting"].items()} == pytest.approx(wanted)
-        assert {name: found[name] for name in measured} == measured
-        assert said == [
+        measure_difference = {"test": {"loss": 9.0}, "old_test": {"macro_f1": 0.4, "loss": 1.0}}
+        result = trick.results(run, lambda scored: measure_difference, {})
+        assert {name: each["after"] for name, each in result["forgetting"].items()} == pytest.approx(expected)
+        assert {name: result[name] for name in measure_difference} == measure_difference
+        assert message == [
             "incremental: on the old test split macro_f1 was 0.9000 and is 0.6000 now: 0.3000 is forgotten."
         ]
 
@@ -304,13 +310,13 @@ class TestForgetting:
 
 
 class TestRuns:
-    def test_what_stands_still_forgets_nothing(self, tmp_path: Path) -> None:
+    def test_equal_scores_are_not_forgetting(self, tmp_path: Path) -> None:
         run, old = finished(after(*STILL), tmp_path / "run"), FinishedRun(finished_run())
-        told = [
+        summary = [
             (each.folder / "predictions" / f"{name}.csv").read_text()
             for each, name in ((run, "old_test"), (old, "test"))
         ]
-        assert told[0] == told[1]
+        assert summary[0] == summary[1]
         assert run.metrics["old_test"] == old.metrics["test"]
         assert {name: each["change"] for name, each in run.metrics["forgetting"].items()} == dict.fromkeys(
             old.metrics["test"], 0.0
@@ -331,10 +337,10 @@ class TestRuns:
         assert [*last.predictions("test")][3:] == ["p_a", "p_b", "p_x", "p_y", "p_z"]
         texts = ["w1 x1", "w2 b3"]
         before, now = (in_child(partial(run.predict, texts)) for run in (extended, last))
-        places = [list(now.classes).index(name) for name in before.classes]
-        assert np.abs(now.probabilities[:, places] - before.probabilities).max() < 1e-6
+        indices = [list(now.classes).index(name) for name in before.classes]
+        assert np.abs(now.probabilities[:, indices] - before.probabilities).max() < 1e-6
         rows = [load_file(run.folder / "model" / "model.safetensors")["classifier.weight"] for run in (extended, last)]
-        assert torch.equal(rows[1][places], rows[0])
+        assert torch.equal(rows[1][indices], rows[0])
 
     def test_replayed_rows_are_trained_on(self, tmp_path: Path) -> None:
         run = finished(after("tricks.incremental.replay=0.5"), tmp_path / "run")

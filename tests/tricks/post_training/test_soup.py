@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from recipes.api import FinishedRun, finetune_config
 from recipes.errors import UserError
 from recipes.testing import difference, in_child, tiny_config, tiny_run
-from tricks.post_training.soup import Soup, greedy, mean
+from tricks.post_training.soup import Soup, choose_greedily, mean
 
 
 def soup(**values: Any) -> Soup:
@@ -19,7 +19,7 @@ def soup(**values: Any) -> Soup:
 
 
 @pytest.mark.parametrize(
-    ("values", "wanted"),
+    ("values", "expected"),
     [
         ({}, [12, 14, 16, 18]),  # the last weights join without being taken
         ({"start": 0.0, "every_fraction": 0.25}, [5, 10, 15]),
@@ -27,7 +27,7 @@ def soup(**values: Any) -> Soup:
         ({"start": 1.0}, []),
     ],
 )
-def test_moments(values: dict[str, Any], wanted: list[int]) -> None:
+def test_moments(values: dict[str, Any], expected: list[int]) -> None:
     trick = soup(**values)
     run: Any = SimpleNamespace(updates=0, total_updates=20, bare_model=torch.nn.Linear(1, 1))
 
@@ -36,50 +36,50 @@ def test_moments(values: dict[str, Any], wanted: list[int]) -> None:
 
     for call in range(25):  # some steps are skipped
         trick.update(run, step if call % 5 else lambda: None)
-    assert list(trick.moments) == wanted
+    assert list(trick.moments) == expected
 
 
 def test_the_mean_by_hand_and_a_counter_has_none() -> None:
     one = {"weight": torch.tensor([1.0, 2.0]), "count": torch.tensor(3)}
     other = {"weight": torch.tensor([2.0, 6.0]), "count": torch.tensor(5)}
-    found = mean([one, other])
-    assert found["weight"].tolist() == [1.5, 4.0]
-    assert found["count"].item() == 5
+    result = mean([one, other])
+    assert result["weight"].tolist() == [1.5, 4.0]
+    assert result["count"].item() == 5
 
 
 def test_greedy_by_hand() -> None:
     scores = {"a": 0.7, "b": 0.9, "c": 0.8, "d": 0.6, "bc": 0.85, "ba": 0.9, "bad": 0.95}
-    asked = []
+    requested = []
 
     def score(names: list[str]) -> float:
-        asked.append("".join(names))
-        return scores[asked[-1]]
+        requested.append("".join(names))
+        return scores[requested[-1]]
 
     # b is best; c makes it worse and goes; a makes it no worse and stays, d makes it better.
-    assert greedy(["a", "b", "c", "d"], score) == ["b", "a", "d"]
-    assert asked == ["a", "b", "c", "d", "bc", "ba", "bad"]
+    assert choose_greedily(["a", "b", "c", "d"], score) == ["b", "a", "d"]
+    assert requested == ["a", "b", "c", "d", "bc", "ba", "bad"]
 
 
 def test_greedy_compares_with_the_current_best_not_with_the_first() -> None:
     """The mean of all three is better than the first ingredient and worse than the first two: the third goes."""
     scores = {"a": 0.9, "b": 0.8, "c": 0.7, "ab": 0.95, "abc": 0.92}
-    assert greedy(["a", "b", "c"], lambda names: scores["".join(names)]) == ["a", "b"]
+    assert choose_greedily(["a", "b", "c"], lambda names: scores["".join(names)]) == ["a", "b"]
 
 
 def test_over_a_run_the_average_is_owned_only_at_the_end(tmp_path: Path) -> None:
     def owned() -> list[bool]:
         run = tiny_run(tiny_config("+tricks=[soup]", "tricks.soup.choose=uniform"), tmp_path)
-        found = []
+        result = []
         evaluate = run._evaluate
 
         def watched() -> None:
             with run.seams.weights() as mine:
-                found.append(mine)
+                result.append(mine)
             evaluate()
 
         run._evaluate = watched  # type: ignore[method-assign]
         run.fit()
-        return found
+        return result
 
     assert in_child(owned) == [False, False, True]
 
@@ -91,44 +91,44 @@ def weights_of(run: FinishedRun) -> Any:
 def test_runs_that_join(tmp_path: Path) -> None:
     """With no moments and uniform: the mean of this run's last weights and those of the two folders."""
 
-    def made() -> list[dict[str, Any]]:
+    def output() -> list[dict[str, Any]]:
         alone = [
             finetune_config(tiny_config(f"seeds.order={seed}", "evaluate.weights=last"), tmp_path / str(seed))
             for seed in (1, 2, 3)
         ]
-        joined = f"tricks.soup.folders=[{tmp_path / '2'},{tmp_path / '3'}]"
+        combined = f"tricks.soup.folders=[{tmp_path / '2'},{tmp_path / '3'}]"
         both = tiny_config(
-            "seeds.order=1", "+tricks=[soup]", "tricks.soup.start=1", "tricks.soup.choose=uniform", joined
+            "seeds.order=1", "+tricks=[soup]", "tricks.soup.start=1", "tricks.soup.choose=uniform", combined
         )
         return [weights_of(each) for each in (*alone, finetune_config(both, tmp_path / "soup"))]
 
-    *alone, mixed = in_child(made)
-    wanted = {name: sum(each[name].astype("float64") for each in alone) / 3 for name in mixed}
-    assert difference(wanted, mixed) < 1e-6
+    *alone, mixed = in_child(output)
+    expected = {name: sum(each[name].astype("float64") for each in alone) / 3 for name in mixed}
+    assert difference(expected, mixed) < 1e-6
     assert difference(alone[0], mixed) > 1e-4
 
 
 def test_a_run_that_was_judged_on_other_rows_is_refused(tmp_path: Path) -> None:
-    def refused() -> str:
+    def refusal() -> str:
         finetune_config(tiny_config("train.max_updates=2", "data.validation=null"), tmp_path / "other")
         config = tiny_config("+tricks=[soup]", f"tricks.soup.folders=[{tmp_path / 'other'}]")
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as summary:
             finetune_config(config, tmp_path / "soup")
-        return str(told.value)
+        return str(summary.value)
 
-    assert "it has data.validation=None, this run " in in_child(refused)
+    assert "it has data.validation=None, this run " in in_child(refusal)
 
 
-def test_a_run_that_was_trained_on_what_is_tested_here_is_refused(tmp_path: Path) -> None:
-    def refused() -> str:
+def test_a_run_that_was_trained_on_the_rows_of_evaluation_is_refused(tmp_path: Path) -> None:
+    def refusal() -> str:
         cut = ["train.max_updates=2", "data.test=null"]
         finetune_config(tiny_config(*cut), tmp_path / "other")
-        joined = f"tricks.soup.folders=[{tmp_path / 'other'}]"
-        with pytest.raises(UserError) as told:
-            finetune_config(tiny_config(*cut, "data.split_seed=1", "+tricks=[soup]", joined), tmp_path / "soup")
-        return str(told.value)
+        combined = f"tricks.soup.folders=[{tmp_path / 'other'}]"
+        with pytest.raises(UserError) as summary:
+            finetune_config(tiny_config(*cut, "data.split_seed=1", "+tricks=[soup]", combined), tmp_path / "soup")
+        return str(summary.value)
 
-    assert "it has data.split_seed=0, this run 1" in in_child(refused)
+    assert "it has data.split_seed=0, this run 1" in in_child(refusal)
 
 
 def test_the_greedy_average_is_no_worse_on_validation_than_any_ingredient(tmp_path: Path) -> None:

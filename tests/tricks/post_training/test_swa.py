@@ -43,13 +43,13 @@ class Training:
     def go(self, trick: Swa) -> list[int]:
         """Train to the end; the updates after which something was collected."""
         run: Any = self
-        found = []
+        result = []
         for number in range(1, self.total_updates + len(self.skipped) + 1):
-            before = trick.collected
+            before = trick.collections
             trick.update(run, self.step if number not in self.skipped else lambda: None)
-            if trick.collected > before:
-                found.append(self.updates)
-        return found
+            if trick.collections > before:
+                result.append(self.updates)
+        return result
 
     def step(self) -> None:
         self.updates += 1
@@ -58,24 +58,24 @@ class Training:
 
 class TestSchedule:
     @staticmethod
-    def inner(share: float) -> float:
-        return 10 + share
+    def inner(fraction: float) -> float:
+        return 10 + fraction
 
     def test_is_the_plain_one_until_the_start(self) -> None:
-        for share in (0.0, 0.3, 0.7499):
-            assert swa().schedule(run_of(), self.inner, share) == 10 + share
+        for fraction in (0.0, 0.3, 0.7499):
+            assert swa().schedule(run_of(), self.inner, fraction) == 10 + fraction
 
     def test_constant_from_then_on(self) -> None:
-        for share in (0.75, 0.8, 0.999):
-            assert swa(rate_factor=0.3).schedule(run_of(), self.inner, share) == 0.3
+        for fraction in (0.75, 0.8, 0.999):
+            assert swa(rate_factor=0.3).schedule(run_of(), self.inner, fraction) == 0.3
 
     def test_cycles_fall_from_the_base_rate(self) -> None:
         trick = swa(start=0.5, rate_factor=0.2, cycle=0.25)
-        shares = [0.5, 0.5625, 0.625, 0.6875, 0.75, 0.8125]
-        wanted = [1.0, 0.8, 0.6, 0.4, 1.0, 0.8]
-        assert [trick.schedule(run_of(16), self.inner, share) for share in shares] == pytest.approx(wanted)
+        fractions = [0.5, 0.5625, 0.625, 0.6875, 0.75, 0.8125]
+        expected = [1.0, 0.8, 0.6, 0.4, 1.0, 0.8]
+        assert [trick.schedule(run_of(16), self.inner, fraction) for fraction in fractions] == pytest.approx(expected)
 
-    def test_weights_are_taken_where_a_cycle_is_lowest(self) -> None:
+    def test_weights_are_collected_at_the_lowest_rate_of_a_cycle(self) -> None:
         trick = swa(start=0.5, rate_factor=0.1, cycle=0.125)
         collected = Training(40).go(trick)
         rates = {update: trick.schedule(run_of(40), self.inner, (update - 0.5) / 40) for update in range(21, 41)}
@@ -95,7 +95,7 @@ class TestSchedule:
 
 class TestCollection:
     @pytest.mark.parametrize(
-        ("total", "values", "wanted"),
+        ("total", "values", "expected"),
         [
             (8, {}, [7, 8]),
             (8, {"start": 0.5, "every_updates": 2}, [6, 8]),
@@ -109,14 +109,14 @@ class TestCollection:
             (10, {"start": 0.5, "cycle": 0.01}, [6, 7, 8, 9, 10]),  # a cycle is one update at least
         ],
     )
-    def test_moments(self, total: int, values: dict[str, Any], wanted: list[int]) -> None:
-        assert Training(total).go(swa(**values)) == wanted
+    def test_moments(self, total: int, values: dict[str, Any], expected: list[int]) -> None:
+        assert Training(total).go(swa(**values)) == expected
 
     def test_a_skipped_step_is_no_update(self) -> None:
         trick = swa(start=0.5)
         training = Training(8, skipped=(2, 8, 9))
         assert training.go(trick) == [5, 6, 7, 8]
-        assert trick.collected == 4
+        assert trick.collections == 4
 
     def test_the_average_is_the_mean(self) -> None:
         trick = swa(start=0.5)
@@ -152,8 +152,8 @@ class TestCollection:
 
 class TestState:
     def test_goes_on_as_if_never_stopped(self) -> None:
-        whole, first = swa(start=0.5), swa(start=0.5)
-        Training(8).go(whole)
+        full, first = swa(start=0.5), swa(start=0.5)
+        Training(8).go(full)
         training = Training(8)
         run: Any = training
         for _ in range(6):
@@ -162,13 +162,13 @@ class TestState:
         second.load({name: each.clone() if hasattr(each, "clone") else each for name, each in first.state().items()})
         for _ in range(2):
             second.update(run, training.step)
-        assert second.collected == whole.collected == 4
-        assert all(torch.equal(second.average[name], whole.average[name]) for name in whole.average)
+        assert second.collections == full.collections == 4
+        assert all(torch.equal(second.average[name], full.average[name]) for name in full.average)
 
     def test_nothing_collected(self) -> None:
         trick = swa()
         trick.load(swa().state())
-        assert (trick.collected, trick.average) == (0, {})
+        assert (trick.collections, trick.average) == (0, {})
 
 
 class TestWeights:
@@ -188,9 +188,9 @@ class TestWeights:
     def test_the_average_once_there_is_one(self) -> None:
         trick, training = swa(start=0.5), Training(8)
         training.go(trick)
-        model, seen = training.bare_model, []
-        assert self.entered(trick, model, lambda: seen.append(model.weight.tolist())) == []
-        assert seen == [[6.5, 13.0]]
+        model, batches_seen = training.bare_model, []
+        assert self.entered(trick, model, lambda: batches_seen.append(model.weight.tolist())) == []
+        assert batches_seen == [[6.5, 13.0]]
         assert model.weight.tolist() == [8.0, 16.0]
 
     def test_the_inner_ones_before(self) -> None:
@@ -203,14 +203,14 @@ class TestWeights:
 
     def test_weights_come_back_by_copy_into_the_same_memory(self) -> None:
         model = Counter(1 / 3, 4)
-        places = [each.data_ptr() for each in model.state_dict().values()]
+        indices = [each.data_ptr() for each in model.state_dict().values()]
         before = {name: each.clone() for name, each in model.state_dict().items()}
         with with_weights(model, Counter(5.0, 9).state_dict()):
             assert model.weight.tolist() == [5.0, 10.0]
             assert model.count.item() == 9
-            assert [each.data_ptr() for each in model.state_dict().values()] == places
+            assert [each.data_ptr() for each in model.state_dict().values()] == indices
             model.weight.data.add_(1)  # whatever happens inside
-        assert [each.data_ptr() for each in model.state_dict().values()] == places
+        assert [each.data_ptr() for each in model.state_dict().values()] == indices
         assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
 
     def test_the_average_is_not_touched_by_what_happens_inside(self) -> None:

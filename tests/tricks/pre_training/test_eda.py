@@ -13,7 +13,7 @@ from datasets import Dataset
 from recipes.errors import UserError
 from recipes.toolkit import words
 from tricks.pre_training import eda
-from tricks.pre_training.eda import Eda, Sentence, delete, insert, make_variants, prepared, replace, swap
+from tricks.pre_training.eda import Eda, Sentence, delete, insert, make_variants, prepare, replace, swap
 
 SYNONYMS = {
     "film": ["movie", "motion picture"],
@@ -35,7 +35,7 @@ MANY = 300
 
 def outcomes(operation: eda.Operation, text: str, rate: float, language: str = "auto") -> set[str]:
     """All that an operation makes of a text."""
-    sentence = prepared(text, language, SYNONYMS)
+    sentence = prepare(text, language, SYNONYMS)
     return {operation(sentence, random.Random(seed), rate) for seed in range(MANY)}
 
 
@@ -45,8 +45,8 @@ def variants(text: str, rates: Mapping[str, float] = ALL, count: int = 16, langu
 
 class TestReplace:
     def test_one_word_by_one_of_its_synonyms(self) -> None:
-        found = outcomes(replace, "A good film, not that film.", 0.1)
-        assert found == {
+        result = outcomes(replace, "A good film, not that film.", 0.1)
+        assert result == {
             "A fine film, not that film.",
             "A good movie, not that film.",
             "A good motion picture, not that film.",
@@ -54,10 +54,10 @@ class TestReplace:
             "A good film, not that motion picture.",
         }
 
-    def test_as_many_words_as_the_rate_says(self) -> None:
+    def test_the_rate_sets_the_number_of_words(self) -> None:
         text = "good " * 20
         for rate, count in [(0.05, 1), (0.1, 2), (0.5, 10), (1.0, 20)]:
-            assert {found.split().count("fine") for found in outcomes(replace, text, rate)} == {count}
+            assert {result.split().count("fine") for result in outcomes(replace, text, rate)} == {count}
 
     def test_no_more_than_have_synonyms(self) -> None:
         assert outcomes(replace, "a good day", 1.0) == {"a fine day"}
@@ -79,7 +79,7 @@ class TestReplace:
 
 
 class TestInsert:
-    def test_a_synonym_at_every_place(self) -> None:
+    def test_a_synonym_at_every_position(self) -> None:
         assert outcomes(insert, "the good day.", 0.1) == {
             "fine the good day.",
             "the fine good day.",
@@ -87,8 +87,8 @@ class TestInsert:
             "the good day fine.",
         }
 
-    def test_as_many_as_the_rate_says(self) -> None:
-        assert {len(found.split()) for found in outcomes(insert, "good day " * 5, 0.3)} == {13}
+    def test_the_rate_sets_the_number_of_changes(self) -> None:
+        assert {len(result.split()) for result in outcomes(insert, "good day " * 5, 0.3)} == {13}
 
     def test_nothing_for_stop_words(self) -> None:
         assert outcomes(insert, "it is not", 1.0) == {"it is not"}
@@ -101,11 +101,12 @@ class TestSwap:
     def test_two_words_with_the_gaps_where_they_were(self) -> None:
         assert outcomes(swap, "One, two - six!", 0.1) == {"two, One - six!", "six, two - One!", "One, six - two!"}
 
-    def test_as_often_as_the_rate_says(self) -> None:
+    def test_the_rate_sets_the_frequency(self) -> None:
         text = " ".join("abcdefghijklmnopqrst")
         for rate, most in [(0.05, 2), (0.1, 4), (0.25, 10)]:
             moved = {
-                sum(a != b for a, b in zip(found[::2], text[::2], strict=True)) for found in outcomes(swap, text, rate)
+                sum(a != b for a, b in zip(result[::2], text[::2], strict=True))
+                for result in outcomes(swap, text, rate)
             }
             assert max(moved) == most and min(moved) >= 2
 
@@ -126,7 +127,7 @@ class TestDelete:
         assert outcomes(delete, "One, (two) three!", 0.01) == {", (two) three!", "One, () three!", "One, (two)!"}
 
     def test_each_word_by_chance(self) -> None:
-        sentence = prepared("word " * 1000, "auto", SYNONYMS)
+        sentence = prepare("word " * 1000, "auto", SYNONYMS)
         left = [len(delete(sentence, random.Random(seed), 0.1).split()) for seed in range(20)]
         # 20,000 words, of which 18,000 should stay; the standard deviation is 42.
         assert abs(sum(left) - 18_000) < 200
@@ -150,25 +151,25 @@ class TestVariants:
 
         monkeypatch.setattr(eda, "OPERATIONS", {name: naming(name) for name in ALL})
         rates = {"replace": 0.1, "insert": 0.0, "swap": 0.3, "delete": 0.2}
-        found = variants("some text", rates, 7)
+        result = variants("some text", rates, 7)
         names = ["replace 0.1", "swap 0.3", "delete 0.2"]
-        first = names.index(found[0].rpartition(" ")[0])
-        assert [text.rpartition(" ")[0] for text in found] == [names[(first + turn) % 3] for turn in range(7)]
+        first = names.index(result[0].rpartition(" ")[0])
+        assert [text.rpartition(" ")[0] for text in result] == [names[(first + turn) % 3] for turn in range(7)]
         starts = {make_variants("a b", random.Random(seed), rates, 1, "en", {})[0].split()[0] for seed in range(MANY)}
         assert starts == {"replace", "swap", "delete"}
 
     def test_none_is_alike(self) -> None:
         for seed in range(100):
-            found = make_variants("a good film is great", random.Random(seed), ALL, 16, "auto", SYNONYMS)
-            assert len({"a good film is great", *found}) == 17
+            result = make_variants("a good film is great", random.Random(seed), ALL, 16, "auto", SYNONYMS)
+            assert len({"a good film is great", *result}) == 17
 
-    def test_where_there_are_fewer_they_come_again_but_not_the_text(self) -> None:
+    def test_variants_repeat_before_the_text_does(self) -> None:
         assert variants("one two", {"swap": 0.1}, 3) == ["two one"] * 3
         assert set(variants("good", count=8)) >= {"fine", "fine good", "good fine"}
         assert "good" not in variants("good", count=8)
 
     @pytest.mark.parametrize("text", ["", " ", "xyzzy", "!?", "😀", "https://a.b/c", "123", "no no no no", "的"])
-    def test_copies_where_nothing_can_change(self, text: str) -> None:
+    def test_variants_are_copies_if_nothing_can_change(self, text: str) -> None:
         rates = {**ALL, "delete": 0.0} if text.startswith("no") else ALL
         assert variants(text, rates, 5) == [text] * 5
 
@@ -185,20 +186,20 @@ class TestVariants:
 
     @pytest.mark.parametrize("rates", [{name: rate} for name in ALL for rate in (0.1, 0.5, 1.0)])
     def test_all_but_words_survives(self, rates: Mapping[str, float]) -> None:
-        kept = ["https://t.co/Ab?x=1", "@bob_smith", "#MustSee", "👩‍👩‍👧", "👍🏽", "1,000.5", "<br />", "&amp;"]
-        text = f"GREAT film, {' good '.join(kept)} not {kept[0]}... 是好看的电影！！"
-        for found in variants(text, rates):
-            places = [found.index(each) for each in kept]
-            assert places == sorted(places)
-            assert found.count(kept[0]) == 2 and "..." in found and found.endswith("！！")
+        remaining = ["https://t.co/Ab?x=1", "@bob_smith", "#MustSee", "👩‍👩‍👧", "👍🏽", "1,000.5", "<br />", "&amp;"]
+        text = f"GREAT film, {' good '.join(remaining)} not {remaining[0]}... 是好看的电影！！"
+        for result in variants(text, rates):
+            indices = [result.index(each) for each in remaining]
+            assert indices == sorted(indices)
+            assert result.count(remaining[0]) == 2 and "..." in result and result.endswith("！！")
 
     def test_no_spaces_come_into_chinese(self) -> None:
         for rates in ({name: 0.5} for name in ALL):
-            assert not any(" " in found for found in variants("我喜欢好看的电影，不喜欢的电影不看。", rates))
+            assert not any(" " in result for result in variants("我喜欢好看的电影，不喜欢的电影不看。", rates))
 
 
 def rows(texts: Sequence[str], pairs: Sequence[str] | None = None) -> Dataset:
-    ids = [str(place) for place in range(len(texts))]
+    ids = [str(position) for position in range(len(texts))]
     columns = {
         "id": ids,
         "source": ids,
@@ -215,7 +216,7 @@ def trick(**settings: Any) -> Eda:
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def indices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, and no WordNet whatever this machine has."""
     monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(eda, "find_wordnet", lambda: None)
@@ -241,9 +242,9 @@ def a_run(notes: list[str], seed: int = 0) -> Any:
 def added(setting: Eda, examples: Dataset, notes: list[str] | None = None, seed: int = 0) -> dict[str, str]:
     """The texts of the rows that came, by their id; those that were there are as they were."""
     run = a_run([] if notes is None else notes, seed)
-    found = setting.examples(run, lambda examples: examples, examples)
-    assert found[: len(examples)] == examples[:]
-    new = found.select(range(len(examples), len(found)))
+    result = setting.examples(run, lambda examples: examples, examples)
+    assert result[: len(examples)] == examples[:]
+    new = result.select(range(len(examples), len(result)))
     return dict(zip(new["id"], new["text"], strict=True))
 
 
@@ -254,41 +255,41 @@ class TestSettings:
     def test_null_is_what_the_paper_advises(
         self, monkeypatch: pytest.MonkeyPatch, count: int, rate: float, advised: int
     ) -> None:
-        asked: list[Any] = []
+        requested: list[Any] = []
 
         def noted(examples: Dataset, make: Any, *_: Any) -> Dataset:
-            asked.append((make.keywords["rates"], make.keywords["count"]))
+            requested.append((make.keywords["rates"], make.keywords["count"]))
             return examples
 
         monkeypatch.setattr(eda, "with_variants", noted)
         notes: list[str] = []
         for setting in (trick(source="embeddings"), trick(source="embeddings", swap=0.0, variants=3)):
             setting.examples(a_run(notes), lambda given: given, rows(["film"] * count))
-        assert asked == [(dict.fromkeys(ALL, rate), advised), ({**dict.fromkeys(ALL, rate), "swap": 0.0}, 3)]
+        assert requested == [(dict.fromkeys(ALL, rate), advised), ({**dict.fromkeys(ALL, rate), "swap": 0.0}, 3)]
         assert notes[0] == (
             f"eda: {advised} variants of each row; replace {rate}, insert {rate}, swap {rate}, delete {rate}."
         )
 
-    def test_nothing_asked_for_leaves_the_very_same_rows(self) -> None:
+    def test_no_operation_returns_the_same_rows(self) -> None:
         examples = rows(["a good film"])
         for setting in (trick(variants=0), trick(**OFF)):
             assert setting.examples(a_run([]), lambda given: given, examples) is examples
 
     def test_refuses_what_does_not_go_together(self) -> None:
-        for settings, told in [
+        for settings, summary in [
             ({"source": "file"}, "tricks.eda.file=<path>"),
             ({"source": "wordnet", "file": "a.tsv"}, "leave out one of the two"),
             ({"source": "embeddings", "file": "a.tsv"}, "leave out one of the two"),
             ({"source": "wordnet", "language": "zh"}, "no Chinese words"),
             ({"replace": 1.5}, "replace must be a number in"),
         ]:
-            with pytest.raises(ValueError, match=told):
+            with pytest.raises(ValueError, match=summary):
                 trick(**settings)
 
     def test_a_pair_changes_in_both_texts(self, file: str) -> None:
         setting = trick(file=file, **{**OFF, "replace": 1.0}, variants=1)
-        found = setting.examples(a_run([]), lambda given: given, rows(["good day"], ["I love it"]))
-        assert (found["text"][1], found["text_pair"][1], found["id"][1]) == ("fine day", "I adore it", "0+1")
+        result = setting.examples(a_run([]), lambda given: given, rows(["good day"], ["I love it"]))
+        assert (result["text"][1], result["text_pair"][1], result["id"][1]) == ("fine day", "I adore it", "0+1")
 
 
 class TestSources:
@@ -306,7 +307,9 @@ class TestSources:
 
     def test_wordnet_where_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(eda, "find_wordnet", lambda: Path("there"))
-        monkeypatch.setattr(eda, "read_wordnet", lambda place: {"film": ["flick"]} if place == Path("there") else {})
+        monkeypatch.setattr(
+            eda, "read_wordnet", lambda position: {"film": ["flick"]} if position == Path("there") else {}
+        )
         notes: list[str] = []
         for source in ("auto", "wordnet"):
             assert added(trick(source=source, **self.REPLACE), rows(["film"]), notes) == {"0+1": "flick"}
@@ -314,7 +317,7 @@ class TestSources:
 
     def test_a_wordnet_folder_as_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "index.noun").touch()
-        monkeypatch.setattr(eda, "read_wordnet", lambda place: {"film": ["flick"]} if place == tmp_path else {})
+        monkeypatch.setattr(eda, "read_wordnet", lambda position: {"film": ["flick"]} if position == tmp_path else {})
         assert added(trick(file=str(tmp_path), **self.REPLACE), rows(["film"])) == {"0+1": "flick"}
 
     def test_no_wordnet_names_the_commands_that_get_it(self) -> None:
@@ -326,18 +329,18 @@ class TestSources:
     def test_the_models_own_vectors(self) -> None:
         notes: list[str] = []
         for source in ("auto", "embeddings"):
-            found = added(trick(source=source, **self.REPLACE), rows(["film", "This day"]), notes)
-            assert found == {"0+1": "movie", "1+1": "This night"}
+            result = added(trick(source=source, **self.REPLACE), rows(["film", "This day"]), notes)
+            assert result == {"0+1": "movie", "1+1": "This night"}
         assert notes[1] == "eda: synonyms from the model's vectors of the texts' 3 words; 2 words have some."
 
     def test_the_models_own_vectors_for_both_texts_of_a_pair(self) -> None:
         setting = trick(source="embeddings", **self.REPLACE)
-        found = setting.examples(a_run([]), lambda given: given, rows(["a film"], ["that day"]))
-        assert (found["text"][1], found["text_pair"][1]) == ("a movie", "that night")
+        result = setting.examples(a_run([]), lambda given: given, rows(["a film"], ["that day"]))
+        assert (result["text"][1], result["text_pair"][1]) == ("a movie", "that night")
 
-    def test_for_chinese_wordnet_is_not_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_wordnet_is_not_used_for_chinese(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(eda, "find_wordnet", lambda: Path("there"))
-        monkeypatch.setattr(eda, "read_wordnet", lambda place: {"film": ["flick"]})
+        monkeypatch.setattr(eda, "read_wordnet", lambda position: {"film": ["flick"]})
         texts = ["film 电影", "film 喜欢", "film"]
         assert added(trick(**self.REPLACE), rows(texts))["2+1"] == "movie"
         assert added(trick(**self.REPLACE), rows(texts[1:]))["1+1"] == "flick"
@@ -350,27 +353,27 @@ class TestSources:
 class TestRows:
     TEXTS = ["A good film, not that film.", "great phone 😀", "我喜欢好看的电影", "xyzzy", "love this not that"] * 3
 
-    def made(self, file: str, order: Iterable[int], **settings: Any) -> dict[str, str]:
+    def output(self, file: str, order: Iterable[int], **settings: Any) -> dict[str, str]:
         examples = rows(self.TEXTS).select(list(order))
         return added(trick(file=file, variants=6, **settings), examples, seed=settings.pop("seed", 0))
 
     def test_are_the_same_in_any_order_and_company(self, file: str) -> None:
-        whole = self.made(file, range(15))
-        assert len(whole) == 15 * 6
-        assert self.made(file, [3, 14, 0, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13]) == whole
-        assert self.made(file, [7]).items() <= whole.items()
+        full = self.output(file, range(15))
+        assert len(full) == 15 * 6
+        assert self.output(file, [3, 14, 0, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13]) == full
+        assert self.output(file, [7]).items() <= full.items()
 
     def test_are_the_same_with_any_number_of_workers(
         self, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        alone = self.made(file, range(15))
+        alone = self.output(file, range(15))
         for workers in (2, 3):
             monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path / str(workers)))
-            assert list(self.made(file, range(15), workers=workers).items()) == list(alone.items())
+            assert list(self.output(file, range(15), workers=workers).items()) == list(alone.items())
 
     def test_equal_texts_of_two_rows_change_otherwise(self, file: str) -> None:
-        found = self.made(file, range(15))
-        assert [found[f"0+{number}"] for number in range(1, 7)] != [found[f"5+{number}"] for number in range(1, 7)]
+        result = self.output(file, range(15))
+        assert [result[f"0+{number}"] for number in range(1, 7)] != [result[f"5+{number}"] for number in range(1, 7)]
 
     def test_another_seed_draws_otherwise(self, file: str) -> None:
         setting = trick(file=file, variants=6)

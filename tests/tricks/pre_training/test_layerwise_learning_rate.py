@@ -22,17 +22,17 @@ def rates(folder: Path, *overrides: str) -> dict[str, tuple[float, float]]:
 
 
 def test_by_depth(tmp_path: Path) -> None:
-    found = in_child(lambda: rates(tmp_path, "tricks.layerwise_learning_rate.decay=0.5"))
-    assert len(found) > 30
-    for name, (rate, decay) in found.items():
-        place = {"embeddings": 2, "layer.0.": 1, "layer.1.": 0, "pooler": 0, "classifier": 0}
-        (power,) = [each for part, each in place.items() if part in name]
+    result = in_child(lambda: rates(tmp_path, "tricks.layerwise_learning_rate.decay=0.5"))
+    assert len(result) > 30
+    for name, (rate, decay) in result.items():
+        position = {"embeddings": 2, "layer.0.": 1, "layer.1.": 0, "pooler": 0, "classifier": 0}
+        (power,) = [each for part, each in position.items() if part in name]
         assert rate == pytest.approx(0.01 * 0.5**power), name
         assert decay == (0.0 if "bias" in name or "LayerNorm" in name else 0.01), name
 
 
 def test_a_run_scales_all_alike(tmp_path: Path) -> None:
-    def shares() -> set[float]:
+    def fractions() -> set[float]:
         run = tiny_run(tiny_config("+tricks=[layerwise_learning_rate]"), tmp_path)
         for index in range(3):
             run._step(run.seams.batches(run.train, 0)[index])
@@ -41,4 +41,4 @@ def test_a_run_scales_all_alike(tmp_path: Path) -> None:
             round(group["lr"] / rate, 9) for group, rate in zip(optimizer.param_groups, run.base_rates, strict=True)
         }
 
-    assert len(in_child(shares)) == 1
+    assert len(in_child(fractions)) == 1

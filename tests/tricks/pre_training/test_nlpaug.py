@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from recipes.errors import UserError
 from recipes.models.loading import load_tokenizer
 from recipes.testing import tiny_config
-from tricks.pre_training.nlpaug import RENAMED, Augment, Nlpaug, loaded, seeded, words, written
+from tricks.pre_training.nlpaug import RENAMED, Augment, Nlpaug, list_file_times, load_augmenter, seed_generators, words
 
 FEATURES = {name: datasets.Value("string") for name in ("id", "source", "text", "text_pair", "label")}
 TEXTS = ["The plot of this good movie is quite different.", "They received their beautiful house because of it!"]
@@ -29,11 +29,11 @@ class Answers:
     """An augmenter that gives what it was told to, one answer after the other, then the last one for ever."""
 
     def __init__(self, answers: list[Any]) -> None:
-        self.answers, self.asked = answers, list[str]()
+        self.answers, self.requested = answers, list[str]()
 
     def augment(self, text: str) -> Any:
-        self.asked.append(text)
-        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+        self.requested.append(text)
+        return self.answers[min(len(self.requested), len(self.answers)) - 1]
 
 
 class Adds:
@@ -50,20 +50,20 @@ class Draws:
     """An augmenter that draws from everything there is, also while it is made."""
 
     def __init__(self) -> None:
-        drawn()
+        draw()
 
     def augment(self, text: str) -> list[str]:
-        return [f"{text} {drawn()}"]
+        return [f"{text} {draw()}"]
 
 
 class Reads:
     """An augmenter that puts what a file says behind the text."""
 
     def __init__(self, path: str) -> None:
-        self.said = Path(path).read_text()
+        self.message = Path(path).read_text()
 
     def augment(self, text: str) -> list[str]:
-        return [f"{text} {self.said}"]
+        return [f"{text} {self.message}"]
 
 
 class Fails:
@@ -78,7 +78,7 @@ class Fails:
         return [f"{text}!x"]
 
 
-def drawn() -> str:
+def draw() -> str:
     return f"{random.random()} {np.random.random()} {float(torch.rand(()))}"
 
 
@@ -86,7 +86,7 @@ def stub(kind: type, **settings: Any) -> dict[str, Any]:
     return {"_target_": f"{__name__}.{kind.__name__}", **settings}
 
 
-def made(text: str, *augmenters: Mapping[str, Any], variants: int = 1, seed: int = 1) -> list[str]:
+def output(text: str, *augmenters: Mapping[str, Any], variants: int = 1, seed: int = 1) -> list[str]:
     return Augment(augmenters, variants, "tricks.nlpaug.augmenters")(text, random.Random(seed))
 
 
@@ -116,31 +116,31 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestDrawing:
     @pytest.mark.parametrize("answer", [["a b."], ["A  B ."], [" a, b"], [], "", [""], ["?!"], [["a b"]]])
-    def test_what_says_nothing_else_is_no_variant(self, answer: Any) -> None:
-        assert made("a b.", stub(Answers, answers=[answer])) == []
+    def test_a_text_with_the_same_words_is_not_a_variant(self, answer: Any) -> None:
+        assert output("a b.", stub(Answers, answers=[answer])) == []
 
     @pytest.mark.parametrize("answer", ["a c", ["a c"], [["a c"]]])
-    def test_flows_nest_what_they_give(self, answer: Any) -> None:
-        assert made("a b", stub(Answers, answers=[answer])) == ["a c"]
+    def test_nested_results_of_flows_are_unpacked(self, answer: Any) -> None:
+        assert output("a b", stub(Answers, answers=[answer])) == ["a c"]
 
     def test_no_variant_comes_twice(self) -> None:
         answers = [["c"], ["C."], ["a b"], ["d"], ["c"], ["e"]]
-        assert made("a b", stub(Answers, answers=answers), variants=3) == ["c", "d", "e"]
+        assert output("a b", stub(Answers, answers=answers), variants=3) == ["c", "d", "e"]
 
-    def test_three_draws_for_each_that_is_wanted(self) -> None:
+    def test_three_draws_for_each_requested_variant(self) -> None:
         augment = Augment([stub(Answers, answers=[["a"]] * 5 + [["b"], ["c"]])], 2)
         assert augment("a", random.Random(1)) == ["b"]
-        assert augment.chain[0].asked == ["a"] * 6
+        assert augment.chain[0].requested == ["a"] * 6
         augment = Augment([stub(Answers, answers=[["b"], ["c"]])], 2)
         assert augment("a", random.Random(1)) == ["b", "c"]
-        assert augment.chain[0].asked == ["a"] * 2
+        assert augment.chain[0].requested == ["a"] * 2
 
     def test_augmenters_follow_one_another(self) -> None:
-        assert made("a", stub(Adds, word="b"), stub(Adds, word="c")) == ["a b c"]
-        assert made("a", stub(Answers, answers=[[]]), stub(Adds, word="c")) == [" c"]
+        assert output("a", stub(Adds, word="b"), stub(Adds, word="c")) == ["a b c"]
+        assert output("a", stub(Answers, answers=[[]]), stub(Adds, word="c")) == [" c"]
 
     @pytest.mark.parametrize(
-        ("text", "found"),
+        ("text", "actual"),
         [
             ("Don't stop,  2 go", ("don", "t", "stop", "2", "go")),
             ("酒店 好ab，c", ("酒", "店", "好", "ab", "c")),
@@ -148,8 +148,8 @@ class TestDrawing:
             ("café STRASSE", ("café", "strasse")),
         ],
     )
-    def test_words(self, text: str, found: tuple[str, ...]) -> None:
-        assert words(text) == found
+    def test_words(self, text: str, actual: tuple[str, ...]) -> None:
+        assert words(text) == actual
 
 
 class TestRandomness:
@@ -158,12 +158,12 @@ class TestRandomness:
         first = augment("a", random.Random(1))
         assert len(set(first)) == 2
         assert augment("b", random.Random(2)) != augment("b", random.Random(1))
-        drawn()
+        draw()
         assert augment("a", random.Random(1)) == first  # not the first text any more, so the augmenter is there
-        assert made("a", stub(Draws), variants=2) == first
+        assert output("a", stub(Draws), variants=2) == first
 
     @pytest.mark.parametrize("fails", [False, True])
-    def test_generators_and_names_are_given_back(self, fails: bool) -> None:
+    def test_generators_and_names_are_restored(self, fails: bool) -> None:
         def state() -> tuple[Any, ...]:
             numpy_state: Any = np.random.get_state()
             here = [hasattr(PreTrainedTokenizerFast, name) for name in RENAMED]
@@ -171,46 +171,46 @@ class TestRandomness:
 
         before = state()
         try:
-            with seeded(5):
-                drawn()
-                assert all(state()[place] != before[place] for place in (0, 1, 3, 4))
+            with seed_generators(5):
+                draw()
+                assert all(state()[index] != before[index] for index in (0, 1, 3, 4))
                 assert all(state()[4])
                 assert 1 / (not fails)
         except ZeroDivisionError:
             assert fails
         assert state() == before
-        made("a", stub(Draws))
+        output("a", stub(Draws))
         assert state() == before
 
     def test_a_forked_process_has_one_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[int] = []
-        monkeypatch.setattr(torch, "set_num_threads", asked.append)
+        requested: list[int] = []
+        monkeypatch.setattr(torch, "set_num_threads", requested.append)
         augment = Augment([stub(Draws)], 1)
         augment("a", random.Random(1))
-        assert asked == []
+        assert requested == []
         augment = Augment([stub(Draws)], 1)
         augment.process = -1
         augment("a", random.Random(1))
-        assert asked == [1]
+        assert requested == [1]
 
     def test_misspellings_have_one_order(self) -> None:
         """They are read from a set, whose order is another one in each process."""
         inner = {"_target_": "nlpaug.augmenter.word.SpellingAug"}
-        flow = loaded({"_target_": "nlpaug.flow.Sequential", "flow": [inner]}, "")
+        flow = load_augmenter({"_target_": "nlpaug.flow.Sequential", "flow": [inner]}, "")
         lists = list(flow[0].model.dict.values())
         assert len(lists) > 10_000 and all(each == sorted(each) for each in lists)
 
 
 class TestExamples:
     def test_variants_are_added_and_counted(self) -> None:
-        found, notes = added(rows("a", "b"), stub(Adds, word="c"))
-        assert found == [("0+1", "a c"), ("1+1", "b c")]
+        actual, notes = added(rows("a", "b"), stub(Adds, word="c"))
+        assert actual == [("0+1", "a c"), ("1+1", "b c")]
         assert notes == ["nlpaug: 2 variants of 2 training rows."]
 
-    def test_fewer_than_wanted(self) -> None:
-        found, notes = added(rows("a", ""), stub(Answers, answers=[["a c"]]), variants=2)
-        assert found == [("0+1", "a c"), ("1+1", "a c")]
-        assert notes == ["nlpaug: 2 variants of 2 training rows, 2 fewer than wanted: too little changed."]
+    def test_fewer_than_requested_are_reported(self) -> None:
+        actual, notes = added(rows("a", ""), stub(Answers, answers=[["a c"]]), variants=2)
+        assert actual == [("0+1", "a c"), ("1+1", "a c")]
+        assert notes == ["nlpaug: 2 variants of 2 training rows, 2 fewer than requested: too little changed."]
 
     def test_none(self) -> None:
         run: Any = None
@@ -229,30 +229,30 @@ class TestExamples:
         with pytest.raises(UserError) as caught:
             added(rows("a", "b", "c"), stub(Adds, word="d"), stub(Fails, on="b d", error="attribute"), workers=workers)
         assert str(caught.value).startswith(
-            "tricks.nlpaug.augmenters[1]: Fails fails on 'b d' with AttributeError: no such name. What works of nlpaug"
+            "tricks.nlpaug.augmenters[1]: Fails fails on 'b d' with AttributeError: no such name. The top of "
         )
 
     def test_other_errors_keep_their_traceback(self) -> None:
         with pytest.raises(ZeroDivisionError):
             added(rows("a"), stub(Fails, on="a", error="division"))
 
-    def test_a_model_trained_anew_makes_other_variants(self, tmp_path: Path) -> None:
-        said = []
+    def test_a_retrained_model_makes_other_variants(self, tmp_path: Path) -> None:
+        message = []
         for date, word in enumerate(("one", "two", "three")):
             (tmp_path / "model").write_text(word)
             os.utime(tmp_path / "model", (date // 2, date // 2))  # "two" looks as if it had not been written
-            said += added(rows("a"), stub(Reads, path=str(tmp_path / "model")))[0]
-        assert [text for _, text in said] == ["a one", "a one", "a three"]
+            message += added(rows("a"), stub(Reads, path=str(tmp_path / "model")))[0]
+        assert [text for _, text in message] == ["a one", "a one", "a three"]
 
-    def test_files_are_found_wherever_they_are_named(self, tmp_path: Path) -> None:
-        for place, name in enumerate(("a.txt", "b.txt", "folder/c.txt", "folder/d.txt"), 1):
+    def test_files_are_found_at_any_depth_of_the_settings(self, tmp_path: Path) -> None:
+        for index, name in enumerate(("a.txt", "b.txt", "folder/c.txt", "folder/d.txt"), 1):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()
-            os.utime(tmp_path / name, (place, place))
+            os.utime(tmp_path / name, (index, index))
         os.utime(tmp_path / "folder", (9, 9))
         a, b, folder = (str(tmp_path / name) for name in ("a.txt", "b.txt", "folder"))
         settings = [{"path": a, "aug_p": 0.1, "name": "none"}, {"flow": [{"path": folder}, {"path": b}]}]
-        assert written(settings) == [1, 9, 3, 4, 2]
+        assert list_file_times(settings) == [1, 9, 3, 4, 2]
 
 
 class TestErrors:
@@ -268,7 +268,7 @@ class TestErrors:
         with pytest.raises(
             UserError, match=r"^tricks.nlpaug.augmenters\[0\] needs .* nlpaug \(.*\); .*'\.\[nlpaug\]'\.$"
         ):
-            made("a", stub(Draws))
+            output("a", stub(Draws))
 
     @pytest.mark.parametrize(
         ("settings", "reason"),
@@ -278,9 +278,9 @@ class TestErrors:
             ({"_target_": "nlpaug.augmenter.word.TfIdfAug", "model_path": "/none"}, "cannot be made: FileNotFoundErr"),
         ],
     )
-    def test_what_cannot_be_made(self, settings: dict[str, Any], reason: str) -> None:
+    def test_invalid_augmenters_are_refused(self, settings: dict[str, Any], reason: str) -> None:
         with pytest.raises(UserError, match=rf"^tricks.nlpaug.augmenters\[1\]: nlpaug.augmenter.*{reason}"):
-            made("a", stub(Draws), settings)
+            output("a", stub(Draws), settings)
 
     def test_data_of_nltk_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import nltk
@@ -289,7 +289,7 @@ class TestErrors:
         monkeypatch.setattr(nltk, "download", lambda name: False)
         for name in ("SynonymAug", "AntonymAug"):
             with pytest.raises(UserError, match="python -m nltk.downloader wordnet omw-1.4 averaged_perceptron_tagger"):
-                made("a good film", {"_target_": f"nlpaug.augmenter.word.{name}"})
+                output("a good film", {"_target_": f"nlpaug.augmenter.word.{name}"})
 
 
 def folder_of(model: str, folder: Path) -> dict[str, Any]:
@@ -332,30 +332,30 @@ class TestRealOnes:
     def test_works(self, name: str, settings: dict[str, Any]) -> None:
         augmenter = {"_target_": f"nlpaug.augmenter.{name}", **settings}
         for text in TEXTS:
-            (variant,) = made(text, augmenter)
+            (variant,) = output(text, augmenter)
             assert words(variant) != words(text) and 0.5 < len(variant) / len(text) < 1.5
-            assert made(text, augmenter) == [variant]
-        assert made("", augmenter) == [] == made(" ", augmenter)
+            assert output(text, augmenter) == [variant]
+        assert output("", augmenter) == [] == output(" ", augmenter)
 
     @pytest.mark.parametrize("flow", ["Sequential", "Sometimes"])
     def test_flows_work(self, flow: str) -> None:
         inner = {"_target_": "nlpaug.flow.Sequential", "flow": [{"_target_": "nlpaug.augmenter.char.OcrAug"}]}
         outer = {"_target_": f"nlpaug.flow.{flow}", "flow": [inner, {"_target_": "nlpaug.augmenter.word.SplitAug"}]}
         for text in [*TEXTS, "good"]:
-            found = made(text, outer, variants=2)
-            assert len(found) == 2 and found == made(text, outer, variants=2)
-            assert all(0.5 < len(variant) / len(text) < 2.5 for variant in found), found
+            actual = output(text, outer, variants=2)
+            assert len(actual) == 2 and actual == output(text, outer, variants=2)
+            assert all(0.5 < len(variant) / len(text) < 2.5 for variant in actual), actual
 
     @pytest.mark.parametrize("model", ["bert", "distilbert"])
     @pytest.mark.parametrize("action", ["substitute", "insert"])
     def test_language_models_work(self, model: str, action: str, tmp_path: Path) -> None:
         augmenter = {**folder_of(model, tmp_path), "action": action}
-        found = made("the plot is good", augmenter, variants=2)
-        assert len(found) == 2 and made("the plot is good", augmenter, variants=2) == found
+        actual = output("the plot is good", augmenter, variants=2)
+        assert len(actual) == 2 and output("the plot is good", augmenter, variants=2) == actual
 
     def test_each_model_is_its_own(self, tmp_path: Path) -> None:
         """Nlpaug would give the one that it loaded first."""
         first, second = tfidf(tmp_path / "1", ["a b", "a c"]), tfidf(tmp_path / "2", ["x y", "x z"])
-        assert set(loaded(first, "").model.tokens) == {"a", "b", "c"}
-        assert set(loaded(second, "").model.tokens) == {"x", "y", "z"}
-        assert set(made("b c", first)[0].split()) <= {"a", "b", "c"}
+        assert set(load_augmenter(first, "").model.tokens) == {"a", "b", "c"}
+        assert set(load_augmenter(second, "").model.tokens) == {"x", "y", "z"}
+        assert set(output("b c", first)[0].split()) <= {"a", "b", "c"}

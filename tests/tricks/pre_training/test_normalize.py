@@ -84,7 +84,7 @@ def test_control(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("emoji", [ASTRONAUT, FAMILY, RAINBOW_FLAG, DARK_HEALTH_WORKER, ENGLAND, "❤\ufe0f\u200d🔥"])
-def test_emoji_stay_whole(emoji: str) -> None:
+def test_emoji_are_not_split(emoji: str) -> None:
     text = f"so \u200b{emoji}{emoji}\u200d!"
     assert normalized(text, drop_control=True) == f"so {emoji}{emoji}!"
     assert normalized(emoji, form="NFKC", half_width=True, drop_control=True) == emoji

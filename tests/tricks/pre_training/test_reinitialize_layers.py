@@ -27,23 +27,23 @@ def weights(folder: Path, *overrides: str) -> dict[str, np.ndarray]:
     return copy_weights(tiny_run(tiny_config(*overrides), folder))
 
 
-def new_ones(found: dict[str, np.ndarray]) -> set[str]:
-    return {name for name, values in found.items() if values.dtype == np.float32 and not (values == 7).all()}
+def new_ones(result: dict[str, np.ndarray]) -> set[str]:
+    return {name for name, values in result.items() if values.dtype == np.float32 and not (values == 7).all()}
 
 
 def test_the_highest_layers_and_what_is_above_them_but_the_head(tmp_path: Path) -> None:
-    found = in_child(lambda: weights(tmp_path, "+tricks=[reinitialize_layers]"))
-    assert new_ones(found) == {name for name in found if "layer.1." in name or "pooler" in name}
-    dense = found["bert.encoder.layer.1.output.dense.weight"]
+    result = in_child(lambda: weights(tmp_path, "+tricks=[reinitialize_layers]"))
+    assert new_ones(result) == {name for name in result if "layer.1." in name or "pooler" in name}
+    dense = result["bert.encoder.layer.1.output.dense.weight"]
     assert dense.std() == pytest.approx(0.02, rel=0.1) and abs(dense.mean()) < 0.002
-    assert (found["bert.encoder.layer.1.output.dense.bias"] == 0).all()
-    assert (found["bert.encoder.layer.1.output.LayerNorm.weight"] == 1).all()
+    assert (result["bert.encoder.layer.1.output.dense.bias"] == 0).all()
+    assert (result["bert.encoder.layer.1.output.LayerNorm.weight"] == 1).all()
 
 
 def test_all_layers_leave_the_embeddings(tmp_path: Path) -> None:
-    found = in_child(lambda: weights(tmp_path, "+tricks=[reinitialize_layers]", "tricks.reinitialize_layers.count=2"))
-    kept = {name for name in found if found[name].dtype == np.float32} - new_ones(found)
-    assert kept == {name for name in found if "embeddings." in name or "classifier" in name} - {
+    result = in_child(lambda: weights(tmp_path, "+tricks=[reinitialize_layers]", "tricks.reinitialize_layers.count=2"))
+    remaining = {name for name in result if result[name].dtype == np.float32} - new_ones(result)
+    assert remaining == {name for name in result if "embeddings." in name or "classifier" in name} - {
         "bert.embeddings.position_ids",
         "bert.embeddings.token_type_ids",
     }
@@ -51,8 +51,8 @@ def test_all_layers_leave_the_embeddings(tmp_path: Path) -> None:
 
 def test_the_seed_of_new_weights_decides(tmp_path: Path) -> None:
     def dense(*overrides: str) -> np.ndarray:
-        found = in_child(lambda: weights(tmp_path, "+tricks=[reinitialize_layers]", *overrides))
-        return found["bert.encoder.layer.1.output.dense.weight"]
+        result = in_child(lambda: weights(tmp_path, "+tricks=[reinitialize_layers]", *overrides))
+        return result["bert.encoder.layer.1.output.dense.weight"]
 
     assert (dense() == dense("seeds.order=5")).all()
     assert (dense() != dense("seeds.init=5")).any()

@@ -27,7 +27,7 @@ from tricks.pre_training.segments import Pool, Segments
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 BERT = {piece: number for number, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS])}
-SHORT_PIECES = "data.max_length=9"
+SHORT_SEGMENTS = "data.max_length=9"
 POOLINGS = ["concat", "mean", "mean_sqrt", "max", "attention", "lstm"]
 
 
@@ -47,15 +47,15 @@ def cut(trick: Segments, max_length: int, *sides: str) -> str:
     """A text's pieces, or a pair's, as words."""
     run = run_of(max_length)
     spaced = [[" ".join(side)] for side in sides]
-    found = trick.encode(run, never, spaced[0], spaced[1] if len(spaced) > 1 else None)
-    (ids,), (of_which_text,) = found["input_ids"], found["token_type_ids"]
+    result = trick.encode(run, never, spaced[0], spaced[1] if len(spaced) > 1 else None)
+    (ids,), (of_which_text,) = result["input_ids"], result["token_type_ids"]
     assert len(ids) == len(of_which_text)
     return " ".join(run.tokenizer.convert_ids_to_tokens(ids)).replace("[CLS]", "<").replace("[SEP]", ">")
 
 
-class TestPieces:
+class TestSegmentsOfTexts:
     @pytest.mark.parametrize(
-        ("text", "wanted"),
+        ("text", "expected"),
         [
             ("abcdefgh", "< a b c d > < e f g h >"),
             ("abcdefghi", "< a b c d > < e f g h > < i >"),
@@ -64,10 +64,10 @@ class TestPieces:
             ("", "< >"),
         ],
     )
-    def test_by_hand(self, text: str, wanted: str) -> None:
-        assert cut(segments(size=6), 20, text) == wanted
+    def test_by_hand(self, text: str, expected: str) -> None:
+        assert cut(segments(size=6), 20, text) == expected
 
-    def test_the_size_is_that_of_the_data_unless_told(self) -> None:
+    def test_the_default_size_is_that_of_the_data(self) -> None:
         assert cut(segments(), 7, "abcdefg") == "< a b c d e > < f g >"
 
     def test_at_most_so_many(self) -> None:
@@ -78,20 +78,20 @@ class TestPieces:
         assert cut(segments(size=8), 8, "xyz", "abcde") == "< x y > a b c > < x y > d e >"
 
     def test_which_text_a_token_is_of(self) -> None:
-        found = segments(size=8).encode(run_of(8), never, ["x y"], ["a b c d"])
-        assert found["token_type_ids"] == [[0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1]]
+        result = segments(size=8).encode(run_of(8), never, ["x y"], ["a b c d"])
+        assert result["token_type_ids"] == [[0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1]]
 
     @pytest.mark.parametrize("max_length", [6, 7, 20])
-    def test_one_piece_is_what_the_base_reads(self, max_length: int) -> None:
+    def test_one_segment_equals_the_default_encoding(self, max_length: int) -> None:
         texts = [" ".join(LETTERS[:count]) for count in range(9)]
         first, second = [one for one in texts for _ in texts], [other for _ in texts for other in texts]
         run = run_of(max_length)
         for pairs in (None, second):
-            wanted = Base(run).encode(first, pairs)
-            found = segments(max_segments=1).encode(run, never, first, pairs)
-            assert found == {name: wanted[name] for name in ("input_ids", "token_type_ids")}
+            expected = Base(run).encode(first, pairs)
+            result = segments(max_segments=1).encode(run, never, first, pairs)
+            assert result == {name: expected[name] for name in ("input_ids", "token_type_ids")}
 
-    def test_a_piece_longer_than_the_input_is_refused(self) -> None:
+    def test_a_segment_longer_than_the_input_is_refused(self) -> None:
         with pytest.raises(recipes.UserError, match=r"tricks.segments.size=9: .* choose 3 to 8\."):
             cut(segments(size=9), 8, "abc")
 
@@ -102,38 +102,38 @@ class TestPieces:
 
 class TestPool:
     # A text of three pieces, and one of two; what is not there is 0.
-    PIECES = torch.tensor([[[1.0, 2.0], [3.0, -1.0], [5.0, 5.0]], [[-2.0, 4.0], [-4.0, 0.0], [0.0, 0.0]]])
-    THERE = torch.tensor([[True, True, True], [True, True, False]])
+    VECTORS = torch.tensor([[[1.0, 2.0], [3.0, -1.0], [5.0, 5.0]], [[-2.0, 4.0], [-4.0, 0.0], [0.0, 0.0]]])
+    PRESENT = torch.tensor([[True, True, True], [True, True, False]])
 
     def pooled(self, pool: Pool) -> Any:
-        found: Tensor = pool(self.PIECES, self.THERE)
-        return found.detach().numpy()
+        result: Tensor = pool(self.VECTORS, self.PRESENT)
+        return result.detach().numpy()
 
     def test_mean(self) -> None:
         assert self.pooled(Pool("mean", 2, 0)) == pytest.approx(np.array([[3, 2], [-3, 2]]))
 
     def test_mean_sqrt(self) -> None:
-        wanted = np.array([[9 / 3**0.5, 6 / 3**0.5], [-6 / 2**0.5, 4 / 2**0.5]])
-        assert self.pooled(Pool("mean_sqrt", 2, 0)) == pytest.approx(wanted)
+        expected = np.array([[9 / 3**0.5, 6 / 3**0.5], [-6 / 2**0.5, 4 / 2**0.5]])
+        assert self.pooled(Pool("mean_sqrt", 2, 0)) == pytest.approx(expected)
 
-    def test_max_is_not_that_of_what_is_not_there(self) -> None:
+    def test_max_ignores_missing_segments(self) -> None:
         assert self.pooled(Pool("max", 2, 0)).tolist() == [[5, 5], [-2, 4]]
 
     def test_attention(self) -> None:
         pool = Pool("attention", 2, 0)
         nn.init.constant_(pool.score.weight, 0.5)
         # Scores 1.5, 1 and 5; 1 and -2.
-        shares = np.exp([1.5, 1, 5]) / np.exp([1.5, 1, 5]).sum()
+        fractions = np.exp([1.5, 1, 5]) / np.exp([1.5, 1, 5]).sum()
         other = 1 / (1 + np.exp(-3))
-        wanted = [shares @ self.PIECES[0].numpy(), other * np.array([-2, 4]) + (1 - other) * np.array([-4, 0])]
-        assert self.pooled(pool) == pytest.approx(np.array(wanted), abs=1e-6)
+        expected = [fractions @ self.VECTORS[0].numpy(), other * np.array([-2, 4]) + (1 - other) * np.array([-4, 0])]
+        assert self.pooled(pool) == pytest.approx(np.array(expected), abs=1e-6)
 
-    def test_lstm_ends_with_the_last_piece_that_is_there(self) -> None:
+    def test_lstm_ends_at_the_last_present_segment(self) -> None:
         torch.manual_seed(0)
         pool = Pool("lstm", 2, 0)
-        states = [pool.lstm(self.PIECES[:1])[1][0], pool.lstm(self.PIECES[1:, :2])[1][0]]
-        wanted = torch.cat([state[0] for state in states]).detach().numpy()
-        assert self.pooled(pool) == pytest.approx(wanted, abs=1e-6)
+        states = [pool.lstm(self.VECTORS[:1])[1][0], pool.lstm(self.VECTORS[1:, :2])[1][0]]
+        expected = torch.cat([state[0] for state in states]).detach().numpy()
+        assert self.pooled(pool) == pytest.approx(expected, abs=1e-6)
 
     def test_concat(self) -> None:
         pool = Pool("concat", 2, 4)
@@ -145,18 +145,18 @@ class TestPool:
         assert self.pooled(pool).tolist() == [[20.5, 5.25], [40.5, 0.25]]
 
     @pytest.mark.parametrize("kind", POOLINGS)
-    def test_a_text_says_the_same_beside_a_longer_one(self, kind: str) -> None:
+    def test_a_longer_text_in_the_batch_does_not_change_a_prediction(self, kind: str) -> None:
         torch.manual_seed(0)
         pool = Pool(kind, 2, 3)
-        alone: Tensor = pool(self.PIECES[1:, :2], self.THERE[1:, :2])
+        alone: Tensor = pool(self.VECTORS[1:, :2], self.PRESENT[1:, :2])
         assert self.pooled(pool)[1] == pytest.approx(alone[0].detach().numpy(), abs=1e-6)
 
     @pytest.mark.parametrize("kind", ["mean", "mean_sqrt", "max", "attention"])
-    def test_one_piece_is_its_own_pool(self, kind: str) -> None:
-        assert torch.equal(Pool(kind, 2, 0)(self.PIECES[:, :1], self.THERE[:, :1]), self.PIECES[:, 0])
+    def test_pooling_one_segment_returns_it(self, kind: str) -> None:
+        assert torch.equal(Pool(kind, 2, 0)(self.VECTORS[:, :1], self.PRESENT[:, :1]), self.VECTORS[:, 0])
 
     @pytest.mark.parametrize("kind", POOLINGS)
-    def test_is_not_taken_for_the_head(self, kind: str) -> None:
+    def test_the_pool_is_not_mistaken_for_the_head(self, kind: str) -> None:
         config = transformers.BertConfig(
             vocab_size=20, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, num_labels=4
         )
@@ -168,7 +168,7 @@ class TestPool:
 def cut_config(*overrides: str, pooling: str = "mean", longest: int = 30) -> Any:
     most = "tricks.segments.max_segments=3" if pooling == "concat" else "tricks.segments.max_segments=null"
     pooled = ("+tricks=[segments]", f"tricks.segments.pooling={pooling}", most)
-    return tiny_config(SHORT_PIECES, *pooled, *overrides, longest=longest)
+    return tiny_config(SHORT_SEGMENTS, *pooled, *overrides, longest=longest)
 
 
 class TestDocuments:
@@ -176,7 +176,7 @@ class TestDocuments:
     def test_trains_end_to_end(self, pooling: str) -> None:
         """Every weight of encoder, pool and head has its gradient."""
 
-        def found() -> None:
+        def result() -> None:
             with temporary_folder() as folder:
                 run = tiny_run(cut_config("model.dropout=0.0", pooling=pooling), folder)
                 batch = run.seams.batches(run.train, 0)[0]
@@ -188,7 +188,7 @@ class TestDocuments:
                 added = [name for name in gradients if name.startswith("segments.")]
                 assert bool(added) == (pooling in ("concat", "attention", "lstm"))
 
-        in_child(found)
+        in_child(result)
 
     def test_texts_that_fit_train_as_without_it(self) -> None:
         def both() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -199,7 +199,7 @@ class TestDocuments:
         assert on["losses"] == off["losses"]
 
     def test_in_16_bits(self) -> None:
-        def found() -> None:
+        def result() -> None:
             with temporary_folder() as folder:
                 config = cut_config("+tricks=[amp,segments]", "tricks.amp.precision=bf16", pooling="attention")
                 run = tiny_run(config, folder)
@@ -207,7 +207,7 @@ class TestDocuments:
                 assert run.updates == 1
                 run._evaluate()
 
-        in_child(found)
+        in_child(result)
 
     def test_parts_of_other_sizes_predict_the_same(self) -> None:
         def predicted(batch_size: int) -> np.ndarray:
@@ -215,16 +215,16 @@ class TestDocuments:
                 run = tiny_run(cut_config(pooling="lstm"), folder)
                 return predict_split(run, run.validation, batch_size).probabilities
 
-        found = [in_child(partial(predicted, size)) for size in (1, 3, 1000)]
-        assert np.abs(found[0] - found[1]).max() < 1e-6
-        assert np.abs(found[0] - found[2]).max() < 1e-6
+        result = [in_child(partial(predicted, size)) for size in (1, 3, 1000)]
+        assert np.abs(result[0] - result[1]).max() < 1e-6
+        assert np.abs(result[0] - result[2]).max() < 1e-6
 
 
 class Laws(TrickLaws):
     """The laws where nearly every text has several pieces, and the pool has weights."""
 
     trick = "segments"
-    overrides = (SHORT_PIECES,)
+    overrides = (SHORT_SEGMENTS,)
     pooling = "attention"
 
     def config(self, *tricks: str, **settings: Any) -> Any:
@@ -250,16 +250,16 @@ def write(path: Path, rows: Sequence[tuple[str, str]]) -> str:
 
 
 @pytest.mark.parametrize("pooling", ["max", "lstm"])
-def test_a_word_anywhere_is_learnt_saved_and_told(tmp_path: Path, pooling: str) -> None:
+def test_a_word_anywhere_is_learned_saved_and_predicted(tmp_path: Path, pooling: str) -> None:
     """The word that decides stands behind what the base reads; the loaded run says what the live one said."""
     random = np.random.default_rng(0)
 
     def rows(count: int) -> list[tuple[str, str]]:
-        made = []
+        output = []
         for _ in range(count):
             word, label = (("good", "yes"), ("bad", "no"))[random.integers(2)]
-            made.append((" ".join(["x"] * int(random.integers(8, 20)) + [word] * 3), label))
-        return made
+            output.append((" ".join(["x"] * int(random.integers(8, 20)) + [word] * 3), label))
+        return output
 
     files = {split: rows(count) for split, count in (("train", 40), ("validation", 12), ("test", 20))}
     run = recipes.finetune(
@@ -278,16 +278,16 @@ def test_a_word_anywhere_is_learnt_saved_and_told(tmp_path: Path, pooling: str) 
         ]
     )
     with (run.folder / "predictions" / "test.csv").open(encoding="utf-8") as lines:
-        told = list(csv.DictReader(lines))
-    assert np.mean([line["label"] == line["prediction"] for line in told]) > 0.9
+        summary = list(csv.DictReader(lines))
+    assert np.mean([line["label"] == line["prediction"] for line in summary]) > 0.9
     again = recipes.load(run.folder).predict([text for text, _ in files["test"]])
-    shares = [[float(line["p_no"]), float(line["p_yes"])] for line in told]
-    assert again.probabilities == pytest.approx(np.array(shares), abs=2e-6)
+    fractions = [[float(line["p_no"]), float(line["p_yes"])] for line in summary]
+    assert again.probabilities == pytest.approx(np.array(fractions), abs=2e-6)
     with safe_open(run.folder / "model" / "model.safetensors", framework="pt") as weights:
         pooled = {name for name in weights.keys() if name.startswith("segments.")}  # noqa: SIM118  (not a dict)
     assert bool(pooled) == (pooling == "lstm")
-    found = pipeline("text-classification", model=str(run.folder / "model"))("good")
-    assert found[0]["label"] in ("yes", "no")
+    result = pipeline("text-classification", model=str(run.folder / "model"))("good")
+    assert result[0]["label"] in ("yes", "no")
 
 
 @pytest.mark.parametrize("recipe", ["manifold_mixup", "cutmix"])
@@ -296,24 +296,24 @@ def test_mixing_parts_of_texts_is_refused(recipe: str) -> None:
         recipes.finetune(["data=pydocs", "model=tiny", "+tricks=[segments]", f"recipe={recipe}"])
 
 
-def test_whole_texts_are_mixed_after_pooling(tmp_path: Path) -> None:
+def test_texts_are_mixed_after_pooling(tmp_path: Path) -> None:
     """What enters the head is lambda times a text's pool, and the rest its partner's."""
 
     def mixed() -> tuple[np.ndarray, np.ndarray]:
         tricks = ["+tricks=[segments]", "recipe=sentence_mixup", "tricks.mixup.cooldown=0"]
-        run = tiny_run(tiny_config(SHORT_PIECES, *testing.NO_DROPOUT, *tricks, longest=30), tmp_path)
+        run = tiny_run(tiny_config(SHORT_SEGMENTS, *testing.NO_DROPOUT, *tricks, longest=30), tmp_path)
         batch, planned = run.seams.batches(run.train, 0)[0], []
         run.tricks["mixup"].gradient(run, lambda each: planned.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
         outcome = run.seams.objective(planned[0])
         own, other = (
             hidden_states.capture(run.bare_model, run.head, each.inputs) for each in (batch, planned[0].partners)
         )
-        share = planned[0].carried["mixup.lambda"].float()[:, None]
+        fraction = planned[0].carried["mixup.lambda"].float()[:, None]
         assert batch.lengths.max() > 9
-        return outcome.features.detach().numpy(), (share * own + (1 - share) * other).detach().numpy()
+        return outcome.features.detach().numpy(), (fraction * own + (1 - fraction) * other).detach().numpy()
 
-    found, wanted = in_child(mixed)
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    result, expected = in_child(mixed)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("other", ["sliding_window", "truncate"])

@@ -40,48 +40,48 @@ def never(*_: Any) -> Any:
     raise AssertionError("texts are tokenized once")
 
 
-def kept(trick: Truncate, max_length: int, *sides: str, name: str = "bert") -> str:
+def remaining(trick: Truncate, max_length: int, *sides: str, name: str = "bert") -> str:
     """What is read of a text or a pair, special tokens as the tokenizer writes them."""
     tokenizer = TOKENIZERS[name]()
-    found = trick.encode(run_of(tokenizer, max_length), never, sides[:1], sides[1:] or None)
-    assert all(len(rows[0]) <= max_length for rows in found.values())
-    return " ".join(tokenizer.convert_ids_to_tokens(found["input_ids"][0]))
+    result = trick.encode(run_of(tokenizer, max_length), never, sides[:1], sides[1:] or None)
+    assert all(len(rows[0]) <= max_length for rows in result.values())
+    return " ".join(tokenizer.convert_ids_to_tokens(result["input_ids"][0]))
 
 
 class TestSingleTexts:
     @pytest.mark.parametrize(
-        ("part", "wanted"),
+        ("part", "expected"),
         [
             ("head", "[CLS] a b c d e f g h [SEP]"),
             ("tail", "[CLS] s t u v w x y z [SEP]"),
             ("head_tail", "[CLS] a b u v w x y z [SEP]"),
         ],
     )
-    def test_by_hand(self, part: str, wanted: str) -> None:
-        assert kept(truncate(part), 10, SPACED) == wanted
+    def test_by_hand(self, part: str, expected: str) -> None:
+        assert remaining(truncate(part), 10, SPACED) == expected
 
     @pytest.mark.parametrize("part", ["head", "tail", "head_tail"])
-    def test_a_text_that_fits_stays_whole(self, part: str) -> None:
-        assert kept(truncate(part), 10, "a b c d e f g h") == "[CLS] a b c d e f g h [SEP]"
-        assert kept(truncate(part), 10, "") == "[CLS] [SEP]"
+    def test_a_text_that_fits_is_not_cut(self, part: str) -> None:
+        assert remaining(truncate(part), 10, "a b c d e f g h") == "[CLS] a b c d e f g h [SEP]"
+        assert remaining(truncate(part), 10, "") == "[CLS] [SEP]"
 
     def test_the_head_and_tail_of_the_source(self) -> None:
         head_fraction = 0.251
         tokens = list(range(1000))
         assert truncate(head_fraction=head_fraction).cut(tokens, 510) == [*range(128), *range(1000 - 382, 1000)]
 
-    @pytest.mark.parametrize(("fraction", "wanted"), [(0.0, "w x y z"), (1.0, "a b c d"), (0.5, "a b y z")])
-    def test_fractions(self, fraction: float, wanted: str) -> None:
-        assert kept(truncate(head_fraction=fraction), 6, SPACED) == f"[CLS] {wanted} [SEP]"
+    @pytest.mark.parametrize(("fraction", "expected"), [(0.0, "w x y z"), (1.0, "a b c d"), (0.5, "a b y z")])
+    def test_fractions(self, fraction: float, expected: str) -> None:
+        assert remaining(truncate(head_fraction=fraction), 6, SPACED) == f"[CLS] {expected} [SEP]"
 
     def test_every_tokenizer_keeps_its_special_tokens(self) -> None:
-        assert kept(truncate(), 6, LETTERS, name="roberta") == "<s> a x y z </s>"
-        assert kept(truncate(), 6, LETTERS, name="deberta") == "[CLS] ▁ x y z [SEP]"
+        assert remaining(truncate(), 6, LETTERS, name="roberta") == "<s> a x y z </s>"
+        assert remaining(truncate(), 6, LETTERS, name="deberta") == "[CLS] ▁ x y z [SEP]"
 
 
 class TestPairs:
     @pytest.mark.parametrize(
-        ("pairs", "wanted"),
+        ("pairs", "expected"),
         [
             # Room for 7: the longer one gives way until both are of one length.
             ("longest", "[CLS] d e f g [SEP] v w x [SEP]"),
@@ -89,24 +89,24 @@ class TestPairs:
             ("second", "[CLS] a b c d e f g [SEP] [SEP]"),
         ],
     )
-    def test_which_text_loses_tokens(self, pairs: str, wanted: str) -> None:
+    def test_which_text_loses_tokens(self, pairs: str, expected: str) -> None:
         second = "s t u v w x"
-        assert kept(truncate("tail", pairs=pairs), 10, "a b c d e f g", second) == wanted
+        assert remaining(truncate("tail", pairs=pairs), 10, "a b c d e f g", second) == expected
 
     def test_the_other_text_is_cut_only_where_that_is_not_enough(self) -> None:
-        assert kept(truncate("head", pairs="first"), 8, "a b", "s t u v w x") == "[CLS] [SEP] s t u v w [SEP]"
-        assert kept(truncate("head", pairs="second"), 8, "a b c d e f", "s t") == "[CLS] a b c d e [SEP] [SEP]"
+        assert remaining(truncate("head", pairs="first"), 8, "a b", "s t u v w x") == "[CLS] [SEP] s t u v w [SEP]"
+        assert remaining(truncate("head", pairs="second"), 8, "a b c d e f", "s t") == "[CLS] a b c d e [SEP] [SEP]"
 
     def test_each_text_keeps_its_own_head_and_tail(self) -> None:
         trick = truncate(head_fraction=0.5)
-        assert kept(trick, 11, "a b c d e f", "s t u v w x") == "[CLS] a b e f [SEP] s t w x [SEP]"
-        assert kept(trick, 8, LETTERS, "stuvwx", name="roberta") == "<s> a z </s> </s> s x </s>"
+        assert remaining(trick, 11, "a b c d e f", "s t u v w x") == "[CLS] a b e f [SEP] s t w x [SEP]"
+        assert remaining(trick, 8, LETTERS, "stuvwx", name="roberta") == "<s> a z </s> </s> s x </s>"
 
     def test_segments(self) -> None:
         run = run_of(TOKENIZERS["bert"](), 9)
-        found = truncate("tail").encode(run, never, ["a b c d e", "a"], ["s t u v", "s"])
-        assert found["token_type_ids"] == [[0, 0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1]]
-        assert found["input_ids"] == [[2, 7, 8, 9, 3, 24, 25, 26, 3], [2, 5, 3, 23, 3]]
+        result = truncate("tail").encode(run, never, ["a b c d e", "a"], ["s t u v", "s"])
+        assert result["token_type_ids"] == [[0, 0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1]]
+        assert result["input_ids"] == [[2, 7, 8, 9, 3, 24, 25, 26, 3], [2, 5, 3, 23, 3]]
 
 
 class TestNeutral:
@@ -116,9 +116,9 @@ class TestNeutral:
 
     def same(self, name: str, first: Sequence[str], second: Sequence[str] | None, max_length: int) -> None:
         run = run_of(TOKENIZERS[name](), max_length)
-        wanted = Base(run).encode(first, second)
-        found = truncate("head").encode(run, never, first, second)
-        assert found == {name: rows for name, rows in wanted.items() if name != "attention_mask"}
+        expected = Base(run).encode(first, second)
+        result = truncate("head").encode(run, never, first, second)
+        assert result == {name: rows for name, rows in expected.items() if name != "attention_mask"}
 
     @pytest.mark.parametrize("max_length", [4, 7, 10, 30])
     @pytest.mark.parametrize("name", TOKENIZERS)
