@@ -27,6 +27,7 @@ def rows(texts: Sequence[str], labels: Sequence[str] = (), prefix: str = "train"
 
 def findings(train: Dataset, **others: Dataset) -> list[Finding]:
     subject: Any = SimpleNamespace(originals=train, texts={"train": train, **others})
+    subject.remedies = lambda finding, **_: f"what helps against {finding}"
     look = CheckResult("data", "copies", "")
     copies(subject, look)
     return look.findings
@@ -41,6 +42,7 @@ def test_repeated_rows_are_counted_without_the_first_of_each(count: int, severit
     """One text three times and one twice, whatever their case and white space: three rows too many."""
     texts = ["again", "twice", " Again ", "AGAIN", "twice", *different(count - 5)]
     (found,) = findings(rows(texts))
+    assert found.remedy == "what helps against duplicates"
     assert found.message == f"train: 3 of {count} rows repeat another one."
     assert (found.severity, found.rows) == (severity, ["train 2", "train 3", "train 4"])
 

@@ -22,7 +22,10 @@ from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
 def said_of(*tricks: str) -> list[str]:
     built = build(read(compose_config([f"+tricks=[{','.join(tricks)}]"])[0]).tricks)
     look = CheckResult("tricks", "seldom_together", "")
-    seldom_together(cast(Subject, SimpleNamespace(run=SimpleNamespace(tricks=built))), look)
+    offers = {"overconfidence": "what calibrates"}
+    subject = SimpleNamespace(run=SimpleNamespace(tricks=built), remedies=lambda finding: offers[finding])
+    seldom_together(cast(Subject, subject), look)
+    assert all(("what calibrates" in each.remedy) == ("label_smoothing" in each.message) for each in look.findings)
     return [finding.message for finding in look.findings]
 
 
