@@ -22,7 +22,7 @@ from tests.recipes.models.families import (
     logits_of,
     mixup_objective,
 )
-from tricks.in_training.mixup import LAYER, TAKEN
+from tricks.in_training.mixup import FROM_PARTNER, LAYER
 
 
 @FAMILY
@@ -113,7 +113,7 @@ class TestMixup:
             interpolated.append(run(longer, replace_by(weight * sides[0] + (1 - weight) * sides[1])))
             taken[row, 1] = True
             swapped.append(run(own, replace_by(torch.cat([one[:, :1], two[:, 1:2], one[:, 2:]], dim=1))))
-        carried = {LAYER: torch.ones(len(TEXTS), dtype=torch.int64), TAKEN: taken}
+        carried = {LAYER: torch.ones(len(TEXTS), dtype=torch.int64), FROM_PARTNER: taken}
         for mask, expected in (("whole", interpolated), ("block", swapped)):
             logits = mixup_objective(model, batch, [], carried, level="hidden", mask=mask).logits
             assert torch.allclose(logits, torch.stack(expected), atol=2e-5), mask
@@ -135,7 +135,7 @@ class TestMixup:
     def test_gradient_checkpointing_changes_no_gradient(self, folders: dict[str, str], family: str, mask: str) -> None:
         batch, gradients = batch_of(folders[family]), []
         taken = (torch.arange(batch.inputs["input_ids"].shape[1]) == 1).expand_as(batch.inputs["input_ids"])
-        carried = {LAYER: torch.ones(len(TEXTS), dtype=torch.int64), TAKEN: taken}
+        carried = {LAYER: torch.ones(len(TEXTS), dtype=torch.int64), FROM_PARTNER: taken}
         for checkpointing in (False, True):
             model = load_classifier(folders[family], 0.2, checkpointing).train()
             seed_forward(0, 0, 0)

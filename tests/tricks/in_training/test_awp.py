@@ -20,7 +20,7 @@ from recipes.testing import (
     tiny_config,
     tiny_run,
 )
-from tricks.in_training.awp import displaced
+from tricks.in_training.awp import displace
 
 
 def by_hand(run: TrainingRun, batch: Batch, gamma: float) -> Any:
@@ -67,7 +67,7 @@ def test_weights_are_restored_after_an_error() -> None:
     # 0.1 + 0.7 - 0.7 is not 0.1.
     layer.weight.data.fill_(0.1)
     remaining = layer.weight.detach().clone()
-    with pytest.raises(ZeroDivisionError), displaced({layer.weight: torch.tensor([[0.7]])}):
+    with pytest.raises(ZeroDivisionError), displace({layer.weight: torch.tensor([[0.7]])}):
         assert layer.weight.item() == pytest.approx(0.8)
         raise ZeroDivisionError
     assert torch.equal(layer.weight, remaining)
