@@ -58,8 +58,8 @@ class ContextBase:
         """The most probable class; where rows may have more than one label, every class from 0.5 on."""
         if self.run.multi_label:
             return (probabilities >= 0.5).to(torch.int8)
-        chosen = torch.zeros_like(probabilities, dtype=torch.int8)
-        return chosen.scatter_(1, probabilities.argmax(1, keepdim=True), 1)
+        answers = torch.zeros_like(probabilities, dtype=torch.int8)
+        return answers.scatter_(1, probabilities.argmax(1, keepdim=True), 1)
 
     def results(self, scored: Mapping[str, Predictions]) -> dict[str, Any]:
         """The metrics of each split."""

@@ -469,9 +469,9 @@ class TrickLaws:
         for seam in set(setting_up) & set(self.declared().slots):
             in_child(partial(self._raise_while_setting_up, seam))
 
-    def _raise_while_training(self, chosen: Sequence[str]) -> None:
+    def _raise_while_training(self, seams_to_break: Sequence[str]) -> None:
         """Raise inside the base of one seam after the other, and compare the model before and after."""
-        broken = _breakable(chosen)
+        broken = _breakable(seams_to_break)
         with temporary_folder() as folder:
             run = tiny_run(self.config(self.trick), folder)
             run.updates = int(0.8 * UPDATES)  # far enough for tricks that start late
@@ -486,7 +486,7 @@ class TrickLaws:
                 "settle": partial(run.seams.settle, predictions),
                 "results": partial(run.seams.results, {"validation": predictions}),
             }
-            for seam in chosen:
+            for seam in seams_to_break:
                 before = _describe_state(run)
                 broken.add(seam)
                 try:
@@ -632,7 +632,7 @@ def comparable_contents(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]
     return {"history": json.dumps(history), "metrics": json.dumps(metrics), "files": files}
 
 
-def _breakable(chosen: Sequence[str]) -> set[str]:
+def _breakable(seams_to_break: Sequence[str]) -> set[str]:
     """Let the bases of these seams raise `ZeroDivisionError` as long as their names are in the set that is returned."""
     broken: set[str] = set()
 
@@ -644,7 +644,7 @@ def _breakable(chosen: Sequence[str]) -> set[str]:
 
         return base_function
 
-    for seam in chosen:
+    for seam in seams_to_break:
         setattr(base.Base, seam, breaking(seam, getattr(base.Base, seam)))
     return broken
 

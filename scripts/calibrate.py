@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block, estimate
-from recipes.ablation.sequential import MAX_LOOKS, confidence_at, find_open_arms, merge_verdicts, schedule_looks
+from recipes.ablation.sequential import MAX_ANALYSES, confidence_at, find_open_arms, merge_verdicts, schedule_analyses
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, TOGETHER, Verdict, judge
 from recipes.cli import positive_integer
 from recipes.reports.tables import markdown_table
@@ -214,21 +214,21 @@ def count_in_rounds(world: World, design: Design, most: int, studies: int, numbe
     """
     generator = np.random.default_rng(number)
     contrasts = design.contrasts()
-    looks = schedule_looks(2, most)
+    analyses = schedule_analyses(2, most)
     hits, false, run_counts = [], [], []
     for _ in range(studies):
         blocks = simulate_study(world, design.arms, most, generator)
         verdicts: dict[Effect, Verdict] = {}
         is_finished = [np.zeros(len(block.arms), dtype=bool) for block in blocks]
         arms: Sequence[Arm] = design.arms
-        for look, seeds in enumerate(looks):
+        for analysis, seeds in enumerate(analyses):
             numbers = [design.arms.index(arm) for arm in arms]
             is_finished = [
                 before | (np.isin(block.arms, numbers) & (block.seeds < seeds))
                 for before, block in zip(is_finished, blocks, strict=True)
             ]
             finished = [_select_runs(block, each) for block, each in zip(blocks, is_finished, strict=True)]
-            verdicts = merge_verdicts(verdicts, judge(design, finished, MARGIN, confidence_at(look, looks))[0])
+            verdicts = merge_verdicts(verdicts, judge(design, finished, MARGIN, confidence_at(analysis, analyses))[0])
             arms = find_open_arms(design, verdicts.values())
             if not arms:
                 break
@@ -292,7 +292,7 @@ def print_tables(studies: int, mapped: Callable) -> None:
     print(markdown_table(header, [[f"{name}; {world}", *row] for (name, world), row in zip(lines, cells, strict=True)]))
 
     few = max(100, studies // 5)
-    print(f"\nSeeds in rounds, {MAX_LOOKS} looks at most, {few:,} studies a line\n", flush=True)
+    print(f"\nSeeds in rounds, {MAX_ANALYSES} looks at most, {few:,} studies a line\n", flush=True)
     cases = [(name, world, 6) for name in (auto, one_at_a_time) for world in ("as seen", "noisy runs", "with effects")]
     calls = [(WORLDS[world], known[name][0], most) for name, world, most in cases]
     cells = mapped(partial(_call, count_in_rounds, few), enumerate(calls))

@@ -42,14 +42,14 @@ def arrows(root: Path) -> list[Arrow]:
     Raises:
         ValueError: an import is relative.
     """
-    found = []
+    imports = []
     for name, path in modules(root).items():
         for target, kind, line in _imports(ast.parse(path.read_text(encoding="utf-8")), START):
             if target.startswith("."):
                 raise ValueError(f"{path}:{line}: relative import")
             if module := _module(root.parent, target):
-                found.append(Arrow(name, module, kind, line))
-    return sorted(set(found))
+                imports.append(Arrow(name, module, kind, line))
+    return sorted(set(imports))
 
 
 def circles(arrows: Iterable[Arrow]) -> list[list[str]]:
@@ -65,7 +65,7 @@ def circles(arrows: Iterable[Arrow]) -> list[list[str]]:
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []
-    found = []
+    groups = []
 
     def visit(module: str) -> None:
         number[module] = lowest[module] = len(number)
@@ -80,12 +80,12 @@ def circles(arrows: Iterable[Arrow]) -> list[list[str]]:
             group = stack[stack.index(module) :]
             del stack[-len(group) :]
             if len(group) > 1 or module in following[module]:
-                found.append(sorted(group))
+                groups.append(sorted(group))
 
     for module in sorted(following):
         if module not in number:
             visit(module)
-    return sorted(found)
+    return sorted(groups)
 
 
 def _parts(path: Path) -> tuple[str, ...]:

@@ -302,7 +302,7 @@ def test_no_such_metric(folder: Path) -> None:
 
 
 def write_trick(folder: Path) -> Callable[[], None]:
-    """A trick of one's own that fills the layer of swa; returns what puts it on the path."""
+    """Write a custom trick that fills the slot of swa; return the code that puts it on the path."""
     (folder / "mine" / "tricks").mkdir(parents=True)
     (folder / "mine" / "tricks" / "mine.yaml").write_text(
         "# @package tricks.mine\n_target_: mine_trick.Mine\nsize: 1\n"

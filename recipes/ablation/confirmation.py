@@ -76,9 +76,9 @@ def _controls(findings: Findings, effect: Effect, config: Config) -> Iterator[Le
         control, setting = _control("more_rows")
         # What the recipe copies anyway stays.
         own = config.tricks.get(control, {}).get(setting, 0)
-        copies = round((1 + own) * more) - 1
-        line = f"tricks.{control}.{setting}={copies}"
-        yield Level(f"{copies} copies of each row in place of {name}", (line,), control)
+        count = round((1 + own) * more) - 1
+        line = f"tricks.{control}.{setting}={count}"
+        yield Level(f"{count} copies of each row in place of {name}", (line,), control)
     passes = findings.costs[effect].get("passes", 1.0)
     if tricks[trick].control == "train_longer" or passes > LONGER:
         updates = config.train.max_updates
@@ -92,10 +92,10 @@ def _control(kind: str) -> tuple[str, str]:
     Raises:
         UserError: there is none, and without it a trick would be recommended that may help by its further rows alone.
     """
-    found = [(name, trick.controls[kind]) for name, _, trick in available_tricks() if kind in trick.controls]
-    if not found:
+    controls = [(name, trick.controls[kind]) for name, _, trick in available_tricks() if kind in trick.controls]
+    if not controls:
         raise UserError(f"no trick in the config folders is a control of the kind {kind} (Trick.controls).")
-    return found[0]
+    return controls[0]
 
 
 def _rows_of_an_epoch(row: Row) -> float | None:

@@ -357,7 +357,7 @@ def choose_d_optimal_rows(model: np.ndarray, prior: np.ndarray, count: int) -> l
     Returns:
         Their indices in increasing order.
     """
-    best, chosen = -np.inf, np.arange(count)
+    best, best_rows = -np.inf, np.arange(count)
     for start in range(STARTS):
         rows = np.random.default_rng(start).choice(len(model), count, replace=False)
         while True:
@@ -373,5 +373,5 @@ def choose_d_optimal_rows(model: np.ndarray, prior: np.ndarray, count: int) -> l
             rows[out] = into
         log_determinant = np.linalg.slogdet(information)[1]
         if log_determinant > best + 1e-6:
-            best, chosen = log_determinant, np.sort(rows)
-    return [int(row) for row in chosen]
+            best, best_rows = log_determinant, np.sort(rows)
+    return [int(row) for row in best_rows]

@@ -13,30 +13,30 @@ import numpy as np
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.verdicts import NO_EVIDENCE, Verdict
 
-MAX_LOOKS = 5
+MAX_ANALYSES = 5
 
 
-def schedule_looks(first: int, most: int) -> list[int]:
+def schedule_analyses(first: int, most: int) -> list[int]:
     """Return the number of seeds at each look, at most five looks.
 
     Args:
         first: seeds at the first look.
         most: seeds at the last.
     """
-    counts = np.unique(np.linspace(first, max(first, most), MAX_LOOKS).round().astype(int))
+    counts = np.unique(np.linspace(first, max(first, most), MAX_ANALYSES).round().astype(int))
     return [int(seeds) for seeds in counts]
 
 
-def confidence_at(look: int, seeds: Sequence[int], level: float = 0.95) -> float:
-    """Return the confidence level of one look's intervals, so that those of all looks hold together at `level`.
+def confidence_at(analysis: int, seeds: Sequence[int], level: float = 0.95) -> float:
+    """Return the confidence level of the intervals of one interim analysis, so that those of all analyses hold together at `level`.
 
     Args:
-        look: index of the look.
+        analysis: index of the look.
         seeds: number of seeds at each look.
         level: the confidence level of all looks together.
     """
     spent = [(count / seeds[-1]) ** 2 for count in seeds]
-    return 1 - (1 - level) * (spent[look] - (spent[look - 1] if look else 0))
+    return 1 - (1 - level) * (spent[analysis] - (spent[analysis - 1] if analysis else 0))
 
 
 def merge_verdicts(previous: Mapping[Effect, Verdict], new: Iterable[Verdict]) -> dict[Effect, Verdict]:

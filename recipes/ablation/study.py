@@ -22,7 +22,7 @@ from recipes.ablation.preflight import check_tricks, count_validation_rows, esti
 from recipes.ablation.progress import Progress, show_progress
 from recipes.ablation.report import write_report
 from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
-from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_looks
+from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_analyses
 from recipes.ablation.settings import Settings, read_settings
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
 from recipes.compose.reading import read
@@ -88,17 +88,17 @@ def _run_in_rounds(
     """
     settings, metric = study_runs.settings, str(study_runs.composer.master.evaluate.metric)
     most_seeds = settings.budget // (len(design.arms) * len(space.data))
-    looks = schedule_looks(settings.seeds, most_seeds if settings.stop == "when_clear" else settings.seeds)
+    analyses = schedule_analyses(settings.seeds, most_seeds if settings.stop == "when_clear" else settings.seeds)
     arms: Sequence[Arm] = design.arms
     mains: dict[Effect, Verdict] = {}
     pairs: dict[Effect, Verdict] = {}
-    for look, seeds in enumerate(looks):
+    for analysis, seeds in enumerate(analyses):
         study_runs.run(space, arms, range(seeds))
         rows = study_runs.rows_of(space)
         blocks = load_blocks(design, rows, metric)
-        judge_look = partial(judge, design, blocks, settings.margin, confidence_at(look, looks))
+        judge_analysis = partial(judge, design, blocks, settings.margin, confidence_at(analysis, analyses))
         previous = mains, pairs
-        mains, pairs = map(merge_verdicts, previous, judge_look())
+        mains, pairs = map(merge_verdicts, previous, judge_analysis())
         arms = find_open_arms(design, mains.values())
         if not arms:
             break
@@ -107,7 +107,7 @@ def _run_in_rounds(
         verdict.effect for verdict in mains.values() if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
     ]
     if idle := _find_idle_effects(space, admissible, design, unclear, study_runs):
-        mains, pairs = map(merge_verdicts, previous, judge_look(idle))
+        mains, pairs = map(merge_verdicts, previous, judge_analysis(idle))
     identical = [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]
     findings = Findings(
         space=space,

@@ -125,7 +125,7 @@ def read_file(path: Path) -> Synonyms:
     Raises:
         UserError: the file is missing, is not UTF-8, or has a line in another format.
     """
-    found: dict[str, list[str]] = {}
+    synonyms_of: dict[str, list[str]] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -137,7 +137,7 @@ def read_file(path: Path) -> Synonyms:
         code, *words = line.split() or [""]
         if SAME_MEANING.match(code):
             for word in words:
-                found.setdefault(word.lower(), []).extend(words)
+                synonyms_of.setdefault(word.lower(), []).extend(words)
         elif code and not OTHER_LINE.match(code):
             word, *synonyms = [field.strip() for field in line.split("\t")]
             if not word or not any(synonyms):
@@ -145,8 +145,8 @@ def read_file(path: Path) -> Synonyms:
                     f"{path}, line {number}: {line!r} is neither word<TAB>synonym<TAB>synonym... nor a line of Cilin "
                     "such as: Aa01A01= 人 士 人物"
                 )
-            found.setdefault(word.lower(), []).extend(filter(None, synonyms))
-    synonyms_by_word = {word: others for word, synonyms in found.items() if (others := _others(word, synonyms))}
+            synonyms_of.setdefault(word.lower(), []).extend(filter(None, synonyms))
+    synonyms_by_word = {word: others for word, synonyms in synonyms_of.items() if (others := _others(word, synonyms))}
     if not synonyms_by_word:
         raise UserError(f"{path} contains no synonyms; the format of a line is word<TAB>synonym<TAB>synonym...")
     return synonyms_by_word
@@ -193,15 +193,15 @@ def find_words(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     special = set(tokenizer.all_special_tokens)
     vocabulary = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
     marks = [mark for mark in "▁Ġ" if sum(token.startswith(mark) for token in vocabulary) > len(vocabulary) / 20]
-    found: dict[str, int] = {}
+    token_of: dict[str, int] = {}
     for token, number in sorted(vocabulary.items(), key=lambda item: item[1]):
         word = token[1:] if marks and token[0] == marks[0] else token
         if not word.isalpha() or (marks == ["Ġ"] and not word.isascii()):
             continue
         if word is not token or not marks or has_han(word):
             if is_content(word):
-                found.setdefault(word.lower(), number)
-    return found
+                token_of.setdefault(word.lower(), number)
+    return token_of
 
 
 def digest(synonyms: Synonyms) -> str:

@@ -1,4 +1,4 @@
-"""Updates whose gradient is no number: not made, not counted, told with their rows, and no more than two in a row."""
+"""Updates whose gradient is not finite: not made, not counted, told with their rows, and no more than two in a row."""
 
 import json
 import os

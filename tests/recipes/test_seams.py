@@ -1,4 +1,4 @@
-"""The onion: who wraps whom, and who excludes whom."""
+"""The order of tricks: which trick wraps which, and which tricks exclude each other."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -3,20 +3,20 @@
 import pytest
 
 from recipes.ablation.design import Effect, choose
-from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_looks
+from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_analyses
 from recipes.ablation.verdicts import RUNS_MISSING, Verdict
 
 
 def test_there_are_at_most_five_looks_from_the_first_seeds_to_the_last() -> None:
-    assert schedule_looks(3, 11) == [3, 5, 7, 9, 11]
-    assert schedule_looks(2, 4) == [2, 3, 4]
-    assert schedule_looks(3, 3) == [3] and schedule_looks(5, 2) == [5]
+    assert schedule_analyses(3, 11) == [3, 5, 7, 9, 11]
+    assert schedule_analyses(2, 4) == [2, 3, 4]
+    assert schedule_analyses(3, 3) == [3] and schedule_analyses(5, 2) == [5]
 
 
 def test_all_looks_together_spend_exactly_the_level() -> None:
     for first, most in ((2, 10), (3, 3), (2, 4)):
-        plan = schedule_looks(first, most)
-        spent = [1 - confidence_at(look, plan) for look in range(len(plan))]
+        plan = schedule_analyses(first, most)
+        spent = [1 - confidence_at(analysis, plan) for analysis in range(len(plan))]
         assert sum(spent) == pytest.approx(0.05) and min(spent) > 0
     assert confidence_at(0, [2, 4, 6, 8, 10]) == pytest.approx(0.998)  # a fifth of the seeds, a 25th of the 5 %
 

@@ -133,7 +133,7 @@ def test_part_size_is_at_least_one() -> None:
 
 
 class Memory(RecordedPart):
-    """A model of one weight, and memory for so many rows of which each adds 1 to the gradient."""
+    """A model of one weight, and memory for a number of rows. Each row adds 1 to the gradient."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
