@@ -28,12 +28,12 @@ def schedule_analyses(first: int, most: int) -> list[int]:
 
 
 def confidence_at(analysis: int, seeds: Sequence[int], level: float = 0.95) -> float:
-    """Return the confidence level of the intervals of one interim analysis, so that those of all analyses hold together at `level`.
+    """Return the confidence level of one interim analysis, so that the intervals of all hold together at `level`.
 
     Args:
-        analysis: index of the look.
-        seeds: number of seeds at each look.
-        level: the confidence level of all looks together.
+        analysis: its index.
+        seeds: number of seeds at each analysis.
+        level: the confidence level of all analyses together.
     """
     spent = [(count / seeds[-1]) ** 2 for count in seeds]
     return 1 - (1 - level) * (spent[analysis] - (spent[analysis - 1] if analysis else 0))
