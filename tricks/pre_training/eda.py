@@ -27,6 +27,7 @@ from torch import Tensor
 
 from recipes import Run, Trick, UserError, allowed
 from recipes.models.anatomy import word_embeddings
+from recipes.models.linear import is_chinese
 from recipes.toolkit.augmentation import with_variants
 from recipes.toolkit.synonyms import (
     Synonyms,
@@ -37,7 +38,7 @@ from recipes.toolkit.synonyms import (
     read_file,
     read_wordnet,
 )
-from recipes.toolkit.words import has_han, is_content, join, match_case, merge_gaps, split
+from recipes.toolkit.words import is_content, join, match_case, merge_gaps, split
 
 Operation = Callable[["Sentence", Random], str]
 
@@ -102,7 +103,7 @@ class Eda(Trick):
     def _synonyms(self, run: Run, examples: Dataset) -> Synonyms:
         rows = examples[:]  # at once: a column alone is read row by row
         texts = [text for column in ("text", "text_pair") for text in rows[column] if text is not None]
-        chinese = self.language == "zh" or (self.language == "auto" and 2 * sum(map(has_han, texts)) > len(texts))
+        chinese = self.language == "zh" or (self.language == "auto" and is_chinese(texts))
         wordnet = find_wordnet() if self.source == "wordnet" or (self.source == "auto" and not chinese) else None
         if self.file is not None:
             path = Path(self.file).expanduser()

@@ -94,7 +94,7 @@ class TestWeights:
         message = refusal(lambda: of(finished_run()).load_weights(fresh_model(3, hidden=64), "xyz"))
         assert message == (
             f"tricks.mine.from={finished_run()}: its model differs from this one (bert.embeddings.LayerNorm.bias is "
-            "(32,) there, (64,) here). Take model=tiny, with the tricks that reshaped it."
+            "(32,) there, (64,) here). Use model=tiny, with the tricks that changed its shape."
         )
 
     def test_a_head_on_vectors_of_another_width(self, old: Path) -> None:

@@ -54,12 +54,12 @@ class TestAuto:
         self, monkeypatch: pytest.MonkeyPatch, gpu: str, amx: bool, device: str, expected: str
     ) -> None:
         machine = Machine(monkeypatch, gpu, amx)
-        assert machine.asked("auto", device) == {"mixed_precision": expected}
+        assert machine.requested("auto", device) == {"mixed_precision": expected}
         assert bool(machine.notes) == (expected == "no")
 
     def test_a_note_explains_fp32_and_how_to_force_bf16(self, monkeypatch: pytest.MonkeyPatch) -> None:
         machine = Machine(monkeypatch)
-        machine.asked("auto")
+        machine.requested("auto")
         (note,) = machine.notes
         assert "stays in fp32" in note
         assert "tricks.amp.precision=bf16" in note
@@ -69,18 +69,18 @@ class TestForced:
     @pytest.mark.parametrize(("precision", "expected"), [("bf16", "bf16"), ("fp32", "no")])
     def test_whatever_the_hardware(self, monkeypatch: pytest.MonkeyPatch, precision: str, expected: str) -> None:
         machine = Machine(monkeypatch)
-        assert machine.asked(precision) == {"mixed_precision": expected}
+        assert machine.requested(precision) == {"mixed_precision": expected}
         assert not machine.notes
 
     def test_fp16_needs_a_gpu_that_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert Machine(monkeypatch, "old").asked("fp16") == {"mixed_precision": "fp16"}
+        assert Machine(monkeypatch, "old").requested("fp16") == {"mixed_precision": "fp16"}
         with pytest.raises(UserError, match="tricks.amp.precision=fp16 needs a CUDA GPU; use auto or bf16"):
-            Machine(monkeypatch, "old").asked("fp16", "cpu")
+            Machine(monkeypatch, "old").requested("fp16", "cpu")
         with pytest.raises(UserError, match="needs a CUDA GPU"):
-            Machine(monkeypatch).asked("fp16")
+            Machine(monkeypatch).requested("fp16")
 
     def test_other_options_pass_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        result = Machine(monkeypatch).asked("bf16", step_scheduler_with_optimizer=False)
+        result = Machine(monkeypatch).requested("bf16", step_scheduler_with_optimizer=False)
         assert result == {"mixed_precision": "bf16", "step_scheduler_with_optimizer": False}
 
     def test_no_other_word(self) -> None:
@@ -145,7 +145,7 @@ def test_a_step_that_overflows_is_skipped_and_not_counted_scheduled_or_averaged(
             rates.append(run.factor)
             weights.append(float(run.head.weight.detach().sum()))
         trick: Any = run.tricks["swa"]
-        return counts, rates, trick.collected, weights
+        return counts, rates, trick.collections, weights
 
     counts, rates, collected, weights = in_child(trained)
     happened = np.diff(counts)

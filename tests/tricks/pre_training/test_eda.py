@@ -307,9 +307,7 @@ class TestSources:
 
     def test_wordnet_where_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(eda, "find_wordnet", lambda: Path("there"))
-        monkeypatch.setattr(
-            eda, "read_wordnet", lambda position: {"film": ["flick"]} if position == Path("there") else {}
-        )
+        monkeypatch.setattr(eda, "read_wordnet", lambda path: {"film": ["flick"]} if path == Path("there") else {})
         notes: list[str] = []
         for source in ("auto", "wordnet"):
             assert added(trick(source=source, **self.REPLACE), rows(["film"]), notes) == {"0+1": "flick"}
@@ -317,7 +315,7 @@ class TestSources:
 
     def test_a_wordnet_folder_as_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "index.noun").touch()
-        monkeypatch.setattr(eda, "read_wordnet", lambda position: {"film": ["flick"]} if position == tmp_path else {})
+        monkeypatch.setattr(eda, "read_wordnet", lambda path: {"film": ["flick"]} if path == tmp_path else {})
         assert added(trick(file=str(tmp_path), **self.REPLACE), rows(["film"])) == {"0+1": "flick"}
 
     def test_no_wordnet_names_the_commands_that_get_it(self) -> None:
@@ -340,8 +338,8 @@ class TestSources:
 
     def test_wordnet_is_not_used_for_chinese(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(eda, "find_wordnet", lambda: Path("there"))
-        monkeypatch.setattr(eda, "read_wordnet", lambda position: {"film": ["flick"]})
-        texts = ["film 电影", "film 喜欢", "film"]
+        monkeypatch.setattr(eda, "read_wordnet", lambda path: {"film": ["flick"]})
+        texts = ["电影很好看", "喜欢 film 电影吗", "film"]
         assert added(trick(**self.REPLACE), rows(texts))["2+1"] == "movie"
         assert added(trick(**self.REPLACE), rows(texts[1:]))["1+1"] == "flick"
 
