@@ -75,10 +75,10 @@ def test_the_check_warns() -> None:
         imports += "from recipes.doctor.findings import CheckResult\n"
         exec(compile(imports + PYTHON[2], "CONTRIBUTING.md", "exec"), {"__name__": "example"})
         rows = Dataset.from_dict({"id": [str(row) for row in range(len(texts))], "text": list(texts)})
-        subject: Any = SimpleNamespace(originals=rows, config=SimpleNamespace(data=SimpleNamespace(text="url")))
+        subject: Any = SimpleNamespace(original_rows=rows, config=SimpleNamespace(data=SimpleNamespace(text="url")))
         added = registry.CHECKS[-1]
-        result = CheckResult(added.section, added.name, added.about)
-        added.result(subject, result)
+        result = CheckResult(added.section, added.name, added.description)
+        added.function(subject, result)
         return result
 
     texts = ("a text", "see https://example.org", " https://example.org/1 ")
