@@ -36,6 +36,18 @@ def strings(path: Path) -> Iterator[str]:
             yield node.value
 
 
+def test_every_module_has_its_test_file() -> None:
+    modules = [path.relative_to(ROOT) for path in sorted((ROOT / "recipes").rglob("*.py"))]
+    modules = [path for path in modules if path.name != "__init__.py"]
+    assert len(modules) > 90
+    tests = {path: ROOT / "tests" / path.parent / f"test_{path.name}" for path in modules}
+    assert [str(path) for path, test in tests.items() if not test.is_file()] == []
+
+
+def test_the_top_of_recipes_stays_small() -> None:
+    assert len(list((ROOT / "recipes").glob("*.py"))) <= 16
+
+
 def test_recipes_know_no_trick() -> None:
     paths = sorted((ROOT / "recipes").rglob("*.py"))
     assert len(paths) > 100

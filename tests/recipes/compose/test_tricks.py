@@ -1,0 +1,47 @@
+"""From settings to tricks: all mistakes at once, each with its path."""
+
+from typing import Any
+
+import pytest
+
+from recipes.compose.tricks import build
+from recipes.errors import UserError
+
+FOCAL = {"_target_": "tricks.in_training.focal.Focal", "gamma": 2.0, "scheme": "none", "beta": 0.999, "values": {}}
+
+
+def problems_of(values: dict[str, dict[str, Any]]) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        build(values)
+    return list(caught.value.problems)
+
+
+def test_a_trick_has_the_name_it_is_selected_by() -> None:
+    tricks = build({"mine": FOCAL})
+    assert list(tricks) == ["mine"] and tricks["mine"].name == "mine"
+    assert FOCAL["_target_"], "the values stay as they are"
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    problems = problems_of(
+        {
+            "a": {**FOCAL, "gamma": -1.0},
+            "b": {"gamma": 1.0},
+            "c": {"_target_": "nowhere.Trick"},
+            "d": {"_target_": "pathlib.Path"},
+            "e": {**FOCAL, "gama": 1.0},
+        }
+    )
+    starts = [
+        "tricks.a.gamma must be a number in [0, inf), got -1.0.",
+        "tricks.b has values but is not selected; add +tricks=[b].",
+        "tricks.c._target_=nowhere.Trick cannot be imported",
+        "tricks.d._target_=pathlib.Path is not a recipes.Trick.",
+        "tricks.e.gama does not exist; did you mean gamma?",
+    ]
+    assert [problem.startswith(start) for problem, start in zip(problems, starts, strict=True)] == [True] * 5, problems
+
+
+def test_two_tricks_of_one_slot_are_refused() -> None:
+    (problem,) = problems_of({"one": FOCAL, "two": FOCAL})
+    assert "tricks one and two both fill loss/criterion" in problem

@@ -1,0 +1,43 @@
+"""The helpers under the laws: children, ranks, tiny runs."""
+
+import os
+
+import numpy as np
+import pytest
+from accelerate import PartialState
+
+from recipes import testing
+
+
+def test_a_child_returns_its_result_or_its_error() -> None:
+    parent = os.getpid()
+    assert testing.in_child(os.getpid) != parent
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        testing.in_child(lambda: 1 // 0)
+    with pytest.raises(ChildProcessError, match="no answer"):
+        testing.in_child(lambda: os._exit(3))
+
+
+def test_ranks_know_each_other() -> None:
+    assert testing.on_ranks(2, lambda: PartialState(cpu=True).num_processes) == 2
+
+
+def test_the_temporary_folder_is_removed() -> None:
+    with testing.temporary_folder() as folder:
+        (folder / "file").write_text("x")
+    assert not folder.exists()
+
+
+def test_differences_are_the_largest_ones() -> None:
+    one, other = {"a": np.array([1.0, 2.0])}, {"a": np.array([1.0, 2.5])}
+    assert testing.difference(one, other) == 0.5 and testing.largest_distance([1, 2], [4, 2]) == 3
+    with pytest.raises(AssertionError):
+        testing.difference(one, {"b": np.array([1.0])})
+
+
+def test_every_pair_is_tried_by_one_of_the_two_tests_of_pairs() -> None:
+    class Laws(testing.TrickLaws):
+        trick = "focal"
+
+    first = [name for name in testing.names() if name > "focal" and Laws()._is_tried_first(name)]
+    assert "label_smoothing" in first and len(first) < len([name for name in testing.names() if name > "focal"])
