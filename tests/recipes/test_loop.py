@@ -429,3 +429,17 @@ def test_positions_count_batches_after_a_skipped_update(tmp_path: Path) -> None:
     assert list(resumed["rates"]) == list(range(1, UPDATES + 1))
     # The schedule depends on the number of steps: the update after the skipped one has the same rate.
     assert resumed["rates"][5] == resumed["rates"][6] > resumed["rates"][7]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "updates_per_epoch", "updates"), [(0.55, 100, 55), (0.14, 50, 7), (0.551, 100, 56), (0.001, 10, 1)]
+)
+def test_a_rounding_error_adds_no_update(epochs: float, updates_per_epoch: int, updates: int) -> None:
+    """0.55 times 100 is 55.00000000000001 in floating point."""
+    run: Any = SimpleNamespace(
+        seams=SimpleNamespace(batches=lambda dataset, epoch: range(updates_per_epoch)),
+        train=None,
+        config=SimpleNamespace(train=SimpleNamespace(epochs=epochs, max_updates=None)),
+    )
+    TrainingRun._plan_updates(run)
+    assert run.total_updates == updates
