@@ -1,5 +1,8 @@
 """The base of the seams, by exact numbers on small tensors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import BertTokenizer
 
 from recipes.base import Base
 from recipes.data.batch import Batch, Loss, Outcome
@@ -112,3 +116,116 @@ def test_one_label_is_the_most_probable_however_small() -> None:
     found = base_of().decide(torch.tensor([[0.2, 0.45, 0.35], [0.9, 0.05, 0.05]]))
     assert found.tolist() == [[0, 1, 0], [1, 0, 0]]
     assert found.dtype == torch.int8
+
+
+# Parts of an update.
+
+
+def test_only_the_last_part_synchronizes_and_all_parts_are_counted() -> None:
+    """Two of three parts do not average their gradients over the processes."""
+    batch, events = make_batch(), []
+
+    @contextmanager
+    def no_sync() -> Iterator[None]:
+        events.append("no sync")
+        yield
+
+    lengths = torch.tensor([1, 1, 50, 50, 9])
+    base = base_of(
+        cost_of_pass=1.0,
+        parts_passed=4,
+        no_sync=no_sync,
+        accelerator=SimpleNamespace(num_processes=1, process_index=0),
+    )
+
+    def backward(part: Batch) -> Loss:
+        events.append(f"part {part.part}")
+        return Loss(1.0, 2.0)
+
+    base._backward = backward  # type: ignore[method-assign]
+    loss = base.gradient(replace(batch, lengths=lengths))
+    assert events == ["no sync", "part (0,)", "no sync", "part (1,)", "part (2,)"]
+    assert (loss, base.run.parts_passed) == (Loss(3.0, 6.0), 7)
+
+
+def test_every_window_counts_as_a_row_passed() -> None:
+    """Five windows of two documents are five rows through the model."""
+    model = DropoutOnly()
+    base = base_of(
+        accelerator=SimpleNamespace(device=torch.device("cpu")),
+        config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)),
+        rows_passed=10.0,
+        model=model,
+        head=model.head,
+        seams=SimpleNamespace(loss=lambda logits, targets: logits.sum(1)),
+    )
+    base.objective(replace(make_batch(), documents=torch.tensor([0, 0, 0, 1, 1])))
+    assert base.run.rows_passed == 15
+
+
+# The optimizer step.
+
+
+def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
+    """The base of a run after five batches and three steps of ten. Its schedule always gives 0.5.
+
+    Returns:
+        The base, and a list to which each call of the schedule adds its argument.
+    """
+    weight, fractions = torch.ones(1, requires_grad=True), []
+    weight.grad = torch.ones(1)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    optimizer.optimizer = optimizer  # type: ignore[attr-defined]
+
+    def schedule(fraction: float) -> float:
+        fractions.append(fraction)
+        return 0.5
+
+    base = base_of(
+        updates=3,
+        batches_done=5,
+        total_updates=10,
+        base_rates=[1.0],
+        parameters=[weight],
+        optimizer=optimizer,
+        config=SimpleNamespace(train=SimpleNamespace(clip_norm=None)),
+        seams=SimpleNamespace(schedule=schedule),
+        accelerator=SimpleNamespace(scaler=scaler, clip_grad_norm_=torch.nn.utils.clip_grad_norm_),
+    )
+    return base, fractions
+
+
+@pytest.mark.parametrize(("scale_after", "count"), [(4.0, 1), (8.0, 1), (2.0, 0)])
+def test_a_step_counts_unless_the_loss_scale_fell(scale_after: float, count: int) -> None:
+    scales = iter([4.0, scale_after])
+    base, _ = base_with_schedule(SimpleNamespace(get_scale=lambda: next(scales)))
+    base.update()
+    assert base.run.updates == 3 + count
+
+
+def test_the_schedule_depends_on_steps_and_not_on_batches() -> None:
+    """The middle of the fourth of ten steps is at 0.35."""
+    base, fractions = base_with_schedule()
+    base.update()
+    assert fractions == [0.35]
+    assert [group["lr"] for group in base.run.optimizer.param_groups] == [pytest.approx(0.5)]
+    assert base.run.updates == 4
+
+
+# Texts and probabilities.
+
+
+def test_the_longer_text_of_a_pair_is_truncated() -> None:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    base = base_of(tokenizer=BertTokenizer(vocab=vocabulary), max_length=8)
+    input_ids = base.encode(["a b", "a b c d e f"], ["c d e f g h", "g"])["input_ids"]
+    assert input_ids == [[2, 5, 6, 3, 7, 8, 9, 3], [2, 5, 6, 7, 8, 3, 11, 3]]
+
+
+def test_probabilities_sum_to_one_over_the_classes_of_each_row() -> None:
+    logits = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, -3.0]])
+    base = base_of(bare_model=lambda **inputs: SimpleNamespace(logits=logits))
+    torch.testing.assert_close(base.predict(make_batch()).sum(1), torch.ones(2))
+    base.run.multi_label = True
+    torch.testing.assert_close(base.predict(make_batch()), logits.sigmoid())

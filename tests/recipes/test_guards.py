@@ -4,20 +4,24 @@ import json
 import os
 import signal
 from collections.abc import Collection
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from recipes import guards
 from recipes.api import FinishedRun, finetune_config
 from recipes.data.batch import Batch, Loss
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.pipeline import fit
+from recipes.runs.history import History
 from recipes.testing import UPDATES, comparable_contents, copy_weights, difference, in_child, tiny_config, tiny_run
 
 
@@ -124,3 +128,33 @@ def test_killed_between_two_it_ends_the_same(tmp_path: Path) -> None:
     assert lines[0] == lines[1] and np.array_equal(
         [json.loads(line)["update"] for line in lines[0].splitlines()], [6, 7, 11, 12]
     )
+
+
+@pytest.mark.parametrize(("scale", "skipped"), [(1.0, 0), (2.0, 0), (0.5, 3)])
+def test_a_skipped_update_counts_only_if_the_loss_scale_is_below_one(
+    scale: float, skipped: int, tmp_path: Path
+) -> None:
+    """Two updates in a row were skipped before. With a scale below 1 the gradient itself is too large."""
+    run: Any = SimpleNamespace(
+        accelerator=SimpleNamespace(scaler=SimpleNamespace(get_scale=lambda: scale), is_main_process=True),
+        updates=7,
+        batches_done=9,
+        skipped=2,
+        folder=tmp_path,
+        grad_norm=torch.tensor(torch.inf),
+        config=SimpleNamespace(train=SimpleNamespace(learning_rate=1e-3)),
+        say=lambda text: None,
+    )
+    batch: Any = SimpleNamespace(ids=["b", "a", "b"])
+    with pytest.raises(guards.Diverged) if skipped == 3 else nullcontext():
+        guards.check_update(run, batch, 7)
+    assert run.skipped == skipped
+
+
+def test_later_skips_are_forgotten_by_batches_and_not_by_steps(tmp_path: Path) -> None:
+    """Seven batches are done and five steps made, so only the line of update 8 is dropped."""
+    history = History(tmp_path / guards.SKIPPED)
+    history.append([{"update": number, "ids": []} for number in (3, 6, 7, 8)])
+    run: Any = SimpleNamespace(folder=tmp_path, updates=5, batches_done=7)
+    guards.forget_later_skips(run)
+    assert [line["update"] for line in history.read()] == [3, 6, 7]

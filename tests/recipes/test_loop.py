@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
+from recipes.runs import checkpoint
 from recipes.runtime.signals import Interrupted
 from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, temporary_folder, tiny_config, tiny_run
 
@@ -282,3 +285,161 @@ def test_only_a_single_process_halves_its_prediction_batch(
         with pytest.raises(UserError, match="memory does not hold 8 validation rows at once"):
             TrainingRun.predictions(run, None)  # type: ignore[arg-type]
     assert sizes == tried
+
+
+# A step: what it counts, and what it logs.
+
+
+def test_max_length_is_the_smaller_of_the_setting_and_the_tokenizer_s() -> None:
+    def find_lengths(run: TrainingRun) -> tuple[int, int]:
+        return run.max_length, int(run.train.lengths.max())
+
+    assert made(tiny_config("data.max_length=6"), find_lengths) == (6, 6)
+    max_length, longest = made(tiny_config("data.max_length=100000"), find_lengths)
+    assert 6 < longest <= max_length < 100_000
+
+
+def test_tokens_are_cached_for_each_length_and_each_setting_of_a_trick() -> None:
+    def tokens(*overrides: str) -> list[list[int]]:
+        return made(
+            tiny_config(*overrides),
+            lambda run: [run.train.columns["input_ids"].tolist(), run.train.offsets.tolist()],
+        )
+
+    truncate = ("+tricks=[truncate]", "data.max_length=6")
+    assert tokens("data.max_length=6") != tokens("data.max_length=8")
+    assert tokens(*truncate, "tricks.truncate.part=head") != tokens(*truncate, "tricks.truncate.part=tail")
+
+
+@pytest.mark.parametrize(
+    ("trick", "is_plain"), [(None, True), ("ema", True), ("mixup", False), ("label_smoothing", False)]
+)
+def test_the_loss_is_plain_unless_a_trick_wraps_loss_or_objective(trick: str | None, is_plain: bool) -> None:
+    overrides = [f"+tricks=[{trick}]"] if trick else []
+    assert made(tiny_config(*overrides), lambda run: run.is_plain) == is_plain
+
+
+def test_an_update_logs_only_its_own_numbers() -> None:
+    def log_two_updates(run: TrainingRun) -> list[dict[str, Any]]:
+        lines, gradient = [], run.seams.gradient
+        run.base_rates = [1e-3, 1e-4]
+        run.cost_of_pass = 0.0  # a part for each length
+
+        def gradient_with_log(batch: Batch) -> Any:
+            if run.batches_done == 0:
+                run.log(extra=1.0)
+            return gradient(batch)
+
+        run.seams.gradient = gradient_with_log  # type: ignore[method-assign]
+        run.console.add_update = lambda **values: lines.append({**values, "factor": run.factor})  # type: ignore
+        for batch in list(run.seams.batches(run.train, 0))[:2]:
+            run._step(batch)
+            lines[-1]["lengths"] = len(set(batch.lengths.tolist()))
+        return lines
+
+    first, second = made(tiny_config(), log_two_updates)
+    assert first["extra"] == 1.0 and "extra" not in second
+    for line in (first, second):
+        assert line["parts"] == line["lengths"] > 1
+        assert line["learning_rate"] == 1e-3 * line["factor"]
+
+
+def test_random_numbers_differ_between_the_parts_of_a_batch() -> None:
+    def draw(run: TrainingRun) -> list[list[float]]:
+        batch = run.seams.batches(run.train, 0)[0]
+        parts = [batch.take(np.arange(2), number) for number in (0, 1, 0)]
+        return [run.generator("a purpose", part).random(3).tolist() for part in [batch, *parts]]
+
+    of_batch, first, second, again = made(tiny_config(), draw)
+    assert first == again != second and of_batch not in (first, second)
+
+
+@pytest.mark.parametrize("work", ["evaluation", "checkpoint"])
+def test_evaluations_and_checkpoints_do_not_count_as_training_time(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_two_laps(run: TrainingRun) -> list[float]:
+        clock = [10.0]
+        monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+        run.lap, predictions = clock[0], run.predictions
+
+        def predict_slowly(dataset: Any) -> Predictions:
+            clock[0] += 100
+            return predictions(dataset)
+
+        run.predictions = predict_slowly  # type: ignore[method-assign]
+        run.checkpoints.save = lambda *arguments: clock.__setitem__(0, clock[0] + 100)  # type: ignore[method-assign]
+        clock[0] += 2
+        laps = [run._time_lap()]
+        run._evaluate() if work == "evaluation" else run._save()
+        clock[0] += 3
+        return [*laps, run._time_lap(), run.seconds]
+
+    assert made(tiny_config(), time_two_laps) == [2, 3, 5]
+
+
+def test_a_single_nan_among_the_predictions_ends_the_run() -> None:
+    def add_nan(run: TrainingRun) -> None:
+        predict = run.seams.predict
+
+        def predict_with_nan(batch: Batch) -> torch.Tensor:
+            probabilities = predict(batch)
+            probabilities[0, 0] = torch.nan
+            return probabilities
+
+        run.seams.predict = predict_with_nan  # type: ignore[method-assign]
+
+    assert "the predictions after update 9 contain NaN or inf" in told(tiny_config(), add_nan)
+
+
+def test_positions_count_batches_after_a_skipped_update(tmp_path: Path) -> None:
+    """Update 5 is skipped, so there is one step fewer than batches. The run is stopped after update 8 and resumed."""
+
+    def fit_until_stopped() -> dict[str, Any]:
+        run = tiny_run(tiny_config("evaluate.every=0.5"), tmp_path, tmp_path)
+        gradient, step, positions = run.seams.gradient, run._step, []
+
+        def gradient_with_inf(batch: Batch) -> Any:
+            loss = gradient(batch)
+            if run.batches_done + 1 == 5:
+                next(run.bare_model.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
+            return loss
+
+        def step_and_stop(batch: Batch) -> None:
+            positions.append((batch.epoch, batch.index))
+            step(batch)
+            if run.batches_done == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        run.seams.gradient, run._step = gradient_with_inf, step_and_stop  # type: ignore[method-assign]
+        # Each evaluation is the best so far.
+        loop.measure = lambda predictions: {"accuracy": run.batches_done / UPDATES}  # type: ignore[attr-defined]
+        with suppress(Interrupted):
+            run.fit()
+        assert run.best is not None
+        best = checkpoint.read(tmp_path / "checkpoints" / "best.safetensors")
+        assert best is not None
+        rates = {line["update"]: line["learning_rate"] for line in run.history.read() if "split" not in line}
+        is_best_saved = run.best["update"] == best[1]["update"]
+        return {"positions": positions, "is_best_saved": is_best_saved, "rates": rates, "updates": run.updates}
+
+    stopped, resumed = in_child(fit_until_stopped), in_child(fit_until_stopped)
+    assert (stopped["updates"], resumed["updates"]) == (7, UPDATES - 1)
+    positions = [divmod(number, UPDATES_PER_EPOCH) for number in range(UPDATES)]
+    assert stopped["positions"] == positions[:8] and resumed["positions"] == positions[8:]
+    assert stopped["is_best_saved"] and resumed["is_best_saved"]
+    assert list(resumed["rates"]) == list(range(1, UPDATES + 1))
+    # The schedule depends on the number of steps: the update after the skipped one has the same rate.
+    assert resumed["rates"][5] == resumed["rates"][6] > resumed["rates"][7]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "updates_per_epoch", "updates"), [(0.55, 100, 55), (0.14, 50, 7), (0.551, 100, 56), (0.001, 10, 1)]
+)
+def test_a_rounding_error_adds_no_update(epochs: float, updates_per_epoch: int, updates: int) -> None:
+    """0.55 times 100 is 55.00000000000001 in floating point."""
+    run: Any = SimpleNamespace(
+        seams=SimpleNamespace(batches=lambda dataset, epoch: range(updates_per_epoch)),
+        train=None,
+        config=SimpleNamespace(train=SimpleNamespace(epochs=epochs, max_updates=None)),
+    )
+    TrainingRun._plan_updates(run)
+    assert run.total_updates == updates

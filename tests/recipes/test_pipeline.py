@@ -1,11 +1,13 @@
 """From a trained model to a finished run: which weights, which splits, what lies beside the model."""
 
 import gc
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from recipes import Trick
+from recipes import Trick, pipeline
 from recipes.api import FinishedRun, finetune_config, load
 from recipes.base import Base
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.errors import UserError
+from recipes.loop import TrainingRun
 from recipes.testing import in_child, tiny_config
 
 
@@ -196,3 +199,60 @@ def test_a_process_holds_one_model_at_a_time(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what looks at every object
         assert in_child(models) == [0, 0, 0]
+
+
+def test_a_run_is_checked_at_its_start_and_not_when_it_is_resumed(tmp_path: Path) -> None:
+    config = tiny_config("doctor=cheap", "train.max_updates=2")
+
+    def stop_and_resume() -> list[str]:
+        events, fit = [], pipeline.fit
+
+        def save_and_stop(run: TrainingRun, splits: Any) -> None:
+            events.append("stopped")
+            run._save()
+            raise InterruptedError
+
+        pipeline.check_at_start = lambda run, splits: events.append("checked")
+        for fit_or_stop in (save_and_stop, fit):
+            pipeline.fit = fit_or_stop
+            with suppress(InterruptedError):
+                finetune_config(config, tmp_path / "run")
+        return events
+
+    assert in_child(stop_and_resume) == ["checked", "stopped"]
+    assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_validation_is_scored_after_tricks_are_fitted_on_it(tmp_path: Path) -> None:
+    """A temperature that is fitted on validation makes the validation loss of the same weights smaller."""
+    config = tiny_config("+tricks=[temperature]", "train.learning_rate=0.03", "evaluate.weights=last")
+    metrics = finished(config, tmp_path / "run", lambda run: run.metrics)
+    assert metrics["validation"]["loss"] < metrics["candidates"]["last"]["loss"] - 1e-4
+    assert metrics["validation"]["accuracy"] == metrics["candidates"]["last"]["accuracy"]
+
+
+def test_passes_per_update_are_counted_by_rows() -> None:
+    """Two updates of 8 and 4 rows, each row passed twice."""
+    run: Any = SimpleNamespace(
+        accelerator=SimpleNamespace(num_processes=1, device=torch.device("cpu")),
+        rows_passed=24.0,
+        seconds=4.0,
+        updates=2,
+        history=SimpleNamespace(read=lambda: [{"examples": 8}, {"split": "validation"}, {"examples": 4}]),
+    )
+    memory: Any = SimpleNamespace(cost=lambda device: {"peak_memory_mb": 1.0})
+    assert pipeline._cost(run, memory) == {
+        "train_seconds": 4.0,
+        "examples_per_second": 3.0,
+        "peak_memory_mb": 1.0,
+        "passes_per_update": 2.0,
+    }
+
+
+def test_the_saved_tokenizer_truncates_to_the_length_of_training(tmp_path: Path) -> None:
+    def read_max_length(run: FinishedRun) -> int:
+        settings = json.loads((run.folder / "model" / "tokenizer_config.json").read_text(encoding="utf-8"))
+        return int(settings["model_max_length"])
+
+    config = tiny_config("train.max_updates=1", "data.max_length=100000")
+    assert 100 < finished(config, tmp_path / "run", read_max_length) < 100_000

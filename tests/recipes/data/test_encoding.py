@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import BertTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
 
-from recipes.data.encoding import Encoded, encode
+from recipes.data.encoding import Encoded, class_counts, clean_rows, encode
 from recipes.errors import UserError
 
 LETTERS = [chr(ord("a") + index) for index in range(26)]
@@ -332,3 +332,20 @@ class TestCache:
         monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path / "file"))
         with pytest.raises(UserError, match="file/trickbook: "):
             encoded(rows_of(TEXTS))
+
+
+def test_both_texts_of_a_pair_are_cleaned() -> None:
+    cleaned = clean_rows(rows_of(["a", "b"], pairs=["c", "d"]), str.upper)
+    assert (cleaned["text"][:], cleaned["text_pair"][:]) == (["A", "B"], ["C", "D"])
+    assert clean_rows(rows_of(["a"]), str.upper)["text_pair"][:] == [None]
+
+
+def test_a_row_without_labels_among_multi_label_rows_has_no_class() -> None:
+    dataset = encoded(rows_of(["a", "b", "c"], labels=[None, ["yes"], ["no", "yes"]]))
+    assert dataset.labels.tolist() == [[0, 0], [0, 1], [1, 1]]
+
+
+def test_rows_of_each_class_are_counted() -> None:
+    assert class_counts(encoded(rows_of(list("abcd"), ["no", "no", "new", "yes"]))).tolist() == [2, 1]
+    assert class_counts(encoded(rows_of(list("ab"), ["yes", "new"]))).tolist() == [0, 1]
+    assert class_counts(encoded(rows_of(list("abc"), [["no", "yes"], ["yes"], []]))).tolist() == [1, 2]

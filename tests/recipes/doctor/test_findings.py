@@ -21,6 +21,8 @@ def make_result(*severities: str) -> CheckResult:
         ((), "ok", 0),
         (("note",), "note", 0),
         (("note", "warning"), "warning", 1),
+        (("warning", "note"), "warning", 1),
+        (("note", "error", "warning"), "error", 2),
         (("warning", "error", "note"), "error", 2),
     ],
 )

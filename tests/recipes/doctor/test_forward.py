@@ -54,3 +54,43 @@ def test_the_first_module_with_nan_is_reported_with_its_rows(
     values = torch.ones(4, 2)
     values[1, 0] = values[3, 1] = -1.0
     assert run_forward(Classifier(), make_batch(values)).non_finite == ("root", rows)
+
+
+class NanAt(nn.Module):
+    """Turns one number into NaN."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.masked_fill(values == self.number, torch.nan)
+
+
+class TwoModules(nn.Module):
+    """Its first module turns 1 into NaN, its second module 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = NanAt(1), NanAt(2)
+
+    def forward(self, values: Tensor) -> Any:
+        return SimpleNamespace(logits=self.second(self.first(values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "non_finite"),
+    [
+        ([0, 0, 0, 0, 0], None),
+        ([0, 1, 0, 0, 0], ("first", ["row 1"])),
+        ([0, 0, 0, 2, 1], ("second", ["row 3"])),
+        ([2, 2, 1, 0, 1], ("second", ["row 0", "row 1"])),
+    ],
+)
+def test_later_rows_do_not_replace_the_first_module_with_nan(
+    values: list[int], non_finite: tuple[str, list[str]] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "ROWS_AT_ONCE", 2)
+    output = run_forward(TwoModules(), make_batch(torch.tensor(values).float()[:, None]))
+    assert output.non_finite == non_finite
+    assert output.logits.shape == (5, 1)

@@ -29,7 +29,15 @@ def test_labels_with_fewer_than_three_rows_are_left_out() -> None:
     assert probe.classes == ["x", "y"] and len(probe.rows) == 30
 
 
-@pytest.mark.parametrize("labels", ["xy" * 14, "x" * 40])
+def test_a_label_with_exactly_three_rows_is_used() -> None:
+    probe = fit_linear_probe(make_rows("x" * 15 + "y" * 13 + "t" * 3 + "d" * 2))
+    assert probe.classes == ["t", "x", "y"]
+    assert len(probe.rows) == 31 and "d" not in probe.labels
+    assert probe.probabilities.shape == (31, 3)
+    assert probe.probabilities.sum(1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("labels", ["xy" * 14, "x" * 15 + "y" * 14, "x" * 40, "x" * 40 + "yy"])
 def test_too_few_rows_or_labels_are_skipped(labels: str) -> None:
     with pytest.raises(Skip, match="too few rows for three folds"):
         fit_linear_probe(make_rows(labels))

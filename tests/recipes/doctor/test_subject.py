@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,3 +101,10 @@ def test_the_optimizer_is_restored_after_an_exception(updates: int, tmp_path: Pa
             raise ZeroDivisionError
 
     assert find_changes(tmp_path, updates, {"training": use}) == {}
+
+
+@pytest.mark.parametrize(("sample", "rows"), [(4, [0, 2, 4, 6]), (2, [0, 2]), (100, [0, 2, 3, 4, 6])])
+def test_a_sample_has_no_row_with_an_unseen_label(sample: int, rows: list[int]) -> None:
+    labels = np.array([0, -1, 1, 1, 1, -1, 0])
+    run: Any = SimpleNamespace(train=SimpleNamespace(labels=labels))
+    assert Subject(tiny_config(), run=run, sample=sample).rows.tolist() == rows

@@ -77,6 +77,38 @@ class TestPredictSplit:
         assert not self.predict(3, 4)[0].any()  # more processes than batches
 
 
+class Documents:
+    """Four documents of 1, 3, 1 and 2 windows; records the rows of each batch."""
+
+    counts = np.array([1, 3, 1, 2])
+    lengths = np.array([9, 30, 5, 20])
+    num_classes = 2
+    ids = list("abcd")
+    examples = {"label": [None] * 4}
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return 4
+
+    def collate(self, rows: np.ndarray, epoch: int, index: int) -> torch.Tensor:
+        self.batches.append(rows.tolist())
+        return torch.zeros(len(rows), 2)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "batches"), [(3, [[1], [3, 0], [2]]), (4, [[1, 3], [0, 2]]), (8, [[1, 3, 0, 2]])]
+)
+def test_the_batch_size_counts_windows_and_not_rows(batch_size: int, batches: list[list[int]]) -> None:
+    """With the longest document first, the documents begin at the windows 0, 3, 5 and 6."""
+    documents: Any = Documents()
+    seams = SimpleNamespace(predict=lambda batch: batch, decide=lambda probabilities: probabilities)
+    run: Any = SimpleNamespace(bare_model=nn.Linear(1, 1), seams=seams, classes=["x", "y"], multi_label=False)
+    predict_split(run, documents, batch_size)
+    assert documents.batches == batches
+
+
 class TestHalving:
     """The largest batch that fits has 5 windows."""
 
@@ -94,6 +126,27 @@ class TestHalving:
     def test_a_smallest_batch_that_does_not_fit_is_a_user_error(self) -> None:
         with pytest.raises(UserError, match="one row does not fit"):
             halve_until_it_fits(self.predict, 64, "one row does not fit", smallest=8)
+
+    @pytest.mark.parametrize(
+        ("largest", "smallest", "sizes"),
+        [(3, 1, [12, 6, 3]), (1, 1, [12, 6, 3, 1]), (0, 1, [12, 6, 3, 1]), (2, 3, [12, 6, 3]), (12, 12, [12])],
+    )
+    def test_no_batch_is_smaller_than_the_smallest(self, largest: int, smallest: int, sizes: list[int]) -> None:
+        """The largest batch that fits may be smaller than the smallest that is tried."""
+        tried_sizes = []
+
+        def predict(batch_size: int) -> Predictions:
+            tried_sizes.append(batch_size)
+            if batch_size > largest:
+                raise torch.OutOfMemoryError
+            return self.PREDICTIONS
+
+        if largest < smallest:
+            with pytest.raises(UserError, match="does not fit"):
+                halve_until_it_fits(predict, 12, "it does not fit.", smallest)
+        else:
+            assert halve_until_it_fits(predict, 12, "it does not fit.", smallest) == (self.PREDICTIONS, sizes[-1])
+        assert tried_sizes == sizes
 
     def test_another_error_is_raised_as_it_is(self) -> None:
         def fail(batch_size: int) -> Predictions:

@@ -1,6 +1,8 @@
 """Predicting a file: the order of rows, bad rows, resumed jobs, scores, and refused requests."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -296,3 +298,62 @@ def test_a_file_without_rows_is_refused(prediction_request: PredictionRequest, t
     source.write_text("text,label\n", encoding="utf-8")
     with pytest.raises(UserError, match="there is no row in it"):
         PredictionJob(replace(prediction_request, source=str(source))).run()
+
+
+def test_a_resumed_job_skips_bad_rows_too(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    """Row 1 of the first chunk is bad. The resumed job begins at row 4, not at row 3."""
+    source = tmp_path / "in.jsonl"
+    lines = ["nope" if row == 1 else json.dumps({"text": f"a{row}", "label": "x"}) for row in range(9)]
+    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    prediction_request = replace(prediction_request, source=str(source), look_ahead=4)
+
+    def stop_and_resume() -> tuple[list[int], list[int]]:
+        calls = stop(prediction_request, 2)
+        return calls, [PredictionJob(prediction_request).run().bad, *CountingPredictor.calls]
+
+    assert in_child(stop_and_resume) == ([3, 4], [1, 4, 1])
+    assert [row["id"] for row in read_output(prediction_request.target)] == ["0", *map(str, range(2, 9))]
+
+
+@pytest.mark.parametrize("changed", ["nothing", "precision", "run"])
+def test_pieces_of_another_precision_or_run_are_not_used(
+    changed: str, prediction_request: PredictionRequest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(prediction_request.run, folder)
+    prediction_request = replace(prediction_request, run=str(folder))
+
+    def stop_and_resume() -> list[int]:
+        stop(prediction_request, 3)
+        if changed == "run":  # a run that is trained again writes its scores at another time
+            os.utime(folder / "metrics.json", (1, 1))
+        resumed = replace(prediction_request, precision="bf16") if changed == "precision" else prediction_request
+        PredictionJob(resumed).run()
+        return CountingPredictor.calls
+
+    assert in_child(stop_and_resume) == ([10, 10, 4] if changed == "nothing" else [10, 10, 10, 10, 4])
+
+
+def test_neither_a_list_nor_an_object_is_a_text(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": {"a": 1}}\n{"text": ["a"]}\n{"text": 7}\n{"text": "a1"}\n', encoding="utf-8")
+    summary = run_job(replace(prediction_request, source=str(source), metrics=False))
+    assert (summary.rows, summary.bad) == (2, 2)
+    assert [row["id"] for row in read_output(prediction_request.target)] == ["2", "3"]
+
+
+def test_a_file_with_only_bad_rows_gets_an_empty_output(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": [1]}\n{"text": [2]}\n', encoding="utf-8")
+    summary = run_job(replace(prediction_request, source=str(source), metrics=False))
+    assert (summary.rows, summary.bad, read_output(prediction_request.target)) == (0, 2, [])
+
+
+def test_standard_output_has_one_header(
+    prediction_request: PredictionRequest, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("text\na1\nb1\nc1\n", encoding="utf-8")
+    PredictionJob(replace(prediction_request, source=str(source), target="-", look_ahead=1, metrics=False)).run()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["id", "0", "1", "2"]

@@ -11,7 +11,7 @@ import pytest
 
 import recipes
 from recipes.api import FinishedRun
-from recipes.prediction.predictors import load_predictor
+from recipes.prediction.predictors import load_predictor, predict
 from recipes.runs.folder import RunFolder
 from recipes.testing import finished_run
 
@@ -163,6 +163,13 @@ class TestPairs:
             run.predict(["fine"])
         with pytest.raises(recipes.UserError, match="2 texts and 1 pairs; each text needs its own"):
             run.predict(["fine", "grim"], ["fine"])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_too_few_and_too_many_pairs_are_refused(count: int, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: {text_pair: other}", encoding="utf-8")
+    with pytest.raises(recipes.UserError, match=f"was given 2 texts and {count} pairs"):
+        predict(RunFolder(tmp_path), ["a", "b"], ["c"] * count)
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "model"])

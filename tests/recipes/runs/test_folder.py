@@ -12,7 +12,7 @@ from recipes.api import FinishedRun, load
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.files import write_json
-from recipes.runs.folder import RunFolder, claim, is_finished, read_config, write_predictions
+from recipes.runs.folder import RunFolder, claim, differences, is_finished, read_config, write_predictions
 from recipes.runs.history import History
 
 
@@ -113,6 +113,18 @@ def test_other_values_are_refused_with_the_differences(changes: dict[str, Any], 
     assert "resume=false" in problem
     assert read_config(tmp_path / "run") == {name: value for name, value in values().items() if name != "resume"}
     assert is_finished(tmp_path / "run")
+
+
+def test_a_setting_that_the_old_run_does_not_have_is_another_value(tmp_path: Path) -> None:
+    claim_once(tmp_path / "run", values())
+    with pytest.raises(UserError, match=r"momentum: None there, 0\.9 here"):
+        claim_once(tmp_path / "run", {**values(), "momentum": 0.9})
+
+
+def test_differences_include_values_that_are_missing_on_either_side() -> None:
+    old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 4, "e": 5}, "f": 6}
+    assert list(differences(old, new, "")) == [("b.c", 2, 4), ("b.d", 3, None), ("b.e", None, 5), ("f", None, 6)]
+    assert list(differences(old, old, "")) == []
 
 
 @pytest.mark.parametrize("changes", [{"train__epochs": 2.0}, {"train__epochs": 2.0, "train__max_updates": 9}])
@@ -218,6 +230,29 @@ def test_predictions_are_read_as_they_were_written(multi_label: bool, tmp_path: 
     assert after.multi_label == multi_label
     assert np.array_equal(after.probabilities, before.probabilities)
     assert np.array_equal(after.decisions, before.decisions)
+
+
+@pytest.mark.parametrize(("multi_label", "decisions"), [(False, [[0, 1], [1, 0]]), (True, [[1, 1], [0, 0]])])
+def test_a_class_is_not_read_as_another_one_whose_name_contains_it(
+    multi_label: bool, decisions: list[list[int]], tmp_path: Path
+) -> None:
+    labels: list[Any] = [["po"], []] if multi_label else ["pos", None]
+    probabilities = np.array([[0.25, 0.75], [0.9, 0.1]], dtype=np.float32)
+    classes = ["po", "pos"]
+    before = Predictions(["a", "b"], labels, probabilities, np.array(decisions, dtype=np.int8), classes, multi_label)
+    write_predictions(tmp_path / "predictions" / "validation.csv", before)
+    write_json(tmp_path / "metrics.json", {"validation": {"subset_accuracy" if multi_label else "accuracy": 1.0}})
+    after = RunFolder(tmp_path).load_predictions("validation")
+    assert (after.labels, after.decisions.tolist(), after.multi_label) == (labels, decisions, multi_label)
+    assert (after.ids, after.classes) == (["a", "b"], classes)
+    np.testing.assert_array_equal(after.probabilities, probabilities)
+
+
+def test_validation_and_test_come_before_the_other_splits_by_name(tmp_path: Path) -> None:
+    (tmp_path / "predictions").mkdir()
+    for name in ("extra_b", "test", "extra_a", "validation"):
+        (tmp_path / "predictions" / f"{name}.csv").write_text("id\n", encoding="utf-8")
+    assert RunFolder(tmp_path).splits == ["validation", "test", "extra_a", "extra_b"]
 
 
 class TestFirstFormat:

@@ -1,23 +1,38 @@
 """Checks of the config: thresholds, and what they suggest."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from recipes.doctor.checks.config import evaluations, learning_rate, regularization, schedule, updates
+from recipes.doctor.checks.config import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    evaluations,
+    learning_rate,
+    regularization,
+    schedule,
+    updates,
+)
 from recipes.doctor.findings import CheckResult
 from recipes.testing import tiny_config
 
 
-def run_check(check: Any, *overrides: str, source: str = "tiny", **run: object) -> list[tuple[str, str]]:
-    """The severity and the message of each finding, for a run with these attributes."""
-    config = tiny_config(*overrides)
+def check_config(check: Any, *overrides: str, source: str = "tiny", **run: object) -> CheckResult:
+    """The result of a check, for a run with these attributes."""
+    config = deepcopy(tiny_config(*overrides))  # it is cached
     config.model.source = source
     subject: Any = SimpleNamespace(config=config, run=SimpleNamespace(**run), remedies=lambda finding: "a remedy")
     result = CheckResult("config", check.__name__, "")
     check(subject, result)
     assert result.inspected
+    return result
+
+
+def run_check(check: Any, *overrides: str, source: str = "tiny", **run: object) -> list[tuple[str, str]]:
+    """The severity and the message of each finding, for a run with these attributes."""
+    result = check_config(check, *overrides, source=source, **run)
     return [(finding.severity, finding.message) for finding in result.findings]
 
 
@@ -42,6 +57,20 @@ def test_usual_learning_rates_are_not(source: str, rate: float) -> None:
     assert run_check(learning_rate, f"train.learning_rate={rate}", source=source) == []
 
 
+@pytest.mark.parametrize(
+    ("rate", "outcome"),
+    [
+        (HIGHEST_RATE, "ok"),
+        (1.01 * HIGHEST_RATE, "warning"),
+        (LOWEST_RATE, "ok"),
+        (0.99 * LOWEST_RATE, "warning"),
+        (0.0, "error"),
+    ],
+)
+def test_a_learning_rate_exactly_at_a_limit_is_usual(rate: float, outcome: str) -> None:
+    assert check_config(learning_rate, f"train.learning_rate={rate}", source="hub").outcome == outcome
+
+
 def test_a_warmup_of_more_than_half_is_found() -> None:
     assert run_check(schedule, "train.warmup=0.5") == []
     ((severity, message),) = run_check(schedule, "train.warmup=0.6")
@@ -53,6 +82,20 @@ def test_fewer_than_fifty_updates_are_found(total: int, expected: list[str]) -> 
     overrides = ["train.epochs=3", "train.max_updates=null", "train.batch_size=8"]
     findings = run_check(updates, *overrides, total_updates=total, updates_per_epoch=20, train=range(400))
     assert [message for _, message in findings] == expected
+
+
+@pytest.mark.parametrize(("max_updates", "is_noted"), [(59, True), (60, False), (61, False)])
+def test_exactly_one_epoch_uses_every_row(max_updates: int, is_noted: bool) -> None:
+    overrides = [f"train.max_updates={max_updates}", "train.epochs=1", "train.batch_size=16"]
+    findings = run_check(updates, *overrides, total_updates=max_updates, updates_per_epoch=60, train=range(1000))
+    assert any("less than an epoch" in message for _, message in findings) == is_noted
+
+
+@pytest.mark.parametrize(("total", "count"), [(17, 3), (18, 3), (19, 4), (24, 4)])
+def test_the_evaluation_after_the_last_update_is_counted_once(total: int, count: int) -> None:
+    """One evaluation every six updates, and one at the end."""
+    result = check_config(evaluations, "evaluate.every=1.0", total_updates=total, updates_per_epoch=6)
+    assert result.inspected == [f"{count} evaluations"]
 
 
 @pytest.mark.parametrize(("total", "count"), [(40, 4), (41, 5)])

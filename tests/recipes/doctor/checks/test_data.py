@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 from datasets import Dataset
 
-from recipes.doctor.checks.data import duplicates
+from recipes.doctor.checks.data import duplicates, near_duplicates, texts, tokens, truncation
 from recipes.doctor.findings import CheckResult, Finding
 
 FEATURES = datasets.Features({name: datasets.Value("string") for name in ("id", "text", "text_pair", "label")})
@@ -25,15 +26,15 @@ def make_rows(texts: Sequence[str], labels: Sequence[str] = (), prefix: str = "t
     return Dataset.from_dict(columns, FEATURES)
 
 
-def find_duplicates(train: Dataset, **others: Dataset) -> list[Finding]:
-    subject: Any = SimpleNamespace(
-        original_rows=train,
-        rows_of_splits={"train": train, **others},
-        remedies=lambda finding, otherwise="": "a remedy",
-    )
-    result = CheckResult("data", "duplicates", "")
-    duplicates(subject, result)
+def run_check(check: Any, **subject: Any) -> list[Finding]:
+    """The findings of a check, for a subject with these attributes."""
+    result = CheckResult("data", check.__name__, "")
+    check(SimpleNamespace(remedies=lambda finding, otherwise="": "a remedy", **subject), result)
     return result.findings
+
+
+def find_duplicates(train: Dataset, **others: Dataset) -> list[Finding]:
+    return run_check(duplicates, original_rows=train, rows_of_splits={"train": train, **others})
 
 
 def distinct_texts(count: int) -> list[str]:
@@ -70,3 +71,74 @@ def test_rows_of_other_splits_that_are_also_in_train_are_counted_for_each_split(
     assert first.message == "validation: 3 of 4 rows are also in train."
     assert first.rows == ["validation 0", "validation 2", "validation 3"]
     assert second.message == "test: 1 of 2 rows are also in train." and second.rows == ["test 1"]
+
+
+def test_a_text_of_white_space_is_empty() -> None:
+    train = make_rows(["", "  ", "\n\t", *distinct_texts(97)])
+    config = SimpleNamespace(data=SimpleNamespace(text="text", label="label"))
+    splits = SimpleNamespace(multi_label=False, classes=["x"])
+    (finding,) = run_check(texts, rows_of_splits={"train": train}, config=config, splits=splits)
+    assert (finding.severity, finding.message) == ("warning", "train: 3 texts are empty.")
+    assert finding.rows == ["train 0", "train 1", "train 2"]
+
+
+def test_exact_duplicates_are_not_counted_as_near_duplicates() -> None:
+    pytest.importorskip("datasketch")
+    sentence = "it was a long evening and nobody at the table had anything new to add to what was clear {}"
+    train = [sentence.format(f"number {number}" * (number + 1)) for number in range(4)]
+    validation = make_rows([train[0], f"{train[1]}!", "something else entirely"], prefix="validation")
+    splits = {"train": make_rows(train), "validation": validation}
+    (finding,) = run_check(near_duplicates, original_rows=splits["train"], rows_of_splits=splits)
+    assert finding.message == "validation: 1 of 3 rows are near-duplicates of training rows."
+    assert finding.rows == ["validation 1"]
+
+
+class WordTokenizer:
+    """One token for each word, between two special tokens."""
+
+    unk_token_id, unk_token, all_special_ids = 2, "[UNK]", (0, 1)
+
+    def __call__(self, text: str | list[str], add_special_tokens: bool = True) -> Any:
+        def encode(each: str) -> list[int]:
+            words = [3 + len(word) for word in each.split()]
+            return [0, *words, 1] if add_special_tokens else words
+
+        return SimpleNamespace(input_ids=encode(text) if isinstance(text, str) else [encode(each) for each in text])
+
+
+class EncodedRows(SimpleNamespace):
+    """Encoded rows with a length."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@pytest.mark.parametrize(("count", "messages"), [(2, []), (3, ["3 of 10 training rows have at most one token."])])
+def test_special_tokens_do_not_count_as_tokens_of_a_text(count: int, messages: list[str]) -> None:
+    """Some of ten texts have a single word."""
+    train_texts = ["word"] * count + ["more than one"] * (10 - count)
+    tokenizer = WordTokenizer()
+    token_ids = [tokenizer(text).input_ids for text in train_texts]
+    train = EncodedRows(
+        columns={"input_ids": np.concatenate(token_ids)},
+        lengths=np.array([len(each) for each in token_ids]),
+        offsets=np.cumsum([0, *map(len, token_ids)]),
+        examples=make_rows(train_texts),
+        ids=[f"train {number}" for number in range(10)],
+    )
+    run = SimpleNamespace(train=train, tokenizer=tokenizer)
+    config = SimpleNamespace(data=SimpleNamespace(text="text"))
+    assert [finding.message for finding in run_check(tokens, run=run, config=config)] == messages
+
+
+def test_only_truncated_rows_are_listed() -> None:
+    """Rows b and d lose 6 and 2 of 22 tokens; row a fits exactly."""
+    run = SimpleNamespace(
+        train=SimpleNamespace(lengths=np.array([4, 4, 2, 4]), ids=["a", "b", "c", "d"]),
+        console=SimpleNamespace(uncut_lengths=(np.array([0, 1, 2, 3]), np.array([4, 10, 2, 6]))),
+        tokenizer=SimpleNamespace(model_max_length=512),
+        max_length=4,
+    )
+    (finding,) = run_check(truncation, run=run)
+    assert finding.rows == ["b", "d"]
+    assert finding.message == "50.0% of the rows are longer than data.max_length=4; 36.4% of all text is truncated."

@@ -1,14 +1,14 @@
 """Checks of the labels: spelling, frequencies, and doubts that follow from fixed probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 
-from recipes.doctor.checks.labels import label_errors
+from recipes.doctor.checks.labels import label_errors, labels
 from recipes.doctor.findings import CheckResult, Finding, Skip
 from recipes.doctor.linear_probe import LinearProbe
 
@@ -57,3 +57,30 @@ def test_many_doubtful_rows_are_a_warning_with_the_worst_one() -> None:
 def test_an_inaccurate_probe_is_skipped() -> None:
     with pytest.raises(Skip, match="not accurate enough"):
         find_label_errors(COMMON, RARE, score=0.74)
+
+
+def check_labels(counts: Mapping[str, Mapping[str | None, int]]) -> list[Finding]:
+    """Check splits with these numbers of rows of each label."""
+    rows_of_splits = {}
+    for split, count_of_label in counts.items():
+        column = [label for label, count in count_of_label.items() for _ in range(count)]
+        features = Features({"id": Value("string"), "label": Value("string")})
+        columns = {"id": list(map(str, range(len(column)))), "label": column}
+        rows_of_splits[split] = Dataset.from_dict(columns, features)
+    splits = SimpleNamespace(classes=["x", "y"], multi_label=False)
+    subject: Any = SimpleNamespace(splits=splits, rows_of_splits=rows_of_splits)
+    result = CheckResult("data", "labels", "")
+    labels(subject, result)
+    return result.findings
+
+
+@pytest.mark.parametrize(("count", "messages"), [(5, []), (4, ["'y': fewer than 5 training rows each."])])
+def test_a_label_of_five_rows_is_not_rare(count: int, messages: list[str]) -> None:
+    assert [finding.message for finding in check_labels({"train": {"x": 20, "y": count}})] == messages
+
+
+def test_a_split_without_any_label_is_not_reported_for_absent_ones() -> None:
+    train: Mapping[str | None, int] = {"x": 20, "y": 20}
+    assert check_labels({"train": train, "test": {None: 9}}) == []
+    (finding,) = check_labels({"train": train, "test": {"x": 9}})
+    assert finding.message == "test has no row of 'y'."

@@ -1,8 +1,11 @@
-"""Checks that train: without time for enough updates they are skipped."""
+"""Checks that train or score: too few updates are skipped, and high scores before training are found."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from recipes.doctor.checks import learning
 from recipes.doctor.findings import CheckResult, Skip
@@ -22,3 +25,23 @@ def test_overfitting_is_skipped_after_too_few_updates(tmp_path: Path, monkeypatc
         return str(reason.value)
 
     assert in_child(skip_reason).startswith("0.05 s are ")
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "severities"),
+    [("loss", 1.1, ["note"]), ("accuracy", 0.91, ["note", "warning"]), ("accuracy", 0.9, ["note"])],
+)
+def test_a_high_score_before_training_is_suspicious_only_if_higher_is_better(
+    metric: str, score: float, severities: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "measure", lambda predictions: {metric: score})
+    run = SimpleNamespace(
+        config=SimpleNamespace(evaluate=SimpleNamespace(metric=metric)),
+        validation=SimpleNamespace(examples=Dataset.from_dict({"id": ["a", "b"]})),
+        encode_rows=lambda rows: rows,
+        predictions=lambda rows: None,
+    )
+    subject: Any = SimpleNamespace(run=run)
+    result = CheckResult("learning", "metric", "")
+    learning.metric(subject, result)
+    assert [finding.severity for finding in result.findings] == severities

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from recipes.doctor.checks.model import _row_losses, loss_minimum, targets
+from recipes.doctor.checks.model import _class_losses, _row_losses, loss_minimum, sizes, targets
 from recipes.doctor.findings import CheckResult, Finding
 
 
@@ -86,3 +87,46 @@ def test_row_losses_are_cross_entropies() -> None:
 def test_the_loss_is_infinite_exactly_for_labels_without_an_output() -> None:
     losses = _row_losses(torch.zeros(2, 2), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), False)
     assert losses.tolist() == [pytest.approx(math.log(2)), math.inf]
+
+
+def test_rows_without_weight_count_for_no_class() -> None:
+    """A row with an unseen label has targets of 0 only, and must not count for the first class."""
+    targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
+    batch: Any = SimpleNamespace(targets=targets, weights=torch.tensor([1.0, 1.0, 0.0, 1.0]))
+    run: Any = SimpleNamespace(classes=["x", "y"])
+    assert _class_losses(run, torch.tensor([1.0, 5.0, 100.0, 3.0]), batch) == {"x": 2.0, "y": 5.0}
+
+
+class TwoRows:
+    """Two encoded rows."""
+
+    def __init__(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        self.columns, self.window_lengths = {"input_ids": tokens}, lengths
+
+    def __len__(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize(
+    ("token", "length", "messages"),
+    [
+        (9, 7, []),
+        (10, 7, ["the tokenizer gives token id 10, the model has 10 embeddings."]),
+        (9, 8, ["the longest input has 8 tokens, the model reads 7."]),
+    ],
+)
+def test_the_last_embedding_and_the_last_position_may_be_used(token: int, length: int, messages: list[str]) -> None:
+    """Ten embeddings are for tokens 0 to 9; seven positions are for seven tokens."""
+    model = SimpleNamespace(
+        get_input_embeddings=lambda: nn.Embedding(10, 2), config=SimpleNamespace(max_position_embeddings=7)
+    )
+    run = SimpleNamespace(
+        train=TwoRows(np.array([1, token]), np.array([2, length])),
+        head=SimpleNamespace(out_features=2),
+        classes=["x", "y"],
+        bare_model=model,
+    )
+    subject: Any = SimpleNamespace(run=run)
+    result = CheckResult("model", "sizes", "")
+    sizes(subject, result)
+    assert [finding.message for finding in result.findings] == messages

@@ -13,7 +13,14 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
-from recipes.doctor.checks.tricks import RARELY_HELPFUL, _measure_cost, _without_tricks, trick_pairs, update_cost
+from recipes.doctor.checks.tricks import (
+    RARELY_HELPFUL,
+    _measure_cost,
+    _without_tricks,
+    passes_per_update,
+    trick_pairs,
+    update_cost,
+)
 from recipes.doctor.findings import CheckResult
 from recipes.doctor.subject import Subject
 from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
@@ -63,3 +70,12 @@ def test_the_cost_of_an_update_is_relative_to_one_without_tricks(tmp_path: Path)
     assert 1.9 < cost.saved_bytes / plain.saved_bytes < 2.1
     assert message.startswith("an update takes 2.0 times the passes, ") and " 2.0 times the memory" in message
     assert restored
+
+
+def test_passes_of_tricks_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seams, "wrapped_seams", lambda tricks: {})
+    tricks = {name: SimpleNamespace(passes=passes) for name, passes in (("one", 2), ("two", 4), ("three", 1))}
+    result = CheckResult("tricks", "passes_per_update", "")
+    passes_per_update(cast(Subject, SimpleNamespace(run=SimpleNamespace(tricks=tricks))), result)
+    message = "8 forward and backward passes per update with the default settings (one 2, two 4)."
+    assert result.findings[0].message == message
