@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 TRICK = re.compile(rf"(?<![\w-])(?:{'|'.join(names())})(?![\w-])")
 NO_TRICKS = {
     r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});": "an HTML entity",
-    "HTML entities such as &amp;": "an HTML entity",
-    "near copies need the package datasketch: pip install -e '.[deduplicate]'": "an extra of pyproject.toml",
+    " texts contain HTML entities such as &amp;.": "an HTML entity",
+    "near-duplicates need the package datasketch: pip install -e '.[deduplicate]'": "an extra of pyproject.toml",
 }
 
 
