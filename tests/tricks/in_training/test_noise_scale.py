@@ -152,7 +152,7 @@ def test_the_summary() -> None:
         "in about 200 updates instead of 1,000, over 1.8 times the rows; set train.batch_size, and "
         "+tricks=[accumulate] makes them fit."
     )
-    assert NoiseScale(every=1, memory=100).summarize(8, 10).endswith("take more, or train longer.")
+    assert NoiseScale(every_updates=1, memory=100).summarize(8, 10).endswith("take more, or train longer.")
     assert summary(2.0, 40.0, 32).endswith("noise. Batches are large enough: larger ones would hardly smooth the loss.")
     assert summary(-2.0, 40.0, 32).startswith("noise_scale: measurements are too few")
 

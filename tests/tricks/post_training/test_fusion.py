@@ -179,7 +179,7 @@ def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
         def kill_process(*_: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        FusedRun.finished = kill_process  # type: ignore[method-assign, assignment]
+        FusedRun.finish_run = kill_process  # type: ignore[method-assign, assignment]
         finetune_config(settings, tmp_path / "run")
 
     train.write_text("\n".join(lines) + "\n", encoding="utf-8")

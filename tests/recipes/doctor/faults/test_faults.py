@@ -380,7 +380,7 @@ DATA = [
     Fault(
         "numbers in one split",
         "reading",
-        "One has names, the other their numbers",
+        "One has names, the other class numbers",
         "error",
         rows=number_validation_labels,
     ),
