@@ -211,7 +211,7 @@ def test_a_run_evaluates_twice_an_epoch_where_updates_are_odd() -> None:
     assert call_with_run(config, inspect_run) == (5, [2, 5, 8, 10, 12])
 
 
-# Early stopping, with fixed scores: the validation accuracy after each evaluated_updates update.
+# Early stopping, with fixed scores: the validation accuracy after each evaluated update.
 
 STOPPING = ("evaluate.every=0.5", "evaluate.early_stopping=2")
 
