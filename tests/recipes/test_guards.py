@@ -1,4 +1,4 @@
-"""Updates whose gradient is not finite are skipped, not counted, and logged with their rows; three in a row are an error."""
+"""Updates whose gradient is not finite are skipped, not counted, logged; three in a row are an error."""
 
 import json
 import os
