@@ -260,11 +260,11 @@ def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
         config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", "model.dropout=0.0", *overrides)
         with temporary_folder() as folder:
             run = tiny_run(config, folder)
-            expected = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
+            in_order = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
             return [
                 record_gradient(run, seams.compose, dict(run.tricks)),
-                record_gradient(run, nest, expected),
-                *(record_gradient(run, nest, other) for other in swap_neighbours(expected)),
+                record_gradient(run, nest, in_order),
+                *(record_gradient(run, nest, other) for other in swap_neighbours(in_order)),
             ]
 
     composed, expected, *others = in_child(record_all_orders)
@@ -328,9 +328,9 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
     def texts(compose: Callable[..., Any], tricks: dict[str, Any]) -> Counter[str]:
         return Counter(compose("examples", lambda examples: examples, tricks, run)(rows("a", "b"))["text"])
 
-    expected = {name: selected[name] for name in ("incremental", "deduplicate", "duplicate")}
-    assert texts(seams.compose, selected) == texts(nest, expected) == {"a": 2, "b": 2, "c": 2}
-    for other in swap_neighbours(expected):
+    in_order = {name: selected[name] for name in ("incremental", "deduplicate", "duplicate")}
+    assert texts(seams.compose, selected) == texts(nest, in_order) == {"a": 2, "b": 2, "c": 2}
+    for other in swap_neighbours(in_order):
         assert texts(nest, other) != {"a": 2, "b": 2, "c": 2}
 
 
