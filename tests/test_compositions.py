@@ -4,7 +4,7 @@ Other files test these bugs:
 
 - Together with accumulation: attacks that take their direction from older parts, gradients erased by an attack, means
   of unequal parts, class weights that do not add up, averages of every part. Law 4 of every trick.
-- Two tricks own the targets or the weights, and one of them silently wins: `tests/recipes/test_order.py`.
+- Two tricks own the targets or the weights, and one of them silently wins: `tests/recipes/test_seams.py`.
 - Averages and the schedule of a trick are lost when a run resumes: law 5.
 - Scaled gradients are clipped: `test_clip_gradient.py`.
 - Skipped steps are counted: `test_amp.py`.
@@ -113,7 +113,7 @@ def test_passes_multiply(tricks: tuple[str, ...], passes: int, tmp_path: Path) -
 
 @pytest.mark.parametrize("attack", ["fgm", "pgd"])
 def test_passes_and_attacks_see_the_same_mixture(attack: str, tmp_path: Path) -> None:
-    """Every pass of an update sees the same rows, proportions and targets; the two copies draw different dropout masks."""
+    """Every pass of an update sees the same rows, proportions and targets; the two copies draw different dropout."""
 
     def record_passes() -> list[tuple[list[str], list[float], list[list[float]], tuple[int, ...]]]:
         calls = []
