@@ -88,7 +88,7 @@ def command(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda:
 
 
 def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> str:
-    """Run a command that must be run_refused; return its message."""
+    """Run a command that must be refused; return its message."""
     before = {path for path in folder.rglob("*") if "checkpoints" in path.parts}
     result = command(folder, *arguments, prepare=prepare)
     assert result.code == 2, result
