@@ -1,4 +1,4 @@
-"""The documents are correct: find_commands parse, generated pages are up to date, and examples run."""
+"""The documents are correct: commands parse, generated pages are up to date, and examples run."""
 
 import importlib
 import re
@@ -54,13 +54,13 @@ def test_link_targets_exist(page: str) -> None:
 
 
 def find_commands() -> list[str]:
-    lines_with_train = []
+    train_lines = []
     for document in (README, *((path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs").glob("*.md")))):
         blocks = re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
         inline = re.findall(r"`((?:python|torchrun)[^`]*train\.py[^`]*)`", document)
         lines = [line for block in blocks for line in block.splitlines()] + inline
-        lines_with_train += [line.partition("#")[0].strip() for line in lines if "train.py" in line]
-    return lines_with_train
+        train_lines += [line.partition("#")[0].strip() for line in lines if "train.py" in line]
+    return train_lines
 
 
 @pytest.mark.parametrize("command", find_commands())
