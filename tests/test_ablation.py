@@ -78,7 +78,7 @@ def test_a_study_runs_only_unfinished_runs_and_writes_their_rows(folder: Path) -
 
 
 @pytest.mark.slow
-def test_an_idle_trick_is_found_even_if_no_two_arms_differ_in_it_only(folder: Path) -> None:
+def test_an_idle_trick_is_detected_even_if_no_two_arms_differ_in_it_only(folder: Path) -> None:
     arguments = (
         *STUDY,
         *SHORT,
@@ -120,7 +120,7 @@ def test_errors_are_reported_before_anything_runs(arguments: list[str], message:
 
 
 class Study:
-    """A study in a process of its own, whose workers can be killed."""
+    """A study in a separate process, whose workers can be killed."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
