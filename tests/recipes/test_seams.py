@@ -335,7 +335,7 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seam", "wanted"),
+    ("seam", "expected"),
     [
         ("objective", ["mixup", "r_drop", "fgm"]),
         ("update", ["ema", "clip_gradient"]),
