@@ -83,14 +83,14 @@ def folder(tmp_path: Path) -> Path:
 FILE = ("data=files", "data.train=text.csv")
 
 
-def command(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Result:
+def run_train(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Result:
     return TrainProcess(folder, *arguments, prepare=prepare).wait()
 
 
 def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> str:
     """Run a command that must be refused; return its message."""
     before = {path for path in folder.rglob("*") if "checkpoints" in path.parts}
-    result = command(folder, *arguments, prepare=prepare)
+    result = run_train(folder, *arguments, prepare=prepare)
     assert result.code == 2, result
     paragraph = result.err.strip()
     assert paragraph
@@ -103,7 +103,7 @@ def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lam
 
 
 def run_to_end(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Result:
-    result = command(folder, *arguments, prepare=prepare)
+    result = run_train(folder, *arguments, prepare=prepare)
     assert result.code == 0, result
     assert result.err == ""
     return result
@@ -167,7 +167,7 @@ def test_starting_over_renames_the_old_folder(folder: Path) -> None:
 def test_other_settings_in_an_existing_run_folder_are_refused(folder: Path) -> None:
     run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run")
     before = (folder / "run" / "metrics.json").read_bytes()
-    result = command(folder, *FILE, *TINY, "hydra.run.dir=run", "seed=1", "train.epochs=2")
+    result = run_train(folder, *FILE, *TINY, "hydra.run.dir=run", "seed=1", "train.epochs=2")
     assert result.code == 2
     assert "train.epochs: 1.0 there, 2.0 here" in result.err
     assert "seed: 0 there, 1 here" in result.err
@@ -193,7 +193,7 @@ def test_a_sweep_over_tricks(folder: Path) -> None:
 
 
 def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:
-    result = command(folder, "-m", *FILE, *TINY, "data.label=lable,label", "train.max_updates=1")
+    result = run_train(folder, "-m", *FILE, *TINY, "data.label=lable,label", "train.max_updates=1")
     assert result.code == 2
     assert "Traceback" not in result.err
     assert "The run with data=files data.train=text.csv" in result.err
@@ -425,11 +425,11 @@ def test_hydra_full_error_prints_a_traceback(folder: Path) -> None:
     def enable_tracebacks() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    result = command(folder, *TINY, "data=files", "data.train=none.csv", prepare=enable_tracebacks)
+    result = run_train(folder, *TINY, "data=files", "data.train=none.csv", prepare=enable_tracebacks)
     assert result.code == 1
     assert "Traceback" in result.err
     assert "recipes.errors.UserError: data.train=none.csv: there is no such file" in result.err
-    result = command(folder, "trian=1", prepare=enable_tracebacks)
+    result = run_train(folder, "trian=1", prepare=enable_tracebacks)
     assert result.code == 1
     assert "Traceback" in result.err
 
@@ -441,7 +441,7 @@ def test_a_bug_keeps_its_traceback(folder: Path) -> None:
         recipes.pipeline.train = None  # type: ignore[assignment]
         recipes.api.train = None  # type: ignore[attr-defined]
 
-    result = command(folder, *FILE, *TINY, prepare=break_training)
+    result = run_train(folder, *FILE, *TINY, prepare=break_training)
     assert result.code == 1
     assert "TypeError" in result.err
 
