@@ -44,7 +44,7 @@ def config_of(*overrides: str) -> Config:
     return read(compose_config(overrides)[0])
 
 
-def refusal_of(*overrides: str) -> str:
+def read_refusal(*overrides: str) -> str:
     """Build the tricks of a command line that must be refused; return the message."""
     with pytest.raises(UserError) as caught:
         build(config_of(*overrides).tricks)
@@ -78,7 +78,7 @@ def test_the_name_is_set_before_post_init_and_is_not_a_setting() -> None:
     ],
 )
 def test_refusals_use_the_new_name(rename: Rename, old: str, overrides: list[str], message: str) -> None:
-    refusal = refusal_of(rename(old), *overrides)
+    refusal = read_refusal(rename(old), *overrides)
     assert message in refusal and f"tricks.{old}" not in refusal and f"[{old}]" not in refusal
 
 
@@ -151,8 +151,8 @@ def test_warnings_of_a_trick_use_the_new_name(
         run = tiny_run(config, tmp_path)
         return [*run.tricks[NEW].check(run)]
 
-    warnings = "\n".join(in_child(check_trick))
-    assert message in warnings and f"tricks.{old}" not in warnings, warnings
+    sentences = "\n".join(in_child(check_trick))
+    assert message in sentences and f"tricks.{old}" not in sentences, sentences
 
 
 @pytest.mark.parametrize(
