@@ -19,5 +19,5 @@ def test_values_are_the_names_in_braces(text: str, values: set[str]) -> None:
 
 
 def test_every_finding_has_a_trick_as_remedy() -> None:
-    remedied = {finding for name in names() for finding in declared_trick(name).remedies}
-    assert remedied == set(FINDINGS)
+    remedies = {finding for name in names() for finding in declared_trick(name).remedies}
+    assert remedies == set(FINDINGS)
