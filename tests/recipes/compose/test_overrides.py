@@ -62,17 +62,17 @@ def test_an_override_that_cannot_be_composed(line: str, message: str) -> None:
 
 def test_all_wrong_overrides_are_reported_at_once() -> None:
     lines = ("trian.epochs=2", "model=bret", "tricks.mixup.alpha=1", "train.epochs=abc", "x=[1", "+tricks=[amp,mixpu]")
-    reported = problems("train.batch_size=8", *lines)
-    assert len(reported) == len(lines)
+    reports = problems("train.batch_size=8", *lines)
+    assert len(reports) == len(lines)
     for word in ("trian does", "bert?", "+tricks=[mixup]", "train.epochs must", "x=[1 cannot", "mixup?"):
-        assert sum(word in problem for problem in reported) == 1, word
+        assert sum(word in problem for problem in reports) == 1, word
 
 
 def test_a_value_may_come_before_the_group_that_it_belongs_to() -> None:
     assert config("tricks.mixup.alpha=2", "+tricks=[mixup]").tricks["mixup"]["alpha"] == 2
-    reported = problems("tricks.mixup.alpha=2", "+tricks=[mixup]", "trian=1")
-    assert len(reported) == 1
-    assert reported[0].startswith("trian does not exist")
+    reports = problems("tricks.mixup.alpha=2", "+tricks=[mixup]", "trian=1")
+    assert len(reports) == 1
+    assert reports[0].startswith("trian does not exist")
 
 
 # Config files outside conf/.
@@ -82,10 +82,10 @@ def test_a_config_folder_of_the_user(write: Write) -> None:
     write("conf/data/mine.yaml", "source: files\ntrain: mine.csv\n")
     search_path = f"hydra.searchpath=[{write('conf/model/mine.yaml', 'source: tiny').parents[1]}]"
     assert config(search_path, "data=mine", "model=mine").data.train == "mine.csv"
-    reported = problems("data=mien", "trian=1", search_path)
-    assert "did you mean mine?" in reported[0]
-    assert reported[1].startswith("trian does not exist")
-    assert len(reported) == 2
+    reports = problems("data=mien", "trian=1", search_path)
+    assert "did you mean mine?" in reports[0]
+    assert reports[1].startswith("trian does not exist")
+    assert len(reports) == 2
 
 
 def test_a_wrong_file_in_a_config_folder_of_the_user(write: Write) -> None:
@@ -110,9 +110,9 @@ def test_a_wrong_file_in_a_config_folder_of_the_user(write: Write) -> None:
     ],
 )
 def test_a_command_line(arguments: Sequence[str], messages: Sequence[str]) -> None:
-    reported = mistakes(arguments)
-    assert len(reported) == len(messages)
-    assert all(sentence.startswith(start) for sentence, start in zip(reported, messages, strict=True))
+    reports = mistakes(arguments)
+    assert len(reports) == len(messages)
+    assert all(sentence.startswith(start) for sentence, start in zip(reports, messages, strict=True))
 
 
 def test_a_missing_plug_in_is_reported_with_its_install_command() -> None:
