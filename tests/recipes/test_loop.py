@@ -147,9 +147,9 @@ def test_damaged_best_weights_are_dropped(damage: str, tmp_path: Path) -> None:
     config = tiny_config()
     stop_at(tmp_path, 12, config)
     best = tmp_path / "checkpoints" / "best.safetensors"
-    intact = resume(tmp_path, config)
-    assert intact["best"]["update"] == 9
-    assert not any("best" in note for note in intact["notes"])
+    state = resume(tmp_path, config)
+    assert state["best"]["update"] == 9
+    assert not any("best" in note for note in state["notes"])
     if damage == "missing":
         best.unlink()
     elif damage == "cut":
@@ -157,10 +157,10 @@ def test_damaged_best_weights_are_dropped(damage: str, tmp_path: Path) -> None:
     else:
         stop_at(tmp_path / "another", 20, tiny_config("evaluate.every=1.0", "seed=3"))
         (tmp_path / "another" / "checkpoints" / "best.safetensors").rename(best)
-    damaged = resume(tmp_path, config)
+    state = resume(tmp_path, config)
     if damage != "another's":  # weights of a later update are saved again
-        assert damaged["best"] is None
-        assert "best.safetensors is damaged" in damaged["notes"][-1]
+        assert state["best"] is None
+        assert "best.safetensors is damaged" in state["notes"][-1]
 
 
 def test_a_run_in_another_thread_needs_no_signals() -> None:
