@@ -1,4 +1,4 @@
-"""One thread, no hub, a cache of the tests' own; what a test needs of data is made here."""
+"""Settings of all tests (one thread, no hub, a separate cache) and shared fixtures."""
 
 import atexit
 import importlib.util
@@ -27,26 +27,26 @@ torch.set_num_threads(1)
 def script() -> Callable[[str], ModuleType]:
     """Import one of `scripts/` by its name."""
 
-    def imported(name: str) -> ModuleType:
-        place = Path(__file__).parents[1] / "scripts" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, place)
+    def import_script(name: str) -> ModuleType:
+        path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
         return module
 
-    return imported
+    return import_script
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
     """Write a file into this test's folder."""
 
-    def writer(name: str, content: str | bytes) -> Path:
+    def write_file(name: str, content: str | bytes) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
 
-    return writer
+    return write_file

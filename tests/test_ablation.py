@@ -14,7 +14,7 @@ import pytest
 
 from recipes.config import threads_of_each
 from recipes.testing import make_text_file
-from tests.test_command_line import TEXT, command, finished, refused
+from tests.test_command_line import TEXT, run_refused, run_to_end, run_train
 
 ROOT = Path(__file__).parents[1]
 # 8 updates an epoch
@@ -49,17 +49,17 @@ def results(folder: Path) -> dict[str, int]:
 
 
 def test_a_plan_runs_nothing(folder: Path) -> None:
-    ended = finished(folder, *STUDY, "+tricks=[mixup,ema,swa]", "hydra.sweeper.plan=true")
-    assert "ema|swa: none, ema, swa" in ended.out
-    assert re.search(r"runs      18: 6 arms \(auto\), 3 seeds, on files \(\d+ validation rows\)", ended.out)
-    assert re.search(r"takes     about \d+ ", ended.out)
-    assert re.search(r"warning   evaluate.weights=best: .* not those of ema and swa", ended.out)
+    result = run_to_end(folder, *STUDY, "+tricks=[mixup,ema,swa]", "hydra.sweeper.plan=true")
+    assert "ema|swa: none, ema, swa" in result.out
+    assert re.search(r"runs      18: 6 arms \(auto\), 3 seeds, on files \(\d+ validation rows\)", result.out)
+    assert re.search(r"takes     about \d+ ", result.out)
+    assert re.search(r"warning   evaluate.weights=best: .* not those of ema and swa", result.out)
     assert not (folder / "study").exists()
 
 
 def test_a_study_runs_only_unfinished_runs_and_writes_their_rows(folder: Path) -> None:
     arguments = (*STUDY, *SHORT, "model=tiny,bert", "hydra.sweeper.seeds=2")
-    first = command(folder, *arguments)
+    first = run_train(folder, *arguments)
     assert first.code == 0, first
     assert "2 of 4 runs done" in first.err and "2 failed" in first.err
     runs = [(row["model"], row["seed"], row["status"], row["reason"].partition(":")[0]) for row in rows(folder)]
@@ -73,12 +73,12 @@ def test_a_study_runs_only_unfinished_runs_and_writes_their_rows(folder: Path) -
     ]
     before = results(folder)
     assert len(before) == 2
-    command(folder, *arguments)
+    run_train(folder, *arguments)
     assert results(folder) == before
 
 
 @pytest.mark.slow
-def test_an_idle_trick_is_found_even_if_no_two_arms_differ_in_it_only(folder: Path) -> None:
+def test_an_idle_trick_is_detected_even_if_no_two_arms_differ_in_it_only(folder: Path) -> None:
     arguments = (
         *STUDY,
         *SHORT,
@@ -86,14 +86,14 @@ def test_an_idle_trick_is_found_even_if_no_two_arms_differ_in_it_only(folder: Pa
         "hydra.sweeper.seeds=2",
         "hydra.sweeper.budget=8",
     )
-    done = command(folder, *arguments)
+    done = run_train(folder, *arguments)
     assert done.code == 0, done
     assert "8: 4 arms (auto), 2 seeds" in done.out
     assert "normalize changes nothing at all." in done.out  # these texts are clean already
     # Each trick is alone in an arm, and no verdict is clear after two updates: one run of the base serves all three.
     assert len(rows(folder)) == len(results(folder)) == 8 + 1
     before = results(folder)
-    assert command(folder, *arguments).code == 0 and results(folder) == before
+    assert run_train(folder, *arguments).code == 0 and results(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_idle_trick_is_found_even_if_no_two_arms_differ_in_it_only(folder: Pa
     ],
 )
 def test_errors_are_reported_before_anything_runs(arguments: list[str], message: str, folder: Path) -> None:
-    assert message in refused(folder, *STUDY, *SHORT, *arguments)
+    assert message in run_refused(folder, *STUDY, *SHORT, *arguments)
     assert not (folder / "study").exists()
 
 
@@ -120,7 +120,7 @@ def test_errors_are_reported_before_anything_runs(arguments: list[str], message:
 
 
 class Study:
-    """A study in a process of its own, whose workers can be killed."""
+    """A study in a separate process, whose workers can be killed."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
@@ -227,7 +227,7 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
         "hydra.sweep.dir=study",
         "hydra.sweeper.seeds=5",
     ]
-    done = command(folder, *arguments)
+    done = run_train(folder, *arguments)
     assert done.code == 0, done
     assert "normalize changes nothing at all" in done.out  # these texts are clean already
     assert "train.learning_rate=0.003 (+" in done.out and "helps" in done.out
@@ -239,8 +239,8 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
     before = results(folder)
     assert len(before) == len(runs)
     assert "All runs" in (folder / "study" / "report.html").read_text(encoding="utf-8")
-    assert command(folder, *arguments).code == 0 and results(folder) == before
+    assert run_train(folder, *arguments).code == 0 and results(folder) == before
     ready = ("--config-dir", str(folder / "study" / "conf"), "recipe=recommended", *base, "hydra.run.dir=run")
-    done = command(folder, *ready, "train.max_updates=1")
+    done = run_train(folder, *ready, "train.max_updates=1")
     assert done.code == 0, done
     assert "learning_rate: 0.003" in (folder / "run" / "config.yaml").read_text(encoding="utf-8")

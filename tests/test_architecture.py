@@ -15,7 +15,7 @@ def architecture(script: Callable[[str], ModuleType]) -> ModuleType:
     return script("architecture")
 
 
-def test_the_picture_shows_the_imports_of_today(architecture: ModuleType) -> None:
+def test_the_picture_shows_the_current_imports(architecture: ModuleType) -> None:
     assert (ROOT / "docs" / "import_map.svg").read_text(encoding="utf-8") == architecture.draw(), (
         "run python scripts/architecture.py"
     )
@@ -26,7 +26,7 @@ def test_every_link_leads_to_the_line_of_its_name(architecture: ModuleType) -> N
     assert architecture.refresh_links(PAGE) == PAGE, "run python scripts/architecture.py"
 
 
-def test_a_link_to_a_name_that_is_gone_is_refused(architecture: ModuleType) -> None:
+def test_a_link_to_a_missing_name_is_refused(architecture: ModuleType) -> None:
     with pytest.raises(LookupError, match="defines no Base.gradients"):
         architecture.refresh_links("[`Base.gradients`](../recipes/base.py#L1)")
 

@@ -43,7 +43,7 @@ def test_studies_without_an_estimate_are_not_counted(calibrate: ModuleType) -> N
 
 
 @pytest.mark.slow
-def test_intervals_hold_and_false_verdicts_are_rare(calibrate: ModuleType) -> None:
+def test_intervals_have_their_coverage_and_false_verdicts_are_rare(calibrate: ModuleType) -> None:
     designs = calibrate.designs()
     for name, world in [(next(iter(designs)), "as seen"), (next(iter(designs)), "two tricks idle")]:
         cells = calibrate.count_coverage(calibrate.WORLDS[world], *designs[name], 400, 0)

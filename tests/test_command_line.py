@@ -1,4 +1,4 @@
-"""`python train.py ...` as a user runs it, in children forked from this process (a fresh one takes 7 seconds)."""
+"""`python train.py ...` as a user runs it, in forked children (a fresh process would take 7 seconds to start)."""
 
 import errno
 import json
@@ -30,13 +30,13 @@ TINY = ("model=tiny", "train.device=cpu", "train.batch_size=7", "train.epochs=1"
 
 
 @dataclass
-class Ended:
+class Result:
     code: int
     out: str
     err: str
 
 
-class Started:
+class TrainProcess:
     """A child that runs train.py in a folder."""
 
     def __init__(self, folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> None:
@@ -58,8 +58,8 @@ class Started:
             prepare()
             runpy.run_path(sys.argv[0], run_name="__main__")
             code: object = 0
-        except SystemExit as ended:
-            code = ended.code
+        except SystemExit as caught:
+            code = caught.code
         except BaseException:
             traceback.print_exc()
             code = 1
@@ -67,15 +67,15 @@ class Started:
         sys.stderr.flush()
         return code if isinstance(code, int) else 0 if code is None else 1
 
-    def ended(self) -> Ended:
+    def wait(self) -> Result:
         _, status = os.waitpid(self.process, 0)
         code = os.waitstatus_to_exitcode(status)
-        return Ended(code, (self.folder / "out").read_text(), (self.folder / "err").read_text())
+        return Result(code, (self.folder / "out").read_text(), (self.folder / "err").read_text())
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the command is given: `text.csv` lies there."""
+    """The folder in which the command runs; it contains `text.csv`."""
     (tmp_path / "text.csv").write_text("text,label\n" + TEXT)
     return tmp_path
 
@@ -83,35 +83,35 @@ def folder(tmp_path: Path) -> Path:
 FILE = ("data=files", "data.train=text.csv")
 
 
-def command(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Ended:
-    return Started(folder, *arguments, prepare=prepare).ended()
+def run_train(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Result:
+    return TrainProcess(folder, *arguments, prepare=prepare).wait()
 
 
-def refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> str:
-    """The paragraph with which a command ends that the user must change."""
+def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> str:
+    """Run a command that must be refused; return its message."""
     before = {path for path in folder.rglob("*") if "checkpoints" in path.parts}
-    ended = command(folder, *arguments, prepare=prepare)
-    assert ended.code == 2, ended
-    paragraph = ended.err.strip()
+    result = run_train(folder, *arguments, prepare=prepare)
+    assert result.code == 2, result
+    paragraph = result.err.strip()
     assert paragraph
     assert "\n\n" not in paragraph
-    assert "Traceback" not in ended.out + ended.err
-    assert "Error executing job" not in ended.err
+    assert "Traceback" not in result.out + result.err
+    assert "Error executing job" not in result.err
     assert before <= {path for path in folder.rglob("*")}
     assert not [path for path in folder.rglob("*") if path.name == "metrics.json" or path.suffix == ".tmp"]
     return paragraph
 
 
-def finished(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Ended:
-    ended = command(folder, *arguments, prepare=prepare)
-    assert ended.code == 0, ended
-    assert ended.err == ""
-    return ended
+def run_to_end(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> Result:
+    result = run_train(folder, *arguments, prepare=prepare)
+    assert result.code == 0, result
+    assert result.err == ""
+    return result
 
 
 def metrics(folder: Path, name: str = "run") -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / name / "metrics.json").read_text())
-    return found
+    values: dict[str, object] = json.loads((folder / name / "metrics.json").read_text())
+    return values
 
 
 def updates(folder: Path, name: str = "run") -> list[int]:
@@ -123,11 +123,11 @@ def updates(folder: Path, name: str = "run") -> list[int]:
 
 
 def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
-    ended = finished(folder, *FILE, *TINY, "+tricks=[mixup]")
+    result = run_to_end(folder, *FILE, *TINY, "+tricks=[mixup]")
     (run,) = (folder / "runs").iterdir()
     assert run.name.startswith("files-tiny-mixup-s0-")
-    assert ended.out.strip().splitlines()[-1].endswith(f"runs/{run.name}")
-    assert "accuracy" in ended.out
+    assert result.out.strip().splitlines()[-1].endswith(f"runs/{run.name}")
+    assert "accuracy" in result.out
     expected = {
         ".hydra",
         ".lock",
@@ -140,16 +140,16 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
         "model",
         "predictions",
     }
-    found = {path.name for path in run.iterdir()}
-    assert expected == {name for name in found if not name.startswith("events.")}
+    names = {path.name for path in run.iterdir()}
+    assert expected == {name for name in names if not name.startswith("events.")}
     assert not list(folder.rglob("*.tmp"))
 
 
-def test_a_finished_run_started_again_says_so_and_shows_its_table(folder: Path) -> None:
-    first = finished(folder, *FILE, *TINY, "hydra.run.dir=run")
+def test_a_finished_run_that_is_started_again_prints_its_table(folder: Path) -> None:
+    first = run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run")
     stamp = (folder / "run" / "metrics.json").stat().st_mtime_ns
     began = time.perf_counter()
-    again = finished(folder, *FILE, *TINY, "hydra.run.dir=run")
+    again = run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run")
     assert time.perf_counter() - began < 3
     assert "finished already" in again.out
     assert "finished already" not in first.out
@@ -157,55 +157,55 @@ def test_a_finished_run_started_again_says_so_and_shows_its_table(folder: Path) 
     assert (folder / "run" / "metrics.json").stat().st_mtime_ns == stamp
 
 
-def test_starting_over_keeps_the_old_folder_aside(folder: Path) -> None:
+def test_starting_over_renames_the_old_folder(folder: Path) -> None:
     for _ in range(2):
-        finished(folder, *FILE, *TINY, "hydra.run.dir=run", "resume=false")
+        run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run", "resume=false")
     assert metrics(folder)["test"] == metrics(folder, "run.old1")["test"]
     assert updates(folder) == updates(folder, "run.old1") == list(range(1, 9))
 
 
-def test_other_values_in_a_named_folder_are_refused(folder: Path) -> None:
-    finished(folder, *FILE, *TINY, "hydra.run.dir=run")
+def test_other_settings_in_an_existing_run_folder_are_refused(folder: Path) -> None:
+    run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run")
     before = (folder / "run" / "metrics.json").read_bytes()
-    ended = command(folder, *FILE, *TINY, "hydra.run.dir=run", "seed=1", "train.epochs=2")
-    assert ended.code == 2
-    assert "train.epochs: 1.0 there, 2.0 here" in ended.err
-    assert "seed: 0 there, 1 here" in ended.err
+    result = run_train(folder, *FILE, *TINY, "hydra.run.dir=run", "seed=1", "train.epochs=2")
+    assert result.code == 2
+    assert "train.epochs: 1.0 there, 2.0 here" in result.err
+    assert "seed: 0 there, 1 here" in result.err
     assert (folder / "run" / "metrics.json").read_bytes() == before
 
 
 CONSTANT = (*FILE, *TINY, "train.schedule=constant", "train.warmup=0", "hydra.run.dir=run")
 
 
-def test_more_epochs_of_a_constant_schedule_go_on(folder: Path) -> None:
-    finished(folder, *CONSTANT)
-    ended = finished(folder, *CONSTANT, "train.epochs=2")
-    assert "going on after update 8" in ended.out
+def test_more_epochs_of_a_constant_schedule_resume_the_run(folder: Path) -> None:
+    run_to_end(folder, *CONSTANT)
+    result = run_to_end(folder, *CONSTANT, "train.epochs=2")
+    assert "going on after update 8" in result.out
     assert updates(folder) == list(range(1, 17))
-    finished(folder, *CONSTANT[:-1], "train.epochs=2", "hydra.run.dir=whole")
-    assert metrics(folder)["test"] == metrics(folder, "whole")["test"]
+    run_to_end(folder, *CONSTANT[:-1], "train.epochs=2", "hydra.run.dir=uninterrupted")
+    assert metrics(folder)["test"] == metrics(folder, "uninterrupted")["test"]
 
 
 def test_a_sweep_over_tricks(folder: Path) -> None:
-    finished(folder, "-m", *FILE, *TINY, "+tricks=[],[mixup],[mixup,amp]")
+    run_to_end(folder, "-m", *FILE, *TINY, "+tricks=[],[mixup],[mixup,amp]")
     runs = sorted(path.parent.name.rpartition("-s0-")[0] for path in folder.glob("runs/*/metrics.json"))
     assert runs == ["files-tiny-amp+mixup", "files-tiny-base", "files-tiny-mixup"]
 
 
 def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:
-    ended = command(folder, "-m", *FILE, *TINY, "data.label=lable,label", "train.max_updates=1")
-    assert ended.code == 2
-    assert "Traceback" not in ended.err
-    assert "The run with data=files data.train=text.csv" in ended.err
-    assert "data.label=lable: train has no such column; did you mean label? There are: label, text." in ended.err
+    result = run_train(folder, "-m", *FILE, *TINY, "data.label=lable,label", "train.max_updates=1")
+    assert result.code == 2
+    assert "Traceback" not in result.err
+    assert "The run with data=files data.train=text.csv" in result.err
+    assert "data.label=lable: train has no such column; did you mean label? There are: label, text." in result.err
     assert len(list(folder.glob("runs/*/metrics.json"))) == 1
 
 
-# What is wrong with the command.
+# Mistakes in the command.
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["+tricks=[mixpu]"], "tricks=mixpu: there is no such trick; did you mean mixup?"),
         (["train.lerning_rate=1"], "train.lerning_rate does not exist; did you mean learning_rate?"),
@@ -224,25 +224,25 @@ def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:
         (["data=null"], "data=null: there is no such data"),
     ],
 )
-def test_an_override_that_is_wrong(arguments: list[str], told: str, folder: Path) -> None:
-    paragraph = refused(folder, *arguments)
-    assert told in paragraph
+def test_a_wrong_override_is_refused(arguments: list[str], message: str, folder: Path) -> None:
+    paragraph = run_refused(folder, *arguments)
+    assert message in paragraph
     assert len(paragraph.splitlines()) == 1
 
 
-def test_all_that_is_wrong_is_told_at_once(folder: Path) -> None:
-    paragraph = refused(folder, "trian=1", "model=tniy", "+tricks=[mixpu]", "train.epochs=many")
+def test_all_mistakes_are_reported_at_once(folder: Path) -> None:
+    paragraph = run_refused(folder, "trian=1", "model=tniy", "+tricks=[mixpu]", "train.epochs=many")
     assert len(paragraph.splitlines()) == 4
     assert all(line.startswith("- ") for line in paragraph.splitlines())
 
 
-# What is wrong with the data.
+# Mistakes in the data.
 
 GOOD = "text,label\n" + TEXT
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({}, "data.train=train.csv: there is no such file; there are: text.csv."),
         ({"train": ""}, "data.train=train.csv: the file is empty."),
@@ -256,47 +256,47 @@ GOOD = "text,label\n" + TEXT
         ({"train": GOOD + "unlabelled,\n"}, "train: 1 of 81 rows have no label (first: id 80)"),
     ],
 )
-def test_data_that_is_wrong(files: Mapping[str, str | bytes], told: str, folder: Path) -> None:
+def test_wrong_data_are_refused(files: Mapping[str, str | bytes], message: str, folder: Path) -> None:
     for name, content in files.items():
         (folder / f"{name}.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     paths = [f"data.{name}={name}.csv" for name in {"train": "", **files}]
-    assert told in refused(folder, "data=files", *paths, *TINY)
+    assert message in run_refused(folder, "data=files", *paths, *TINY)
 
 
-def test_all_that_is_wrong_with_the_data_is_told_at_once(folder: Path) -> None:
-    paragraph = refused(folder, *FILE, *TINY, "data.text=txet", "data.label=lable", "data.id=key")
+def test_all_mistakes_in_the_data_are_reported_at_once(folder: Path) -> None:
+    paragraph = run_refused(folder, *FILE, *TINY, "data.text=txet", "data.label=lable", "data.id=key")
     assert len(paragraph.splitlines()) == 3
 
 
 def test_a_label_typo_between_splits(folder: Path) -> None:
     (folder / "dev.csv").write_text("text,label\nx,neg\ny,poss\n")
-    paragraph = refused(folder, *FILE, *TINY, "data.validation=dev.csv")
+    paragraph = run_refused(folder, *FILE, *TINY, "data.validation=dev.csv")
     assert paragraph == (
         "validation has labels that train does not: 'poss' (1); is 'poss' train's 'pos'? Spell them alike, or rename "
         "one if they are two labels."
     )
 
 
-def test_the_hub_out_of_reach(folder: Path) -> None:
-    paragraph = refused(folder, "data=hub", "data.name=owner/none", *TINY)
+def test_a_dataset_of_the_hub_that_cannot_be_loaded(folder: Path) -> None:
+    paragraph = run_refused(folder, "data=hub", "data.name=owner/none", *TINY)
     assert paragraph.startswith("data.name=owner/none: split train cannot be loaded (")
     assert len(paragraph.splitlines()) == 1
 
 
-# What is wrong with model, metric, tricks.
+# Mistakes in model, metric and tricks.
 
 
-def test_no_such_model(folder: Path) -> None:
+def test_an_unknown_model_is_refused(folder: Path) -> None:
     (folder / "empty").mkdir()
     tiny = [each for each in TINY if not each.startswith("model")]
     for name in ("owner/none", "./empty", "./nowhere"):
-        paragraph = refused(folder, *FILE, *tiny, "model=hub", f"model.name={name}")
+        paragraph = run_refused(folder, *FILE, *tiny, "model=hub", f"model.name={name}")
         assert f"model.name={name}" in paragraph
         assert len(paragraph.splitlines()) == 1
 
 
-def test_no_such_metric(folder: Path) -> None:
-    paragraph = refused(folder, *FILE, *TINY, "evaluate.metric=acuracy")
+def test_an_unknown_metric_is_refused(folder: Path) -> None:
+    paragraph = run_refused(folder, *FILE, *TINY, "evaluate.metric=acuracy")
     assert "evaluate.metric=acuracy" in paragraph
     assert "macro_f1" in paragraph
 
@@ -320,61 +320,61 @@ def write_trick(folder: Path) -> Callable[[], None]:
     return lambda: sys.path.insert(0, str(folder))
 
 
-def test_two_tricks_in_a_slot_that_holds_one(folder: Path) -> None:
+def test_two_tricks_in_a_slot_for_one_are_refused(folder: Path) -> None:
     prepare = write_trick(folder)
-    place = ["--config-dir", "mine"]
-    paragraph = refused(folder, *place, *FILE, *TINY, "+tricks=[swa,mine]", prepare=prepare)
+    config_dir = ["--config-dir", "mine"]
+    paragraph = run_refused(folder, *config_dir, *FILE, *TINY, "+tricks=[swa,mine]", prepare=prepare)
     assert "tricks mine and swa both fill weights/final" in paragraph
     assert "+tricks=[mine] or +tricks=[swa]" in paragraph
-    assert "tricks.mine.size must be an integer in [1, inf), got 0." in refused(
-        folder, *place, *FILE, *TINY, "+tricks=[mine]", "tricks.mine.size=0", prepare=prepare
+    assert "tricks.mine.size must be an integer in [1, inf), got 0." in run_refused(
+        folder, *config_dir, *FILE, *TINY, "+tricks=[mine]", "tricks.mine.size=0", prepare=prepare
     )
-    finished(folder, *place, *FILE, *TINY, "+tricks=[mine]", prepare=prepare)
+    run_to_end(folder, *config_dir, *FILE, *TINY, "+tricks=[mine]", prepare=prepare)
 
 
-def test_a_trick_whose_class_is_not_found(folder: Path) -> None:
+def test_a_trick_whose_class_cannot_be_imported(folder: Path) -> None:
     write_trick(folder)
-    paragraph = refused(folder, "--config-dir", "mine", *FILE, *TINY, "+tricks=[mine]")
+    paragraph = run_refused(folder, "--config-dir", "mine", *FILE, *TINY, "+tricks=[mine]")
     assert "tricks.mine._target_=mine_trick.Mine cannot be imported" in paragraph
 
 
-# What the disk refuses.
+# Errors of the file system.
 
 
-@pytest.mark.parametrize("place", ["text.csv", "text.csv/run"])
-def test_a_run_folder_that_cannot_be(place: str, folder: Path) -> None:
-    paragraph = refused(folder, *FILE, *TINY, f"hydra.run.dir={place}")
+@pytest.mark.parametrize("path", ["text.csv", "text.csv/run"])
+def test_a_run_folder_that_is_a_file_or_inside_one(path: str, folder: Path) -> None:
+    paragraph = run_refused(folder, *FILE, *TINY, f"hydra.run.dir={path}")
     assert "text.csv" in paragraph
     assert "a file stands where a folder should be" in paragraph
     assert "hydra.run.dir=" in paragraph
 
 
-def small_files() -> None:
-    """No file can grow past this: what a full disk does, with another number."""
+def limit_file_size() -> None:
+    """Limit the size of files: a write past the limit fails like one to a full disk, with another error number."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
 
-def test_a_disk_that_is_full_at_a_checkpoint(folder: Path) -> None:
-    finished(folder, *CONSTANT)
+def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(folder: Path) -> None:
+    run_to_end(folder, *CONSTANT)
     before = {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
     assert all(len(content) > 50_000 for content in before.values())
-    paragraph = refused(folder, *CONSTANT, "train.epochs=2", prepare=small_files)
+    paragraph = run_refused(folder, *CONSTANT, "train.epochs=2", prepare=limit_file_size)
     assert "run/checkpoints/" in paragraph
     assert os.strerror(errno.EFBIG) in paragraph
     assert before == {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
-    finished(folder, *CONSTANT, "train.epochs=2")
+    run_to_end(folder, *CONSTANT, "train.epochs=2")
     assert updates(folder) == list(range(1, 17))
 
 
-def test_a_damaged_checkpoint_is_passed_over(folder: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped(folder: Path) -> None:
     often = (*CONSTANT, "checkpoint.every=0.5")
-    finished(folder, *often)
+    run_to_end(folder, *often)
     newest = folder / "run" / "checkpoints" / "00000008.safetensors"
     newest.write_bytes(newest.read_bytes()[:-100])
-    ended = finished(folder, *often, "train.epochs=2")
-    assert "checkpoint 00000008.safetensors is damaged and was removed; going on from the one before." in ended.out
-    assert "going on after update 4" in ended.out
+    result = run_to_end(folder, *often, "train.epochs=2")
+    assert "checkpoint 00000008.safetensors is damaged and was removed; going on from the one before." in result.out
+    assert "going on after update 4" in result.out
     assert updates(folder) == list(range(1, 17))
 
 
@@ -383,84 +383,84 @@ def test_a_damaged_checkpoint_is_passed_over(folder: Path) -> None:
 LONG = (*FILE, *TINY, "train.epochs=20", "checkpoint.every=1", "evaluate.every=20", "hydra.run.dir=run")
 
 
-def stopped(folder: Path, number: int, *arguments: str) -> Ended:
-    """A run that gets a signal once its first checkpoint is there."""
-    child = Started(folder, *arguments)
+def run_and_signal(folder: Path, number: int, *arguments: str) -> Result:
+    """Start a run and send it a signal as soon as its first checkpoint exists."""
+    child = TrainProcess(folder, *arguments)
     deadline = time.monotonic() + 60
     while not list(folder.glob("run*/**/checkpoints/0*.safetensors")):
         assert time.monotonic() < deadline
         assert os.waitpid(child.process, os.WNOHANG) == (0, 0), (folder / "err").read_text()
         time.sleep(0.005)
     os.kill(child.process, number)
-    return child.ended()
+    return child.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(number: int, folder: Path) -> None:
-    ended = stopped(folder, number, *LONG)
-    assert ended.code == 128 + number
-    assert "the same command goes on" in ended.err
-    assert len(ended.err.strip().splitlines()) == 1
+    result = run_and_signal(folder, number, *LONG)
+    assert result.code == 128 + number
+    assert "the same command goes on" in result.err
+    assert len(result.err.strip().splitlines()) == 1
     done = updates(folder)
     assert done == list(range(1, len(done) + 1))
     assert len(done) < 160
     assert (folder / "run" / "checkpoints" / f"{len(done):08d}.safetensors").exists()
     assert not (folder / "run" / "metrics.json").exists()
     assert not list(folder.rglob("*.tmp"))
-    again = finished(folder, *LONG)
+    again = run_to_end(folder, *LONG)
     assert f"going on after update {len(done)}" in again.out
     assert updates(folder) == list(range(1, 161))
 
 
-def test_a_signal_stops_the_whole_sweep(folder: Path) -> None:
-    ended = stopped(folder, signal.SIGTERM, "-m", *(each for each in LONG if "run.dir" not in each), "seed=0,1")
-    assert ended.code == 143
+def test_a_signal_stops_the_full_sweep(folder: Path) -> None:
+    result = run_and_signal(folder, signal.SIGTERM, "-m", *(each for each in LONG if "run.dir" not in each), "seed=0,1")
+    assert result.code == 143
     assert len(list(folder.glob("runs/*/config.yaml"))) == 1
 
 
 # Tracebacks.
 
 
-def test_a_traceback_is_shown_when_asked_for(folder: Path) -> None:
-    def asked() -> None:
+def test_hydra_full_error_prints_a_traceback(folder: Path) -> None:
+    def enable_tracebacks() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    ended = command(folder, *TINY, "data=files", "data.train=none.csv", prepare=asked)
-    assert ended.code == 1
-    assert "Traceback" in ended.err
-    assert "recipes.errors.UserError: data.train=none.csv: there is no such file" in ended.err
-    ended = command(folder, "trian=1", prepare=asked)
-    assert ended.code == 1
-    assert "Traceback" in ended.err
+    result = run_train(folder, *TINY, "data=files", "data.train=none.csv", prepare=enable_tracebacks)
+    assert result.code == 1
+    assert "Traceback" in result.err
+    assert "recipes.errors.UserError: data.train=none.csv: there is no such file" in result.err
+    result = run_train(folder, "trian=1", prepare=enable_tracebacks)
+    assert result.code == 1
+    assert "Traceback" in result.err
 
 
 def test_a_bug_keeps_its_traceback(folder: Path) -> None:
-    def broken() -> None:
+    def break_training() -> None:
         import recipes.pipeline
 
         recipes.pipeline.train = None  # type: ignore[assignment]
         recipes.api.train = None  # type: ignore[attr-defined]
 
-    ended = command(folder, *FILE, *TINY, prepare=broken)
-    assert ended.code == 1
-    assert "TypeError" in ended.err
+    result = run_train(folder, *FILE, *TINY, prepare=break_training)
+    assert result.code == 1
+    assert "TypeError" in result.err
 
 
-# A process of its own.
+# A separate process.
 
 
 @pytest.mark.slow
-def test_help_and_a_wrong_override_in_a_fresh_process(tmp_path: Path) -> None:
-    def spawned(*arguments: str) -> subprocess.CompletedProcess[str]:
+def test_help_and_a_mistake_in_a_fresh_process(tmp_path: Path) -> None:
+    def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, str(ROOT / "train.py"), *arguments]
         return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
 
-    shown = spawned("--help")
-    assert shown.returncode == 0
-    assert "mixup" in shown.stdout
-    assert "base" not in shown.stdout.split("== Config ==")[0]
+    help_page = run_command("--help")
+    assert help_page.returncode == 0
+    assert "mixup" in help_page.stdout
+    assert "base" not in help_page.stdout.split("== Config ==")[0]
     began = time.perf_counter()
-    wrong = spawned("trian.epochs=1")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.startswith("trian does not exist; did you mean train? ")
+    refusal = run_command("trian.epochs=1")
+    assert (refusal.returncode, refusal.stdout) == (2, "")
+    assert refusal.stderr.startswith("trian does not exist; did you mean train? ")
     assert time.perf_counter() - began < 20

@@ -1,11 +1,15 @@
-"""What goes wrong where others combine tricks, a test for each.
+"""Known bugs of other implementations that combine tricks, with a test for each.
 
-Together with accumulation (attacks that take their direction from older parts, gradients wiped by an attack, means of
-unequal parts, class weights that do not add up, averages of every part): law 4 of every trick. One of two owners of the
-targets or of the weights that silently wins: `tests/recipes/test_order.py`. Averages and a schedule of their own, lost
-on resuming: law 5. Clipping of scaled gradients: `test_clip_gradient.py`. Steps that were skipped and yet counted:
-`test_amp.py`. Windows that are scored as if they were texts: `test_sliding_window.py`. R-Drop's many alphas, and
-R-Drop without dropout: `test_r_drop.py`. The others are here.
+Other files test these bugs:
+
+- Together with accumulation: attacks that take their direction from older parts, gradients erased by an attack, means
+  of unequal parts, class weights that do not add up, averages of every part. Law 4 of every trick.
+- Two tricks own the targets or the weights, and one of them silently wins: `tests/recipes/test_seams.py`.
+- Averages and the schedule of a trick are lost when a run resumes: law 5.
+- Scaled gradients are clipped: `test_clip_gradient.py`.
+- Skipped steps are counted: `test_amp.py`.
+- Windows are scored as if they were texts: `test_sliding_window.py`.
+- The definitions of alpha in R-Drop differ, and R-Drop runs without dropout: `test_r_drop.py`.
 """
 
 from pathlib import Path
@@ -34,58 +38,58 @@ ATTACKS = ["awp", "fgm", "pgd"]
 IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared_trick(name).slots)]
 
 
-def started(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:
+def start_run(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:
     """A tiny run with these tricks, and its first batch."""
     run = tiny_run(tiny_config(f"+tricks=[{','.join(tricks)}]", *required_overrides(tricks), *overrides), folder)
     return run, run.seams.batches(run.train, 0)[0]
 
 
 def gradient_over(older: float, run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
-    """What a batch adds to a gradient that is there already."""
+    """Compute what a batch adds to an existing gradient whose values are all `older`."""
     for parameter in run.parameters:
         parameter.grad = torch.full_like(parameter, older)
     run.seams.gradient(batch)
-    named = run.bare_model.named_parameters()
-    return {name: each.grad.numpy() - older for name, each in named if each.grad is not None}
+    parameters = run.bare_model.named_parameters()
+    return {name: each.grad.numpy() - older for name, each in parameters if each.grad is not None}
 
 
 @pytest.mark.parametrize("trick", ATTACKS)
 def test_no_attack_takes_its_direction_from_an_older_gradient(trick: str, tmp_path: Path) -> None:
-    def gap() -> float:
+    def measure_difference() -> float:
         with float64():
-            run, batch = started(tmp_path, trick, overrides=NO_DROPOUT)
+            run, batch = start_run(tmp_path, trick, overrides=NO_DROPOUT)
             return difference(gradient_over(0.0, run, batch), gradient_over(3.0, run, batch))
 
-    assert in_child(gap) < 1e-12
+    assert in_child(measure_difference) < 1e-12
 
 
 @pytest.mark.parametrize("trick", IN_THE_STEP)
 def test_a_loss_scale_scales_the_gradient_and_nothing_else(trick: str, tmp_path: Path) -> None:
-    """One scaler on the way of every backward pass, and no direction, mixture or measurement that depends on it."""
+    """Every backward pass is scaled once, and no direction, mixture or measurement depends on the scale."""
 
-    def gap() -> float:
+    def measure_difference() -> float:
         with float64():
-            run, batch = started(tmp_path, trick, overrides=NO_DROPOUT)
+            run, batch = start_run(tmp_path, trick, overrides=NO_DROPOUT)
             plain = gradient_over(0.0, run, batch)
             run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
             scaled = gradient_over(0.0, run, batch)
             return difference(plain, {name: each / 2**20 for name, each in scaled.items()})
 
-    assert in_child(gap) < 1e-12
+    assert in_child(measure_difference) < 1e-12
 
 
 @pytest.mark.parametrize("trick", ["fgm", "pgd"])
-def test_the_table_of_word_vectors_is_never_written(trick: str, tmp_path: Path) -> None:
-    """Whoever else reads it, such as an average, a tied head or another process, sees what the optimizer left."""
+def test_the_table_of_word_vectors_is_never_modified(trick: str, tmp_path: Path) -> None:
+    """An average, a tied head or another process reads the values that the optimizer has set."""
 
-    def written() -> int:
-        run, batch = started(tmp_path, trick)
+    def count_modifications() -> int:
+        run, batch = start_run(tmp_path, trick)
         table = word_embeddings(run.bare_model).weight
         before = table._version
         run.seams.gradient(batch)
         return int(table._version - before)
 
-    assert in_child(written) == 0
+    assert in_child(count_modifications) == 0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_the_table_of_word_vectors_is_never_written(trick: str, tmp_path: Path) 
 )
 def test_passes_multiply(tricks: tuple[str, ...], passes: int, tmp_path: Path) -> None:
     def count_passes() -> float:
-        run, batch = started(tmp_path, *tricks)
+        run, batch = start_run(tmp_path, *tricks)
         run.seams.gradient(batch)
         return run.rows_passed / len(batch)
 
@@ -109,24 +113,24 @@ def test_passes_multiply(tricks: tuple[str, ...], passes: int, tmp_path: Path) -
 
 @pytest.mark.parametrize("attack", ["fgm", "pgd"])
 def test_passes_and_attacks_see_the_same_mixture(attack: str, tmp_path: Path) -> None:
-    """Every pass of an update sees the same rows, proportions and targets; the two copies draw other dropout."""
+    """Every pass of an update sees the same rows, proportions and targets; the two copies draw different dropout."""
 
-    def passes() -> list[tuple[list[str], list[float], list[list[float]], tuple[int, ...]]]:
+    def record_passes() -> list[tuple[list[str], list[float], list[list[float]], tuple[int, ...]]]:
         calls = []
         inner = Base.objective
 
-        def logged(base: Base, batch: Batch) -> Outcome:
+        def record_objective(base: Base, batch: Batch) -> Outcome:
             outcome = inner(base, batch)
             fractions = batch.carried["mixup.lambda"].tolist()
             calls.append((batch.ids, fractions, outcome.targets.tolist(), batch.part))
             return outcome
 
-        Base.objective = logged  # type: ignore[method-assign]
-        run, batch = started(tmp_path, attack, "mixup", "r_drop")
+        Base.objective = record_objective  # type: ignore[method-assign]
+        run, batch = start_run(tmp_path, attack, "mixup", "r_drop")
         run.seams.gradient(batch)
         return calls
 
-    calls = in_child(passes)
+    calls = in_child(record_passes)
     assert len(calls) == 2 * int(declared_trick(attack).passes)
     assert len({repr(each[:3]) for each in calls}) == 1
     assert len({each[3] for each in calls}) == 2

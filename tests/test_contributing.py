@@ -23,7 +23,7 @@ NAME = "tricks.in_training.confidence_penalty"
 
 
 def load_example() -> ModuleType:
-    """The trick of the page as the module that its YAML file names."""
+    """Import the trick of the page as the module that its YAML file names."""
     module = ModuleType(NAME)
     sys.modules[NAME] = module
     exec(compile(PYTHON[0], "CONTRIBUTING.md", "exec"), module.__dict__)
@@ -70,7 +70,7 @@ def test_the_test_of_the_trick_passes() -> None:
 
 
 def test_the_check_warns() -> None:
-    def result_of(*texts: str) -> CheckResult:
+    def run_check(*texts: str) -> CheckResult:
         imports = "import re\nfrom recipes.doctor.registry import check\nfrom recipes.doctor.subject import Subject\n"
         imports += "from recipes.doctor.findings import CheckResult\n"
         exec(compile(imports + PYTHON[2], "CONTRIBUTING.md", "exec"), {"__name__": "example"})
@@ -82,18 +82,18 @@ def test_the_check_warns() -> None:
         return result
 
     texts = ("a text", "see https://example.org", " https://example.org/1 ")
-    outcome, findings = in_child(lambda: (result_of(*texts).outcome, result_of(*texts).findings))
+    outcome, findings = in_child(lambda: (run_check(*texts).outcome, run_check(*texts).findings))
     assert outcome == "warning" and findings[0].check == "web_addresses" and findings[0].rows == ["2"]
-    assert in_child(lambda: result_of(*texts[:2]).outcome) == "ok"
+    assert in_child(lambda: run_check(*texts[:2]).outcome) == "ok"
     # The planted fault names the check, and part of its message.
     assert f'"{findings[0].check}"' in PYTHON[3] and '"a web address and nothing else"' in PYTHON[3]
     assert "a web address and nothing else" in findings[0].message
 
 
 def test_its_files_exist() -> None:
-    named = set(re.findall(r"(?:conf|docs|recipes|scripts|tests|tricks)/[\w/]+\.(?:py|yaml|md)", PAGE))
-    absent = {name for name in named if not (ROOT / name).exists()}
-    assert len(named) > 20
+    paths = set(re.findall(r"(?:conf|docs|recipes|scripts|tests|tricks)/[\w/]+\.(?:py|yaml|md)", PAGE))
+    absent = {name for name in paths if not (ROOT / name).exists()}
+    assert len(paths) > 20
     assert {name for name in absent if "confidence_penalty" not in name} == set()
 
 

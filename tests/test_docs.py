@@ -1,4 +1,4 @@
-"""What the documents say is so: their commands parse, their table is the tricks', their example runs."""
+"""The documents are correct: commands parse, generated pages are up to date, and examples run."""
 
 import importlib
 import re
@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_trick_table_is_made_of_the_tricks() -> None:
+def test_the_trick_table_is_up_to_date() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
     inside = README.split(script["MARKS"][0])[1].split(script["MARKS"][1])[0]
     assert inside.strip() == script["table"]().strip(), "run python scripts/tricks.py --write"
     assert names() == TRICKS and len(inside.strip().splitlines()) == 2 + len(TRICKS)
 
 
-def test_the_catalogue_is_made_of_the_tricks() -> None:
+def test_the_catalogue_is_up_to_date() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
     page = script["CATALOGUE"].read_text(encoding="utf-8")
     assert page == script["catalogue"](), "run python scripts/tricks.py --write"
@@ -36,7 +36,7 @@ def test_the_catalogue_is_made_of_the_tricks() -> None:
     assert set(script["INSIDE"]) == set(SEAMS)
 
 
-def test_every_pair_is_told_or_wraps_different_seams() -> None:
+def test_pairs_are_listed_unless_they_wrap_different_seams() -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
     lines = list(script["pairs"](script["tricks"]()))
     assert sum("refused." in line for line in lines) > 5 and sum("refused." not in line for line in lines) > 20
@@ -47,23 +47,23 @@ def test_every_pair_is_told_or_wraps_different_seams() -> None:
 @pytest.mark.parametrize(
     "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 )
-def test_links_lead_somewhere(page: str) -> None:
+def test_link_targets_exist(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", text):
         assert ((ROOT / page).parent / link).exists(), link
 
 
-def commands() -> list[str]:
-    found = []
+def find_commands() -> list[str]:
+    train_lines = []
     for document in (README, *((path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs").glob("*.md")))):
         blocks = re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
         inline = re.findall(r"`((?:python|torchrun)[^`]*train\.py[^`]*)`", document)
         lines = [line for block in blocks for line in block.splitlines()] + inline
-        found += [line.partition("#")[0].strip() for line in lines if "train.py" in line]
-    return found
+        train_lines += [line.partition("#")[0].strip() for line in lines if "train.py" in line]
+    return train_lines
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", find_commands())
 def test_a_documented_command_composes(command: str) -> None:
     words = shlex.split(command)
     arguments = words[words.index("train.py") + 1 :]
@@ -78,7 +78,7 @@ BENCHES = re.findall(r"^python scripts/bench (.*)$", (ROOT / "docs" / "benchmark
 
 
 @pytest.mark.parametrize("command", BENCHES)
-def test_a_documented_benchmark_can_be_asked_for(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_documented_benchmark_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
     script = importlib.import_module("scripts.bench.__main__")
     words = shlex.split(re.sub(r"<.*?>( \.\.\.)?", "folder", command))
@@ -87,7 +87,7 @@ def test_a_documented_benchmark_can_be_asked_for(command: str, monkeypatch: pyte
 
 
 def test_the_documents_have_commands() -> None:
-    assert len(commands()) == 15 and len(BENCHES) > 5
+    assert len(find_commands()) == 15 and len(BENCHES) > 5
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,13 +97,13 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reviews.csv").write_bytes(make_text_file(12).read_bytes())
 
-    def example() -> tuple[float, int, list[str]]:
-        space: dict[str, object] = {"__name__": "notebook"}
+    def run_example() -> tuple[float, int, list[str]]:
+        namespace: dict[str, object] = {"__name__": "notebook"}
         for block in blocks:
-            exec(compile(block, "docs/python.md", "exec"), space)
-        return space["run"].metrics["test"]["accuracy"], len(space["losses"]), space["predictions"].names()  # type: ignore
+            exec(compile(block, "docs/python.md", "exec"), namespace)
+        return namespace["run"].metrics["test"]["accuracy"], len(namespace["losses"]), namespace["predictions"].names()  # type: ignore
 
-    accuracy, updates, predicted = in_child(example)
+    accuracy, updates, predicted = in_child(run_example)
     assert 0 <= accuracy <= 1 and updates == 30 and len(predicted) == 2
     with pytest.raises(recipes.UserError, match=r"train\.warmup"):
         recipes.finetune(["train.epochs=-1", "train.warmup=2"])

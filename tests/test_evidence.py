@@ -1,4 +1,4 @@
-"""The script that runs the studies of `docs/evidence`: its arithmetic, the drawn rows, a small study end to end."""
+"""The script that runs the studies of `docs/evidence`: its arithmetic, the sampled rows, a small study end to end."""
 
 import csv
 import sys
@@ -58,7 +58,7 @@ def test_contrasts_are_sums_of_arms_seed_by_seed(evidence: ModuleType) -> None:
     assert evidence.summarize_contrasts(study, results) == [["interaction", "+0.0000 ± 1.2706"]]
 
 
-def test_drawn_rows_are_stratified_and_the_same_for_a_seed(
+def test_sampled_rows_are_stratified_and_the_same_for_a_seed(
     evidence: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

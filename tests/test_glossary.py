@@ -26,13 +26,13 @@ EMPHASIS = {"which", "your", "dependencies", "numbers changed", "found", "pytorc
 
 
 def italics(text: str) -> set[str]:
-    """What a page sets in italics, in lower case, without code and bold."""
+    """Return the phrases in italics on a page, in lower case, without code and bold."""
     text = re.sub(r"```.*?```|`[^`]*`|\*\*.*?\*\*", "", text, flags=re.DOTALL)
     return {" ".join(match.split()).lower() for match in re.findall(r"(?<![*\w])\*(\w[^*|]*?\w)\*(?![*\w])", text)}
 
 
 def has_entry(term: str) -> bool:
-    """Whether a term stands in the glossary, as it is, in the singular, or without `on`."""
+    """Return whether the glossary has a term as it is, in the singular, or without `on`."""
     term = term.removeprefix("on ")
     return bool({term, term.removesuffix("s"), term.removesuffix("es")} & set(TERMS))
 
@@ -87,12 +87,12 @@ def test_the_words_of_the_code_are_explained() -> None:
 def test_the_index_lists_every_page_and_the_readme_links_to_it() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")} - {"README.md"}
-    listed = re.findall(r"^- \[([^]]+)\]\(\1\): \w", index, re.MULTILINE)
-    assert len(listed) == len(set(listed)) and set(listed) == pages | {"../CONTRIBUTING.md", "../CHANGELOG.md"}
+    links = re.findall(r"^- \[([^]]+)\]\(\1\): \w", index, re.MULTILINE)
+    assert len(links) == len(set(links)) and set(links) == pages | {"../CONTRIBUTING.md", "../CHANGELOG.md"}
     assert "(docs/README.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_italics_are_told_from_bold_code_and_products() -> None:
+def test_italics_differ_from_bold_code_and_products() -> None:
     assert italics("a *new term*, **bold**, `*code*`, 2 * 3 * 4, (*arm*)\n*over two\nlines*") == {
         "new term",
         "arm",

@@ -1,4 +1,4 @@
-"""Imports run one way: from a table of packages, lowest first, over the source alone."""
+"""Packages import only those before them in a table of all packages; the source is parsed and not run."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -78,18 +78,18 @@ def imports(script: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def inside(imports: ModuleType) -> list[Any]:
-    """The arrows of recipes/."""
+    """The imports of recipes/, as arrows."""
     return list(imports.arrows(ROOT / "recipes"))
 
 
 @pytest.fixture(scope="module")
 def outside(imports: ModuleType) -> list[Any]:
-    """The arrows of everything beside it that is no test."""
+    """The imports of all other code except tests, as arrows."""
     return [arrow for name in OUTSIDE for arrow in imports.arrows(ROOT / name)]
 
 
 def package(module: str) -> str:
-    """The name below `recipes` that a module belongs to; empty: `recipes` itself."""
+    """Return the package below `recipes` that a module belongs to; empty for `recipes` itself."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -98,19 +98,19 @@ def test_every_module_is_read(imports: ModuleType) -> None:
     files = [path for path in (ROOT / "recipes").rglob("*.py") if path.is_file()]
     assert len(read) == len(files) > 100
     assert {"recipes", "recipes.doctor", "recipes.doctor.checks.data", "recipes.api"} <= set(read)
-    known = {*ORDER, *ON_TOP, ""}
-    assert {package(module) for module in read} == known, "a name is not in the table, or is gone"
+    expected = {*ORDER, *ON_TOP, ""}
+    assert {package(module) for module in read} == expected, "a name is not in the table, or is gone"
 
 
 def test_imports_of_every_kind_are_read(inside: list[Any]) -> None:
-    found = {(arrow.source, arrow.target): arrow.kind for arrow in inside}
-    assert found["recipes.loop", "recipes.seams"] == "start"  # from recipes import seams
-    assert found["recipes.compose.reading", "recipes.compose.tricks"] == "call"
-    assert found["recipes.trick", "recipes.config"] == "types"
+    kinds = {(arrow.source, arrow.target): arrow.kind for arrow in inside}
+    assert kinds["recipes.loop", "recipes.seams"] == "start"  # from recipes import seams
+    assert kinds["recipes.compose.reading", "recipes.compose.tricks"] == "call"
+    assert kinds["recipes.trick", "recipes.config"] == "types"
     assert len(inside) > 400
 
 
-def test_no_modules_import_each_other_in_a_circle(imports: ModuleType, inside: list[Any]) -> None:
+def test_imports_have_no_circles(imports: ModuleType, inside: list[Any]) -> None:
     assert imports.circles(inside) == []
 
 
@@ -143,32 +143,32 @@ def test_the_toolkit_is_for_tricks(inside: list[Any], outside: list[Any]) -> Non
 
 
 def test_every_import_by_a_string_has_its_reason(imports: ModuleType) -> None:
-    found = set()
+    string_imports = set()
     for name in ("recipes", *OUTSIDE):
         for path in imports.modules(ROOT / name).values():
-            found |= {(str(path.relative_to(ROOT)), call) for call in calls(path) if call in BY_STRING}
-    assert found == set(CALLS_BY_STRING)
+            string_imports |= {(str(path.relative_to(ROOT)), call) for call in calls(path) if call in BY_STRING}
+    assert string_imports == set(CALLS_BY_STRING)
 
 
 def calls(path: Path) -> Iterator[str]:
-    """The last name of every function that a module calls."""
+    """Yield the last name of every function that a module calls."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             yield node.func.id if isinstance(node.func, ast.Name) else node.func.attr
 
 
 def test_every_class_that_a_config_names_has_its_reason() -> None:
-    found = set()
+    custom_targets = set()
     for path in sorted((ROOT / "conf").rglob("*.yaml")):
         for depth, target in targets(yaml.safe_load(path.read_text(encoding="utf-8")), 0):
-            own = path.parent.name == "tricks" and depth == 0
-            if not (own and target.startswith("tricks.")):
-                found.add((str(path.relative_to(ROOT)), target))
-    assert found == set(TARGETS)
+            is_trick = path.parent.name == "tricks" and depth == 0
+            if not (is_trick and target.startswith("tricks.")):
+                custom_targets.add((str(path.relative_to(ROOT)), target))
+    assert custom_targets == set(TARGETS)
 
 
 def targets(node: Any, depth: int) -> Iterator[tuple[int, str]]:
-    """Every `_target_` of a config, and how deep it stands."""
+    """Yield the depth and the value of every `_target_` of a config."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield depth, node["_target_"]
@@ -179,9 +179,9 @@ def targets(node: Any, depth: int) -> Iterator[tuple[int, str]]:
             yield from targets(each, depth + 1)
 
 
-# The reader of the source itself.
+# The script that parses the source.
 
-MADE_UP = {
+EXAMPLE_PACKAGE = {
     "pack/__init__.py": "from pack.a import one\n",
     "pack/a.py": "import numpy\nfrom pack import b\n\none = 1\n",
     "pack/b.py": "def late() -> None:\n    from pack.deep import c\n    from pack import one\n",
@@ -192,11 +192,11 @@ MADE_UP = {
 }
 
 
-def test_arrows_of_a_made_up_package(imports: ModuleType, write: Callable[[str, str], Path], tmp_path: Path) -> None:
-    for name, text in MADE_UP.items():
+def test_arrows_of_an_example_package(imports: ModuleType, write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    for name, text in EXAMPLE_PACKAGE.items():
         write(name, text)
-    found = imports.arrows(tmp_path / "pack")
-    assert [(arrow.source, arrow.target, arrow.kind, arrow.line) for arrow in found] == [
+    arrows = imports.arrows(tmp_path / "pack")
+    assert [(arrow.source, arrow.target, arrow.kind, arrow.line) for arrow in arrows] == [
         ("pack", "pack.a", "start", 1),
         ("pack.a", "pack.b", "start", 2),
         ("pack.b", "pack", "call", 3),
@@ -206,8 +206,8 @@ def test_arrows_of_a_made_up_package(imports: ModuleType, write: Callable[[str, 
         ("pack.deep.c", "pack.a", "types", 4),
         ("pack.deep.c", "pack.b", "start", 6),
     ]
-    assert imports.circles(found) == [["pack", "pack.a", "pack.b", "pack.deep.c"], ["pack.d"]]
-    assert imports.circles(arrow for arrow in found if arrow.source not in ("pack.b", "pack.d")) == []
+    assert imports.circles(arrows) == [["pack", "pack.a", "pack.b", "pack.deep.c"], ["pack.d"]]
+    assert imports.circles(arrow for arrow in arrows if arrow.source not in ("pack.b", "pack.d")) == []
     assert imports.modules(tmp_path / "beside.py") == {"beside": tmp_path / "beside.py"}
 
 

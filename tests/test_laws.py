@@ -61,26 +61,26 @@ def test_every_trick_is_under_the_laws() -> None:
     assert {kind.trick for kind in TrickLaws.__subclasses__()} >= set(TRICKS)
 
 
-# Most pairs meet in the fast suite; these are the others.
+# Most pairs are tested in the fast suite; these are the others.
 pytest.mark.slow(TrickLaws.test_remaining_pairs)
 
-# Values that make no difference to a law and much to its time.
+# Settings that do not matter to a law and save much time.
 SETTINGS = {"fusion": {"folds": 2}}
 
 for name in TRICKS:
-    own = {"trick": name, "settings": SETTINGS.get(name, {})}
-    globals()[f"Test{name.title()}"] = type(f"Test{name.title()}", (TrickLaws,), own)
+    attributes = {"trick": name, "settings": SETTINGS.get(name, {})}
+    globals()[f"Test{name.title()}"] = type(f"Test{name.title()}", (TrickLaws,), attributes)
 
 
 @pytest.mark.parametrize("overrides", [(), ("train.schedule=cosine", "train.clip_norm=null", "seeds.dropout=5")])
-def test_off_is_off(overrides: tuple[str, ...]) -> None:
-    """Law 1: with no trick, 20 updates with dropout on equal a plain loop, bit for bit."""
+def test_no_trick_equals_a_plain_loop(overrides: tuple[str, ...]) -> None:
+    """Law 1: without a trick, 20 updates with dropout equal those of a plain loop, bit for bit."""
 
-    def ours() -> dict[str, np.ndarray]:
-        found = train_tiny(tiny_config(*overrides))
-        return {**found["weights"], "losses": np.array(found["losses"])}
+    def train_with_trickbook() -> dict[str, np.ndarray]:
+        result = train_tiny(tiny_config(*overrides))
+        return {**result["weights"], "losses": np.array(result["losses"])}
 
-    def plain() -> dict[str, np.ndarray]:
+    def train_plainly() -> dict[str, np.ndarray]:
         with temporary_folder() as folder:
             run = tiny_run(tiny_config(*overrides), folder)
             train, model = run.config.train, run.bare_model
@@ -102,12 +102,16 @@ def test_off_is_off(overrides: tuple[str, ...]) -> None:
                     loss = (loss * batch.weights).sum() / batch.weights.sum()
                     loss.backward()
                     torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm or float("inf"))
-                    share = (done + 0.5) / total
-                    fall = (share - 0.1) / 0.9
+                    fraction = (done + 0.5) / total
+                    decay_fraction = (fraction - 0.1) / 0.9
                     factor = (
-                        share / 0.1
-                        if share < 0.1
-                        else (1 - fall if train.schedule == "linear" else (1 + np.cos(np.pi * fall)) / 2)
+                        fraction / 0.1
+                        if fraction < 0.1
+                        else (
+                            1 - decay_fraction
+                            if train.schedule == "linear"
+                            else (1 + np.cos(np.pi * decay_fraction)) / 2
+                        )
                     )
                     for group in optimizer.param_groups:
                         group["lr"] = 1e-3 * factor
@@ -117,11 +121,11 @@ def test_off_is_off(overrides: tuple[str, ...]) -> None:
                     done += 1
             return {**copy_weights(run), "losses": np.array(losses)}
 
-    assert difference(in_child(ours), in_child(plain)) == 0
+    assert difference(in_child(train_with_trickbook), in_child(train_plainly)) == 0
 
 
-def test_ranks_are_several_whatever_this_process_has_done() -> None:
-    """Else the law of several processes would compare a run with itself."""
+def test_two_ranks_run_even_after_training_in_this_process() -> None:
+    """Otherwise the law about many processes would compare a run with itself."""
 
     def after_training() -> float:
         train_tiny(tiny_config())

@@ -1,4 +1,4 @@
-"""The shape of the tree: no trick is known by its name, and files are named after what is in them."""
+"""The layout of the repository: recipes/ names no trick, and files are named after their contents."""
 
 import ast
 import importlib
@@ -18,7 +18,7 @@ from recipes.trick import Trick
 ROOT = Path(__file__).parents[1]
 
 
-# A trick's name as a word, alone or in `tricks.<name>`; what a longer word or a file holds of it is none.
+# A trick's name as a full word, alone or in `tricks.<name>`; a part of a longer word or of a file name does not match.
 TRICK = re.compile(rf"(?<![\w-])(?:{'|'.join(names())})(?![\w-])")
 NO_TRICKS = {
     r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});": "an HTML entity",
@@ -28,7 +28,7 @@ NO_TRICKS = {
 
 
 def strings(path: Path) -> Iterator[str]:
-    """Every string of a module that the program may use: parts of f-strings too, docstrings not."""
+    """Yield every string of a module except docstrings, including the parts of f-strings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -48,14 +48,14 @@ def test_the_top_of_recipes_stays_small() -> None:
     assert len(list((ROOT / "recipes").glob("*.py"))) <= 16
 
 
-def test_recipes_know_no_trick() -> None:
+def test_recipes_name_no_trick() -> None:
     paths = sorted((ROOT / "recipes").rglob("*.py"))
     assert len(paths) > 100
-    named = {(path.name, text) for path in paths for text in strings(path) if TRICK.search(text)}
-    assert {text for _, text in named} == set(NO_TRICKS), named
+    mentions = {(path.name, text) for path in paths for text in strings(path) if TRICK.search(text)}
+    assert {text for _, text in mentions} == set(NO_TRICKS), mentions
 
 
-def test_a_trick_speaks_of_itself_by_the_name_it_is_selected_by() -> None:
+def test_messages_of_tricks_use_the_selected_name() -> None:
     settings = re.compile(rf"tricks\.(?:{'|'.join(names())})(?![\w-])|\+tricks=\[[a-z]|^(?:{'|'.join(names())}): ")
     paths = [*sorted((ROOT / "tricks").rglob("*.py")), *sorted((ROOT / "recipes" / "toolkit").rglob("*.py"))]
     assert len(paths) > 40
@@ -63,7 +63,7 @@ def test_a_trick_speaks_of_itself_by_the_name_it_is_selected_by() -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_trick_is_where_its_name_says(name: str) -> None:
+def test_the_module_of_a_trick_follows_its_stage_and_name(name: str) -> None:
     trick = build(read(compose_config([f"+tricks=[{name}]"])[0]).tricks)[name]
     stage = seams.stage_of(trick.slots)
     assert type(trick).__module__ == f"tricks.{stage}.{name}"
@@ -72,16 +72,16 @@ def test_a_trick_is_where_its_name_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_trick_has_a_card_and_every_value_a_comment(name: str) -> None:
+def test_every_trick_has_a_card_and_every_setting_a_comment(name: str) -> None:
     trick = build(read(compose_config([f"+tricks=[{name}]"])[0]).tricks)[name]
     card = importlib.import_module(type(trick).__module__).__doc__ or ""
     for heading in ("Source: ", "Cost: ", "Use when: ", "Avoid when: ", "Composes: "):
         assert heading in card, heading
     lines = (ROOT / "conf" / "tricks" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     assert lines[0] == f"# @package tricks.{name}"
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         if ":" in line and not line.startswith(("#", "_target_")):
-            assert "#" in line or lines[place - 1].startswith("#"), line
+            assert "#" in line or lines[index - 1].startswith("#"), line
 
 
 def test_every_trick_file_has_a_config() -> None:

@@ -1,4 +1,4 @@
-"""Every recipe composes, trains, and says in its header how to run it and what was seen."""
+"""Every recipe composes, trains, and says in its header how to run it and the measured results."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from recipes.testing import in_child, tiny_config, tiny_run
 RECIPES = {path.stem: path for path in sorted((CONF / "recipe").glob("*.yaml"))}
 
 
-def test_they_are_all_there() -> None:
+def test_the_expected_recipes_exist() -> None:
     assert set(RECIPES) == {
         "plain",
         "mixup_amp_swa",
@@ -30,7 +30,7 @@ def test_they_are_all_there() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_trains(name: str, tmp_path: Path) -> None:
+def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
     def updates() -> int:
         run = tiny_run(tiny_config(f"recipe={name}"), tmp_path)
         run._step(run.seams.batches(run.train, 0)[0])
@@ -40,7 +40,7 @@ def test_it_trains(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_header_has_the_command_and_what_was_measured(name: str) -> None:
+def test_the_header_has_the_command_and_the_measured_results(name: str) -> None:
     header = RECIPES[name].read_text(encoding="utf-8").partition("\ndefaults:")[0].partition("\ntricks:")[0]
     assert f"#   python train.py recipe={name} " in header
     assert "# Measured on " in header or "# Not measured yet; docs/evidence has the study." in header

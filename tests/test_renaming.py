@@ -1,4 +1,4 @@
-"""A trick under another name, and one of somebody else: every message follows, and the doctor offers it."""
+"""A trick with a new name, and a third-party trick: messages use the name, and the doctor offers the trick."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,14 +24,14 @@ Rename = Callable[[str], str]
 
 @pytest.fixture
 def rename(write: Write, tmp_path: Path) -> Rename:
-    """Copy a trick's YAML file under the new name; gives the override that finds it."""
+    """Copy a trick's YAML file under the new name; return the override that adds its folder."""
 
-    def renamed(old: str) -> str:
+    def copy_config(old: str) -> str:
         text = (CONF / "tricks" / f"{old}.yaml").read_text(encoding="utf-8")
         write(f"conf/tricks/{NEW}.yaml", text.replace(f"# @package tricks.{old}\n", f"# @package tricks.{NEW}\n"))
         return f"hydra.searchpath=[{tmp_path / 'conf'}]"
 
-    return renamed
+    return copy_config
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def config_of(*overrides: str) -> Config:
     return read(compose_config(overrides)[0])
 
 
-def refused(*overrides: str) -> str:
-    """What building the tricks of a command line is refused with."""
+def read_refusal(*overrides: str) -> str:
+    """Build the tricks of a command line that must be refused; return the message."""
     with pytest.raises(UserError) as caught:
         build(config_of(*overrides).tricks)
     return str(caught.value)
 
 
-def test_the_name_is_there_from_post_init_on_and_is_no_setting() -> None:
+def test_the_name_is_set_before_post_init_and_is_not_a_setting() -> None:
     for name in names():
         assert "name" not in yaml_values(name)
         trick = build({NEW: yaml_values(name)})[NEW]
@@ -77,9 +77,9 @@ def test_the_name_is_there_from_post_init_on_and_is_no_setting() -> None:
         ),
     ],
 )
-def test_what_refuses_it_follows(rename: Rename, old: str, overrides: list[str], message: str) -> None:
-    found = refused(rename(old), *overrides)
-    assert message in found and f"tricks.{old}" not in found and f"[{old}]" not in found
+def test_refusals_use_the_new_name(rename: Rename, old: str, overrides: list[str], message: str) -> None:
+    refusal = read_refusal(rename(old), *overrides)
+    assert message in refusal and f"tricks.{old}" not in refusal and f"[{old}]" not in refusal
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_what_refuses_it_follows(rename: Rename, old: str, overrides: list[str],
         ("mixup", "model=linear", f"+tricks=[{NEW}] cannot act"),
     ],
 )
-def test_what_it_needs_follows(rename: Rename, old: str, override: str, message: str) -> None:
+def test_requirements_use_the_new_name(rename: Rename, old: str, override: str, message: str) -> None:
     config = config_of(rename(old), f"+tricks=[{NEW}]", override)
-    (found,) = unmet(as_values(config), build(config.tricks))
-    assert message in found and old not in found
+    (problem,) = unmet(as_values(config), build(config.tricks))
+    assert message in problem and old not in problem
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_what_it_needs_follows(rename: Rename, old: str, override: str, message:
         ("fusion", [f"tricks.{NEW}.folds=2"], f"{NEW}: 1-tiny, fold 1 of 2"),
     ],
 )
-def test_what_it_tells_while_training_follows(
+def test_output_of_training_uses_the_new_name(
     rename: Rename, files: list[str], tmp_path: Path, old: str, overrides: list[str], message: str
 ) -> None:
     more = [f"+tricks=[{NEW}]", "train.max_updates=6", *overrides]
     config, folder = config_of(*files, rename(old), *more), tmp_path / "run"
 
-    def printed() -> str:
+    def train_and_capture() -> str:
         import contextlib
         import io
 
@@ -123,9 +123,9 @@ def test_what_it_tells_while_training_follows(
             finetune_config(config, folder)
         return caught.getvalue()
 
-    shown = in_child(printed)
-    assert message in shown, shown
-    assert f"{old}: " not in shown and f"tricks.{old}" not in shown, shown
+    output = in_child(train_and_capture)
+    assert message in output, output
+    assert f"{old}: " not in output and f"tricks.{old}" not in output, output
 
 
 @pytest.mark.parametrize(
@@ -142,24 +142,24 @@ def test_what_it_tells_while_training_follows(
         ("threshold", "rounds=1", f"tricks.{NEW} is fitted on"),
     ],
 )
-def test_what_it_says_against_itself_follows(
+def test_warnings_of_a_trick_use_the_new_name(
     rename: Rename, files: list[str], tmp_path: Path, old: str, setting: str, message: str
 ) -> None:
     config = config_of(*files, rename(old), f"+tricks=[{NEW}]", f"tricks.{NEW}.{setting}", "data.max_length=64")
 
-    def sentences() -> list[str]:
+    def check_trick() -> list[str]:
         run = tiny_run(config, tmp_path)
         return [*run.tricks[NEW].check(run)]
 
-    found = "\n".join(in_child(sentences))
-    assert message in found and f"tricks.{old}" not in found, found
+    sentences = "\n".join(in_child(check_trick))
+    assert message in sentences and f"tricks.{old}" not in sentences, sentences
 
 
 @pytest.mark.parametrize(
     ("old", "finding"),
     [(name, finding) for name in names() for finding in build({name: yaml_values(name)})[name].remedies],
 )
-def test_what_it_remedies_follows(rename: Rename, old: str, finding: str) -> None:
+def test_remedies_use_the_new_name(rename: Rename, old: str, finding: str) -> None:
     compose_config([rename(old)])
     values = {"rows": 4} if finding == "batch_out_of_memory" else {}
     ours = [remedy for remedy in remedies_for(finding, {}, **values) if NEW in remedy]
@@ -175,16 +175,16 @@ def remedies_for_duplicates(overrides: list[str]) -> str:
     return "\n".join(finding.remedy for finding in report.findings if finding.check == "duplicates")
 
 
-def test_the_doctor_follows(rename: Rename, write: Write, files: list[str]) -> None:
+def test_the_doctor_uses_the_new_name(rename: Rename, write: Write, files: list[str]) -> None:
     train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
-    found = in_child(partial(remedies_for_duplicates, [*files, train, rename("deduplicate")]))
-    assert f"+tricks=[deduplicate] or +tricks=[{NEW}]" in found
+    remedies = in_child(partial(remedies_for_duplicates, [*files, train, rename("deduplicate")]))
+    assert f"+tricks=[deduplicate] or +tricks=[{NEW}]" in remedies
     on = [*files, train, rename("deduplicate"), f"+tricks=[{NEW}]", f"tricks.{NEW}.inside=false"]
-    found = in_child(partial(remedies_for_duplicates, on))
-    assert found and "tricks=" not in found  # it is on
+    remedies = in_child(partial(remedies_for_duplicates, on))
+    assert remedies and "tricks=" not in remedies  # it is selected already
 
 
-def test_the_doctor_offers_somebody_else_s_trick(
+def test_the_doctor_offers_a_third_party_trick(
     write: Write, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -196,6 +196,6 @@ def test_the_doctor_offers_somebody_else_s_trick(
     write("theirs/tricks/merge.yaml", "# @package tricks.merge\n_target_: merging.Merge\n")
     train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
     search = f"hydra.searchpath=[{tmp_path / 'theirs'}]"
-    found = in_child(partial(remedies_for_duplicates, [*files, train, search]))
-    assert "+tricks=[deduplicate] or +tricks=[merge] tricks.merge.how=mean" in found
+    remedies = in_child(partial(remedies_for_duplicates, [*files, train, search]))
+    assert "+tricks=[deduplicate] or +tricks=[merge] tricks.merge.how=mean" in remedies
     assert "merge" not in in_child(partial(remedies_for_duplicates, [*files, train]))

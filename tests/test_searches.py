@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recipes.config import CONF
-from tests.test_command_line import FILE, TEXT, TINY, command, finished
+from tests.test_command_line import FILE, TEXT, TINY, run_to_end, run_train
 
 SEARCHES = {path.stem: path for path in (CONF / "search").glob("*.yaml")}
 SHORT = ("train.max_updates=2", "doctor=off")
@@ -35,7 +35,7 @@ def runs(folder: Path, name: str) -> int:
 @pytest.mark.slow
 def test_the_grid_runs_every_combination(folder: Path) -> None:
     tiny = [each for each in TINY if "batch_size" not in each]
-    finished(folder, "-m", "search=learning_rate", *FILE, *tiny, *SHORT)
+    run_to_end(folder, "-m", "search=learning_rate", *FILE, *tiny, *SHORT)
     assert runs(folder, "learning_rate") == 8
 
 
@@ -50,8 +50,8 @@ def trials(folder: Path, study: str) -> Sequence[float | None]:
 @pytest.mark.slow
 def test_optuna_resumes_from_its_storage(folder: Path) -> None:
     for count in (2, 3):
-        ended = command(folder, "-m", "search=tricks", *FILE, *TINY, *SHORT, f"hydra.sweeper.n_trials={count}")
-        assert ended.code == 0, ended
+        result = run_train(folder, "-m", "search=tricks", *FILE, *TINY, *SHORT, f"hydra.sweeper.n_trials={count}")
+        assert result.code == 0, result
     assert runs(folder, "search_tricks") == 5
     scores = trials(folder, "tricks")
     assert len(scores) == 5
@@ -61,7 +61,7 @@ def test_optuna_resumes_from_its_storage(folder: Path) -> None:
 @pytest.mark.slow
 def test_optuna_searches_tricks_and_settings(folder: Path) -> None:
     tiny = [each for each in TINY if "batch_size" not in each and "epochs" not in each]
-    ended = command(folder, "-m", "search=everything", *FILE, *tiny, *SHORT, "hydra.sweeper.n_trials=3")
-    assert ended.code == 0, ended
+    result = run_train(folder, "-m", "search=everything", *FILE, *tiny, *SHORT, "hydra.sweeper.n_trials=3")
+    assert result.code == 0, result
     assert 1 <= runs(folder, "search_everything") <= 3
     assert len(trials(folder, "everything")) == 3

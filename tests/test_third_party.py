@@ -51,7 +51,7 @@ def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "cutoff" in done.stdout
-    wrong = subprocess.run(
+    refusal = subprocess.run(
         [*command, *values, "tricks.cutoff.fraction=1.5", "tricks.cutoff.fractio=0"],
         cwd=tmp_path,
         env=environment(theirs),
@@ -59,5 +59,5 @@ def test_it_runs_from_the_command_line(theirs: Path, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert wrong.returncode == 2
-    assert "tricks.cutoff.fractio" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert refusal.returncode == 2
+    assert "tricks.cutoff.fractio" in refusal.stderr and "Traceback" not in refusal.stderr

@@ -61,12 +61,12 @@ RETIRED = {
 }
 # A name may not be one of these alone: a function is a verb, a value is a noun.
 BARE = {"taken", "chosen", "drawn", "asked", "found"}
-# Names that hold a retired word and are the field's own.
+# Names that contain a retired word and are terms of the field.
 ALLOWED_NAMES = {
     "held_out": "rows that a model was not trained on",
     "look_ahead": "rows that are read before they are needed",
 }
-# Retired words that are right in some files: the files, and the reason.
+# Retired words that are allowed in some files: the files, and the reason.
 ALLOWED_WORDS = {
     "copies": (("conf/tricks/duplicate.yaml", "tricks/pre_training/duplicate.py"), "a setting that users have"),
 }
@@ -132,7 +132,7 @@ def retired_in(name: str, where: str = "") -> str | None:
 
 
 def python_names(path: Path) -> Iterator[tuple[int, str]]:
-    """Every name that a module gives to something, with its line."""
+    """Yield every name that a module defines, with its line."""
     yield 1, path.stem
     for node in ast.walk(syntax_tree(path)):
         match node:
@@ -147,7 +147,7 @@ def python_names(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def config_keys(values: Any) -> Iterator[str]:
-    """Every key of a YAML file, at any depth."""
+    """Yield every key of a YAML file, at any depth."""
     if isinstance(values, dict):
         for key, value in values.items():
             yield str(key)
@@ -158,7 +158,7 @@ def config_keys(values: Any) -> Iterator[str]:
 
 
 def all_names() -> Iterator[tuple[str, str]]:
-    """Where each name of the project stands, and the name."""
+    """Yield the location and the name of everything that the project names."""
     for path in python_files("recipes", "tricks", "scripts"):
         for line, name in python_names(path):
             yield f"{path.relative_to(ROOT)}:{line}", name
@@ -172,7 +172,7 @@ def all_names() -> Iterator[tuple[str, str]]:
 
 
 def comments(path: Path) -> Iterator[tuple[int, str]]:
-    """The comments of a module; lines that follow each other are one."""
+    """Yield the comments of a module; consecutive lines are one comment."""
     block: list[str] = []
     first = last = 0
     for token in tokenize.generate_tokens(io.StringIO(read_text(path)).readline):
@@ -189,7 +189,7 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def messages(path: Path) -> Iterator[tuple[int, str]]:
-    """Docstrings and all other text of a module that is more than one word."""
+    """Yield the docstrings of a module and all other strings of more than one word."""
     for node in ast.walk(syntax_tree(path)):
         if isinstance(node, ast.JoinedStr):
             parts = (str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
@@ -199,14 +199,14 @@ def messages(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def prose_files() -> list[Path]:
-    """Everything that people read and that is not Python."""
+    """List the files with prose that are not Python."""
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.yaml")]
     configs = [*(ROOT / "conf").rglob("*.yaml"), ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
     return sorted(documents + configs)
 
 
 def all_texts() -> Iterator[tuple[str, str]]:
-    """Where each text of the project stands, and the text."""
+    """Yield the location and the text of every comment, docstring, message and paragraph."""
     modules = [ROOT / "train.py", *python_files("recipes", "tricks", "scripts", "hydra_plugins", "docs", "tests")]
     for path in modules:
         if path != Path(__file__):
@@ -222,7 +222,7 @@ def all_texts() -> Iterator[tuple[str, str]]:
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """The prose of a Markdown page: no code, tables, headings or pictures; an item of a list is a paragraph."""
+    """Yield the prose of a Markdown page without code, tables, headings and pictures; a list item is a paragraph."""
     text = re.sub(r"<!--.*?-->|```.*?```|!\[[^\]]*\]\([^)]*\)", "", text, flags=re.DOTALL)
     lines = [line for line in text.splitlines() if not re.match(r"\s*(\||#|---$)", line)]
     for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", "\n".join(lines)):
@@ -232,24 +232,24 @@ def paragraphs(text: str) -> Iterator[str]:
 
 
 def sentences(text: str) -> list[str]:
-    found: list[str] = []
+    result: list[str] = []
     for paragraph in paragraphs(text):
-        found += re.split(r"(?<=[.!?])[)\"]? +(?=[A-Z(\"“])", paragraph)
-    return found
+        result += re.split(r"(?<=[.!?])[)\"]? +(?=[A-Z(\"“])", paragraph)
+    return result
 
 
 def count_words(sentence: str) -> int:
     return sum(bool(re.search(r"\w", word)) for word in sentence.split())
 
 
-def test_no_name_holds_a_retired_word() -> None:
+def test_no_name_contains_a_retired_word() -> None:
     names = list(all_names())
     refused = sorted({f"{where} {name} -> {why}" for where, name in names if (why := retired_in(name, where))})
     assert len(python_files("recipes", "tricks", "scripts")) > 120 and len(names) > 8000
     assert not refused, "\n".join(refused)
 
 
-def test_no_text_holds_a_retired_phrase() -> None:
+def test_no_text_contains_a_retired_phrase() -> None:
     texts = list(all_texts())
     refused = sorted(
         f"{where} {match[0]!r} -> {instead}"
@@ -295,14 +295,14 @@ def test_other_names_are_not_refused(name: str) -> None:
     assert retired_in(name) is None
 
 
-def test_a_word_is_allowed_in_its_files_alone() -> None:
+def test_a_word_is_allowed_only_in_its_files() -> None:
     assert retired_in("copies", "tricks/pre_training/duplicate.py:3") is None
     assert retired_in("copies", "recipes/doctor/runner.py:3") is not None
     assert retired_in("place_of_copies", "tricks/pre_training/duplicate.py:3") is not None
 
 
 def test_every_exception_is_needed() -> None:
-    """An exception that no name uses any longer would hide the next retired name."""
+    """An exception that no name uses would hide the next retired name."""
     used = {"_".join(words_of(name)) for _, name in all_names()}
     for allowed in ALLOWED_NAMES:
         assert any(re.search(rf"(?:^|_){allowed}(?:_|$)", name) for name in used), allowed
@@ -311,7 +311,7 @@ def test_every_exception_is_needed() -> None:
             assert any(where.startswith(file) and word in words_of(name) for where, name in all_names()), (word, file)
 
 
-def test_sentences_are_taken_from_prose_alone() -> None:
+def test_sentences_come_only_from_prose() -> None:
     page = "# A title\n\nOne `two three` [four](five) six. Is it?\n\n| a | b |\n\n```\ncode\n```\n- An item:\n- Two.\n"
     assert sentences(page) == ["One Code four six.", "Is it?", "An item:", "Two."]
     assert [count_words(sentence) for sentence in sentences(page)] == [4, 2, 2, 1]

@@ -1,4 +1,4 @@
-"""The base of the seams, by exact numbers on small tensors."""
+"""The base of the seams: exact numbers on small tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +28,8 @@ def make_batch() -> Batch:
     return Batch([str(row) for row in range(ROWS)], inputs, lengths, targets, weights, float(weights.sum()), 4, 7)
 
 
-def base_of(**fields: Any) -> Base:
-    """The base of a run that has these fields alone."""
+def make_base(**fields: Any) -> Base:
+    """Build the base of a run that has only these fields."""
     run: Any = SimpleNamespace(multi_label=False, **fields)
     return Base(run)
 
@@ -51,9 +51,9 @@ class DropoutOnly(nn.Module):
 
 def test_processes_draw_different_dropout_for_the_same_part() -> None:
     """Three parts on two processes are six draws, no two of them alike."""
-    batch, model, masks, places = make_batch(), DropoutOnly(), [], []
+    batch, model, masks, part_numbers = make_batch(), DropoutOnly(), [], []
     for rank in range(2):
-        base = base_of(
+        base = make_base(
             accelerator=SimpleNamespace(num_processes=2, process_index=rank, device=torch.device("cpu")),
             config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)),
             rows_passed=0,
@@ -63,59 +63,59 @@ def test_processes_draw_different_dropout_for_the_same_part() -> None:
         )
         for number, rows in enumerate(([0, 1], [2, 3], [4])):
             part = base._own_rows(batch, np.array(rows), number, 3)
-            places.append(part.part)
+            part_numbers.append(part.part)
             masks.append(tuple(base.objective(part).logits[0].tolist()))
-    assert places == [(0,), (2,), (4,), (1,), (3,), (5,)]
+    assert part_numbers == [(0,), (2,), (4,), (1,), (3,), (5,)]
     assert len(set(masks)) == 6
 
 
-def test_each_row_of_a_part_is_with_one_process_and_who_has_none_counts_nothing() -> None:
-    batch, found = make_batch(), []
+def test_each_row_of_a_part_is_on_one_process_and_a_process_without_rows_has_weight_zero() -> None:
+    batch, rows_of_processes = make_batch(), []
     for rank in range(2):
-        base = base_of(accelerator=SimpleNamespace(num_processes=2, process_index=rank))
+        base = make_base(accelerator=SimpleNamespace(num_processes=2, process_index=rank))
         parts = [base._own_rows(batch, np.array(rows), number, 2) for number, rows in enumerate(([0, 1, 2, 3], [4]))]
-        found.append([(part.ids, float(part.weights.sum())) for part in parts])
-    assert found == [[(["0", "2"], 1.5), (["4"], 1.5)], [(["1", "3"], 3.0), (["4"], 0.0)]]
+        rows_of_processes.append([(part.ids, float(part.weights.sum())) for part in parts])
+    assert rows_of_processes == [[(["0", "2"], 1.5), (["4"], 1.5)], [(["1", "3"], 3.0), (["4"], 0.0)]]
 
 
-# The losses that are logged.
+# The logged losses.
 
 
 def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None:
     batch, logits = make_batch(), torch.arange(15.0).reshape(ROWS, CLASSES).sin().requires_grad_()
     mixed = 0.75 * batch.targets + 0.25 * batch.targets.roll(1, 0)
     minimized = logits.square().sum(1)
-    base = base_of(
+    base = make_base(
         accelerator=SimpleNamespace(num_processes=1, backward=lambda loss: loss.backward()),
         seams=SimpleNamespace(objective=lambda part: Outcome(minimized, logits, mixed, logits)),
         is_plain=False,
     )
-    found: Loss = base._backward(batch)
-    shares = logits.detach().log_softmax(1)
-    wanted = -(batch.weights[:, None] * mixed * shares).sum() / 6
-    on_own_targets = -(batch.weights[:, None] * batch.targets * shares).sum() / 6
-    assert float(found.cross_entropy) == pytest.approx(float(wanted))
-    assert abs(float(wanted - on_own_targets)) > 0.01
-    assert float(found.composed) == pytest.approx(float((minimized.detach() * batch.weights).sum() / 6))
+    loss_of_batch: Loss = base._backward(batch)
+    log_probabilities = logits.detach().log_softmax(1)
+    expected = -(batch.weights[:, None] * mixed * log_probabilities).sum() / 6
+    on_own_targets = -(batch.weights[:, None] * batch.targets * log_probabilities).sum() / 6
+    assert float(loss_of_batch.cross_entropy) == pytest.approx(float(expected))
+    assert abs(float(expected - on_own_targets)) > 0.01
+    assert float(loss_of_batch.composed) == pytest.approx(float((minimized.detach() * batch.weights).sum() / 6))
     torch.testing.assert_close(logits.grad, 2 * logits.detach() * batch.weights[:, None] / 6)
 
 
 # Decisions.
 
 
-def test_a_probability_of_exactly_a_half_is_answered() -> None:
-    base = base_of()
+def test_a_probability_of_exactly_a_half_predicts_the_label() -> None:
+    base = make_base()
     base.run.multi_label = True
     below = np.nextafter(np.float32(0.5), np.float32(0))
-    found = base.decide(torch.tensor([[0.5, float(below), 0.9], [0.1, 0.5, 0.0]]))
-    assert found.tolist() == [[1, 0, 1], [0, 1, 0]]
-    assert found.dtype == torch.int8
+    decisions = base.decide(torch.tensor([[0.5, float(below), 0.9], [0.1, 0.5, 0.0]]))
+    assert decisions.tolist() == [[1, 0, 1], [0, 1, 0]]
+    assert decisions.dtype == torch.int8
 
 
 def test_one_label_is_the_most_probable_however_small() -> None:
-    found = base_of().decide(torch.tensor([[0.2, 0.45, 0.35], [0.9, 0.05, 0.05]]))
-    assert found.tolist() == [[0, 1, 0], [1, 0, 0]]
-    assert found.dtype == torch.int8
+    decisions = make_base().decide(torch.tensor([[0.2, 0.45, 0.35], [0.9, 0.05, 0.05]]))
+    assert decisions.tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert decisions.dtype == torch.int8
 
 
 # Parts of an update.
@@ -131,7 +131,7 @@ def test_only_the_last_part_synchronizes_and_all_parts_are_counted() -> None:
         yield
 
     lengths = torch.tensor([1, 1, 50, 50, 9])
-    base = base_of(
+    base = make_base(
         cost_of_pass=1.0,
         parts_passed=4,
         no_sync=no_sync,
@@ -151,7 +151,7 @@ def test_only_the_last_part_synchronizes_and_all_parts_are_counted() -> None:
 def test_every_window_counts_as_a_row_passed() -> None:
     """Five windows of two documents are five rows through the model."""
     model = DropoutOnly()
-    base = base_of(
+    base = make_base(
         accelerator=SimpleNamespace(device=torch.device("cpu")),
         config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)),
         rows_passed=10.0,
@@ -181,7 +181,7 @@ def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
         fractions.append(fraction)
         return 0.5
 
-    base = base_of(
+    base = make_base(
         updates=3,
         batches_done=5,
         total_updates=10,
@@ -218,14 +218,14 @@ def test_the_schedule_depends_on_steps_and_not_on_batches() -> None:
 def test_the_longer_text_of_a_pair_is_truncated() -> None:
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    base = base_of(tokenizer=BertTokenizer(vocab=vocabulary), max_length=8)
+    base = make_base(tokenizer=BertTokenizer(vocab=vocabulary), max_length=8)
     input_ids = base.encode(["a b", "a b c d e f"], ["c d e f g h", "g"])["input_ids"]
     assert input_ids == [[2, 5, 6, 3, 7, 8, 9, 3], [2, 5, 6, 7, 8, 3, 11, 3]]
 
 
 def test_probabilities_sum_to_one_over_the_classes_of_each_row() -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, -3.0]])
-    base = base_of(bare_model=lambda **inputs: SimpleNamespace(logits=logits))
+    base = make_base(bare_model=lambda **inputs: SimpleNamespace(logits=logits))
     torch.testing.assert_close(base.predict(make_batch()).sum(1), torch.ones(2))
     base.run.multi_label = True
     torch.testing.assert_close(base.predict(make_batch()), logits.sigmoid())

@@ -8,7 +8,7 @@ from recipes.config import digest, put_at, rename_settings, renamed_settings, sa
 from recipes.errors import UserError
 
 
-def test_a_value_is_found_and_put_by_its_path() -> None:
+def test_a_value_is_read_and_set_by_its_path() -> None:
     values: dict[str, Any] = {"data": {"text": "body"}}
     assert value_at(values, "data.text") == "body"
     assert value_at(values, "data.text.more") is None and value_at(values, "model.name") is None
@@ -16,14 +16,14 @@ def test_a_value_is_found_and_put_by_its_path() -> None:
     assert values == {"data": {"text": "body"}, "model": {"name": "bert"}}
 
 
-def test_a_renamed_setting_keeps_its_value_and_the_values_given_stay_as_they_are() -> None:
+def test_a_renamed_setting_keeps_its_value_and_the_argument_is_not_modified() -> None:
     old = {"data": {"separator": "|", "text": "body"}, "seed": 1}
     new = rename_settings(old, {"data.separator": "data.label_separator"})
     assert new == {"data": {"label_separator": "|", "text": "body"}, "seed": 1}
     assert old["data"] == {"separator": "|", "text": "body"}
 
 
-def test_where_both_names_are_there_the_new_one_counts() -> None:
+def test_the_new_name_wins_if_both_names_are_set() -> None:
     both = {"data": {"separator": "|", "label_separator": ";"}}
     assert rename_settings(both, {"data.separator": "data.label_separator"}) == {"data": {"label_separator": ";"}}
 

@@ -1,4 +1,4 @@
-"""The findings that a trick may answer."""
+"""The findings that tricks can be remedies for."""
 
 import pytest
 
@@ -18,6 +18,6 @@ def test_values_are_the_names_in_braces(text: str, values: set[str]) -> None:
     assert values_in(text) == values
 
 
-def test_every_finding_is_answered_by_a_trick() -> None:
-    answered = {finding for name in names() for finding in declared_trick(name).remedies}
-    assert answered == set(FINDINGS)
+def test_every_finding_has_a_trick_as_remedy() -> None:
+    remedies = {finding for name in names() for finding in declared_trick(name).remedies}
+    assert remedies == set(FINDINGS)

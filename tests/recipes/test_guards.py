@@ -1,4 +1,4 @@
-"""Updates whose gradient is not finite: not made, not counted, told with their rows, and no more than two in a row."""
+"""Updates whose gradient is not finite are skipped, not counted, logged; three in a row are an error."""
 
 import json
 import os
@@ -25,29 +25,29 @@ from recipes.runs.history import History
 from recipes.testing import UPDATES, comparable_contents, copy_weights, difference, in_child, tiny_config, tiny_run
 
 
-def breaking(run: TrainingRun, at: Collection[int]) -> None:
+def add_infinite_gradients(run: TrainingRun, at: Collection[int]) -> None:
     """Make the gradient of these updates infinite, counted from 1."""
     gradient = run.seams.gradient
 
-    def broken(batch: Batch) -> Loss:
-        found = gradient(batch)
+    def gradient_with_inf(batch: Batch) -> Loss:
+        loss = gradient(batch)
         if run.batches_done + 1 in at:
             next(run.bare_model.parameters()).grad.fill_(torch.inf)  # type: ignore[union-attr]
-        return found
+        return loss
 
-    run.seams.gradient = broken  # type: ignore[method-assign]
+    run.seams.gradient = gradient_with_inf  # type: ignore[method-assign]
 
 
-def fitted(folder: Path, at: Collection[int]) -> TrainingRun:
+def fit_with_infinite_gradients(folder: Path, at: Collection[int]) -> TrainingRun:
     run = tiny_run(tiny_config(), folder, folder)
-    breaking(run, at)
+    add_infinite_gradients(run, at)
     run.fit()
     return run
 
 
-def test_one_is_skipped_and_told_with_its_rows(tmp_path: Path) -> None:
+def test_one_is_skipped_and_logged_with_its_rows(tmp_path: Path) -> None:
     def work() -> tuple[int, int, list[dict[str, Any]], list[str]]:
-        run = fitted(tmp_path, {5})
+        run = fit_with_infinite_gradients(tmp_path, {5})
         rows = [sorted(batch.ids) for batch in run.seams.batches(run.train, 0)]
         return run.updates, run.batches_done, run.history.read(), rows[4]
 
@@ -55,17 +55,17 @@ def test_one_is_skipped_and_told_with_its_rows(tmp_path: Path) -> None:
     assert (updates, done) == (UPDATES - 1, UPDATES)
     (line,) = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
     assert line == {"update": 5, "ids": rows}
-    told = {each["update"]: each for each in history if "split" not in each}
-    assert told[5]["grad_norm"] is None and told[6]["grad_norm"] is not None and len(told) == UPDATES
+    logged = {each["update"]: each for each in history if "split" not in each}
+    assert logged[5]["grad_norm"] is None and logged[6]["grad_norm"] is not None and len(logged) == UPDATES
 
 
-def test_the_weights_and_the_optimizer_do_not_feel_it(tmp_path: Path) -> None:
+def test_the_weights_and_the_optimizer_do_not_change(tmp_path: Path) -> None:
     def work() -> float:
         run = tiny_run(tiny_config(), tmp_path, tmp_path)
         batches = run.seams.batches(run.train, 0)
         run._step(batches[0])
         before = copy_weights(run)
-        breaking(run, {2})
+        add_infinite_gradients(run, {2})
         run._step(batches[1])
         assert run.optimizer.state_dict()["state"][0]["step"] == 1
         assert all(each.grad is None or not each.grad.any() for each in run.bare_model.parameters())
@@ -77,15 +77,15 @@ def test_the_weights_and_the_optimizer_do_not_feel_it(tmp_path: Path) -> None:
 def test_three_in_a_row_end_the_run(tmp_path: Path) -> None:
     def work() -> str:
         with pytest.raises(UserError) as caught:
-            fitted(tmp_path, {4, 6, 7, 8})
+            fit_with_infinite_gradients(tmp_path, {4, 6, 7, 8})
         return str(caught.value)
 
-    said = in_child(work)
-    assert said.startswith("training diverged: 3 updates in a row had no finite gradient and were skipped. Lower ")
+    message = in_child(work)
+    assert message.startswith("training diverged: 3 updates in a row had no finite gradient and were skipped. Lower ")
     assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 4
 
 
-def test_what_is_no_number_is_named(tmp_path: Path) -> None:
+def test_a_weight_that_is_nan_is_named(tmp_path: Path) -> None:
     def work() -> str:
         config = tiny_config()
         run = tiny_run(config, tmp_path, tmp_path)
@@ -98,33 +98,33 @@ def test_what_is_no_number_is_named(tmp_path: Path) -> None:
     assert "bert.encoder.layer.1.output.dense.weight" in in_child(work)
 
 
-def test_killed_between_two_it_ends_the_same(tmp_path: Path) -> None:
-    """Law 5: also how many were skipped in a row comes back."""
+def test_a_run_killed_between_two_skipped_updates_ends_the_same(tmp_path: Path) -> None:
+    """Law 5: the count of updates skipped in a row is restored too."""
     at, config = {6, 7, 11, 12}, tiny_config("checkpoint.every=0.17")
 
-    def whole(folder: Path, dies_at: int) -> FinishedRun:
-        make, step = TrainingRun.__init__, TrainingRun._step
+    def finetune_or_die(folder: Path, dies_at: int) -> FinishedRun:
+        initialize, step = TrainingRun.__init__, TrainingRun._step
 
-        def made(run: TrainingRun, *arguments: Any) -> None:
-            make(run, *arguments)
-            breaking(run, at)
+        def initialize_with_inf(run: TrainingRun, *arguments: Any) -> None:
+            initialize(run, *arguments)
+            add_infinite_gradients(run, at)
 
-        def fatal(run: TrainingRun, batch: Batch) -> None:
+        def step_or_die(run: TrainingRun, batch: Batch) -> None:
             step(run, batch)
             if run.batches_done == dies_at:
                 run.console.flush()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        TrainingRun.__init__, TrainingRun._step = made, fatal  # type: ignore[method-assign]
+        TrainingRun.__init__, TrainingRun._step = initialize_with_inf, step_or_die  # type: ignore[method-assign]
         return finetune_config(config, folder)
 
-    in_child(partial(whole, tmp_path / "whole", 0))
+    in_child(partial(finetune_or_die, tmp_path / "uninterrupted", 0))
     for dies_at in (7, 12):
         with pytest.raises(ChildProcessError):
-            in_child(partial(whole, tmp_path / "killed", dies_at))
-    in_child(partial(whole, tmp_path / "killed", 0))
-    assert comparable_contents(tmp_path / "whole") == comparable_contents(tmp_path / "killed")
-    lines = [(tmp_path / name / "skipped.jsonl").read_text() for name in ("whole", "killed")]
+            in_child(partial(finetune_or_die, tmp_path / "killed", dies_at))
+    in_child(partial(finetune_or_die, tmp_path / "killed", 0))
+    assert comparable_contents(tmp_path / "uninterrupted") == comparable_contents(tmp_path / "killed")
+    lines = [(tmp_path / name / "skipped.jsonl").read_text() for name in ("uninterrupted", "killed")]
     assert lines[0] == lines[1] and np.array_equal(
         [json.loads(line)["update"] for line in lines[0].splitlines()], [6, 7, 11, 12]
     )
@@ -152,7 +152,7 @@ def test_a_skipped_update_counts_only_if_the_loss_scale_is_below_one(
 
 
 def test_later_skips_are_forgotten_by_batches_and_not_by_steps(tmp_path: Path) -> None:
-    """Seven batches are done and five steps made, so only the line of update 8 is dropped."""
+    """Seven batches and five steps are done, so only the line of update 8 is dropped."""
     history = History(tmp_path / guards.SKIPPED)
     history.append([{"update": number, "ids": []} for number in (3, 6, 7, 8)])
     run: Any = SimpleNamespace(folder=tmp_path, updates=5, batches_done=7)

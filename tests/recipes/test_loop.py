@@ -1,4 +1,4 @@
-"""The loop's own promises, beside the laws: where it ends, what it refuses, what it finds again."""
+"""The training loop, apart from the laws: when it ends, which errors it raises, how it resumes."""
 
 import os
 import signal
@@ -25,12 +25,12 @@ from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, temporary_folde
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
 
 
-def made(config: Config, look: Callable[[TrainingRun], Any]) -> Any:
-    """What a run looks like, set up in a child."""
+def call_with_run(config: Config, inspect_run: Callable[[TrainingRun], Any]) -> Any:
+    """Set up a tiny run in a child process; return what `inspect_run` returns for it."""
 
     def work() -> Any:
         with temporary_folder() as folder:
-            return look(tiny_run(config, folder))
+            return inspect_run(tiny_run(config, folder))
 
     return in_child(work)
 
@@ -38,95 +38,95 @@ def made(config: Config, look: Callable[[TrainingRun], Any]) -> Any:
 @pytest.mark.parametrize(
     ("epochs", "updates"), [("1", 6), ("0.7", 5), ("0.1", 1), ("2.5", 15), ("1.1666666666666667", 7)]
 )
-def test_part_of_an_epoch_is_rounded_up_and_a_whole_number_stays(epochs: str, updates: int) -> None:
+def test_part_of_an_epoch_is_rounded_up_and_an_integer_stays(epochs: str, updates: int) -> None:
     assert UPDATES_PER_EPOCH == 6
     config = tiny_config(f"train.epochs={epochs}", "train.max_updates=null")
-    assert made(config, lambda run: run.total_updates) == updates
+    assert call_with_run(config, lambda run: run.total_updates) == updates
 
 
-def told(config: Config, break_it: Callable[[TrainingRun], None]) -> str:
-    def look(run: TrainingRun) -> str:
-        break_it(run)
+def read_error(config: Config, break_run: Callable[[TrainingRun], None]) -> str:
+    def inspect_run(run: TrainingRun) -> str:
+        break_run(run)
         with pytest.raises(UserError) as caught:
             run.fit()
         return str(caught.value)
 
-    return str(made(config, look))
+    return str(call_with_run(config, inspect_run))
 
 
-def test_predictions_that_are_no_numbers_end_the_run() -> None:
-    def break_it(run: TrainingRun) -> None:
+def test_predictions_of_nan_end_the_run() -> None:
+    def break_run(run: TrainingRun) -> None:
         predict = run.seams.predict
         run.seams.predict = lambda batch: predict(batch) * torch.nan  # type: ignore[method-assign]
 
-    assert "the predictions after update 9 contain NaN or inf. Lower train.learning_rate (now 0.001)" in told(
-        tiny_config(), break_it
+    assert "the predictions after update 9 contain NaN or inf. Lower train.learning_rate (now 0.001)" in read_error(
+        tiny_config(), break_run
     )
 
 
-def test_an_absurd_rate_is_told_as_what_it_is() -> None:
-    assert told(tiny_config("train.learning_rate=1e30"), lambda run: None).startswith("training diverged: ")
+def test_an_absurd_learning_rate_is_reported_as_divergence() -> None:
+    assert read_error(tiny_config("train.learning_rate=1e30"), lambda run: None).startswith("training diverged: ")
 
 
 def test_epochs_of_different_length_are_a_bug_of_the_trick() -> None:
-    def look(run: TrainingRun) -> None:
+    def inspect_run(run: TrainingRun) -> None:
         batches = run.seams.batches
 
-        def shrinking(dataset: Any, epoch: int) -> Any:
-            found = batches(dataset, epoch)
-            found.plan = found.plan[: len(found.plan) - epoch]
-            return found
+        def shorten(dataset: Any, epoch: int) -> Any:
+            shorter = batches(dataset, epoch)
+            shorter.plan = shorter.plan[: len(shorter.plan) - epoch]
+            return shorter
 
-        run.seams.batches = shrinking  # type: ignore[method-assign]
+        run.seams.batches = shorten  # type: ignore[method-assign]
         with pytest.raises(ValueError, match="5 batches, 6 in the first"):
             run.fit()
 
-    made(tiny_config(), look)
+    call_with_run(tiny_config(), inspect_run)
 
 
 @pytest.mark.parametrize("update", [3, UPDATES])
-def test_a_signal_is_answered_with_a_checkpoint_even_after_the_last_update(update: int) -> None:
-    def look(run: TrainingRun) -> tuple[int, str, int]:
+def test_a_signal_saves_a_checkpoint_even_after_the_last_update(update: int) -> None:
+    def inspect_run(run: TrainingRun) -> tuple[int, str, int]:
         step = run._step
 
-        def signalled(batch: Batch) -> None:
+        def step_and_signal(batch: Batch) -> None:
             step(batch)
             if run.batches_done == update:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        run._step = signalled  # type: ignore[method-assign]
+        run._step = step_and_signal  # type: ignore[method-assign]
         with pytest.raises(Interrupted) as caught:
             run.fit()
         newest = run.checkpoints.newest()[1]
         return caught.value.signal_number, str(caught.value), newest["batches_done"]
 
-    assert made(tiny_config(), look) == (
+    assert call_with_run(tiny_config(), inspect_run) == (
         signal.SIGTERM,
         f"Stopped after update {update}; the same command goes on.",
         update,
     )
 
 
-def stopped_at(folder: Path, update: int, config: Config) -> None:
-    """Train so far, in a child, and leave the checkpoint."""
+def stop_at(folder: Path, update: int, config: Config) -> None:
+    """Train in a child process, stop after this update, and leave a checkpoint."""
 
     def work() -> None:
         run = tiny_run(config, folder, folder)
         step = run._step
 
-        def stopping(batch: Batch) -> None:
+        def step_and_signal(batch: Batch) -> None:
             step(batch)
             if run.batches_done == update:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        run._step = stopping  # type: ignore[method-assign]
+        run._step = step_and_signal  # type: ignore[method-assign]
         with pytest.raises(Interrupted):
             run.fit()
 
     in_child(work)
 
 
-def resumed(folder: Path, config: Config) -> Mapping[str, Any]:
+def resume(folder: Path, config: Config) -> Mapping[str, Any]:
     def work() -> Mapping[str, Any]:
         run = tiny_run(config, folder, folder)
         run._resume()
@@ -135,48 +135,48 @@ def resumed(folder: Path, config: Config) -> Mapping[str, Any]:
     return in_child(work)
 
 
-def test_other_data_are_not_gone_on_with(tmp_path: Path) -> None:
-    stopped_at(tmp_path, 10, tiny_config())
-    assert resumed(tmp_path, tiny_config())["at"] == 10
+def test_a_run_does_not_resume_on_changed_data(tmp_path: Path) -> None:
+    stop_at(tmp_path, 10, tiny_config())
+    assert resume(tmp_path, tiny_config())["at"] == 10
     with pytest.raises(AssertionError, match="the data has changed since .* was begun"):
-        resumed(tmp_path, tiny_config(longest=13))
+        resume(tmp_path, tiny_config(longest=13))
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "another's"])
-def test_damaged_best_weights_are_sought_anew(damage: str, tmp_path: Path) -> None:
+def test_damaged_best_weights_are_dropped(damage: str, tmp_path: Path) -> None:
     config = tiny_config()
-    stopped_at(tmp_path, 12, config)
+    stop_at(tmp_path, 12, config)
     best = tmp_path / "checkpoints" / "best.safetensors"
-    whole = resumed(tmp_path, config)
-    assert whole["best"]["update"] == 9
-    assert not any("best" in note for note in whole["notes"])
+    state = resume(tmp_path, config)
+    assert state["best"]["update"] == 9
+    assert not any("best" in note for note in state["notes"])
     if damage == "missing":
         best.unlink()
     elif damage == "cut":
         best.write_bytes(best.read_bytes()[:-9])
     else:
-        stopped_at(tmp_path / "another", 20, tiny_config("evaluate.every=1.0", "seed=3"))
+        stop_at(tmp_path / "another", 20, tiny_config("evaluate.every=1.0", "seed=3"))
         (tmp_path / "another" / "checkpoints" / "best.safetensors").rename(best)
-    found = resumed(tmp_path, config)
-    if damage != "another's":  # one of a later update will be made again
-        assert found["best"] is None
-        assert "best.safetensors is damaged" in found["notes"][-1]
+    state = resume(tmp_path, config)
+    if damage != "another's":  # weights of a later update are saved again
+        assert state["best"] is None
+        assert "best.safetensors is damaged" in state["notes"][-1]
 
 
 def test_a_run_in_another_thread_needs_no_signals() -> None:
     import threading
 
-    def look(run: TrainingRun) -> int:
+    def inspect_run(run: TrainingRun) -> int:
         thread = threading.Thread(target=run.fit)
         thread.start()
         thread.join()
         return run.updates
 
-    assert made(tiny_config("train.max_updates=2"), look) == 2
+    assert call_with_run(tiny_config("train.max_updates=2"), inspect_run) == 2
 
 
 @pytest.mark.parametrize(
-    ("updates_per_epoch", "every", "total", "wanted"),
+    ("updates_per_epoch", "every", "total", "expected"),
     [
         (5, 0.5, 10, [2, 5, 8, 10]),
         (5, 0.5, 12, [2, 5, 8, 10, 12]),
@@ -186,50 +186,50 @@ def test_a_run_in_another_thread_needs_no_signals() -> None:
         (4, 0.1, 4, [1, 2, 3, 4]),
     ],
 )
-def test_what_is_due_at_a_fraction_of_an_epoch(
-    updates_per_epoch: int, every: float, total: int, wanted: list[int]
+def test_updates_that_are_due_at_a_fraction_of_an_epoch(
+    updates_per_epoch: int, every: float, total: int, expected: list[int]
 ) -> None:
     run: Any = SimpleNamespace(updates_per_epoch=updates_per_epoch, total_updates=total, batches_done=0)
-    found = []
+    due = []
     for run.batches_done in range(1, total + 1):
         if TrainingRun._is_due(run, every):
-            found.append(run.batches_done)
-    assert found == wanted
+            due.append(run.batches_done)
+    assert due == expected
 
 
-def evaluated(run: TrainingRun) -> list[int]:
-    """After which updates the history has an evaluation."""
+def evaluated_updates(run: TrainingRun) -> list[int]:
+    """List the updates after which the history has an evaluation."""
     return [line["update"] for line in run.history.read() if "split" in line]
 
 
 def test_a_run_evaluates_twice_an_epoch_where_updates_are_odd() -> None:
-    def look(run: TrainingRun) -> tuple[int, list[int]]:
+    def inspect_run(run: TrainingRun) -> tuple[int, list[int]]:
         run.fit()
-        return run.updates_per_epoch, evaluated(run)
+        return run.updates_per_epoch, evaluated_updates(run)
 
     config = tiny_config("train.batch_size=9", "evaluate.every=0.5", "train.max_updates=12")
-    assert made(config, look) == (5, [2, 5, 8, 10, 12])
+    assert call_with_run(config, inspect_run) == (5, [2, 5, 8, 10, 12])
 
 
-# Early stopping, by scores that are written down: the accuracy on validation after each evaluated update.
+# Early stopping, with fixed scores: the validation accuracy after each evaluated update.
 
 STOPPING = ("evaluate.every=0.5", "evaluate.early_stopping=2")
 
 
 def fit_with_scores(run: TrainingRun, scores: Mapping[int, float], killed_at: int | None = None) -> dict[str, Any]:
-    """Train, in a child, where each evaluation gives the score that is written for its update."""
+    """Train a run whose evaluations return the given score of their update."""
     loop.measure = lambda predictions: {"accuracy": scores[run.batches_done]}  # type: ignore[attr-defined]
     step = run._step
 
-    def fatal(batch: Batch) -> None:
+    def step_or_die(batch: Batch) -> None:
         step(batch)
         if run.batches_done == killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run._step = fatal  # type: ignore[method-assign]
+    run._step = step_or_die  # type: ignore[method-assign]
     run.fit()
     assert run.best is not None
-    return {"end": run.batches_done, "best": run.best["update"], "evaluated": evaluated(run)}
+    return {"end": run.batches_done, "best": run.best["update"], "evaluated": evaluated_updates(run)}
 
 
 @pytest.mark.parametrize(
@@ -243,31 +243,31 @@ def fit_with_scores(run: TrainingRun, scores: Mapping[int, float], killed_at: in
     ],
 )
 def test_patience_counts_from_the_last_improvement(scores: dict[int, float], end: int, best: int) -> None:
-    found = made(tiny_config(*STOPPING), lambda run: fit_with_scores(run, scores))
-    assert found == {"end": end, "best": best, "evaluated": list(scores)}
+    result = call_with_run(tiny_config(*STOPPING), lambda run: fit_with_scores(run, scores))
+    assert result == {"end": end, "best": best, "evaluated": list(scores)}
 
 
-def test_a_kill_between_two_evaluations_without_improvement_moves_no_end(tmp_path: Path) -> None:
+def test_a_kill_between_two_evaluations_does_not_change_when_early_stopping_ends(tmp_path: Path) -> None:
     """The checkpoint after update 13 knows that the evaluation after update 12 was no improvement."""
     scores = {3: 0.5, 6: 0.4, 9: 0.6, 12: 0.5, 15: 0.6, 18: 0.5, 20: 0.5}
     config = tiny_config(*STOPPING)
 
-    def work(place: Path, killed_at: int | None = None) -> dict[str, Any]:
-        return fit_with_scores(tiny_run(config, tmp_path, place), scores, killed_at)
+    def work(folder: Path, killed_at: int | None = None) -> dict[str, Any]:
+        return fit_with_scores(tiny_run(config, tmp_path, folder), scores, killed_at)
 
-    whole = in_child(lambda: work(tmp_path / "whole"))
+    uninterrupted = in_child(lambda: work(tmp_path / "uninterrupted"))
     with pytest.raises(ChildProcessError):
         in_child(lambda: work(tmp_path / "killed", 14))
     assert max(path.stem for path in (tmp_path / "killed" / "checkpoints").glob("0*")) == "00000013"
-    assert in_child(lambda: work(tmp_path / "killed")) == whole
-    assert whole["end"] == 15
+    assert in_child(lambda: work(tmp_path / "killed")) == uninterrupted
+    assert uninterrupted["end"] == 15
 
 
-@pytest.mark.parametrize(("processes", "tried"), [(1, [8, 4, 2]), (2, [8])])
+@pytest.mark.parametrize(("processes", "expected"), [(1, [8, 4, 2]), (2, [8])])
 def test_only_a_single_process_halves_its_prediction_batch(
-    processes: int, tried: list[int], monkeypatch: pytest.MonkeyPatch
+    processes: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of several that halved its batch alone would have another number of batches than the others."""
+    """If one of many processes halved its batch alone, it would have more batches than the others."""
     sizes = []
 
     def predict_split(run: TrainingRun, dataset: Any, batch_size: int, accelerator: Any) -> Predictions:
@@ -284,24 +284,24 @@ def test_only_a_single_process_halves_its_prediction_batch(
     else:
         with pytest.raises(UserError, match="memory does not hold 8 validation rows at once"):
             TrainingRun.predictions(run, None)  # type: ignore[arg-type]
-    assert sizes == tried
+    assert sizes == expected
 
 
-# A step: what it counts, and what it logs.
+# A step: its counters and its log.
 
 
 def test_max_length_is_the_smaller_of_the_setting_and_the_tokenizer_s() -> None:
     def find_lengths(run: TrainingRun) -> tuple[int, int]:
         return run.max_length, int(run.train.lengths.max())
 
-    assert made(tiny_config("data.max_length=6"), find_lengths) == (6, 6)
-    max_length, longest = made(tiny_config("data.max_length=100000"), find_lengths)
+    assert call_with_run(tiny_config("data.max_length=6"), find_lengths) == (6, 6)
+    max_length, longest = call_with_run(tiny_config("data.max_length=100000"), find_lengths)
     assert 6 < longest <= max_length < 100_000
 
 
 def test_tokens_are_cached_for_each_length_and_each_setting_of_a_trick() -> None:
     def tokens(*overrides: str) -> list[list[int]]:
-        return made(
+        return call_with_run(
             tiny_config(*overrides),
             lambda run: [run.train.columns["input_ids"].tolist(), run.train.offsets.tolist()],
         )
@@ -316,7 +316,7 @@ def test_tokens_are_cached_for_each_length_and_each_setting_of_a_trick() -> None
 )
 def test_the_loss_is_plain_unless_a_trick_wraps_loss_or_objective(trick: str | None, is_plain: bool) -> None:
     overrides = [f"+tricks=[{trick}]"] if trick else []
-    assert made(tiny_config(*overrides), lambda run: run.is_plain) == is_plain
+    assert call_with_run(tiny_config(*overrides), lambda run: run.is_plain) == is_plain
 
 
 def test_an_update_logs_only_its_own_numbers() -> None:
@@ -337,7 +337,7 @@ def test_an_update_logs_only_its_own_numbers() -> None:
             lines[-1]["lengths"] = len(set(batch.lengths.tolist()))
         return lines
 
-    first, second = made(tiny_config(), log_two_updates)
+    first, second = call_with_run(tiny_config(), log_two_updates)
     assert first["extra"] == 1.0 and "extra" not in second
     for line in (first, second):
         assert line["parts"] == line["lengths"] > 1
@@ -350,7 +350,7 @@ def test_random_numbers_differ_between_the_parts_of_a_batch() -> None:
         parts = [batch.take(np.arange(2), number) for number in (0, 1, 0)]
         return [run.generator("a purpose", part).random(3).tolist() for part in [batch, *parts]]
 
-    of_batch, first, second, again = made(tiny_config(), draw)
+    of_batch, first, second, again = call_with_run(tiny_config(), draw)
     assert first == again != second and of_batch not in (first, second)
 
 
@@ -373,7 +373,7 @@ def test_evaluations_and_checkpoints_do_not_count_as_training_time(work: str, mo
         clock[0] += 3
         return [*laps, run._time_lap(), run.seconds]
 
-    assert made(tiny_config(), time_two_laps) == [2, 3, 5]
+    assert call_with_run(tiny_config(), time_two_laps) == [2, 3, 5]
 
 
 def test_a_single_nan_among_the_predictions_ends_the_run() -> None:
@@ -387,7 +387,7 @@ def test_a_single_nan_among_the_predictions_ends_the_run() -> None:
 
         run.seams.predict = predict_with_nan  # type: ignore[method-assign]
 
-    assert "the predictions after update 9 contain NaN or inf" in told(tiny_config(), add_nan)
+    assert "the predictions after update 9 contain NaN or inf" in read_error(tiny_config(), add_nan)
 
 
 def test_positions_count_batches_after_a_skipped_update(tmp_path: Path) -> None:

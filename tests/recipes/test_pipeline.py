@@ -1,4 +1,4 @@
-"""From a trained model to a finished run: which weights, which splits, what lies beside the model."""
+"""From a trained model to a finished run: which weights, which splits, which files are saved with the model."""
 
 import gc
 import json
@@ -27,19 +27,19 @@ from recipes.testing import in_child, tiny_config
 
 @dataclass
 class Shout(Trick):
-    """Upper case: a trick on `clean`; it counts what it has seen."""
+    """A trick on `clean` that replaces a letter and records the texts it gets."""
 
     slots = {"clean": "clean"}
-    seen = []  # type: ignore[var-annotated]  # noqa: RUF012
+    texts = []  # type: ignore[var-annotated]  # noqa: RUF012
 
     def clean(self, run: Any, inner: Callable[[str], str], text: str) -> str:
-        self.seen.append(text)
+        self.texts.append(text)
         return inner(text).replace("w", "q")
 
 
 @dataclass
 class Favour(Trick):
-    """Learn a class to favour, and favour it when predicting: a trick with a state that predicting needs."""
+    """A trick whose state is needed for prediction: it learns a class and raises its probability."""
 
     slots = {"model": "load", "predict": "vote"}
 
@@ -62,15 +62,15 @@ class Favour(Trick):
 
 @dataclass
 class Zeroed(Trick):
-    """Owns the final weights: the head's are 0."""
+    """A trick that owns the final weights: it sets those of the head to 0."""
 
     slots = {"weights": "final"}
 
     def weights(self, run: Any, inner: Callable[[], AbstractContextManager[bool]]) -> AbstractContextManager[bool]:
-        return self.zeroed(run.head)
+        return self.zero_head(run.head)
 
     @contextmanager
-    def zeroed(self, head: torch.nn.Linear) -> Iterator[bool]:
+    def zero_head(self, head: torch.nn.Linear) -> Iterator[bool]:
         before = head.weight.detach().clone()
         head.weight.data.zero_()
         try:
@@ -83,39 +83,41 @@ def with_trick(kind: type, *overrides: str) -> Config:
     return replace(tiny_config(*overrides), tricks={"own": {"_target_": f"{kind.__module__}.{kind.__name__}"}})
 
 
-def finished(config: Config, folder: Path, look: Callable[[FinishedRun], Any]) -> Any:
-    return in_child(lambda: look(finetune_config(config, folder)))
+def finetune_and_inspect(config: Config, folder: Path, inspect_run: Callable[[FinishedRun], Any]) -> Any:
+    return in_child(lambda: inspect_run(finetune_config(config, folder)))
 
 
 def test_texts_are_cleaned_in_every_split_and_when_predicting(tmp_path: Path) -> None:
-    def look(run: FinishedRun) -> tuple[int, bool, str]:
-        trained = len(Shout.seen)
+    def inspect_run(run: FinishedRun) -> tuple[int, bool, str]:
+        trained = len(Shout.texts)
         tokens = set((run.folder / "model" / "tokenizer.json").read_text())
         load(run.folder).predict(["w1 w2", "w3"])
-        return trained, "w" in tokens, " ".join(Shout.seen[trained:])
+        return trained, "w" in tokens, " ".join(Shout.texts[trained:])
 
     rows = 3 * 44  # train, validation and test are one file here
-    seen, _, predicted = finished(with_trick(Shout, "train.max_updates=2"), tmp_path / "run", look)
-    assert (seen, predicted) == (rows, "w1 w2 w3")
+    count, _, predicted = finetune_and_inspect(with_trick(Shout, "train.max_updates=2"), tmp_path / "run", inspect_run)
+    assert (count, predicted) == (rows, "w1 w2 w3")
 
 
-def test_cleaned_text_is_what_the_model_sees(tmp_path: Path) -> None:
-    def look(run: FinishedRun) -> list[bool]:
+def test_the_model_gets_the_cleaned_text(tmp_path: Path) -> None:
+    def inspect_run(run: FinishedRun) -> list[bool]:
         model = load(run.folder)
         first, second = model.predict(["w1 a2 w3"]).probabilities, model.predict(["q1 a2 q3"]).probabilities
         return [bool((first == second).all())]
 
-    assert finished(with_trick(Shout, "train.max_updates=2"), tmp_path / "with", look) == [True]
-    assert finished(tiny_config("train.max_updates=2"), tmp_path / "without", look) == [False]
+    assert finetune_and_inspect(with_trick(Shout, "train.max_updates=2"), tmp_path / "with", inspect_run) == [True]
+    assert finetune_and_inspect(tiny_config("train.max_updates=2"), tmp_path / "without", inspect_run) == [False]
 
 
-def test_what_predicting_needs_of_a_trick_lies_beside_the_model(tmp_path: Path) -> None:
-    def look(run: FinishedRun) -> tuple[list[str], list[str], list[str]]:
+def test_state_that_prediction_needs_is_saved_with_the_model(tmp_path: Path) -> None:
+    def inspect_run(run: FinishedRun) -> tuple[list[str], list[str], list[str]]:
         files = sorted(path.name for path in (run.folder / "model").iterdir())
         return files, run.predictions("test")["prediction"], load(run.folder).predict(["a1 b2"] * 3).names()  # type: ignore
 
-    files, said, again = finished(with_trick(Favour, "train.max_updates=2"), tmp_path / "run", look)
-    assert set(said) == set(again) == {"y"}
+    files, names, names_again = finetune_and_inspect(
+        with_trick(Favour, "train.max_updates=2"), tmp_path / "run", inspect_run
+    )
+    assert set(names) == set(names_again) == {"y"}
     assert "tricks.safetensors" in files
     path = tmp_path / "run" / "model" / "tricks.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
@@ -124,37 +126,41 @@ def test_what_predicting_needs_of_a_trick_lies_beside_the_model(tmp_path: Path) 
 
 
 def test_a_run_without_such_tricks_has_no_such_file(tmp_path: Path) -> None:
-    def look(run: FinishedRun) -> list[str]:
+    def inspect_run(run: FinishedRun) -> list[str]:
         return [path.name for path in (run.folder / "model").iterdir()]
 
-    files = finished(tiny_config("train.max_updates=2"), tmp_path / "run", look)
+    files = finetune_and_inspect(tiny_config("train.max_updates=2"), tmp_path / "run", inspect_run)
     assert "model.safetensors" in files
     assert "tricks.safetensors" not in files
 
 
 def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
-    def look(run: FinishedRun) -> tuple[str, set[str], list[str]]:
-        found = load(run.folder).predict(["a1 a2", "b1", "c3"]).probabilities
-        return run.metrics["weights"], set(run.metrics["candidates"]), [f"{share:.4f}" for share in found.std(0)]
+    def inspect_run(run: FinishedRun) -> tuple[str, set[str], list[str]]:
+        probabilities = load(run.folder).predict(["a1 a2", "b1", "c3"]).probabilities
+        return (
+            run.metrics["weights"],
+            set(run.metrics["candidates"]),
+            [f"{deviation:.4f}" for deviation in probabilities.std(0)],
+        )
 
-    kept, candidates, spread = finished(with_trick(Zeroed), tmp_path / "run", look)
-    assert (kept, candidates) == ("averaged", {"last", "best", "averaged"})
+    selected, candidates, spread = finetune_and_inspect(with_trick(Zeroed), tmp_path / "run", inspect_run)
+    assert (selected, candidates) == ("averaged", {"last", "best", "averaged"})
     assert spread == ["0.0000"] * 3
 
 
-@pytest.mark.parametrize(("keep", "rate"), [("best", "0.03"), ("last", "0.03")])
-def test_the_weights_that_are_kept_are_the_ones_saved(keep: str, rate: str, tmp_path: Path) -> None:
-    config = tiny_config(f"evaluate.weights={keep}", f"train.learning_rate={rate}", "evaluate.every=0.5", "seed=1")
+@pytest.mark.parametrize(("selected", "rate"), [("best", "0.03"), ("last", "0.03")])
+def test_the_selected_weights_are_saved(selected: str, rate: str, tmp_path: Path) -> None:
+    config = tiny_config(f"evaluate.weights={selected}", f"train.learning_rate={rate}", "evaluate.every=0.5", "seed=1")
 
-    def look(run: FinishedRun) -> dict[str, Any]:
+    def inspect_run(run: FinishedRun) -> dict[str, Any]:
         return run.metrics
 
-    metrics = finished(config, tmp_path / "run", look)
+    metrics = finetune_and_inspect(config, tmp_path / "run", inspect_run)
     candidates = metrics["candidates"]
-    assert metrics["weights"] == keep
-    assert candidates["best"]["update"] < 20  # else the two are one
+    assert metrics["weights"] == selected
+    assert candidates["best"]["update"] < 20  # otherwise best and last are the same weights
     assert candidates["best"]["loss"] != candidates["last"]["loss"]
-    assert metrics["validation"]["loss"] == pytest.approx(candidates[keep]["loss"])
+    assert metrics["validation"]["loss"] == pytest.approx(candidates[selected]["loss"])
 
 
 def test_a_metric_that_ranks_two_classes_needs_both(tmp_path: Path) -> None:
@@ -166,7 +172,7 @@ def test_a_metric_that_ranks_two_classes_needs_both(tmp_path: Path) -> None:
         finetune_config(config, tmp_path / "run")
 
 
-def test_threads_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from recipes.runtime.distributed import on_threads
 
     count = [3]
@@ -180,25 +186,25 @@ def test_threads_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert count == [3]
 
 
-def test_a_process_holds_one_model_at_a_time(tmp_path: Path) -> None:
-    """A run refers to itself through its seams; the next one does not begin while it is there."""
+def test_a_process_has_one_model_in_memory_at_a_time(tmp_path: Path) -> None:
+    """A run refers to itself through its seams. It is freed before the next run starts."""
 
-    def models() -> list[int]:
-        found, load = [], Base.model
+    def count_models() -> list[int]:
+        counts, load = [], Base.model
 
-        def counted(self: Base) -> nn.Module:
-            found.append(sum(isinstance(each, PreTrainedModel) for each in gc.get_objects()))
+        def load_and_count(self: Base) -> nn.Module:
+            counts.append(sum(isinstance(each, PreTrainedModel) for each in gc.get_objects()))
             return load(self)
 
-        Base.model = counted  # type: ignore[method-assign]
+        Base.model = load_and_count  # type: ignore[method-assign]
         gc.disable()
         for number in range(3):
             finetune_config(tiny_config(), tmp_path / str(number))
-        return found
+        return counts
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what looks at every object
-        assert in_child(models) == [0, 0, 0]
+        warnings.simplefilter("ignore")  # from objects that gc.get_objects() touches
+        assert in_child(count_models) == [0, 0, 0]
 
 
 def test_a_run_is_checked_at_its_start_and_not_when_it_is_resumed(tmp_path: Path) -> None:
@@ -226,7 +232,7 @@ def test_a_run_is_checked_at_its_start_and_not_when_it_is_resumed(tmp_path: Path
 def test_validation_is_scored_after_tricks_are_fitted_on_it(tmp_path: Path) -> None:
     """A temperature that is fitted on validation makes the validation loss of the same weights smaller."""
     config = tiny_config("+tricks=[temperature]", "train.learning_rate=0.03", "evaluate.weights=last")
-    metrics = finished(config, tmp_path / "run", lambda run: run.metrics)
+    metrics = finetune_and_inspect(config, tmp_path / "run", lambda run: run.metrics)
     assert metrics["validation"]["loss"] < metrics["candidates"]["last"]["loss"] - 1e-4
     assert metrics["validation"]["accuracy"] == metrics["candidates"]["last"]["accuracy"]
 
@@ -255,4 +261,4 @@ def test_the_saved_tokenizer_truncates_to_the_length_of_training(tmp_path: Path)
         return int(settings["model_max_length"])
 
     config = tiny_config("train.max_updates=1", "data.max_length=100000")
-    assert 100 < finished(config, tmp_path / "run", read_max_length) < 100_000
+    assert 100 < finetune_and_inspect(config, tmp_path / "run", read_max_length) < 100_000

@@ -35,7 +35,7 @@ from tricks.pre_training.duplicate import Duplicate
 
 
 class Wrapper:
-    """A trick that writes its name around what it wraps."""
+    """A trick that puts its name around the result of what it wraps."""
 
     def __init__(self, name: str, **slots: str) -> None:
         self.name, self.slots, self.excludes = name, slots, dict[str, str]
@@ -60,76 +60,76 @@ class TestCompose:
         assert seams.compose("objective", base, {}, None) is base
         assert seams.compose("objective", base, tricks(clip={"update": "clip"}), None) is base
 
-    def test_outer_layers_wrap_inner_ones_and_names_decide_within_a_layer(self) -> None:
-        chosen = tricks(
+    def test_outer_slots_wrap_inner_ones_and_names_decide_within_a_slot(self) -> None:
+        selected = tricks(
             accumulate={"gradient": "split"},
             mixup={"gradient": "plan", "objective": "mix"},
             fgm={"gradient": "attack"},
             cutmix={"gradient": "plan"},
             sam={"gradient": "sharpen"},
         )
-        composed = seams.compose("gradient", lambda batch: f"base {batch}", chosen, "!")
+        composed = seams.compose("gradient", lambda batch: f"base {batch}", selected, "!")
         assert composed("x") == "cutmix!(mixup!(sam!(fgm!(accumulate!(base x)))))"
 
-    def test_the_order_of_choosing_never_matters(self) -> None:
-        chosen = tricks(b={"loss": "targets"}, a={"loss": "weighting"}, c={"loss": "targets"})
-        wanted = ["b", "c", "a"]
-        assert seams.tricks_around("loss", chosen) == wanted
-        assert seams.tricks_around("loss", dict(reversed(chosen.items()))) == wanted
+    def test_the_order_of_selection_never_matters(self) -> None:
+        selected = tricks(b={"loss": "targets"}, a={"loss": "weighting"}, c={"loss": "targets"})
+        expected = ["b", "c", "a"]
+        assert seams.tricks_around("loss", selected) == expected
+        assert seams.tricks_around("loss", dict(reversed(selected.items()))) == expected
 
-    def test_layers_that_are_not_alphabetical(self) -> None:
-        chosen = tricks(
+    def test_slots_that_are_not_alphabetical(self) -> None:
+        selected = tricks(
             add={"examples": "add"},
             drop={"examples": "drop"},
             rewrite={"examples": "rewrite"},
             join={"examples": "join"},
         )
-        assert seams.tricks_around("examples", chosen) == ["join", "drop", "rewrite", "add"]
+        assert seams.tricks_around("examples", selected) == ["join", "drop", "rewrite", "add"]
 
     def test_arguments_pass_through(self) -> None:
         composed = seams.compose("loss", lambda logits, targets: logits + targets, tricks(s={"loss": "targets"}), "")
         assert composed(2, 3) == "s(5)"
 
 
-def test_onion_lists_only_seams_that_have_a_trick() -> None:
-    chosen = tricks(swa={"schedule": "schedule", "update": "average"}, clip={"update": "clip"})
-    assert seams.wrapped_seams(chosen) == {"schedule": ["swa"], "update": ["swa", "clip"]}
+def test_the_order_of_tricks_lists_only_seams_that_have_a_trick() -> None:
+    selected = tricks(swa={"schedule": "schedule", "update": "average"}, clip={"update": "clip"})
+    assert seams.wrapped_seams(selected) == {"schedule": ["swa"], "update": ["swa", "clip"]}
     assert seams.wrapped_seams({}) == {}
 
 
 class TestRefusals:
-    def test_two_in_a_starred_layer(self) -> None:
-        chosen = tricks(pgd={"gradient": "attack"}, fgm={"gradient": "attack"}, mixup={"gradient": "plan"})
+    def test_two_in_a_starred_slot(self) -> None:
+        selected = tricks(pgd={"gradient": "attack"}, fgm={"gradient": "attack"}, mixup={"gradient": "plan"})
         with pytest.raises(UserError) as error:
-            seams.check(chosen)
+            seams.check(selected)
         assert str(error.value) == (
             "tricks fgm and pgd both fill gradient/attack, which holds one trick at a time; keep one of them: "
             "+tricks=[fgm] or +tricks=[pgd]."
         )
 
-    def test_every_clash_at_once(self) -> None:
-        chosen = tricks(
+    def test_all_conflicts_are_reported_at_once(self) -> None:
+        selected = tricks(
             a={"gradient": "attack", "weights": "final"},
             b={"gradient": "attack"},
             c={"weights": "final"},
         )
-        assert len(seams.refusals(chosen)) == 2
+        assert len(seams.refusals(selected)) == 2
 
-    def test_a_trick_excludes_layers_of_others(self) -> None:
-        chosen = tricks(window={"encode": "cut"}, mixup={"objective": "mix"}, fgm={"gradient": "attack"})
-        assert seams.refusals(chosen) == []
-        chosen["window"].excludes = lambda: {"objective/mix": "windows of different texts would be mixed"}
-        assert seams.refusals(chosen) == [
+    def test_a_trick_excludes_slots_of_others(self) -> None:
+        selected = tricks(window={"encode": "cut"}, mixup={"objective": "mix"}, fgm={"gradient": "attack"})
+        assert seams.refusals(selected) == []
+        selected["window"].excludes = lambda: {"objective/mix": "windows of different texts would be mixed"}
+        assert seams.refusals(selected) == [
             "tricks mixup and window exclude each other: windows of different texts would be mixed; keep one of them: "
             "+tricks=[mixup] or +tricks=[window]."
         ]
-        assert seams.refusals({name: chosen[name] for name in ("window", "fgm")}) == []
+        assert seams.refusals({name: selected[name] for name in ("window", "fgm")}) == []
 
-    def test_unstarred_layers_hold_many(self) -> None:
+    def test_unstarred_slots_take_many_tricks(self) -> None:
         seams.check(tricks(a={"loss": "targets"}, b={"loss": "targets"}, c={"loss": "weighting"}))
 
     @pytest.mark.parametrize("seam", seams.SEAMS)
-    def test_stars_of_the_design(self, seam: str) -> None:
+    def test_the_expected_slots_are_starred(self, seam: str) -> None:
         starred = {
             "encode": {"cut"},
             "batches": {"batches"},
@@ -165,27 +165,27 @@ def test_seams_are_those_of_the_contract_and_of_the_base() -> None:
         assert seam == "train" or callable(getattr(Base(run), seam))
 
 
-# The order of layers, by real tricks and by numbers that are others in another order.
+# The order of slots: with real tricks, whose numbers would differ in another order.
 
 
-def nested(seam: str, base: Callable[..., Any], chosen: dict[str, Any], run: Any) -> Callable[..., Any]:
-    """The tricks around a seam as they stand here, the outermost first, whatever their layers."""
-    for trick in reversed(chosen.values()):
+def nest(seam: str, base: Callable[..., Any], selected: dict[str, Any], run: Any) -> Callable[..., Any]:
+    """Wrap the tricks around a seam in the order given, outermost first, and ignore their slots."""
+    for trick in reversed(selected.values()):
         base = partial(getattr(trick, seam), run, base)
     return base
 
 
-def with_neighbours_swapped(chosen: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every order in which two neighbours have changed places."""
-    names, found = list(chosen), []
-    for place in range(len(names) - 1):
-        other = [*names[:place], names[place + 1], names[place], *names[place + 2 :]]
-        found.append({name: chosen[name] for name in other})
-    return found
+def swap_neighbours(selected: dict[str, Any]) -> list[dict[str, Any]]:
+    """List every order in which two neighbours are swapped."""
+    names, orders = list(selected), []
+    for index in range(len(names) - 1):
+        swapped = [*names[:index], names[index + 1], names[index], *names[index + 2 :]]
+        orders.append({name: selected[name] for name in swapped})
+    return orders
 
 
 class TestLoss:
-    """Targets are smoothed, then weighed, then measured; of two classes one weighs 2/3 and the other 2."""
+    """Targets are smoothed, then weighted, then scored; the weights of the two classes are 2/3 and 2."""
 
     RUN: Any = SimpleNamespace(
         train=SimpleNamespace(labels=np.array([0, 0, 0, 1]), num_classes=2),
@@ -197,37 +197,37 @@ class TestLoss:
     SMOOTHED = 0.8 * TARGETS + 0.1
     WEIGHTS = torch.tensor([2 / 3, 2.0], dtype=torch.float64)
 
-    def losses(self, compose: Callable[..., Any], names: Sequence[str]) -> Tensor:
-        every = {
+    def compute_losses(self, compose: Callable[..., Any], names: Sequence[str]) -> Tensor:
+        all_tricks = {
             "label_smoothing": LabelSmoothing(amount=0.2),
             "class_weights": ClassWeights(scheme="balanced", beta=0.0, values={}),
             "focal": Focal(gamma=2.0, scheme="none", beta=0.0, values={}),
         }
-        chosen = {name: every[name] for name in names}
-        found: Tensor = compose("loss", Base(self.RUN).loss, chosen, self.RUN)(self.LOGITS, self.TARGETS)
-        return found
+        selected = {name: all_tricks[name] for name in names}
+        losses: Tensor = compose("loss", Base(self.RUN).loss, selected, self.RUN)(self.LOGITS, self.TARGETS)
+        return losses
 
-    def test_smoothed_then_weighed(self) -> None:
-        shares = self.LOGITS.log_softmax(1)
-        found = self.losses(seams.compose, ["class_weights", "label_smoothing"])
-        torch.testing.assert_close(found, -(self.WEIGHTS * self.SMOOTHED * shares).sum(1))
-        other = self.losses(nested, ["class_weights", "label_smoothing"])
-        assert float((found - other).abs().min()) > 0.01
+    def test_smoothed_then_weighted(self) -> None:
+        log_probabilities = self.LOGITS.log_softmax(1)
+        losses = self.compute_losses(seams.compose, ["class_weights", "label_smoothing"])
+        torch.testing.assert_close(losses, -(self.WEIGHTS * self.SMOOTHED * log_probabilities).sum(1))
+        swapped_losses = self.compute_losses(nest, ["class_weights", "label_smoothing"])
+        assert float((losses - swapped_losses).abs().min()) > 0.01
 
-    def test_smoothed_then_weighed_then_measured(self) -> None:
-        shares = self.LOGITS.log_softmax(1)
-        focused = (1 - shares.exp()) ** 2 * shares
-        found = self.losses(seams.compose, ["focal", "class_weights", "label_smoothing"])
-        torch.testing.assert_close(found, -(self.WEIGHTS * self.SMOOTHED * focused).sum(1))
+    def test_smoothed_then_weighted_then_scored(self) -> None:
+        log_probabilities = self.LOGITS.log_softmax(1)
+        focused = (1 - log_probabilities.exp()) ** 2 * log_probabilities
+        losses = self.compute_losses(seams.compose, ["focal", "class_weights", "label_smoothing"])
+        torch.testing.assert_close(losses, -(self.WEIGHTS * self.SMOOTHED * focused).sum(1))
         for other in (
             ["class_weights", "label_smoothing", "focal"],
             ["label_smoothing", "focal", "class_weights"],
         ):
-            assert float((found - self.losses(nested, other)).abs().max()) > 0.01, other
+            assert float((losses - self.compute_losses(nest, other)).abs().max()) > 0.01, other
 
 
-def seen_of_gradient(run: TrainingRun, compose: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """The gradient of a batch, the parts that were run one after the other, and how often mixup has drawn."""
+def record_gradient(run: TrainingRun, compose: Callable[..., Any], selected: dict[str, Any]) -> dict[str, Any]:
+    """Record the gradient of a batch, its parts in the order they ran, and how often mixup drew random numbers."""
     parts, draws = [], []
     generator = run.generator
 
@@ -235,13 +235,13 @@ def seen_of_gradient(run: TrainingRun, compose: Callable[..., Any], chosen: dict
         parts.append(batch.part)
         return Base(run).gradient(batch)
 
-    def counted(purpose: str, batch: Batch) -> np.random.Generator:
+    def generator_with_count(purpose: str, batch: Batch) -> np.random.Generator:
         draws.append(purpose)
         return generator(purpose, batch)
 
-    run.generator = counted  # type: ignore[method-assign]
+    run.generator = generator_with_count  # type: ignore[method-assign]
     run.optimizer.zero_grad()
-    compose("gradient", base, chosen, run)(run.seams.batches(run.train, 0)[0])
+    compose("gradient", base, selected, run)(run.seams.batches(run.train, 0)[0])
     run.generator = generator  # type: ignore[method-assign]
     vector = torch.cat([each.grad.flatten() for each in run.parameters if each.grad is not None])
     return {"gradient": vector.numpy().copy(), "parts": parts, "draws": len(draws)}
@@ -253,29 +253,29 @@ def is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
-    """One plan for the whole batch; weights move by the whole of it, and so do word vectors; parts are innermost."""
+    """One plan for the full batch; weights and word vectors are perturbed once per batch; parts are innermost."""
 
-    def seen() -> list[dict[str, Any]]:
+    def record_all_orders() -> list[dict[str, Any]]:
         overrides = ["tricks.accumulate.part_size=3", "tricks.awp.gamma=0.1", "tricks.fgm.epsilon=1.0"]
         config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", "model.dropout=0.0", *overrides)
         with temporary_folder() as folder:
             run = tiny_run(config, folder)
-            wanted = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
+            in_order = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}
             return [
-                seen_of_gradient(run, seams.compose, dict(run.tricks)),
-                seen_of_gradient(run, nested, wanted),
-                *(seen_of_gradient(run, nested, other) for other in with_neighbours_swapped(wanted)),
+                record_gradient(run, seams.compose, dict(run.tricks)),
+                record_gradient(run, nest, in_order),
+                *(record_gradient(run, nest, other) for other in swap_neighbours(in_order)),
             ]
 
-    found, wanted, *others = in_child(seen)
+    composed, expected, *others = in_child(record_all_orders)
     # Four passes over the batch, two of them at moved weights and two of them at moved word vectors.
-    assert found["parts"] == [(0,), (1,), (2,)] * 4 and found["draws"] == 1
-    assert is_alike(found, wanted)
-    assert [is_alike(found, other) for other in others] == [False] * 3
+    assert composed["parts"] == [(0,), (1,), (2,)] * 4 and composed["draws"] == 1
+    assert is_alike(composed, expected)
+    assert [is_alike(composed, other) for other in others] == [False] * 3
 
 
 def test_decisions_are_fitted_to_calibrated_probabilities() -> None:
-    """Thresholds are of the probabilities that the temperature has left."""
+    """Thresholds are fitted to the probabilities after temperature scaling."""
     classes, random = ["x", "y", "z"], np.random.default_rng(0)
     logits = random.normal(size=(60, 3)) * 4
     true = np.where(random.random(60) < 0.5, logits.argmax(1), random.integers(3, size=60))
@@ -283,27 +283,29 @@ def test_decisions_are_fitted_to_calibrated_probabilities() -> None:
     nn.init.ones_(head.weight)
 
     def predictions(_: object = None) -> Predictions:
-        shares = softmax(logits * head.weight.item(), axis=1)
+        probabilities = softmax(logits * head.weight.item(), axis=1)
         ids, labels = [str(row) for row in range(60)], [classes[number] for number in true]
-        return Predictions(ids, labels, shares, np.eye(3, dtype=np.int8)[shares.argmax(1)], classes, False)
+        return Predictions(
+            ids, labels, probabilities, np.eye(3, dtype=np.int8)[probabilities.argmax(1)], classes, False
+        )
 
     run: Any = SimpleNamespace(head=head, predictions=predictions, validation=None, say=lambda text: None)
     before = predictions()
-    chosen: dict[str, Any] = {
+    selected: dict[str, Any] = {
         "temperature": Temperature(limit=10.0),
         "threshold": Threshold(rounds=3, candidates=30),
     }
-    after = seams.compose("settle", lambda given: given, chosen, run)(before)
-    assert head.weight.item() < 0.7  # half of the answers are chance, so the model was far too sure
-    wanted = fit_thresholds(predictions(), 3, 30)
-    assert chosen["threshold"].thresholds == wanted
-    assert np.abs(np.array(wanted) - fit_thresholds(before, 3, 30)).max() > 0.01
-    shares = after.probabilities / np.array(wanted)
-    assert (after.decisions.argmax(1) == shares.argmax(1)).all()
+    after = seams.compose("settle", lambda predictions: predictions, selected, run)(before)
+    assert head.weight.item() < 0.7  # half of the labels are random, so the model was overconfident
+    expected = fit_thresholds(predictions(), 3, 30)
+    assert selected["threshold"].thresholds == expected
+    assert np.abs(np.array(expected) - fit_thresholds(before, 3, 30)).max() > 0.01
+    ratios = after.probabilities / np.array(expected)
+    assert (after.decisions.argmax(1) == ratios.argmax(1)).all()
 
 
 def test_rows_are_joined_then_dropped_then_added() -> None:
-    """Of the texts a, b and the old ones a, c three are different, and each of them comes twice in the end."""
+    """The texts a and b and the old texts a and c have three distinct values; each appears twice in the result."""
     features = datasets.Features({name: datasets.Value("string") for name in ("id", "source", "text", "label")})
 
     def rows(*texts: str) -> Dataset:
@@ -314,7 +316,7 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
 
     old = Incremental(folder="old", replay=1.0, new_labels="refuse")
     old.__dict__["old"] = SimpleNamespace(splits=SimpleNamespace(train=rows("a", "c")))
-    chosen: dict[str, Any] = {
+    selected: dict[str, Any] = {
         "duplicate": Duplicate(copies=1),
         "deduplicate": Deduplicate(inside=True, held_out=False, threshold=1.0, shingle=5),
         "incremental": old,
@@ -326,14 +328,14 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
     def texts(compose: Callable[..., Any], tricks: dict[str, Any]) -> Counter[str]:
         return Counter(compose("examples", lambda examples: examples, tricks, run)(rows("a", "b"))["text"])
 
-    wanted = {name: chosen[name] for name in ("incremental", "deduplicate", "duplicate")}
-    assert texts(seams.compose, chosen) == texts(nested, wanted) == {"a": 2, "b": 2, "c": 2}
-    for other in with_neighbours_swapped(wanted):
-        assert texts(nested, other) != {"a": 2, "b": 2, "c": 2}
+    in_order = {name: selected[name] for name in ("incremental", "deduplicate", "duplicate")}
+    assert texts(seams.compose, selected) == texts(nest, in_order) == {"a": 2, "b": 2, "c": 2}
+    for other in swap_neighbours(in_order):
+        assert texts(nest, other) != {"a": 2, "b": 2, "c": 2}
 
 
 @pytest.mark.parametrize(
-    ("seam", "wanted"),
+    ("seam", "expected"),
     [
         ("objective", ["mixup", "r_drop", "fgm"]),
         ("update", ["ema", "clip_gradient"]),
@@ -341,7 +343,7 @@ def test_rows_are_joined_then_dropped_then_added() -> None:
         ("train", ["incremental", "fusion"]),
     ],
 )
-def test_real_tricks_whose_order_no_number_shows(seam: str, wanted: list[str]) -> None:
-    files = {name: OmegaConf.load(CONF / "tricks" / f"{name}.yaml") for name in sorted(wanted)}
-    chosen = {name: get_class(values["_target_"]) for name, values in files.items()}
-    assert seams.tricks_around(seam, chosen) == wanted
+def test_the_order_of_real_tricks_that_no_number_reveals(seam: str, expected: list[str]) -> None:
+    files = {name: OmegaConf.load(CONF / "tricks" / f"{name}.yaml") for name in sorted(expected)}
+    selected = {name: get_class(values["_target_"]) for name, values in files.items()}
+    assert seams.tricks_around(seam, selected) == expected

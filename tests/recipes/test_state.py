@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run and of its tricks."""
+"""The state of a run and of its tricks in a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -35,7 +35,7 @@ def test_differences_are_the_largest_ones() -> None:
         testing.difference(one, {"b": np.array([1.0])})
 
 
-def test_every_pair_is_tried_by_one_of_the_two_tests_of_pairs() -> None:
+def test_every_pair_is_in_one_of_the_two_tests_of_pairs() -> None:
     class Laws(testing.TrickLaws):
         trick = "focal"
 

@@ -38,7 +38,7 @@ def test_a_class_that_would_do_nothing_is_refused(members: dict[str, Any], messa
         type("Mine", (Trick,), members)
 
 
-def test_a_run_has_every_seam_but_the_one_around_it() -> None:
+def test_a_run_has_every_seam_except_train() -> None:
     assert {field.name for field in dataclasses.fields(Seams)} == set(SEAMS) - {"train"}
     assert {field.name for field in dataclasses.fields(PredictionSeams)} == {"clean", "encode", "predict", "decide"}
 

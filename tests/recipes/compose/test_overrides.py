@@ -60,41 +60,41 @@ def test_an_override_that_cannot_be_composed(line: str, message: str) -> None:
     assert problem.endswith(".")
 
 
-def test_every_wrong_override_is_told_in_one_go() -> None:
+def test_all_wrong_overrides_are_reported_at_once() -> None:
     lines = ("trian.epochs=2", "model=bret", "tricks.mixup.alpha=1", "train.epochs=abc", "x=[1", "+tricks=[amp,mixpu]")
-    found = problems("train.batch_size=8", *lines)
-    assert len(found) == len(lines)
+    reports = problems("train.batch_size=8", *lines)
+    assert len(reports) == len(lines)
     for word in ("trian does", "bert?", "+tricks=[mixup]", "train.epochs must", "x=[1 cannot", "mixup?"):
-        assert sum(word in problem for problem in found) == 1, word
+        assert sum(word in problem for problem in reports) == 1, word
 
 
 def test_a_value_may_come_before_the_group_that_it_belongs_to() -> None:
     assert config("tricks.mixup.alpha=2", "+tricks=[mixup]").tricks["mixup"]["alpha"] == 2
-    found = problems("tricks.mixup.alpha=2", "+tricks=[mixup]", "trian=1")
-    assert len(found) == 1
-    assert found[0].startswith("trian does not exist")
+    reports = problems("tricks.mixup.alpha=2", "+tricks=[mixup]", "trian=1")
+    assert len(reports) == 1
+    assert reports[0].startswith("trian does not exist")
 
 
-# Elsewhere than in conf/.
+# Config files outside conf/.
 
 
-def test_a_folder_of_one_s_own_beside_conf(write: Write) -> None:
+def test_a_config_folder_of_the_user(write: Write) -> None:
     write("conf/data/mine.yaml", "source: files\ntrain: mine.csv\n")
-    place = f"hydra.searchpath=[{write('conf/model/mine.yaml', 'source: tiny').parents[1]}]"
-    assert config(place, "data=mine", "model=mine").data.train == "mine.csv"
-    found = problems("data=mien", "trian=1", place)
-    assert "did you mean mine?" in found[0]
-    assert found[1].startswith("trian does not exist")
-    assert len(found) == 2
+    search_path = f"hydra.searchpath=[{write('conf/model/mine.yaml', 'source: tiny').parents[1]}]"
+    assert config(search_path, "data=mine", "model=mine").data.train == "mine.csv"
+    reports = problems("data=mien", "trian=1", search_path)
+    assert "did you mean mine?" in reports[0]
+    assert reports[1].startswith("trian does not exist")
+    assert len(reports) == 2
 
 
-def test_a_wrong_file_in_it(write: Write) -> None:
-    place = f"hydra.searchpath=[{write('conf/data/mine.yaml', 'txet: body').parents[1]}]"
-    assert problems("data=mine", place) == (
+def test_a_wrong_file_in_a_config_folder_of_the_user(write: Write) -> None:
+    search_path = f"hydra.searchpath=[{write('conf/data/mine.yaml', 'txet: body').parents[1]}]"
+    assert problems("data=mine", search_path) == (
         "data=mine: In 'data/mine': ConfigKeyError raised while composing config; Key 'txet' not in 'Data'.",
     )
     write("conf/data/mine.yaml", "text: [a\nlabel")
-    (problem,) = problems("data=mine", place)
+    (problem,) = problems("data=mine", search_path)
     assert problem.startswith("a YAML file cannot be read: ")
     assert "mine.yaml" in problem
 
@@ -110,22 +110,22 @@ def test_a_wrong_file_in_it(write: Write) -> None:
     ],
 )
 def test_a_command_line(arguments: Sequence[str], messages: Sequence[str]) -> None:
-    found = mistakes(arguments)
-    assert len(found) == len(messages)
-    assert all(sentence.startswith(start) for sentence, start in zip(found, messages, strict=True))
+    reports = mistakes(arguments)
+    assert len(reports) == len(messages)
+    assert all(sentence.startswith(start) for sentence, start in zip(reports, messages, strict=True))
 
 
-def test_a_plug_in_that_is_not_there_is_told_with_how_to_install_it() -> None:
-    def without(group: str, name: str) -> None:
+def test_a_missing_plug_in_is_reported_with_its_install_command() -> None:
+    def remove_from_store(group: str, name: str) -> None:
         ConfigStore.instance().repo["hydra"][group].pop(f"{name}.yaml", None)
 
-    def explain() -> list[str]:
+    def find_mistakes() -> list[str]:
         compose_config([])
-        without("launcher", "submitit_slurm")
-        without("sweeper", "optuna")
+        remove_from_store("launcher", "submitit_slurm")
+        remove_from_store("sweeper", "optuna")
         return mistakes(["-m", "hydra/launcher=slurm_workers", "search=tricks", "hydra/launcher=submitit_slurm"])
 
-    assert in_child(explain) == [
+    assert in_child(find_mistakes) == [
         "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install -e '.[submitit]'.",
         "search=tricks needs a plug-in of Hydra: pip install -e '.[optuna]'.",
         "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install -e '.[submitit]'.",
@@ -133,21 +133,21 @@ def test_a_plug_in_that_is_not_there_is_told_with_how_to_install_it() -> None:
 
 
 class TestNewNames:
-    def test_an_old_name_works_and_says_the_new_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_old_name_works_and_prints_the_new_one(self, capsys: pytest.CaptureFixture[str]) -> None:
         composed, _ = compose_config(["data=files", "data.train=a.csv", "data.separator=|"])
         assert composed.data.label_separator == "|" and "separator" not in composed.data
         assert capsys.readouterr().err.startswith("note: data.separator is called data.label_separator now;")
 
     def test_every_new_name_is_a_setting(self) -> None:
         tricks = sorted({new.split(".")[1] for new in renamed_settings().values() if new.startswith("tricks.")})
-        chosen = ["+tricks=[" + ",".join(tricks) + "]"]
-        composed, _ = compose_config(chosen)
+        selected = ["+tricks=[" + ",".join(tricks) + "]"]
+        composed, _ = compose_config(selected)
         values = OmegaConf.to_container(composed, resolve=True)
         absent = [new for new in renamed_settings().values() if value_at(values, new.rpartition(".")[0]) is None]
         assert len(tricks) == 8 and not absent
         for old, new in renamed_settings().items():
-            holder = value_at(values, new.rpartition(".")[0])
-            assert new.rpartition(".")[2] in holder and old.rpartition(".")[2] not in holder, new
+            parent = value_at(values, new.rpartition(".")[0])
+            assert new.rpartition(".")[2] in parent and old.rpartition(".")[2] not in parent, new
 
     def test_other_arguments_stay_as_they_are(self, capsys: pytest.CaptureFixture[str]) -> None:
         arguments = ["-m", "+tricks=[swa]", "data.text=data.separator", "evaluate.every=1"]
