@@ -11,9 +11,16 @@ from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.utils import _locate
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from recipes.config import CONF
 from recipes.trick import Trick
+
+# What a file raises that is not the YAML file of a trick, or whose class cannot be imported: Hydra turns every error
+# inside an import into ImportError.
+UNUSABLE = (HydraException, OmegaConfBaseException, YAMLError, ImportError, LookupError, TypeError, ValueError)
 
 
 def available_tricks() -> Iterator[tuple[str, str, type[Trick]]]:
@@ -25,7 +32,7 @@ def available_tricks() -> Iterator[tuple[str, str, type[Trick]]]:
             loaded = repository.load_config(f"tricks/{name}")
             target = str(loaded.config["_target_"]) if loaded else ""
             trick_class = _locate(target)
-        except Exception:
+        except UNUSABLE:
             # The folder may hold files that are not tricks, and packages may be missing. Selecting such a trick gives
             # the full error; a list of suggestions must not end a run.
             continue
