@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,38 +10,13 @@ import torch
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from recipes.api import FinishedRun, finetune_config, load
-from recipes.config import Config
+from recipes.api import FinishedRun, load
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import measure
 from recipes.testing import in_child, tiny_config
 from recipes.toolkit.fused_run import disagreement
-
-TWO = "tricks.fusion.folds=2"
-
-
-def config(*overrides: str, tricks: str = "fusion") -> Config:
-    return tiny_config(f"+tricks=[{tricks}]", "train.max_updates=12", *overrides)
-
-
-def members(*lines: str) -> str:
-    return f"tricks.fusion.members={list(lines)}"
-
-
-def finished(settings: Config, folder: Path) -> FinishedRun:
-    return in_child(partial(finetune_config, settings, folder))
-
-
-def refusal(settings: Config, folder: Path) -> str:
-    def requested() -> str:
-        try:
-            finetune_config(settings, folder)
-        except UserError as error:
-            return "\n".join(error.problems)
-        return ""
-
-    return in_child(requested)
+from tests.recipes.toolkit.fusion_runs import TWO, config, finished, members, refusal
 
 
 def test_disagreement() -> None:

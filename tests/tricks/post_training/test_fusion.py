@@ -15,38 +15,12 @@ from scipy.special import softmax
 import recipes
 from recipes.api import FinishedRun, finetune_config
 from recipes.compose.tricks import build
-from recipes.config import Config
-from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import measure
 from recipes.testing import TINY, comparable_contents, in_child, on_ranks, tiny_config
 from recipes.toolkit.fused_run import FusedRun
+from tests.recipes.toolkit.fusion_runs import TWO, config, finished, members, refusal
 from tricks.post_training.fusion import Fusion, fit_weights
-
-TWO = "tricks.fusion.folds=2"
-
-
-def config(*overrides: str, tricks: str = "fusion") -> Config:
-    return tiny_config(f"+tricks=[{tricks}]", "train.max_updates=12", *overrides)
-
-
-def members(*lines: str) -> str:
-    return f"tricks.fusion.members={list(lines)}"
-
-
-def finished(settings: Config, folder: Path) -> FinishedRun:
-    return in_child(partial(finetune_config, settings, folder))
-
-
-def refusal(settings: Config, folder: Path) -> str:
-    def requested() -> str:
-        try:
-            finetune_config(settings, folder)
-        except UserError as error:
-            return "\n".join(error.problems)
-        return ""
-
-    return in_child(requested)
 
 
 class TestWeights:
