@@ -9,7 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from recipes.cli import carry_past_hydra, exit_on_user_error
-from recipes.compose.overrides import explained, with_new_names
+from recipes.compose.arguments import prepare_arguments
+from recipes.compose.overrides import explained
 from recipes.compose.reading import read
 
 
@@ -28,6 +29,7 @@ def train(composed: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = with_new_names(sys.argv[1:])
-    with exit_on_user_error(), explained(sys.argv[1:]):
-        train()
+    with exit_on_user_error():
+        sys.argv[1:] = prepare_arguments(sys.argv[1:])
+        with explained(sys.argv[1:]):
+            train()

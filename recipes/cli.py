@@ -1,6 +1,7 @@
 """End the program with a message, not a traceback, where the user and not the code is at fault."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -23,8 +24,12 @@ class _CarriedPastHydra(BaseException):
 def exit_on_user_error() -> Iterator[None]:
     """Within this context, a user error ends the program with a message instead of a traceback.
 
-    `HYDRA_FULL_ERROR=1` in the environment shows the traceback nevertheless.
+    `HYDRA_FULL_ERROR=1` in the environment shows the traceback nevertheless. A character that the terminal does not have
+    is printed as its code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         yield
         return
@@ -43,6 +48,12 @@ def exit_on_user_error() -> Iterator[None]:
         if error.errno not in DISK_ERRORS:
             raise
         sys.exit(_print_error(_message(error), USER_ERROR))
+    except UnicodeEncodeError as error:
+        # A file's name in other letters, where the locale knows ASCII alone and Python's UTF-8 mode is off.
+        if error.encoding != sys.getfilesystemencoding():
+            raise
+        message = f"{error.object}: this locale has no such letters; set LC_ALL=C.UTF-8, or PYTHONUTF8=1."
+        sys.exit(_print_error(message, USER_ERROR))
     # By convention a process that a signal ends has the exit code 128 + the signal's number.
     except Interrupted as error:
         sys.exit(_print_error(str(error), 128 + error.signal_number))

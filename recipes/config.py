@@ -69,7 +69,7 @@ class Data:
     test_fraction: float = allowed("(0, 0.5]")
     """The same for the test split, cut first."""
     split_seed: int = allowed("[0, inf)")
-    max_length: int = allowed("[4, inf)")
+    max_length: int = allowed("[4, 1000000]")
     """Tokens of one input, special tokens counted; longer ones lose their tail."""
 
 
@@ -90,7 +90,7 @@ class Model:
 class Train:
     """The plain recipe that a trick must beat."""
 
-    batch_size: int = allowed("[1, inf)")
+    batch_size: int = allowed("[1, 1000000]")
     """Documents of one update, over all processes."""
     epochs: float = allowed("(0, inf)")
     max_updates: int | None = allowed("[1, inf)")
@@ -105,7 +105,7 @@ class Train:
     clip_norm: float | None = allowed("(0, inf)")
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
-    threads: int | None = allowed("[1, inf)")
+    threads: int | None = allowed("[1, 1024]")
     """Threads of each process; null: torch's default."""
 
 

@@ -83,6 +83,8 @@ def os_error_reason(error: OSError) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Shorten an error of Hydra or OmegaConf to one sentence, without its indented details."""
+    """Shorten an error of Hydra or OmegaConf to one sentence, without its indented details but with its setting."""
     lines = [line.rstrip(".:") for line in str(error).strip().splitlines() if line.strip() and not line.startswith(" ")]
-    return f"{'; '.join(lines)}."
+    reason = f"{'; '.join(lines)}."
+    setting = getattr(error, "full_key", None)
+    return reason if not setting or setting in reason else f"{setting}: {reason}"

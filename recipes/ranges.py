@@ -121,6 +121,8 @@ def describe_field(item: dataclasses.Field[Any]) -> str:
     is_optional = isinstance(kind, types.UnionType)
     if is_optional:
         kind = next(each for each in typing.get_args(kind) if each is not types.NoneType)
+    if dataclasses.is_dataclass(kind):
+        return f"settings of its own, such as {item.name}.{dataclasses.fields(kind)[0].name}=<value>"
     # dict[str, str] -> dict
     kind = typing.get_origin(kind) or kind
     values = item.metadata.get("allowed", "")

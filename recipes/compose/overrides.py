@@ -1,10 +1,8 @@
 """From overrides to a composed config. Where that fails: every mistake at once, each with what to write instead."""
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.config import CONF, Config, renamed_settings
+from recipes.compose.arguments import TRICKS, counterpart, explain_tricks, field_at, len_of_list, prepare_overrides
+from recipes.config import CONF
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import describe_field
 
@@ -37,7 +36,7 @@ def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     Raises:
         UserError: with every override that is wrong.
     """
-    overrides = with_new_names(overrides)
+    overrides = prepare_overrides(overrides)
     with explained(overrides), _composing_conf():
         composed = compose("train", overrides, return_hydra_config=True)
         folder = Path(composed.hydra.run.dir)
@@ -45,21 +44,6 @@ def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, folder
-
-
-def with_new_names(arguments: Sequence[str]) -> list[str]:
-    """The same arguments where a setting that has a new name is called by it; a line on standard error says so."""
-    names = renamed_settings()
-    renamed = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        path = name.lstrip("+~")
-        if equals and path in names:
-            sentence = f"note: {path} is called {names[path]} now; the old name goes with the next release."
-            print(sentence, file=sys.stderr)
-            argument = f"{name.removesuffix(path)}{names[path]}={value}"
-        renamed.append(argument)
-    return renamed
 
 
 @contextmanager
@@ -91,8 +75,8 @@ def explained(arguments: Sequence[str]) -> Iterator[None]:
         raise UserError(*(mistakes(arguments) or [describe(error)])) from error
     except yaml.YAMLError as error:
         raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}.") from error
-    except ValueError as error:
-        # Hydra raises some of its errors as ValueError, such as the one about `data=null`.
+    except (ValueError, TypeError) as error:
+        # Hydra raises some of its errors so, such as those about `data=null` and `+tricks=[null]`.
         if sentences := mistakes(arguments):
             raise UserError(*sentences) from error
         raise
@@ -103,21 +87,22 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
     parsed = get_args_parser().parse_args(list(arguments))
     name = parsed.config_name or "train"
     sweeps = parsed.multirun or any(line.startswith("hydra.mode=") for line in parsed.overrides)
-    sentences: list[str] = []
+    wrong_tricks = list(_find_wrong_tricks(parsed.overrides, sweeps))
+    sentences = [explain_tricks(each) for each in wrong_tricks]
+    consumed = [argument for each in wrong_tricks for argument in each]
     accepted: list[str] = []
     with _composing_conf():
         if parsed.config_dir:
             sentences += _add_config_folders([parsed.config_dir], "--config-dir")
-        for line in sorted(parsed.overrides, key=_rank):
+        for line in sorted((line for line in parsed.overrides if line not in consumed), key=_rank):
             try:
                 override = OverridesParser.create().parse_override(line)
                 choices = list(_values_of_sweep(override))
             except HydraException:
-                sentences.append(
-                    f"{line} cannot be read as an override; write it as name=value, and put quotes around a value "
-                    "that holds a space or one of = , : ; [ ] { } ( ) # ! & ^ ~ < >, inside those of the shell: "
-                    "'name=\"a, b\"'."
-                )
+                sentences.append(_explain_unreadable(line))
+                continue
+            if not override.key_or_group:
+                sentences.append(_explain_unreadable(line))
                 continue
             if override.key_or_group == "hydra.searchpath":
                 sentences += _add_config_folders(override.value(), "hydra.searchpath")
@@ -133,12 +118,37 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
             for choice in choices:
                 try:
                     compose(name, [*accepted, choice], return_hydra_config=True)
-                except (HydraException, OmegaConfBaseException, ValueError) as error:
+                except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
                     sentences.append(_explain(choice, name, accepted, error))
                     break
             else:
                 accepted.append(choices[0])
     return sentences
+
+
+def _explain_unreadable(line: str) -> str:
+    """Why an argument is not an override, and what to write instead."""
+    name, equals, _ = line.partition("=")
+    name = name.lstrip("+~")
+    if not equals or not name:
+        return f"{line or repr(line)} is not an override; write it as name=value, such as train.epochs=2."
+    if not re.fullmatch(r"[A-Za-z_][\w./@:-]*", name, re.ASCII):
+        return f"{line}: a name has only the letters a-z, digits, _, - and dots; only its value may have any others."
+    return (
+        f"{line} cannot be read as an override; close every quote and bracket, and put quotes around a value that "
+        "holds a comma or a bracket, inside those of the shell: 'name=\"a, b\"'."
+    )
+
+
+def _find_wrong_tricks(overrides: Sequence[str], sweeps: bool) -> Iterator[Sequence[str]]:
+    """The overrides that choose tricks in another form than `+tricks=[mixup,amp]`, each with all of its pieces."""
+    for index, line in enumerate(overrides):
+        if TRICKS.fullmatch(line):
+            name, _, value = line.partition("=")
+            is_list = value[:1] == "[" and value[-1:] == "]" and "null" not in re.findall(r"\w+", value)
+            is_one = re.fullmatch(r"\w+", value) and value != "null"
+            if name != "+tricks" or not (is_list or is_one or (sweeps and value)):
+                yield overrides[index : index + len_of_list(overrides[index:])]
 
 
 def _add_config_folders(folders: Any, setting: str) -> Iterator[str]:
@@ -213,25 +223,15 @@ def _explain_value(line: str, name: str, value: Any, composed: DictConfig, error
         tricks = GlobalHydra.instance().config_loader().get_group_options("tricks")
         if path[1] not in tricks:
             return f"tricks.{path[1]}: there is no such trick; {nearest(path[1], tricks)}"
-        return f"{line}: tricks.{path[1]} has values but is not selected; add +tricks=[{path[1]}]."
+        return f"{line}: tricks.{path[1]} has values but is not selected; add '+tricks=[{path[1]}]'."
     node: Any = composed
     for depth, part in enumerate(path):
         if not isinstance(node, DictConfig) or part not in node:
+            if depth == len(path) - 1 and (elsewhere := counterpart(part, line.partition("=")[2])):
+                return f"{name} does not exist; write {elsewhere}."
             known = [key for key in map(str, node) if key != "hydra"] if isinstance(node, DictConfig) else []
             return f"{'.'.join(path[: depth + 1])} does not exist; {nearest(part, known)}"
         node = node[part]
-    if item := _field(path):
+    if item := field_at(path):
         return f"{name} must be {describe_field(item)}, got {'null' if value is None else value}."
     return f"{line}: {describe(error.__cause__ or error)}"
-
-
-def _field(path: Sequence[str]) -> Field[Any] | None:
-    """The field of the schema that a dotted path names."""
-    kind: Any = Config
-    item: Field[Any] | None = None
-    for part in path:
-        if not is_dataclass(kind):
-            return None
-        item = next((each for each in fields(kind) if each.name == part), None)
-        kind = item and item.type
-    return item

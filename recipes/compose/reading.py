@@ -65,6 +65,10 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
             yield f"{path}{key} is called {renamed_settings()[f'{path}{key}']} now; rename it."
         elif key not in known:
             yield f"{path}{key} does not exist; {nearest(key, known)}"
+        elif key == "tricks":
+            for name, value in node.tricks.items():
+                if not OmegaConf.is_dict(value):
+                    yield f"tricks.{name}={value}: a trick has settings; write tricks.{name}.<setting>=<value>."
         elif is_dataclass(known[key]):
             yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
 

@@ -6,7 +6,7 @@ from typing import Any
 from recipes import seams
 from recipes.config import Config, as_values, value_at
 from recipes.data.splits import Splits
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
 from recipes.metrics import RANKING, available
 from recipes.ranges import as_yaml
 from recipes.trick import Trick
@@ -21,9 +21,9 @@ def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
     problems = []
     names = available(len(splits.classes), splits.multi_label)
     if config.evaluate.metric not in names:
-        problems.append(
-            f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose one of them."
-        )
+        alike = [name for name in names if name.endswith(f"_{config.evaluate.metric}")]
+        choice = list_names(alike, quoted=False, last=" or ") if alike else "one of them"
+        problems.append(f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose {choice}.")
     elif config.evaluate.metric in RANKING and len(set(splits.validation["label"]) & set(splits.classes)) < 2:
         problems.append(
             f"evaluate.metric={config.evaluate.metric} ranks rows of two classes, and validation has rows of one only; "

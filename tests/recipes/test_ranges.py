@@ -58,7 +58,7 @@ def test_fields_are_described_in_words() -> None:
         "count": "an integer in [1, inf)",
         "word": "one of best | last",
         "optional": "a number in [0, 1) or null",
-        "inner": "Inner",
+        "inner": "settings of its own, such as inner.fraction=<value>",
         "free": "true or false",
         "mapping": "a mapping",
     }

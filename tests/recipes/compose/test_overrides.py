@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-from recipes.compose.overrides import compose_config, mistakes, with_new_names
+from recipes.compose.overrides import compose_config, mistakes
 from recipes.compose.reading import read
-from recipes.config import Config, renamed_settings, value_at
+from recipes.config import Config
 from recipes.errors import UserError
 from recipes.testing import in_child
 
@@ -38,17 +37,32 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("data=base", "data=base: there is no such data; there are: ag_news, "),
         ("data=null", "data=null: there is no such data; there are: ag_news, "),
         ("+tricks=[mixup,swap]", "tricks=swap: there is no such trick; did you mean swa? There are: accumulate, "),
-        ("tricks=[mixup]", "tricks=[mixup]: tricks are added to what is chosen so far; write +tricks=[mixup]."),
+        ("tricks=[mixup]", "tricks=[mixup]: tricks are chosen by one list without spaces; write '+tricks=[mixup]', in"),
+        ("++tricks=[mixup]", "++tricks=[mixup]: tricks are chosen by one list without spaces; write '+tricks=[mixup]'"),
+        (
+            "+tricks=mixup,amp",
+            "+tricks=mixup,amp: tricks are chosen by one list without spaces; write '+tricks=[mixup,",
+        ),
+        ("+tricks=[null]", "+tricks=[null]: tricks are chosen by one list without spaces; write '+tricks=[mixup,amp]'"),
+        ("recipe=[null]", "recipe=null: there is no such recipe; there are: "),
+        ("lr=1e-5", "lr does not exist; write train.learning_rate=1e-5."),
+        ("train.lr=1e-5", "train.lr does not exist; write train.learning_rate=1e-5."),
+        ("metric=f1", "metric does not exist; write evaluate.metric=macro_f1."),
+        ("seeds=5", "seeds must be settings of its own, such as seeds.order=<value>, got 5."),
+        ("seed=${seed}", "seed: Recursive interpolation detected."),
+        ("=5", "=5 is not an override; write it as name=value, such as train.epochs=2."),
+        ("文=5", "文=5: a name has only the letters a-z, digits, "),
+        ("train.threads=100000", "train.threads must be an integer in [1, 1024] or null, got 100000."),
+        ("train.batch_size=99999999999999999999", "train.batch_size must be an integer in [1, 1000000], got 99999"),
         ("+recipe=cutmix", "+recipe=cutmix: recipe is chosen, not added; write recipe=cutmix."),
         ("+model=bret", "model=bret: there is no such model; did you mean bert? "),
         (
             "tricks.swa.rate_factor=1",
-            "tricks.swa.rate_factor=1: tricks.swa has values but is not selected; add +tricks=[swa].",
+            "tricks.swa.rate_factor=1: tricks.swa has values but is not selected; add '+tricks=[swa]'.",
         ),
         ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
-        ("train.epochs", "train.epochs cannot be read as an override; write it as name=value, "),
-        ("data.train=a=b.csv", "data.train=a=b.csv cannot be read as an override; "),
-        ("data.train=a;b.csv", "data.train=a;b.csv cannot be read as an override; write it as name=value, and put "),
+        ("train.epochs", "train.epochs is not an override; write it as name=value, "),
+        ("data.train=[a", "data.train=[a cannot be read as an override; close every quote and bracket, and put "),
         ("~seed", "~seed: nothing can be taken away; "),
         ("hydra.run.dirr=x", "hydra.run.dirr does not exist; did you mean dir? "),
         ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
@@ -66,6 +80,16 @@ def test_all_wrong_overrides_are_reported_at_once() -> None:
     assert len(reports) == len(lines)
     for word in ("trian does", "bert?", "+tricks=[mixup]", "train.epochs must", "x=[1 cannot", "mixup?"):
         assert sum(word in problem for problem in reports) == 1, word
+
+
+def test_a_trick_has_settings() -> None:
+    (problem,) = problems("+tricks=[mixup]", "tricks.mixup=5")
+    assert problem == "tricks.mixup=5: a trick has settings; write tricks.mixup.<setting>=<value>."
+
+
+def test_a_list_of_tricks_that_the_shell_split() -> None:
+    (problem,) = problems("+tricks=[mixup,", "amp]")
+    assert problem.startswith("+tricks=[mixup, amp]: tricks are chosen by one list without spaces; write '+tricks=[mix")
 
 
 def test_a_value_may_come_before_the_group_that_it_belongs_to() -> None:
@@ -130,28 +154,3 @@ def test_a_missing_plug_in_is_reported_with_its_install_command() -> None:
         "search=tricks needs a plug-in of Hydra: pip install -e '.[optuna]'.",
         "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install -e '.[submitit]'.",
     ]
-
-
-class TestNewNames:
-    def test_an_old_name_works_and_prints_the_new_one(self, capsys: pytest.CaptureFixture[str]) -> None:
-        composed, _ = compose_config(["data=files", "data.train=a.csv", "data.separator=|"])
-        assert composed.data.label_separator == "|" and "separator" not in composed.data
-        assert capsys.readouterr().err.startswith("note: data.separator is called data.label_separator now;")
-
-    def test_every_new_name_is_a_setting(self) -> None:
-        tricks = sorted({new.split(".")[1] for new in renamed_settings().values() if new.startswith("tricks.")})
-        selected = ["+tricks=[" + ",".join(tricks) + "]"]
-        composed, _ = compose_config(selected)
-        values = OmegaConf.to_container(composed, resolve=True)
-        absent = [new for new in renamed_settings().values() if value_at(values, new.rpartition(".")[0]) is None]
-        assert len(tricks) == 8 and not absent
-        for old, new in renamed_settings().items():
-            parent = value_at(values, new.rpartition(".")[0])
-            assert new.rpartition(".")[2] in parent and old.rpartition(".")[2] not in parent, new
-
-    def test_other_arguments_stay_as_they_are(self, capsys: pytest.CaptureFixture[str]) -> None:
-        arguments = ["-m", "+tricks=[swa]", "data.text=data.separator", "evaluate.every=1"]
-        assert with_new_names(arguments) == arguments and capsys.readouterr().err == ""
-
-    def test_values_and_prefixes_stay(self) -> None:
-        assert with_new_names(["++tricks.swa.rate=0.1,0.2"]) == ["++tricks.swa.rate_factor=0.1,0.2"]
