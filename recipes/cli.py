@@ -24,8 +24,8 @@ class _CarriedPastHydra(BaseException):
 def exit_on_user_error() -> Iterator[None]:
     """Within this context, a user error ends the program with a message instead of a traceback.
 
-    `HYDRA_FULL_ERROR=1` in the environment shows the traceback nevertheless. A character that the terminal does not have
-    is printed as its code.
+    `HYDRA_FULL_ERROR=1` in the environment shows the traceback nevertheless. A character that the terminal does not
+    have is printed as its code.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -86,8 +86,8 @@ def _explain_options(unknown: Sequence[str], arguments: Sequence[str]) -> Iterat
     """What to write in place of options that do not exist."""
     for option in unknown:
         if TRICKS.fullmatch(option):
-            written = arguments[arguments.index(option) :]
-            yield explain_tricks(written[: len_of_list(written)])
+            pieces = arguments[arguments.index(option) :]
+            yield explain_tricks(pieces[: len_of_list(pieces)])
             continue
         name, equals, value = option.lstrip("-").partition("=")
         following = arguments[arguments.index(option) + 1 :]
@@ -125,10 +125,10 @@ def _names_elsewhere() -> Mapping[str, str]:
 def explain_tricks(arguments: Sequence[str]) -> str:
     """The right form of a choice of tricks that is written in another form, possibly in several arguments."""
     names = re.findall(r"[A-Za-z_]\w*", " ".join(arguments))
-    chosen = [name for name in names if name not in ("tricks", "trick", "null", "None")]
+    selection = [name for name in names if name not in ("tricks", "trick", "null", "None")]
     return (
         f"{' '.join(arguments)}: tricks are chosen by one list without spaces; write "
-        f"'+tricks=[{','.join(chosen) or 'mixup,amp'}]', in quotes."
+        f"'+tricks=[{','.join(selection) or '<name>,<name>'}]', in quotes."
     )
 
 

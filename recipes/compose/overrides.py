@@ -141,7 +141,7 @@ def _explain_unreadable(line: str) -> str:
 
 
 def _find_wrong_tricks(overrides: Sequence[str], sweeps: bool) -> Iterator[Sequence[str]]:
-    """The overrides that choose tricks in another form than `+tricks=[mixup,amp]`, each with all of its pieces."""
+    """The overrides that choose tricks in another form than `+tricks=[a,b]`, each with all of its pieces."""
     for index, line in enumerate(overrides):
         if TRICKS.fullmatch(line):
             name, _, value = line.partition("=")

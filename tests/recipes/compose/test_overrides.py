@@ -43,7 +43,10 @@ def problems(*overrides: str) -> tuple[str, ...]:
             "+tricks=mixup,amp",
             "+tricks=mixup,amp: tricks are chosen by one list without spaces; write '+tricks=[mixup,",
         ),
-        ("+tricks=[null]", "+tricks=[null]: tricks are chosen by one list without spaces; write '+tricks=[mixup,amp]'"),
+        (
+            "+tricks=[null]",
+            "+tricks=[null]: tricks are chosen by one list without spaces; write '+tricks=[<name>,<name>]",
+        ),
         ("recipe=[null]", "recipe=null: there is no such recipe; there are: "),
         ("lr=1e-5", "lr does not exist; write train.learning_rate=1e-5."),
         ("train.lr=1e-5", "train.lr does not exist; write train.learning_rate=1e-5."),
