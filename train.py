@@ -12,18 +12,22 @@ from recipes.cli import carry_past_hydra, exit_on_user_error
 from recipes.compose.arguments import prepare_arguments
 from recipes.compose.overrides import explained
 from recipes.compose.reading import read
+from recipes.runs.files import removed_if_empty
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def train(composed: DictConfig) -> float:
     """Run one config; returns the chosen validation metric, so that any sweeper can optimize it."""
     job = HydraConfig.get()
-    with carry_past_hydra(job.overrides.task, sweeping=job.mode == RunMode.MULTIRUN):
+    folder = Path(job.runtime.output_dir)
+    sweeping = job.mode == RunMode.MULTIRUN
+    # Hydra makes the folder before it is known whether the run can start.
+    with carry_past_hydra(job.overrides.task, sweeping), removed_if_empty(folder):
         config = read(composed)
         from recipes.api import finetune_config
         from recipes.reports.results import show
 
-        run = finetune_config(config, Path(job.runtime.output_dir))
+        run = finetune_config(config, folder)
         show(run)
         return float(run.metrics["validation"][config.evaluate.metric])
 

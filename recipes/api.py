@@ -1,22 +1,27 @@
 """The Python interface: `finetune(overrides)` and `load(folder)`. The command line calls it too."""
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
+from hydra.core.hydra_config import HydraConfig
 
 from recipes import seams
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import Config, as_values
+from recipes.data.inputs import identify_inputs
 from recipes.data.splits import read_splits
 from recipes.metrics import Predictions
 from recipes.pipeline import train
 from recipes.prediction.predictors import predict
-from recipes.runs.folder import RunFolder, claim, finished_run, is_finished
+from recipes.runs.claim import claim
+from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.runtime.distributed import say
 
 
@@ -64,14 +69,23 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
 @contextmanager
 def claim_once(folder: Path, config: Config) -> Iterator[None]:
     """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
+    claimed = partial(claim, folder, as_values(config), identify_inputs(config), _command_to_start_over())
     if "RANK" not in os.environ:
-        with claim(folder, as_values(config)):
+        with claimed():
             yield
         return
     state = PartialState(cpu=config.train.device == "cpu")
-    with claim(folder, as_values(config)) if state.is_main_process else nullcontext():
+    with claimed() if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         yield
+
+
+def _command_to_start_over() -> str:
+    """The command that starts this run over, which is also right where it was started from Python."""
+    overrides = HydraConfig.get().overrides if HydraConfig.initialized() else None
+    lines = [] if overrides is None else [*overrides.task, *overrides.hydra]
+    others = [line for line in lines if not line.startswith(("resume=", "hydra.mode="))]
+    return shlex.join(["python", "train.py", *others, "resume=false"])
 
 
 def load(folder: str | Path) -> FinishedRun:

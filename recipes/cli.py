@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from recipes.errors import DISK_ERRORS, UserError, os_error_reason
+from recipes.errors import DISK_ERRORS, InputsChanged, UserError, os_error_reason
 from recipes.runtime.signals import Interrupted
 
 USER_ERROR = 2
@@ -81,7 +81,8 @@ def carry_past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
-        if not sweeping:
+        # The runs of a sweep that are finished have read what the others would not.
+        if not sweeping or isinstance(error, InputsChanged):
             raise _CarriedPastHydra from error
         _print_error(f"The run with {' '.join(overrides)} failed. {_message(error)}", USER_ERROR)
         raise

@@ -36,6 +36,10 @@ class UserError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+class InputsChanged(UserError):
+    """A file or folder that a run has read is another one now, under the same name. It ends a whole sweep."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Suggest the names closest to a misspelt one and list all names, as the end of a sentence.
 

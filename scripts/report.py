@@ -22,10 +22,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from recipes.api import load
+    from recipes.data.inputs import compare_inputs
     from recipes.reports.run_page import page
     from recipes.runs.files import atomic_write
 
     runs = [load(folder) for folder in arguments.runs]
+    compare_inputs(run.folder for run in runs)
     if arguments.output is None and len(runs) > 1:
         raise UserError(f"A page of {len(runs)} runs needs a file to write: --output=report.html.")
     target = arguments.output or runs[0].folder / "report.html"

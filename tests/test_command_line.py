@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -88,8 +89,8 @@ def run_train(folder: Path, *arguments: str, prepare: Callable[[], None] = lambd
 
 
 def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> str:
-    """Run a command that must be refused; return its message."""
-    before = {path for path in folder.rglob("*") if "checkpoints" in path.parts}
+    """Run a command that must be refused; return its message. It must leave nothing that was not there before."""
+    before = {*folder.rglob("*"), folder / "out", folder / "err"}
     result = run_train(folder, *arguments, prepare=prepare)
     assert result.code == 2, result
     paragraph = result.err.strip()
@@ -97,8 +98,7 @@ def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lam
     assert "\n\n" not in paragraph
     assert "Traceback" not in result.out + result.err
     assert "Error executing job" not in result.err
-    assert before <= {path for path in folder.rglob("*")}
-    assert not [path for path in folder.rglob("*") if path.name == "metrics.json" or path.suffix == ".tmp"]
+    assert {*folder.rglob("*")} == before
     return paragraph
 
 
@@ -129,12 +129,12 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
     assert result.out.strip().splitlines()[-1].endswith(f"runs/{run.name}")
     assert "accuracy" in result.out
     expected = {
-        ".hydra",
         ".lock",
         "checkpoints",
         "config.yaml",
         "confusion_matrix.png",
         "history.jsonl",
+        "inputs.json",
         "learning_curve.png",
         "metrics.json",
         "model",
@@ -177,6 +177,44 @@ def test_other_settings_in_an_existing_run_folder_are_refused(folder: Path) -> N
 CONSTANT = (*FILE, *TINY, "train.schedule=constant", "train.warmup=0", "hydra.run.dir=run")
 
 
+def test_the_corrected_command_works_in_the_same_folder(folder: Path) -> None:
+    run = (*TINY, "hydra.run.dir=run", "train.max_updates=1")
+    run_refused(folder, *run, "data=files", "data.train=txt.csv")
+    run_refused(folder, *run, *FILE, "data.label=lable")
+    run_refused(folder, *run, *FILE, "model=hub", "model.name=nowhere/none")
+    run_to_end(folder, *run, *FILE)
+
+
+def test_a_changed_file_is_noticed(folder: Path) -> None:
+    run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run", "train.max_updates=1")
+    (folder / "text.csv").write_text((folder / "text.csv").read_text().replace("good", "fine"))
+    paragraph = run_refused(folder, *FILE, *TINY, "hydra.run.dir=run", "train.max_updates=1")
+    assert f"{folder / 'run'}: since this run data.train=text.csv has changed. To see the old result: " in paragraph
+    command = paragraph.partition("what is there now: python train.py ")[2].partition(", which renames")[0]
+    assert command.endswith(" resume=false")
+    run_to_end(folder, *shlex.split(command))
+    inputs = [(folder / name / "inputs.json").read_text() for name in ("run", "run.old1")]
+    assert inputs[0] != inputs[1]
+
+
+def test_a_sweep_never_mixes_old_and_new_files(folder: Path) -> None:
+    run_to_end(folder, "-m", *FILE, *TINY, "seed=0,1", "train.max_updates=1")
+    (folder / "text.csv").write_text((folder / "text.csv").read_text().replace("good", "fine"))
+    paragraph = run_refused(folder, "-m", *FILE, *TINY, "seed=0,1,2", "train.max_updates=1")
+    assert "data.train=text.csv has changed" in paragraph
+
+
+def test_any_letters_in_columns_labels_and_paths(folder: Path) -> None:
+    (folder / "数据").mkdir()
+    path = folder / "数据" / "外卖=1 评论.csv"
+    path.write_text("文本,标签\n" + TEXT.replace("pos", "好评").replace("neg", "差评"), encoding="utf-8")
+    arguments = ("data=files", f"data.train={path}", "data.text=文本", "data.label=标签", *TINY, "train.max_updates=1")
+    run_to_end(folder, *arguments, "hydra.run.dir=运行")
+    assert "好评" in (folder / "运行" / "predictions" / "test.csv").read_text(encoding="utf-8")
+    run_to_end(folder, "-m", *arguments, "seed=0,1", "evaluate.extra={hard:" + str(path) + "}")
+    assert len(list(folder.glob("runs/*/predictions/hard.csv"))) == 2
+
+
 def test_more_epochs_of_a_constant_schedule_resume_the_run(folder: Path) -> None:
     run_to_end(folder, *CONSTANT)
     result = run_to_end(folder, *CONSTANT, "train.epochs=2")
@@ -215,8 +253,8 @@ def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:
         (["train.warmup=2"], "train.warmup must be a number in [0, 1], got 2.0."),
         (["+tricks=[mixup]", "tricks.mixup.alpha=-1"], "tricks.mixup.alpha must be a number in (0, inf), got -1.0."),
         (["+tricks=[mixup]", "tricks.mixup.alhpa=1"], "tricks.mixup.alhpa does not exist; did you mean alpha?"),
-        (["tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add +tricks=[mixup]."),
-        (["+tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add +tricks=[mixup]."),
+        (["tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add '+tricks=[mixup]'."),
+        (["+tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add '+tricks=[mixup]'."),
         (["+foo=1"], "foo does not exist; there are: "),
         (["data=files"], "data.train is not set; data=files needs data.train=<path"),
         (["model=tiny,linear"], "model=tiny,linear: several values are a sweep, which needs -m"),
@@ -359,9 +397,10 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(folder: Path) -> None:
     run_to_end(folder, *CONSTANT)
     before = {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
     assert all(len(content) > 50_000 for content in before.values())
-    paragraph = run_refused(folder, *CONSTANT, "train.epochs=2", prepare=limit_file_size)
-    assert "run/checkpoints/" in paragraph
-    assert os.strerror(errno.EFBIG) in paragraph
+    refused = run_train(folder, *CONSTANT, "train.epochs=2", prepare=limit_file_size)
+    assert refused.code == 2
+    assert "run/checkpoints/" in refused.err and os.strerror(errno.EFBIG) in refused.err
+    assert not list(folder.rglob("*.tmp"))
     assert before == {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
     run_to_end(folder, *CONSTANT, "train.epochs=2")
     assert updates(folder) == list(range(1, 17))

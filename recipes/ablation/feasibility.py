@@ -18,7 +18,7 @@ from recipes.compose.requirements import unmet
 from recipes.compose.tricks import build
 from recipes.config import as_values, put_at
 from recipes.errors import UserError
-from recipes.runs.folder import differences
+from recipes.runs.claim import differences
 from recipes.trick import Trick
 
 Compose = Callable[[Sequence[str]], DictConfig]

@@ -26,6 +26,7 @@ from recipes.ablation.sequential import confidence_at, find_open_arms, merge_ver
 from recipes.ablation.settings import Settings, read_settings
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
 from recipes.compose.reading import read
+from recipes.data.inputs import check_data, compare_inputs
 from recipes.errors import UserError
 
 
@@ -171,9 +172,13 @@ class StudyRuns:
         """Make all runs of these arms that are not finished, and return the rows of all."""
         runs = list(self.composer.list_runs(space, arms, seeds))
         metric = str(self.composer.master.evaluate.metric)
+        # A file that has changed since the first runs of the study would make two studies of it.
+        for folder in compare_inputs(run.folder for run in runs):
+            check_data(folder)
         progress = Progress(runs, metric, lambda rows: self._record(space, rows))
         with show_progress(progress):
             finish_runs(runs, self.launch, self.settings.max_batch_size or max_concurrent_runs(self.composer.master))
+        compare_inputs(run.folder for run in runs)
         return progress.rows
 
     def rows_of(self, space: Space) -> list[Row]:

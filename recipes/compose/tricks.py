@@ -29,7 +29,7 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
         settings = dict(values[name])
         target = settings.pop("_target_", None)
         if target is None:
-            problems.append(f"tricks.{name} has values but is not selected; add +tricks=[{name}].")
+            problems.append(f"tricks.{name} has values but is not selected; add '+tricks=[{name}]'.")
             continue
         try:
             kind: Any = get_class(target)

@@ -1,13 +1,10 @@
 """Tokenize examples once, into flat arrays of token ids that are cached on disk."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from recipes.data.batch import Batch
+from recipes.data.cache import cache_folder
 from recipes.errors import unreadable
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
@@ -152,7 +150,7 @@ def map_cached(
         UserError: the cache cannot be written.
     """
     fingerprint = Hasher.hash((examples._fingerprint, [str(part) for part in key]))
-    folder = Path(os.environ.get("TRICKBOOK_CACHE", datasets.config.HF_DATASETS_CACHE)) / "trickbook"
+    folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = str(folder / f"{fingerprint}.arrow")

@@ -49,6 +49,23 @@ def remove_draft(draft: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that is empty, and `runs/` above it if it is empty too."""
+    with suppress(OSError):  # not empty, or not there
+        folder.rmdir()
+        if folder.parent.name == "runs":
+            folder.parent.rmdir()
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """At the end of this context a folder that nothing was written into is removed."""
+    try:
+        yield
+    finally:
+        remove_empty(folder)
+
+
 def _flush(path: Path) -> None:
     for entry in path.rglob("*") if path.is_dir() else [path]:
         if entry.is_file():

@@ -6,8 +6,6 @@ TensorBoard events. A folder with `metrics.json` is a finished run; a folder wit
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recipes.config import UNDECIDING, rename_settings, renamed_settings
+from recipes.config import rename_settings, renamed_settings
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.runs.files import atomic_write, lock_folder, remove_draft
+from recipes.runs.files import atomic_write
 from recipes.runs.history import History
 
 FORMAT = 2
@@ -132,78 +130,3 @@ def finished_run(folder: str | Path) -> RunFolder:
     if not is_finished(Path(folder)):
         raise UserError(f"{folder} holds no finished run (there is no metrics.json).")
     return RunFolder(Path(folder))
-
-
-@contextmanager
-def claim(folder: Path, values: dict[str, Any]) -> Iterator[None]:
-    """Inside this context the folder belongs to a run of this config, and no other process works in it.
-
-    With `resume=false` the folder of an old run is renamed first.
-
-    Args:
-        folder: the run folder.
-        values: the config as plain values.
-
-    Raises:
-        UserError: it holds a run with other values, another process works in it, or it cannot be written.
-    """
-    busy = f"hydra.run.dir={folder}: another process is training there; wait for it, or name another folder."
-    if not values["resume"] and (folder / "config.yaml").exists():
-        with lock_folder(folder, busy):
-            _move_aside(folder)
-    with lock_folder(folder, busy):
-        for draft in folder.rglob(".*.tmp"):  # left by a killed process
-            remove_draft(draft)
-        _settle_config(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
-        yield
-
-
-def _settle_config(folder: Path, config: dict[str, Any]) -> None:
-    """Write the config of a new run, or check that the run in the folder can go on with it."""
-    previous = read_config(folder)
-    if previous == config:
-        return
-    if previous is not None:
-        changes = list(differences(previous, config, ""))
-        if not _is_only_longer(previous, changes):
-            listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in changes)
-            raise UserError(
-                f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
-                "with resume=false, or give it the same values. More epochs or updates are allowed with "
-                "train.schedule=constant, train.warmup=0 and no tricks."
-            )
-        # The run goes on, so it is no longer finished.
-        (folder / "metrics.json").unlink(missing_ok=True)
-    with atomic_write(folder / "config.yaml") as draft:
-        draft.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def _is_only_longer(previous: dict[str, Any], changes: Sequence[tuple[str, Any, Any]]) -> bool:
-    """Whether the new run repeats the previous one and then trains on.
-
-    That holds only if no learning rate and no trick depends on where the run ends.
-    """
-    is_independent_of_end = (
-        previous["train"]["schedule"] == "constant" and previous["train"]["warmup"] == 0 and not previous["tricks"]
-    )
-    return is_independent_of_end and all(
-        path in ("train.epochs", "train.max_updates") and None not in (old, new) and new > old
-        for path, old, new in changes
-    )
-
-
-def _move_aside(folder: Path) -> None:
-    """Rename a folder to `<name>.old1`, or the next number that is free."""
-    number = 1
-    while (target := folder.with_name(f"{folder.name}.old{number}")).exists():
-        number += 1
-    folder.rename(target)
-
-
-def differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield where two trees of values differ: the dotted path, the old value and the new value, None if missing."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in dict.fromkeys([*old, *new]):
-            yield from differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
-    elif old != new:
-        yield path, old, new

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from recipes.config import Data
+from recipes.data.inputs import check_data
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.models.anatomy import head
@@ -117,6 +118,7 @@ class WarmStart:
         """
         settings = self.config["data"]
         try:
+            check_data(self.run.folder)
             splits = read_splits(Data(**settings), {}, self.config["evaluate"]["test"])
         except UserError as error:
             raise UserError(f"{self.setting}: its data cannot be read again: {' '.join(error.problems)}") from error

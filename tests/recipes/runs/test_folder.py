@@ -12,8 +12,9 @@ from recipes.api import FinishedRun, load
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.files import write_json
-from recipes.runs.folder import RunFolder, claim, differences, is_finished, read_config, write_predictions
+from recipes.runs.folder import RunFolder, read_config, write_predictions
 from recipes.runs.history import History
+from tests.recipes.runs.helpers import claim_once, values
 
 
 def list_names(folder: Path) -> list[str]:
@@ -42,129 +43,7 @@ def test_the_csv_of_multi_label_predictions(tmp_path: Path) -> None:
         assert [row[1:3] for row in csv.reader(lines)][1:] == [["neg|pos", "neg|pos"], ["", ""]]
 
 
-# Claiming a folder for a run.
-
-
-def values(**changes: Any) -> dict[str, Any]:
-    train = {"epochs": 1.0, "max_updates": None, "schedule": "constant", "warmup": 0.0, "learning_rate": 1e-5}
-    config: dict[str, Any] = {"seed": 0, "resume": True, "train": train, "tricks": {}}
-    for path, value in changes.items():
-        node = config
-        *parts, name = path.split("__")
-        for part in parts:
-            node = node[part]
-        node[name] = value
-    return config
-
-
-def claim_once(folder: Path, settings: dict[str, Any]) -> None:
-    with claim(folder, settings):
-        pass
-
-
-def test_a_new_folder_gets_the_config(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    claim_once(folder, values())
-    config = read_config(folder)
-    assert config == {name: value for name, value in values().items() if name != "resume"}
-    assert isinstance(config["train"]["learning_rate"], float)
-
-
-def test_the_same_config_leaves_the_folder_untouched(tmp_path: Path) -> None:
-    claim_once(tmp_path / "run", values())
-    path = tmp_path / "run" / "config.yaml"
-    path.write_text("# untouched\n" + path.read_text())
-    (tmp_path / "run" / "metrics.json").write_text("{}")
-    claim_once(tmp_path / "run", values())
-    assert path.read_text().startswith("# untouched")
-    assert is_finished(tmp_path / "run")
-
-
-def test_drafts_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    claim_once(tmp_path / "run", values())
-    (tmp_path / "run" / "checkpoints").mkdir()
-    (tmp_path / "run" / "checkpoints" / ".00000001.safetensors.123.tmp").write_text("half")
-    (tmp_path / "run" / ".model.123.tmp").mkdir()
-    (tmp_path / "run" / ".model.123.tmp" / "weights").write_text("half")
-    claim_once(tmp_path / "run", values())
-    assert list_names(tmp_path / "run") == [".lock", "checkpoints", "config.yaml"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"seed": 1},
-        {"train__schedule": "linear", "train__epochs": 2.0},
-        {"train__epochs": 0.5},
-        {"train__epochs": 2.0, "seed": 1},
-        {"train__max_updates": 9},
-        {"tricks": {"mixup": {"alpha": 0.4}}},
-    ],
-)
-def test_other_values_are_refused_with_the_differences(changes: dict[str, Any], tmp_path: Path) -> None:
-    claim_once(tmp_path / "run", values())
-    (tmp_path / "run" / "metrics.json").write_text("{}")
-    with pytest.raises(UserError) as caught:
-        claim_once(tmp_path / "run", values(**changes))
-    (problem,) = caught.value.problems
-    for path in changes:
-        assert path.replace("__", ".") in problem
-    assert " there, " in problem
-    assert "resume=false" in problem
-    assert read_config(tmp_path / "run") == {name: value for name, value in values().items() if name != "resume"}
-    assert is_finished(tmp_path / "run")
-
-
-def test_a_setting_that_the_old_run_does_not_have_is_another_value(tmp_path: Path) -> None:
-    claim_once(tmp_path / "run", values())
-    with pytest.raises(UserError, match=r"momentum: None there, 0\.9 here"):
-        claim_once(tmp_path / "run", {**values(), "momentum": 0.9})
-
-
-def test_differences_include_values_that_are_missing_on_either_side() -> None:
-    old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 4, "e": 5}, "f": 6}
-    assert list(differences(old, new, "")) == [("b.c", 2, 4), ("b.d", 3, None), ("b.e", None, 5), ("f", None, 6)]
-    assert list(differences(old, old, "")) == []
-
-
-@pytest.mark.parametrize("changes", [{"train__epochs": 2.0}, {"train__epochs": 2.0, "train__max_updates": 9}])
-def test_a_longer_run_of_a_constant_schedule_goes_on(changes: dict[str, Any], tmp_path: Path) -> None:
-    claim_once(tmp_path / "run", values(**{name: 8 for name in changes if "updates" in name}))
-    (tmp_path / "run" / "metrics.json").write_text("{}")
-    claim_once(tmp_path / "run", values(**changes))
-    config = read_config(tmp_path / "run")
-    assert config is not None
-    assert config["train"]["epochs"] == 2.0
-    assert not is_finished(tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    "ends", [{"train__schedule": "linear"}, {"train__warmup": 0.1}, {"tricks": {"mixup": {"cooldown": 0.1}}}]
-)
-def test_a_longer_run_is_refused_if_its_rates_or_tricks_depend_on_the_end(ends: dict[str, Any], tmp_path: Path) -> None:
-    claim_once(tmp_path / "run", values(**ends))
-    with pytest.raises(UserError, match=r"train\.epochs: 1\.0 there, 2\.0 here"):
-        claim_once(tmp_path / "run", values(**ends, train__epochs=2.0))
-
-
-def test_one_process_works_in_a_folder_at_a_time(tmp_path: Path) -> None:
-    with claim(tmp_path / "run", values()):
-        with pytest.raises(UserError, match=r"hydra\.run\.dir=.*run: another process is training there"):
-            claim_once(tmp_path / "run", values())
-        with pytest.raises(UserError, match="another process"):
-            claim_once(tmp_path / "run", values(resume=False))
-    with pytest.raises(OSError, match="of the work inside"), claim(tmp_path / "run", values()):
-        raise OSError("of the work inside")
-    claim_once(tmp_path / "run", values())
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-def test_starting_over_renames_each_old_folder(tmp_path: Path) -> None:
-    for number in range(3):
-        claim_once(tmp_path / "run", values(seed=number, resume=False))
-        (tmp_path / "run" / "number").write_text(str(number))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old1", "run.old2"]
-    assert [(tmp_path / name / "number").read_text() for name in ("run.old1", "run.old2", "run")] == ["0", "1", "2"]
+# Reading a folder.
 
 
 def test_a_damaged_config_is_a_user_error(tmp_path: Path) -> None:
@@ -270,7 +149,6 @@ class TestFirstFormat:
     def test_its_run_is_resumed_under_the_present_names(self, tmp_path: Path) -> None:
         old = {**values(), "data": {"separator": "|"}}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump({name: old[name] for name in old if name != "resume"}))
-        with claim(tmp_path, {**values(), "data": {"label_separator": "|"}}):
-            pass
+        claim_once(tmp_path, {**values(), "data": {"label_separator": "|"}})
         with pytest.raises(UserError, match=r"data\.label_separator: \| there, ; here"):
             claim_once(tmp_path, {**values(), "data": {"label_separator": ";"}})
