@@ -76,17 +76,30 @@ def checked(folder: Path, name: str) -> Path:
     files, path = read(folder), folder / name
     if files is None:
         return path
-    for each in (each for each in files if each == name or each.startswith(f"{name}/")):
-        if not (folder / each).is_file():
-            raise damaged(folder, each, "is missing")
-        if checksum(folder / each) != files[each]:
-            raise damaged(folder, each, "is damaged: it has changed since the run was finished")
+    _compare(folder, {each: files[each] for each in files if each == name or each.startswith(f"{name}/")})
     # A file that was added, such as the settings of an adapter, may change what the others mean.
     for present in path.glob("[!.]*") if path.is_dir() else [path]:
         each = present.relative_to(folder).as_posix()
         if present.is_file() and each not in files and each != CARD:
             raise UserError(f"{present} is not in {folder / FILE}: it was added later. Move it out of the run folder.")
     return path
+
+
+def check(folder: Path) -> None:
+    """Compare all files of a finished run with its manifest, if it has one.
+
+    Raises:
+        UserError: a file is damaged or missing.
+    """
+    _compare(folder, read(folder) or {})
+
+
+def _compare(folder: Path, files: Files) -> None:
+    for name, expected in files.items():
+        if not (folder / name).is_file():
+            raise damaged(folder, name, "is missing")
+        if checksum(folder / name) != expected:
+            raise damaged(folder, name, "is damaged: it has changed since the run was finished")
 
 
 def damaged(folder: Path, name: str, problem: str) -> UserError:
@@ -101,11 +114,11 @@ def damaged(folder: Path, name: str, problem: str) -> UserError:
 
 
 def _remedy(folder: Path, name: str) -> str:
-    again = (
-        "start over with resume=false, which renames the old folder"
-        if name in IRREPLACEABLE
-        else f"delete {folder / FILE} and start the same command again: only the finishing is redone"
-    )
+    if name in IRREPLACEABLE:
+        again = "start over with resume=false, which renames the old folder"
+    else:
+        marker = folder / (FILE if (folder / FILE).exists() else name)
+        again = f"delete {marker} and start the same command again: only the finishing is redone"
     return f"If the folder is a copy, copy it again. If it is not, {again}."
 
 

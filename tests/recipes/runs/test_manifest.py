@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.api import FinishedRun, load
+from recipes.api import FinishedRun, finetune_config, load
+from recipes.config import saved_config
 from recipes.errors import UserError
 from recipes.runs import manifest
 from recipes.runs.files import write_json
@@ -76,6 +77,15 @@ def test_a_damaged_file_is_named_by_its_reader(run: FinishedRun, name: str, dama
     with pytest.raises(UserError, match=r"\. If the folder is a copy, copy it again\. If it is not, ") as caught:
         READERS[name](FinishedRun(run.folder))
     assert str(caught.value).startswith(f"{run.folder / name} is ")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_command_of_a_finished_run_notices_all_damage(run: FinishedRun, name: str) -> None:
+    config = saved_config(run.config)
+    assert finetune_config(config, run.folder) == run
+    flip_one_bit(run.folder / name)
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
+        finetune_config(config, run.folder)
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name not in ("deleted", "longer")])
