@@ -20,6 +20,7 @@ from recipes.data.splits import read_splits
 from recipes.metrics import Predictions
 from recipes.pipeline import train
 from recipes.prediction.predictors import predict
+from recipes.runs import manifest
 from recipes.runs.claim import claim
 from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.runtime.distributed import say
@@ -58,6 +59,7 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
     tricks = build(config.tricks)
     with claim_once(folder, config):
         if is_finished(folder):
+            manifest.check(folder)
             say(f"{folder} is finished already; resume=false starts over.")
             return FinishedRun(folder)
         splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)

@@ -34,7 +34,7 @@ from recipes.models.loading import load_tokenizer
 from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.reports.console import RunConsole
 from recipes.runs.checkpoint import Checkpoints
-from recipes.runs.history import History
+from recipes.runs.history import START, History
 from recipes.runtime.randomness import generator
 from recipes.runtime.signals import Interrupted, interruptions
 from recipes.state import LiveRun
@@ -262,12 +262,13 @@ class TrainingRun(LiveRun):
         """Write a checkpoint."""
         self.console.flush()
         if self.accelerator.is_main_process:
-            self.checkpoints.save(self.batches_done, *state.capture(self))
+            tensors, counters = state.capture(self)
+            self.checkpoints.save(self.batches_done, tensors, {**counters, "history": self.history.mark()})
         self.lap = time.perf_counter()
 
     def _resume(self) -> None:
         """Go back to the newest checkpoint that is not damaged, if there is one."""
-        tensors, counters, notes = self.checkpoints.newest()
+        tensors, counters, notes = self.checkpoints.newest(self.history)
         self.notes += notes
         if tensors is not None:
             state.restore(self, tensors, counters)
@@ -277,6 +278,9 @@ class TrainingRun(LiveRun):
                 self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
         if self.accelerator.is_main_process:
             # Updates after the checkpoint are made again, so their lines would stand there twice.
-            self.history.cut(self.batches_done)
+            if tensors is None or "history" in counters:
+                self.history.go_back(counters.get("history", START))
+            else:  # a checkpoint of an earlier version
+                self.history.cut(self.batches_done)
             guards.forget_later_skips(self)
         self.accelerator.wait_for_everyone()

@@ -151,6 +151,12 @@ def _save_model(run: TrainingRun) -> None:
         run.bare_model.save_pretrained(draft)  # type: ignore[operator]
         # pipeline() does not cut a text that is too long unless the tokenizer knows the length that was trained.
         run.tokenizer.model_max_length = run.max_length
+        if backend := getattr(run.tokenizer, "backend_tokenizer", None):
+            # The last call leaves its truncation and padding in the backend, and they would be saved.
+            backend.no_truncation()
+            backend.no_padding()
+            # If there is no space for this file, this write says so; `save_pretrained` would raise a bare `Exception`.
+            (draft / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
         run.tokenizer.save_pretrained(draft)
         names = {name for seam in seams.PREDICTING for name in seams.tricks_around(seam, run.tricks)}
         state.write_tricks(draft, {name: run.tricks[name] for name in sorted(names)})

@@ -419,6 +419,9 @@ class TrickLaws:
                 raise AssertionError(f"the run was not killed at update {updates}")
             in_child(lambda: finetune_config(config, folder / "killed"))
             _assert_same(folder / "whole", folder / "killed")
+            first, second = saved_files(folder / "whole"), saved_files(folder / "killed")
+            assert [name for name in first if first[name] != second.get(name)] == []
+            assert first.keys() == second.keys()
 
     def test_isolation(self) -> None:
         """Law 6: a trick moves no batch, no new head and no other trick's draws, unless it is about them."""
@@ -630,6 +633,12 @@ def comparable_contents(folder: Path, but: Sequence[str] = ()) -> dict[str, Any]
     assert weights
     files |= {str(path.relative_to(folder)): path.read_bytes() for path in sorted(weights)}
     return {"history": json.dumps(history), "metrics": json.dumps(metrics), "files": files}
+
+
+def saved_files(folder: Path) -> dict[str, bytes]:
+    """The contents of the files in which a finished run has neither times nor costs: config, predictions, model."""
+    paths = [folder / "config.yaml", *(folder / "predictions").rglob("*"), *(folder / "model").rglob("*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths) if path.is_file()}
 
 
 def _breakable(seams_to_break: Sequence[str]) -> set[str]:

@@ -1,8 +1,9 @@
 """Predict a file of any size: read ahead, predict grouped by length, and write in the order of the input.
 
 Finished chunks are stored as pieces in the folder `<output>.parts` until the output is complete, so the same command
-started again goes on. Memory is bounded by the rows that are read ahead, whatever the size of the file; only the
-labels and probabilities for `metrics` grow with the rows.
+started again goes on. The pieces are joined there too, and moving the results out of it is the last step. Memory is
+bounded by the rows that are read ahead, whatever the size of the file; only the labels and probabilities for `metrics`
+grow with the rows.
 """
 
 import json
@@ -11,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,14 @@ from recipes.data.records import STANDARD, Record, format_of, join_pieces, recor
 from recipes.errors import UserError, nearest
 from recipes.metrics import Predictions, measure
 from recipes.prediction.predictors import AnyPredictor, load_predictor
-from recipes.runs.files import atomic_write, lock_folder, write_json
+from recipes.runs.files import atomic_write, checksum, lock_folder, remove_draft, write_json
 from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fast
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# The files of `<output>.parts` that are no pieces: what is predicted, the joined output, and the joined bad rows.
 REQUEST = "asked.json"
+JOINED, JOINED_BAD = "joined", "joined.bad"
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class PredictionRequest:
 
 
 # The fields of a request that decide its results: pieces of a request that differs in one of them are not used.
-DECIDING_FIELDS = ("source", "run", "precision", "metrics")
+DECIDING_FIELDS = ("source", "source_format", "run", "precision", "metrics")
 
 
 @dataclass
@@ -96,9 +100,9 @@ class PredictionJob:
         is_standard = request.target == STANDARD
         self.target_format = source_format if is_standard else format_of(request.target, None, gzipped=False)
         self.target, self.bad_rows = Path(request.target), Path(f"{request.target}.bad.jsonl")
-        for path in (self.target, self.bad_rows) if not is_standard else ():
-            if path.exists():
-                raise UserError(f"{path} exists; remove it, or name another output.")
+        self.parts = self.target.with_name(f"{self.target.name}.parts")
+        if not is_standard:
+            self._refuse_existing_output()
         if is_standard and self.target_format == "parquet":
             raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
         self.records = records(request.source, source_format)
@@ -114,19 +118,27 @@ class PredictionJob:
                 same output; the run folder is damaged; the output cannot be written.
         """
         began = time.perf_counter()
-        self.predictor: AnyPredictor = load_predictor(self.finished_run)
-        self.columns = ["id", "prediction", *(f"p_{name}" for name in self.predictor.classes)]
         if self.request.target == STANDARD:
             self._predict_to_standard_output()
         else:
             self._predict_to_file()
-        if self.request.metrics:
-            self.summary.metrics = self._measure()
         self.summary.seconds = time.perf_counter() - began
         return self.summary
 
-    def _measure(self) -> dict[str, float]:
-        """Score the rows that have a label."""
+    @cached_property
+    def predictor(self) -> AnyPredictor:
+        """The predictor of the run; loading it takes seconds."""
+        return load_predictor(self.finished_run)
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns of the output."""
+        return ["id", "prediction", *(f"p_{name}" for name in self.predictor.classes)]
+
+    def _measure(self) -> dict[str, float] | None:
+        """Score the rows that have a label, if the request asks for scores."""
+        if not self.request.metrics:
+            return None
         labels = [label for chunk_labels, _, _ in self.scored for label in chunk_labels]
         probabilities, decisions = (np.concatenate([chunk[part] for chunk in self.scored]) for part in (1, 2))
         ids = [str(row) for row in range(len(labels))]
@@ -164,45 +176,102 @@ class PredictionJob:
             sys.stderr.writelines(bad)
             self.report_progress(self.summary.rows_read)
 
+        self.summary.metrics = self._measure()
+
     def _predict_to_file(self) -> None:
-        parts = self.target.with_name(f"{self.target.name}.parts")
+        parts = self.parts
         # Without a request file the folder is not ours, and its files must not be deleted.
         if parts.exists() and not (parts / REQUEST).exists() and any(parts.glob("[!.]*")):
             raise UserError(f"{parts} holds other files, but the finished part of {self.target} goes there; move it.")
+        if not self._joined_summary():
+            _ = self.predictor  # a damaged run is refused before the folder is made
         with lock_folder(parts, f"{self.target}: another process is predicting into it; name another output."):
-            pieces = self._restore_pieces(parts)
-            # Skip the rows that are done.
-            for _ in islice(self.records, self.summary.rows_read):
-                pass
-            for number, chunk in enumerate(self._read_chunks(), len(pieces)):
-                pieces.append(parts / f"{number:08d}")
-                self._save_piece(pieces[-1], *self._predict_chunk(chunk))
-                self.report_progress(self.summary.rows_read)
-            with atomic_write(self.target) as draft:
-                join_pieces(pieces, draft, self.target_format, self.columns)
-            if self.summary.bad:
-                with atomic_write(self.bad_rows) as draft:
-                    join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
+            if joined := self._joined_summary():
+                self.summary = PredictionSummary(**joined)
+            else:
+                self._join(self._predict_pieces())
+            # A file that is not there has been moved before this job was stopped.
+            for name, path in ((JOINED_BAD, self.bad_rows), (JOINED, self.target)):
+                if (parts / name).exists():
+                    (parts / name).replace(path)
+            # The request comes last: until then the same command finishes this.
+            for path in [each for each in parts.iterdir() if each.name != REQUEST]:
+                remove_draft(path)
+            (parts / REQUEST).unlink()
         shutil.rmtree(parts)
 
-    def _restore_pieces(self, parts: Path) -> list[Path]:
-        """Find the pieces of an interrupted job of the same input and run, and delete all other files."""
+    def _predict_pieces(self) -> list[Path]:
+        """Predict all chunks that an interrupted job has left, and return the pieces of all chunks."""
+        pieces = self._restore_pieces(self.parts)
+        # Skip the rows that are done.
+        for _ in islice(self.records, self.summary.rows_read):
+            pass
+        try:
+            for number, chunk in enumerate(self._read_chunks(), len(pieces)):
+                predictions, bad = self._predict_chunk(chunk)
+                self._save_piece(self.parts / f"{number:08d}", predictions, bad)
+                pieces.append(self.parts / f"{number:08d}")
+                self.report_progress(self.summary.rows_read)
+        except UserError:
+            if not pieces:  # a mistake in the first chunk leaves nothing behind
+                shutil.rmtree(self.parts)
+            raise
+        return pieces
+
+    def _join(self, pieces: Sequence[Path]) -> None:
+        """Join the pieces, and add the summary to the request: from then on only moving is left."""
+        with atomic_write(self.parts / JOINED) as draft:
+            join_pieces(pieces, draft, self.target_format, self.columns)
+        if self.summary.bad:
+            with atomic_write(self.parts / JOINED_BAD) as draft:
+                join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
+        self.summary.metrics = self._measure()
+        self._write_request(asdict(self.summary))
+
+    def _identify_request(self) -> dict[str, Any]:
+        """What decides the predictions: input, run and options."""
         files = [Path(self.request.source), self.finished_run.folder / "metrics.json"]
         state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
-        request = {"state": state, **{name: getattr(self.request, name) for name in DECIDING_FIELDS}}
+        return {"state": state, **{name: getattr(self.request, name) for name in DECIDING_FIELDS}}
+
+    def _write_request(self, summary: Mapping[str, Any] | None) -> None:
+        write_json(self.parts / REQUEST, {**self._identify_request(), "summary": summary})
+
+    def _read_request(self) -> dict[str, Any] | None:
+        """Read what an interrupted job of the same request has written; None if it is missing or of another one."""
+        request = _read_json(self.parts / REQUEST)
+        is_same = isinstance(request, dict) and {**request, "summary": None} == {
+            **self._identify_request(),
+            "summary": None,
+        }
+        return request if is_same and self.request.source != STANDARD else None
+
+    def _joined_summary(self) -> dict[str, Any] | None:
+        """The summary of an interrupted job of the same request that has joined its pieces."""
+        return (self._read_request() or {}).get("summary")
+
+    def _refuse_existing_output(self) -> None:
+        """Raise if the output exists, unless an interrupted job of the same request has moved it there."""
+        is_joined = self._joined_summary() is not None
+        for name, path in ((JOINED, self.target), (JOINED_BAD, self.bad_rows)):
+            if path.exists() and not (is_joined and not (self.parts / name).exists()):
+                raise UserError(f"{path} exists; remove it, or name another output.")
+
+    def _restore_pieces(self, parts: Path) -> list[Path]:
+        """Find the pieces of an interrupted job of the same request, and delete all other files."""
         pieces: list[Path] = []
-        if self.request.source != STANDARD and _read_json(parts / REQUEST) == request:
+        if self._read_request():
             while piece := self._load_piece(parts / f"{len(pieces):08d}"):
                 pieces.append(parts / f"{len(pieces):08d}")
                 self._count(piece["rows"], piece["bad"])
         for path in parts.glob("[!.]*"):
             if path.with_suffix("") not in pieces:
-                path.unlink()
-        write_json(parts / REQUEST, request)
+                remove_draft(path)
+        self._write_request(None)
         return pieces
 
     def _save_piece(self, piece: Path, predictions: Predictions, bad: Sequence[str]) -> None:
-        """Write a piece; its `.json`, which lists the sizes of its files, comes last."""
+        """Write a piece; its `.json`, which lists the checksums of its files, comes last."""
         with atomic_write(piece) as draft:
             rows = list(_output_rows(predictions))
             write_piece(draft, self.target_format, self.columns, rows, self.predictor.multi_label)
@@ -211,16 +280,16 @@ class PredictionJob:
         if self.request.metrics:
             with atomic_write(piece.with_suffix(".npz")) as draft, draft.open("wb") as file:
                 np.savez(file, probabilities=predictions.probabilities, decisions=predictions.decisions)
-        sizes = {path.name: path.stat().st_size for path in _files_of(piece, self.request.metrics)}
+        checksums = {path.name: checksum(path) for path in _files_of(piece, self.request.metrics)}
         labels = list(predictions.labels) if self.request.metrics else []
-        summary = {"rows": len(predictions.ids), "bad": len(bad), "labels": labels, "sizes": sizes}
+        summary = {"rows": len(predictions.ids), "bad": len(bad), "labels": labels, "files": checksums}
         write_json(piece.with_suffix(".json"), summary)
 
     def _load_piece(self, piece: Path) -> dict[str, Any] | None:
-        """Read the `.json` of a piece and its scores; None if the piece is missing or incomplete."""
-        summary: dict[str, Any] | None = _read_json(piece.with_suffix(".json"))
-        files = [path for path in _files_of(piece, self.request.metrics) if path.exists()]
-        if summary is None or summary["sizes"] != {path.name: path.stat().st_size for path in files}:
+        """Read the `.json` of a piece and its scores; None if the piece is missing or damaged."""
+        summary = _read_json(piece.with_suffix(".json"))
+        files = [path for path in _files_of(piece, self.request.metrics) if path.is_file()]
+        if not isinstance(summary, dict) or summary.get("files") != {path.name: checksum(path) for path in files}:
             return None
         if self.request.metrics:
             with np.load(piece.with_suffix(".npz")) as arrays:
@@ -292,7 +361,7 @@ def _read_json(path: Path) -> Any:
     """Read a JSON file; None if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from json import JSONDecodeError
 from pathlib import Path
 from typing import cast
 
@@ -25,7 +24,7 @@ from recipes.metrics import Predictions
 from recipes.models.linear import Linear, join_pairs
 from recipes.prediction import ensemble
 from recipes.prediction.batched import halve_until_it_fits, predict_split
-from recipes.runs.folder import RunFolder
+from recipes.runs.folder import RunFolder, finished_run
 from recipes.runtime.distributed import say
 from recipes.state import read_tricks
 from recipes.trick import Context, ModelContext, Trick
@@ -129,13 +128,14 @@ def load_predictor(run: RunFolder) -> AnyPredictor:
     Raises:
         UserError: its folder, or the folder of one of its members, is incomplete or damaged.
     """
+    run.checked("model")
     if not (run.folder / "config.yaml").is_file() or not (run.folder / "model").is_dir():
         raise UserError(
             f"{run.folder} is incomplete: it has no config.yaml or no model folder; copy all of it, or train again."
         )
     try:
         return _load_predictor(run)
-    except (OSError, SafetensorError, JSONDecodeError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{run.folder / 'model'} is damaged ({reason}); copy all of it, or train again.") from error
 
@@ -148,7 +148,7 @@ def _load_predictor(run: RunFolder) -> AnyPredictor:
 
 def predict_once(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
     """Load the model of a finished run, predict, and free the model's memory."""
-    predictions = load_predictor(RunFolder(folder)).predict(texts, pairs, ids)
+    predictions = load_predictor(finished_run(folder)).predict(texts, pairs, ids)
     gc.collect()  # a model and its seams refer to each other, so only the garbage collector frees them
     return predictions
 

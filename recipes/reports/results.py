@@ -1,4 +1,4 @@
-"""The files that every finished run has: predictions, pictures, the model card, `metrics.json`. And its last lines."""
+"""The files that every finished run has: predictions, pictures, model card, scores, manifest. And its last lines."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from recipes.metrics import Predictions
 from recipes.reports.model_card import render_card
 from recipes.reports.plots import draw_confusion
 from recipes.reports.tables import console_for_tables, score_table
+from recipes.runs import manifest
 from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder, write_predictions
 from recipes.runtime.distributed import is_first
@@ -25,7 +26,7 @@ def finish(
 ) -> RunFolder:
     """Write the results into a run folder.
 
-    `metrics.json` comes last: a folder that has it is a finished run.
+    `manifest.json` comes last: a folder that has it is a finished run.
 
     Args:
         folder: the run folder, with the model in `model/`.
@@ -53,6 +54,7 @@ def finish(
             "tricks": sorted(config.tricks),
         },
     )
+    manifest.write(folder)
     return RunFolder(folder)
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, with a checksum, written completely or not at all.
 
 `checkpoints/00000120.safetensors` holds all that the next update depends on (`recipes/state.py`): tensors, and in its
-header the counters as JSON. `checkpoints/best.safetensors` holds the best weights so far.
+header a checksum and the counters as JSON. `checkpoints/best.safetensors` holds the best weights so far.
 """
 
 import json
@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recipes.errors import UserError
-from recipes.runs.files import atomic_write
+from recipes.runs.files import atomic_write, remove_draft
+from recipes.runs.history import START, History
 
 BEST = "best"
 
@@ -43,12 +44,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]
             on_cpu[name] = tensor.clone()
         addresses.add(tensor.data_ptr())
     counters_json = json.dumps(counters)
-    header = {"counters": counters_json, "checksum": str(_checksum(on_cpu, counters_json))}
+    # One entry, since safetensors writes more than one in any order, and a repeated run makes the same bytes.
+    header = {"state": f"{_checksum(on_cpu, counters_json)} {counters_json}"}
     with atomic_write(path) as draft:
-        try:
-            save_file(on_cpu, draft, metadata=header)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        save_file(on_cpu, draft, metadata=header)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -59,8 +58,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError):
         return None
-    counters_json = header.get("counters", "")
-    if header.get("checksum") != str(_checksum(tensors, counters_json)):
+    checksum, _, counters_json = header.get("state", "").partition(" ")
+    if "counters" in header:  # an earlier version
+        checksum, counters_json = header.get("checksum", ""), header["counters"]
+    if checksum != str(_checksum(tensors, counters_json)):
         return None
     return tensors, json.loads(counters_json)
 
@@ -92,19 +93,44 @@ class Checkpoints:
         for path in self.all()[: -self.keep]:
             path.unlink(missing_ok=True)
 
-    def newest(self) -> tuple[dict[str, Tensor] | None, dict[str, Any], list[str]]:
+    def newest(self, history: History) -> tuple[dict[str, Tensor] | None, dict[str, Any], list[str]]:
         """Read the newest undamaged checkpoint, and remove the damaged ones after it.
 
+        A checkpoint is of no use without the history up to it, so those after the damage are removed too.
+
+        Args:
+            history: the history that the checkpoints have marked.
+
         Returns:
-            Its tensors, or None if there is no checkpoint; its counters; a note on each damaged checkpoint.
+            Its tensors, or None if there is no checkpoint; its counters; a note on each checkpoint that was removed.
+
+        Raises:
+            UserError: the history is damaged before the end of every checkpoint.
         """
-        notes: list[str] = []
+        notes: dict[Path, str] = {}
+        is_history_damaged = False
         for path in reversed(self.all()):
-            if (checkpoint := read(path)) is not None:
-                return *checkpoint, notes
-            notes.append(f"checkpoint {path.name} is damaged and was removed; going on from the one before.")
-            path.unlink(missing_ok=True)
-        return None, {}, notes
+            checkpoint = read(path)
+            if checkpoint is None:
+                notes[path] = f"checkpoint {path.name} is damaged and was removed; going on from the one before."
+            elif not history.begins_with(checkpoint[1].get("history", START)):
+                is_history_damaged = True
+                notes[path] = (
+                    f"{history.path.name} is damaged before the end of checkpoint {path.name}, which was removed; "
+                    "going on from the one before."
+                )
+            else:
+                break
+        else:
+            checkpoint = None
+            if is_history_damaged:
+                raise UserError(
+                    f"{history.path} is damaged before the end of every checkpoint. Restore the file, or start over "
+                    "with resume=false, which renames the old folder."
+                )
+        for path in notes:
+            remove_draft(path)
+        return *(checkpoint or (None, {})), list(notes.values())
 
     def save_best(self, update: int, weights: Mapping[str, Tensor]) -> None:
         """Save the best weights so far, with the update that they come from."""

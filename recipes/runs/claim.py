@@ -1,6 +1,5 @@
 """Claim a run folder: it belongs to one config, one set of inputs, and one process at a time."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,14 +9,15 @@ import yaml
 
 from recipes.config import CONF, UNDECIDING, value_at
 from recipes.errors import InputsChanged, UserError
-from recipes.runs.files import atomic_write, lock_folder, remove_draft, remove_empty, write_json
-from recipes.runs.folder import read_config
+from recipes.runs import manifest
+from recipes.runs.files import atomic_write, lock_folder, read_json, remove_draft, remove_empty, write_json
+from recipes.runs.folder import OF_A_RUN, read_config
 
 INPUTS = "inputs.json"
 # What a start writes before the run has any result.
 START = ("config.yaml", INPUTS, ".lock")
-# The first results of a run, and those that another program's files could be confused with.
-RESULTS = ("history.jsonl", "metrics.json", "manifest.json", "checkpoints", "model", "predictions", "members")
+# What a run writes later; `members` are the runs of an ensemble.
+RESULTS = (*OF_A_RUN, "members")
 # Settings that every config has had.
 ALWAYS = ("seed", "data", "model", "train")
 
@@ -125,8 +125,8 @@ def _settle_config(folder: Path, config: dict[str, Any]) -> None:
                 "train.schedule=constant, train.warmup=0 and no tricks."
             )
         # The run goes on, so it is no longer finished.
-        for name in ("manifest.json", "metrics.json"):
-            (folder / name).unlink(missing_ok=True)
+        manifest.remove(folder)
+        (folder / "metrics.json").unlink(missing_ok=True)
     with atomic_write(folder / "config.yaml") as draft:
         draft.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
@@ -156,15 +156,12 @@ def read_inputs(folder: Path) -> dict[str, str | None] | None:
     Raises:
         UserError: the file is damaged.
     """
-    path = folder / INPUTS
+    path = manifest.checked(folder, INPUTS)
     if not path.exists():
         return None
-    try:
-        inputs = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged; start over with resume=false, which renames the old folder.") from error
+    inputs = read_json(path)
     if not isinstance(inputs, dict):
-        raise UserError(f"{path} is damaged; start over with resume=false, which renames the old folder.")
+        raise manifest.damaged(folder, INPUTS, "is damaged")
     return inputs
 
 
@@ -196,9 +193,8 @@ def _is_only_longer(previous: dict[str, Any], changes: Sequence[tuple[str, Any, 
 
     That holds only if no learning rate and no trick depends on where the run ends.
     """
-    is_independent_of_end = (
-        previous["train"]["schedule"] == "constant" and previous["train"]["warmup"] == 0 and not previous["tricks"]
-    )
+    train = [value_at(previous, f"train.{name}") for name in ("schedule", "warmup")]
+    is_independent_of_end = train == ["constant", 0] and value_at(previous, "tricks") == {}
     return is_independent_of_end and all(
         path in ("train.epochs", "train.max_updates") and None not in (old, new) and new > old
         for path, old, new in changes

@@ -3,14 +3,19 @@
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from recipes.errors import UserError, unreadable
+
+BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 
 
 @contextmanager
@@ -36,6 +41,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         draft.replace(path)
     except OSError as error:
         raise unreadable(str(path), error) from error
+    except SafetensorError as error:  # safetensors has an error of its own for a full disk
+        raise UserError(f"{path}: {error}.") from error
     finally:
         remove_draft(draft)
 
@@ -72,6 +79,38 @@ def _flush(path: Path) -> None:
             descriptor = os.open(entry, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
+
+
+def checksum(path: Path, length: int | None = None) -> dict[str, Any]:
+    """Compute the length and the CRC-32 of a file, or of its first `length` bytes.
+
+    CRC-32 finds every error of up to 32 bits in a row. It is no protection against an attacker.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    size, value = 0, 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK if length is None else min(BLOCK, length - size)):
+                size, value = size + len(block), zlib.crc32(block, value)
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+    return {"bytes": size, "crc32": f"{value:08x}"}
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; None if it holds no JSON.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    except OSError as error:
+        raise unreadable(str(path), error) from error
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -1,13 +1,14 @@
 """The run folder: all files of a run, written atomically, nothing pickled.
 
 `config.yaml` · `history.jsonl` · `metrics.json` · `predictions/<split>.csv` · `model/` · `checkpoints/` · pictures ·
-TensorBoard events. A folder with `metrics.json` is a finished run; a folder with `config.yaml` alone can be resumed.
+TensorBoard events. A folder with `manifest.json` is a finished run; a folder without it can be resumed. Files of a
+finished run are compared with its manifest when they are read.
 """
 
 import csv
-import json
+import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ import numpy as np
 import yaml
 
 from recipes.config import rename_settings, renamed_settings
-from recipes.errors import UserError
+from recipes.errors import UserError, unreadable
 from recipes.metrics import Predictions
-from recipes.runs.files import atomic_write
+from recipes.runs import manifest
+from recipes.runs.files import atomic_write, read_json
 from recipes.runs.history import History
 
-FORMAT = 2
+FORMAT = 3
+"""Of `metrics.json`. Since 3 a finished run has a manifest."""
+# A folder with one of these holds a run, if only a damaged one.
+OF_A_RUN = (manifest.FILE, "metrics.json", "history.jsonl", "checkpoints", "predictions", "model")
 # Keys that had another name in the first format of `metrics.json`.
 RENAMED_METRICS = {"onion": "seams", "kept": "weights"}
 
@@ -50,6 +55,14 @@ class RunFolder:
 
     folder: Path
 
+    def checked(self, name: str) -> Path:
+        """The path of a file, or of a folder with all its files, after a comparison with the manifest.
+
+        Raises:
+            UserError: it is damaged or missing.
+        """
+        return manifest.checked(self.folder, name)
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config; empty if there is none."""
@@ -58,7 +71,10 @@ class RunFolder:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The values of `metrics.json`, under the present names."""
-        values: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        contents = read_json(self.checked("metrics.json"))
+        if not isinstance(contents, dict):
+            raise manifest.damaged(self.folder, "metrics.json", "is damaged")
+        values: dict[str, Any] = contents
         if values.get("format") == 1:
             values = {RENAMED_METRICS.get(name, name): value for name, value in values.items()}
         return values
@@ -66,7 +82,7 @@ class RunFolder:
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """A line for each update and each evaluation."""
-        return History(self.folder / "history.jsonl").read()
+        return History(self.checked("history.jsonl")).read()
 
     @property
     def updates(self) -> list[dict[str, Any]]:
@@ -76,12 +92,14 @@ class RunFolder:
     @property
     def splits(self) -> list[str]:
         """The splits that were predicted: validation, then test, then the others by name."""
-        names = [path.stem for path in (self.folder / "predictions").glob("*.csv")]
+        files = manifest.read(self.folder)
+        paths = (self.folder / "predictions").glob("*.csv") if files is None else map(Path, files)
+        names = [path.stem for path in paths if path.parent.name == "predictions"]
         return sorted(names, key=lambda name: (name != "validation", name != "test", name))
 
     def predictions(self, split: str) -> dict[str, list[str]]:
         """The columns of `predictions/<split>.csv`, by name."""
-        with (self.folder / "predictions" / f"{split}.csv").open(encoding="utf-8", newline="") as lines:
+        with self.checked(f"predictions/{split}.csv").open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -106,27 +124,59 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """Read the config that a folder's run was started with, under the present names; None if there is no run.
 
     Raises:
-        UserError: `config.yaml` is damaged.
+        UserError: `config.yaml` is damaged, or it is missing though there are other files of a run.
     """
-    path = folder / "config.yaml"
+    path = manifest.checked(folder, "config.yaml")
+    if not path.exists():
+        if others := [name for name in OF_A_RUN if (folder / name).exists()]:
+            raise manifest.damaged(folder, "config.yaml", f"is missing, though the folder has {others[0]}")
+        return None
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged; start over with resume=false, which renames the old folder.") from error
-    return None if values is None else rename_settings(values, renamed_settings())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise manifest.damaged(folder, "config.yaml", "is damaged") from error
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+    if not isinstance(values, dict):
+        raise manifest.damaged(folder, "config.yaml", "is damaged: it holds no settings")
+    return rename_settings(values, renamed_settings())
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the folder holds a finished run."""
-    return (folder / "metrics.json").is_file()
+    """Whether the folder holds a finished run.
+
+    Raises:
+        UserError: its manifest is damaged; or it has none, and its `metrics.json` is damaged.
+    """
+    return manifest.read(folder) is not None or _is_finished_without_manifest(folder)
+
+
+def _is_finished_without_manifest(folder: Path) -> bool:
+    """Whether a run was finished before there were manifests: `metrics.json` came last then."""
+    if not (folder / "metrics.json").exists():
+        return False
+    values = read_json(folder / "metrics.json")
+    # It is never left incomplete, so it is not a killed process that left it like this.
+    if not isinstance(values, dict):
+        raise manifest.damaged(folder, "metrics.json", "is damaged")
+    is_old: bool = values.get("format", 1) in (1, 2)
+    if is_old:
+        _note_missing_manifest(folder)
+    return is_old
+
+
+@cache
+def _note_missing_manifest(folder: Path) -> None:
+    text = "is of an earlier version, which wrote no manifest.json; its files are read without a check."
+    print(f"note: {folder} {text}", file=sys.stderr)
 
 
 def finished_run(folder: str | Path) -> RunFolder:
     """Open the folder of a finished run.
 
     Raises:
-        UserError: it holds no finished run.
+        UserError: it holds no finished run, or a damaged one.
     """
     if not is_finished(Path(folder)):
-        raise UserError(f"{folder} holds no finished run (there is no metrics.json).")
+        raise UserError(f"{folder} holds no finished run (there is no {manifest.FILE}).")
     return RunFolder(Path(folder))

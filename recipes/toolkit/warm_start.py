@@ -18,7 +18,8 @@ from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.models.anatomy import head
 from recipes.prediction import ensemble
-from recipes.runs.folder import RunFolder, label_cell
+from recipes.runs import manifest
+from recipes.runs.folder import RunFolder, is_finished, label_cell
 
 
 class WarmStart:
@@ -37,10 +38,12 @@ class WarmStart:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
         self.setting = f"{setting}={folder}"
         self.run = RunFolder(Path(folder).expanduser())
-        self._require("config.yaml", "metrics.json")
+        if not is_finished(self.run.folder):
+            raise UserError(f"{self.setting} holds no finished run (there is no {manifest.FILE}).")
         self.config, self.metrics = self.run.config, self.run.metrics
         if self.config["model"]["source"] == "linear":
             raise UserError(f"{self.setting} is a run of model=linear, which has no weights to start from.")
+        self.run.checked("model")
         if ensemble.read(self.run.folder):
             raise UserError(
                 f"{self.setting} holds an ensemble of several runs, which has no weights of its own; give the folder "

@@ -97,7 +97,7 @@ def test_a_signal_saves_a_checkpoint_even_after_the_last_update(update: int) -> 
         run._step = step_and_signal  # type: ignore[method-assign]
         with pytest.raises(Interrupted) as caught:
             run.fit()
-        newest = run.checkpoints.newest()[1]
+        newest = run.checkpoints.newest(run.history)[1]
         return caught.value.signal_number, str(caught.value), newest["batches_done"]
 
     assert call_with_run(tiny_config(), inspect_run) == (

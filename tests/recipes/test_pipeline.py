@@ -1,7 +1,11 @@
 """From a trained model to a finished run: which weights, which splits, which files are saved with the model."""
 
+import csv
+import errno
 import gc
 import json
+import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -12,8 +16,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recipes import Trick, pipeline
 from recipes.api import FinishedRun, finetune_config, load
@@ -22,7 +27,10 @@ from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
-from recipes.testing import in_child, tiny_config
+from recipes.reports import results
+from recipes.runs import checkpoint, manifest
+from recipes.runs.folder import FORMAT, is_finished
+from recipes.testing import comparable_contents, in_child, saved_files, tiny_config
 
 
 @dataclass
@@ -227,6 +235,99 @@ def test_a_run_is_checked_at_its_start_and_not_when_it_is_resumed(tmp_path: Path
 
     assert in_child(stop_and_resume) == ["checked", "stopped"]
     assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def train_and_die(config: Config, folder: Path, die: Callable[[Callable[[], None]], None]) -> None:
+    """Train in a child process that dies where `die` says."""
+
+    def work() -> None:
+        die(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        finetune_config(config, folder)
+
+    with pytest.raises(ChildProcessError):
+        in_child(work)
+
+
+def die_before(owner: Any, name: str) -> Callable[[Callable[[], None]], None]:
+    """Die where a function is called."""
+    return lambda kill: setattr(owner, name, lambda *arguments, **options: kill())
+
+
+def test_a_repeated_run_and_a_killed_one_write_the_same_bytes(tmp_path: Path) -> None:
+    # The tricks have a state that is saved next to the model, and the texts of the second run are longer.
+    config = tiny_config("+tricks=[temperature,threshold]", "model.dropout=0.1")
+    once, again, killed = (tmp_path / name for name in ("once", "deeper/again", "killed"))
+    in_child(lambda: finetune_config(config, once))
+    in_child(lambda: finetune_config(config, again))
+    train_and_die(config, killed, die_before(TrainingRun, "_evaluate"))
+    train_and_die(config, killed, die_before(manifest, "write"))
+    in_child(lambda: finetune_config(config, killed))
+    assert "model/tricks.safetensors" in saved_files(once)
+    for other in (again, killed):
+        assert comparable_contents(other) == comparable_contents(once)
+        assert saved_files(other) == saved_files(once)
+        assert manifest.read(other).keys() == manifest.read(once).keys()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (pipeline, "_save_model"),
+        pytest.param(results, "write_predictions", marks=pytest.mark.slow),
+        pytest.param(results, "render_card", marks=pytest.mark.slow),
+        pytest.param(results, "write_json", marks=pytest.mark.slow),
+        (manifest, "write"),
+    ],
+)
+def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name: str, tmp_path: Path) -> None:
+    config = tiny_config("train.max_updates=3")
+    train_and_die(config, tmp_path / "run", die_before(owner, name))
+    assert not is_finished(tmp_path / "run")
+
+    def finish() -> None:
+        TrainingRun._step = None  # type: ignore[method-assign, assignment]
+        finetune_config(config, tmp_path / "run")
+
+    in_child(finish)
+    assert is_finished(tmp_path / "run") and load(tmp_path / "run").metrics["format"] == FORMAT
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def fill_disk(owner: Any, name: str, error: Exception) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    setattr(owner, name, fail)
+
+
+NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "error", "file"),
+    [
+        (PreTrainedModel, "save_pretrained", SafetensorError(f"I/O error: {NO_SPACE.strerror}"), "model"),
+        pytest.param(PreTrainedTokenizerBase, "save_pretrained", NO_SPACE, "model", marks=pytest.mark.slow),
+        pytest.param(csv, "writer", NO_SPACE, "validation.csv", marks=pytest.mark.slow),
+        (checkpoint, "save_file", SafetensorError(f"I/O error: {NO_SPACE.strerror}"), "best.safetensors"),
+    ],
+)
+def test_a_full_disk_is_a_user_error_and_the_next_start_goes_on(
+    owner: Any, name: str, error: Exception, file: str, tmp_path: Path
+) -> None:
+    config, folder = tiny_config("train.max_updates=2"), tmp_path / "run"
+
+    def work() -> str:
+        fill_disk(owner, name, error)
+        with pytest.raises(UserError) as caught:
+            finetune_config(config, folder)
+        return str(caught.value)
+
+    message = in_child(work)
+    assert f"{file}: " in message and "No space left on device." in message
+    assert not is_finished(folder) and not list(folder.rglob(".*.tmp"))
+    in_child(lambda: finetune_config(config, folder))
+    assert is_finished(folder)
 
 
 def test_validation_is_scored_after_tricks_are_fitted_on_it(tmp_path: Path) -> None:

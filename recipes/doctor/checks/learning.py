@@ -180,7 +180,7 @@ def resuming(subject: Subject, result: CheckResult) -> None:
         if len(batches) > 1:
             run.seams.gradient(batches[1].to(run.accelerator.device))
             run.seams.update()
-        tensors, counters, _ = run.checkpoints.newest()
+        tensors, counters, _ = run.checkpoints.newest(run.history)
         if tensors is None:
             result.add_inspected(1, "checkpoint")
             result.fail("the checkpoint cannot be read.", "a run that was stopped starts again", "check the disk")

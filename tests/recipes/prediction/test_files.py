@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,9 @@ from recipes.prediction.predictors import Predictor
 from recipes.testing import finished_run, in_child, make_text_file, tiny_config
 
 ROWS = 44
+# Steps of finishing a job: the note that all is joined, the move of the second file, the removal of pieces.
+FINISHING = (4, 7, 12)
+OTHERS = (0, 1, 2, 5, 6, 8, 20, 29)
 
 
 @pytest.fixture
@@ -152,6 +156,51 @@ def test_a_damaged_piece_is_predicted_again(prediction_request: PredictionReques
 
     assert in_child(stop_and_resume) == [10, 10, 10, 4]
     assert [row["id"] for row in read_output(prediction_request.target)] == [str(number) for number in range(ROWS)]
+
+
+@pytest.mark.parametrize("step", [*FINISHING, *(pytest.param(step, marks=pytest.mark.slow) for step in OTHERS)])
+def test_a_job_killed_while_it_finishes_is_completed_by_the_same_command(
+    step: int, prediction_request: PredictionRequest, tmp_path: Path
+) -> None:
+    """Killed before it joins, notes that it has joined, moves a file, or removes pieces and request."""
+    source = tmp_path / "in.csv"
+    source.write_bytes(Path(prediction_request.source).read_bytes() + b"one cell\n")
+    killed = replace(prediction_request, source=str(source), target=str(tmp_path / "killed.csv"))
+    whole = replace(killed, target=str(tmp_path / "whole.csv"))
+
+    def kill_at_step() -> None:
+        steps = iter(range(step + 1))
+
+        def count(function: Any) -> Any:
+            def counting(*arguments: Any, **options: Any) -> Any:
+                if next(steps) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **options)
+
+            return counting
+
+        predict_pieces = PredictionJob._predict_pieces
+
+        def predict_then_count(job: PredictionJob) -> list[Path]:
+            pieces = predict_pieces(job)
+            files.join_pieces, files.write_json = count(files.join_pieces), count(files.write_json)
+            files.remove_draft, Path.replace = count(files.remove_draft), count(Path.replace)
+            Path.unlink = count(Path.unlink)  # type: ignore[method-assign]
+            return pieces
+
+        PredictionJob._predict_pieces = predict_then_count  # type: ignore[method-assign]
+        PredictionJob(killed).run()
+
+    with pytest.raises(ChildProcessError):
+        in_child(kill_at_step)
+    summary, expected = run_job(killed), run_job(whole)
+    assert replace(summary, seconds=0) == replace(expected, seconds=0) and summary.bad == 1
+    for name in ("", ".bad.jsonl"):
+        assert Path(f"{killed.target}{name}").read_bytes() == Path(f"{whole.target}{name}").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "in.csv",
+        *(f"{name}.csv{ending}" for name in ("killed", "whole") for ending in ("", ".bad.jsonl")),
+    }
 
 
 def test_a_folder_with_other_files_is_left_alone(prediction_request: PredictionRequest) -> None:
@@ -298,6 +347,7 @@ def test_a_file_without_rows_is_refused(prediction_request: PredictionRequest, t
     source.write_text("text,label\n", encoding="utf-8")
     with pytest.raises(UserError, match="there is no row in it"):
         PredictionJob(replace(prediction_request, source=str(source))).run()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_a_resumed_job_skips_bad_rows_too(prediction_request: PredictionRequest, tmp_path: Path) -> None:

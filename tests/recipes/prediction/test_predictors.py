@@ -12,6 +12,7 @@ import pytest
 import recipes
 from recipes.api import FinishedRun
 from recipes.prediction.predictors import load_predictor, predict
+from recipes.runs import manifest
 from recipes.runs.folder import RunFolder
 from recipes.testing import finished_run
 
@@ -185,5 +186,9 @@ def test_an_incomplete_folder_is_refused(missing: str, tmp_path: Path) -> None:
 def test_a_damaged_model_is_refused(name: str, tmp_path: Path) -> None:
     shutil.copytree(finished_run(), tmp_path / "run")
     (tmp_path / "run" / "model" / name).write_text("{")
+    with pytest.raises(recipes.UserError, match=rf"run/model/{name} is damaged: it has changed since"):
+        load_predictor(RunFolder(tmp_path / "run"))
+    # As in a folder of a version that wrote no manifest.
+    manifest.remove(tmp_path / "run")
     with pytest.raises(recipes.UserError, match=r"model is damaged \(.*\); copy all of it, or train again\."):
         load_predictor(RunFolder(tmp_path / "run"))

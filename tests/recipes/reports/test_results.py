@@ -37,6 +37,7 @@ def test_finish_writes_predictions_pictures_card_and_metrics(tmp_path: Path) -> 
     assert run == RunFolder(tmp_path) and is_finished(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
         "confusion_matrix.png",
+        "manifest.json",
         "metrics.json",
         "model/README.md",
         "predictions/validation.csv",

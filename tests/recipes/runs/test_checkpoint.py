@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from recipes.errors import UserError
 from recipes.runs.checkpoint import Checkpoints, inside, read, write
+from recipes.runs.history import History
 from recipes.state import capture, flatten_optimizer, restore, restore_optimizer
 from recipes.testing import in_child, tiny_config, tiny_run
 
@@ -99,7 +100,7 @@ def test_the_newest_checkpoints_and_the_best_weights_stay(tmp_path: Path) -> Non
     for updates in (9, 10, 100, 1000):
         checkpoints.save(updates, {"a": torch.tensor([float(updates)])}, {"updates": updates})
     assert [path.stem for path in checkpoints.all()] == ["00000100", "00001000"]
-    tensors, counters, notes = checkpoints.newest()
+    tensors, counters, notes = checkpoints.newest(History(tmp_path / "history.jsonl"))
     assert tensors is not None
     assert (tensors["a"].item(), counters, notes) == (1000.0, {"updates": 1000}, [])
     assert are_equal(checkpoints.best(), WEIGHTS)
@@ -112,7 +113,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path: Path) -> None:
     for updates in (2, 3):
         path = tmp_path / f"{updates:08d}.safetensors"
         path.write_bytes(path.read_bytes()[:-1])
-    tensors, counters, notes = checkpoints.newest()
+    tensors, counters, notes = checkpoints.newest(History(tmp_path / "history.jsonl"))
     assert counters == {"updates": 1}
     assert notes == [
         f"checkpoint {updates:08d}.safetensors is damaged and was removed; going on from the one before."
@@ -123,13 +124,51 @@ def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path: Path) -> None:
 
 def test_without_an_undamaged_checkpoint_newest_gives_none(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "none", keep=1)
-    assert checkpoints.newest() == (None, {}, [])
+    assert checkpoints.newest(History(tmp_path / "history.jsonl")) == (None, {}, [])
     with pytest.raises(UserError, match=r"best\.safetensors is damaged or missing; start over with resume=false\."):
         checkpoints.best()
     checkpoints.save(1, WEIGHTS, {})
     (tmp_path / "none" / "00000001.safetensors").write_bytes(b"")
-    tensors, counters, notes = checkpoints.newest()
+    tensors, counters, notes = checkpoints.newest(History(tmp_path / "history.jsonl"))
     assert (tensors, counters, len(notes)) == (None, {}, 1)
+
+
+def save_with_history(folder: Path, updates: int) -> tuple[Checkpoints, History]:
+    """A checkpoint after each update, with the mark of a line of the history for each of them."""
+    checkpoints, history = Checkpoints(folder, keep=9), History(folder / "history.jsonl")
+    for number in range(1, updates + 1):
+        history.append([{"update": number}])
+        checkpoints.save(number, {"a": torch.tensor([float(number)])}, {"history": history.mark()})
+    return checkpoints, history
+
+
+@pytest.mark.parametrize(("damage_of", "usable"), [(3, 2), (2, 1)])
+def test_a_checkpoint_whose_history_is_damaged_is_skipped_with_a_note(
+    damage_of: int, usable: int, tmp_path: Path
+) -> None:
+    checkpoints, history = save_with_history(tmp_path, 3)
+    lines = history.path.read_text().splitlines(keepends=True)
+    lines[damage_of - 1] = '{"update": 7}\n'
+    history.path.write_text("".join(lines))
+    tensors, counters, notes = checkpoints.newest(history)
+    assert tensors is not None and tensors["a"].item() == usable
+    assert [path.stem for path in checkpoints.all()] == [f"{number:08d}" for number in range(1, usable + 1)]
+    assert len(notes) == 3 - usable
+    assert "history.jsonl is damaged before the end of checkpoint 00000003.safetensors" in notes[0]
+    history.go_back(counters["history"])
+    assert history.read() == [{"update": number} for number in range(1, usable + 1)]
+
+
+@pytest.mark.parametrize("text", ["", '{"update": 9}\n', "half of"])
+def test_a_history_that_fits_no_checkpoint_is_refused_and_nothing_is_removed(text: str, tmp_path: Path) -> None:
+    checkpoints, history = save_with_history(tmp_path, 2)
+    history.path.write_text(text)
+    with pytest.raises(UserError, match=r"history\.jsonl is damaged before the end of every checkpoint\. Restore"):
+        checkpoints.newest(history)
+    history.path.unlink()
+    with pytest.raises(UserError, match="damaged before the end of every checkpoint"):
+        checkpoints.newest(history)
+    assert len(checkpoints.all()) == 2
 
 
 def test_best_weights_are_usable_if_the_run_has_made_or_will_repeat_them(tmp_path: Path) -> None:

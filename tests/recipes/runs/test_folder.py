@@ -49,7 +49,7 @@ def test_the_csv_of_multi_label_predictions(tmp_path: Path) -> None:
 def test_a_damaged_config_is_a_user_error(tmp_path: Path) -> None:
     claim_once(tmp_path / "run", values())
     (tmp_path / "run" / "config.yaml").write_text("seed: [0")
-    with pytest.raises(UserError, match=r"config\.yaml is damaged; start over with resume=false"):
+    with pytest.raises(UserError, match=r"config\.yaml is damaged\. .* start over with resume=false"):
         claim_once(tmp_path / "run", values())
     claim_once(tmp_path / "run", values(resume=False))
     assert read_config(tmp_path / "run") is not None

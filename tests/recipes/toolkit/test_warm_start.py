@@ -13,27 +13,31 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from recipes import UserError
+from recipes.runs import manifest
 from recipes.testing import finished_run
 from recipes.toolkit.warm_start import WarmStart, align_rows
 
 IN_MODEL = "model/config.json", "model/tokenizer_config.json", "model/model.safetensors"
-FILES = "metrics.json", "config.yaml", "predictions", "model"
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A finished run that a test may spoil."""
-    (tmp_path / "old").mkdir()
-    for name in FILES:
-        source = finished_run() / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / "old" / name)
-    return tmp_path / "old"
+    return shutil.copytree(finished_run(), tmp_path / "old")
 
 
 def reconfigured(folder: Path, change: Callable[[dict[str, dict[str, object]]], None]) -> None:
     values = yaml.safe_load((folder / "config.yaml").read_text())
     change(values)
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    manifest.write(folder)
+
+
+def forget_manifest(folder: Path) -> None:
+    """Make a finished run look like one of a version that wrote no manifest."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "format": 2}))
+    manifest.remove(folder)
 
 
 def of(folder: Path | None) -> WarmStart:
@@ -101,6 +105,7 @@ class TestWeights:
         weights = load_file(old / "model" / "model.safetensors")
         weights["classifier.weight"] = torch.zeros(3, 8)
         save_file(weights, old / "model" / "model.safetensors")
+        manifest.write(old)
         message = refusal(lambda: of(old).load_weights(fresh_model(5), "xyzuv"))
         assert "(classifier.weight is (8,) there, (32,) here)" in message
 
@@ -108,6 +113,7 @@ class TestWeights:
         weights = load_file(old / "model" / "model.safetensors")
         weights["segments.score.weight"] = torch.zeros(1, 32)
         save_file(weights, old / "model" / "model.safetensors")
+        manifest.write(old)
         message = refusal(lambda: of(old).load_weights(fresh_model(3), "xyz"))
         assert "(segments.score.weight is (1, 32) there, missing here)" in message
 
@@ -120,12 +126,19 @@ class TestWeights:
             {name.replace("bert.", "electra."): each for name, each in weights.items()},
             old / "model" / "model.safetensors",
         )
+        manifest.write(old)
         message = refusal(lambda: of(old).load_weights(fresh_model(3), "xyz"))
         assert "(ElectraForSequenceClassification there, BertForSequenceClassification here)" in message
 
     def test_damaged(self, old: Path) -> None:
         path = old / "model" / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1])
+        assert f"{path} is damaged: it has changed since the run was finished" in refusal(lambda: of(old))
+
+    def test_damaged_in_a_folder_of_an_earlier_version(self, old: Path) -> None:
+        path = old / "model" / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1])
+        forget_manifest(old)
         message = refusal(lambda: of(old).load_weights(fresh_model(3), "xyz"))
         assert message == f"tricks.mine.from={old}: model/model.safetensors is damaged."
 
@@ -148,9 +161,20 @@ class TestRefusals:
         message = "tricks.mine.from is not set; give it the folder of a finished run: tricks.mine.from=runs/<name>."
         assert refusal(lambda: of(None)) == message
 
+    def test_not_finished(self, old: Path) -> None:
+        manifest.remove(old)
+        message = f"tricks.mine.from={old} holds no finished run (there is no manifest.json)."
+        assert refusal(lambda: of(old)) == message
+
     @pytest.mark.parametrize("file", ["config.yaml", "metrics.json", *IN_MODEL])
-    def test_not_finished(self, old: Path, file: str) -> None:
+    def test_incomplete(self, old: Path, file: str) -> None:
         (old / file).unlink()
+        assert refusal(lambda: of(old)).startswith(f"{old / file} is missing. If the folder is a copy, copy it again.")
+
+    @pytest.mark.parametrize("file", IN_MODEL)
+    def test_incomplete_in_a_folder_of_an_earlier_version(self, old: Path, file: str) -> None:
+        (old / file).unlink()
+        forget_manifest(old)
         assert refusal(lambda: of(old)) == f"tricks.mine.from={old} holds no finished run (there is no {file})."
 
     def test_a_model_without_weights(self, old: Path) -> None:
@@ -182,5 +206,6 @@ class TestData:
         cells[column] = "other"
         lines[3] = ",".join(cells)
         (old / "predictions" / "test.csv").write_text("\n".join(lines) + "\n")
+        manifest.write(old)
         message = f"tricks.mine.from={old}: its data has changed since (test has other rows or labels)."
         assert refusal(lambda: of(old).splits) == message

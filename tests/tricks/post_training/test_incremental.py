@@ -20,6 +20,7 @@ from recipes.api import FinishedRun, finetune_config
 from recipes.config import Config
 from recipes.data.splits import Splits, read_splits
 from recipes.prediction.predictors import Predictor
+from recipes.runs import manifest
 from recipes.testing import TrickLaws, copy_weights, finished_run, in_child, temporary_folder, tiny_config, tiny_run
 from tricks.post_training.incremental import Incremental, draw_rows, forgetting, summarize
 
@@ -133,6 +134,7 @@ class TestLabels:
         values = yaml.safe_load((old / "config.yaml").read_text())
         values["data"]["train"] = str(tmp_path / "gone.csv")
         (old / "config.yaml").write_text(yaml.safe_dump(values))
+        manifest.write(old)
         result = self.trained_on(incremental(old), splits("xyz"))
         assert result.extra == {}
         assert result.notes[-1].startswith(
@@ -146,6 +148,7 @@ class TestLabels:
         old = copy(tmp_path / "old")
         metrics = json.loads((old / "metrics.json").read_text())
         (old / "metrics.json").write_text(json.dumps({**metrics, "test": {}}))
+        manifest.write(old)
         result = self.trained_on(incremental(old), splits("xyz"))
         assert result.extra == {}
         assert result.notes[-1] == "incremental: forgetting is not measured (the old run has no test scores)."
@@ -167,6 +170,7 @@ class TestModel:
         save_file({name: each.contiguous() for name, each in turned.items()}, old / "model" / "model.safetensors")
         settings |= {"id2label": {"0": "z", "1": "x", "2": "y"}, "label2id": {"z": 0, "x": 1, "y": 2}}
         (old / "model" / "config.json").write_text(json.dumps(settings))
+        manifest.write(old)
         result = self.weights(after(folder=old))
         for name, expected in weights.items():
             assert (result[name] == expected.numpy()).all(), name
