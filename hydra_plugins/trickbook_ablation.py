@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -23,6 +24,11 @@ class AblationSweeper(Sweeper):
         """Create the launcher that the user has chosen."""
         from recipes.ablation.study import run_study
         from recipes.ablation.worker import Job
+        from recipes.compose.trust import trusting
+
+        # This process composes configs and makes tricks too, but Hydra sets this only for each run.
+        HydraConfig.instance().set_config(config)
+        self.trusting = trusting(config.trusted)
 
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=Job(task_function), config=config
@@ -33,4 +39,5 @@ class AblationSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study that the overrides describe."""
-        self.run(arguments)
+        with self.trusting:
+            self.run(arguments)

@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from recipes import seams
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
+from recipes.compose.trust import trusting
 from recipes.config import Config, as_values
 from recipes.data.inputs import identify_inputs
 from recipes.data.splits import read_splits
@@ -26,8 +28,12 @@ from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.runtime.distributed import say
 
 
+@dataclass
 class FinishedRun(RunFolder):
     """A finished run: its results, and its model to predict with."""
+
+    trusted: Sequence[str] = ()
+    """Further classes that its config may name."""
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Predictions:
         """Predict texts, or pairs of texts, with the saved model; rows keep the order given.
@@ -35,14 +41,16 @@ class FinishedRun(RunFolder):
         Raises:
             UserError: a text has no pair though the run was trained on pairs, or the other way round.
         """
-        return predict(self, texts, pairs)
+        with trusting(self.trusted):
+            return predict(self, texts, pairs)
 
 
-def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
+def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> FinishedRun:
     """Fine-tune as `python train.py <overrides>` does, or return the finished run of the same config.
 
     Args:
         overrides: as on the command line: `["+tricks=[mixup,amp]", "train.epochs=1"]`.
+        trusted: names of further classes that may be imported, such as `my_tricks.Cutoff`.
 
     Returns:
         The finished run: `.metrics`, `.history`, `.folder`, `.predict(texts)`.
@@ -51,21 +59,23 @@ def finetune(overrides: Sequence[str] = ()) -> FinishedRun:
         UserError: something in the overrides, the values or the data is wrong.
     """
     composed, folder = compose_config(overrides)
+    composed.trusted = [*composed.trusted, *trusted]
     return finetune_config(read(composed), folder)
 
 
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
-    tricks = build(config.tricks)
-    with claim_once(folder, config):
-        if is_finished(folder):
-            manifest.check(folder)
-            say(f"{folder} is finished already; resume=false starts over.")
-            return FinishedRun(folder)
-        splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
-        procedure = seams.compose("train", train, tricks, None)
-        procedure(config, splits, folder)
-    return FinishedRun(folder)
+    with trusting(config.trusted):
+        tricks = build(config.tricks)
+        with claim_once(folder, config):
+            if is_finished(folder):
+                manifest.check(folder)
+                say(f"{folder} is finished already; resume=false starts over.")
+                return FinishedRun(folder, config.trusted)
+            splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
+            procedure = seams.compose("train", train, tricks, None)
+            procedure(config, splits, folder)
+    return FinishedRun(folder, config.trusted)
 
 
 @contextmanager
@@ -90,10 +100,14 @@ def _command_to_start_over() -> str:
     return shlex.join(["python", "train.py", *others, "resume=false"])
 
 
-def load(folder: str | Path) -> FinishedRun:
+def load(folder: str | Path, trusted: Sequence[str] = ()) -> FinishedRun:
     """A finished run from its folder.
+
+    Args:
+        folder: the run folder. It may be from somebody else: nothing in it is imported or run.
+        trusted: names of further classes that its config may name, such as `my_tricks.Cutoff`.
 
     Raises:
         UserError: there is none.
     """
-    return FinishedRun(finished_run(folder).folder)
+    return FinishedRun(finished_run(folder).folder, trusted)

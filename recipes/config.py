@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import UserError, describe
-from recipes.ranges import allowed
+from recipes.ranges import allowed, escape_interpolations
 
-# Settings that change no number of a run.
-UNDECIDING = ("resume", "doctor")
+# Settings that change no number of a run. A run folder does not store them.
+UNDECIDING = ("resume", "doctor", "trusted")
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -152,6 +152,8 @@ class Config:
     tricks: dict[str, Any]
     doctor: str = allowed("cheap | off")
     """Which of the doctor's checks run before training."""
+    trusted: list[str] = allowed("")
+    """Further classes that `_target_` may name, each as `package.module.Class`."""
 
 
 def _run_name(*, _root_: DictConfig) -> str:
@@ -237,14 +239,16 @@ def saved_config(values: Mapping[str, Any]) -> Config:
     """The typed config from what `config.yaml` of a run folder holds.
 
     A folder that an earlier version wrote lacks the settings that are newer; they have the value of `conf/train.yaml`.
+    Somebody else may have written the folder: it cannot say whom to trust, and its texts are not evaluated.
 
     Raises:
         UserError: it holds a setting that there is not.
     """
     known = {item.name for item in fields(Config)}
+    stored = escape_interpolations({name: value for name, value in values.items() if name not in UNDECIDING})
     defaults = cast(DictConfig, OmegaConf.load(CONF / "train.yaml"))
     newest = OmegaConf.create({name: defaults[name] for name in map(str, defaults) if name in known})
     try:
-        return cast(Config, OmegaConf.to_object(OmegaConf.merge(_schema(), newest, dict(values))))
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(_schema(), newest, stored)))
     except OmegaConfBaseException as error:
         raise UserError(f"config.yaml: {describe(error)} A newer version may have written it.") from error

@@ -5,18 +5,22 @@ They are checked on loading, and shown in error messages and in the tables of th
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import nearest
 
 # The types of fields, in words.
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", dict: "a mapping", list: "a list"}
+
+# OmegaConf takes a backslash before `${` as an escape, and a double one as a backslash.
+INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def allowed(values: str) -> Any:
@@ -66,13 +70,13 @@ def out_of_range(settings: Any, path: str) -> Iterator[str]:
 
 
 def make_settings(
-    kind: type, values: DictConfig, path: str, attributes: Mapping[str, object] | None = None
+    kind: type, values: Mapping[str, Any], path: str, attributes: Mapping[str, object] | None = None
 ) -> tuple[Any, list[str]]:
     """Make an instance of a dataclass from config values, with types checked and converted by OmegaConf.
 
     Args:
         kind: the dataclass.
-        values: of its fields.
+        values: of its fields, as plain values; no text is evaluated.
         path: of the values in the config, for the messages.
         attributes: further attributes of the instance, which are not fields.
 
@@ -83,13 +87,13 @@ def make_settings(
     schema = OmegaConf.structured(kind)
     names = [item.name for item in dataclasses.fields(kind)]
     problems = []
-    present = [str(key) for key in values if not OmegaConf.is_missing(values, key)]
+    present = [str(name) for name, value in values.items() if value != "???"]
     for name in present:
         if name not in names:
             problems.append(f"{path}.{name} does not exist; {nearest(name, names)}")
             continue
         try:
-            schema[name] = values[name]
+            schema[name] = escape_interpolations(values[name])
         except OmegaConfBaseException:
             item = next(each for each in dataclasses.fields(kind) if each.name == name)
             value = "null" if values[name] is None else repr(values[name])
@@ -98,7 +102,7 @@ def make_settings(
     problems += [f"{path}.{name} has no value; set it in the YAML file that selects it." for name in missing]
     if problems:
         return None, problems
-    arguments: Mapping[str, Any] = OmegaConf.to_container(schema)  # type: ignore[assignment]
+    arguments: Mapping[str, Any] = OmegaConf.to_container(schema, resolve=True)  # type: ignore[assignment]
     try:
         # The attributes are set before `__init__`, so that `__post_init__` can read them.
         settings: Any = object.__new__(kind)
@@ -107,6 +111,17 @@ def make_settings(
         return settings, []
     except ValueError as error:
         return None, [f"{path}.{line}" for line in str(error).splitlines()]
+
+
+def escape_interpolations(values: Any) -> Any:
+    """The same tree of plain values, whose texts OmegaConf reads back as they are: `${oc.env:HOME}` is then a text."""
+    if isinstance(values, Mapping):
+        return {name: escape_interpolations(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [escape_interpolations(value) for value in values]
+    if isinstance(values, str) and "${" in values:
+        return INTERPOLATION.sub(lambda match: f"{match[1] * 2}\\${{", values)
+    return values
 
 
 def as_yaml(value: object) -> str:

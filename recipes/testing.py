@@ -38,6 +38,7 @@ from recipes.api import finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
+from recipes.compose.trust import find_targets, trusting
 from recipes.config import CONF, Config
 from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
@@ -149,7 +150,13 @@ def tiny_splits(config: Config) -> Splits:
 def tiny_run(config: Config, folder: Path, run_folder: Path | None = None) -> TrainingRun:
     """Set up a run without training it, in `run_folder` or a new folder inside `folder`."""
     run_folder = run_folder or Path(tempfile.mkdtemp(dir=folder))
-    return TrainingRun(config, build(config.tricks), tiny_splits(config), run_folder)
+    return TrainingRun(config, build_tricks(config.tricks), tiny_splits(config), run_folder)
+
+
+def build_tricks(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
+    """Make the tricks under test; whoever tests a class trusts it."""
+    with trusting(find_targets(values)):
+        return build(values)
 
 
 def train_tiny(config: Config) -> dict[str, Any]:
@@ -274,11 +281,12 @@ class TrickLaws:
         values = {name: dict(yaml_values(name, tuple(self.overrides))) for name in tricks}
         if self.trick in values:
             values[self.trick] |= {**self.settings, **settings}
-        return replace(base_config, tricks=values)
+        return replace(base_config, tricks=values, trusted=list(find_targets(values)))
 
     def declared(self) -> Trick:
         """The trick, with the values that are under the laws."""
-        return build({self.trick: {**yaml_values(self.trick, tuple(self.overrides)), **self.settings}})[self.trick]
+        values = {**yaml_values(self.trick, tuple(self.overrides)), **self.settings}
+        return build_tricks({self.trick: values})[self.trick]
 
     def compatible(self) -> list[str]:
         """Other tricks that can be on together with this one and with each other."""
@@ -522,7 +530,8 @@ class TrickLaws:
             os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # encode is called only for what is not cached
             try:
                 if seam == "train":
-                    build(config.tricks)[self.trick].train(None, breaking, config, tiny_splits(config), folder / "run")
+                    trick = build_tricks(config.tricks)[self.trick]
+                    trick.train(None, breaking, config, tiny_splits(config), folder / "run")
                 else:
                     tiny_run(config, folder)
             except ZeroDivisionError:
@@ -607,7 +616,7 @@ def yaml_values(trick: str, overrides: tuple[str, ...] = ()) -> Mapping[str, Any
 @cache
 def declared_trick(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
     """A trick with the values of its YAML file."""
-    return build({trick: yaml_values(trick, overrides)})[trick]
+    return build_tricks({trick: yaml_values(trick, overrides)})[trick]
 
 
 def required_overrides(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:

@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="as after train.py")
     parser.add_argument("--cheap", action="store_true", help="only the checks that take a second or two")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--config-dir", help="a further config folder, as for train.py")
     arguments = parser.parse_args()
 
     # Importing PyTorch takes seconds, so --help comes first.
@@ -30,7 +31,7 @@ def main() -> None:
     from recipes.doctor.render import report_lines, report_table
     from recipes.reports.tables import console_for_tables
 
-    report = examine(arguments.overrides, arguments.cheap)
+    report = examine(arguments.overrides, arguments.cheap, arguments.config_dir)
     if arguments.json:
         print(json.dumps(report.as_json(), indent=1, ensure_ascii=False))
     else:

@@ -42,8 +42,17 @@ def main() -> None:
         "--memory-limit", help="a fraction such as 0.5, or bytes such as 4GB; of the GPU, if there is one"
     )
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
+    parser.add_argument(
+        "--trusted",
+        action="extend",
+        default=[],
+        type=lambda names: names.strip("[]").replace(",", " ").split(),
+        help="a class of your own that the run uses, such as my_tricks.Cutoff; its code runs",
+    )
+    parser.add_argument("--config-dir", help="trust the classes in the YAML files of this folder, as train.py does")
     arguments = parser.parse_args()
 
+    from recipes.compose.trust import read_targets, trusting
     from recipes.prediction.files import PredictionJob, PredictionRequest
     from recipes.reports.tables import progress, score_table
     from recipes.runtime.memory import limit_memory
@@ -57,7 +66,8 @@ def main() -> None:
         precision=arguments.precision,
         metrics=arguments.metrics,
     )
-    with limit_memory(arguments.memory_limit) as check, progress("rows") as (console, advance):
+    trusted = [*arguments.trusted, *(read_targets(arguments.config_dir) if arguments.config_dir else ())]
+    with trusting(trusted), limit_memory(arguments.memory_limit) as check, progress("rows") as (console, advance):
 
         def report_progress(rows: int) -> None:
             check(f"finished rows are saved: lower --look-ahead (now {request.look_ahead}), or allow more")

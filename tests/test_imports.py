@@ -52,10 +52,9 @@ BY_STRING += (
 )
 CALLS_BY_STRING = {
     ("recipes/__init__.py", "import_module"): "a public name is imported when first asked for: start-up time",
-    ("recipes/compose/tricks.py", "get_class"): "a trick is whatever class its YAML file names",
-    ("recipes/compose/remedies.py", "_locate"): "the classes of tricks that are not selected, once one may help",
+    ("recipes/compose/trust.py", "get_class"): "a class that a config names and somebody trusts",
+    ("recipes/compose/trust.py", "find_spec"): "where a class would come from, before it is imported",
     ("recipes/models/loading.py", "find_spec"): "weights that come as a package, which may be missing",
-    ("tricks/pre_training/nlpaug.py", "instantiate"): "augmenters are whatever classes the user names",
     ("scripts/bench/__main__.py", "import_module"): "only the chosen benchmark is imported: start-up time",
     ("scripts/bench/loop.py", "import_module"): "peers that may be missing",
     ("scripts/bench/eda_peers.py", "find_spec"): "peers that may be missing",

@@ -195,7 +195,7 @@ def test_the_doctor_offers_a_third_party_trick(
     )
     write("theirs/tricks/merge.yaml", "# @package tricks.merge\n_target_: merging.Merge\n")
     train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
-    search = f"hydra.searchpath=[{tmp_path / 'theirs'}]"
-    remedies = in_child(partial(remedies_for_duplicates, [*files, train, search]))
+    theirs = [f"hydra.searchpath=[{tmp_path / 'theirs'}]", "trusted=[merging.Merge]"]
+    remedies = in_child(partial(remedies_for_duplicates, [*files, train, *theirs]))
     assert "+tricks=[deduplicate] or +tricks=[merge] tricks.merge.how=mean" in remedies
     assert "merge" not in in_child(partial(remedies_for_duplicates, [*files, train]))

@@ -37,6 +37,8 @@ class Findings:
     """What biases the comparison, in sentences."""
     search_path: Sequence[str] = ()
     """The user's config folders, in the form of `hydra.searchpath`."""
+    trusted: Sequence[str] = ()
+    """The further classes that the command trusts."""
     confirmations: Sequence[tuple[str, Verdict]] = ()
     """With fresh seeds: an alternative to the recommended recipe, in words, and its effect against the recipe."""
     test_verdicts: Mapping[str, Verdict] = field(default_factory=dict)

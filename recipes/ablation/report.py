@@ -243,9 +243,10 @@ def render_recipe(findings: Findings, folder: Path) -> str:
     # A command chooses one recipe, so the recipe of the study is included in this file.
     shared_recipes = [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
     included = [swept_recipe] if swept_recipe else shared_recipes
-    overrides = [line for line in shared if not line.startswith(("recipe=", "search="))]
-    # --config-dir names one folder only.
+    overrides = [line for line in shared if not line.startswith(("recipe=", "search=", "trusted="))]
+    # --config-dir names one folder only, and trusts the classes in that one only.
     overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
+    overrides += [f"trusted=[{','.join(findings.trusted)}]"] if findings.trusted else []
     config_dir = str(folder / "conf")
     command = shlex.join(["python", "train.py", "--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
 

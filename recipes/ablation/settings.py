@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from recipes.errors import UserError
 from recipes.ranges import allowed, make_settings, out_of_range
 
@@ -39,7 +37,7 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     Raises:
         UserError: with every wrong setting.
     """
-    settings, problems = make_settings(Settings, OmegaConf.create(dict(values)), "hydra.sweeper")
+    settings, problems = make_settings(Settings, values, "hydra.sweeper")
     if not problems:
         problems = list(out_of_range(settings, "hydra.sweeper."))
         if settings.confirm and settings.seeds == 1:

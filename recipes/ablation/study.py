@@ -67,7 +67,7 @@ def run_study(
 
     study_runs = StudyRuns(settings, composer, launch)
     findings, seeds = _run_in_rounds(space, admissible, design, study_runs)
-    findings = replace(findings, warnings=warnings, search_path=composer.search_path)
+    findings = replace(findings, warnings=warnings, search_path=composer.search_path, trusted=composer.trusted)
     write_report(findings, composer.sweep)
 
     # Confirm the recommendation with seeds that had no part in it.

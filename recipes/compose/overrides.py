@@ -25,10 +25,15 @@ from recipes.ranges import describe_field
 
 # The config that Hydra cannot find where its plug-in is not installed.
 PLUG_IN = re.compile(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'")
+CONFIG_DIR = "--config-dir"
 
 
-def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
+def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> tuple[DictConfig, Path]:
     """Compose `conf/train.yaml` with overrides, as the command line does.
+
+    Args:
+        overrides: as after `train.py`.
+        config_dir: a further config folder, as the command line names it with `--config-dir`.
 
     Returns:
         The config and the run folder.
@@ -37,7 +42,10 @@ def compose_config(overrides: Sequence[str]) -> tuple[DictConfig, Path]:
         UserError: with every override that is wrong.
     """
     overrides = prepare_overrides(overrides)
-    with explained(overrides), _composing_conf():
+    folders = [] if config_dir is None else [config_dir]
+    with explained([*overrides, *(f"{CONFIG_DIR}={folder}" for folder in folders)]), _composing_conf():
+        if problems := list(_add_config_folders(folders, CONFIG_DIR)):
+            raise UserError(*problems)
         composed = compose("train", overrides, return_hydra_config=True)
         folder = Path(composed.hydra.run.dir)
         HydraConfig.instance().set_config(composed)
@@ -93,7 +101,7 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
     accepted: list[str] = []
     with _composing_conf():
         if parsed.config_dir:
-            sentences += _add_config_folders([parsed.config_dir], "--config-dir")
+            sentences += _add_config_folders([parsed.config_dir], CONFIG_DIR)
         for line in sorted((line for line in parsed.overrides if line not in consumed), key=_rank):
             try:
                 override = OverridesParser.create().parse_override(line)
@@ -162,7 +170,9 @@ def _add_config_folders(folders: Any, setting: str) -> Iterator[str]:
             yield f"{setting}={folder}: there is no such folder."
             continue
         path = folder if "://" in folder else f"file://{Path(folder).resolve()}"
-        loader.config_search_path.prepend(setting, path, SearchPathQuery(provider="schema"))
+        # Under the name that Hydra gives it: `recipes.compose.trust` looks for it.
+        provider = "command-line" if setting == CONFIG_DIR else setting
+        loader.config_search_path.prepend(provider, path, SearchPathQuery(provider="schema"))
     loader.repository.initialize_sources(loader.config_search_path)
 
 

@@ -48,9 +48,11 @@ def read(composed: DictConfig) -> Config:
     if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_misnamed_splits(config)]:
         # This loads torch; it is worth the seconds to report all mistakes at once.
         from recipes.compose.tricks import build
+        from recipes.compose.trust import trusting
 
         try:
-            build(config.tricks)
+            with trusting(config.trusted):
+                build(config.tricks)
         except UserError as error:
             problems += error.problems
         raise UserError(*problems)

@@ -8,19 +8,19 @@ from typing import Any
 
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.utils import _locate
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from recipes.compose.trust import import_class
 from recipes.config import CONF
+from recipes.errors import UserError
 from recipes.trick import Trick
 
-# What a file raises that is not the YAML file of a trick, or whose class cannot be imported: Hydra turns every error
-# inside an import into ImportError.
-UNUSABLE = (HydraException, OmegaConfBaseException, YAMLError, ImportError, LookupError, TypeError, ValueError)
+# What a file raises that is not the YAML file of a trick, or whose class cannot be imported or is not trusted.
+UNUSABLE = (HydraException, OmegaConfBaseException, YAMLError, UserError, LookupError, TypeError, ValueError)
 
 
 def available_tricks() -> Iterator[tuple[str, str, type[Trick]]]:
@@ -31,12 +31,12 @@ def available_tricks() -> Iterator[tuple[str, str, type[Trick]]]:
         try:
             loaded = repository.load_config(f"tricks/{name}")
             target = str(loaded.config["_target_"]) if loaded else ""
-            trick_class = _locate(target)
+            trick_class = import_class(target, f"tricks.{name}._target_")
         except UNUSABLE:
             # The folder may hold files that are not tricks, and packages may be missing. Selecting such a trick gives
             # the full error; a list of suggestions must not end a run.
             continue
-        if isinstance(trick_class, type) and issubclass(trick_class, Trick):
+        if issubclass(trick_class, Trick):
             yield name, target, trick_class
 
 

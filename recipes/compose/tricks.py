@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.errors import HydraException
-from hydra.utils import get_class
-from omegaconf import OmegaConf
-
+from recipes.compose.trust import import_class
 from recipes.errors import UserError
 from recipes.ranges import make_settings
 from recipes.seams import check
@@ -32,17 +29,14 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Trick]:
             problems.append(f"tricks.{name} has values but is not selected; add '+tricks=[{name}]'.")
             continue
         try:
-            kind: Any = get_class(target)
-        except (HydraException, ImportError, ValueError, TypeError) as error:
-            reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
-            problems.append(
-                f"tricks.{name}._target_={target} cannot be imported ({reason}); is its folder on PYTHONPATH?"
-            )
+            kind = import_class(target, f"tricks.{name}._target_")
+        except UserError as error:
+            problems += error.problems
             continue
         if not issubclass(kind, Trick):
             problems.append(f"tricks.{name}._target_={target} is not a recipes.Trick.")
             continue
-        trick, mistakes = make_settings(kind, OmegaConf.create(settings), f"tricks.{name}", {"name": name})
+        trick, mistakes = make_settings(kind, settings, f"tricks.{name}", {"name": name})
         problems += mistakes
         if trick is not None:
             tricks[name] = trick

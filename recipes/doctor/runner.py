@@ -7,6 +7,7 @@ import numpy as np
 
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
+from recipes.compose.trust import trusting
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.doctor import checks  # noqa: F401  (importing them registers them)
@@ -18,19 +19,22 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 
 
-def examine(overrides: Sequence[str] = (), cheap: bool = False) -> Report:
+def examine(overrides: Sequence[str] = (), cheap: bool = False, config_dir: str | None = None) -> Report:
     """Check the run that `python train.py <overrides>` would start.
 
     Args:
         overrides: as on the command line.
         cheap: only the checks that `train.py` runs at every start.
+        config_dir: a further config folder, as `--config-dir` of `train.py`.
 
     Raises:
         UserError: the overrides cannot be composed, so no check can run.
     """
-    composed, folder = compose_config(overrides)
-    subject = Subject(read(composed), folder, sample=CHEAP_SAMPLE if cheap else SAMPLE)
-    return run_checks(subject, [each for each in CHECKS if each.cheap or not cheap])
+    composed, folder = compose_config(overrides, config_dir)
+    config = read(composed)
+    subject = Subject(config, folder, sample=CHEAP_SAMPLE if cheap else SAMPLE)
+    with trusting(config.trusted):
+        return run_checks(subject, [each for each in CHECKS if each.cheap or not cheap])
 
 
 def check_at_start(run: TrainingRun, splits: Splits) -> None:

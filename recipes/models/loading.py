@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import cast
+from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
+    dynamic_module_utils,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -35,10 +36,14 @@ TINY_VOCABULARY = 4000
 
 # The exceptions that loading raises if a name, a file or a setting is wrong.
 UNLOADABLE = (OSError, ValueError, ImportError, SafetensorError, UnpicklingError, StrictDataclassError)
+# Further ones that torch raises for a damaged .bin file, which may hold anything.
+DAMAGED_PICKLE = (EOFError, KeyError, RuntimeError, TypeError)
 
 # Fine-tuning always starts with a new head, but transformers warns of it on every load.
 transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+# Where a caller does not decide, transformers asks "[y/N]" whether to run a model's code: without time, it refuses.
+dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
 
 def load_tokenizer(settings: Model, texts: Sequence[str]) -> PreTrainedTokenizerBase:
@@ -73,7 +78,7 @@ def _limit_max_length(config: PretrainedConfig, max_length: int) -> int:
     # The size of the table is the limit: roberta's config counts positions that no token gets, and a model of relative
     # positions has no table, whatever its config says.
     with torch.device("meta"):
-        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             # roberta and its relatives count positions from padding_idx + 1.
@@ -121,7 +126,7 @@ def load_model(
             )
             _check_missing_weights(settings, model, report["missing_keys"])
         else:
-            model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
         if settings.gradient_checkpointing:
             if not model.supports_gradient_checkpointing:
                 raise UserError(f"model.gradient_checkpointing=true: {type(model).__name__} cannot; set it to false.")
@@ -130,6 +135,10 @@ def load_model(
             enable({"use_reentrant": False})
     except UNLOADABLE as error:
         raise _no_such_model(settings, error) from error
+    except DAMAGED_PICKLE as error:
+        if any(Path(source).glob("*.safetensors")) or not any(Path(source).glob("*.bin")):
+            raise
+        raise _no_such_model(settings, UnpicklingError(str(error))) from error
     return cast(PreTrainedModel, model)
 
 
@@ -162,9 +171,7 @@ def _setting_of(settings: Model) -> str:
 
 def _no_such_model(settings: Model, error: Exception) -> UserError:
     """Explain why a model cannot be loaded."""
-    reason = str(error).strip().split("\n")[0].rstrip(". ")
-    if isinstance(error, UnpicklingError):
-        reason = "its .bin file is damaged, or holds more than tensors and is not opened"
+    reason = _reason(error)
     # transformers tries tiktoken last, so its message names that package for any SentencePiece file.
     if "tiktoken" in reason:
         reason = "its tokenizer is a SentencePiece file, which needs: pip install -e '.[sentencepiece]'"
@@ -172,6 +179,37 @@ def _no_such_model(settings: Model, error: Exception) -> UserError:
         f"{_setting_of(settings)}: cannot be loaded as a sequence classifier ({reason}). Give the hub's name of an "
         "encoder, or the path of a folder that holds one; without a network, model=minilm needs none."
     )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, or our words for it."""
+    if isinstance(error, UnpicklingError):
+        return (
+            "its .bin file is damaged, or holds pickled objects other than tensors, which could run code, and is not "
+            "opened; ask for model.safetensors"
+        )
+    if "trust_remote_code" in str(error):
+        return "it needs program code that comes with it, and such code is never run; choose a model of transformers"
+    return str(error).strip().split("\n")[0].rstrip(". ")
+
+
+def load_saved(kind: Any, folder: Path, **options: Any) -> Any:
+    """Load what is in the `model` folder of a run, which may be from somebody else.
+
+    No code of the folder runs, no pickle is opened, and nothing is downloaded.
+
+    Args:
+        kind: the class of transformers that loads it, such as `AutoTokenizer`.
+        folder: the folder.
+        **options: of its `from_pretrained`.
+
+    Raises:
+        UserError: the folder is incomplete or damaged, or needs code of its own.
+    """
+    try:
+        return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+    except UNLOADABLE as error:
+        raise UserError(f"{folder} is damaged ({_reason(error)}); copy all of it, or train again.") from error
 
 
 def _check_missing_weights(settings: Model, model: PreTrainedModel, missing: Iterable[str]) -> None:

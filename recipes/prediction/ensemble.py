@@ -48,9 +48,14 @@ def read(folder: Path) -> Ensemble | None:
     if not path.exists():
         return None
     try:
-        return Ensemble(**json.loads(path.read_text(encoding="utf-8")))
+        ensemble = Ensemble(**json.loads(path.read_text(encoding="utf-8")))
+        # A member outside would read other folders, and the folder itself would be read for ever.
+        outside = [each for each in ensemble.weights if folder.resolve() not in (folder / each).resolve().parents]
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged; train again with resume=false.") from error
+    if outside:
+        raise UserError(f"{path} names a member outside its run folder ({outside[0]}); train again with resume=false.")
+    return ensemble
 
 
 def log_probabilities(predictions: Predictions) -> np.ndarray:

@@ -22,6 +22,7 @@ from recipes.data.encoding import clean_rows, encode
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.models.linear import Linear, join_pairs
+from recipes.models.loading import load_saved
 from recipes.prediction import ensemble
 from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.runs.folder import RunFolder, finished_run
@@ -58,7 +59,7 @@ class Predictor(ModelContext):
     def __init__(self, run: RunFolder) -> None:
         self.config = saved_config(run.config)
         self.tricks = build(self.config.tricks)
-        self.tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
+        self.tokenizer = load_saved(AutoTokenizer, run.folder / "model")
         self.max_length = self.tokenizer.model_max_length
         self.bare_model = _load_model(run.folder / "model", self.tricks, self)
         self.bare_model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -155,7 +156,7 @@ def predict_once(folder: Path, texts: Sequence[str], pairs: Sequence[str] | None
 
 def _load_model(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) -> nn.Module:
     """Load the saved model, let the tricks reshape it as in training, and load the weights that they added."""
-    model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder)
+    model: nn.Module = load_saved(AutoModelForSequenceClassification, folder, use_safetensors=True)
     own_names = model.state_dict().keys()
     reshaping = {name: trick for name, trick in tricks.items() if trick.slots.get("model") == "reshape"}
     load: Callable[[], nn.Module] = lambda: model  # noqa: E731

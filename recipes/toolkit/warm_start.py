@@ -17,6 +17,7 @@ from recipes.data.inputs import check_data
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.models.anatomy import head
+from recipes.models.loading import load_saved
 from recipes.prediction import ensemble
 from recipes.runs import manifest
 from recipes.runs.folder import RunFolder, is_finished, label_cell
@@ -50,7 +51,7 @@ class WarmStart:
                 "of a run with one model."
             )
         self._require("model/config.json", "model/tokenizer_config.json", f"model/{SAFE_WEIGHTS_NAME}")
-        settings = AutoConfig.from_pretrained(self.run.folder / "model")
+        settings = load_saved(AutoConfig, self.run.folder / "model")
         self.architecture: str = settings.architectures[0]
         self.classes: list[str] = [settings.id2label[number] for number in range(settings.num_labels)]
         self.multi_label = settings.problem_type == "multi_label_classification"
@@ -73,7 +74,7 @@ class WarmStart:
         Args:
             longest: the most tokens that the model can read; the saved tokenizer has the length used in training.
         """
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(self.run.folder / "model"))
+        tokenizer = cast(PreTrainedTokenizerBase, load_saved(AutoTokenizer, self.run.folder / "model"))
         tokenizer.model_max_length = longest
         return tokenizer
 

@@ -88,7 +88,12 @@ class Zeroed(Trick):
 
 
 def with_trick(kind: type, *overrides: str) -> Config:
-    return replace(tiny_config(*overrides), tricks={"own": {"_target_": f"{kind.__module__}.{kind.__name__}"}})
+    target = name_of(kind)
+    return replace(tiny_config(*overrides), tricks={"own": {"_target_": target}}, trusted=[target])
+
+
+def name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 def finetune_and_inspect(config: Config, folder: Path, inspect_run: Callable[[FinishedRun], Any]) -> Any:
@@ -99,7 +104,7 @@ def test_texts_are_cleaned_in_every_split_and_when_predicting(tmp_path: Path) ->
     def inspect_run(run: FinishedRun) -> tuple[int, bool, str]:
         trained = len(Shout.texts)
         tokens = set((run.folder / "model" / "tokenizer.json").read_text())
-        load(run.folder).predict(["w1 w2", "w3"])
+        load(run.folder, run.trusted).predict(["w1 w2", "w3"])
         return trained, "w" in tokens, " ".join(Shout.texts[trained:])
 
     rows = 3 * 44  # train, validation and test are one file here
@@ -109,7 +114,7 @@ def test_texts_are_cleaned_in_every_split_and_when_predicting(tmp_path: Path) ->
 
 def test_the_model_gets_the_cleaned_text(tmp_path: Path) -> None:
     def inspect_run(run: FinishedRun) -> list[bool]:
-        model = load(run.folder)
+        model = load(run.folder, run.trusted)
         first, second = model.predict(["w1 a2 w3"]).probabilities, model.predict(["q1 a2 q3"]).probabilities
         return [bool((first == second).all())]
 
@@ -120,7 +125,8 @@ def test_the_model_gets_the_cleaned_text(tmp_path: Path) -> None:
 def test_state_that_prediction_needs_is_saved_with_the_model(tmp_path: Path) -> None:
     def inspect_run(run: FinishedRun) -> tuple[list[str], list[str], list[str]]:
         files = sorted(path.name for path in (run.folder / "model").iterdir())
-        return files, run.predictions("test")["prediction"], load(run.folder).predict(["a1 b2"] * 3).names()  # type: ignore
+        names_again: Any = load(run.folder, run.trusted).predict(["a1 b2"] * 3).names()
+        return files, run.predictions("test")["prediction"], names_again
 
     files, names, names_again = finetune_and_inspect(
         with_trick(Favour, "train.max_updates=2"), tmp_path / "run", inspect_run
@@ -130,7 +136,7 @@ def test_state_that_prediction_needs_is_saved_with_the_model(tmp_path: Path) -> 
     path = tmp_path / "run" / "model" / "tricks.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(AssertionError, match="tricks.safetensors is damaged"):
-        in_child(lambda: load(tmp_path / "run").predict(["a"]))
+        in_child(lambda: load(tmp_path / "run", [name_of(Favour)]).predict(["a"]))
 
 
 def test_a_run_without_such_tricks_has_no_such_file(tmp_path: Path) -> None:
@@ -144,7 +150,7 @@ def test_a_run_without_such_tricks_has_no_such_file(tmp_path: Path) -> None:
 
 def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
     def inspect_run(run: FinishedRun) -> tuple[str, set[str], list[str]]:
-        probabilities = load(run.folder).predict(["a1 a2", "b1", "c3"]).probabilities
+        probabilities = load(run.folder, run.trusted).predict(["a1 a2", "b1", "c3"]).probabilities
         return (
             run.metrics["weights"],
             set(run.metrics["candidates"]),

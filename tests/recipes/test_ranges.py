@@ -3,7 +3,6 @@
 import dataclasses
 
 import pytest
-from omegaconf import OmegaConf
 
 from recipes.ranges import allowed, describe_field, is_allowed, make_settings, out_of_range
 
@@ -76,14 +75,14 @@ class Settings:
 
 
 def test_values_become_an_instance_of_the_class() -> None:
-    instance, problems = make_settings(Settings, OmegaConf.create({"alpha": 1, "steps": 2, "note": None}), "tricks.x")
+    instance, problems = make_settings(Settings, {"alpha": 1, "steps": 2, "note": None}, "tricks.x")
     assert problems == []
     assert instance == Settings(alpha=1.0, steps=2, note=None)
     assert type(instance.alpha) is float
 
 
 def test_unknown_missing_and_mistyped_values_are_reported_together() -> None:
-    values = OmegaConf.create({"alhpa": 1, "steps": 1.5, "note": "???"})
+    values = {"alhpa": 1, "steps": 1.5, "note": "???"}
     instance, problems = make_settings(Settings, values, "tricks.x")
     assert instance is None
     assert problems == [
@@ -95,7 +94,7 @@ def test_unknown_missing_and_mistyped_values_are_reported_together() -> None:
 
 
 def test_all_values_out_of_range_are_reported_together() -> None:
-    instance, problems = make_settings(Settings, OmegaConf.create({"alpha": 0, "steps": 0, "note": "x"}), "tricks.x")
+    instance, problems = make_settings(Settings, {"alpha": 0, "steps": 0, "note": "x"}, "tricks.x")
     assert instance is None
     assert problems == [
         "tricks.x.alpha must be a number in (0, inf), got 0.0.",
@@ -104,8 +103,6 @@ def test_all_values_out_of_range_are_reported_together() -> None:
 
 
 def test_null_is_refused_where_a_value_is_required() -> None:
-    instance, problems = make_settings(
-        Settings, OmegaConf.create({"alpha": None, "steps": 1, "note": None}), "tricks.x"
-    )
+    instance, problems = make_settings(Settings, {"alpha": None, "steps": 1, "note": None}, "tricks.x")
     assert instance is None
     assert problems == ["tricks.x.alpha must be a number in (0, inf), got null."]

@@ -81,11 +81,12 @@ def test_a_custom_trick_may_read_the_config_when_a_loaded_run_predicts(
     (tmp_path / "curious_trick.py").write_text(CURIOUS)
     monkeypatch.syspath_prepend(tmp_path)
     config = tiny_config("seed=7", "train.max_updates=2")
-    config = dataclasses.replace(config, tricks={"curious": {"_target_": "curious_trick.Curious"}})
+    trusted = ["curious_trick.Curious"]
+    config = dataclasses.replace(config, tricks={"curious": {"_target_": trusted[0]}}, trusted=trusted)
 
     def train_and_predict(config: Config) -> list[Any]:
         finetune_config(config, tmp_path / "run")
-        return load(tmp_path / "run").predict(["a1 a2", "b3"]).names()
+        return load(tmp_path / "run", trusted).predict(["a1 a2", "b3"]).names()
 
     assert len(in_child(lambda: train_and_predict(config))) == 2
 

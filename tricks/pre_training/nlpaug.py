@@ -41,14 +41,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from hydra.errors import HydraException
-from hydra.utils import instantiate
 from transformers import PreTrainedTokenizerFast
 
 from recipes import Run, Trick, UserError, allowed
+from recipes.compose.trust import explain_distrust, find_targets, import_class, is_listed, is_trusted, trusting
 from recipes.errors import describe
 from recipes.toolkit.augmentation import with_variants
 
+PACKAGE = "nlpaug"
 DRAWS = 3
 NLTK_DATA = "python -m nltk.downloader wordnet omw-1.4 averaged_perceptron_tagger_eng punkt_tab"
 # Runs of letters and digits; from the first Chinese radical on, each character is a word.
@@ -81,6 +81,8 @@ class Nlpaug(Trick):
             raise ValueError(
                 "augmenters must each name their class, such as [{_target_: nlpaug.augmenter.word.SplitAug}]."
             )
+        if problems := [*untrusted(self.augmenters, "augmenters")]:
+            raise ValueError("\n".join(problems))
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
         """Add the variants, and report their number."""
@@ -106,13 +108,15 @@ class Augment:
 
     def __init__(self, settings: Sequence[Mapping[str, Any]], variants: int, path: str = "augmenters") -> None:
         self.settings, self.variants, self.path, self.process = settings, variants, path, os.getpid()
+        # A worker process knows neither the command line nor who called.
+        self.trusted = [target for target in find_targets(list(settings)) if is_listed(target)]
 
     @cached_property
     def chain(self) -> list[Any]:
         """The augmenters."""
         if os.getpid() != self.process:
             torch.set_num_threads(1)  # the threads of the parent process are missing after a fork: it would hang
-        with seed_generators(0):
+        with seed_generators(0), trusting(self.trusted):
             return [load_augmenter(each, f"{self.path}[{index}]") for index, each in enumerate(self.settings)]
 
     def __call__(self, text: str, draws: random.Random) -> list[str]:
@@ -163,25 +167,42 @@ def load_augmenter(settings: Mapping[str, Any], path: str) -> Any:
     Raises:
         UserError: a package or a file is missing, or the class or its arguments are wrong.
     """
+    if problems := [*untrusted(settings, path)]:
+        raise UserError(*problems)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from nlpaug.augmenter.word import spelling
 
-            augmenter = instantiate(settings, _convert_="all")
+            augmenter = construct(settings, path)
         if spelling.SPELLING_ERROR_MODEL:
             # These come from a set of strings, whose order differs from process to process.
             for candidates in spelling.SPELLING_ERROR_MODEL.dict.values():
                 candidates.sort()
     except ModuleNotFoundError as error:
         raise UserError(f"{path} needs the package nlpaug ({error}); pip install -e '.[nlpaug]'.") from error
-    except HydraException as error:
-        raise UserError(
-            f"{path}: {settings['_target_']} cannot be made: {explain_failure(error.__cause__ or error)}"
-        ) from error
+    except (*BROKEN, OSError) as error:
+        raise UserError(f"{path}: {settings['_target_']} cannot be made: {explain_failure(error)}") from error
     finally:
         clear_stores()
     return augmenter
+
+
+def untrusted(settings: Any, path: str) -> Iterator[str]:
+    """A sentence for each class in the settings of augmenters that may not be imported."""
+    for target in find_targets(settings):
+        if not is_trusted(target, PACKAGE):
+            yield explain_distrust(target, f"{path}: _target_")
+
+
+def construct(settings: Any, path: str) -> Any:
+    """Construct what the settings describe: an object where they name a class, otherwise the plain value."""
+    if isinstance(settings, Mapping):
+        arguments = {name: construct(value, path) for name, value in settings.items() if name != "_target_"}
+        if "_target_" not in settings:
+            return arguments
+        return import_class(settings["_target_"], f"{path}: _target_", PACKAGE)(**arguments)
+    return [construct(value, path) for value in settings] if isinstance(settings, list) else settings
 
 
 def clear_stores() -> None:

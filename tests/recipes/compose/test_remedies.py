@@ -13,6 +13,7 @@ import pytest
 from recipes import Trick
 from recipes.compose.overrides import compose_config
 from recipes.compose.remedies import available_tricks, remedies_for
+from recipes.compose.trust import trusting
 from recipes.config import CONF
 from recipes.findings import FINDINGS
 from recipes.testing import names
@@ -37,7 +38,7 @@ def folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.syspath_prepend(str(tmp_path))
     write("someone_else.py", THEIRS)
     write("conf/tricks/merge.yaml", "# @package tricks.merge\n_target_: someone_else.Theirs\n")
-    compose_config([f"hydra.searchpath=[{tmp_path / 'conf'}]"])
+    compose_config([], str(tmp_path / "conf"))
     return tmp_path
 
 
@@ -60,6 +61,13 @@ def test_a_third_party_s_trick_is_offered_next_to_ours(folder: Path) -> None:
     assert "merge takes 3" in remedies_for("batch_out_of_memory", {}, rows=3)
     compose_config([])
     assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]"]
+
+
+def test_a_trick_of_another_search_path_is_offered_only_if_it_is_trusted(folder: Path) -> None:
+    compose_config([f"hydra.searchpath=[{folder / 'conf'}]"])
+    assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]"]
+    with trusting(["someone_else.Theirs"]):
+        assert remedies_for("duplicates", {}) == ["+tricks=[deduplicate]", "+tricks=[merge] merges them"]
 
 
 def test_a_selected_trick_is_not_offered_under_another_name(folder: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from recipes.compose.tricks import build
+from recipes.compose.trust import trusting
 from recipes.errors import UserError
 
 FOCAL = {"_target_": "tricks.in_training.focal.Focal", "gamma": 2.0, "scheme": "none", "beta": 0.999, "values": {}}
@@ -23,23 +24,26 @@ def test_a_trick_has_the_name_it_is_selected_by() -> None:
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    problems = problems_of(
-        {
-            "a": {**FOCAL, "gamma": -1.0},
-            "b": {"gamma": 1.0},
-            "c": {"_target_": "nowhere.Trick"},
-            "d": {"_target_": "pathlib.Path"},
-            "e": {**FOCAL, "gama": 1.0},
-        }
-    )
+    with trusting(["nowhere.Trick", "pathlib.Path"]):
+        problems = problems_of(
+            {
+                "a": {**FOCAL, "gamma": -1.0},
+                "b": {"gamma": 1.0},
+                "c": {"_target_": "nowhere.Trick"},
+                "d": {"_target_": "pathlib.Path"},
+                "e": {**FOCAL, "gama": 1.0},
+                "f": {"_target_": "nobody.Trick"},
+            }
+        )
     starts = [
         "tricks.a.gamma must be a number in [0, inf), got -1.0.",
         "tricks.b has values but is not selected; add +tricks=[b].",
         "tricks.c._target_=nowhere.Trick cannot be imported",
         "tricks.d._target_=pathlib.Path is not a recipes.Trick.",
         "tricks.e.gama does not exist; did you mean gamma?",
+        "tricks.f._target_=nobody.Trick is not trusted, so it is not imported",
     ]
-    assert [problem.startswith(start) for problem, start in zip(problems, starts, strict=True)] == [True] * 5, problems
+    assert [problem.startswith(start) for problem, start in zip(problems, starts, strict=True)] == [True] * 6, problems
 
 
 def test_two_tricks_of_one_slot_are_refused() -> None:

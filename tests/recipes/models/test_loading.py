@@ -1,6 +1,8 @@
 """Loading models of every family: dropout, gradient checkpointing, shipping, and refused models."""
 
 import json
+import pickle
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from recipes.models.anatomy import layers, word_embeddings
 from recipes.models.loading import load_model, load_tokenizer
 from recipes.prediction.predictors import predict
 from recipes.runtime.randomness import seed_forward
+from recipes.testing import finished_run
 from tests.recipes.models.families import (
     CLASSES,
     FAMILIES,
@@ -35,6 +38,16 @@ from tests.recipes.models.families import (
     modernbert_tokenizer,
     settings,
 )
+
+
+class Runs:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
 
 
 class TestDropout:
@@ -212,6 +225,43 @@ class TestRefused:
         (tmp_path / name).write_bytes(b"neither tensors nor a pickle")
         with pytest.raises(UserError, match="cannot be loaded as a sequence classifier"):
             load_model(settings(str(tmp_path)), modernbert_tokenizer(), CLASSES, False)
+
+    @pytest.mark.parametrize("kind", ["objects", "plain", "empty", "cut", "list"])
+    def test_a_pickle_runs_no_code_and_is_explained(self, folders: dict[str, str], tmp_path: Path, kind: str) -> None:
+        AutoConfig.from_pretrained(folders["bert"]).save_pretrained(tmp_path)
+        path, weights = tmp_path / "pytorch_model.bin", {"x": torch.zeros(3)}
+        if kind in ("plain", "empty"):
+            path.write_bytes(pickle.dumps(Runs(tmp_path / "marker"), protocol=2) if kind == "plain" else b"")
+        else:
+            torch.save({"objects": {**weights, "y": Runs(tmp_path / "marker")}, "list": [1]}.get(kind, weights), path)
+        if kind == "cut":
+            path.write_bytes(path.read_bytes()[:99])
+        with pytest.raises(UserError, match="pickled objects other than tensors, .*; ask for model.safetensors"):
+            load_model(settings(str(tmp_path)), modernbert_tokenizer(), CLASSES, False)
+        assert not (tmp_path / "marker").exists()
+
+    @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+    def test_code_in_a_run_folder_is_never_run_nor_asked_about(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+    ) -> None:
+        shutil.copytree(finished_run(), tmp_path / "run")
+        path = tmp_path / "run" / "model" / file
+        code = {"AutoConfig": "theirs.Theirs", "AutoTokenizer": ["theirs.Theirs", None]}
+        kinds = {"model_type": "theirs", "tokenizer_class": "Theirs"}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **kinds, "auto_map": code}))
+        (path.parent / "theirs.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
+        (path.parent / "tokenizer.json").rename(path.parent / "other.json")
+        monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+        with pytest.raises(UserError, match=r"run/model is damaged \(.*; copy all of it, or train again"):
+            predict(FinishedRun(tmp_path / "run"), ["a1"], None)
+        assert not (tmp_path / "marker").exists()
+
+    def test_the_pickle_of_a_run_folder_is_not_opened(self, tmp_path: Path) -> None:
+        shutil.copytree(finished_run(), tmp_path / "run")
+        (tmp_path / "run" / "model" / "model.safetensors").unlink()
+        torch.save({"x": torch.zeros(3)}, tmp_path / "run" / "model" / "pytorch_model.bin")
+        with pytest.raises(UserError, match=r"run/model is damaged \(.*model\.safetensors"):
+            predict(FinishedRun(tmp_path / "run"), ["a1"], None)
 
     def test_weights_of_another_model_are_refused(self, folders: dict[str, str], tmp_path: Path) -> None:
         AutoConfig.from_pretrained(folders["bert"]).save_pretrained(tmp_path)

@@ -89,3 +89,10 @@ def test_a_damaged_file_is_a_user_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "model" / "ensemble.json").write_text(content)
     with pytest.raises(UserError, match=r"ensemble\.json is damaged; train again with resume=false\."):
         ensemble.read(tmp_path)
+
+
+@pytest.mark.parametrize("member", [".", "..", "/", "members/../..", "members/1/../../../other"])
+def test_a_member_outside_its_run_folder_is_refused(tmp_path: Path, member: str) -> None:
+    ensemble.write(tmp_path / "run", Ensemble(["x"], False, {"members/1": 0.5, member: 0.5}))
+    with pytest.raises(UserError, match="names a member outside its run folder"):
+        ensemble.read(tmp_path / "run")

@@ -3,7 +3,7 @@
 import os
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ import transformers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
+from recipes.compose.trust import trusting
 from recipes.errors import UserError
 from recipes.models.loading import load_tokenizer
 from recipes.testing import tiny_config
@@ -23,6 +24,12 @@ from tricks.pre_training.nlpaug import RENAMED, Augment, Nlpaug, list_file_times
 
 FEATURES = {name: datasets.Value("string") for name in ("id", "source", "text", "text_pair", "label")}
 TEXTS = ["The plot of this good movie is quite different.", "They received their beautiful house because of it!"]
+
+
+@pytest.fixture(autouse=True)
+def trust_the_stubs() -> Iterator[None]:
+    with trusting(f"{__name__}.{kind.__name__}" for kind in (Answers, Adds, Draws, Reads, Fails)):
+        yield
 
 
 class Answers:
@@ -273,13 +280,13 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("settings", "reason"),
         [
-            ({"_target_": "nlpaug.augmenter.word.Nothing"}, "Nothing cannot be made: ImportError: "),
+            ({"_target_": "nlpaug.augmenter.word.Nothing"}, "Nothing cannot be imported "),
             ({"_target_": "nlpaug.augmenter.char.OcrAug", "aug_p": 1}, "OcrAug cannot be made: TypeError: .*'aug_p'"),
             ({"_target_": "nlpaug.augmenter.word.TfIdfAug", "model_path": "/none"}, "cannot be made: FileNotFoundErr"),
         ],
     )
     def test_invalid_augmenters_are_refused(self, settings: dict[str, Any], reason: str) -> None:
-        with pytest.raises(UserError, match=rf"^tricks.nlpaug.augmenters\[1\]: nlpaug.augmenter.*{reason}"):
+        with pytest.raises(UserError, match=rf"^tricks.nlpaug.augmenters\[1\]: .*nlpaug.augmenter.*{reason}"):
             output("a", stub(Draws), settings)
 
     def test_data_of_nltk_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:

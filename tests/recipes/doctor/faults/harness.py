@@ -9,6 +9,7 @@ from typing import Any
 
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
+from recipes.compose.trust import trusting
 from recipes.config import Config
 from recipes.doctor import Finding
 from recipes.doctor.registry import CHECKS, Check
@@ -98,7 +99,8 @@ def make_config(fault: Fault, folder: Path, with_fault: bool, *further: str) -> 
         overrides += ["model=hub", f"model.name={folder / 'model'}", "train.epochs=6"]
     config = read(compose_config([*overrides, *fault.overrides, *further])[0])
     if with_fault and fault.planted:
-        config.tricks["planted"] = {"_target_": f"tests.recipes.doctor.faults.planted.{fault.planted}"}
+        config.trusted.append(f"tests.recipes.doctor.faults.planted.{fault.planted}")
+        config.tricks["planted"] = {"_target_": config.trusted[-1]}
     return config
 
 
@@ -106,7 +108,8 @@ def find_problems(config: Config, checks: Sequence[Check], folder: Path | None =
     """Run checks on a config, in a child process."""
 
     def work() -> list[Finding]:
-        return run_checks(Subject(config, folder), checks).findings
+        with trusting(config.trusted):
+            return run_checks(Subject(config, folder), checks).findings
 
     return in_child(work)
 

@@ -1,0 +1,201 @@
+"""Which classes a config may name. A class is imported only after its name is trusted, since importing runs code.
+
+Trusted are, exactly:
+
+- the classes of this project's own `tricks` package;
+- classes that an installed distribution registers as entry points of the group `trickbook.tricks`;
+- each `_target_` in the YAML files of the `--config-dir` on this command line;
+- the names in `trusted=[...]`, in Python or on this command line.
+
+Nothing in a run folder extends this list: somebody else may have written it.
+"""
+
+import importlib.util
+import site
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import metadata
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.utils import get_class
+
+from recipes.config import CONF
+from recipes.errors import UserError
+
+ENTRY_POINTS = "trickbook.tricks"
+TRICKS = CONF.parent / "tricks"
+# The folders of a config folder that Hydra composes from.
+GROUPS = ("data", "model", "recipe", "search", "tricks")
+
+_trusted: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
+
+
+@contextmanager
+def trusting(targets: Iterable[str]) -> Iterator[None]:
+    """Inside this context these classes are trusted too; each name must be complete, such as `package.module.Class`."""
+    token = _trusted.set(_trusted.get() | frozenset(targets))
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def import_class(target: object, setting: str, package: str | None = None) -> type:
+    """Import a class that a config names, if it is trusted.
+
+    Args:
+        target: the name, `module.Class`.
+        setting: where the config names it, for messages.
+        package: an installed package whose classes are trusted too.
+
+    Raises:
+        UserError: the name is not trusted, or it cannot be imported, or it is not a class.
+    """
+    if not isinstance(target, str) or not is_trusted(target, package):
+        raise UserError(explain_distrust(target, setting))
+    try:
+        imported = get_class(target)
+    except (HydraException, ImportError, ValueError, TypeError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error
+    # A module of the package also holds what it imports, such as subprocess.Popen.
+    if package is not None and not is_listed(target) and not imported.__module__.startswith(f"{package}."):
+        raise UserError(f"{setting}={target} is not a class of {package}.")
+    return imported
+
+
+def is_trusted(target: str, package: str | None = None) -> bool:
+    """Whether this class may be imported. To find out, nothing is imported."""
+    top = target.partition(".")[0]
+    if is_listed(target):
+        return True
+    if top == TRICKS.name:
+        return _names_module(target, TRICKS) and _origin(_find_spec(top)) == _initial_file(TRICKS)
+    if top == package:
+        spec = _find_spec(top)
+        # If there is no such package, nothing can be imported; the trick that needs it says how to install it.
+        return spec is None or (_is_installed(top) and _names_module(target, Path(str(spec.origin)).parent))
+    return target in _registered() and _is_installed(top)
+
+
+def is_listed(target: str) -> bool:
+    """Whether this command line, or the Python code that called, names the class as trusted."""
+    return target in _trusted.get() or target in _configured()
+
+
+def _names_module(target: str, folder: Path) -> bool:
+    """Whether all but the last name of a target is a module of the package in this folder: not an import of one."""
+    inner = target.split(".")[1:-1]
+    path = folder.joinpath(*inner)
+    are_names = all(name.isidentifier() for name in target.split("."))
+    return are_names and (path.with_suffix(".py").is_file() or _initial_file(path).is_file())
+
+
+def _initial_file(folder: Path) -> Path:
+    return folder.resolve() / "__init__.py"
+
+
+def _registered() -> set[str]:
+    """The classes that installed distributions register.
+
+    Only folders that `pip` installs into are searched: the working directory may hold a `*.dist-info` of anybody.
+    """
+    return {
+        f"{entry.module}.{entry.attr}"
+        for distribution in metadata.distributions(path=_site_folders())
+        for entry in distribution.entry_points
+        if entry.group == ENTRY_POINTS
+    }
+
+
+def _configured() -> set[str]:
+    """The classes that the `--config-dir` of this command line names."""
+    if not HydraConfig.initialized():
+        return set()
+    sources = HydraConfig.get().runtime.config_sources
+    return {each for source in sources if source.provider == "command-line" for each in read_targets(source.path)}
+
+
+def read_targets(folder: str | Path) -> Iterator[str]:
+    """Yield each `_target_` in the YAML files of a config folder: of its groups, which a run folder does not have.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"--config-dir={folder}: there is no such folder.")
+    for group in GROUPS:
+        for path in sorted(Path(folder, group).rglob("*.yaml")):
+            try:
+                yield from find_targets(yaml.safe_load(path.read_text(encoding="utf-8")))
+            except (yaml.YAMLError, UnicodeDecodeError, OSError):
+                continue  # Hydra reports it if it is selected
+
+
+def find_targets(values: Any) -> Iterator[str]:
+    """Yield each `_target_` of a tree of plain values."""
+    if isinstance(values, dict):
+        if isinstance(target := values.get("_target_"), str):
+            yield target
+        values = list(values.values())
+    if isinstance(values, list):
+        for each in values:
+            yield from find_targets(each)
+
+
+def _site_folders() -> list[str]:
+    """The folders that `pip` installs into."""
+    return [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+
+
+def _is_installed(package: str) -> bool:
+    """Whether an import finds the package where it is installed, not in a folder that hides it."""
+    origin = _origin(_find_spec(package))
+    return origin is not None and origin == _origin(_find_installed(package))
+
+
+def _find_spec(package: str) -> ModuleSpec | None:
+    """What `import` of a top-level package would find; it is not imported."""
+    try:
+        return importlib.util.find_spec(package)
+    except ValueError:  # it is imported already, from no file
+        return None
+
+
+def _find_installed(package: str) -> ModuleSpec | None:
+    """The same where only folders that `pip` has put on the path are searched."""
+    path = [folder for site_folder in _site_folders() for folder in (site_folder, *_added_folders(Path(site_folder)))]
+    specs = (finder.find_spec(package, path) for finder in sys.meta_path)
+    return next((spec for spec in specs if spec is not None), None)
+
+
+def _added_folders(site_folder: Path) -> Iterator[str]:
+    """The folders that `*.pth` files add to the path, as editable installs do."""
+    for file in sorted(site_folder.glob("*.pth")):
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.strip() and not line.startswith(("#", "import ", "import\t")):
+                yield str(site_folder / line.strip())
+
+
+def _origin(spec: ModuleSpec | None) -> Path | None:
+    """The file of a module; None for a namespace package, which any folder on the path may extend."""
+    return Path(spec.origin).resolve() if spec is not None and spec.origin and spec.has_location else None
+
+
+def explain_distrust(target: object, setting: str) -> str:
+    """Explain why a class is not imported, and how to trust it."""
+    top = str(target).partition(".")[0]
+    sentence = f"{setting}={target} is not trusted, so it is not imported: an import runs its code."
+    if top == TRICKS.name and (origin := _origin(_find_spec(top))) != _initial_file(TRICKS):
+        return f"{sentence} {origin or 'Another folder'} hides the tricks of this project; work in another folder."
+    return (
+        f"{sentence} If you wrote it, or trust whoever did, add 'trusted=[{target}]' (--trusted={target} for "
+        "predict.py), or --config-dir=<the folder of its YAML file>."
+    )
