@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -12,7 +12,63 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from recipes.config import Data
+from recipes.data.records import Record
 from recipes.errors import UserError, nearest
+
+# The settings of `data` that name a column.
+SETTINGS = ("id", "text", "text_pair", "label", "group")
+
+
+def used_columns(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The columns that the config's `data` names, by setting."""
+    return {setting: settings[setting] for setting in SETTINGS if settings[setting]}
+
+
+def find_problem(record: Record, used: Mapping[str, str]) -> str:
+    """Explain why a record of a file cannot be an example.
+
+    Args:
+        record: as read.
+        used: its columns that are needed, by setting.
+
+    Returns:
+        One sentence without its period; empty if the record is good.
+    """
+    if record.problem:
+        return record.problem
+    for setting, name in used.items():
+        cell = record.values.get(name)
+        if isinstance(cell, str):
+            if problem := _encoding_problem(cell):
+                return f"{name!r} {problem}"
+        elif cell is None:
+            # Without its own text a record is none; a label or a group may be missing.
+            if name not in record.values and setting not in ("label", "group"):
+                return f"no {setting.replace('_', ' ')} in {name!r}"
+        elif isinstance(cell, list) and setting == "label":
+            if not all(each is None or isinstance(each, str) for each in cell):
+                return f"{name!r} holds a list of other things than labels"
+            if problem := next(filter(None, map(_encoding_problem, filter(None, cell))), ""):
+                return f"{name!r} {problem}"
+        else:
+            kind = "a list" if isinstance(cell, list) else "an object"
+            return f"{name!r} holds {kind}, not a {'label' if setting == 'label' else 'text'}"
+    return ""
+
+
+def _encoding_problem(text: str) -> str:
+    """Name the problem of a text that cannot be written as UTF-8: undecodable bytes, or half of a surrogate pair."""
+    if text.isascii():
+        return ""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        # Bytes that cannot be decoded are read as these (`surrogateescape`).
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"is not UTF-8 (byte 0x{code - 0xDC00:02X})"
+        return f"holds \\u{code:04x} without its other half, which is no character"
+    return ""
 
 
 def read_column(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:

@@ -105,14 +105,18 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
     """
     sources = {"train": settings.train, "validation": settings.validation, "test": settings.test, **extra}
     raw: dict[str, Dataset] = {}
-    problems: list[str] = []
+    problems, notes = list[str](), list[str]()
     if settings.source == "pydocs":
         raw["train"] = read_pydocs()
         sources |= {"train": "standard library", "validation": None, "test": None}
     for name, source in sources.items():
         if source and name not in raw and (test or name != "test"):
             try:
-                raw[name] = read_hub(settings, name, source) if settings.source == "hub" else read_file(name, source)
+                if settings.source == "hub":
+                    raw[name] = read_hub(settings, name, source)
+                else:
+                    raw[name], of_file = read_file(name, source, settings)
+                    notes += of_file
             except UserError as error:
                 problems += error.problems
     if problems:
@@ -127,7 +131,7 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
     if problems:
         raise UserError(*problems)
 
-    notes = _check_missing_labels(examples)
+    notes += _check_missing_labels(examples)
 
     groups = factorize(read_column(raw["train"], settings.group, "group", "train")) if settings.group else None
     # The test split is split off even if it is not to be read, so that the other splits do not depend on it.

@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.data.columns import label_name
-from recipes.data.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
+from recipes.data.columns import find_problem, label_name, used_columns
+from recipes.data.formats import STANDARD, format_of
+from recipes.data.pieces import join_pieces, write_piece, write_rows
+from recipes.data.records import Record, records
 from recipes.errors import UserError, nearest
 from recipes.metrics import Predictions, measure
 from recipes.prediction.predictors import AnyPredictor, load_predictor
@@ -101,7 +103,7 @@ class PredictionJob:
                 raise UserError(f"{path} exists; remove it, or name another output.")
         if is_standard and self.target_format == "parquet":
             raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
-        self.records = records(request.source, source_format)
+        self.records = records(request.source, source_format, self._used_columns().values())
         self.summary = PredictionSummary()
         # Labels, probabilities and decisions of each chunk, for the scores.
         self.scored: list[tuple[Sequence[Any], np.ndarray, np.ndarray]] = []
@@ -141,15 +143,19 @@ class PredictionJob:
         if not self.summary.rows_read:
             raise UserError(f"{self.request.source}: there is no row in it.")
 
+    def _used_columns(self) -> dict[str, str]:
+        """The columns of the input that are needed, by setting."""
+        needed = ("text", "text_pair", "id", *(("label",) if self.request.metrics else ()))
+        return {setting: name for setting, name in used_columns(self.data).items() if setting in needed}
+
     def _check_columns(self, chunk: Sequence[Record]) -> None:
         """Raise if none of the first rows has a column that the run needs: then the file is wrong, not one row."""
-        columns = {name for record in chunk for name in record.values}
-        for setting in ("text", "text_pair", "id"):
-            name = self.data[setting]
-            if name and columns and name not in columns:
+        names = self.records.columns or list(dict.fromkeys(name for record in chunk for name in record.values))
+        for setting, name in self._used_columns().items():
+            if setting != "label" and names and name not in names:
                 raise UserError(
                     f"{self.request.source} has no column {name!r}, which {self.request.run} was trained on "
-                    f"(data.{setting}={name}); {nearest(name, columns)}"
+                    f"(data.{setting}={name}); {nearest(name, names)}"
                 )
 
     # Writing the predictions.
@@ -231,9 +237,9 @@ class PredictionJob:
 
     def _predict_chunk(self, chunk: Sequence[Record]) -> tuple[Predictions, list[str]]:
         """Predict the rows that can be read, and make a JSON line for each of the others."""
-        bad, good = [], []
+        bad, good, used = [], [], self._used_columns()
         for record in chunk:
-            if problem := record.problem or self._find_problem(record.values):
+            if problem := find_problem(record, used):
                 report = {"row": record.number, "problem": problem, "record": dict(record.values)}
                 bad.append(json.dumps(report, default=str) + "\n")
             else:
@@ -250,21 +256,14 @@ class PredictionJob:
             empty = np.zeros((0, len(classes)), dtype=np.float32)
             return Predictions([], [], empty, empty.astype(np.int8), classes, multi_label)
         text, text_pair, own_id = self.data["text"], self.data["text_pair"], self.data["id"]
-        texts = [_as_text(record.values[text]) for record in good]
-        pairs = [_as_text(record.values[text_pair]) for record in good] if text_pair else None
-        ids = [_as_text(record.values[own_id]) if own_id else str(record.number) for record in good]
+        # An empty cell is an empty text, as in training.
+        texts = [record.values[text] or "" for record in good]
+        pairs = [record.values[text_pair] or "" for record in good] if text_pair else None
+        ids = [record.values[own_id] or "" if own_id else str(record.number) for record in good]
         with _autocast(self.request.precision):
             predictions = self.predictor.predict(texts, pairs, ids)
         labels = [self._parse_label(record.values.get(self.data["label"])) for record in good]
         return replace(predictions, labels=labels)
-
-    def _find_problem(self, values: Mapping[str, Any]) -> str:
-        """Explain why a row cannot be predicted; empty if it can."""
-        for setting in ("text", "text_pair", "id"):
-            name = self.data[setting]
-            if name and (name not in values or isinstance(values[name], list | dict)):
-                return f"no {setting.replace('_', ' ')} in {name!r}"
-        return ""
 
     def _parse_label(self, cell: Any) -> Any:
         """Read a cell as training does: a name, a list of names, or None."""
@@ -277,11 +276,6 @@ class PredictionJob:
     def _count(self, rows: int, bad: int) -> None:
         self.summary.rows += rows
         self.summary.bad += bad
-
-
-def _as_text(cell: Any) -> str:
-    """Read a cell as training does: an empty cell is an empty text."""
-    return "" if cell is None else cell if isinstance(cell, str) else str(cell)
 
 
 def _files_of(piece: Path, scored: bool) -> list[Path]:
