@@ -111,6 +111,8 @@ def make_settings(
 
 def as_yaml(value: object) -> str:
     """Format a value as in YAML and on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(as_yaml, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -21,8 +21,12 @@ def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
     problems = []
     names = available(len(splits.classes), splits.multi_label)
     if config.evaluate.metric not in names:
+        kind = "rows may have several labels, and this data" if splits.multi_label else "this data"
+        # How the labels were read may be the surprise.
+        notes = [f" Note that {note}" for note in splits.notes if note.startswith("train: ")]
+        listing = ", ".join(names)
         problems.append(
-            f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose one of them."
+            f"evaluate.metric={config.evaluate.metric}: {kind} has {listing}; choose one of them.{''.join(notes)}"
         )
     elif config.evaluate.metric in RANKING and len(set(splits.validation["label"]) & set(splits.classes)) < 2:
         problems.append(

@@ -1,6 +1,5 @@
 """Prediction files that grow by pieces."""
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recipes.data.formats import SEPARATORS
-from recipes.runs.folder import label_cell
+from recipes.runs.folder import csv_writer, label_cell
 
 
 def write_piece(
@@ -43,7 +42,7 @@ def write_rows(lines: IO[str], kind: str, names: Sequence[str], rows: Iterable[S
         lines.writelines(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
     else:
         cells = ([label_cell(cell) if isinstance(cell, list) else cell for cell in row] for row in rows)
-        csv.writer(lines, delimiter=SEPARATORS[kind], lineterminator="\n").writerows(cells)
+        csv_writer(lines, SEPARATORS[kind]).writerows(cells)
 
 
 def join_pieces(pieces: Sequence[Path], target: Path, kind: str, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import ast
 import functools
 import sysconfig
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     except UserError as error:
         raise UserError(f"{setting}:{str(error).removeprefix(f'{file.name}:')}") from None
     used = used_columns(vars(settings))
-    reader = records(str(file), kind, used.values(), title=setting)
+    reader = records(str(file), kind, [name for _, name in used], title=setting)
     chunks: dict[str, list[pa.Array]] = {}
     rows = 0
     while chunk := list(islice(reader, ROWS_AT_ONCE)):
@@ -59,8 +59,8 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
             names = reader.columns or list(dict.fromkeys(name for record in chunk for name in record.values))
             if names:
                 _check_columns(used, names, split)
-            used = {each: name for each, name in used.items() if name in names}
-            chunks = {name: [] for name in used.values()}
+            used = [(each, name) for each, name in used if name in names]
+            chunks = {name: [] for _, name in used}
         rows += len(chunk)
         for record in chunk:
             if problem := find_problem(record, used):
@@ -72,7 +72,7 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     return Dataset(pa.table({name: _join_arrays(arrays) for name, arrays in chunks.items()})), reader.notes
 
 
-def _check_columns(used: Mapping[str, str], names: Collection[str], split: str) -> None:
+def _check_columns(used: Iterable[tuple[str, str]], names: Collection[str], split: str) -> None:
     """Check that a file has the columns that a split needs.
 
     Raises:
@@ -82,7 +82,7 @@ def _check_columns(used: Mapping[str, str], names: Collection[str], split: str) 
     optional = {"group"} if split == "validation" else {"label", "group"} if split != "train" else set()
     missing = [
         f"data.{setting}={name}: {split} has no such column; {nearest(name, names)}"
-        for setting, name in used.items()
+        for setting, name in used
         if name not in names and setting not in optional
     ]
     if missing:
