@@ -10,6 +10,7 @@ A cell is null, a text as it stands in the file, or a list of such texts. A note
 """
 
 import ast
+import functools
 import json
 import re
 import unicodedata
@@ -148,7 +149,7 @@ def read_label_columns(columns: Mapping[str, Sequence[Cell]], source: str) -> La
     names, problems = list(columns), []
     bits: list[list[int | None]] = []
     for name, cells in columns.items():
-        bits.append([_read_bit(cell) for cell in cells])
+        bits.append([None if isinstance(cell, list) else _read_bit(cell) for cell in cells])
         wrong = [row for row, bit in enumerate(bits[-1]) if bit is None and not _is_blank(cells[row])]
         if wrong:
             problems.append(
@@ -282,6 +283,8 @@ def parse_list(text: str) -> list[str | None] | None:
 def _parse_item(item: str) -> str | None:
     if item[0] not in "'\"":
         return None if item.lower() in NO_ITEM else item
+    if "\\" not in item:
+        return item[1:-1]
     if item[0] == '"':
         try:
             return str(json.loads(item))
@@ -294,7 +297,8 @@ def _is_blank(cell: Cell) -> bool:
     return cell is None or isinstance(cell, str) and not visible_text(cell)
 
 
-def _read_bit(cell: Cell) -> int | None:
+@functools.lru_cache(maxsize=1024)
+def _read_bit(cell: str | None) -> int | None:
     return BITS.get(visible_text(cell).lower()) if isinstance(cell, str) else None
 
 
