@@ -71,11 +71,11 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
             if is_finished(folder):
                 manifest.check(folder)
                 say(f"{folder} is finished already; resume=false starts over.")
-                return FinishedRun(folder, config.trusted)
+                return FinishedRun(folder, tuple(config.trusted))
             splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
             procedure = seams.compose("train", train, tricks, None)
             procedure(config, splits, folder)
-    return FinishedRun(folder, config.trusted)
+    return FinishedRun(folder, tuple(config.trusted))
 
 
 @contextmanager

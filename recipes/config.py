@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -56,8 +57,8 @@ class Data:
     """Column with the text."""
     text_pair: str | None = allowed("")
     """Column with the second text of a pair."""
-    label: str = allowed("")
-    """Column with the label: a name, a number, or a list of several."""
+    label: Any = allowed("")
+    """Column with the label: a name, a number, or a list of several; or a list of columns with 0 or 1."""
     id: str | None = allowed("")
     """Column with the record's own id; null: its number in its file."""
     group: str | None = allowed("")
@@ -159,10 +160,24 @@ class Config:
 def _run_name(*, _root_: DictConfig) -> str:
     """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so a run finds its folder."""
     values = {name: _root_[name] for name in _root_ if name != "hydra"}
-    plain = OmegaConf.to_container(OmegaConf.create(values, parent=_root_._get_parent()), resolve=True)  # type: ignore[arg-type]
+    plain: Any = OmegaConf.to_container(OmegaConf.create(values, parent=_root_._get_parent()), resolve=True)  # type: ignore[arg-type]
+    plain["data"]["label"] = label_setting(plain["data"]["label"])
     choices = _root_.hydra.runtime.choices
     tricks = "+".join(sorted(values["tricks"])) or "base"
-    return f"{choices.data}-{choices.model}-{tricks[:100]}-s{values['seed']}-{digest(plain)}"  # type: ignore[arg-type]
+    return f"{choices.data}-{choices.model}-{tricks[:100]}-s{values['seed']}-{digest(plain)}"
+
+
+def label_setting(value: Any) -> Any:
+    """`data.label` as text, or as a list of texts.
+
+    OmegaConf has no type for text or list, so it lets any value pass. Here it is converted as OmegaConf converts text.
+    """
+    if isinstance(value, str) and value[:1] == "[" and value[-1:] == "]":
+        with suppress(yaml.YAMLError):
+            value = yaml.safe_load(value)
+    if isinstance(value, list):
+        return [str(name) for name in value]
+    return value if value is None or isinstance(value, dict) else str(value)
 
 
 def digest(values: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn import metrics as sk
 
 SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "ece")
@@ -141,7 +142,7 @@ def label_matrices(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np
     """
     class_index = {name: index for index, name in enumerate(predictions.classes)}
     labelled = np.flatnonzero(predictions.has_label).tolist()
-    predicted = predictions.decisions[labelled].astype(np.int64)
+    predicted = predictions.decisions[labelled].astype(np.int8)
     true, unseen = np.zeros_like(predicted), np.zeros(len(labelled), dtype=np.int64)
     for index, row in enumerate(labelled):
         label = predictions.labels[row]
@@ -211,15 +212,16 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
         Lower and upper ends by name of the metric; empty if no row has a label.
     """
     true, predicted, unseen = label_matrices(predictions)
-    count, num_classes = true.shape
+    count = len(true)
     if not count:
         return {}
     # Draw how often each kind of row occurs, where a kind is a combination of true and predicted labels. Memory is then
     # proportional to the kinds, not to the rows.
-    kinds, counts = np.unique(np.column_stack([true, predicted, unseen]), axis=0, return_counts=True)
+    first_rows, counts = _kinds(true, predicted, unseen)
     times = np.random.default_rng(seed).multinomial(count, counts / count, size=draws)
-    true, predicted, unseen = kinds[:, :num_classes], kinds[:, num_classes:-1], kinds[:, -1]
-    hits, positives = times @ (true * predicted), times @ (true + predicted)
+    true, predicted, unseen = true[first_rows], predicted[first_rows], unseen[first_rows]
+    # A row has few of the classes, so with many classes almost all entries are 0.
+    hits, positives = (np.ascontiguousarray(times @ csr_array(each)) for each in (true * predicted, true + predicted))
     samples = {"macro_f1": f1(hits, positives).mean(1)}
     if predictions.multi_label:
         samples["micro_f1"] = 2 * hits.sum(1) / np.maximum(1, positives.sum(1) + times @ unseen)
@@ -227,3 +229,17 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
         samples["accuracy"] = hits.sum(1) / count
     ends = {name: np.quantile(values, [0.025, 0.975]) for name, values in samples.items()}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def _kinds(true: np.ndarray, predicted: np.ndarray, unseen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the different rows of `label_matrices`.
+
+    Returns:
+        The index of the first row of each kind and the number of its rows, each (kind), in the order of the labels.
+    """
+    # A row as a string of bits: comparing two strings takes one call, comparing two rows one for each class.
+    bits = np.column_stack([np.packbits(true, axis=1), np.packbits(predicted, axis=1)])
+    rows = np.column_stack([bits, unseen.astype(">i8").view(np.uint8).reshape(len(unseen), 8)])
+    strings = np.ascontiguousarray(rows).view(f"V{rows.shape[1]}").reshape(-1)
+    _, first_rows, counts = np.unique(strings, return_index=True, return_counts=True)
+    return first_rows, counts

@@ -126,6 +126,8 @@ def escape_interpolations(values: Any) -> Any:
 
 def as_yaml(value: object) -> str:
     """Format a value as in YAML and on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(as_yaml, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

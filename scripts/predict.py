@@ -77,6 +77,8 @@ def main() -> None:
         bad = f", {summary.bad:,} of them bad" if summary.bad else ""
         speed = summary.rows_read / max(summary.seconds, 1e-9)
         console.print(f"{summary.rows_read:,} rows{bad} in {summary.seconds:.1f} s ({speed:,.0f} rows/s)")
+        for note in summary.notes:
+            console.print(f"note: {note}", markup=False, soft_wrap=True)
         if summary.metrics is not None:
             console.print(score_table({Path(arguments.input).name: summary.metrics}, "scores", "input"))
 

@@ -106,8 +106,8 @@ def test_its_names_exist() -> None:
         "recipes/testing.py": ("test_restore",),
         "scripts/tricks.py": ("INSIDE",),
         "recipes/data/formats.py": ("FORMATS", "SEPARATORS"),
-        "recipes/data/sources.py": ("LOADERS",),
-        "recipes/data/records.py": ("records", "write_piece", "join_pieces", "Record"),
+        "recipes/data/records.py": ("records", "Record"),
+        "recipes/data/pieces.py": ("write_piece", "join_pieces"),
         "tests/test_laws.py": ("TRICKS",),
         "tests/recipes/doctor/faults/test_faults.py": ("Fault",),
     }

@@ -22,7 +22,7 @@ from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun
 from recipes.compose.remedies import available_tricks
 from recipes.compose.tricks import build
-from recipes.config import Config, Data, digest
+from recipes.config import Config, digest, saved_config
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.runs.files import atomic_write
@@ -136,7 +136,7 @@ def confirm(findings: Findings, plan: ConfirmationPlan, rows: Sequence[Row], fol
 
 def _load_test_split(row: Row) -> Dataset | None:
     """Load the test split of a run's data; None if it has fewer than two classes, so that a score means nothing."""
-    test = read_splits(Data(**FinishedRun(row.folder).config["data"]), {}, True).test
+    test = read_splits(saved_config(FinishedRun(row.folder).config).data, {}, True).test
     return test if test and len({str(label) for label in test["label"] if label is not None}) > 1 else None
 
 

@@ -8,9 +8,9 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.config import Config, renamed_settings
+from recipes.config import Config, label_setting, renamed_settings
 from recipes.errors import UserError, describe, nearest
-from recipes.ranges import out_of_range
+from recipes.ranges import as_yaml, out_of_range
 
 # Entries of metrics.json and files of the run folder; an extra split cannot have one of these names.
 RESERVED_NAMES = (
@@ -22,6 +22,7 @@ RESERVED_NAMES = (
     "weights",
     "cost",
     "seams",
+    "labels",
     "versions",
     "seed",
     "tricks",
@@ -43,9 +44,16 @@ def read(composed: DictConfig) -> Config:
         raise UserError(*unknown)
     try:
         config = cast(Config, OmegaConf.to_object(composed))
+        config.data.label = label_setting(config.data.label)
     except OmegaConfBaseException as error:
         raise UserError(describe(error)) from error
-    if problems := [*out_of_range(config, ""), *_incomplete(config), *_unread(config), *_misnamed_splits(config)]:
+    if problems := [
+        *out_of_range(config, ""),
+        *_mislabelled(config),
+        *_incomplete(config),
+        *_unread(config),
+        *_misnamed_splits(config),
+    ]:
         # This loads torch; it is worth the seconds to report all mistakes at once.
         from recipes.compose.tricks import build
         from recipes.compose.trust import trusting
@@ -73,6 +81,19 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
                     yield f"tricks.{name}={value}: a trick has settings; write tricks.{name}.<setting>=<value>."
         elif is_dataclass(known[key]):
             yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
+
+
+def _mislabelled(config: Config) -> Iterator[str]:
+    """Values of `data.label` that name no column, or one twice; its type in the schema allows any value."""
+    label = config.data.label
+    names = label if isinstance(label, list) else [label]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        yield (
+            "data.label must be a column, or a list of columns with 0 or 1 for one label each, such as [toxic,insult]; "
+            f"got {as_yaml(label)}."
+        )
+    elif len(set(names)) < len(names):
+        yield f"data.label={as_yaml(label)} names a column twice; name each once."
 
 
 def _incomplete(config: Config) -> Iterator[str]:

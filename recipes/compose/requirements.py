@@ -21,9 +21,14 @@ def check(config: Config, splits: Splits, tricks: Mapping[str, Trick]) -> None:
     problems = []
     names = available(len(splits.classes), splits.multi_label)
     if config.evaluate.metric not in names:
+        kind = "rows may have several labels, and this data" if splits.multi_label else "this data"
+        # How the labels were read may be the surprise.
+        notes = [f" Note that {note}" for note in splits.notes if note.startswith("train: ")]
         alike = [name for name in names if name.endswith(f"_{config.evaluate.metric}")]
         choice = list_names(alike, quoted=False, last=" or ") if alike else "one of them"
-        problems.append(f"evaluate.metric={config.evaluate.metric}: this data has {', '.join(names)}; choose {choice}.")
+        problems.append(
+            f"evaluate.metric={config.evaluate.metric}: {kind} has {', '.join(names)}; choose {choice}.{''.join(notes)}"
+        )
     elif config.evaluate.metric in RANKING and len(set(splits.validation["label"]) & set(splits.classes)) < 2:
         problems.append(
             f"evaluate.metric={config.evaluate.metric} ranks rows of two classes, and validation has rows of one only; "

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import datasets
@@ -12,7 +12,66 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from recipes.config import Data
+from recipes.data.labels import Labels, read_label_columns, read_labels
+from recipes.data.records import Record
 from recipes.errors import UserError, nearest
+
+# The settings of `data` that name a column.
+SETTINGS = ("id", "text", "text_pair", "label", "group")
+
+
+def used_columns(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The columns that the config's `data` names, each with its setting before it."""
+    named = {setting: settings[setting] for setting in SETTINGS if settings[setting]}
+    names = {setting: name if isinstance(name, list) else [name] for setting, name in named.items()}
+    return [(setting, name) for setting in names for name in names[setting]]
+
+
+def find_problem(record: Record, used: Iterable[tuple[str, str]]) -> str:
+    """Explain why a record of a file cannot be an example.
+
+    Args:
+        record: as read.
+        used: its columns that are needed, each with its setting before it.
+
+    Returns:
+        One sentence without its period; empty if the record is good.
+    """
+    if record.problem:
+        return record.problem
+    for setting, name in used:
+        cell = record.values.get(name)
+        if isinstance(cell, str):
+            if problem := _encoding_problem(cell):
+                return f"{name!r} {problem}"
+        elif cell is None:
+            # Without its own text a record is none; a label or a group may be missing.
+            if name not in record.values and setting not in ("label", "group"):
+                return f"no {setting.replace('_', ' ')} in {name!r}"
+        elif isinstance(cell, list) and setting == "label":
+            if not all(each is None or isinstance(each, str) for each in cell):
+                return f"{name!r} holds a list of other things than labels"
+            if problem := next(filter(None, map(_encoding_problem, filter(None, cell))), ""):
+                return f"{name!r} {problem}"
+        else:
+            kind = "a list" if isinstance(cell, list) else "an object"
+            return f"{name!r} holds {kind}, not a {'label' if setting == 'label' else 'text'}"
+    return ""
+
+
+def _encoding_problem(text: str) -> str:
+    """Name the problem of a text that cannot be written as UTF-8: undecodable bytes, or half of a surrogate pair."""
+    if text.isascii():
+        return ""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        # Bytes that cannot be decoded are read as these (`surrogateescape`).
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"is not UTF-8 (byte 0x{code - 0xDC00:02X})"
+        return f"holds \\u{code:04x} without its other half, which is no character"
+    return ""
 
 
 def read_column(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:
@@ -59,7 +118,9 @@ def _json_to_text(cell: str | None) -> str | None:
     return value if value is None or isinstance(value, str) else str(value)
 
 
-def as_examples(rows: Dataset, settings: Data, split: str, source: str) -> pa.Table:
+def as_examples(
+    rows: Dataset, settings: Data, split: str, source: str, multi_hot: int | None = None
+) -> tuple[pa.Table, Labels]:
     """Give rows Trickbook's column names, with text cells as text and labels as names.
 
     Args:
@@ -67,9 +128,10 @@ def as_examples(rows: Dataset, settings: Data, split: str, source: str) -> pa.Ta
         settings: the config's `data`, which names the columns.
         split: of the rows.
         source: the file or the hub's split, for the message.
+        multi_hot: the length of the training rows' multi-hot lists, or 0; None where the training rows are read.
 
     Returns:
-        A table with the columns id, source, text, text_pair and label, where `source` equals `id`.
+        A table with the columns id, source, text, text_pair and label, where `source` equals `id`; and its labels.
 
     Raises:
         UserError: there are no rows, columns are missing or of a wrong type, or ids repeat; all problems together.
@@ -94,8 +156,9 @@ def as_examples(rows: Dataset, settings: Data, split: str, source: str) -> pa.Ta
     if settings.text_pair:
         add_column("text_pair", _read_texts, rows, settings.text_pair, "text_pair", split)
     # Only training and validation must have labels.
-    if settings.label in rows.column_names or split in ("train", "validation"):
-        add_column("label", _read_labels, rows, settings, split)
+    label_columns = settings.label if isinstance(settings.label, list) else [settings.label]
+    if set(label_columns) & set(rows.column_names) or split in ("train", "validation"):
+        add_column("label", _read_labels, rows, settings, split, multi_hot)
     # The group is read again when training rows are split; here it is only checked.
     if settings.group and split == "train":
         add_column("group", read_column, rows, settings.group, "group", split)
@@ -107,65 +170,49 @@ def as_examples(rows: Dataset, settings: Data, split: str, source: str) -> pa.Ta
             problems.append(f"data.id={settings.id}: {split} has {first!r} more than once; ids must be unique.")
     if problems:
         raise UserError(*problems)
-    columns.setdefault("label", pa.nulls(len(rows), pa.large_string()))
+    labels: Labels = columns.get("label") or Labels([None] * len(rows), False, 0, [])
+    name = pa.large_string()
+    columns["label"] = pa.array(labels.rows, pa.list_(name) if labels.has_lists else name)
     columns.setdefault("text_pair", pa.nulls(len(rows), pa.large_string()))
     columns["source"] = columns["id"]
     order = ("id", "source", "text", "text_pair", "label")
-    return pa.table({name: columns[name] for name in order})
+    return pa.table({name: columns[name] for name in order}), labels
 
 
-def _read_labels(rows: Dataset, settings: Data, split: str) -> pa.ChunkedArray:
-    """Read label names, or lists of them.
+def _read_labels(rows: Dataset, settings: Data, split: str, multi_hot: int | None) -> Labels:
+    """Read label names, or lists of them."""
+    if isinstance(settings.label, list):
+        columns = {name: _label_cells(rows, name, split) for name in settings.label}
+        return read_label_columns(columns, split)
+    cells = _label_cells(rows, settings.label, split)
+    return read_labels(cells, split, settings.label_separator, multi_hot)
 
-    Null stands for no label: an empty cell, NaN, or a negative class number of the hub.
-    """
-    column = read_column(rows, settings.label, "label", split)
-    feature = rows.features[settings.label]
+
+def _label_cells(rows: Dataset, name: str, split: str) -> list[Any]:
+    """Read a column of labels as text, as lists of text, or null."""
+    column, feature = read_column(rows, name, "label", split), rows.features[name]
     if _has_mixed_types(feature):
-        cells = [None if cell is None else json.loads(cell) for cell in column.to_pylist()]
-        if any(isinstance(cell, list) for cell in cells):
-            return _name_lists(cells)
-        return pa.chunked_array([pa.array([label_name(cell, None) for cell in cells], pa.large_string())])
+        return [None if cell is None else label_cell(json.loads(cell)) for cell in column.to_pylist()]
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return _name_lists(column.to_pylist(), getattr(feature, "feature", None))
+        return [label_cell(cell, getattr(feature, "feature", None)) for cell in column.to_pylist()]
     if pa.types.is_nested(column.type):
-        raise UserError(f"data.label={settings.label}: in {split} this column holds {column.type}, not labels.")
-    if settings.label_separator:
-        texts = _read_texts(rows, settings.label, "label", split).to_pylist()
-        return _name_lists([text.split(settings.label_separator) for text in texts])
-    # Name each different value once, not each row.
+        raise UserError(f"data.label={name}: in {split} this column holds {column.type}, not labels.")
+    # Read each different value once, not each row.
     encoded = column.combine_chunks().dictionary_encode()
-    names = pa.array([label_name(value, feature) for value in encoded.dictionary.to_pylist()], pa.large_string())
-    return pa.chunked_array([pc.take(names, encoded.indices)])
+    cells = [label_cell(value, feature) for value in encoded.dictionary.to_pylist()]
+    return [None if index is None else cells[index] for index in encoded.indices.to_pylist()]
 
 
-def _name_lists(cells: Sequence[Any], feature: Any = None) -> pa.ChunkedArray:
-    """Name the labels of each row, each label once; a single label among lists becomes a list of one."""
-    lists: list[list[str] | None] = []
-    for cell in cells:
-        if cell is None:
-            lists.append(None)
-            continue
-        values = cell if isinstance(cell, list) else [cell]
-        names = dict.fromkeys(label_name(value, feature) for value in values)
-        lists.append([name for name in names if name])
-    return pa.chunked_array([pa.array(lists, pa.list_(pa.large_string()))])
-
-
-def label_name(value: Any, feature: Any = None) -> str | None:
-    """The name of a label.
+def label_cell(value: Any, feature: Any = None) -> Any:
+    """A cell of a column of labels as text, as a list of text, or None if it holds no label.
 
     Args:
-        value: a cell; 1.0 and 1 are the same label.
+        value: the cell.
         feature: the column's type, which may be a `ClassLabel` that knows the names of class numbers.
-
-    Returns:
-        The name, or None if the cell holds no label.
     """
+    if isinstance(value, list):
+        return [label_cell(item, feature) for item in value]
     if isinstance(feature, datasets.ClassLabel) and isinstance(value, int):
         return None if value < 0 else str(feature.int2str(value))
-    if value is None or str(value).strip() == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
+    is_missing = value is None or isinstance(value, float) and math.isnan(value)
+    return None if is_missing else str(value)

@@ -7,10 +7,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-# By ending. A `.json` file is read like a `.jsonl` file.
+from recipes.errors import UserError
+
+# By ending, in small letters. A `.json` file is read like a `.jsonl` file.
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 GZIP_MAGIC = b"\x1f\x8b"
+# The name that stands for standard input or output.
+STANDARD = "-"
+
+
+class FormatError(ValueError):
+    """A file as such breaks the rules of its format; the message names the line."""
+
+
+def format_of(name: str, requested: str | None = None, gzipped: bool = True) -> str:
+    """The format of a file: as requested, or by its ending.
+
+    Args:
+        name: of the file, or `-`.
+        requested: the format that the user asks for, if any.
+        gzipped: whether `.gz` may follow the ending.
+
+    Returns:
+        csv, tsv, jsonl or parquet.
+
+    Raises:
+        UserError: the ending is unknown.
+    """
+    if requested:
+        return requested
+    if name == STANDARD:
+        return "jsonl"
+    path = Path(name)
+    if gzipped and path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    if path.suffix.lower() not in FORMATS:
+        also = " (.gz may follow)" if gzipped else ""
+        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)}{also}.")
+    return FORMATS[path.suffix.lower()]
 
 
 @contextmanager

@@ -1,34 +1,36 @@
-"""Records of a file of any size, read one by one, and prediction files that grow by pieces.
+"""Records of a file of any size, read one by one: the one reader of training, predicting and the doctor.
+
+A cell is None, a text, or a list of cells. A text is what stands in the file: the number 1e3 is "1e3". Only what is not
+text in the file is written as text here: values of Parquet, with dates and times as in ISO 8601.
 
 A record that cannot be read does not stop the reading: it comes with the reason in `Record.problem`.
 """
 
-import csv
+import codecs
 import gzip
 import io
-import json
-import sys
+import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recipes.data.formats import FORMATS, SEPARATORS, open_bytes
-from recipes.errors import UserError
-from recipes.runs.folder import label_cell
+from recipes.data.delimited import read_rows
+from recipes.data.encodings import marked_encoding
+from recipes.data.formats import SEPARATORS, STANDARD, FormatError, open_bytes
+from recipes.data.json_values import JsonText, Repeated
+from recipes.errors import UserError, os_error_reason
 
-# The name that stands for standard input or output.
-STANDARD = "-"
 ROWS_AT_ONCE = 1024
+BYTES_AT_ONCE = 1 << 18
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record of a file."""
 
     number: int
@@ -37,160 +39,179 @@ class Record:
     """By column; empty if the record cannot be read."""
     problem: str = ""
     """Why it cannot be read."""
+    line: int = 0
+    """The line where it begins, from 1; 0 if it has no line of its own."""
+
+    @property
+    def position(self) -> str:
+        """Where it stands in the file, for a message."""
+        return f"line {self.line}" if self.line else f"record {self.number + 1}"
 
 
-def format_of(name: str, requested: str | None, gzipped: bool = True) -> str:
-    """The format of a file: as requested, or by its ending.
+class Records(Iterator[Record]):
+    """The records of a file in their order; see `records`."""
 
-    Args:
-        name: of the file, or `-`.
-        requested: the format that the user asks for, if any.
-        gzipped: whether `.gz` may follow the ending.
+    def __init__(self, name: str, kind: str, used: Collection[str] | None, header: bool, title: str) -> None:
+        self.name, self.kind, self.used, self.header, self.title = name, kind, used, header, title
+        self.columns: list[str] = []
+        """The names of the columns, once the first record is read; none for JSON, where each record has its own."""
+        self.notes: list[str] = []
+        """How the file is read, where a user may not expect it."""
+        self._records = self._read()
 
-    Returns:
-        csv, tsv, jsonl or parquet.
+    def __next__(self) -> Record:
+        return next(self._records)
 
-    Raises:
-        UserError: the ending is unknown.
-    """
-    if requested:
-        return requested
-    if name == STANDARD:
-        return "jsonl"
-    path = Path(name.removesuffix(".gz") if gzipped else name)
-    if path.suffix not in FORMATS:
-        also = " (.gz may follow)" if gzipped else ""
-        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)}{also}.")
-    return FORMATS[path.suffix]
+    def _read(self) -> Iterator[Record]:
+        try:
+            if self.kind == "parquet":
+                yield from self._read_parquet()
+                return
+            with open_bytes(None if self.name == STANDARD else Path(self.name)) as raw:
+                encoding = marked_encoding(raw) or "utf-8"
+                yield from self._read_csv(raw, encoding) if self.kind in SEPARATORS else _read_json(raw, encoding)
+        except FormatError as error:
+            raise UserError(f"{self.title}: {error}") from error
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError(f"{self.title}: the gzip file is cut off or damaged ({error}).") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.title}: the file is not {error.encoding} ({error.reason}).") from error
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"{self.title}: cannot be read as Parquet ({reason}).") from error
+        except OSError as error:
+            raise UserError(f"{self.title}: cannot be read ({os_error_reason(error)}).") from error
+
+    def _read_csv(self, raw: IO[bytes], encoding: str) -> Iterator[Record]:
+        # Bytes that are not UTF-8 become surrogates, so that only their own record is a bad one.
+        with io.TextIOWrapper(raw, encoding, _errors(encoding), newline="") as lines:
+            yield from self._read_rows(read_rows(lines, SEPARATORS[self.kind]))
+
+    def _read_rows(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
+        first = next(rows, None)
+        if first is None:
+            raise FormatError("the file is empty.")
+        self.columns = self._name_columns(first[1])
+        width = len(self.columns)
+        if not self.header:
+            yield Record(0, dict(zip(self.columns, first[1], strict=True)), "", first[0])
+        for number, (line, cells) in enumerate(rows, 0 if self.header else 1):
+            problem = "" if len(cells) == width else self._explain_width(len(cells))
+            yield Record(number, dict(zip(self.columns, cells, strict=False)), problem, line)
+
+    def _name_columns(self, cells: list[str]) -> list[str]:
+        if not self.header:
+            return [str(number) for number in range(1, len(cells) + 1)]
+        names = [cell.strip() for cell in cells]
+        if twice := [name for name, count in Counter(names).items() if name and count > 1]:
+            raise FormatError(f"the header names {twice[0]!r} twice.")
+        if spaced := [cell for cell in cells if cell != cell.strip() and cell.strip()]:
+            self.notes.append(f"{self.title}: the blanks around the column name {spaced[0]!r} are not part of it.")
+        return [name or f"column {number}" for number, name in enumerate(names, 1)]
+
+    def _explain_width(self, count: int) -> str:
+        expected = f"the header names {len(self.columns)}" if self.header else f"the first row has {len(self.columns)}"
+        mark = "a line end" if count < len(self.columns) else "a tab" if self.kind == "tsv" else "the separator"
+        return f"{count} cell{'s' * (count > 1)}, but {expected}; put quotes around a text that holds {mark}"
+
+    def _read_parquet(self) -> Iterator[Record]:
+        with pq.ParquetFile(self.name) as file:
+            self.columns, number = file.schema_arrow.names, 0
+            # Other columns may hold types that have no text.
+            used = [name for name in self.columns if self.used is None or name in self.used]
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=used):
+                columns = [_parquet_cells(batch.column(name)) for name in used]
+                for cells in zip(*columns, strict=True) if used else [()] * len(batch):
+                    yield Record(number, dict(zip(used, cells, strict=True)))
+                    number += 1
 
 
-def records(name: str, kind: str) -> Iterator[Record]:
+def records(
+    name: str, kind: str, used: Collection[str] | None = None, header: bool = True, title: str | None = None
+) -> Records:
     """Read the records of a file, or of standard input, in their order.
 
     Args:
         name: of the file, or `-`.
         kind: csv, tsv, jsonl or parquet.
+        used: columns whose cells are needed, None for all; of Parquet only these are read.
+        header: whether the first row of CSV and TSV names the columns; otherwise their names are 1, 2 and so on.
+        title: how messages call the file; its name, unless given.
 
     Raises:
         UserError: the file does not exist, or the file as such cannot be read.
     """
+    title = title or name
     if name != STANDARD and (not Path(name).exists() or Path(name).is_dir()):
-        raise UserError(f"{name}: there is no such file.")
-    if kind == "parquet":
-        if name == STANDARD:
-            raise UserError("-: Parquet cannot be read from standard input; give a file, or --format=csv or jsonl.")
-        return _read_parquet(Path(name))
-    return _read_csv(name, SEPARATORS[kind]) if kind in SEPARATORS else _read_jsonl(name)
+        raise UserError(f"{title}: there is no such file.")
+    if kind == "parquet" and name == STANDARD:
+        raise UserError("-: Parquet cannot be read from standard input; give a file, or --format=csv or jsonl.")
+    return Records(name, kind, used, header, title)
 
 
-def _read_lines(name: str) -> Iterator[str]:
-    with open_bytes(None if name == STANDARD else Path(name)) as raw:
-        # Bytes that are not UTF-8 become surrogates, so that only their own record is a bad one (`_encoding_problem`).
-        with io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="") as lines:
-            try:
-                yield from lines
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise UserError(f"{name}: the gzip file is cut off or damaged ({error}).") from error
+def _errors(encoding: str) -> str:
+    return "surrogateescape" if encoding.startswith("utf-8") else "strict"
 
 
-def _read_csv(name: str, separator: str) -> Iterator[Record]:
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(_read_lines(name), delimiter=separator, strict=True)
-    try:
-        header = next(reader, None)
-        if not header:
-            raise UserError(f"{name}: the file is empty; its first line must name the columns.")
-        if twice := [column for column, count in Counter(header).items() if count > 1]:
-            raise UserError(f"{name}: the header names {twice[0]!r} twice.")
-        # In a table with one column an empty line is a row, as it is in training.
-        rows = (row or [""] for row in reader if row or len(header) == 1)
-        for number, cells in enumerate(rows):
-            problem = "" if len(cells) == len(header) else f"{len(cells)} cells, but the header names {len(header)}"
-            yield Record(number, dict(zip(header, cells, strict=False)), problem or _encoding_problem(cells))
-    except csv.Error as error:
-        raise UserError(
-            f"{name}: line {reader.line_num} is not valid CSV ({error}). Close each quote, and double a quote inside a "
-            "quoted cell."
-        ) from error
+def _read_json(raw: IO[bytes], encoding: str) -> Iterator[Record]:
+    decoder = codecs.getincrementaldecoder(encoding)(_errors(encoding))
 
+    def pieces() -> Iterator[str]:
+        while piece := raw.read1(BYTES_AT_ONCE):  # type: ignore[attr-defined]
+            yield decoder.decode(piece)
+        yield decoder.decode(b"", final=True)
 
-def _read_jsonl(name: str) -> Iterator[Record]:
-    for number, line in enumerate(line for line in _read_lines(name) if line.strip()):
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Record(number, {}, f"not valid JSON ({error})")
-            continue
-        if isinstance(values, dict):
-            yield Record(number, values, _encoding_problem(values.values()))
+    for number, (line, value, problem) in enumerate(JsonText(pieces())):
+        if problem:
+            yield Record(number, {}, problem, line)
+        elif isinstance(value, Repeated):
+            yield Record(number, value, "a key occurs twice", line)
+        elif isinstance(value, dict):
+            for name, cell in value.items():
+                if cell is not None and type(cell) is not str:
+                    value[name] = _json_cell(cell)
+            yield Record(number, value, "", line)
         else:
-            yield Record(number, {}, "not a JSON object; each line must be an object with the columns as keys")
+            yield Record(number, {}, "not a JSON object; each record must be an object with the columns as keys", line)
 
 
-def _read_parquet(path: Path) -> Iterator[Record]:
-    try:
-        with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(ROWS_AT_ONCE):
-                for values in batch.to_pylist():
-                    yield Record(number, values)
-                    number += 1
-    except pa.ArrowException as error:
-        raise UserError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}).") from error
+def _json_cell(value: Any) -> Any:
+    """Convert what is neither null nor text; an object stays, since no column may hold one."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return [_json_cell(each) for each in value] if isinstance(value, list) else value
 
 
-def _encoding_problem(cells: Iterable[Any]) -> str:
-    """Name the problem of texts that cannot be written as UTF-8: undecodable bytes, or half of a surrogate pair."""
-    try:
-        "".join(cell for cell in cells if isinstance(cell, str)).encode()
-    except UnicodeEncodeError:
-        return "not UTF-8"
-    return ""
+def _parquet_cells(column: pa.Array) -> Iterable[Any]:
+    """Convert the values of a column to cells; structures stay, since no column may hold one."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _parquet_cells(column.dictionary_decode())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        values = iter(_parquet_cells(column.flatten()))
+        lengths = pc.list_value_length(column).to_pylist()
+        return [None if length is None else [next(values) for _ in range(length)] for length in lengths]
+    if pa.types.is_nested(kind) or pa.types.is_null(kind) or _is_text(kind):
+        return column.to_pylist()  # type: ignore[no-any-return]
+    if pa.types.is_floating(kind):
+        # The shortest text that is the number in its own precision; NaN is how tables mark a missing number.
+        numbers = column.to_numpy(zero_copy_only=False)
+        valid = column.is_valid().to_pylist()
+        return [
+            str(number) if there and number == number else None for number, there in zip(numbers, valid, strict=True)
+        ]
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return [value if value is None else value.decode(errors="surrogateescape") for value in column.to_pylist()]
+    texts = pc.cast(column, pa.string()).to_pylist()
+    if pa.types.is_temporal(kind) and not pa.types.is_duration(kind):
+        return [text if text is None else _iso(text) for text in texts]
+    return texts  # type: ignore[no-any-return]
 
 
-def write_piece(
-    path: Path, kind: str, names: Sequence[str], rows: Sequence[Sequence[Any]], multi_label: bool = False
-) -> None:
-    """Write some rows of predictions without a header, as a piece for `join_pieces`.
-
-    Args:
-        path: of the piece.
-        kind: csv, tsv, jsonl or parquet.
-        names: of the columns: id, prediction, and a number for each class.
-        rows: their cells.
-        multi_label: whether a prediction is a list.
-    """
-    if kind == "parquet":
-        types = {"prediction": pa.list_(pa.string()) if multi_label else pa.string(), "id": pa.string()}
-        schema = pa.schema([(name, types.get(name, pa.float32())) for name in names])
-        pq.write_table(pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema), path)
-        return
-    with path.open("w", encoding="utf-8", newline="") as lines:
-        write_rows(lines, kind, names, rows)
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
-def write_rows(lines: IO[str], kind: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write some rows as text.
-
-    CSV and TSV cells cannot hold lists; a list of labels is joined as in `predictions/<split>.csv`.
-    """
-    if kind == "jsonl":
-        lines.writelines(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
-    else:
-        cells = ([label_cell(cell) if isinstance(cell, list) else cell for cell in row] for row in rows)
-        csv.writer(lines, delimiter=SEPARATORS[kind], lineterminator="\n").writerows(cells)
-
-
-def join_pieces(pieces: Sequence[Path], target: Path, kind: str, names: Sequence[str]) -> None:
-    """Join pieces to one file, with a header if it is CSV or TSV. At most one piece is in memory at a time."""
-    if kind == "parquet":
-        with pq.ParquetWriter(target, pq.read_schema(pieces[0])) as writer:
-            for piece in pieces:
-                writer.write_table(pq.read_table(piece))
-        return
-    with target.open("w", encoding="utf-8", newline="") as joined:
-        if kind in SEPARATORS:
-            write_rows(joined, kind, names, [names])
-        for piece in pieces:
-            with piece.open(encoding="utf-8", newline="") as lines:
-                joined.writelines(lines)
+def _iso(text: str) -> str:
+    """Write a date or a time of Arrow as in ISO 8601: `T` in the middle, and no fraction of zeros."""
+    return re.sub(r"\.(\d*?)0+(?=Z?$)", lambda match: f".{match[1]}" if match[1] else "", text.replace(" ", "T"))

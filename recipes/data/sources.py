@@ -1,42 +1,44 @@
 """Read rows from a file, from the Hugging Face hub, or from the standard library's docstrings."""
 
 import ast
-import csv
 import functools
-import json
 import sysconfig
-import warnings
-import zlib
 from collections import Counter
+from collections.abc import Collection, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 from datasets import Dataset
 
 from recipes.config import Data
-from recipes.data.formats import FORMATS, SEPARATORS, open_bytes
+from recipes.data.columns import find_problem, used_columns
+from recipes.data.formats import FORMATS, format_of
+from recipes.data.records import records
 from recipes.errors import UserError, nearest
 
-# Names of the loaders that `datasets` has for the formats.
-LOADERS = {"csv": "csv", "tsv": "csv", "jsonl": "json", "parquet": "parquet"}
+ROWS_AT_ONCE = 10_000
+LABEL_LIST = pa.list_(pa.large_string())
 # Classes of the embedded data set, and the words that a docstring must have.
 PYDOCS_CLASSES = 12
 PYDOCS_WORDS = 8
 
 
-def read_file(split: str, path: str) -> Dataset:
-    """Read a data file: CSV, TSV, JSON or JSON lines, each possibly gzip, or Parquet.
+def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]]:
+    """Read the columns of a data file that the config names: CSV, TSV, JSON or JSON lines, or Parquet; also gzip.
 
     Args:
         split: train, validation, test, or a name in `evaluate.extra`.
         path: of the file.
+        settings: the config's `data`.
 
     Returns:
-        Its rows, under the file's own column names; cells of CSV and TSV are text.
+        The columns under their own names, of text, or of lists of texts if a cell is a list; and notes for the user.
 
     Raises:
-        UserError: the file does not exist, or cannot be read; with the line where possible.
+        UserError: the file does not exist, a record cannot be read, or columns are missing; with the line.
     """
     file = Path(path).expanduser()
     setting = f"data.{split}={path}" if split in ("train", "validation", "test") else f"evaluate.extra.{split}={path}"
@@ -44,100 +46,61 @@ def read_file(split: str, path: str) -> Dataset:
         siblings = [entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(entry.suffixes)]
         hint = nearest(file.name, siblings[:50]) if siblings else f"{file.parent.resolve()} holds no data files."
         raise UserError(f"{setting}: there is no such file; {hint}")
-    # The last ending that is a format: data.csv.gz is CSV.
-    suffix = next((end for end in reversed(file.suffixes) if end in FORMATS), None)
-    if suffix is None:
-        raise UserError(f"{setting}: the ending must be one of {', '.join(FORMATS)} (.gz may follow).")
-    kind = FORMATS[suffix]
     try:
-        options = _csv_options(file, SEPARATORS[kind]) if kind in SEPARATORS else {}
-        with warnings.catch_warnings():
-            # pandas only warns when it drops the cells for which the header has no name.
-            warnings.filterwarnings("error", "Length of header or names does not match")
-            rows = datasets.load_dataset(LOADERS[kind], data_files=str(file.resolve()), split="train", **options)
-        if kind == "jsonl":
-            # The JSON reader accepts bytes that are not UTF-8 as text.
-            for column in rows.data.columns:
-                column.validate(full=True)
-    except (datasets.exceptions.DatasetsError, OSError, EOFError, StopIteration, ValueError, zlib.error) as error:
-        raise UserError(f"{setting}: {_explain_failure(error, file)}") from error
-    return rows
+        kind = format_of(file.name)
+    except UserError as error:
+        raise UserError(f"{setting}:{str(error).removeprefix(f'{file.name}:')}") from None
+    used = used_columns(vars(settings))
+    reader = records(str(file), kind, [name for _, name in used], title=setting)
+    chunks: dict[str, list[pa.Array]] = {}
+    rows = 0
+    while chunk := list(islice(reader, ROWS_AT_ONCE)):
+        if not rows:
+            names = reader.columns or list(dict.fromkeys(name for record in chunk for name in record.values))
+            if names:
+                _check_columns(used, names, split)
+            used = [(each, name) for each, name in used if name in names]
+            chunks = {name: [] for _, name in used}
+        rows += len(chunk)
+        for record in chunk:
+            if problem := find_problem(record, used):
+                raise UserError(f"{setting}: {record.position}: {problem}.")
+        for name in chunks:
+            chunks[name].append(_as_array([record.values.get(name) for record in chunk]))
+    if not rows:
+        raise UserError(f"{setting}: the file has no rows.")
+    return Dataset(pa.table({name: _join_arrays(arrays) for name, arrays in chunks.items()})), reader.notes
 
 
-def _csv_options(file: Path, separator: str) -> dict[str, Any]:
-    """Options that make pandas leave every cell as it is: "NA" is a word, and "007" is not 7."""
-    with open_bytes(file) as raw:
-        lines = (line.decode("utf-8-sig") for line in raw)
-        header = next((row for row in csv.reader(lines, delimiter=separator) if row), [])
-    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
-        raise ValueError(f"the header names {twice[0]!r} twice")
-    names = [name or f"column {number}" for number, name in enumerate(header, 1)]
-    features = datasets.Features({name: datasets.Value("string") for name in names})
-    return {
-        "sep": separator,
-        "features": features,
-        "column_names": names,
-        "header": 0,
-        "index_col": False,
-        "keep_default_na": False,
-        "encoding": "utf-8-sig",
-        # In a table with one column an empty line is a row with an empty text.
-        "skip_blank_lines": len(names) > 1,
-    }
+def _check_columns(used: Iterable[tuple[str, str]], names: Collection[str], split: str) -> None:
+    """Check that a file has the columns that a split needs.
 
-
-def _explain_failure(error: BaseException, file: Path) -> str:
-    """Explain why a file cannot be read, in a sentence for the user.
-
-    `datasets` wraps the errors of pandas and Arrow, so the whole chain of causes is searched for known messages.
+    Raises:
+        UserError: with all columns that are missing.
     """
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)
-    text = "\n".join(map(str, chain))
-    if any(isinstance(cause, UnicodeDecodeError) for cause in chain) or "Invalid UTF8" in text:
-        return _explain_encoding(file)
-    if "EOF inside string" in text:
-        row = text.partition("starting at row ")[2].split()[0]
-        return f"a quote is opened and never closed (in record {row}); close it, or double it inside a quoted cell."
-    if "Expected" in text and "saw" in text or "Length of header" in text:
-        line = text.partition("in line ")[2].split(",")[0]
-        where = f"line {line}" if line else "the first row"
-        return f"{where} has more cells than the header has names; put quotes around a text that holds the separator."
-    if "No columns to parse" in text or isinstance(error, StopIteration):
-        return "the file is empty."
-    if "corresponds to no data" in text or "BatchSize must be greater than 0" in text:
-        return "the file has no rows."
-    if {".json", ".jsonl"} & set(file.suffixes) and (problem := _first_bad_line(file)):
-        return problem
-    reason = next((str(cause) for cause in reversed(chain) if str(cause).strip()), type(error).__name__)
-    return f"cannot be read: {reason.strip().splitlines()[0].rstrip('.')}."
+    # Only training and validation must have labels; groups are for splitting the training rows.
+    optional = {"group"} if split == "validation" else {"label", "group"} if split != "train" else set()
+    missing = [
+        f"data.{setting}={name}: {split} has no such column; {nearest(name, names)}"
+        for setting, name in used
+        if name not in names and setting not in optional
+    ]
+    if missing:
+        raise UserError(*missing)
 
 
-def _explain_encoding(file: Path) -> str:
-    with open_bytes(file) as lines:
-        for number, line in enumerate(lines, 1):
-            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                return f"is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {file.name} > utf8-{file.name}."
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return (
-                    f"line {number} is not UTF-8 (byte {error.start + 1} of the line); convert the file, for instance "
-                    f"with iconv -f GB18030 -t UTF-8 {file.name} > utf8-{file.name}."
-                )
-    return "is not UTF-8."
+def _as_array(cells: list[Any]) -> pa.Array:
+    """Cells as texts, or as lists of texts if one of them is a list."""
+    if any(isinstance(cell, list) for cell in cells):
+        return pa.array([[cell] if isinstance(cell, str) else cell for cell in cells], LABEL_LIST)
+    return pa.array(cells, pa.large_string())
 
 
-def _first_bad_line(file: Path) -> str | None:
-    with open_bytes(file) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                if line.strip() and not isinstance(json.loads(line), dict):
-                    return f"line {number} is not a JSON object; each line must be one, with the columns as keys."
-            except ValueError as error:
-                return f"line {number} is not valid JSON ({error}); each line must be a JSON object."
-    return None
+def _join_arrays(arrays: list[pa.Array]) -> pa.ChunkedArray:
+    """Join the parts of a column; if one has lists, a single text of another becomes a list of one."""
+    if any(array.type == LABEL_LIST for array in arrays):
+        arrays = [array if array.type == LABEL_LIST else _as_array([*array.to_pylist(), []])[:-1] for array in arrays]
+    return pa.chunked_array(arrays)
 
 
 def read_hub(settings: Data, split: str, source: str) -> Dataset:

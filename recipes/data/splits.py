@@ -23,9 +23,10 @@ from datasets import Dataset
 from recipes.config import Data
 from recipes.data import duplicates
 from recipes.data.columns import as_examples, read_column
+from recipes.data.labels import Labels, describe_labels, sort_labels
 from recipes.data.sources import read_file, read_hub, read_pydocs
 from recipes.data.splitting import factorize, has_label_lists, split_off, table_label_counts
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
 
 # Our own messages report what goes wrong in a file; `datasets` would log it a second time.
 datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)
@@ -65,6 +66,8 @@ class Splits:
     """Rows of the full data set that this run, as one of its folds, neither sees nor scores."""
     is_fold: bool = False
     """Whether other runs on the same data may have trained on this run's validation rows."""
+    multi_hot: int = 0
+    """The length of the lists in the files, if each is 0 or 1 for each class; else 0."""
 
     def hide_test(self, clean_rows: Callable[[Dataset], Dataset]) -> "VisibleSplits":
         """The rows that a run may see before its weights are chosen.
@@ -105,29 +108,38 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
     """
     sources = {"train": settings.train, "validation": settings.validation, "test": settings.test, **extra}
     raw: dict[str, Dataset] = {}
-    problems: list[str] = []
+    problems, notes = list[str](), list[str]()
     if settings.source == "pydocs":
         raw["train"] = read_pydocs()
         sources |= {"train": "standard library", "validation": None, "test": None}
     for name, source in sources.items():
         if source and name not in raw and (test or name != "test"):
             try:
-                raw[name] = read_hub(settings, name, source) if settings.source == "hub" else read_file(name, source)
+                if settings.source == "hub":
+                    raw[name] = read_hub(settings, name, source)
+                else:
+                    raw[name], of_file = read_file(name, source, settings)
+                    notes += of_file
             except UserError as error:
                 problems += error.problems
     if problems:
         raise UserError(*problems)
 
     examples: dict[str, pa.Table] = {}
+    labels: dict[str, Labels] = {}
     for name, rows in raw.items():
+        # The training rows are the first ones; the other splits have their form of labels.
+        multi_hot = labels["train"].multi_hot if "train" in labels else None
         try:
-            examples[name] = as_examples(rows, settings, name, str(sources[name]))
+            examples[name], labels[name] = as_examples(rows, settings, name, str(sources[name]), multi_hot)
         except UserError as error:
             problems += error.problems
     if problems:
         raise UserError(*problems)
 
-    notes = _check_missing_labels(examples)
+    notes += [note for each in labels.values() for note in each.notes]
+    notes += describe_labels(table_label_counts(examples["train"]), "train")
+    notes += _check_missing_labels(examples)
 
     groups = factorize(read_column(raw["train"], settings.group, "group", "train")) if settings.group else None
     # The test split is split off even if it is not to be read, so that the other splits do not depend on it.
@@ -141,7 +153,8 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
             examples[name], examples["train"] = rows.take(part), rows.take(rest)
     if not test:
         examples.pop("test", None)
-    return _make_splits(examples, list(extra), notes, groups)
+    columns = settings.label if isinstance(settings.label, list) else []
+    return _make_splits(examples, list(extra), notes, groups, labels["train"], columns)
 
 
 def _check_missing_labels(examples: dict[str, pa.Table]) -> list[str]:
@@ -208,16 +221,31 @@ def _training_label_problems(rows: pa.Table) -> Iterator[str]:
 
 
 def _make_splits(
-    examples: dict[str, pa.Table], extra: Sequence[str], notes: list[str], groups: np.ndarray | None
+    examples: dict[str, pa.Table],
+    extra: Sequence[str],
+    notes: list[str],
+    groups: np.ndarray | None,
+    labels: Labels,
+    columns: Sequence[str],
 ) -> Splits:
     """Make the splits, after the checks that need the final training rows.
+
+    Args:
+        examples: rows of each split.
+        extra: names of the splits in `evaluate.extra`.
+        notes: for the user, on what was read so far.
+        groups: a number for each training row, (row), if `data.group` is set.
+        labels: how the labels of the training rows were read.
+        columns: names of the columns, if each label has one.
 
     Raises:
         UserError: the training rows cannot be trained on, or labels of two splits do not fit each other.
     """
     problems = list(_training_label_problems(examples["train"]))
     train_counts = table_label_counts(examples["train"])
-    classes = _sort_labels(train_counts)
+    classes = sort_labels(train_counts)
+    if absent := [name for name in columns or map(str, range(labels.multi_hot)) if name not in train_counts]:
+        notes.append(f"train: no row has the label {list_names(absent, most=5, last=' or ')}, so it is not a class.")
     for name, rows in examples.items():
         counts = table_label_counts(rows)
         unseen = {label: count for label, count in counts.items() if label not in train_counts}
@@ -240,13 +268,8 @@ def _make_splits(
         {name: splits[name] for name in extra},
         notes,
         groups,
+        multi_hot=labels.multi_hot,
     )
-
-
-def _sort_labels(labels: Iterable[str]) -> list[str]:
-    """Sort by value if all are integers, else by letter."""
-    names = sorted(labels)
-    return sorted(names, key=int) if all(name.lstrip("-").isdecimal() for name in names) else names
 
 
 def _explain_unseen_labels(

@@ -10,9 +10,10 @@ import json
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -21,9 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from recipes.data.columns import label_name
-from recipes.data.records import STANDARD, Record, format_of, join_pieces, records, write_piece, write_rows
-from recipes.errors import UserError, nearest
+from recipes.data.columns import find_problem, used_columns
+from recipes.data.formats import STANDARD, format_of
+from recipes.data.labels import read_label_columns, read_labels
+from recipes.data.pieces import join_pieces, write_piece, write_rows
+from recipes.data.records import Record, records
+from recipes.errors import UserError, list_names, nearest
 from recipes.metrics import Predictions, measure
 from recipes.prediction.predictors import AnyPredictor, load_predictor
 from recipes.runs.files import atomic_write, checksum, lock_folder, remove_draft, write_json
@@ -71,6 +75,10 @@ class PredictionSummary:
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
     """The scores, if the request asks for them."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about the labels that were scored."""
+    problems: list[str] = field(default_factory=list)
+    """Why there are no scores, though the request asks for them."""
 
     @property
     def rows_read(self) -> int:
@@ -105,9 +113,9 @@ class PredictionJob:
             self._refuse_existing_output()
         if is_standard and self.target_format == "parquet":
             raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
-        self.records = records(request.source, source_format)
+        self.records = records(request.source, source_format, [name for _, name in self._used_columns()])
         self.summary = PredictionSummary()
-        # Labels, probabilities and decisions of each chunk, for the scores.
+        # Cells with labels, probabilities and decisions of each chunk, for the scores.
         self.scored: list[tuple[Sequence[Any], np.ndarray, np.ndarray]] = []
 
     def run(self) -> PredictionSummary:
@@ -115,7 +123,7 @@ class PredictionJob:
 
         Raises:
             UserError: the input has other columns than the training data, or no rows; another process predicts into the
-                same output; the run folder is damaged; the output cannot be written.
+                same output; the run folder is damaged; the output cannot be written; labels are not those of the run.
         """
         began = time.perf_counter()
         if self.request.target == STANDARD:
@@ -139,11 +147,42 @@ class PredictionJob:
         """Score the rows that have a label, if the request asks for scores."""
         if not self.request.metrics:
             return None
-        labels = [label for chunk_labels, _, _ in self.scored for label in chunk_labels]
+        labels = self._read_labels([cell for cells, _, _ in self.scored for cell in cells])
         probabilities, decisions = (np.concatenate([chunk[part] for chunk in self.scored]) for part in (1, 2))
         ids = [str(row) for row in range(len(labels))]
         classes, multi_label = self.predictor.classes, self.predictor.multi_label
         return measure(Predictions(ids, labels, probabilities, decisions, classes, multi_label))
+
+    def _read_labels(self, cells: Sequence[Any]) -> Sequence[Any]:
+        """Read the labels of all rows, by the rules of training."""
+        columns, classes, multi_label = self.data["label"], self.predictor.classes, self.predictor.multi_label
+        source = self.request.source
+        try:
+            if isinstance(columns, list):
+                by_column = {name: [row[index] for row in cells] for index, name in enumerate(columns)}
+                labels = read_label_columns(by_column, source)
+            else:
+                separator, multi_hot = self.data["label_separator"], self.finished_run.multi_hot
+                labels = read_labels(cells, source, separator, multi_hot, classes)
+            if labels.has_lists and not multi_label:
+                raise UserError(f"{source} has lists of labels, but {self.request.run} has one label per row.")
+        except UserError as error:
+            raise UserError(*error.problems, "The predictions are written; only the scores are missing.") from error
+        rows: Sequence[Any] = labels.rows
+        if multi_label and not labels.has_lists:
+            rows = [[name] if isinstance(name, str) else None for name in rows]
+        unseen = Counter(
+            name for label in rows for name in (label if multi_label else [label]) or () if name not in {None, *classes}
+        )
+        self.summary.notes += labels.notes
+        if unseen:
+            names = [f"{name!r} ({count})" for name, count in unseen.most_common()]
+            self.summary.notes.append(
+                f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss and "
+                f"ece: {list_names(names, most=5, quoted=False)}."
+            )
+        # As in training: without any label, an empty list stands for a row that nobody has labelled.
+        return rows if any(rows) else [None] * len(rows)
 
     def _read_chunks(self) -> Iterator[list[Record]]:
         while chunk := list(islice(self.records, self.request.look_ahead)):
@@ -153,15 +192,19 @@ class PredictionJob:
         if not self.summary.rows_read:
             raise UserError(f"{self.request.source}: there is no row in it.")
 
+    def _used_columns(self) -> list[tuple[str, str]]:
+        """The columns of the input that are needed, each with its setting before it."""
+        needed = ("text", "text_pair", "id", *(("label",) if self.request.metrics else ()))
+        return [(setting, name) for setting, name in used_columns(self.data) if setting in needed]
+
     def _check_columns(self, chunk: Sequence[Record]) -> None:
         """Raise if none of the first rows has a column that the run needs: then the file is wrong, not one row."""
-        columns = {name for record in chunk for name in record.values}
-        for setting in ("text", "text_pair", "id"):
-            name = self.data[setting]
-            if name and columns and name not in columns:
+        names = self.records.columns or list(dict.fromkeys(name for record in chunk for name in record.values))
+        for setting, name in self._used_columns():
+            if setting != "label" and names and name not in names:
                 raise UserError(
                     f"{self.request.source} has no column {name!r}, which {self.request.run} was trained on "
-                    f"(data.{setting}={name}); {nearest(name, columns)}"
+                    f"(data.{setting}={name}); {nearest(name, names)}"
                 )
 
     # Writing the predictions.
@@ -199,6 +242,8 @@ class PredictionJob:
                 remove_draft(path)
             (parts / REQUEST).unlink()
         shutil.rmtree(parts)
+        if self.summary.problems:
+            raise UserError(*self.summary.problems)
 
     def _predict_pieces(self) -> list[Path]:
         """Predict all chunks that an interrupted job has left, and return the pieces of all chunks."""
@@ -225,7 +270,10 @@ class PredictionJob:
         if self.summary.bad:
             with atomic_write(self.parts / JOINED_BAD) as draft:
                 join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
-        self.summary.metrics = self._measure()
+        try:
+            self.summary.metrics = self._measure()
+        except UserError as error:  # the predictions are good, and are moved first
+            self.summary.problems = list(error.problems)
         self._write_request(asdict(self.summary))
 
     def _identify_request(self) -> dict[str, Any]:
@@ -300,9 +348,9 @@ class PredictionJob:
 
     def _predict_chunk(self, chunk: Sequence[Record]) -> tuple[Predictions, list[str]]:
         """Predict the rows that can be read, and make a JSON line for each of the others."""
-        bad, good = [], []
+        bad, good, used = [], [], self._used_columns()
         for record in chunk:
-            if problem := record.problem or self._find_problem(record.values):
+            if problem := find_problem(record, used):
                 report = {"row": record.number, "problem": problem, "record": dict(record.values)}
                 bad.append(json.dumps(report, default=str) + "\n")
             else:
@@ -319,38 +367,22 @@ class PredictionJob:
             empty = np.zeros((0, len(classes)), dtype=np.float32)
             return Predictions([], [], empty, empty.astype(np.int8), classes, multi_label)
         text, text_pair, own_id = self.data["text"], self.data["text_pair"], self.data["id"]
-        texts = [_as_text(record.values[text]) for record in good]
-        pairs = [_as_text(record.values[text_pair]) for record in good] if text_pair else None
-        ids = [_as_text(record.values[own_id]) if own_id else str(record.number) for record in good]
+        # An empty cell is an empty text, as in training.
+        texts = [record.values[text] or "" for record in good]
+        pairs = [record.values[text_pair] or "" for record in good] if text_pair else None
+        ids = [record.values[own_id] or "" if own_id else str(record.number) for record in good]
         with _autocast(self.request.precision):
             predictions = self.predictor.predict(texts, pairs, ids)
-        labels = [self._parse_label(record.values.get(self.data["label"])) for record in good]
-        return replace(predictions, labels=labels)
+        return replace(predictions, labels=[self._label_cells(record.values) for record in good])
 
-    def _find_problem(self, values: Mapping[str, Any]) -> str:
-        """Explain why a row cannot be predicted; empty if it can."""
-        for setting in ("text", "text_pair", "id"):
-            name = self.data[setting]
-            if name and (name not in values or isinstance(values[name], list | dict)):
-                return f"no {setting.replace('_', ' ')} in {name!r}"
-        return ""
-
-    def _parse_label(self, cell: Any) -> Any:
-        """Read a cell as training does: a name, a list of names, or None."""
-        if not self.predictor.multi_label or cell is None:
-            return label_name(cell)
-        separator = self.data["label_separator"]
-        names = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
-        return [name for name in dict.fromkeys(map(label_name, names)) if name]
+    def _label_cells(self, values: Mapping[str, Any]) -> Any:
+        """The cell with the label, or a list of cells if each label has its column."""
+        columns = self.data["label"]
+        return [values.get(name) for name in columns] if isinstance(columns, list) else values.get(columns)
 
     def _count(self, rows: int, bad: int) -> None:
         self.summary.rows += rows
         self.summary.bad += bad
-
-
-def _as_text(cell: Any) -> str:
-    """Read a cell as training does: an empty cell is an empty text."""
-    return "" if cell is None else cell if isinstance(cell, str) else str(cell)
 
 
 def _files_of(piece: Path, scored: bool) -> list[Path]:

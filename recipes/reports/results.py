@@ -49,6 +49,7 @@ def finish(
         {
             "format": FORMAT,
             **metrics,
+            "labels": {"multi_label": splits.multi_label, "multi_hot": splits.multi_hot},
             "versions": {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
             "seed": config.seed,
             "tricks": sorted(config.tricks),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.config import Data
+from recipes.config import saved_config
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, label_matrices
@@ -168,7 +168,7 @@ def _losses(predictions: Predictions) -> np.ndarray:
 def _texts(run: RunFolder, split: str, predictions: Predictions) -> Sequence[str] | str:
     """The texts of a split, or why they cannot be shown."""
     try:
-        splits = read_splits(Data(**run.config["data"]), run.config["evaluate"]["extra"], split == "test")
+        splits = read_splits(saved_config(run.config).data, run.config["evaluate"]["extra"], split == "test")
     except UserError as error:
         return f"The texts cannot be read again: {' '.join(error.problems)}"
     rows = splits.test if split == "test" else splits.validation

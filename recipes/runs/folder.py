@@ -6,11 +6,12 @@ finished run are compared with its manifest when they are read.
 """
 
 import csv
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import yaml
@@ -30,19 +31,53 @@ OF_A_RUN = (manifest.FILE, "metrics.json", "history.jsonl", "checkpoints", "pred
 RENAMED_METRICS = {"onion": "seams", "kept": "weights"}
 
 
+# A row without a label among rows with lists of labels, where an empty cell is the empty list.
+NO_LIST = "\\N"
+
+
 def label_cell(label: Any) -> str:
-    """Format a label for `predictions/<split>.csv`: several labels are joined by `|`, no label is an empty cell."""
-    return "|".join(label) if isinstance(label, list) else label or ""
+    r"""Format a label for a cell of CSV; no label is an empty cell.
+
+    The labels of a list are joined by `|`. In a list `|` and `\` are written as `\|` and `\\`.
+    """
+    if isinstance(label, list):
+        return "|".join(name.replace("\\", "\\\\").replace("|", "\\|") for name in label)
+    return label or ""
+
+
+def parse_labels(cell: str) -> list[str] | None:
+    """Read a list of labels that `label_cell` has written."""
+    if cell == NO_LIST:
+        return None
+    names = re.findall(r"(?:\\[|\\]|[^|])+", cell)
+    return [re.sub(r"\\([|\\])", r"\1", name) for name in names]
+
+
+def csv_writer(lines: IO[str], delimiter: str = ",") -> Any:
+    """A writer of CSV whose rows are read back equal; the file must be open with `newline=""`."""
+
+    class Lines:
+        """Ends a row with a line feed alone. Cells with a carriage return are quoted only if rows end with one too."""
+
+        def write(self, row: str) -> int:
+            return lines.write(f"{row[:-2]}\n")
+
+    return csv.writer(Lines(), delimiter=delimiter, lineterminator="\r\n")
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write `id,label,prediction,p_<class>...`, in the order of the data; probabilities have six digits."""
+    """Write `id,label,prediction,p_<class>...`, in the order of the data.
+
+    Probabilities have as many digits as tell two numbers of 32 bits apart, so they are read back equal.
+    """
+    no_label = NO_LIST if predictions.multi_label else ""
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
+        writer = csv_writer(lines)
         writer.writerow(["id", "label", "prediction", *(f"p_{name}" for name in predictions.classes)])
-        for row, (row_id, prediction) in enumerate(zip(predictions.ids, predictions.names(), strict=True)):
-            probabilities = (f"{probability:.6g}" for probability in predictions.probabilities[row])
-            writer.writerow([row_id, label_cell(predictions.labels[row]), label_cell(prediction), *probabilities])
+        rows = zip(predictions.ids, predictions.labels, predictions.names(), predictions.probabilities, strict=True)
+        for row_id, label, prediction, probabilities in rows:
+            cell = no_label if label is None else label_cell(label)
+            writer.writerow([row_id, cell, label_cell(prediction), *probabilities.astype(np.float32).astype(str)])
 
 
 @dataclass
@@ -97,26 +132,51 @@ class RunFolder:
         names = [path.stem for path in paths if path.parent.name == "predictions"]
         return sorted(names, key=lambda name: (name != "validation", name != "test", name))
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row may have several labels."""
+        # Runs of earlier versions do not say so, but multi-label metrics have other names.
+        is_old_multi_label = "subset_accuracy" in self.metrics.get("validation", {})
+        return bool(self.metrics.get("labels", {}).get("multi_label", is_old_multi_label))
+
+    @property
+    def multi_hot(self) -> int | None:
+        """The length of the lists in the data, if each is 0 or 1 for each class, else 0; None if it is not known."""
+        length: int | None = self.metrics.get("labels", {}).get("multi_hot")
+        return length
+
     def predictions(self, split: str) -> dict[str, list[str]]:
-        """The columns of `predictions/<split>.csv`, by name."""
-        with self.checked(f"predictions/{split}.csv").open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-        return {name: [row[name] for row in rows] for name in rows[0]}
+        """The columns of `predictions/<split>.csv`, by name.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.checked(f"predictions/{split}.csv")
+        try:
+            with path.open(encoding="utf-8", newline="") as lines:
+                header, *rows = csv.reader(lines)
+            return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        except (ValueError, csv.Error) as error:
+            raise manifest.damaged(self.folder, f"predictions/{split}.csv", f"is damaged ({error})") from error
 
     def load_predictions(self, split: str) -> Predictions:
-        """Read `predictions/<split>.csv` as `Predictions`; the probabilities have six digits."""
-        columns = self.predictions(split)
+        """Read `predictions/<split>.csv` as `Predictions`.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        columns, multi_label = self.predictions(split), self.multi_label
         classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
-        multi_label = "subset_accuracy" in self.metrics["validation"]
-
-        def parse_label(cell: str) -> Any:
-            return [name for name in cell.split("|") if name] if multi_label else cell or None
-
-        predicted_labels = [parse_label(cell) for cell in columns["prediction"]]
-        predicted_sets = [label if multi_label else [label] for label in predicted_labels]
-        decisions = np.array([[name in names for name in classes] for names in predicted_sets], np.int8)
+        labels = [parse_labels(cell) if multi_label else cell or None for cell in columns["label"]]
+        index = {name: number for number, name in enumerate(classes)}
+        decisions = np.zeros((len(labels), len(classes)), np.int8)
+        for row, cell in enumerate(columns["prediction"]):
+            names = parse_labels(cell) or [] if multi_label else [cell]
+            if unknown := [name for name in names if name not in index]:
+                problem = f"is damaged: {unknown[0]!r} is predicted, but there is no such class"
+                raise manifest.damaged(self.folder, f"predictions/{split}.csv", problem)
+            decisions[row, [index[name] for name in names]] = 1
         probabilities = np.array([columns[f"p_{name}"] for name in classes], dtype=np.float32).T
-        labels = [parse_label(cell) for cell in columns["label"]]
         return Predictions(columns["id"], labels, probabilities, decisions, classes, multi_label)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from recipes.config import Data
+from recipes.config import saved_config
 from recipes.data.inputs import check_data
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
@@ -120,10 +120,9 @@ class WarmStart:
         Raises:
             UserError: the data cannot be read, or has changed since the run.
         """
-        settings = self.config["data"]
         try:
             check_data(self.run.folder)
-            splits = read_splits(Data(**settings), {}, self.config["evaluate"]["test"])
+            splits = read_splits(saved_config(self.config).data, {}, self.config["evaluate"]["test"])
         except UserError as error:
             raise UserError(f"{self.setting}: its data cannot be read again: {' '.join(error.problems)}") from error
         for name, rows in (("validation", splits.validation), ("test", splits.test)):

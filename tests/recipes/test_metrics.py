@@ -19,6 +19,7 @@ from recipes.metrics import (
     calibration_error,
     intervals,
     is_better,
+    label_matrices,
     measure,
 )
 
@@ -246,6 +247,20 @@ def exact_intervals(predictions: Predictions) -> dict[str, tuple[float, float]]:
     return intervals_by_name
 
 
+def dense_intervals(predictions: Predictions) -> dict[str, tuple[float, float]]:
+    """Compute the intervals with a matrix of kinds of rows and classes; slow with thousands of classes."""
+    matrices = np.column_stack(label_matrices(predictions)).astype(int)
+    kinds, counts = np.unique(matrices, axis=0, return_counts=True)
+    times = np.random.default_rng(0).multinomial(len(matrices), counts / len(matrices), size=1000)
+    true, predicted = np.split(kinds[:, :-1], 2, axis=1)
+    hits, positives = times @ (true * predicted), times @ (true + predicted)
+    samples = {"macro_f1": (2 * hits / np.maximum(1, positives)).mean(1), "accuracy": hits.sum(1) / len(matrices)}
+    if predictions.multi_label:
+        samples["micro_f1"] = 2 * hits.sum(1) / (positives.sum(1) + times @ kinds[:, -1])
+        del samples["accuracy"]
+    return {name: tuple(np.quantile(values, [0.025, 0.975]).tolist()) for name, values in samples.items()}
+
+
 class TestIntervals:
     FIVE = single(
         ["a", "b", None, "c", "new", "a"],
@@ -264,6 +279,19 @@ class TestIntervals:
         assert scores.keys() == expected.keys()
         for name, interval in expected.items():
             assert scores[name] == pytest.approx(interval), name
+
+    @pytest.mark.parametrize("is_multi_label", [False, True])
+    def test_equal_those_of_dense_matrices(self, is_multi_label: bool) -> None:
+        random = np.random.default_rng(0)
+        classes = [f"c{number}" for number in range(19)]
+        names = [*classes, "new"]
+        rows = random.random((90, len(classes))).tolist()
+        if is_multi_label:
+            sets = [[name for name in names if random.random() < 0.2] for _ in rows]
+            predictions = multi_label(sets, rows, classes)
+        else:
+            predictions = single([str(random.choice(names)) for _ in rows], rows, classes)
+        assert intervals(predictions) == dense_intervals(predictions)
 
     @pytest.mark.parametrize(("rows", "correct"), [(40, 30), (200, 190), (1000, 500)])
     def test_accuracy_is_a_binomial_fraction(self, rows: int, correct: int) -> None:

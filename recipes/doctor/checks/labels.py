@@ -1,11 +1,11 @@
 """Checks of the labels: their spelling and frequencies, and whether texts predict them."""
 
-import re
-import unicodedata
 from collections import Counter, defaultdict
 
 import numpy as np
 
+from recipes.config import Data
+from recipes.data.labels import is_integer, is_number, spelling_key
 from recipes.data.splitting import label_counts
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.linear_probe import score_out_of_fold
@@ -25,16 +25,16 @@ def label_spelling(subject: Subject, result: CheckResult) -> None:
     result.add_inspected(len(classes), "labels")
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in classes:
-        spellings[re.sub(r"[\s_]+", "", unicodedata.normalize("NFKC", name)).casefold()].append(name)
+        spellings[spelling_key(name)].append(name)
     ambiguous = [quote_names(names) for names in spellings.values() if len(names) > 1]
     if ambiguous:
         result.warn(
-            f"{'; '.join(ambiguous[:SHOWN])} differ in case, space or width only.",
+            f"{'; '.join(ambiguous[:SHOWN])} differ in case, space, width or look-alike letters only.",
             "one label has two outputs, and predicting one of them is wrong for the rows of the other",
             f"use one spelling in the column data.label={subject.config.data.label}",
         )
-    numbers = [name for name in classes if name.isdecimal()]
-    names = [name for name in classes if not name.isdecimal()]
+    numbers = [name for name in classes if is_integer(name)]
+    names = [name for name in classes if not is_number(name)]
     if names and len(numbers) > 1 and sorted(map(int, numbers)) in _consecutive_ids(len(numbers)):
         result.warn(
             f"{quote_names(numbers)} are numbers, {quote_names(names)} names.",
@@ -75,13 +75,20 @@ def _check_absent(subject: Subject, result: CheckResult, counts: dict[str, Count
         if absent and counts[split]:
             remedy = f"add rows of them to {split}"
             if split in ("validation", "test"):
-                remedy = f"split again, stratified: data.{split}=null"
+                remedy = _remedy_for_absent(subject.config.data, split)
             report = result.warn if split == "validation" else result.note
             report(
                 f"{split} has no row of {quote_names(absent)}.",
                 "these labels are not evaluated; macro F1 counts them as always wrong",
                 remedy,
             )
+
+
+def _remedy_for_absent(data: Data, split: str) -> str:
+    if getattr(data, split) is not None:
+        return f"split again, stratified: data.{split}=null"
+    fraction = getattr(data, f"{split}_fraction")
+    return f"add rows of them, or cut more rows off: a larger data.{split}_fraction (now {fraction:g})"
 
 
 def _check_imbalance(subject: Subject, result: CheckResult, train: Counter[str]) -> None:

@@ -218,7 +218,9 @@ def loss_minimum(subject: Subject, result: CheckResult) -> None:
             return row_losses.float()
 
     # With smoothed targets, very confident predictions have a high loss, so the compared logits are moderate.
-    right, wrong, uniform = loss(3, logits), loss(3, logits.roll(1, 0)), loss(0, logits)
+    right, shifted, uniform = loss(3, logits), loss(3, logits.roll(1, 0)), loss(0, logits)
+    # With a label more and one less, most of many classes are still right; all of them are wrong with the other sign.
+    wrong = loss(-3, logits) if multi_label else shifted
     # Given logits, the loss of ever more confident right predictions goes on falling; given probabilities, it stalls.
     confident, most_confident = loss(20, logits), loss(40, logits)
     result.add_inspected(count, "classes")
@@ -229,7 +231,7 @@ def loss_minimum(subject: Subject, result: CheckResult) -> None:
             "training fails as soon as the model is confident",
             "use logits, not probabilities, in the loss, and log_softmax, not log(softmax)",
         )
-    elif not (right < uniform).all() or not (uniform < wrong).all():
+    elif not (right < torch.minimum(uniform, shifted)).all() or not (uniform < wrong).all():
         result.fail(
             f"the loss is {float(right.mean()):.3f} for right logits, {start:.3f} for uniform and "
             f"{float(wrong.mean()):.3f} for wrong ones.",

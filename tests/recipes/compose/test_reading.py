@@ -193,6 +193,35 @@ def folder(*overrides: str) -> str:
     return str(compose_config(overrides)[1])
 
 
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("stars", "stars"),
+        ("3", "3"),
+        ("1.5", "1.5"),
+        ("[a,b]", ["a", "b"]),
+        ("[a, 2]", ["a", "2"]),
+        ("'[a, b]'", ["a", "b"]),
+    ],
+)
+def test_the_label_is_a_column_or_a_list_of_columns(value: str, label: str | list[str]) -> None:
+    overrides = ["data=files", "data.train=a.csv", f"data.label={value}"]
+    composed, folder = compose_config(overrides)
+    assert read(composed).data.label == label
+    # A run of an earlier version, in which the label was always text, is found again.
+    as_text = compose_config([*overrides[:2], f'data.label="{value}"'])[1]
+    assert folder == as_text or isinstance(label, list)
+
+
+@pytest.mark.parametrize("value", ["null", "[]", "{a:1}", "''", "[a,'']"])
+def test_a_label_that_is_no_column_is_refused(value: str) -> None:
+    (problem,) = problems("data=files", "data.train=a.csv", f"data.label={value}")
+    assert problem.startswith("data.label must be a column, or a list of columns with 0 or 1 for one label each")
+    assert problems("data=files", "data.train=a.csv", "data.label=[a,a]") == (
+        "data.label=[a,a] names a column twice; name each once.",
+    )
+
+
 def test_the_run_folder_is_named_by_its_choices_and_has_no_clock() -> None:
     name = folder("model=tiny", "+tricks=[swa,mixup]", "seed=3")
     assert re.fullmatch(r"runs/pydocs-tiny-mixup\+swa-s3-[0-9a-f]{8}", name)

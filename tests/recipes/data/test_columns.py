@@ -42,7 +42,7 @@ def test_without_the_setting_there_is_no_text_pair(write: Write) -> None:
         ([1, 2], ["1", "2"]),
         ([1.0, 2.0], ["1", "2"]),
         ([0.5, 1.5], ["0.5", "1.5"]),
-        ([True, False], ["False", "True"]),
+        ([True, False], ["false", "true"]),
         (["007", "7"], ["7", "007"]),
         ([-1, 1], ["-1", "1"]),
         ([10, 9], ["9", "10"]),
@@ -107,13 +107,30 @@ def test_all_missing_columns_are_reported_together(write: Write) -> None:
     )
 
 
-def test_columns_of_a_wrong_type_are_refused(write: Write, tmp_path: Path) -> None:
-    train = write("a.jsonl", as_jsonl([{"text": ["x"], "label": {"a": 1}}] * 9))
-    problems = read_problems(train)
-    assert problems[0].startswith("data.text=text: in train this column holds ")
-    assert problems[1].startswith("data.label=label: in train this column holds ")
-    path = write_parquet(tmp_path, "a.parquet", text=[b"\xff", b"a"], label=["a", "b"])
-    assert read_problems(path)[0].startswith("data.text=text: in train this column holds binary, not text (")
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": ["x"], "label": "a"}, "'text' holds a list, not a text."),
+        ({"text": {"x": 1}, "label": "a"}, "'text' holds an object, not a text."),
+        ({"text": "x", "label": {"a": 1}}, "'label' holds an object, not a label."),
+        ({"text": "x", "label": [["a"]]}, "'label' holds a list of other things than labels."),
+        ({"label": "a"}, "no text in 'text'."),
+    ],
+)
+def test_a_cell_of_a_wrong_type_is_refused_with_its_line(row: dict[str, Any], reason: str, write: Write) -> None:
+    train = write("a.jsonl", as_jsonl([{"text": "x", "label": "a"}, row]))
+    assert read_problems(train) == (f"data.train={train}: line 2: {reason}",)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, "a.parquet", text=[b"a", b"\xff"], label=["a", "b"])
+    assert read_problems(path) == (f"data.train={path}: record 2: 'text' is not UTF-8 (byte 0xFF).",)
+
+
+def test_columns_that_are_not_used_may_hold_anything(write: Write) -> None:
+    odd: list[Any] = [None, 1, "x", {"a": [1]}, [[]]]
+    rows = [{"text": text, "label": label, "note": odd[number % 5]} for number, (text, label) in enumerate(ROWS)]
+    assert len(all_rows_by_id(read(write("a.jsonl", as_jsonl(rows))))) == len(ROWS)
 
 
 def test_numbers_become_texts(write: Write) -> None:

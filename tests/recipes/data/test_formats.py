@@ -1,4 +1,4 @@
-"""Files are opened by what is in them: gzip is detected by its first bytes."""
+"""The format is in the ending of a file, and gzip in its first bytes."""
 
 import gzip
 import io
@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from recipes.data.formats import open_bytes
+from recipes.data.formats import format_of, open_bytes
+from recipes.errors import UserError
 from tests.recipes.data.helpers import Write
 
 TEXT = b"text,label\na,b\n"
@@ -31,3 +32,27 @@ def test_standard_input_may_be_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Input)
     with open_bytes(None) as lines:
         assert lines.read() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.csv.gz", "csv"),
+        ("a.json", "jsonl"),
+        ("-", "jsonl"),
+        ("x.parquet", "parquet"),
+        ("A.CSV", "csv"),
+        ("of.2024.TSV.GZ", "tsv"),
+    ],
+)
+def test_the_ending_decides_the_format_unless_requested(name: str, kind: str) -> None:
+    assert format_of(name) == kind
+    assert format_of(name, "tsv") == "tsv"
+
+
+def test_unknown_endings_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a\.xls: the ending must be one of \.csv"):
+        format_of("a.xls")
+    for name in ("out.csv.gz", "a.csv.xls", "my.json.txt"):
+        with pytest.raises(UserError, match="the ending must be one of"):
+            format_of(name, gzipped=False)

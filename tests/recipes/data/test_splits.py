@@ -12,6 +12,7 @@ from tests.recipes.data.helpers import (
     FILES,
     ROWS,
     Write,
+    all_rows_by_id,
     as_csv,
     as_jsonl,
     grouped_rows,
@@ -46,6 +47,46 @@ def test_classes_are_sorted_by_value_if_numbers_else_by_letter(write: Write) -> 
     assert read(train).classes == ["-1", "9", "10"]
     train = write("b.csv", as_csv([("x", label) for label in ["z", "10", "b"] * 9]))
     assert read(train).classes == ["10", "b", "z"]
+
+
+def test_how_labels_were_read_is_noted_for_each_split(write: Write) -> None:
+    rows = [(f"t{number}", name) for number, name in enumerate(["1", "1.0", "2\u200b", "nan"] * 10)]
+    test = write("b.csv", as_csv([("x", "2.0"), ("y", "1")]))
+    splits = read(write("a.csv", as_csv(rows)), test=test)
+    assert splits.classes == ["1", "2", "nan"]
+    assert splits.test is not None and list(splits.test["label"]) == ["2", "1"]
+    assert [note.split(":")[0] for note in splits.notes] == ["train", "train", "test", "train"]
+    assert "train: 10 of 40 labels are the text 'nan'" in splits.notes[3]
+
+
+def test_a_column_for_each_label(write: Write) -> None:
+    rows = [(f"t{number}", str(number % 2), "1" if number % 3 else "0", "0") for number in range(40)]
+    path = write("a.csv", as_csv(rows, header=("text", "b", "a", "c")))
+    splits = read(path, label=["b", "a", "c"])
+    assert (splits.multi_label, splits.classes) == (True, ["a", "b"])
+    assert all_rows_by_id(splits)["1"] == ("t1", ["b", "a"])
+    assert splits.notes == [
+        "train: labels are read from 3 columns of 0 and 1: 'b', 'a', 'c'.",
+        "train: no row has the label 'c', so it is not a class.",
+    ]
+    unlabelled = write("b.csv", "text\nx\n")
+    assert "test has no labels; it gets predictions only." in read(path, label=["b", "a"], test=unlabelled).notes
+    (problem,) = read_problems(path, label=["b", "d"])
+    assert problem.startswith("data.label=d: train has no such column")
+
+
+def test_multi_hot_lists_have_one_length_in_all_splits(write: Write) -> None:
+    rows = [{"text": f"t{number}", "label": [number % 2, number % 3 % 2, 0]} for number in range(40)]
+    path = write("a.jsonl", as_jsonl(rows))
+    splits = read(path)
+    assert (splits.multi_hot, splits.classes, splits.multi_label) == (3, ["0", "1"], True)
+    assert "train: no row has the label '2', so it is not a class." in splits.notes
+    test = write("b.jsonl", as_jsonl([{"text": "x", "label": [0, 1]}]))
+    (problem,) = read_problems(path, test=test)
+    assert problem.startswith("test: row 0 (counted from 0) has the label ['0', '1']")
+    names = write("c.jsonl", as_jsonl([{"text": "x", "label": ["0"]}, {"text": "x", "label": ["1", "0"]}] * 20))
+    (problem,) = read_problems(names, test=path)
+    assert problem == "test has multi-hot lists of 0 and 1, but train has lists of labels; write the labels in both."
 
 
 def test_one_class_is_enough_if_a_row_may_have_none(write: Write) -> None:

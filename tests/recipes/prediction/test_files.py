@@ -79,8 +79,8 @@ def test_bad_rows_are_reported_and_do_not_stop_the_job(prediction_request: Predi
     assert [row["id"] for row in read_output(prediction_request.target)] == ["0", "4"]
     bad = [json.loads(line) for line in Path(f"{prediction_request.target}.bad.jsonl").read_text().splitlines()]
     assert [each["row"] for each in bad] == [1, 2, 3]
-    assert [each["problem"] for each in bad[1:]] == ["no text in 'text'"] * 2
-    assert bad[1]["record"] == {"text": [7]}
+    assert [each["problem"] for each in bad[1:]] == ["'text' holds a list, not a text", "no text in 'text'"]
+    assert bad[1]["record"] == {"text": ["7"]}
 
 
 class CountingPredictor(Predictor):
@@ -323,14 +323,16 @@ def test_a_file_of_other_columns_is_refused_at_once(prediction_request: Predicti
         ("x", None, False, "x"),
         ("", None, False, None),
         (None, None, False, None),
-        (3, None, False, "3"),
         (" x ", None, False, "x"),
-        (1.0, None, False, "1"),
-        (float("nan"), None, False, None),
+        ("1.0", None, False, "1"),
+        ("x\u200b", None, False, "x"),
         ("x | y|x", "|", True, ["x", "y"]),
         ("", "|", True, []),
         (["x"], None, True, ["x"]),
-        (None, "|", True, None),
+        ("['x', 'y']", None, True, ["x", "y"]),
+        ("x", None, True, ["x"]),
+        (None, "|", True, []),
+        (None, None, True, None),
     ],
 )
 def test_labels_are_read_as_in_training(
@@ -338,8 +340,70 @@ def test_labels_are_read_as_in_training(
 ) -> None:
     job = PredictionJob(prediction_request)
     job.data = {**job.data, "label_separator": separator}
-    job.predictor = SimpleNamespace(multi_label=multi_label)  # type: ignore[assignment]
-    assert job._parse_label(cell) == expected
+    job.predictor = SimpleNamespace(multi_label=multi_label, classes=["x", "y", "1", "3"])  # type: ignore[assignment]
+    labelled = (
+        ["y"]
+        if multi_label and not separator and not isinstance(cell, str)
+        else "['y']"
+        if cell == "['x', 'y']"
+        else "y"
+    )
+    cells = [job._label_cells({"label": each}) for each in (cell, labelled)]
+    assert job._read_labels(cells) == [expected, ["y"] if multi_label else "y"]
+
+
+def test_labels_that_the_run_does_not_have_are_noted(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("text,label\na1,x\na2,new\na3,new\na4,\n", encoding="utf-8")
+    summary = run_job(replace(prediction_request, source=str(source)))
+    assert summary.metrics and summary.metrics["unseen"] == 2
+    assert summary.notes == [
+        f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss and ece: "
+        "'new' (2)."
+    ]
+
+
+def test_lists_of_labels_are_refused_for_a_run_of_single_labels(
+    prediction_request: PredictionRequest, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "a1", "label": ["x", "y"]}\n', encoding="utf-8")
+    request = replace(prediction_request, source=str(source))
+    with pytest.raises(
+        UserError, match="has one label per row.\nThe predictions are written; only the scores are missing"
+    ):
+        PredictionJob(request).run()
+    assert len(read_output(request.target)) == 1
+
+
+@pytest.mark.parametrize("form", ["multi_hot", "columns", "lists_as_text"])
+def test_each_form_of_labels_is_scored_as_in_training(
+    form: str, prediction_request: PredictionRequest, tmp_path: Path
+) -> None:
+    rows = [[row % 2, (row // 2) % 2, (row // 3) % 2] for row in range(36)]
+    label: Any = "label"
+    if form == "columns":
+        label, cells = ["a", "b"], [{"a": row[0], "b": row[1]} for row in rows]
+    elif form == "multi_hot":
+        cells = [{"label": row} for row in rows]
+    else:
+        cells = [{"label": str([name for name, bit in zip("abc", row, strict=True) if bit])} for row in rows]
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"text": f"w{number}", **cell}) for number, cell in enumerate(cells)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def score_twice() -> tuple[list[str], dict[str, float] | None, dict[str, float]]:
+        overrides = ["evaluate.metric=micro_f1", "train.max_updates=2"]
+        config = tiny_config(*overrides)
+        files = dict.fromkeys(("train", "validation", "test"), str(path))
+        config = replace(config, data=replace(config.data, **files, label=label))
+        run = finetune_config(config, tmp_path / "run")
+        request = replace(prediction_request, run=str(run.folder), source=str(path))
+        return run.load_predictions("test").classes, PredictionJob(request).run().metrics, run.metrics["test"]
+
+    classes, scores, expected = in_child(score_twice)
+    assert classes == {"multi_hot": ["0", "1", "2"], "columns": ["a", "b"], "lists_as_text": ["a", "b", "c"]}[form]
+    assert scores == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_file_without_rows_is_refused(prediction_request: PredictionRequest, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from recipes.api import FinishedRun, load
 from recipes.errors import UserError
-from recipes.metrics import Predictions
+from recipes.metrics import Predictions, measure
 from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, read_config, write_predictions
 from recipes.runs.history import History
@@ -125,6 +125,46 @@ def test_a_class_is_not_read_as_another_one_whose_name_contains_it(
     assert (after.labels, after.decisions.tolist(), after.multi_label) == (labels, decisions, multi_label)
     assert (after.ids, after.classes) == (["a", "b"], classes)
     np.testing.assert_array_equal(after.probabilities, probabilities)
+
+
+# Names that a CSV file, a join by `|` or a column's name may take for something else.
+NASTY = ["a|b", "a", "b", "a,b", '"', "'", "a\nb", "a\rb", "a\r\nb", "a\tb", "a\u2028b", "p_", "p_a", "id", "label"]
+NASTY += ["prediction", "😀", "\\", "\\|", "\\N", "|", "[]", "null", " x ", "#", "文本", "accuracy", "test"]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_any_name_and_any_score_is_read_back_equal(multi_label: bool, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    names = [*NASTY, "unseen|\\"]
+    # Rows with very small numbers, and rows in which all classes are equal.
+    probabilities = random.random((90, len(NASTY))).astype(np.float32) ** random.integers(1, 30, (90, 1))
+    probabilities[:5] = 1 / 3
+    labels: list[Any] = [names[row % len(names)] for row in range(89)]
+    decisions = np.eye(len(NASTY), dtype=np.int8)[probabilities.argmax(1)]
+    if multi_label:
+        labels = [[name, *names[:row]][:4] if row else [] for row, name in enumerate(labels)]
+        labels = [list(dict.fromkeys(names)) for names in labels]
+        decisions = (probabilities > 0.5).astype(np.int8)
+    ids = [NASTY[row] if row < len(NASTY) else str(row) for row in range(90)]
+    before = Predictions(ids, [*labels, None], probabilities.astype(np.float32), decisions, NASTY, multi_label)
+    write_predictions(tmp_path / "predictions" / "test.csv", before)
+    write_json(tmp_path / "metrics.json", {"labels": {"multi_label": multi_label, "multi_hot": 0}})
+    after = RunFolder(tmp_path).load_predictions("test")
+    assert (after.ids, after.labels, after.classes) == (before.ids, before.labels, before.classes)
+    assert (after.names(), after.multi_label) == (before.names(), multi_label)
+    assert np.array_equal(after.probabilities, before.probabilities)
+    assert measure(after) == measure(before)
+
+
+def test_damaged_predictions_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "predictions" / "test.csv"
+    write_json(tmp_path / "metrics.json", {"validation": {}})
+    write_predictions(path, predictions(["pos", None], [[0, 1], [1, 0]], False))
+    content = path.read_text(encoding="utf-8")
+    for damaged in (content[:-9], content.replace("pos,pos", "pos,bad"), ""):
+        path.write_text(damaged, encoding="utf-8")
+        with pytest.raises(UserError, match=f"{path} is damaged"):
+            RunFolder(tmp_path).load_predictions("test")
 
 
 def test_validation_and_test_come_before_the_other_splits_by_name(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Checks of the labels: spelling, frequencies, and doubts that follow from fixed probabilities."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from datasets import Dataset, Features, Value
 
-from recipes.doctor.checks.labels import label_errors, labels
+from recipes.doctor.checks.labels import label_errors, label_spelling, labels
 from recipes.doctor.findings import CheckResult, Finding, Skip
 from recipes.doctor.linear_probe import LinearProbe
+from recipes.testing import tiny_config
 
 COMMON = [0.95] * 20 + [0.30, 0.48]
 """The probability of `common` on the rows with that label."""
@@ -59,7 +61,7 @@ def test_an_inaccurate_probe_is_skipped() -> None:
         find_label_errors(COMMON, RARE, score=0.74)
 
 
-def check_labels(counts: Mapping[str, Mapping[str | None, int]]) -> list[Finding]:
+def check_labels(counts: Mapping[str, Mapping[str | None, int]], **settings: Any) -> list[Finding]:
     """Check splits with these numbers of rows of each label."""
     rows_of_splits = {}
     for split, count_of_label in counts.items():
@@ -68,7 +70,8 @@ def check_labels(counts: Mapping[str, Mapping[str | None, int]]) -> list[Finding
         columns = {"id": list(map(str, range(len(column)))), "label": column}
         rows_of_splits[split] = Dataset.from_dict(columns, features)
     splits = SimpleNamespace(classes=["x", "y"], multi_label=False)
-    subject: Any = SimpleNamespace(splits=splits, rows_of_splits=rows_of_splits)
+    config = SimpleNamespace(data=replace(tiny_config().data, **{"validation": None, **settings}))
+    subject: Any = SimpleNamespace(splits=splits, rows_of_splits=rows_of_splits, config=config)
     result = CheckResult("data", "labels", "")
     labels(subject, result)
     return result.findings
@@ -84,3 +87,30 @@ def test_a_split_without_any_label_is_not_reported_for_absent_ones() -> None:
     assert check_labels({"train": train, "test": {None: 9}}) == []
     (finding,) = check_labels({"train": train, "test": {"x": 9}})
     assert finding.message == "test has no row of 'y'."
+
+
+def test_the_remedy_for_an_absent_label_fits_how_the_split_was_made() -> None:
+    counts: Mapping[str, Mapping[str | None, int]] = {"train": {"x": 20, "y": 20}, "validation": {"x": 9}}
+    (finding,) = check_labels(counts, validation="a.csv")
+    assert finding.remedy == "split again, stratified: data.validation=null"
+    (finding,) = check_labels(counts, validation=None, validation_fraction=0.1)
+    assert finding.remedy == "add rows of them, or cut more rows off: a larger data.validation_fraction (now 0.1)"
+
+
+def check_spelling(*classes: str) -> list[Finding]:
+    subject: Any = SimpleNamespace(splits=SimpleNamespace(classes=list(classes)), config=tiny_config())
+    result = CheckResult("data", "label_spelling", "")
+    label_spelling(subject, result)
+    return result.findings
+
+
+@pytest.mark.parametrize("names", [("pos", "Pos"), ("very good", "very_good"), ("pos", "p\u043es"), ("❤️", "❤")])
+def test_labels_that_look_alike_are_one_warning(names: tuple[str, str]) -> None:
+    (finding,) = check_spelling("neg", *names)
+    assert finding.severity == "warning" and repr(names[1]) in finding.message
+
+
+def test_numbers_next_to_names_are_a_warning_and_a_scale_is_none() -> None:
+    (finding,) = check_spelling("0", "1", "x")
+    assert finding.message == "'0', '1' are numbers, 'x' names."
+    assert check_spelling("0", "1", "0.5") == check_spelling("9" * 5000, "0", "1") == []

@@ -19,10 +19,12 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.log_softmax(-1)).sum(-1)
 
 
-def check_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> list[Finding]:
+def check_loss(
+    loss: Callable[[Tensor, Tensor], Tensor], num_classes: int = 3, multi_label: bool = False
+) -> list[Finding]:
     run = SimpleNamespace(
-        classes=["x", "y", "z"],
-        multi_label=False,
+        classes=list(map(str, range(num_classes))),
+        multi_label=multi_label,
         accelerator=SimpleNamespace(device=torch.device("cpu")),
         seams=SimpleNamespace(loss=loss),
     )
@@ -51,6 +53,22 @@ def test_cross_entropy_with_or_without_smoothing_is_fine() -> None:
 def test_a_wrong_loss_is_an_error(loss: Callable[[Tensor, Tensor], Tensor], message: str) -> None:
     (finding,) = check_loss(loss)
     assert finding.severity == "error" and message in finding.message
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 9, 10, 200])
+def test_any_number_of_labels_may_belong_to_one_row(num_classes: int) -> None:
+    assert check_loss(binary_cross_entropy, num_classes, multi_label=True) == []
+    for wrong in (
+        lambda logits, targets: -binary_cross_entropy(logits, targets),
+        lambda logits, targets: binary_cross_entropy(logits, targets.roll(1, -1)),
+        lambda logits, targets: binary_cross_entropy(logits, 1 - targets),
+    ):
+        (finding,) = check_loss(wrong, num_classes, multi_label=True)
+        assert "for wrong ones" in finding.message
 
 
 def check_targets(rows: list[list[float]], weights: list[float]) -> list[Finding]:
