@@ -98,7 +98,7 @@ def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lam
     assert "Traceback" not in result.out + result.err
     assert "Error executing job" not in result.err
     assert before <= {path for path in folder.rglob("*")}
-    assert not [path for path in folder.rglob("*") if path.name == "metrics.json" or path.suffix == ".tmp"]
+    assert not [path for path in folder.rglob("*") if path.name == "metrics.json" or path.suffix == ".trickbook-draft"]
     return paragraph
 
 
@@ -142,7 +142,7 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
     }
     names = {path.name for path in run.iterdir()}
     assert expected == {name for name in names if not name.startswith("events.")}
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob("*.trickbook-draft"))
 
 
 def test_a_finished_run_that_is_started_again_prints_its_table(folder: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(number: 
     assert len(done) < 160
     assert (folder / "run" / "checkpoints" / f"{len(done):08d}.safetensors").exists()
     assert not (folder / "run" / "metrics.json").exists()
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob("*.trickbook-draft"))
     again = run_to_end(folder, *LONG)
     assert f"going on after update {len(done)}" in again.out
     assert updates(folder) == list(range(1, 161))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from recipes.errors import UserError, unreadable
+
+DRAFT_ENDING = ".trickbook-draft"
+"""The end of the name of a draft; no other program makes such files."""
 
 
 @contextmanager
@@ -25,13 +29,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written; no incomplete file is left.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT_ENDING}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         _flush(draft)
-        # A folder cannot be replaced while it has files in it.
-        if path.is_dir():
+        # A folder cannot be replaced while it has files in it; a file never replaces a folder.
+        if path.is_dir() and draft.is_dir():
             shutil.rmtree(path)
         draft.replace(path)
     except OSError as error:
@@ -47,6 +51,13 @@ def remove_draft(draft: Path) -> None:
     else:
         with suppress(OSError):  # the error that came before is the one to report
             draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts in a folder, but not in those inside it, that a killed process has left."""
+    for path in folder.glob(f".*{DRAFT_ENDING}"):
+        if re.fullmatch(rf"\..+\.\d+{re.escape(DRAFT_ENDING)}", path.name):
+            remove_draft(path)
 
 
 def _flush(path: Path) -> None:

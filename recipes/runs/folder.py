@@ -19,7 +19,7 @@ import yaml
 from recipes.config import UNDECIDING, rename_settings, renamed_settings
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.runs.files import atomic_write, lock_folder, remove_draft
+from recipes.runs.files import atomic_write, lock_folder, remove_drafts
 from recipes.runs.history import History
 
 FORMAT = 2
@@ -152,9 +152,10 @@ def claim(folder: Path, values: dict[str, Any]) -> Iterator[None]:
         with lock_folder(folder, busy):
             _move_aside(folder)
     with lock_folder(folder, busy):
-        for draft in folder.rglob(".*.tmp"):  # left by a killed process
-            remove_draft(draft)
         _settle_config(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
+        # From here on this is a run folder. A draft is nowhere else in it, and the user's own files are not touched.
+        for name in ("", "checkpoints", "model", "predictions"):
+            remove_drafts(folder / name)
         yield
 
 
