@@ -81,13 +81,13 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
 @contextmanager
 def claim_once(folder: Path, config: Config) -> Iterator[None]:
     """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
-    claimed = partial(claim, folder, as_values(config), identify_inputs(config), _command_to_start_over())
+    claim_folder = partial(claim, folder, as_values(config), identify_inputs(config), _command_to_start_over())
     if "RANK" not in os.environ:
-        with claimed():
+        with claim_folder():
             yield
         return
     state = PartialState(cpu=config.train.device == "cpu")
-    with claimed() if state.is_main_process else nullcontext():
+    with claim_folder() if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         yield
 

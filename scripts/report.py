@@ -23,6 +23,7 @@ def main() -> None:
 
     from recipes.api import load
     from recipes.data.inputs import compare_inputs
+    from recipes.reports.html import PAGE_START
     from recipes.reports.run_page import page
     from recipes.runs.files import atomic_write
 
@@ -31,6 +32,8 @@ def main() -> None:
     if arguments.output is None and len(runs) > 1:
         raise UserError(f"A page of {len(runs)} runs needs a file to write: --output=report.html.")
     target = arguments.output or runs[0].folder / "report.html"
+    if arguments.output and target.is_file() and not target.read_bytes().startswith(PAGE_START.encode()):
+        raise UserError(f"--output={target} exists and is not such a page; name another file.")
     with atomic_write(target) as draft:
         draft.write_text(page(runs), encoding="utf-8")
     print(target)

@@ -142,7 +142,7 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
     }
     names = {path.name for path in run.iterdir()}
     assert expected == {name for name in names if not name.startswith("events.")}
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob("*.trickbook-draft"))
 
 
 def test_a_finished_run_that_is_started_again_prints_its_table(folder: Path) -> None:
@@ -400,7 +400,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(folder: Path) -> None:
     refused = run_train(folder, *CONSTANT, "train.epochs=2", prepare=limit_file_size)
     assert refused.code == 2
     assert "run/checkpoints/" in refused.err and os.strerror(errno.EFBIG) in refused.err
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob(".*.trickbook-draft"))
     assert before == {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
     run_to_end(folder, *CONSTANT, "train.epochs=2")
     assert updates(folder) == list(range(1, 17))
@@ -445,7 +445,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(number: 
     assert len(done) < 160
     assert (folder / "run" / "checkpoints" / f"{len(done):08d}.safetensors").exists()
     assert not (folder / "run" / "metrics.json").exists()
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob("*.trickbook-draft"))
     again = run_to_end(folder, *LONG)
     assert f"going on after update {len(done)}" in again.out
     assert updates(folder) == list(range(1, 161))

@@ -43,8 +43,10 @@ def write_report(findings: Findings, folder: Path) -> None:
     if any(findings.recommended_arm):
         texts[f"conf/recipe/{RECOMMENDED}.yaml"] = render_recipe(findings, folder)
     else:
-        # An old recommendation that no longer holds.
-        (folder / "conf" / "recipe" / f"{RECOMMENDED}.yaml").unlink(missing_ok=True)
+        # An old recommendation that no longer holds; a user's own file does not have its command.
+        old = folder / "conf" / "recipe" / f"{RECOMMENDED}.yaml"
+        if old.is_file() and f"recipe={RECOMMENDED}" in old.read_text(encoding="utf-8"):
+            old.unlink()
     for name, text in texts.items():
         with atomic_write(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")

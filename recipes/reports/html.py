@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+PAGE_START = "<!doctype html>"
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
@@ -26,7 +27,7 @@ def render_page(title: str, body: Iterable[str]) -> str:
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     opening = f"<html><head>{head}<style>{STYLE}</style></head><body>"
-    return "\n".join(["<!doctype html>", opening, *body, "</body></html>"]) + "\n"
+    return "\n".join([PAGE_START, opening, *body, "</body></html>"]) + "\n"
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ import yaml
 from recipes.config import CONF, UNDECIDING, value_at
 from recipes.errors import InputsChanged, UserError
 from recipes.runs import manifest
-from recipes.runs.files import atomic_write, lock_folder, read_json, remove_draft, remove_empty, write_json
+from recipes.runs.files import atomic_write, lock_folder, read_json, remove_drafts, remove_empty, write_json
 from recipes.runs.folder import OF_A_RUN, read_config
 
 INPUTS = "inputs.json"
@@ -49,11 +49,13 @@ def claim(
             renamed = _move_aside(folder)
     try:
         with lock_folder(folder, busy):
-            for draft in folder.rglob(".*.tmp"):  # left by a killed process
-                remove_draft(draft)
             try:
                 _settle_config(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
                 _settle_inputs(folder, values, inputs, command)
+                # From here on this is a run folder. A draft is nowhere else in it, and the user's own files stay.
+                for run in (folder, *folder.glob("members/*/*")):
+                    for name in ("", "checkpoints", "model", "predictions"):
+                        remove_drafts(run / name)
                 yield
             finally:
                 if not has_results(folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from recipes.errors import UserError, unreadable
 
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
+DRAFT_ENDING = ".trickbook-draft"
+"""The end of the name of a draft; no other program makes such files."""
 
 
 @contextmanager
@@ -30,13 +33,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written; no incomplete file is left.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT_ENDING}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         _flush(draft)
-        # A folder cannot be replaced while it has files in it.
-        if path.is_dir():
+        # A folder cannot be replaced while it has files in it; a file never replaces a folder.
+        if path.is_dir() and draft.is_dir():
             shutil.rmtree(path)
         draft.replace(path)
     except OSError as error:
@@ -71,6 +74,13 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
         yield
     finally:
         remove_empty(folder)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts in a folder, but not in those inside it, that a killed process has left."""
+    for path in folder.glob(f".*{DRAFT_ENDING}"):
+        if re.fullmatch(rf"\..+\.\d+{re.escape(DRAFT_ENDING)}", path.name):
+            remove_draft(path)
 
 
 def _flush(path: Path) -> None:

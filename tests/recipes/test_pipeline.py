@@ -296,7 +296,7 @@ def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name
 
     in_child(finish)
     assert is_finished(tmp_path / "run") and load(tmp_path / "run").metrics["format"] == FORMAT
-    assert not list(tmp_path.rglob(".*.tmp"))
+    assert not list(tmp_path.rglob(".*.trickbook-draft"))
 
 
 def fill_disk(owner: Any, name: str, error: Exception) -> None:
@@ -331,7 +331,7 @@ def test_a_full_disk_is_a_user_error_and_the_next_start_goes_on(
 
     message = in_child(work)
     assert f"{file}: " in message and "No space left on device." in message
-    assert not is_finished(folder) and not list(folder.rglob(".*.tmp"))
+    assert not is_finished(folder) and not list(folder.rglob(".*.trickbook-draft"))
     in_child(lambda: finetune_config(config, folder))
     assert is_finished(folder)
 

@@ -146,7 +146,7 @@ def test_a_setting_that_nobody_reads_is_an_error() -> None:
 
 
 def test_values_of_a_trick_that_is_not_selected_are_refused_also_when_added() -> None:
-    with pytest.raises(UserError, match=r"tricks\.mixup has values but is not selected; add \+tricks=\[mixup\]\."):
+    with pytest.raises(UserError, match=r"tricks\.mixup has values but is not selected; add '\+tricks=\[mixup\]'\."):
         finetune(["+tricks.mixup.alpha=1"])
 
 

@@ -37,7 +37,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         )
     starts = [
         "tricks.a.gamma must be a number in [0, inf), got -1.0.",
-        "tricks.b has values but is not selected; add +tricks=[b].",
+        "tricks.b has values but is not selected; add '+tricks=[b]'.",
         "tricks.c._target_=nowhere.Trick cannot be imported",
         "tricks.d._target_=pathlib.Path is not a recipes.Trick.",
         "tricks.e.gama does not exist; did you mean gamma?",

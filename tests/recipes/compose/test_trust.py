@@ -19,6 +19,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.trust import import_class, is_trusted, trusting
 from recipes.doctor import examine
 from recipes.errors import UserError
+from recipes.runs import manifest
 from recipes.testing import finished_run, make_text_file, tiny_config
 from recipes.toolkit.warm_start import WarmStart
 from tricks.in_training.mixup import Mixup
@@ -76,6 +77,7 @@ def name_class(folder: Path, target: str, **values: Any) -> None:
     config["tricks"] = {"payload": {"_target_": target, **values}}
     config["trusted"] = [target]  # no run folder holds this, and nobody reads it
     path.write_text(yaml.safe_dump(config))
+    manifest.write(folder)
 
 
 TARGETS = ("evil.payload.Payload", "this", "evil.tricks.in_training.payload.Payload", "os.system", "tricks.os.system")

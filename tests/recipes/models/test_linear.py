@@ -150,7 +150,7 @@ def test_its_run_folder_is_like_any_other(tmp_path: Path, capsys: pytest.Capture
     lines = (tmp_path / "predictions" / "hidden.csv").read_text().splitlines()
     assert lines[0] == "id,label,prediction,p_neg,p_pos"
     assert [line.split(",")[:3] for line in lines[1:]] == [["0", "", "pos"], ["1", "", "neg"]]
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.trickbook-draft"))
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

@@ -1,5 +1,6 @@
 """Claiming a run folder: for one config, one set of inputs and one process at a time."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from recipes.errors import InputsChanged, UserError
 from recipes.runs.claim import claim, differences
 from recipes.runs.folder import is_finished, read_config
 from tests.recipes.runs.helpers import claim_once, values
+
+Write = Callable[[str, str | bytes], Path]
 
 
 def list_names(folder: Path) -> list[str]:
@@ -34,14 +37,35 @@ def test_the_same_config_leaves_the_folder_untouched(tmp_path: Path) -> None:
     assert is_finished(tmp_path / "run")
 
 
-def test_drafts_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+def test_drafts_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Path, write: Write) -> None:
     claim_once(tmp_path / "run", values())
-    (tmp_path / "run" / "checkpoints").mkdir()
-    (tmp_path / "run" / "checkpoints" / ".00000001.safetensors.123.tmp").write_text("half")
-    (tmp_path / "run" / ".model.123.tmp").mkdir()
-    (tmp_path / "run" / ".model.123.tmp" / "weights").write_text("half")
+    drafts = [
+        ".metrics.json.123",
+        "checkpoints/.00000001.safetensors.123",
+        "predictions/.a.csv.1",
+        ".model.123/weights",
+    ]
+    for name in drafts:
+        folder, _, inner = name.partition("/weights")
+        write(f"run/{folder}.trickbook-draft{'/weights' if _ else ''}", "half")
+    theirs = [
+        *(".mine.tmp", ".notes.123.tmp", "notes/.a.123.tmp", "notes/.deep/.b.tmp", ".git/.x.1.tmp"),
+        *("notes/.a.123.trickbook-draft", ".a.trickbook-draft", "a.1.trickbook-draft"),
+    ]
+    for name in theirs:
+        write(f"run/{name}", "theirs")
     claim_once(tmp_path / "run", values())
-    assert list_names(tmp_path / "run") == [".lock", "checkpoints", "config.yaml", "history.jsonl"]
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    left = {str(path.relative_to(tmp_path / "run")) for path in files}
+    assert left == {".lock", "config.yaml", "history.jsonl", *theirs}
+
+
+def test_a_refused_start_removes_no_draft(tmp_path: Path, write: Write) -> None:
+    claim_once(tmp_path / "run", values(seed=7))
+    draft = write("run/.notes.123.trickbook-draft", "theirs")
+    with pytest.raises(UserError):
+        claim_once(tmp_path / "run", values())
+    assert draft.exists()
 
 
 @pytest.mark.parametrize(

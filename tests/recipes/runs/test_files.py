@@ -51,6 +51,13 @@ def test_an_exception_leaves_the_old_folder(write: Write) -> None:
     assert list_names(old.parent) == ["model", "other"]
 
 
+def test_a_file_never_replaces_a_folder(write: Write) -> None:
+    theirs = write("report/mine.txt", "mine")
+    with pytest.raises(UserError, match="report: Is a directory"), atomic_write(theirs.parent) as draft:
+        draft.write_text("page")
+    assert list_names(theirs.parents[1]) == ["mine.txt", "report"]
+
+
 def test_a_full_disk_is_a_user_error(write: Write) -> None:
     path = write("a.txt", "old")
     with pytest.raises(UserError, match=r"a\.txt: No space left on device\."), atomic_write(path) as draft:

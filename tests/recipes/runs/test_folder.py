@@ -1,6 +1,7 @@
 """The run folder: its predictions, which run it belongs to, and reading a finished run."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from recipes.runs.files import write_json
 from recipes.runs.folder import RunFolder, read_config, write_predictions
 from recipes.runs.history import History
 from tests.recipes.runs.helpers import claim_once, values
+
+Write = Callable[[str, str | bytes], Path]
 
 
 def list_names(folder: Path) -> list[str]:
