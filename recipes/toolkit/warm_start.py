@@ -17,7 +17,8 @@ from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
 from recipes.models.anatomy import head
 from recipes.prediction import ensemble
-from recipes.runs.folder import RunFolder, label_cell
+from recipes.runs.folder import RunFolder
+from recipes.runs.predictions import label_cell
 
 
 class WarmStart:
@@ -122,8 +123,10 @@ class WarmStart:
         for name, rows in (("validation", splits.validation), ("test", splits.test)):
             if rows is None:
                 continue
-            predictions = self.run.predictions(name)
-            if (predictions["id"], predictions["label"]) != (list(rows["id"]), list(map(label_cell, rows["label"]))):
+            predictions = self.run.load_predictions(name)
+            # As cells, since runs of earlier versions wrote no label and the empty list alike.
+            cells = [list(map(label_cell, labels)) for labels in (predictions.labels, rows["label"])]
+            if predictions.ids != list(rows["id"]) or cells[0] != cells[1]:
                 raise UserError(f"{self.setting}: its data has changed since ({name} has other rows or labels).")
         return splits
 
