@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recipes.data.formats import SEPARATORS
-from recipes.runs.folder import csv_writer, label_cell
+from recipes.runs.predictions import csv_writer, label_cell
 
 
 def write_piece(

@@ -15,7 +15,8 @@ from recipes.reports.plots import draw_confusion
 from recipes.reports.tables import console_for_tables, score_table
 from recipes.runs import manifest
 from recipes.runs.files import atomic_write, write_json
-from recipes.runs.folder import FORMAT, RunFolder, write_predictions
+from recipes.runs.folder import FORMAT, RunFolder
+from recipes.runs.predictions import write_predictions
 from recipes.runtime.distributed import is_first
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")

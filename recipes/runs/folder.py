@@ -5,23 +5,21 @@ TensorBoard events. A folder with `manifest.json` is a finished run; a folder wi
 finished run are compared with its manifest when they are read.
 """
 
-import csv
-import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import yaml
 
 from recipes.config import rename_settings, renamed_settings
 from recipes.errors import UserError, unreadable
 from recipes.metrics import Predictions
 from recipes.runs import manifest
-from recipes.runs.files import atomic_write, read_json
+from recipes.runs.files import read_json
 from recipes.runs.history import History
+from recipes.runs.predictions import read_columns, read_predictions
 
 FORMAT = 3
 """Of `metrics.json`. Since 3 a finished run has a manifest."""
@@ -29,55 +27,6 @@ FORMAT = 3
 OF_A_RUN = (manifest.FILE, "metrics.json", "history.jsonl", "checkpoints", "predictions", "model")
 # Keys that had another name in the first format of `metrics.json`.
 RENAMED_METRICS = {"onion": "seams", "kept": "weights"}
-
-
-# A row without a label among rows with lists of labels, where an empty cell is the empty list.
-NO_LIST = "\\N"
-
-
-def label_cell(label: Any) -> str:
-    r"""Format a label for a cell of CSV; no label is an empty cell.
-
-    The labels of a list are joined by `|`. In a list `|` and `\` are written as `\|` and `\\`.
-    """
-    if isinstance(label, list):
-        return "|".join(name.replace("\\", "\\\\").replace("|", "\\|") for name in label)
-    return label or ""
-
-
-def parse_labels(cell: str) -> list[str] | None:
-    """Read a list of labels that `label_cell` has written."""
-    if cell == NO_LIST:
-        return None
-    names = re.findall(r"(?:\\[|\\]|[^|])+", cell)
-    return [re.sub(r"\\([|\\])", r"\1", name) for name in names]
-
-
-def csv_writer(lines: IO[str], delimiter: str = ",") -> Any:
-    """A writer of CSV whose rows are read back equal; the file must be open with `newline=""`."""
-
-    class Lines:
-        """Ends a row with a line feed alone. Cells with a carriage return are quoted only if rows end with one too."""
-
-        def write(self, row: str) -> int:
-            return lines.write(f"{row[:-2]}\n")
-
-    return csv.writer(Lines(), delimiter=delimiter, lineterminator="\r\n")
-
-
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write `id,label,prediction,p_<class>...`, in the order of the data.
-
-    Probabilities have as many digits as tell two numbers of 32 bits apart, so they are read back equal.
-    """
-    no_label = NO_LIST if predictions.multi_label else ""
-    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv_writer(lines)
-        writer.writerow(["id", "label", "prediction", *(f"p_{name}" for name in predictions.classes)])
-        rows = zip(predictions.ids, predictions.labels, predictions.names(), predictions.probabilities, strict=True)
-        for row_id, label, prediction, probabilities in rows:
-            cell = no_label if label is None else label_cell(label)
-            writer.writerow([row_id, cell, label_cell(prediction), *probabilities.astype(np.float32).astype(str)])
 
 
 @dataclass
@@ -89,6 +38,7 @@ class RunFolder:
     """
 
     folder: Path
+    _loaded: dict[str, Predictions] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def checked(self, name: str) -> Path:
         """The path of a file, or of a folder with all its files, after a comparison with the manifest.
@@ -146,38 +96,23 @@ class RunFolder:
         return length
 
     def predictions(self, split: str) -> dict[str, list[str]]:
-        """The columns of `predictions/<split>.csv`, by name.
+        """The columns of `predictions/<split>.csv` as text, by name.
 
         Raises:
             UserError: the file is damaged.
         """
-        path = self.checked(f"predictions/{split}.csv")
-        try:
-            with path.open(encoding="utf-8", newline="") as lines:
-                header, *rows = csv.reader(lines)
-            return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
-        except (ValueError, csv.Error) as error:
-            raise manifest.damaged(self.folder, f"predictions/{split}.csv", f"is damaged ({error})") from error
+        return read_columns(self.checked(f"predictions/{split}.csv"))
 
     def load_predictions(self, split: str) -> Predictions:
-        """Read `predictions/<split>.csv` as `Predictions`.
+        """Read `predictions/<split>.csv` as `Predictions`, from disk only once.
 
         Raises:
             UserError: the file is damaged.
         """
-        columns, multi_label = self.predictions(split), self.multi_label
-        classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
-        labels = [parse_labels(cell) if multi_label else cell or None for cell in columns["label"]]
-        index = {name: number for number, name in enumerate(classes)}
-        decisions = np.zeros((len(labels), len(classes)), np.int8)
-        for row, cell in enumerate(columns["prediction"]):
-            names = parse_labels(cell) or [] if multi_label else [cell]
-            if unknown := [name for name in names if name not in index]:
-                problem = f"is damaged: {unknown[0]!r} is predicted, but there is no such class"
-                raise manifest.damaged(self.folder, f"predictions/{split}.csv", problem)
-            decisions[row, [index[name] for name in names]] = 1
-        probabilities = np.array([columns[f"p_{name}"] for name in classes], dtype=np.float32).T
-        return Predictions(columns["id"], labels, probabilities, decisions, classes, multi_label)
+        if split not in self._loaded:
+            path = self.checked(f"predictions/{split}.csv")
+            self._loaded[split] = read_predictions(path, self.multi_label)
+        return self._loaded[split]
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

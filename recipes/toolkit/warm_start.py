@@ -20,7 +20,8 @@ from recipes.models.anatomy import head
 from recipes.models.loading import load_saved
 from recipes.prediction import ensemble
 from recipes.runs import manifest
-from recipes.runs.folder import RunFolder, is_finished, label_cell
+from recipes.runs.folder import RunFolder, is_finished
+from recipes.runs.predictions import label_cell
 
 
 class WarmStart:
@@ -128,8 +129,10 @@ class WarmStart:
         for name, rows in (("validation", splits.validation), ("test", splits.test)):
             if rows is None:
                 continue
-            predictions = self.run.predictions(name)
-            if (predictions["id"], predictions["label"]) != (list(rows["id"]), list(map(label_cell, rows["label"]))):
+            predictions = self.run.load_predictions(name)
+            # As cells, since runs of earlier versions wrote no label and the empty list alike.
+            cells = [list(map(label_cell, labels)) for labels in (predictions.labels, rows["label"])]
+            if predictions.ids != list(rows["id"]) or cells[0] != cells[1]:
                 raise UserError(f"{self.setting}: its data has changed since ({name} has other rows or labels).")
         return splits
 

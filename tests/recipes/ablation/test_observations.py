@@ -11,7 +11,7 @@ from recipes.ablation.observations import are_alike, build_block, load_blocks
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.runs.folder import write_predictions
+from recipes.runs.predictions import write_predictions
 
 DESIGN = Design("full", (2,), ((0,), (1,)))
 

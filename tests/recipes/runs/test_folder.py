@@ -1,7 +1,5 @@
 """The run folder: its predictions, which run it belongs to, and reading a finished run."""
 
-import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +9,16 @@ import yaml
 
 from recipes.api import FinishedRun, load
 from recipes.errors import UserError
-from recipes.metrics import Predictions, measure
+from recipes.metrics import Predictions
 from recipes.runs.files import write_json
-from recipes.runs.folder import RunFolder, read_config, write_predictions
+from recipes.runs.folder import RunFolder, read_config
 from recipes.runs.history import History
+from recipes.runs.predictions import write_predictions
 from tests.recipes.runs.helpers import claim_once, values
-
-Write = Callable[[str, str | bytes], Path]
 
 
 def list_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
-
-
-def predictions(labels: list[Any], decisions: list[list[int]], multi_label: bool) -> Predictions:
-    probabilities = np.array([[0.25, 0.75], [0.9, 0.1]], dtype=np.float32)
-    classes = ["neg", "pos"]
-    return Predictions(["a,1", "b"], labels, probabilities, np.array(decisions, dtype=np.int8), classes, multi_label)
-
-
-def test_the_csv_of_single_label_predictions(tmp_path: Path) -> None:
-    write_predictions(tmp_path / "predictions" / "test.csv", predictions(["pos", None], [[0, 1], [1, 0]], False))
-    with (tmp_path / "predictions" / "test.csv").open(newline="") as lines:
-        assert list(csv.reader(lines)) == [
-            ["id", "label", "prediction", "p_neg", "p_pos"],
-            ["a,1", "pos", "pos", "0.25", "0.75"],
-            ["b", "", "neg", "0.9", "0.1"],
-        ]
-
-
-def test_the_csv_of_multi_label_predictions(tmp_path: Path) -> None:
-    write_predictions(tmp_path / "test.csv", predictions([["neg", "pos"], []], [[1, 1], [0, 0]], True))
-    with (tmp_path / "test.csv").open(newline="") as lines:
-        assert [row[1:3] for row in csv.reader(lines)][1:] == [["neg|pos", "neg|pos"], ["", ""]]
 
 
 # Reading a folder.
@@ -97,77 +72,34 @@ def test_updates_are_the_lines_without_a_split(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).updates == [{"update": 1}, {"update": 2}]
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_predictions_are_read_as_they_were_written(multi_label: bool, tmp_path: Path) -> None:
-    labels: list[Any] = [["neg", "pos"], []] if multi_label else ["pos", None]
-    before = predictions(labels, [[1, 1], [0, 0]] if multi_label else [[0, 1], [1, 0]], multi_label)
-    write_predictions(tmp_path / "predictions" / "test.csv", before)
-    write_predictions(tmp_path / "predictions" / "extra.csv", before)
-    write_predictions(tmp_path / "predictions" / "validation.csv", before)
-    write_json(tmp_path / "metrics.json", {"validation": {"subset_accuracy" if multi_label else "accuracy": 0.5}})
-    run = RunFolder(tmp_path)
-    assert run.splits == ["validation", "test", "extra"]
-    after = run.load_predictions("test")
-    assert (after.ids, after.labels, after.classes) == (before.ids, before.labels, before.classes)
-    assert after.multi_label == multi_label
-    assert np.array_equal(after.probabilities, before.probabilities)
-    assert np.array_equal(after.decisions, before.decisions)
-
-
-@pytest.mark.parametrize(("multi_label", "decisions"), [(False, [[0, 1], [1, 0]]), (True, [[1, 1], [0, 0]])])
-def test_a_class_is_not_read_as_another_one_whose_name_contains_it(
-    multi_label: bool, decisions: list[list[int]], tmp_path: Path
-) -> None:
-    labels: list[Any] = [["po"], []] if multi_label else ["pos", None]
-    probabilities = np.array([[0.25, 0.75], [0.9, 0.1]], dtype=np.float32)
-    classes = ["po", "pos"]
-    before = Predictions(["a", "b"], labels, probabilities, np.array(decisions, dtype=np.int8), classes, multi_label)
-    write_predictions(tmp_path / "predictions" / "validation.csv", before)
-    write_json(tmp_path / "metrics.json", {"validation": {"subset_accuracy" if multi_label else "accuracy": 1.0}})
-    after = RunFolder(tmp_path).load_predictions("validation")
-    assert (after.labels, after.decisions.tolist(), after.multi_label) == (labels, decisions, multi_label)
-    assert (after.ids, after.classes) == (["a", "b"], classes)
-    np.testing.assert_array_equal(after.probabilities, probabilities)
-
-
-# Names that a CSV file, a join by `|` or a column's name may take for something else.
-NASTY = ["a|b", "a", "b", "a,b", '"', "'", "a\nb", "a\rb", "a\r\nb", "a\tb", "a\u2028b", "p_", "p_a", "id", "label"]
-NASTY += ["prediction", "😀", "\\", "\\|", "\\N", "|", "[]", "null", " x ", "#", "文本", "accuracy", "test"]
-
-
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_any_name_and_any_score_is_read_back_equal(multi_label: bool, tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    names = [*NASTY, "unseen|\\"]
-    # Rows with very small numbers, and rows in which all classes are equal.
-    probabilities = random.random((90, len(NASTY))).astype(np.float32) ** random.integers(1, 30, (90, 1))
-    probabilities[:5] = 1 / 3
-    labels: list[Any] = [names[row % len(names)] for row in range(89)]
-    decisions = np.eye(len(NASTY), dtype=np.int8)[probabilities.argmax(1)]
-    if multi_label:
-        labels = [[name, *names[:row]][:4] if row else [] for row, name in enumerate(labels)]
-        labels = [list(dict.fromkeys(names)) for names in labels]
-        decisions = (probabilities > 0.5).astype(np.int8)
-    ids = [NASTY[row] if row < len(NASTY) else str(row) for row in range(90)]
-    before = Predictions(ids, [*labels, None], probabilities.astype(np.float32), decisions, NASTY, multi_label)
-    write_predictions(tmp_path / "predictions" / "test.csv", before)
-    write_json(tmp_path / "metrics.json", {"labels": {"multi_label": multi_label, "multi_hot": 0}})
-    after = RunFolder(tmp_path).load_predictions("test")
-    assert (after.ids, after.labels, after.classes) == (before.ids, before.labels, before.classes)
-    assert (after.names(), after.multi_label) == (before.names(), multi_label)
-    assert np.array_equal(after.probabilities, before.probabilities)
-    assert measure(after) == measure(before)
-
-
-def test_damaged_predictions_are_refused_by_name(tmp_path: Path) -> None:
+def test_predictions_are_read_once(tmp_path: Path) -> None:
     path = tmp_path / "predictions" / "test.csv"
-    write_json(tmp_path / "metrics.json", {"validation": {}})
-    write_predictions(path, predictions(["pos", None], [[0, 1], [1, 0]], False))
-    content = path.read_text(encoding="utf-8")
-    for damaged in (content[:-9], content.replace("pos,pos", "pos,bad"), ""):
-        path.write_text(damaged, encoding="utf-8")
-        with pytest.raises(UserError, match=f"{path} is damaged"):
-            RunFolder(tmp_path).load_predictions("test")
+    write_predictions(
+        path, Predictions(["a"], ["x"], np.ones((1, 1), np.float32), np.ones((1, 1), np.int8), ["x"], False)
+    )
+    write_json(tmp_path / "metrics.json", {"validation": {"accuracy": 1.0}})
+    run = RunFolder(tmp_path)
+    assert run.predictions("test") == {"id": ["a"], "label": ["x"], "prediction": ["x"], "p_x": ["1"]}
+    assert run.load_predictions("test").labels == ["x"]
+    path.unlink()
+    assert run.load_predictions("test").labels == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "multi_label", "multi_hot"),
+    [
+        ({"validation": {"accuracy": 1.0}}, False, None),
+        ({"validation": {"subset_accuracy": 1.0}}, True, None),
+        ({"labels": {"multi_label": True, "multi_hot": 3}}, True, 3),
+        ({"labels": {"multi_label": False, "multi_hot": 0}, "validation": {}}, False, 0),
+    ],
+)
+def test_a_folder_says_in_which_form_its_labels_are(
+    metrics: dict[str, Any], multi_label: bool, multi_hot: int | None, tmp_path: Path
+) -> None:
+    write_json(tmp_path / "metrics.json", metrics)
+    run = RunFolder(tmp_path)
+    assert (run.multi_label, run.multi_hot) == (multi_label, multi_hot)
 
 
 def test_validation_and_test_come_before_the_other_splits_by_name(tmp_path: Path) -> None:
