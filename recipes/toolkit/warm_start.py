@@ -122,8 +122,8 @@ class WarmStart:
             UserError: the data cannot be read, or has changed since the run.
         """
         try:
-            check_data(self.run.folder)
             splits = read_splits(saved_config(self.config).data, {}, self.config["evaluate"]["test"])
+            check_data(self.run.folder)
         except UserError as error:
             raise UserError(f"{self.setting}: its data cannot be read again: {' '.join(error.problems)}") from error
         for name, rows in (("validation", splits.validation), ("test", splits.test)):

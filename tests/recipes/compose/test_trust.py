@@ -108,6 +108,7 @@ def test_a_member_of_an_ensemble_executes_nothing(evil: Path) -> None:
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "tricks": {}}))
     members = {"classes": ["x", "y", "z"], "multi_label": False, "weights": {"members/1": 1.0}}
     (evil / "model" / "ensemble.json").write_text(json.dumps(members))
+    manifest.write(evil)
     with pytest.raises(UserError, match=r"evil\.payload\.Payload is not trusted"):
         load(evil).predict(["a1 a2"])
 
