@@ -52,7 +52,7 @@ def draw_effects(findings: Findings, to: IO[str]) -> None:
             fontsize=8,
             annotation_clip=False,
         )
-    names = [findings.name(verdict.effect) for verdict in verdicts]
+    names = [_shorten(findings.name(verdict.effect)) for verdict in verdicts]
     axes.set_yticks(range(len(verdicts)), names, parse_math=False)
     axes.set_ylim(-0.6, len(verdicts) - 0.4)
     axes.set_xlabel(f"{findings.metric}, {findings.design.estimand}; gray: the margin of ±{findings.margin:g}")
@@ -97,7 +97,7 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
             fontweight="bold" if is_clear else "normal",
             color="white" if is_clear and abs(verdict.value) > 0.7 * most else "black",
         )
-    names = [findings.name(effect) for effect in effects]
+    names = [_shorten(findings.name(effect)) for effect in effects]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     save(figure, to)
@@ -128,4 +128,5 @@ def draw_costs(findings: Findings, to: IO[str]) -> None:
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= 48 else f"{name[:45]}..."
+    line = " ".join(name.split())
+    return line if len(line) <= 48 else f"{line[:45]}..."

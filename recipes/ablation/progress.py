@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Column, Table
 
 from recipes.ablation.design import Arm, Design
@@ -131,7 +132,7 @@ def show_progress(progress: Progress) -> Iterator[None]:
 def _build_table(effects: Mapping[str, float]) -> Table | str:
     table = Table("so far", Column("adds", justify="right"))
     for name, value in effects.items():
-        table.add_row(name, f"{value:+.4f}")
+        table.add_row(escape(name), f"{value:+.4f}")
     return table if effects else ""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import rich.table
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from rich.markup import escape
 
 from recipes.ablation.design import Effect
 from recipes.ablation.findings import COSTS, Findings
@@ -51,11 +52,11 @@ def write_report(findings: Findings, folder: Path) -> None:
         with atomic_write(folder / name) as draft:
             draft.write_text(text, encoding="utf-8")
     console = console_for_tables()
-    table = rich.table.Table(title=f"{findings.metric}, {findings.design.estimand}", title_justify="left")
+    table = rich.table.Table(title=escape(f"{findings.metric}, {findings.design.estimand}"), title_justify="left")
     for name in ("", "verdict", "effect", "interval", *(f"x {word}" for word in COSTS.values())):
         table.add_column(name, justify="right" if name not in ("", "verdict") else "left")
     for verdict in findings.mains:
-        table.add_row(*_main_row(findings, verdict)[: len(table.columns)])
+        table.add_row(*map(escape, _main_row(findings, verdict)[: len(table.columns)]))
     console.print(table)
     for sentence in summarize(findings):
         console.print(sentence, markup=False, soft_wrap=True)

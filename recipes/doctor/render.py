@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from recipes.doctor.findings import SECTIONS, Finding, Report
@@ -22,7 +23,7 @@ def report_table(report: Report) -> Table:
         for result in (each for each in report.results if each.section == section):
             outcome = result.outcome
             items = result.skipped if result.skipped is not None else ", ".join(result.inspected)
-            table.add_row(section, result.check, items, f"[{STYLES[outcome]}]{outcome}[/]")
+            table.add_row(section, result.check, escape(items), f"[{STYLES[outcome]}]{outcome}[/]")
     return table
 
 

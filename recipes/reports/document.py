@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import IO
 
+from markupsafe import Markup
+
 from recipes.reports import html
-from recipes.reports.tables import markdown_table
+from recipes.reports.tables import markdown_code, markdown_table, markdown_text
 
 
 @dataclass(frozen=True)
@@ -39,24 +40,24 @@ Part = Heading | Table | Code | Picture | str
 
 def as_html(title: str, parts: Iterable[Part]) -> str:
     """The report as a self-contained HTML page."""
-    return html.render_page(title, [f"<h1>{escape(title)}</h1>", *map(_part_as_html, parts)])
+    return html.render_page(title, [Markup("<h1>{}</h1>").format(title), *map(_part_as_html, parts)])
 
 
 def as_markdown(title: str, parts: Iterable[Part]) -> str:
     """The report as Markdown, without the pictures."""
-    return "\n\n".join([f"# {title}", *filter(None, map(_part_as_markdown, parts))]) + "\n"
+    return "\n\n".join([f"# {markdown_text(title)}", *filter(None, map(_part_as_markdown, parts))]) + "\n"
 
 
-def _part_as_html(part: Part) -> str:
+def _part_as_html(part: Part) -> Markup:
     match part:
         case Heading(text):
-            return f"<h2>{escape(text)}</h2>"
+            return Markup("<h2>{}</h2>").format(text)
         case Table(header, rows):
-            return html.render_table(header, [[escape(cell) for cell in row] for row in rows])
+            return html.render_table(header, rows)
         case Code(text):
-            return f"<pre>{escape(text)}</pre>"
+            return Markup("<pre>{}</pre>").format(text)
         case str():
-            return f"<p>{escape(part)}</p>"
+            return Markup("<p>{}</p>").format(part)
         case _:
             return html.render_figure(part)
 
@@ -64,12 +65,12 @@ def _part_as_html(part: Part) -> str:
 def _part_as_markdown(part: Part) -> str:
     match part:
         case Heading(text):
-            return f"## {text}"
+            return f"## {markdown_text(text)}"
         case Table(header, rows):
             return markdown_table(header, rows)
         case Code(text):
-            return f"```\n{text.rstrip()}\n```"
+            return markdown_code(text)
         case str():
-            return part
+            return markdown_text(part)
         case _:
             return ""

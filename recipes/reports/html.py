@@ -1,8 +1,12 @@
-"""Parts of self-contained HTML pages: the page with its style, tables, and figures as inline SVG."""
+"""Parts of self-contained HTML pages: the page with its style, tables, and figures as inline SVG.
+
+Text is escaped unless it is `Markup`. `Markup("<p>{}</p>").format(text)` escapes what it is filled with.
+"""
 
 import io
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
+
+from markupsafe import Markup, escape
 
 PAGE_START = "<!doctype html>"
 STYLE = """
@@ -22,30 +26,34 @@ def render_page(title: str, body: Iterable[str]) -> str:
     """A complete page.
 
     Args:
-        title: as plain text; it is escaped here.
-        body: lines of HTML.
+        title: as plain text.
+        body: lines, each as HTML or plain text.
     """
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    opening = f"<html><head>{head}<style>{STYLE}</style></head><body>"
-    return "\n".join([PAGE_START, opening, *body, "</body></html>"]) + "\n"
+    head = Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{}</title>')
+    opening = Markup("<html><head>{}<style>{}</style></head><body>").format(head.format(title), Markup(STYLE))
+    return "\n".join([PAGE_START, opening, *map(escape, body), "</body></html>"]) + "\n"
 
 
-def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
     """A table.
 
     Args:
-        header: names of the columns, as plain text; they are escaped here.
-        rows: cells that are HTML already.
+        header: names of the columns.
+        rows: their cells, each as HTML or plain text.
     """
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    lines = [render_all("<th>{}</th>", header), *(render_all("<td>{}</td>", row) for row in rows)]
+    return Markup("<table>{}</table>").format(render_all("<tr>{}</tr>", lines))
 
 
-def render_figure(draw: Callable[[io.StringIO], None]) -> str:
+def render_all(template: str, parts: Iterable[str]) -> Markup:
+    """Fill an HTML template with each of some parts, each as HTML or plain text, and join the results."""
+    return Markup("").join(Markup(template).format(part) for part in parts)
+
+
+def render_figure(draw: Callable[[io.StringIO], None]) -> Markup:
     """A figure from a function that draws SVG into a stream."""
     stream = io.StringIO()
     draw(stream)
     svg = stream.getvalue()
     # An XML declaration and a doctype come before the element; HTML has no use for them.
-    return f"<figure>{svg[svg.index('<svg') :]}</figure>"
+    return Markup("<figure>{}</figure>").format(Markup(svg[svg.index("<svg") :]))

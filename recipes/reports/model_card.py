@@ -14,7 +14,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import label_counts
 from recipes.metrics import Predictions, intervals, label_matrices
-from recipes.reports.tables import markdown_table
+from recipes.reports.tables import markdown_code, markdown_table, markdown_text
 
 MAX_NAMES = 12
 """Classes with few rows that are listed by name; of more, only their number is given."""
@@ -49,8 +49,10 @@ def _body(
     model, tricks = _without_folders(config.model.name) or config.model.source, sorted(config.tricks)
     is_ensemble = "ensemble" in metrics
     how_many = "any number of" if validation.multi_label else "one of"
-    yield f"# {_data_name(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}\n"
-    yield f"Predicts {how_many} {len(validation.classes)} labels: {', '.join(validation.classes)}.\n"
+    title = f"{_data_name(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}"
+    yield f"# {markdown_text(title)}\n"
+    labels = markdown_text(", ".join(validation.classes))
+    yield f"Predicts {how_many} {len(validation.classes)} labels: {labels}.\n"
     yield "## Use\n"
     yield from _use(config, is_ensemble)
     yield "## Scores\n"
@@ -66,9 +68,9 @@ def _body(
         yield from _members(metrics["ensemble"])
     if config.model.source != "linear":
         settings = {"train": asdict(config.train), "tricks": {name: _settings(config, name) for name in tricks}}
-        yield f"```yaml\n{yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)}```\n"
+        yield f"{markdown_code(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), 'yaml')}\n"
     yield "## Limits\n"
-    yield from (f"- {line}" for line in _limits(config, validation, limit))
+    yield from (f"- {markdown_text(line)}" for line in _limits(config, validation, limit))
 
 
 def _members(ensemble: Mapping[str, Any]) -> Iterator[str]:
@@ -122,9 +124,10 @@ def _use(config: Config, is_ensemble: bool) -> Iterator[str]:
     missing = [name for seam in seams.PREDICTING for name in seams.tricks_around(seam, tricks)]
     missing += [name for name, trick in tricks.items() if trick.slots.get("model") == "reshape"]
     if missing:
+        names = markdown_text(", ".join(sorted(set(missing))))
         yield (
-            f"The pipeline leaves out {', '.join(sorted(set(missing)))}, so its predictions can differ from those "
-            "scored below. `recipes.load(<run folder>).predict(texts)`, from a Trickbook checkout, leaves out "
+            f"The pipeline leaves out {names}, so its predictions can differ from those scored below. "
+            "`recipes.load(<run folder>).predict(texts)`, from a Trickbook checkout, leaves out "
             "nothing.\n"
         )
 
@@ -139,9 +142,8 @@ def _scores(config: Config, scored: Mapping[str, Predictions], metrics: Mapping[
             lines.append([split, f"{rows:,}", name, f"{value:.4f}" if name != "unseen" else str(value), interval])
     yield markdown_table(["split", "rows", "metric", "value", "95 % interval over rows"], lines)
     fitted = _fitted_on_validation(config, metrics)
-    reason = (
-        f"Validation scores are slightly optimistic, because on that split {' and '.join(fitted)}. " if fitted else ""
-    )
+    why = markdown_text(" and ".join(fitted))
+    reason = f"Validation scores are slightly optimistic, because on that split {why}. " if fitted else ""
     yield f"\n{reason}All scores would differ with another seed.\n"
 
 

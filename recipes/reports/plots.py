@@ -12,6 +12,8 @@ import numpy as np
 from recipes.metrics import BINS, Predictions, confidences
 from recipes.reports.smoothing import smooth
 
+# Names of classes and runs may hold dollar signs, which are no formulas here.
+matplotlib.rcParams["text.parse_math"] = False
 MAX_NAME_LENGTH = 40
 """Characters of a class name; the rest is cut off."""
 MAX_TICKS = 30

@@ -1,16 +1,16 @@
 """Finished runs as one self-contained HTML page: scores, curves, classes, and the rows with the highest loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from recipes.config import saved_config
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, label_matrices
-from recipes.reports.html import render_figure, render_page, render_table
+from recipes.reports.html import render_all, render_figure, render_page, render_table
 from recipes.reports.monitor import Monitor
 from recipes.reports.plots import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
 from recipes.runs.folder import RunFolder
@@ -27,7 +27,7 @@ def page(runs: Sequence[RunFolder]) -> str:
     """The HTML of some runs, in this order."""
     runs_by_name = dict(zip(_names(runs), runs, strict=True))
     title = next(iter(runs_by_name)) if len(runs_by_name) == 1 else f"{len(runs_by_name)} runs"
-    body = [f"<h1>{escape(title)}</h1>"]
+    body: list[str] = [Markup("<h1>{}</h1>").format(title)]
     if len(runs_by_name) > 1:
         body += _comparison(runs_by_name)
     for name, run in runs_by_name.items():
@@ -45,8 +45,8 @@ def _names(runs: Sequence[RunFolder]) -> list[str]:
     return names
 
 
-def _comparison(runs: Mapping[str, RunFolder]) -> Iterator[str]:
-    yield "<h2>Side by side</h2>"
+def _comparison(runs: Mapping[str, RunFolder]) -> Iterator[Markup]:
+    yield Markup("<h2>Side by side</h2>")
     splits = {name: _main_split(run) for name, run in runs.items()}
     all_metrics = {name: run.metrics for name, run in runs.items()}
     scores = {name: all_metrics[name][splits[name]] for name in runs}
@@ -54,11 +54,10 @@ def _comparison(runs: Mapping[str, RunFolder]) -> Iterator[str]:
     best = {metric: _best(metric, [values.get(metric) for values in scores.values()]) for metric in metric_names}
     rows = []
     for name, values in scores.items():
-        link = f'<a href="#{escape(name)}">{escape(name)}</a>'
+        first = Markup('<a href="#{0}">{0}</a> ({1})').format(name, splits[name])
         cells = [_score(values.get(metric), values.get(metric) == best[metric]) for metric in metric_names]
         cost = all_metrics[name]["cost"]
-        seconds, memory = f"{cost['train_seconds']:,.0f}", f"{cost['peak_memory_mb']:,.0f}"
-        rows.append([f"{link} ({splits[name]})", *cells, seconds, memory])
+        rows.append([first, *cells, _number(cost["train_seconds"], ",.0f"), _number(cost["peak_memory_mb"], ",.0f")])
     yield render_table(["run", *metric_names, "seconds", "MB"], rows)
 
     # Curves of one metric share a figure; runs that were evaluated by another metric get their own.
@@ -70,36 +69,40 @@ def _comparison(runs: Mapping[str, RunFolder]) -> Iterator[str]:
 
 
 def _best(metric: str, values: Sequence[Any]) -> Any:
-    numbers = [value for value in values if value is not None]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if not numbers:
+        return None
     return min(numbers) if metric in LOWER_IS_BETTER else max(numbers)
 
 
-def _section(name: str, run: RunFolder) -> Iterator[str]:
+def _section(name: str, run: RunFolder) -> Iterator[Markup]:
     split, metrics, history = _main_split(run), run.metrics, run.history
     predictions = {each: run.load_predictions(each) for each in run.splits}
     main = predictions[split]
-    yield f'<h2 id="{escape(name)}">{escape(name)}</h2>'
+    yield Markup('<h2 id="{0}">{0}</h2>').format(name)
     cost = metrics["cost"]
-    yield (
-        f"<p>{escape(', '.join(metrics['tricks']) or 'no tricks')}; {escape(metrics['weights'])} weights; "
-        f"{cost['train_seconds']:,.0f} s, {cost['peak_memory_mb']:,.0f} MB, {cost['passes_per_update']:g} passes an "
-        "update.</p>"
+    yield Markup("<p>{}; {} weights; {} s, {} MB, {} passes an update.</p>").format(
+        ", ".join(map(str, metrics["tricks"])) or "no tricks",
+        metrics["weights"],
+        _number(cost["train_seconds"], ",.0f"),
+        _number(cost["peak_memory_mb"], ",.0f"),
+        _number(cost["passes_per_update"], "g"),
     )
-    yield "<h3>Scores</h3>"
+    yield Markup("<h3>Scores</h3>")
     yield render_table(["", "", "95 % interval over rows"], list(_score_rows(predictions, metrics)))
 
     monitor = Monitor(len(main.classes), main.multi_label, run.config["tricks"])
-    if warnings := [escape(sentence) for line in history for sentence in monitor.read_line(line)]:
-        items = "".join(f"<li>{warning}</li>" for warning in warnings)
-        yield f"<h3>Warnings during training</h3><ul>{items}</ul>"
+    if warnings := [sentence for line in history for sentence in monitor.read_line(line)]:
+        items = render_all("<li>{}</li>", warnings)
+        yield Markup("<h3>Warnings during training</h3><ul>{}</ul>").format(items)
     if history:
         yield render_figure(lambda to: draw_learning_curve(history, run.config["evaluate"]["metric"], to))
     if not metrics[split]:
-        yield f'<p class="note">No row of {escape(split)} has a label.</p>'
+        yield Markup('<p class="note">No row of {} has a label.</p>').format(split)
         return
     yield render_figure(lambda to: draw_reliability(main, to))
     yield render_figure(lambda to: draw_confusion(main, to))
-    yield f"<h3>Scores by class, {escape(split)}</h3>"
+    yield Markup("<h3>Scores by class, {}</h3>").format(split)
     yield render_table(["class", "rows", "precision", "recall", "F1"], list(_class_rows(main)))
     yield from _examples(run, split, main)
 
@@ -113,7 +116,7 @@ def _score_rows(predictions: Mapping[str, Predictions], metrics: Mapping[str, An
     for split, of_split in predictions.items():
         bounds = intervals(of_split)
         for metric, value in metrics[split].items():
-            yield [f"{escape(split)} {metric}", _score(value), _interval(bounds.get(metric))]
+            yield [f"{split} {metric}", _score(value), _interval(bounds.get(metric))]
 
 
 def _class_rows(predictions: Predictions) -> Iterator[list[str]]:
@@ -123,10 +126,10 @@ def _class_rows(predictions: Predictions) -> Iterator[list[str]]:
     recall = hits / np.maximum(1, label_counts)
     scores = (precision, recall, f1(hits, label_counts + predicted_counts))
     for index, name in enumerate(predictions.classes):
-        yield [escape(name), f"{label_counts[index]:,}", *(f"{each[index]:.3f}" for each in scores)]
+        yield [name, f"{label_counts[index]:,}", *(f"{each[index]:.3f}" for each in scores)]
 
 
-def _examples(run: RunFolder, split: str, predictions: Predictions) -> Iterator[str]:
+def _examples(run: RunFolder, split: str, predictions: Predictions) -> Iterator[Markup]:
     """The errors with the highest loss: first those whose label may be wrong, as the model is sure of another one."""
     if predictions.multi_label:
         return
@@ -137,7 +140,7 @@ def _examples(run: RunFolder, split: str, predictions: Predictions) -> Iterator[
     hardest = [row for row in errors if row not in suspicious][:MAX_EXAMPLES]
     texts = _texts(run, split, predictions)
     if isinstance(texts, str) and errors:
-        yield f'<p class="note">{escape(texts)}</p>'
+        yield Markup('<p class="note">{}</p>').format(texts)
     for title, rows in (
         (
             f"Most suspicious: the model is at least {SURE:.0%} sure of another label. Check the label",
@@ -145,14 +148,14 @@ def _examples(run: RunFolder, split: str, predictions: Predictions) -> Iterator[
         ),
         ("Hardest of the other errors: the highest loss", hardest),
     ):
-        yield f"<h3>{title}</h3>"
+        yield Markup("<h3>{}</h3>").format(title)
         lines = []
         for row in rows:
-            cells = [escape(str(cell)) for cell in (predictions.ids[row], predictions.labels[row], names[row])]
+            cells = [str(cell) for cell in (predictions.ids[row], predictions.labels[row], names[row])]
             text = "" if isinstance(texts, str) else _text(texts[row])
             lines.append([*cells, f"{probabilities[row].max():.3f}", f"{losses[row]:.2f}", text])
         header = ["id", "label", "prediction", "probability", "loss", "text"]
-        yield render_table(header, lines) if lines else "<p>None.</p>"
+        yield render_table(header, lines) if lines else Markup("<p>None.</p>")
 
 
 def _losses(predictions: Predictions) -> np.ndarray:
@@ -178,13 +181,19 @@ def _texts(run: RunFolder, split: str, predictions: Predictions) -> Sequence[str
     return [text if pair is None else f"{text} ⟂ {pair}" for text, pair in zip(rows["text"], pairs, strict=True)]
 
 
-def _text(text: str) -> str:
-    return f"<span>{escape(text if len(text) <= MAX_CHARACTERS else f'{text[:MAX_CHARACTERS]}…')}</span>"
+def _text(text: str) -> Markup:
+    shown = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+    return Markup("<span>{}</span>").format(shown)
 
 
 def _score(value: Any, best: bool = False) -> str:
     cell = f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
-    return f"<b>{cell}</b>" if best else cell
+    return Markup("<b>{}</b>").format(cell) if best else cell
+
+
+def _number(value: Any, style: str) -> str:
+    """Format a number of `metrics.json`; anything else, which somebody has written there, is shown as it is."""
+    return format(value, style) if isinstance(value, int | float) else str(value)
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from recipes.ablation.factors import Factor, Level
 from recipes.ablation.findings import Findings
@@ -16,6 +17,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.reports.document import as_html, as_markdown
 from tests.recipes.ablation.test_findings import FACTORS, TRUTH, simulate_findings, single, value
+from tests.recipes.reports.test_run_page import ATTACK, tags
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,28 @@ def test_the_page_has_all_sections_and_escapes_names(study: Findings) -> None:
     assert f"There is no verdict on whether it beats the base: {RUNS_MISSING}." in page
     markdown = as_markdown("Ablation", build_parts(full))
     assert "## What each does" in markdown and "<svg" not in markdown and "| fgm | " in markdown
+
+
+def test_nothing_that_somebody_else_wrote_is_markup(study: Findings) -> None:
+    renamed = [
+        replace(factor, name=ATTACK, choices=tuple(replace(level, name=ATTACK) for level in factor.choices))
+        for factor in study.space.factors
+    ]
+    rows = [replace(row, reason=row.reason and ATTACK, folder=Path(ATTACK)) for row in study.rows]
+    foreign = replace(
+        study,
+        space=replace(study.space, factors=tuple(renamed), always=(ATTACK,)),
+        rows=rows,
+        metric="<b>$x</b>",
+        warnings=[ATTACK],
+        mains=[replace(verdict, why=ATTACK) for verdict in study.mains],
+        by_data={ATTACK: {}, "one": {}},
+    )
+    plain = set(tags(as_html("Ablation", build_parts(study))))
+    assert set(tags(as_html("Ablation", build_parts(foreign)))) <= plain
+    markdown = MarkdownIt().enable("table")
+    elements = set(tags(markdown.render(as_markdown("Ablation", build_parts(study)))))
+    assert set(tags(markdown.render(as_markdown("Ablation", build_parts(foreign))))) <= elements
 
 
 def test_the_report_names_inseparable_pairs_and_aliases() -> None:

@@ -18,11 +18,14 @@ def draw(stream: IO[str]) -> None:
         (
             Table(["<x>", "n"], [["a|b", "1"]]),
             "<table><tr><th>&lt;x&gt;</th><th>n</th></tr><tr><td>a|b</td><td>1</td></tr></table>",
-            "| <x> | n |\n| --- | ---: |\n| a\\|b | 1 |",
+            "| &lt;x> | n |\n| --- | ---: |\n| a\\|b | 1 |",
         ),
-        (Table(["x"], [["<i>"]]), "<tr><td>&lt;i&gt;</td></tr>", "| <i> |"),
+        (Table(["x"], [["<i>"]]), "<tr><td>&lt;i&gt;</td></tr>", "| &lt;i> |"),
         (Code("a < b\n\n"), "<pre>a &lt; b\n\n</pre>", "```\na < b\n```"),
         ("1 < 2", "<p>1 &lt; 2</p>", "1 < 2"),
+        ("<a> [b](c)\n# d", "<p>&lt;a&gt; [b](c)\n# d</p>", "&lt;a> \\[b](c) # d"),
+        (Heading("<a>"), "<h2>&lt;a&gt;</h2>", "## &lt;a>"),
+        (Code("```\n<a>"), "<pre>```\n&lt;a&gt;</pre>", "````\n```\n<a>\n````"),
         (draw, "<figure><svg/></figure>", "# title\n"),
     ],
 )

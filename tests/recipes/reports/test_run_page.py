@@ -9,6 +9,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import yaml
+from markdown_it import MarkdownIt
 
 from recipes.api import FinishedRun, finetune_config
 from recipes.metrics import Predictions, confidences, label_matrices, measure
@@ -22,8 +24,12 @@ def train(folder: Path, *overrides: str) -> FinishedRun:
     return FinishedRun(folder)
 
 
+# Tries to leave an element, an attribute, a title, a style, a comment, a cell and a line.
+ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)></title></style>--></td>|&lt;i&gt;\n\n# $x$ [a](b:c)"
+
+
 class Tags(HTMLParser):
-    """The tags of a page in order, and those that are still open."""
+    """The tags of a page in order, and those that are still open; no attribute runs a script."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,6 +38,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.all.append(tag)
+        assert not [name for name, value in attrs if name.startswith("on") or "script:" in (value or "")]
         if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
@@ -87,6 +94,31 @@ def test_markup_in_the_data_is_escaped(tmp_path: Path) -> None:
     text = page([train(tmp_path / "run", *splits, "train.max_updates=2")])
     assert "script" not in tags(text)
     assert "&lt;script&gt;" in text and "&lt;b&gt;" in text and "中文" in text
+
+
+def test_nothing_that_somebody_else_wrote_is_markup(tmp_path: Path) -> None:
+    quoted = '"' + ATTACK.replace('"', '""') + '"'
+    rows = "".join(f"{quoted} {row},{quoted if row % 2 else 'x'},{quoted} {row}\n" for row in range(40))
+    (tmp_path / "data.csv").write_text("text,label,id\n" + rows, encoding="utf-8")
+    splits = [f"data.{split}={tmp_path / 'data.csv'}" for split in ("train", "validation", "test")]
+    run = train(tmp_path / "<img src=x onerror=alert(1)> $x", *splits, "data.id=id", "train.max_updates=2")
+    card = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert not {"script", "img", "a"} & set(tags(MarkdownIt().enable("table").render(card)))
+    assert yaml.safe_load(card.split("---")[1])["tags"] == ["trickbook"]
+    plain = tags(page([run, run]))
+
+    metrics, config = run.metrics, run.config
+    cost = dict.fromkeys(metrics["cost"], ATTACK)
+    scores = {**metrics["test"], ATTACK: ATTACK}
+    foreign = {**metrics, "test": scores, "tricks": [ATTACK, 3], "weights": ATTACK, "cost": cost}
+    lines = [{**line, ATTACK: ATTACK} for line in run.history]
+    for line in lines:
+        if "split" in line:
+            line[ATTACK] = 0.5
+    run.__dict__ |= {"metrics": foreign, "history": lines}
+    run.__dict__["config"] = {**config, "evaluate": {**config["evaluate"], "metric": ATTACK}}
+    names = tags(page([run, run]))
+    assert not {"script", "img", "i"} & set(names) and set(names) == set(plain)
 
 
 def test_the_page_explains_that_texts_cannot_be_read_again(tmp_path: Path) -> None:
