@@ -6,12 +6,13 @@ labels and probabilities for `metrics` grow with the rows.
 """
 
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class PredictionRequest:
     """The output, or `-`."""
     source_format: str | None = None
     """csv, tsv, jsonl or parquet; None: by the ending."""
+    encoding: str | None = None
+    """Of an input that is not UTF-8; None: as the run's `data.encoding`, and UTF-8 for a stream."""
     look_ahead: int = 4096
     """Rows that are read, grouped by length and predicted together."""
     precision: str = "auto"
@@ -55,7 +58,7 @@ class PredictionRequest:
 
 
 # The fields of a request that decide its results: pieces of a request that differs in one of them are not used.
-DECIDING_FIELDS = ("source", "run", "precision", "metrics")
+DECIDING_FIELDS = ("source", "encoding", "run", "precision", "metrics")
 
 
 @dataclass
@@ -69,6 +72,8 @@ class PredictionSummary:
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
     """The scores, if the request asks for them."""
+    notes: list[str] = field(default_factory=list)
+    """How the input is read, where a user may not expect it."""
 
     @property
     def rows_read(self) -> int:
@@ -88,6 +93,8 @@ class PredictionJob:
     """
 
     def __init__(self, request: PredictionRequest, report_progress: Callable[[int], None] = lambda rows: None) -> None:
+        paths = {name: os.path.expanduser(getattr(request, name)) for name in ("run", "source", "target")}
+        request = replace(request, **paths)
         self.request, self.report_progress = request, report_progress
         self.finished_run = finished_run(request.run)
         if request.look_ahead < 1:
@@ -103,7 +110,9 @@ class PredictionJob:
                 raise UserError(f"{path} exists; remove it, or name another output.")
         if is_standard and self.target_format == "parquet":
             raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
-        self.records = records(request.source, source_format, self._used_columns().values())
+        encoding = request.encoding or (self.data["encoding"] if Path(request.source).is_file() else None)
+        used = self._used_columns().values()
+        self.records = records(request.source, source_format, used, self.data["header"], encoding)
         self.summary = PredictionSummary()
         # Labels, probabilities and decisions of each chunk, for the scores.
         self.scored: list[tuple[Sequence[Any], np.ndarray, np.ndarray]] = []
@@ -124,6 +133,7 @@ class PredictionJob:
             self._predict_to_file()
         if self.request.metrics:
             self.summary.metrics = self._measure()
+        self.summary.notes = self.records.notes
         self.summary.seconds = time.perf_counter() - began
         return self.summary
 
@@ -150,12 +160,12 @@ class PredictionJob:
 
     def _check_columns(self, chunk: Sequence[Record]) -> None:
         """Raise if none of the first rows has a column that the run needs: then the file is wrong, not one row."""
-        names = self.records.columns or list(dict.fromkeys(name for record in chunk for name in record.values))
+        names = self.records.names(chunk)
         for setting, name in self._used_columns().items():
             if setting != "label" and names and name not in names:
                 raise UserError(
                     f"{self.request.source} has no column {name!r}, which {self.request.run} was trained on "
-                    f"(data.{setting}={name}); {nearest(name, names)}"
+                    f"(data.{setting}={name}); {nearest(name, names)}{self.records.advise(chunk)}"
                 )
 
     # Writing the predictions.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recipes.config import UNDECIDING, rename_settings, renamed_settings
+from recipes.config import UNDECIDING, add_newer_settings, rename_settings, renamed_settings
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.files import atomic_write, lock_folder, remove_draft
@@ -115,7 +115,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged; start over with resume=false, which renames the old folder.") from error
-    return None if values is None else rename_settings(values, renamed_settings())
+    return None if values is None else add_newer_settings(rename_settings(values, renamed_settings()))
 
 
 def is_finished(folder: Path) -> bool:
