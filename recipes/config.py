@@ -25,6 +25,8 @@ from recipes.ranges import allowed, escape_interpolations
 # Settings that change no number of a run. A run folder does not store them.
 UNDECIDING = ("resume", "doctor", "trusted")
 CONF = Path(__file__).parents[1] / "conf"
+# Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
+NEWER_SETTINGS = {"data.header": True, "data.encoding": None}
 
 
 @dataclass
@@ -53,6 +55,10 @@ class Data:
     validation: str | None = allowed("")
     test: str | None = allowed("")
     """The same; rows without labels get predictions only."""
+    header: bool = allowed("")
+    """Whether the first row of CSV and TSV names the columns; if not, their names are 1, 2 and so on."""
+    encoding: str | None = allowed("")
+    """Encoding of files that are not UTF-8; null: detected."""
     text: str = allowed("")
     """Column with the text."""
     text_pair: str | None = allowed("")
@@ -185,6 +191,11 @@ def digest(values: Mapping[str, Any]) -> str:
     deciding = {name: value for name, value in values.items() if name not in UNDECIDING}
     # With the old names of settings: a run that an earlier version has begun is found again.
     named = rename_settings(deciding, {new: old for old, new in renamed_settings().items()})
+    for path, as_before in NEWER_SETTINGS.items():
+        *parents, name = path.split(".")
+        holder = value_at(named, ".".join(parents))
+        if isinstance(holder, dict) and holder.get(name) == as_before:
+            holder.pop(name, None)
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -206,6 +217,17 @@ def rename_settings(values: Mapping[str, Any], names: Mapping[str, str]) -> dict
             if value_at(renamed, new) is None:
                 put_at(renamed, new, value)
     return renamed
+
+
+def add_newer_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tree of values, in which settings that an earlier version did not have are as before."""
+    complete = copy.deepcopy(dict(values))
+    for path, as_before in NEWER_SETTINGS.items():
+        *parents, name = path.split(".")
+        holder = value_at(complete, ".".join(parents))
+        if isinstance(holder, dict):
+            holder.setdefault(name, as_before)
+    return complete
 
 
 def value_at(values: Any, path: str) -> Any:

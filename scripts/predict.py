@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument(
         "--format", choices=["csv", "tsv", "jsonl", "parquet"], help="of the input (default: by its ending)"
     )
+    parser.add_argument("--encoding", help="of an input that is not UTF-8 (default: detected; of a stream: UTF-8)")
     parser.add_argument(
         "--look-ahead",
         type=int,
@@ -62,6 +63,7 @@ def main() -> None:
         source=arguments.input,
         target=arguments.output,
         source_format=arguments.format,
+        encoding=arguments.encoding,
         look_ahead=arguments.look_ahead,
         precision=arguments.precision,
         metrics=arguments.metrics,
@@ -74,6 +76,8 @@ def main() -> None:
             advance(rows)
 
         summary = PredictionJob(request, report_progress).run()
+        for note in summary.notes:
+            console.print(f"note: {note}")
         bad = f", {summary.bad:,} of them bad" if summary.bad else ""
         speed = summary.rows_read / max(summary.seconds, 1e-9)
         console.print(f"{summary.rows_read:,} rows{bad} in {summary.seconds:.1f} s ({speed:,.0f} rows/s)")

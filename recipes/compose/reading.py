@@ -113,12 +113,14 @@ def _unread(config: Config) -> Iterator[str]:
     """Settings that the chosen sources ignore: a forgotten `data=files` would train on other texts."""
     data, model = config.data, config.model
     both = ("train", "validation", "test", "text_pair", "id", "group", "label_separator")
-    readers = {"name": ["hub"], "subset": ["hub"], **dict.fromkeys(both, ["files", "hub"])}
+    of_files = {"header": ["files"], "encoding": ["files"]}
+    readers = {"name": ["hub"], "subset": ["hub"], **of_files, **dict.fromkeys(both, ["files", "hub"])}
     for name, sources in readers.items():
         value = getattr(data, name)
-        if value is not None and data.source in ("pydocs", "files") and data.source not in sources:
+        if value not in (None, True) and data.source in ("pydocs", "files", "hub") and data.source not in sources:
             choices = " or ".join(f"data={source}" for source in sources)
-            yield f"data.{name}={value}: data={data.source} does not read it; choose {choices}, or leave it out."
+            shown = "false" if value is False else value
+            yield f"data.{name}={shown}: data={data.source} does not read it; choose {choices}, or leave it out."
     if model.name is not None and model.source in ("minilm", "tiny", "linear"):
         yield f"model.name={model.name}: model={model.source} does not read it; choose model=hub, or leave it out."
 

@@ -1,7 +1,19 @@
-"""The encoding of a text file: UTF-8 first."""
+"""The encoding of a text file: UTF-8 first, then as requested, then as detected.
+
+Alphabets tell Latin encodings apart, because they differ in a few letters only. All others are left to
+charset-normalizer. Where two encodings fit about equally well, neither is chosen.
+"""
 
 import codecs
+import re
+from collections.abc import Iterator
+from operator import itemgetter
+from pathlib import Path
 from typing import IO
+
+from charset_normalizer import from_bytes
+
+from recipes.data.formats import FormatError, open_bytes
 
 # The longer marks first: that of UTF-16 is the beginning of one of UTF-32.
 MARKS = (
@@ -11,9 +23,220 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+BYTES_AT_ONCE = 1 << 20
+SAMPLE_BYTES = 1 << 15
+# What stands between quotes or on a line. No encoding here has these bytes inside a character.
+WITH_FOREIGN_BYTES = re.compile(rb'[^\n\r"]*[\x80-\xff][^\n\r"]*')
+
+# The letters beyond ASCII of languages, by the encoding in which they are written. English has those of its loan words.
+WESTERN = (
+    "àáâäãåæçéèêëíìîïñóòôöõøœßúùûü àâæçèéêëîïôœùûüÿ äöüß áéíñóúüªº ãáàâçéêíóôõúü "
+    "àèéìíîòóùú åäöéæøàè áðéíóúýþæö ëéèïöüáíóê"
+).split()
+CENTRAL = "ąćęłńóśźż áčďéěíňóřšťúůýž áäčďéíĺľňóôŕšťúýž áéíóöőúüű čćđšž ăâîşţ".split()
+SIGNS = "‚„“”‘’‹›«»–—…•€£©®™°§´·\xa0×±"
+ALPHABETS = {
+    "cp1252": (WESTERN, SIGNS + "¿¡²³"),
+    "cp1250": (CENTRAL, SIGNS),
+    "cp1254": (["çğıöşüâîû"], SIGNS),
+    "cp1257": ("ąčęėįšųūž āčēģīķļņšūž äöõüšž".split(), SIGNS),
+    "iso8859_2": (CENTRAL, SIGNS),
+    "iso8859_15": (WESTERN, SIGNS + "¿¡²³"),
+}
+# Where the frequent characters of an encoding stand: the character set, and the first bytes.
+FREQUENT = {
+    "gb18030": ("gb2312", 0xA1, 0xD7),
+    "big5": ("big5", 0xA1, 0xC6),
+    "cp932": ("cp932", 0x81, 0x97),
+    "euc_jp": ("euc_jp", 0xA1, 0xCF),
+    "cp949": ("euc_kr", 0xB0, 0xC8),
+}
+OTHERS = "gb18030 big5 cp932 euc_jp cp949 cp1251 koi8_r cp866 cp1253 cp1255 cp1256 cp874".split()
+# Of a Latin text, the fraction of characters beyond ASCII that its language has; a lead that decides.
+ENOUGH_LETTERS, LEAD = 0.9, 0.05
+# Of a text in Chinese, Japanese or Korean, the fraction of characters that are frequent.
+ENOUGH_FREQUENT = 0.6
+# Of a Latin text, the fraction of letters beyond ASCII.
+MOST_BEYOND_ASCII = 0.4
+# charset-normalizer's measure of disorder, and of likeness to a language.
+MOST_CHAOS, LEAD_IN_COHERENCE = 0.1, 0.1
+# Other scripts stand next to Latin letters now and then; a wrong reading of Latin text has them inside words.
+MOST_INSIDE_WORDS = 0.3
 
 
 def marked_encoding(raw: IO[bytes]) -> str | None:
     """The encoding that a byte order mark at the beginning of a file names, if it has one."""
     start = raw.peek(4)  # type: ignore[attr-defined]
     return next((encoding for mark, encoding in MARKS if start.startswith(mark)), None)
+
+
+def is_encoding(name: str) -> bool:
+    """Whether there is a text encoding of this name."""
+    try:
+        return bool(codecs.lookup(name)._is_text_encoding)
+    except LookupError:
+        return False
+
+
+def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
+    """Find the encoding of a file.
+
+    A file that is UTF-8 and not only ASCII is never read otherwise, since no other text looks like UTF-8 by chance.
+
+    Args:
+        path: of the file, which may be gzip.
+        requested: the encoding of a file that is not UTF-8; None: detected.
+
+    Returns:
+        The encoding, and a note for the user where it is another than UTF-8.
+
+    Raises:
+        FormatError: none fits, two fit about equally well, or the file has other bytes too.
+    """
+    with open_bytes(path) as raw:
+        if marked := marked_encoding(raw):
+            return marked, ""
+        first, sample, is_utf8, is_ascii = raw.peek(SAMPLE_BYTES)[:SAMPLE_BYTES], bytearray(), True, True  # type: ignore[attr-defined]
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for block in _blocks(raw):
+            is_ascii = is_ascii and block.isascii()
+            for part in WITH_FOREIGN_BYTES.finditer(block) if not is_ascii else ():
+                if len(sample) > SAMPLE_BYTES:
+                    break
+                sample += part[0] + b"\n"
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                is_utf8 = False
+                break
+    if (is_utf8 and not is_ascii) or (requested and codecs.lookup(requested).name == "utf-8"):
+        return "utf-8", ""
+    encoding = requested or _wide_encoding(first, is_utf8)
+    if encoding is None:
+        if is_utf8 or _is_mostly_utf8(bytes(sample)):
+            return "utf-8", ""
+        encoding = _detect(bytes(sample))
+    _check(path, encoding)
+    return encoding, f"{path.name} is read as {encoding.upper()}."
+
+
+def _blocks(raw: IO[bytes]) -> Iterator[bytes]:
+    """Read blocks that end with a line, where the file has lines."""
+    rest = b""
+    while block := raw.read(BYTES_AT_ONCE):
+        cut = block.rfind(b"\n") + 1 or len(block)
+        yield rest + block[:cut]
+        rest = block[cut:]
+    yield rest
+
+
+def _wide_encoding(start: bytes, is_utf8: bool) -> str | None:
+    """UTF-16 without its mark: read in the right order of bytes, it has line ends and separators of ASCII."""
+    # ASCII text may hold a few zeros.
+    if start.count(0) < (len(start) * 0.3 if is_utf8 else 2):
+        return None
+    counts = {}
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = start[: len(start) // 2 * 2].decode(encoding, "replace")
+        counts[sum(map(str.isascii, text))] = encoding
+    return counts[max(counts)] if len(counts) > 1 and min(counts) < max(counts) / 10 else None
+
+
+def _is_mostly_utf8(sample: bytes) -> bool:
+    """Whether a few bytes are damaged in a text that is UTF-8."""
+    text = sample.decode("utf-8", "surrogateescape")
+    bad = len(re.findall(r"[\udc80-\udcff]", text))
+    return sum(not character.isascii() for character in text) - bad > bad
+
+
+def _detect(sample: bytes) -> str:
+    """Detect an encoding other than UTF-8.
+
+    Raises:
+        FormatError: none fits, or more than one.
+    """
+    # Encodings that give the same text are one. A better fit is a larger number.
+    fits: dict[str, tuple[float, str]] = {}
+    for encoding in ALPHABETS:
+        try:
+            text = sample.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if text not in fits and (fit := _latin_fit(text, encoding)) >= ENOUGH_LETTERS:
+            fits[text] = (fit, encoding)
+    lead = LEAD
+    if not fits:
+        lead = LEAD_IN_COHERENCE
+        for match in from_bytes(sample, cp_isolation=OTHERS, threshold=MOST_CHAOS):
+            text = sample.decode(match.encoding)
+            if match.encoding in OTHERS and _can_be(text, match.encoding):
+                fits[text] = (match.coherence - match.chaos, match.encoding)
+    ranked = sorted(fits.values(), key=itemgetter(0), reverse=True)
+    if not ranked:
+        raise FormatError(
+            "is not UTF-8, and its encoding cannot be detected; name it, for instance data.encoding=cp1252, or convert "
+            "the file to UTF-8."
+        )
+    if len(ranked) > 1 and ranked[0][0] - ranked[1][0] < lead:
+        one, other = ranked[0][1], ranked[1][1]
+        raise FormatError(
+            f"is not UTF-8, and both {one} and {other} fit; name the right one: data.encoding={one} or "
+            f"data.encoding={other}."
+        )
+    return ranked[0][1]
+
+
+def _latin_fit(text: str, encoding: str) -> float:
+    """The fraction of characters beyond ASCII that are those of one language, and stand where they may."""
+    beyond = sum(map(str.isalpha, re.findall(r"[^\x00-\x7f]", text)))
+    is_latin = beyond <= MOST_BEYOND_ASCII * sum(map(str.isalpha, text))
+    # No text has control characters beyond ASCII.
+    if not is_latin or re.search(r"[\x80-\x84\x86-\x9f]", text):
+        return 0.0
+    languages, signs = ALPHABETS[encoding]
+    letters, good_signs, total = list[str](), 0, 0
+    for match in re.finditer(r"[^\x00-\x7f]", text):
+        character, before, after = (
+            match[0],
+            text[match.start() - 1 : match.start()],
+            text[match.end() : match.end() + 1],
+        )
+        total += 1
+        if character in signs:
+            # Only an apostrophe stands inside a word.
+            good_signs += character in "’´" or not (before.isalpha() and after.isalpha())
+        elif not (character.isupper() and before.islower()):
+            letters.append(character.lower())
+    best = max(sum(letter in language for letter in letters) for language in languages)
+    return (best + good_signs) / max(1, total)
+
+
+def _can_be(text: str, encoding: str) -> bool:
+    """Whether characters beyond ASCII stand between words, and those of Eastern Asia are mostly frequent ones."""
+    foreign = re.findall(r"[^\x00-\x7f]", text)
+    inside = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])", text)
+    if len(inside) > MOST_INSIDE_WORDS * len(foreign):
+        return False
+    if encoding not in FREQUENT:
+        return True
+    charset, first, last = FREQUENT[encoding]
+    leads = [character.encode(charset, "ignore")[:1] for character in foreign]
+    frequent = [lead for lead in leads if bytes([first]) <= lead <= bytes([last])]
+    return len(frequent) >= ENOUGH_FREQUENT * len(foreign)
+
+
+def _check(path: Path, encoding: str) -> None:
+    """Check that all of a file can be decoded.
+
+    Raises:
+        FormatError: it has other bytes; with the line.
+    """
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+    with open_bytes(path) as raw:
+        for block in _blocks(raw):
+            try:
+                line += decoder.decode(block).count("\n")
+            except UnicodeDecodeError as error:
+                line += error.object[: error.start].count(b"\n")
+                byte = error.object[error.start]
+                raise FormatError(f"line {line} is not {encoding} (byte 0x{byte:02X}).") from None

@@ -12,7 +12,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recipes.data.delimited import read_rows
-from recipes.data.encodings import marked_encoding
+from recipes.data.encodings import find_encoding, is_encoding, marked_encoding
 from recipes.data.formats import SEPARATORS, STANDARD, FormatError, open_bytes
 from recipes.data.json_values import JsonText, Repeated
 from recipes.errors import UserError, os_error_reason
@@ -51,8 +51,11 @@ class Record(NamedTuple):
 class Records(Iterator[Record]):
     """The records of a file in their order; see `records`."""
 
-    def __init__(self, name: str, kind: str, used: Collection[str] | None, header: bool, title: str) -> None:
+    def __init__(
+        self, name: str, kind: str, used: Collection[str] | None, header: bool, encoding: str | None, title: str
+    ) -> None:
         self.name, self.kind, self.used, self.header, self.title = name, kind, used, header, title
+        self.encoding = encoding
         self.columns: list[str] = []
         """The names of the columns, once the first record is read; none for JSON, where each record has its own."""
         self.notes: list[str] = []
@@ -62,13 +65,33 @@ class Records(Iterator[Record]):
     def __next__(self) -> Record:
         return next(self._records)
 
+    def names(self, first: Sequence[Record]) -> list[str]:
+        """The names of the columns; of JSON those that the first records have."""
+        return self.columns or list(dict.fromkeys(name for record in first for name in record.values))
+
+    def advise(self, first: Sequence[Record]) -> str:
+        """Say why a column may be missing, if the first records show it; a sentence after a blank, or nothing."""
+        looks_like_text = re.compile(r"[-+]?[\d.]+|.{41,}|.*[.!?。！？].*|(?:\S+\s+){4,}\S+", re.DOTALL)
+        if self.kind in SEPARATORS and self.header and any(map(looks_like_text.fullmatch, self.columns)):
+            return " If the first row is no header, use data.header=false and numbers: data.text=1 data.label=2."
+        for name, cell in first[0].values.items():
+            if isinstance(cell, list) and cell and all(isinstance(each, dict) for each in cell):
+                return f" If the rows are in {name!r}, write that list alone to a file: jq '.[\"{name}\"]'."
+        return ""
+
     def _read(self) -> Iterator[Record]:
         try:
             if self.kind == "parquet":
                 yield from self._read_parquet()
                 return
+            # A stream can be read only once, so its encoding cannot be detected.
+            is_file = self.name != STANDARD and Path(self.name).is_file()
+            encoding, note = (
+                find_encoding(Path(self.name), self.encoding) if is_file else (self.encoding or "utf-8", "")
+            )
+            self.notes += [note] if note else []
             with open_bytes(None if self.name == STANDARD else Path(self.name)) as raw:
-                encoding = marked_encoding(raw) or "utf-8"
+                encoding = marked_encoding(raw) or encoding
                 yield from self._read_csv(raw, encoding) if self.kind in SEPARATORS else _read_json(raw, encoding)
         except FormatError as error:
             raise UserError(f"{self.title}: {error}") from error
@@ -127,7 +150,12 @@ class Records(Iterator[Record]):
 
 
 def records(
-    name: str, kind: str, used: Collection[str] | None = None, header: bool = True, title: str | None = None
+    name: str,
+    kind: str,
+    used: Collection[str] | None = None,
+    header: bool = True,
+    encoding: str | None = None,
+    title: str | None = None,
 ) -> Records:
     """Read the records of a file, or of standard input, in their order.
 
@@ -136,6 +164,7 @@ def records(
         kind: csv, tsv, jsonl or parquet.
         used: columns whose cells are needed, None for all; of Parquet only these are read.
         header: whether the first row of CSV and TSV names the columns; otherwise their names are 1, 2 and so on.
+        encoding: of a file that is not UTF-8, None: detected; of a stream, None: UTF-8.
         title: how messages call the file; its name, unless given.
 
     Raises:
@@ -144,9 +173,14 @@ def records(
     title = title or name
     if name != STANDARD and (not Path(name).exists() or Path(name).is_dir()):
         raise UserError(f"{title}: there is no such file.")
+    if encoding and not is_encoding(encoding):
+        raise UserError(
+            f"{title}: there is no encoding {encoding!r}; names of encodings are utf-8, utf-16, gb18030, big5, "
+            "shift_jis, euc-kr, cp1252, cp1251 and others."
+        )
     if kind == "parquet" and name == STANDARD:
         raise UserError("-: Parquet cannot be read from standard input; give a file, or --format=csv or jsonl.")
-    return Records(name, kind, used, header, title)
+    return Records(name, kind, used, header, encoding, title)
 
 
 def _errors(encoding: str) -> str:

@@ -43,7 +43,9 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     file = Path(path).expanduser()
     setting = f"data.{split}={path}" if split in ("train", "validation", "test") else f"evaluate.extra.{split}={path}"
     if not file.is_file():
-        siblings = [entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(entry.suffixes)]
+        siblings = [
+            entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(map(str.lower, entry.suffixes))
+        ]
         hint = nearest(file.name, siblings[:50]) if siblings else f"{file.parent.resolve()} holds no data files."
         raise UserError(f"{setting}: there is no such file; {hint}")
     try:
@@ -51,14 +53,15 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     except UserError as error:
         raise UserError(f"{setting}:{str(error).removeprefix(f'{file.name}:')}") from None
     used = used_columns(vars(settings))
-    reader = records(str(file), kind, [name for _, name in used], title=setting)
+    names = [name for _, name in used]
+    reader = records(str(file), kind, names, settings.header, settings.encoding, setting)
     chunks: dict[str, list[pa.Array]] = {}
     rows = 0
     while chunk := list(islice(reader, ROWS_AT_ONCE)):
         if not rows:
-            names = reader.columns or list(dict.fromkeys(name for record in chunk for name in record.values))
-            if names:
-                _check_columns(used, names, split)
+            # Without any name the first record is a bad one, which is reported below.
+            if names := reader.names(chunk):
+                _check_columns(used, names, split, reader.advise(chunk))
             used = [(each, name) for each, name in used if name in names]
             chunks = {name: [] for _, name in used}
         rows += len(chunk)
@@ -72,8 +75,14 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     return Dataset(pa.table({name: _join_arrays(arrays) for name, arrays in chunks.items()})), reader.notes
 
 
-def _check_columns(used: Iterable[tuple[str, str]], names: Collection[str], split: str) -> None:
+def _check_columns(used: Iterable[tuple[str, str]], names: Collection[str], split: str, advice: str) -> None:
     """Check that a file has the columns that a split needs.
+
+    Args:
+        used: the columns that the config names, each with its setting before it.
+        names: the columns of the file.
+        split: of the rows.
+        advice: why a column may be missing.
 
     Raises:
         UserError: with all columns that are missing.
@@ -81,7 +90,7 @@ def _check_columns(used: Iterable[tuple[str, str]], names: Collection[str], spli
     # Only training and validation must have labels; groups are for splitting the training rows.
     optional = {"group"} if split == "validation" else {"label", "group"} if split != "train" else set()
     missing = [
-        f"data.{setting}={name}: {split} has no such column; {nearest(name, names)}"
+        f"data.{setting}={name}: {split} has no such column; {nearest(name, names)}{advice}"
         for setting, name in used
         if name not in names and setting not in optional
     ]

@@ -7,6 +7,7 @@ grow with the rows.
 """
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -52,6 +53,8 @@ class PredictionRequest:
     """The output, or `-`."""
     source_format: str | None = None
     """csv, tsv, jsonl or parquet; None: by the ending."""
+    encoding: str | None = None
+    """Of an input that is not UTF-8; None: as the run's `data.encoding`, and UTF-8 for a stream."""
     look_ahead: int = 4096
     """Rows that are read, grouped by length and predicted together."""
     precision: str = "auto"
@@ -61,7 +64,7 @@ class PredictionRequest:
 
 
 # The fields of a request that decide its results: pieces of a request that differs in one of them are not used.
-DECIDING_FIELDS = ("source", "source_format", "run", "precision", "metrics")
+DECIDING_FIELDS = ("source", "source_format", "encoding", "run", "precision", "metrics")
 
 
 @dataclass
@@ -76,7 +79,7 @@ class PredictionSummary:
     metrics: dict[str, float] | None = None
     """The scores, if the request asks for them."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know about the labels that were scored."""
+    """How the input and its labels are read, where a user may not expect it."""
     problems: list[str] = field(default_factory=list)
     """Why there are no scores, though the request asks for them."""
 
@@ -98,6 +101,8 @@ class PredictionJob:
     """
 
     def __init__(self, request: PredictionRequest, report_progress: Callable[[int], None] = lambda rows: None) -> None:
+        paths = {name: os.path.expanduser(getattr(request, name)) for name in ("run", "source", "target")}
+        request = replace(request, **paths)
         self.request, self.report_progress = request, report_progress
         self.finished_run = finished_run(request.run)
         if request.look_ahead < 1:
@@ -113,7 +118,9 @@ class PredictionJob:
             self._refuse_existing_output()
         if is_standard and self.target_format == "parquet":
             raise UserError("-: Parquet cannot be written to standard output; name a file, or give --format.")
-        self.records = records(request.source, source_format, [name for _, name in self._used_columns()])
+        encoding = request.encoding or (self.data["encoding"] if Path(request.source).is_file() else None)
+        used = [name for _, name in self._used_columns()]
+        self.records = records(request.source, source_format, used, self.data["header"], encoding)
         self.summary = PredictionSummary()
         # Cells with labels, probabilities and decisions of each chunk, for the scores.
         self.scored: list[tuple[Sequence[Any], np.ndarray, np.ndarray]] = []
@@ -130,6 +137,7 @@ class PredictionJob:
             self._predict_to_standard_output()
         else:
             self._predict_to_file()
+        self.summary.notes = [*self.records.notes, *self.summary.notes]
         self.summary.seconds = time.perf_counter() - began
         return self.summary
 
@@ -199,12 +207,12 @@ class PredictionJob:
 
     def _check_columns(self, chunk: Sequence[Record]) -> None:
         """Raise if none of the first rows has a column that the run needs: then the file is wrong, not one row."""
-        names = self.records.columns or list(dict.fromkeys(name for record in chunk for name in record.values))
+        names = self.records.names(chunk)
         for setting, name in self._used_columns():
             if setting != "label" and names and name not in names:
                 raise UserError(
                     f"{self.request.source} has no column {name!r}, which {self.request.run} was trained on "
-                    f"(data.{setting}={name}); {nearest(name, names)}"
+                    f"(data.{setting}={name}); {nearest(name, names)}{self.records.advise(chunk)}"
                 )
 
     # Writing the predictions.

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from recipes.config import rename_settings, renamed_settings
+from recipes.config import add_newer_settings, rename_settings, renamed_settings
 from recipes.errors import UserError, unreadable
 from recipes.metrics import Predictions
 from recipes.runs import manifest
@@ -134,7 +134,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         raise unreadable(str(path), error) from error
     if not isinstance(values, dict):
         raise manifest.damaged(folder, "config.yaml", "is damaged: it holds no settings")
-    return rename_settings(values, renamed_settings())
+    return add_newer_settings(rename_settings(values, renamed_settings()))
 
 
 def is_finished(folder: Path) -> bool:

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from recipes.config import digest, put_at, rename_settings, renamed_settings, saved_config, value_at
+from recipes.config import (
+    NEWER_SETTINGS,
+    add_newer_settings,
+    as_values,
+    digest,
+    put_at,
+    rename_settings,
+    renamed_settings,
+    saved_config,
+    value_at,
+)
 from recipes.errors import UserError
 
 
@@ -32,6 +42,23 @@ def test_a_run_has_the_hash_that_its_old_names_gave_it() -> None:
     old = {"data": {"separator": "|"}, "tricks": {"swa": {"rate": 0.5, "every": 1}}, "resume": True}
     assert digest(rename_settings(old, renamed_settings())) == digest(old) == "0444a264"
     assert digest({**old, "data": {"separator": ";"}}) != digest(old)
+
+
+def test_a_newer_setting_changes_the_hash_only_at_another_value_than_before() -> None:
+    old = {"data": {"separator": "|"}, "tricks": {"swa": {"rate": 0.5, "every": 1}}, "resume": True}
+    new = add_newer_settings(rename_settings(old, renamed_settings()))
+    assert new["data"] == {"label_separator": "|", "header": True, "encoding": None}
+    assert digest(new) == "0444a264"
+    for path in NEWER_SETTINGS:
+        changed = add_newer_settings(new)
+        put_at(changed, path, "other")
+        assert digest(changed) != digest(new)
+    assert add_newer_settings({"seed": 1}) == {"seed": 1}
+
+
+def test_the_values_of_newer_settings_are_those_of_the_base() -> None:
+    values = saved_config({})
+    assert {path: value_at(as_values(values), path) for path in NEWER_SETTINGS} == NEWER_SETTINGS
 
 
 def test_a_config_without_a_newer_setting_has_its_default() -> None:

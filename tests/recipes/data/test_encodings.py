@@ -5,7 +5,9 @@ import io
 
 import pytest
 
-from recipes.data.encodings import marked_encoding
+from recipes.data.encodings import find_encoding, is_encoding, marked_encoding
+from recipes.data.formats import FormatError
+from tests.recipes.data.helpers import Write
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,77 @@ from recipes.data.encodings import marked_encoding
 )
 def test_a_byte_order_mark_names_the_encoding(start: bytes, encoding: str | None) -> None:
     assert marked_encoding(io.BufferedReader(io.BytesIO(start))) == encoding  # type: ignore[arg-type]
+
+
+FRENCH = "Le film était très décevant.|Où est ma commande ?|J'ai adoré l'hôtel, ça change.|Une œuvre déjà géniale."
+GERMAN = "Größe stimmt überhaupt nicht.|Das Frühstück war großartig.|Schöner Film für Anfänger, sehr verständlich."
+POLISH = (
+    "Książka mnie rozczarowała, szkoda pieniędzy.|Żółta łódź płynęła rzeką.|Jestem zadowolony, ale zimne śniadanie."
+)
+RUSSIAN = "Фильм оказался скучным и слишком длинным.|Доставка опоздала на три недели.|Всё пришло вовремя, спасибо."
+JAPANESE = "この映画はとても面白かったです。|配送が三週間も遅れました。|もう二度と買いません。"
+KOREAN = "이 영화는 정말 재미있었어요.|배송이 삼 주나 늦어졌습니다.|다시는 사지 않겠습니다."
+TRADITIONAL = "這部電影非常好看，強烈推薦給大家。|飯店的房間太小，而且很髒。|物超所值，下次還會再來。"
+SIMPLIFIED = "这部电影非常好看，强烈推荐给大家。|酒店的房间太小，而且很脏。|物超所值，下次还会再来。"
+ENGLISH = "I don’t like it.|It’s “great” – really.|A naïve film, but the café was nice, and so was the piñata."
+
+
+@pytest.mark.parametrize(
+    ("texts", "written", "found"),
+    [
+        (FRENCH, "cp1252", "cp1252"),
+        (FRENCH.replace("œ", "oe"), "latin-1", "cp1252"),
+        (GERMAN, "latin-1", "cp1252"),
+        (ENGLISH, "cp1252", "cp1252"),
+        (POLISH, "cp1250", "cp1250"),
+        (POLISH, "iso8859-2", "iso8859_2"),
+        (RUSSIAN, "cp1251", "cp1251"),
+        (RUSSIAN, "koi8-r", "koi8_r"),
+        (JAPANESE, "shift_jis", "cp932"),
+        (JAPANESE, "euc-jp", "euc_jp"),
+        (KOREAN, "euc-kr", "cp949"),
+        (TRADITIONAL, "big5", "big5"),
+        (SIMPLIFIED, "gbk", "gb18030"),
+        (SIMPLIFIED, "utf-16-le", "utf-16-le"),
+        (SIMPLIFIED, "utf-16-be", "utf-16-be"),
+        (ENGLISH, "utf-16-le", "utf-16-le"),
+    ],
+)
+def test_the_encoding_of_a_text_is_detected(texts: str, written: str, found: str, write: Write) -> None:
+    rows = "text,label\n" + "".join(f'"{text}",{row % 2}\n' for row, text in enumerate(texts.split("|") * 3))
+    path = write("a.csv", rows.encode(written))
+    assert find_encoding(path, None) == (found, f"a.csv is read as {found.upper()}.")
+    assert path.read_bytes().decode(found) == rows
+
+
+def test_utf_8_is_never_read_otherwise(write: Write) -> None:
+    for text in ("text\n中文\n", "text\ncafé\n", "text\na\0b\n"):
+        assert find_encoding(write("a.csv", text), None) == ("utf-8", "")
+    assert find_encoding(write("a.csv", "text\n中文\n"), "gb18030") == ("utf-8", "")
+    assert find_encoding(write("a.csv", "text\nplain\n"), "gb18030")[0] == "gb18030"
+
+
+def test_a_few_damaged_bytes_do_not_make_another_encoding(write: Write) -> None:
+    assert find_encoding(write("a.csv", "text\n这部电影\n".encode() * 9 + b"caf\xe9\n"), None) == ("utf-8", "")
+
+
+def test_an_encoding_that_is_not_clear_is_refused(write: Write) -> None:
+    with pytest.raises(
+        FormatError, match="^is not UTF-8, and both cp1252 and cp1250 fit; name the right one: data.encodi"
+    ):
+        find_encoding(write("a.csv", "text\nvoilà\n".encode("latin-1")), None)
+    with pytest.raises(FormatError, match="^is not UTF-8, and its encoding cannot be detected; name it, for instance "):
+        find_encoding(write("a.csv", "text\nMädchen schön\n".encode("cp850")), None)
+
+
+def test_bytes_of_another_encoding_are_refused_with_their_line(write: Write) -> None:
+    content = f"text\n{SIMPLIFIED}\n".encode("gb18030") * 9 + b"a\xff,b\n"
+    with pytest.raises(FormatError, match=r"^line 19 is not gb18030 \(byte 0xFF\)\.$"):
+        find_encoding(write("a.csv", content), "gb18030")
+    with pytest.raises(FormatError, match="^is not UTF-8, and its encoding cannot be detected; "):
+        find_encoding(write("a.csv", content), None)
+
+
+def test_names_of_encodings() -> None:
+    assert is_encoding("GB18030") and is_encoding("utf_8")
+    assert not is_encoding("utf-7000") and not is_encoding("base64")

@@ -84,7 +84,7 @@ def test_all_missing_files_are_reported_together(write: Write, tmp_path: Path) -
         ("a.jsonl", b"\n\n", "the file has no rows."),
         ("a.jsonl.gz", gzip.compress(b"", mtime=0), "the file has no rows."),
         ("a.jsonl", b'"text"\n', "line 1: not a JSON object; each record must be an object with "),
-        ("a.jsonl", b'{"text": "a"}\n{"label": "caf\xc3"}\n', "line 2: no text in 'text'."),
+        ("a.jsonl", b'{"text": "a"}\n{"label": "cafe"}\n', "line 2: no text in 'text'."),
         ("a.csv", b'text,label\nx,a\n"y,b\nz,c\n', "line 3: a quote is opened and never closed ("),
         ("a.csv", b"text,label\nwell, yes,a\nno,b\n", "line 2: 3 cells, but the header names 2; "),
         ("a.csv", b"text,label\nno,b\nwell, yes,a\n", "line 3: 3 cells, but the header names 2; "),
