@@ -359,8 +359,8 @@ def _name_texts(
         )
         which = f" ({', '.join(list(characters)[:5])})" if characters else ""
         notes.append(
-            f"{count(invisible)} have characters that cannot be seen{which}; they are read without them, as "
-            f"{names[invisible[0]]!r}."
+            f"{count(invisible)} have invisible characters or special spaces{which}; they are read without "
+            f"them, as {names[invisible[0]]!r}."
         )
     if blanks:
         notes.append(f"{count(blanks)} have blanks at their ends; they are read without them, as {names[blanks[0]]!r}.")
