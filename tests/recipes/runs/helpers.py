@@ -4,9 +4,13 @@ from typing import Any
 from recipes.runs.claim import claim
 
 
+# Settings that are newer than run folders of the first version.
+NEWER = {"header": True, "encoding": None}
+
+
 def values(**changes: Any) -> dict[str, Any]:
     train = {"epochs": 1.0, "max_updates": None, "schedule": "constant", "warmup": 0.0, "learning_rate": 1e-5}
-    config: dict[str, Any] = {"seed": 0, "resume": True, "data": {}, "model": {}, "train": train, "tricks": {}}
+    config: dict[str, Any] = {"seed": 0, "resume": True, "data": dict(NEWER), "model": {}, "train": train, "tricks": {}}
     for path, value in changes.items():
         node = config
         *parts, name = path.split("__")

@@ -10,7 +10,7 @@ import yaml
 from recipes.errors import InputsChanged, UserError
 from recipes.runs.claim import claim, differences
 from recipes.runs.folder import is_finished, read_config
-from tests.recipes.runs.helpers import claim_once, values
+from tests.recipes.runs.helpers import NEWER, claim_once, values
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -221,7 +221,7 @@ def test_another_programs_model_is_left_alone(tmp_path: Path) -> None:
 
 
 def read_once(folder: Path, inputs: dict[str, str | None], **changes: Any) -> None:
-    settings = values(**changes) | {"data": {"train": "a.csv", "test": "b.csv"}}
+    settings = values(**changes) | {"data": {"train": "a.csv", "test": "b.csv", **NEWER}}
     with claim(folder, settings, inputs, "python train.py resume=false"):
         (folder / "history.jsonl").touch()
 
@@ -249,7 +249,7 @@ def test_a_changed_input_is_refused_with_two_commands(tmp_path: Path) -> None:
 
 
 def test_a_run_from_before_inputs_were_recorded_goes_on(tmp_path: Path) -> None:
-    claim_once(tmp_path / "run", values() | {"data": {"train": "a.csv", "test": "b.csv"}})
+    claim_once(tmp_path / "run", values() | {"data": {"train": "a.csv", "test": "b.csv", **NEWER}})
     read_once(tmp_path / "run", {"data.train": "sha256:1"})
 
 
