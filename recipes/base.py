@@ -21,7 +21,8 @@ from recipes.data.encoding import Encoded
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
 from recipes.models.anatomy import pooled_vectors
-from recipes.models.loading import load_model
+from recipes.models.inputs import fit_tokenizer
+from recipes.models.loading import load_model, setting_of
 from recipes.runtime.randomness import generator, key, seed_forward
 from recipes.seams import compose
 from recipes.state import LiveRun
@@ -113,10 +114,13 @@ class Base(PredictionBase):
         return Batches(dataset, plan, epoch)
 
     def model(self) -> nn.Module:
-        """Load the model, with a new head."""
+        """Load the model, with a new head, and fit the tokenizer to it."""
         run = self.run
         torch.manual_seed(key(run.config.seeds.init, "init"))
-        return load_model(run.config.model, run.tokenizer, run.classes, run.multi_label)
+        model = load_model(run.config.model, run.tokenizer, run.classes, run.multi_label)
+        fit_tokenizer(run.tokenizer, model, run.max_length, setting_of(run.config.model))
+        run.max_length = min(run.max_length, run.tokenizer.model_max_length)
+        return model
 
     def optimizer(self, model: nn.Module) -> Optimizer:
         """AdamW with bias correction, without weight decay on biases and normalization.

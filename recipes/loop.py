@@ -7,11 +7,14 @@
 Everything that a trick may change is called through `self.seams`. The loop itself knows no trick.
 """
 
+import inspect
 import math
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from recipes import guards, seams, state
 from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, training_seams
@@ -30,7 +34,8 @@ from recipes.data.splits import Splits
 from recipes.guards import explain_out_of_memory
 from recipes.metrics import Predictions, is_better, measure
 from recipes.models.anatomy import head
-from recipes.models.loading import load_tokenizer
+from recipes.models.inputs import check_token_ids, fixed_width, settle_padding
+from recipes.models.loading import load_tokenizer, setting_of
 from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.reports.console import RunConsole
 from recipes.runs.checkpoint import Checkpoints
@@ -90,15 +95,34 @@ class TrainingRun(LiveRun):
         train, validation = self.clean_rows(splits.train), self.clean_rows(splits.validation)
         texts = [text for column in ("text", "text_pair") for text in train[column] if text is not None]
         self.tokenizer = load_tokenizer(config.model, texts)
+        pad_token = self.tokenizer.pad_token
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
-        self.bare_model = self.seams.model()
+        self.bare_model = self.seams.model().to(self.accelerator.device)
         self.bare_model.train()
+        if self.tokenizer.pad_token != pad_token:
+            self.note(f"the tokenizer's padding token is {pad_token}; rows are padded with {self.tokenizer.pad_token}.")
+        if self.max_length < config.data.max_length:
+            self.note(f"the model reads {self.max_length} tokens, fewer than data.max_length={config.data.max_length}.")
         self.parameters = list(self.bare_model.parameters())
         self.head = head(self.bare_model)
         self.train = self.encode_rows(self.seams.examples(train))
+        self._settle_padding()
         self.validation = self.encode_rows(validation)
         self.label_weight = weight_of_label(self.train.lengths, self.train.labels, config.train.batch_size)
         self.windows_at_once = 2 * config.train.batch_size
+
+    def _settle_padding(self) -> None:
+        """Pad so that no result depends on the batch."""
+        own, model = self.train.padding, cast(PreTrainedModel, self.bare_model)
+        padding = settle_padding(model, self.tokenizer, self.train, self.max_length, setting_of(self.config.model))
+        if padding == own:
+            return
+        self.train = replace(self.train, padding=padding)
+        self.note(
+            f"rows are padded on the {padding.side} with {self.tokenizer.pad_token}"
+            f"{f' to {padding.width} tokens' if padding.width else ''}, since the tokenizer's own padding (on the "
+            f"{own.side}, to the longest row) would change results from batch to batch."
+        )
 
     def _set_up_optimizer(self) -> None:
         optimizer = self.seams.optimizer(self.bare_model)
@@ -141,8 +165,13 @@ class TrainingRun(LiveRun):
 
     def encode_rows(self, examples: Dataset) -> Encoded:
         """Tokenize cleaned rows. Runs that would make the same tokens share them in a cache on disk."""
-        settings = [repr(self.tricks[name]) for name in seams.tricks_around("encode", self.tricks)]
-        return encode(examples, self.seams.encode, self.tokenizer, self.classes, [self.max_length, *settings])
+        tricks = [self.tricks[name] for name in seams.tricks_around("encode", self.tricks)]
+        # A trick that its author has just edited makes other tokens from the same settings.
+        sources = [inspect.getsource(sys.modules[type(each).__module__]) for each in tricks]
+        key = [self.max_length, *map(repr, tricks), *sources]
+        encoded = encode(examples, self.seams.encode, self.tokenizer, self.classes, key, fixed_width(self.bare_model))
+        check_token_ids(self.bare_model, self.tokenizer, encoded, setting_of(self.config.model))
+        return encoded
 
     # Training.
 

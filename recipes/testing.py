@@ -42,6 +42,7 @@ from recipes.compose.trust import find_targets, trusting
 from recipes.config import CONF, Config
 from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
+from recipes.doctor.runner import check_at_start
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.ranges import as_yaml
@@ -53,6 +54,8 @@ Result = TypeVar("Result")
 
 UPDATES = 20
 ROWS, BATCH_SIZE = 44, 8
+LONGER_THAN_THE_MODEL = 600
+"""Words of a text; model=tiny has 512 positions."""
 TINY = (
     "data=files",
     "model=tiny",
@@ -256,7 +259,7 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
 
 
 class TrickLaws:
-    """Laws 2 to 9 for one trick; law 1 is about the loop alone."""
+    """Laws 2 to 10 for one trick; law 1 is about the loop alone."""
 
     trick: ClassVar[str]
     """The trick's name: that of its YAML file."""
@@ -560,6 +563,16 @@ class TrickLaws:
 
         distance, same_answers = in_child(compare)
         assert distance < 2e-6 and same_answers
+
+    def test_the_doctor_lets_it_start(self) -> None:
+        """Law 10: the checks at every start find no error, with texts that are longer than the model's input too."""
+        config = self.config(self.trick, longest=LONGER_THAN_THE_MODEL)
+
+        def start() -> None:
+            with temporary_folder() as folder:
+                check_at_start(tiny_run(config, folder), tiny_splits(config))
+
+        in_child(start)
 
     def test_pairs(self) -> None:
         """Law 8: with another trick it runs an update, or the two are refused with the remedy.

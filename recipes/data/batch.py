@@ -19,7 +19,7 @@ class Batch:
     ids: list[str]
     """The records' ids, (row)."""
     inputs: Mapping[str, Tensor]
-    """Arguments of the model's forward, each (row, token), padded on the right."""
+    """Arguments of the model's forward, each (row, token), padded on `padding_side`."""
     lengths: Tensor
     """Tokens of each row without padding, (row), on the CPU."""
     targets: Tensor
@@ -40,6 +40,10 @@ class Batch:
     documents: Tensor | None = None
     """Index, within the update, of the document that each row is a window of, (row), on the CPU; None where each row is
     a document."""
+    padding_side: str = "right"
+    """Where the padding of `inputs` and `carried` is: right or left."""
+    has_fixed_width: bool = False
+    """Whether a part is as wide as the batch, even if its longest row is shorter."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -57,7 +61,7 @@ class Batch:
             rows: indices.
             part: number of the part; it is appended to `part`.
         """
-        width = int(self.lengths[torch.from_numpy(rows)].max())
+        width = None if self.has_fixed_width else int(self.lengths[torch.from_numpy(rows)].max())
         return self._select(rows, width, (*self.part, part))
 
     def reordered(self, rows: np.ndarray) -> "Batch":
@@ -73,7 +77,10 @@ class Batch:
 
         def select(values: Tensor) -> Tensor:
             selected = values[index]
-            return selected[:, :width].contiguous() if selected.dim() > 1 else selected
+            if width is None or selected.dim() == 1:
+                return selected
+            columns = slice(width) if self.padding_side == "right" else slice(selected.shape[1] - width, None)
+            return selected[:, columns].contiguous()
 
         return replace(
             self,

@@ -1,15 +1,21 @@
 """Tokenize examples once, into flat arrays of token ids that are cached on disk."""
 
+import hashlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import tokenizers
 import torch
+import transformers
 from datasets import Dataset
 from datasets.fingerprint import Hasher
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -18,6 +24,18 @@ from recipes.data.cache import cache_folder
 from recipes.errors import unreadable
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How the rows of a batch are filled up to one width."""
+
+    values: Mapping[str, int]
+    """The padding value of each model input."""
+    side: str = "right"
+    """Where the padding goes: right or left."""
+    width: int | None = None
+    """Tokens of every row; None: those of the longest row."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +50,7 @@ class Encoded:
     labels: np.ndarray
     """Class number, (row), -1 for a label that training does not have; if multi-label 0 and 1, (row, class)."""
     num_classes: int
-    padding: Mapping[str, int]
-    """The padding value of each model input."""
+    padding: Padding
     window_offsets: np.ndarray | None = None
     """Index of each row's first window, and the number of windows, (row + 1); None if each row is one window."""
 
@@ -72,6 +89,22 @@ class Encoded:
         before = np.cumsum(counts) - counts
         return np.repeat(self.window_offsets[rows] - before, counts) + np.arange(counts.sum())
 
+    def pad(self, windows: np.ndarray) -> dict[str, Tensor]:
+        """The model inputs of these windows, (window, token), padded."""
+        lengths = self.window_lengths[windows]
+        width = self.padding.width or int(lengths.max())
+        # The index of each token in its window; padding is outside 0 ... length - 1.
+        index = np.arange(width) - (0 if self.padding.side == "right" else width - lengths[:, None])
+        is_token = (index >= 0) & (index < lengths[:, None])
+        inputs = {}
+        # Indices into the flat columns; padding points at index 0 and is overwritten below.
+        tokens = np.where(is_token, self.offsets[windows, None] + index, 0)
+        for name, flat in self.columns.items():
+            values = np.where(is_token, flat[tokens], self.padding.values[name])
+            inputs[name] = torch.from_numpy(values.astype(np.int64, copy=False))
+        inputs["attention_mask"] = torch.from_numpy(is_token.astype(np.int64))
+        return inputs
+
     def collate(self, rows: np.ndarray, epoch: int, index: int) -> Batch:
         """Make the batch of these rows, padded to their longest window.
 
@@ -81,16 +114,6 @@ class Encoded:
             index: of the batch in the epoch.
         """
         windows = self.windows_of(rows)
-        lengths = self.window_lengths[windows]
-        width = int(lengths.max())
-        is_token = np.arange(width) < lengths[:, None]
-        inputs = {}
-        # Indices into the flat columns; padding points at index 0 and is overwritten below.
-        tokens = np.where(is_token, self.offsets[windows, None] + np.arange(width), 0)
-        for name, flat in self.columns.items():
-            values = np.where(is_token, flat[tokens], self.padding[name])
-            inputs[name] = torch.from_numpy(values.astype(np.int64, copy=False))
-        inputs["attention_mask"] = torch.from_numpy(is_token.astype(np.int64))
         ids = [self.ids[row] for row in rows]
         targets, weights = self._make_targets(rows)
         # A batch without any label has weight 0; 1 avoids a division by 0.
@@ -103,14 +126,16 @@ class Encoded:
             targets, weights = targets[documents], (weights / counts)[documents]
         return Batch(
             ids=ids,
-            inputs=inputs,
-            lengths=torch.from_numpy(lengths),
+            inputs=self.pad(windows),
+            lengths=torch.from_numpy(self.window_lengths[windows]),
             targets=targets,
             weights=weights,
             total=total,
             epoch=epoch,
             index=index,
             documents=documents,
+            padding_side=self.padding.side,
+            has_fixed_width=self.padding.width is not None,
         )
 
     def _make_targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -149,7 +174,7 @@ def map_cached(
     Raises:
         UserError: the cache cannot be written.
     """
-    fingerprint = Hasher.hash((examples._fingerprint, [str(part) for part in key]))
+    fingerprint = Hasher.hash((_contents(examples), [str(part) for part in key]))
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,21 +184,32 @@ def map_cached(
         raise unreadable(str(folder), error) from error
 
 
+def _contents(examples: Dataset) -> str:
+    """A checksum of all cells. The fingerprint of `datasets` may go by the path of a file, whatever it holds now."""
+    digest = hashlib.sha256(str(examples.features).encode())
+    for table in examples.with_format("arrow").iter(batch_size=10_000):
+        for batch in table.combine_chunks().to_batches():
+            digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
 def encode(
     examples: Dataset,
     encode_texts: Encode,
     tokenizer: PreTrainedTokenizerBase,
     classes: Sequence[str],
     key: Sequence[object] | None,
+    width: int | None = None,
 ) -> Encoded:
     """Tokenize a split, or read its tokens from the cache.
 
     Args:
         examples: rows with the columns id, source, text, text_pair and label.
         encode_texts: the `encode` seam. For each text it returns the tokens, or a list of windows of tokens.
-        tokenizer: gives the padding values, and is part of the cache key.
+        tokenizer: gives the padding, and is part of the cache key.
         classes: the labels, in the model's order.
         key: everything except texts and tokenizer that the tokens depend on; None: do not cache.
+        width: tokens to which every row is padded; None: those of the longest row of its batch.
 
     Raises:
         UserError: the cache cannot be written.
@@ -182,8 +218,17 @@ def encode(
     def tokenize(rows: Mapping[str, list[Any]]) -> dict[str, Any]:
         pairs = None if rows["text_pair"][0] is None else rows["text_pair"]
         encoded = encode_texts(rows["text"], pairs)
-        # The mask follows from the lengths (`Encoded.collate`).
-        return {name: values for name, values in encoded.items() if name != "attention_mask"}
+        # The mask follows from the lengths (`Encoded.pad`).
+        return {
+            name: [_at_least_one(tokens, padding.get(name, 0)) for tokens in values]
+            for name, values in encoded.items()
+            if name != "attention_mask"
+        }
+
+    padding = {
+        "input_ids": tokenizer.pad_token_id or 0,
+        "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
+    }
 
     options: dict[str, Any] = {"remove_columns": examples.column_names}
     if key is None:
@@ -202,36 +247,68 @@ def encode(
     # If each row has one window, it is not a split into windows.
     if window_offsets is not None and len(window_offsets) == len(offsets):
         window_offsets = None
-    padding = {
-        "input_ids": tokenizer.pad_token_id or 0,
-        "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
-    }
     return Encoded(
         examples,
         columns,
         offsets,
         _encode_labels(examples["label"], classes),
         len(classes),
-        {name: padding.get(name, 0) for name in columns},
+        Padding({name: padding.get(name, 0) for name in columns}, tokenizer.padding_side, width),
         window_offsets,
     )
+
+
+def _at_least_one(tokens: list[Any], padding: int) -> list[Any]:
+    """The tokens of a row, or of each of its windows; where there are none, one of padding, for a model to read."""
+    if tokens and isinstance(tokens[0], list):
+        return [_at_least_one(window, padding) for window in tokens]
+    return tokens or [padding]
 
 
 def _tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Everything in a tokenizer that its tokens depend on.
 
-    The vocabulary is not enough: bert and distilbert have the same one, but only bert uses segment ids.
+    The vocabulary is not enough: bert and distilbert have the same one, but only bert uses segment ids. And a tokenizer
+    in Python decides much in its code, by settings that it saves next to the vocabulary.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        vocabulary = str(sorted(tokenizer.get_vocab().items()))
-    else:
-        # The last call leaves its truncation and padding in the backend; each call sets its own.
-        backend.no_truncation()
-        backend.no_padding()
-        vocabulary = backend.to_str()
-    settings = (type(tokenizer).__name__, tokenizer.model_input_names, tokenizer.truncation_side)
-    return [*map(str, settings), vocabulary]
+    kind, backend = type(tokenizer), getattr(tokenizer, "backend_tokenizer", None)
+    rules = _saved_files(tokenizer) if backend is None else _backend_rules(backend)
+    versions = transformers.__version__, tokenizers.__version__
+    # Where it was loaded from, and which side is padded, changes no token.
+    settings = {
+        name: value
+        for name, value in vars(tokenizer).items()
+        if isinstance(value, bool | int | float | str | list | tuple | None)
+        and name not in ("name_or_path", "padding_side")
+    }
+    special = sorted((name, str(token)) for name, token in tokenizer.special_tokens_map.items())
+    added = sorted((number, repr(token)) for number, token in tokenizer.added_tokens_decoder.items())
+    parts = (kind.__module__, kind.__qualname__, versions, sorted(settings.items()), special, added)
+    return [*map(str, parts), rules]
+
+
+def _backend_rules(backend: Tokenizer) -> str:
+    """All that a tokenizer in Rust goes by, but for truncation and padding: each call sets its own."""
+    truncation, padding = backend.truncation, backend.padding
+    backend.no_truncation()
+    backend.no_padding()
+    rules: str = backend.to_str()
+    if truncation:
+        backend.enable_truncation(**truncation)
+    if padding:
+        backend.enable_padding(**padding)
+    return rules
+
+
+def _saved_files(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The contents of all files that a tokenizer saves, as a checksum."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        for path in sorted(Path(folder).iterdir()):
+            digest.update(f"{path.name} {path.stat().st_size} ".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _encode_labels(labels: Sequence[Any], classes: Sequence[str]) -> np.ndarray:

@@ -147,7 +147,8 @@ class Subject:
     def decode(self, row: int) -> str:
         """Decode the tokens of a training row as the model sees them."""
         batch = self.run.train.collate(np.array([row]), 0, 0)
-        return str(self.run.tokenizer.decode(batch.inputs["input_ids"][0, : int(batch.lengths[0])]))
+        is_token = batch.inputs["attention_mask"][0] == 1
+        return str(self.run.tokenizer.decode(batch.inputs["input_ids"][0, is_token]))
 
     def remedies(self, finding: str, *others: str, otherwise: str = "", **values: object) -> str:
         """Join the remedies for a finding: those of tricks that are not on, then others.

@@ -10,13 +10,54 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from recipes.errors import UserError
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the word embeddings."""
 
 
 def word_embeddings(model: nn.Module) -> nn.Module:
     """Find the module that maps token ids to word vectors."""
     return cast(PreTrainedModel, model).get_input_embeddings()
+
+
+def has_tokens_first(model: nn.Module) -> bool:
+    """Whether the inside of the model is (token, row), as in xlnet, and not (row, token)."""
+    if cast(PreTrainedModel, model).config.is_encoder_decoder:
+        return False
+    shapes: list[tuple[int, ...]] = []
+
+    def stop(module: nn.Module, inputs: object, output: Tensor) -> None:
+        shapes.append(tuple(output.shape[:2]))
+        raise _Reached
+
+    handle = word_embeddings(model).register_forward_hook(stop, prepend=True)
+    try:
+        ids = torch.zeros(1, 2, dtype=torch.long, device=next(model.parameters()).device)
+        model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return shapes == [(2, 1)]
+
+
+def require_one_stack(model: nn.Module) -> None:
+    """Check that a text passes one stack of layers only.
+
+    Raises:
+        UserError: it is an encoder and a decoder, so what changes the vectors of one leaves those of the other.
+    """
+    if cast(PreTrainedModel, model).config.is_encoder_decoder:
+        raise UserError(
+            f"{type(model).__name__} reads each text twice, in an encoder and a decoder, so a trick that changes word "
+            "vectors or hidden states would change those of one only; leave that trick out, or take an encoder."
+        )
 
 
 def layers(model: nn.Module) -> nn.ModuleList:

@@ -9,14 +9,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -47,7 +44,7 @@ dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
 
 def load_tokenizer(settings: Model, texts: Sequence[str]) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of the model, and limit its `model_max_length` to the positions that the model has.
+    """Load the tokenizer of the model.
 
     Args:
         settings: the config's `model`.
@@ -61,30 +58,12 @@ def load_tokenizer(settings: Model, texts: Sequence[str]) -> PreTrainedTokenizer
     source = _folder_or_hub_name(settings)
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source, trust_remote_code=False))
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        tokenizer.model_max_length = _limit_max_length(config, tokenizer.model_max_length)
     except UNLOADABLE as error:
         raise _no_such_model(settings, error) from error
     # Without tokenizer files transformers makes an empty tokenizer instead of failing.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise UserError(f"{_setting_of(settings)}: the model has no tokenizer; save the tokenizer to the same folder.")
+        raise UserError(f"{setting_of(settings)}: the model has no tokenizer; save the tokenizer to the same folder.")
     return tokenizer
-
-
-def _limit_max_length(config: PretrainedConfig, max_length: int) -> int:
-    """Lower the tokenizer's `model_max_length` to the size of the model's position table, if it has one."""
-    if max_length <= getattr(config, "max_position_embeddings", max_length):
-        return max_length
-    # The size of the table is the limit: roberta's config counts positions that no token gets, and a model of relative
-    # positions has no table, whatever its config says.
-    with torch.device("meta"):
-        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # roberta and its relatives count positions from padding_idx + 1.
-            positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-            return min(max_length, positions)
-    return max_length
 
 
 def load_model(
@@ -164,7 +143,7 @@ def _folder_or_hub_name(settings: Model) -> str:
     return str(folder) if folder.is_dir() else settings.name
 
 
-def _setting_of(settings: Model) -> str:
+def setting_of(settings: Model) -> str:
     """The override that chose the model, for messages."""
     return f"model.name={settings.name}" if settings.source == "hub" else f"model={settings.source}"
 
@@ -176,7 +155,7 @@ def _no_such_model(settings: Model, error: Exception) -> UserError:
     if "tiktoken" in reason:
         reason = "its tokenizer is a SentencePiece file, which needs: pip install -e '.[sentencepiece]'"
     return UserError(
-        f"{_setting_of(settings)}: cannot be loaded as a sequence classifier ({reason}). Give the hub's name of an "
+        f"{setting_of(settings)}: cannot be loaded as a sequence classifier ({reason}). Give the hub's name of an "
         "encoder, or the path of a folder that holds one; without a network, model=minilm needs none."
     )
 
@@ -221,7 +200,7 @@ def _check_missing_weights(settings: Model, model: PreTrainedModel, missing: Ite
     missing_in_encoder = sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
     if missing_in_encoder:
         raise UserError(
-            f"{_setting_of(settings)}: its files lack {len(missing_in_encoder)} weights of {type(model).__name__} "
+            f"{setting_of(settings)}: its files lack {len(missing_in_encoder)} weights of {type(model).__name__} "
             f"(such as {missing_in_encoder[0]}), so it would start from random ones; does config.json belong to these "
             "weights?"
         )

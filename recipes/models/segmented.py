@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from recipes.models import word_vectors
-from recipes.models.anatomy import head, word_embeddings
+from recipes.models.anatomy import has_tokens_first, head, word_embeddings
 from recipes.runtime.randomness import seed_device
 
 # The forward pass of a segment up to the head: from its inputs, and from changed word vectors or None, to the vectors
@@ -35,10 +35,15 @@ def read_in_segments(model: PreTrainedModel, size: int, pool: Callable[[Tensor, 
             row without such a segment has zeros in the vectors and False in the mask.
     """
     forward_segment, classifier, words = model.forward, head(model), word_embeddings(model)
+    tokens_first = has_tokens_first(model)
 
     def read(inputs: Mapping[str, Tensor], vectors: Tensor | None) -> Tensor:
         """Compute the vectors that the head would get, (row, hidden)."""
-        fixed = nullcontext() if vectors is None else replace_module(model, words, FixedWordVectors(vectors, words))
+        fixed = (
+            nullcontext()
+            if vectors is None
+            else replace_module(model, words, FixedWordVectors(vectors, words, tokens_first))
+        )
         with replace_module(model, classifier, nn.Identity()), fixed:
             pooled: Tensor = forward_segment(**inputs).logits
         return pooled
@@ -50,8 +55,13 @@ def read_in_segments(model: PreTrainedModel, size: int, pool: Callable[[Tensor, 
 
     def forward(**inputs: Tensor) -> SequenceClassifierOutput:
         mask = inputs["attention_mask"]
-        longest = int(mask.sum(1).max())
+        on_left = not bool(mask[:, 0].all())
         vectors = words(inputs["input_ids"]) if word_vectors.has_hooks(model) else None
+        if on_left:
+            vectors = None if vectors is None else move_padding(vectors, mask, "right")
+            inputs = {name: move_padding(values, mask, "right") for name, values in inputs.items()}
+            mask = inputs["attention_mask"]
+        longest = int(mask.sum(1).max())
         # A single segment gains nothing from computing its activations twice.
         recompute = torch.is_grad_enabled() and longest > size
         segments, present = [], []
@@ -61,6 +71,10 @@ def read_in_segments(model: PreTrainedModel, size: int, pool: Callable[[Tensor, 
             rows = mask[:, span].any(1)
             segment_inputs = {name: values[rows, span] for name, values in inputs.items()}
             segment_vectors = None if vectors is None else vectors[rows, span]
+            if on_left:
+                own_mask = segment_inputs["attention_mask"]
+                segment_vectors = None if segment_vectors is None else move_padding(segment_vectors, own_mask, "left")
+                segment_inputs = {name: move_padding(each, own_mask, "left") for name, each in segment_inputs.items()}
             read_segment = read_again if recompute else read
             pooled = read_segment(segment_inputs, segment_vectors)
             segments.append(pooled.new_zeros(len(rows), pooled.shape[1]).index_put((rows,), pooled))
@@ -70,6 +84,18 @@ def read_in_segments(model: PreTrainedModel, size: int, pool: Callable[[Tensor, 
 
     # A function, not a method: accelerate would bind a method to the model again.
     model.forward = forward
+
+
+def move_padding(values: Tensor, mask: Tensor, side: str) -> Tensor:
+    """Move the padding of each row to one side; the tokens keep their order.
+
+    Args:
+        values: (row, token) or (row, token, hidden).
+        mask: 1 on tokens and 0 on padding, (row, token).
+        side: right or left.
+    """
+    order = mask.argsort(dim=1, descending=side == "right", stable=True)
+    return values.take_along_dim(order if values.dim() == 2 else order[..., None], dim=1)
 
 
 class ReadAgain(torch.autograd.Function):
@@ -126,14 +152,17 @@ class FixedWordVectors(nn.Module):
     Args:
         vectors: the word vectors of one forward pass, (row, token, hidden).
         words: the word embeddings, for the padding that a model (longformer) adds after the tokens of the batch.
+        tokens_first: whether the model asks for (token, row, hidden).
     """
 
-    def __init__(self, vectors: Tensor, words: nn.Module) -> None:
+    def __init__(self, vectors: Tensor, words: nn.Module, tokens_first: bool) -> None:
         super().__init__()
-        self.vectors, self.words = vectors, words
+        self.vectors, self.words, self.tokens_first = vectors, words, tokens_first
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Return the vectors, (row, token, hidden)."""
+        """Return the vectors, (row, token, hidden), or as the model asks for them."""
+        if self.tokens_first:
+            return self.vectors.transpose(0, 1)
         width = self.vectors.shape[1]
         if token_ids.shape[1] == width:
             return self.vectors

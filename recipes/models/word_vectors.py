@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from recipes.models.anatomy import word_embeddings
+from recipes.models.anatomy import has_tokens_first, require_one_stack, word_embeddings
 
 
 @contextmanager
@@ -24,9 +24,16 @@ def modify(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) -> 
         width: the number of tokens of the batch. The vectors of padding that a model (longformer) adds after them are
             not changed.
         change: maps word vectors, (row, width, hidden), to vectors of the same shape.
+
+    Raises:
+        UserError: the model has word vectors in its encoder and in its decoder.
     """
+    require_one_stack(model)
+    tokens_first = has_tokens_first(model)
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if tokens_first:
+            return change(output.transpose(0, 1)).transpose(0, 1)
         new = change(output[:, :width])
         return new if output.shape[1] == width else torch.cat([new, output[:, width:]], dim=1)
 

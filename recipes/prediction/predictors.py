@@ -21,8 +21,9 @@ from recipes.config import saved_config
 from recipes.data.encoding import clean_rows, encode
 from recipes.errors import UserError
 from recipes.metrics import Predictions
+from recipes.models.inputs import check_token_ids, fixed_width
 from recipes.models.linear import Linear, join_pairs
-from recipes.models.loading import load_saved
+from recipes.models.loading import load_saved, setting_of
 from recipes.prediction import ensemble
 from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.runs.folder import RunFolder, finished_run
@@ -81,7 +82,9 @@ class Predictor(ModelContext):
         second = empty if pairs is None else pairs
         rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": empty})
         rows = clean_rows(rows, self.seams.clean)
-        encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None)
+        width = fixed_width(self.bare_model)
+        encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None, width)
+        check_token_ids(self.bare_model, self.tokenizer, encoded, setting_of(self.config.model))
         message = "one text does not fit in memory; allow more memory, or train with a smaller data.max_length."
         predictions, self.batch_size = halve_until_it_fits(
             partial(predict_split, self, encoded), self.batch_size, message

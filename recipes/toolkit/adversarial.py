@@ -62,7 +62,7 @@ class Attack(Trick, ABC):
                 _, direction = self._direction(run, inner, indexed_batch, perturbation)
             perturbation, more = take_step(perturbation, direction, *move)
             skipped = skipped | more
-        with self._perturb(run, perturbation):
+        with self._perturb(run, indexed_batch, perturbation):
             inner(indexed_batch)
         run.log(rows_not_attacked=skipped.sum())
         return loss
@@ -72,16 +72,19 @@ class Attack(Trick, ABC):
     ) -> tuple[Loss, Tensor]:
         """Run a pass and compute its gradient in the perturbation; it is 0 for the rows of other processes."""
         leaf = perturbation.clone().requires_grad_()
-        with self._perturb(run, leaf):
+        with self._perturb(run, batch, leaf):
             loss = inner(batch)
         return loss, torch.zeros_like(perturbation) if leaf.grad is None else leaf.grad
 
     @contextmanager
-    def _perturb(self, run: Run, perturbation: Tensor) -> Iterator[None]:
+    def _perturb(self, run: Run, batch: Batch, perturbation: Tensor) -> Iterator[None]:
         """Inside this context the perturbation is added to the word vectors."""
 
         def add(vectors: Tensor) -> Tensor:
-            return vectors + perturbation[self._rows, : vectors.shape[1]].to(vectors.dtype)
+            # A part is narrower than the batch: it has lost padding.
+            cut = perturbation.shape[1] - vectors.shape[1]
+            tokens = slice(vectors.shape[1]) if batch.padding_side == "right" else slice(cut, None)
+            return vectors + perturbation[self._rows, tokens].to(vectors.dtype)
 
         with word_vectors.modify(run.bare_model, perturbation.shape[1], add):
             yield

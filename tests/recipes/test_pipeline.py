@@ -31,6 +31,7 @@ from recipes.reports import results
 from recipes.runs import checkpoint, manifest
 from recipes.runs.folder import FORMAT, is_finished
 from recipes.testing import comparable_contents, in_child, saved_files, tiny_config
+from tests.recipes.models.test_inputs import small_model, small_tokenizer
 
 
 @dataclass
@@ -369,3 +370,20 @@ def test_the_saved_tokenizer_truncates_to_the_length_of_training(tmp_path: Path)
 
     config = tiny_config("train.max_updates=1", "data.max_length=100000")
     assert 100 < finetune_and_inspect(config, tmp_path / "run", read_max_length) < 100_000
+
+
+def test_a_model_without_a_padding_token_answers_alone_as_in_a_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With positions for 20 tokens only, and a tokenizer that knows nothing of either and pads on the wrong side."""
+    small_model("GPT2", pad_token_id=None).save_pretrained(tmp_path / "gpt2")
+    small_tokenizer(pad_token=None).save_pretrained(tmp_path / "gpt2")
+    options = ["model=hub", f"model.name={tmp_path / 'gpt2'}", "train.max_updates=2", "doctor=cheap"]
+    run = finetune_config(tiny_config(*options, longest=30), tmp_path / "run")
+    texts = ["a1", "w3 a2 b4 w9 w10 w11", "w3 " * 30]
+    together = run.predict(texts).probabilities
+    for row, text in enumerate(texts):
+        assert together[row] == pytest.approx(run.predict([text]).probabilities[0], abs=1e-6)
+    printed = capsys.readouterr().out
+    assert "note: the tokenizer's padding token is None; rows are padded with </s>." in printed
+    assert "note: the model reads 20 tokens, fewer than data.max_length=128." in printed

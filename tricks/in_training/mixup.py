@@ -135,6 +135,7 @@ class Mixup(Trick):
 
     def _layer(self, run: Run, draws: np.random.Generator) -> int:
         """Draw the index of the layer before which this batch is mixed."""
+        anatomy.require_one_stack(run.bare_model)
         try:
             count = len(anatomy.layers(run.bare_model))
         except ValueError as error:
@@ -184,10 +185,14 @@ class Mixup(Trick):
 
     def _hidden(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         number, stack = int(batch.carried[LAYER][0]), anatomy.layers(run.bare_model)
+        tokens_first = anatomy.has_tokens_first(run.bare_model)
+
+        def rows_first(states: Tensor) -> Tensor:
+            return states.transpose(0, 1) if tokens_first else states
 
         def states_of(rows: Batch) -> Tensor:
             run.rows_passed += len(rows) * number / len(stack)
-            return hidden_states.capture(run.bare_model, stack[number], rows.inputs)
+            return rows_first(hidden_states.capture(run.bare_model, stack[number], rows.inputs))
 
         def mix(states: Tensor) -> Tensor:
             behind = 0, states.shape[1] - batch.inputs["input_ids"].shape[1]  # what longformer adds
@@ -198,10 +203,15 @@ class Mixup(Trick):
             own, other = (functional.pad(rows.inputs["attention_mask"], behind) for rows in (batch, partners))
             return mixing.mix_vectors(states_of(batch), states_of(partners), own, other, batch.carried[LAMBDA])
 
-        return hidden_states.modify(stack[number], mix)
+        return hidden_states.modify(stack[number], lambda states: rows_first(mix(rows_first(states))))
 
     def _sentence(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         def mix(own: Tensor) -> Tensor:
+            if own.dim() > 2:
+                raise UserError(
+                    f"tricks.{self.name}.level=sentence: the head of {type(run.bare_model).__name__} reads every "
+                    "token, and not one pooled vector of a text; use embedding or hidden."
+                )
             run.rows_passed += len(batch)
             other = hidden_states.capture(run.bare_model, run.head, partners.inputs)
             own_fraction = batch.carried[LAMBDA].to(own.dtype)[:, None]

@@ -15,7 +15,7 @@ from recipes.doctor.registry import check
 from recipes.doctor.render import quote_names
 from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
-from recipes.models.anatomy import word_embeddings
+from recipes.models.inputs import count_embeddings
 from recipes.models.loading import labels_of_head
 
 FEW_ROWS, SHOWN = 16, 5
@@ -24,11 +24,10 @@ SMALLEST_DIFFERENCE = 1e-6
 
 @check("model", cheap=True)
 def sizes(subject: Subject, result: CheckResult) -> None:
-    """The model has outputs, embeddings and positions for all labels, tokens and lengths."""
+    """The model has outputs and embeddings for all labels and tokens."""
     run = subject.run
     train, outputs = run.train, run.head.out_features
-    embeddings = word_embeddings(run.bare_model)
-    vocabulary = embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else math.inf
+    vocabulary = count_embeddings(run.bare_model) or math.inf
     result.add_inspected(len(train), "labels")
     result.add_inspected(len(train.columns["input_ids"]), "tokens")
     if outputs != len(run.classes):
@@ -43,14 +42,6 @@ def sizes(subject: Subject, result: CheckResult) -> None:
             f"the tokenizer gives token id {largest}, the model has {vocabulary:g} embeddings.",
             "an index out of range",
             "use the tokenizer of the model (model.name)",
-        )
-    longest = int(train.window_lengths.max())
-    most = getattr(run.bare_model.config, "max_position_embeddings", None)
-    if isinstance(most, int) and 0 < most < longest:
-        result.fail(
-            f"the longest input has {longest} tokens, the model reads {most}.",
-            "an index out of range",
-            f"data.max_length={most}",
         )
 
 
@@ -90,16 +81,17 @@ def pretrained_head(subject: Subject, result: CheckResult) -> None:
 
 @check("model", cheap=True)
 def special_tokens(subject: Subject, result: CheckResult) -> None:
-    """Inputs begin with the special token of pretraining, and contain no padding."""
+    """Inputs begin (or end, as in xlnet) with the special token of pretraining, and contain no padding."""
     run = subject.run
     tokenizer, train = run.tokenizer, run.train
     result.add_inspected(len(train.offsets) - 1, "inputs")
     ids = train.columns["input_ids"]
     first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
-    begins = ids[train.offsets[:-1]]
-    if first is not None and (begins != first).mean() > 0.5:
+    is_missing = (ids[train.offsets[:-1]] != first) & (ids[train.offsets[1:] - 1] != first)
+    # A tokenizer that adds no such token, as that of gpt2, goes with a head that needs none.
+    if first in tokenizer("").input_ids and is_missing.mean() > 0.5:
         result.warn(
-            f"{(begins != first).mean():.0%} of the inputs do not begin with {tokenizer.decode([first])}.",
+            f"{is_missing.mean():.0%} of the inputs do not begin with {tokenizer.decode([first])}.",
             "the head reads a vector that was not pretrained to represent the input",
             "tokenize with special tokens (the encode seam's inner function does)",
         )
@@ -353,6 +345,12 @@ def batch_invariance(subject: Subject, result: CheckResult) -> None:
     if len(batch) < 2:
         raise Skip("there is one row only")
     result.add_inspected(len(batch), "rows")
+    if run.train.padding.width:
+        result.warn(
+            f"the model reads padding as text, so all rows are padded to {run.train.padding.width} tokens.",
+            "each row takes as long as the longest, and other programs must pad in the same way",
+            "another model, or a lower data.max_length",
+        )
     with evaluating(run.bare_model):
         together = run.bare_model(**batch.inputs).logits.float()
         again = run.bare_model(**batch.inputs).logits.float()

@@ -2,7 +2,8 @@
 
 import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import BertTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
+from transformers import BertTokenizer, ByT5Tokenizer, CTRLTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
 
-from recipes.data.encoding import Encoded, class_counts, clean_rows, encode
+from recipes.data.encoding import Encoded, _tokenizer_key, class_counts, clean_rows, encode
 from recipes.errors import UserError
 
 LETTERS = [chr(ord("a") + index) for index in range(26)]
@@ -88,11 +89,8 @@ class TestEncoded:
 
 
 class TestCollate:
-    @pytest.mark.parametrize("side", ["right", "left"])
-    def test_pads_on_the_right_with_the_tokenizers_ids(self, side: str) -> None:
-        tokenizer = bert()
-        tokenizer.padding_side = side
-        batch = encoded(rows_of(TEXTS), tokenizer).collate(np.array([2, 0]), 5, 9)
+    def test_pads_on_the_right_with_the_tokenizers_ids(self) -> None:
+        batch = encoded(rows_of(TEXTS)).collate(np.array([2, 0]), 5, 9)
         assert batch.inputs["input_ids"].tolist() == [[2, 8, 9, 10, 11, 3], [2, 5, 6, 3, 0, 0]]
         assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 1, 0, 0]]
         assert batch.inputs["token_type_ids"].tolist() == [[0] * 6, [0] * 6]
@@ -100,6 +98,33 @@ class TestCollate:
         assert (batch.epoch, batch.index, batch.part) == (5, 9, ())
         assert batch.ids == ["row 2", "row 0"]
         assert batch.lengths.tolist() == [6, 4]
+
+    def test_pads_on_the_left_if_the_tokenizer_does(self) -> None:
+        tokenizer = bert()
+        tokenizer.padding_side = "left"
+        batch = encoded(rows_of(TEXTS), tokenizer).collate(np.array([2, 0, 1]), 0, 0)
+        assert batch.inputs["input_ids"].tolist() == [[2, 8, 9, 10, 11, 3], [0, 0, 2, 5, 6, 3], [0, 0, 0, 2, 7, 3]]
+        assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]]
+        # A part keeps the end of the rows.
+        part = batch.take(np.array([2, 1]), 0)
+        assert part.inputs["input_ids"].tolist() == [[0, 2, 7, 3], [2, 5, 6, 3]]
+        assert part.inputs["attention_mask"].tolist() == [[0, 1, 1, 1], [1, 1, 1, 1]]
+
+    @pytest.mark.parametrize("side", ["right", "left"])
+    def test_rows_of_a_fixed_width_keep_it_in_parts(self, side: str) -> None:
+        dataset = encode(rows_of(TEXTS), Counting(bert()), bert(), CLASSES, None, width=8)
+        dataset = replace(dataset, padding=replace(dataset.padding, side=side))
+        part = dataset.collate(np.array([2, 0]), 0, 0).take(np.array([1]), 0)
+        row = [2, 5, 6, 3]
+        assert part.inputs["input_ids"].tolist() == [[*row, 0, 0, 0, 0] if side == "right" else [0, 0, 0, 0, *row]]
+
+    def test_a_text_without_tokens_has_one_of_padding(self) -> None:
+        """Tokenizers without special tokens make none of an empty text, and a model cannot read nothing."""
+        rows, tokenizer = rows_of(["", "a"]), bert()
+        dataset = encode(rows, Counting(tokenizer, add_special_tokens=False), tokenizer, CLASSES, None)
+        batch = dataset.collate(np.array([0, 1]), 0, 0)
+        assert batch.inputs["input_ids"].tolist() == [[0], [5]]
+        assert batch.inputs["attention_mask"].tolist() == [[1], [1]]
 
     def test_another_tokenizer_pads_with_another_id(self) -> None:
         batch = encoded(rows_of(TEXTS), RobertaTokenizer(vocab=ROBERTA, merges=[])).collate(np.array([1, 0]), 0, 0)
@@ -241,7 +266,7 @@ class TestCache:
         encode(rows, second, second.tokenizer, CLASSES, [9])
         assert second.rows == 0
 
-    @pytest.mark.parametrize("change", ["texts", "pairs", "key", "vocabulary", "settings", "side"])
+    @pytest.mark.parametrize("change", ["texts", "pairs", "key", "vocabulary", "settings", "side", "special", "added"])
     def test_tokenizes_again_if_anything_in_the_key_changes(self, change: str) -> None:
         tokenizer: PreTrainedTokenizerBase = bert()
         encode(rows_of(TEXTS), Counting(tokenizer), tokenizer, CLASSES, [128, "segments(4)"])
@@ -256,12 +281,77 @@ class TestCache:
             tokenizer = BertTokenizer(vocab={token: (number + 9) % len(BERT) for token, number in BERT.items()})
         elif change == "settings":  # the same vocabulary, but no segments
             tokenizer = BertTokenizer(vocab=BERT, model_input_names=["input_ids", "attention_mask"])
+        elif change == "special":
+            tokenizer.sep_token = "[MASK]"
+        elif change == "added":
+            tokenizer.add_tokens(["a b"])
         else:
             tokenizer.truncation_side = "left"
         again = Counting(tokenizer)
         dataset = encode(rows, again, tokenizer, CLASSES, key)
         assert again.rows == 3
         assert ("token_type_ids" in dataset.columns) == (change != "settings")
+
+    def test_rows_of_the_same_fingerprint_are_told_apart(self) -> None:
+        """A fingerprint may go by the path of a file."""
+        first, second, tokenizer = rows_of(TEXTS), rows_of(["a b", "c", "x y"]), bert()
+        first._fingerprint = second._fingerprint = "the same"
+        encode(first, Counting(tokenizer), tokenizer, CLASSES, [])
+        assert encode(second, Counting(tokenizer), tokenizer, CLASSES, []).columns["input_ids"][-3:].tolist() == [
+            28,
+            29,
+            3,
+        ]
+
+    def test_equal_rows_of_other_fingerprints_share_the_cache(self) -> None:
+        first, second, tokenizer = rows_of(TEXTS), rows_of(TEXTS), bert()
+        second._fingerprint = "another"
+        encode(first, Counting(tokenizer), tokenizer, CLASSES, [])
+        again = Counting(tokenizer)
+        encode(second.select([0, 1, 2]), again, tokenizer, CLASSES, [])
+        assert again.rows == 0
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda tokenizer: tokenizer.add_tokens(["ab"]),
+            lambda tokenizer: setattr(tokenizer, "offset", 4),
+            lambda tokenizer: setattr(tokenizer, "eos_token", "<unk>"),
+            lambda tokenizer: setattr(tokenizer, "split_special_tokens", True),
+        ],
+    )
+    def test_a_tokenizer_in_python_is_known_by_its_settings(self, change: Callable[[Any], Any]) -> None:
+        """It has no backend whose rules could be read, and this one not even a vocabulary."""
+        own, other = ByT5Tokenizer(extra_ids=2), ByT5Tokenizer(extra_ids=2)
+        key = _tokenizer_key(own)
+        own("some text", truncation=True, max_length=3)
+        assert _tokenizer_key(own) == key
+        assert _tokenizer_key(other) == key
+        change(other)
+        assert _tokenizer_key(other) != key
+
+    def test_its_vocabulary_is_read_from_what_it_saves(self, tmp_path: Path) -> None:
+        keys = []
+        for merges in ("#version\n", "#version\na b</w>\n"):
+            (tmp_path / "vocab.json").write_text('{"<unk>": 0, "a": 1, "b</w>": 2, "ab</w>": 3}')
+            (tmp_path / "merges.txt").write_text(merges)
+            tokenizer = CTRLTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
+            keys.append(_tokenizer_key(tokenizer))
+        assert keys[0] != keys[1]
+
+    def test_the_class_is_part_of_the_key(self) -> None:
+        class Other(ByT5Tokenizer):
+            pass
+
+        assert _tokenizer_key(Other()) != _tokenizer_key(ByT5Tokenizer())
+
+    def test_the_tokenizer_is_left_as_it_was(self) -> None:
+        tokenizer: Any = bert()
+        tokenizer(TEXTS, truncation=True, max_length=3, padding="max_length")
+        before = tokenizer.backend_tokenizer.to_str()
+        _tokenizer_key(tokenizer)
+        assert tokenizer.backend_tokenizer.to_str() == before
+        assert '"max_length": 3' in before or '"max_length":3' in before
 
     def test_labels_and_classes_are_not_cached(self) -> None:
         rows, tokenizer = rows_of(TEXTS), bert()

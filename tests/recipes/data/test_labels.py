@@ -192,7 +192,8 @@ def test_columns_of_other_values_are_refused(columns: dict[str, list[Any]], prob
 
 def test_what_is_not_read_as_it_stands_is_noted() -> None:
     assert read_labels(["pos", "pos\u200b", "1", "1.0", "1.0", " neg"], "train").notes == [
-        "train: 1 of 6 labels have invisible characters or special spaces (U+200B); they are read without them, as 'pos'.",
+        "train: 1 of 6 labels have invisible characters or special spaces (U+200B); they are read without them, "
+        "as 'pos'.",
         "train: 1 of 6 labels have blanks at their ends; they are read without them, as 'neg'.",
         "train: 2 of 6 labels are numbers such as '1.0', which is read as '1'.",
     ]

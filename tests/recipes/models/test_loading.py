@@ -23,6 +23,7 @@ from recipes.config import Model
 from recipes.errors import UserError
 from recipes.models import loading
 from recipes.models.anatomy import layers, word_embeddings
+from recipes.models.inputs import fit_tokenizer
 from recipes.models.loading import load_model, load_tokenizer
 from recipes.prediction.predictors import predict
 from recipes.runtime.randomness import seed_forward
@@ -163,11 +164,11 @@ class TestLoading:
         ("family", "limit"), [("bert", 66), ("roberta", 64), ("mpnet", 64), ("distilbert", 66), ("longformer", 64)]
     )
     def test_there_are_no_more_tokens_than_positions(self, folders: dict[str, str], family: str, limit: int) -> None:
-        tokenizer = load_tokenizer(settings(folders[family]), [])
+        tokenizer, model = load_tokenizer(settings(folders[family]), []), load_classifier(folders[family]).eval()
+        fit_tokenizer(tokenizer, model, 128, "model")
         assert tokenizer.model_max_length == limit
         inputs = tokenizer(["a " * 100], truncation=True, return_tensors="pt")
         assert inputs["input_ids"].shape[1] == limit
-        model = load_classifier(folders[family]).eval()
         assert model(**inputs).logits.isfinite().all()
         # Without this the model might take one more token, and the test would prove nothing.
         table = next(each for name, each in model.named_modules() if name.endswith("position_embeddings"))
@@ -182,10 +183,12 @@ class TestLoading:
 
     @pytest.mark.parametrize("family", ["deberta-v2", "modernbert"])
     def test_relative_positions_set_no_limit(self, folders: dict[str, str], family: str) -> None:
-        tokenizer = load_tokenizer(settings(folders[family]), [])
-        assert tokenizer.model_max_length > 10_000
+        tokenizer, model = load_tokenizer(settings(folders[family]), []), load_classifier(folders[family]).eval()
+        fit_tokenizer(tokenizer, model, 128, "model")
+        assert tokenizer.model_max_length == 128  # all that this run asked for
         inputs = tokenizer(["a " * 100], return_tensors="pt")
-        assert load_classifier(folders[family]).eval()(**inputs).logits.isfinite().all()
+        assert inputs["input_ids"].shape[1] > 66
+        assert model(**inputs).logits.isfinite().all()
 
 
 class TestRefused:

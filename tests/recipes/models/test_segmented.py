@@ -16,9 +16,10 @@ from recipes.data.encoding import encode
 from recipes.models import segmented, word_vectors
 from recipes.models.anatomy import head, layers, pooled_vectors, word_embeddings
 from recipes.models.loading import load_tokenizer
-from recipes.models.segmented import read_in_segments
+from recipes.models.segmented import move_padding, read_in_segments
 from recipes.runtime.randomness import seed_forward
 from tests.recipes.models.families import CLASSES, FAMILIES, FAMILY, WIDTH, load_classifier, logits_of, settings
+from tests.recipes.models.test_inputs import rows_of, small_model, small_tokenizer
 from tricks.pre_training.segments import Pool, Segments
 
 
@@ -170,3 +171,28 @@ class TestSegments:
             logits_of(model, batch)
         handle.remove()
         assert all(one is other for one, other in zip(model.modules(), own, strict=True))
+
+
+@pytest.mark.parametrize("has_hook", [False, True])
+def test_segments_are_padded_on_the_side_of_the_rows(has_hook: bool) -> None:
+    """The head of xlnet reads the last token, so padding behind a segment would change its vector."""
+    model, tokenizer = small_model("XLNet").eval(), small_tokenizer(padding_side="left")
+    read_in_segments(model, 4, lambda vectors, present: vectors.sum(1))
+    dataset = rows_of(tokenizer, ["a b c d e f g", "a", "a b c d"])
+    # Some hook on the word embeddings lets the word vectors of all segments be computed at once.
+    hook = word_embeddings(model).register_forward_hook(lambda *_: None) if has_hook else None
+    with torch.no_grad():
+        together = model(**dataset.pad(np.arange(3))).logits
+        if hook:
+            hook.remove()
+        alone = torch.cat([model(**dataset.pad(np.array([row]))).logits for row in range(3)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_padding_is_moved_and_the_order_of_tokens_stays() -> None:
+    values, mask = torch.tensor([[0, 0, 5, 6], [1, 2, 3, 4]]), torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    moved, moved_mask = move_padding(values, mask, "right"), move_padding(mask, mask, "right")
+    assert moved.tolist() == [[5, 6, 0, 0], [1, 2, 3, 4]]
+    assert torch.equal(move_padding(moved, moved_mask, "left"), values)
+    vectors = values[..., None].expand(2, 4, 3)
+    assert torch.equal(move_padding(vectors, mask, "right")[..., 0], moved)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from recipes.data.batch import Batch
+from recipes.errors import UserError
 from recipes.models import word_vectors
 from recipes.models.anatomy import layers, word_embeddings
 from tests.recipes.models.families import (
@@ -19,6 +20,7 @@ from tests.recipes.models.families import (
     logits_of,
     mixup_objective,
 )
+from tests.recipes.models.test_inputs import small_model
 
 IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 
@@ -160,3 +162,28 @@ class TestMixup:
         layers(model)[0].register_forward_hook(lambda module, inputs, output: widths.append(inputs[0].shape[1]))
         mixup_objective(model, batch, [])
         assert widths[0] % 16 == 0 and widths[0] > batch.inputs["input_ids"].shape[1]
+
+
+def test_a_model_that_works_token_by_token_shows_its_vectors_row_by_row() -> None:
+    """Inside xlnet vectors are (token, row, hidden)."""
+    model, ids = small_model("XLNet").eval(), torch.tensor([[5, 6, 7], [8, 9, 10]])
+    seen: list[Tensor] = []
+
+    def change(vectors: Tensor) -> Tensor:
+        seen.append(vectors)
+        return vectors * torch.tensor([1.0, 2.0])[:, None, None]
+
+    plain = model(input_ids=ids).logits
+    with word_vectors.modify(model, 3, change):
+        changed = model(input_ids=ids).logits
+    assert torch.equal(seen[0], word_vectors.embed(model, ids))
+    assert torch.allclose(changed[0], plain[0], atol=1e-5)
+    assert not torch.allclose(changed[1], plain[1], atol=1e-3)
+
+
+def test_word_vectors_of_an_encoder_and_a_decoder_are_not_changed() -> None:
+    with (
+        pytest.raises(UserError, match="BartForSequenceClassification reads each text twice"),
+        word_vectors.modify(small_model("Bart"), 3, lambda vectors: vectors),
+    ):
+        pass

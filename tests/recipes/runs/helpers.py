@@ -3,7 +3,6 @@ from typing import Any
 
 from recipes.runs.claim import claim
 
-
 # Settings that are newer than run folders of the first version.
 NEWER = {"header": True, "encoding": None}
 

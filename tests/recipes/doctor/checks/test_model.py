@@ -118,28 +118,21 @@ def test_rows_without_weight_count_for_no_class() -> None:
 class TwoRows:
     """Two encoded rows."""
 
-    def __init__(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
-        self.columns, self.window_lengths = {"input_ids": tokens}, lengths
+    def __init__(self, tokens: np.ndarray) -> None:
+        self.columns = {"input_ids": tokens}
 
     def __len__(self) -> int:
         return 2
 
 
 @pytest.mark.parametrize(
-    ("token", "length", "messages"),
-    [
-        (9, 7, []),
-        (10, 7, ["the tokenizer gives token id 10, the model has 10 embeddings."]),
-        (9, 8, ["the longest input has 8 tokens, the model reads 7."]),
-    ],
+    ("token", "messages"), [(9, []), (10, ["the tokenizer gives token id 10, the model has 10 embeddings."])]
 )
-def test_the_last_embedding_and_the_last_position_may_be_used(token: int, length: int, messages: list[str]) -> None:
-    """Ten embeddings are for tokens 0 to 9; seven positions are for seven tokens."""
-    model = SimpleNamespace(
-        get_input_embeddings=lambda: nn.Embedding(10, 2), config=SimpleNamespace(max_position_embeddings=7)
-    )
+def test_the_last_embedding_may_be_used(token: int, messages: list[str]) -> None:
+    """Ten embeddings are for tokens 0 to 9."""
+    model = SimpleNamespace(get_input_embeddings=lambda: nn.Embedding(10, 2))
     run = SimpleNamespace(
-        train=TwoRows(np.array([1, token]), np.array([2, length])),
+        train=TwoRows(np.array([1, token])),
         head=SimpleNamespace(out_features=2),
         classes=["x", "y"],
         bare_model=model,

@@ -220,7 +220,7 @@ class SmallVocabulary(BrokenModel):
 @dataclass
 class FewPositions(BrokenModel):
     def break_model(self, model: Any) -> None:
-        model.config.max_position_embeddings = 8
+        model.bert.embeddings.position_embeddings = nn.Embedding(8, model.config.hidden_size)
 
 
 # Faults of the optimizer.

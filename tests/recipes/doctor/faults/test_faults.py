@@ -512,7 +512,9 @@ MODEL = [
         remedy=["data.label=mood"],
     ),
     Fault("tokens outside the embeddings", "sizes", "the model has 50 embeddings", "error", planted="SmallVocabulary"),
-    Fault("inputs longer than the model reads", "sizes", "the model reads 8", "error", planted="FewPositions"),
+    Fault(
+        "inputs longer than the model reads", "sizes", "cannot read training rows of", "error", planted="FewPositions"
+    ),
     Fault(
         "a weight of NaN",
         "finite_values",
@@ -567,8 +569,8 @@ MODEL = [
         remedy=["tricks.freeze_layers.fraction=0.5"],
     ),
     Fault("dropout in prediction", "batch_invariance", "the second time", "error", planted="DropoutAlways"),
-    Fault("rows mixed by the model", "batch_invariance", "differ by up to", "error", planted="AcrossRows"),
-    Fault("padding without a mask", "batch_invariance", "differ by up to", "error", planted="MaskIgnored"),
+    Fault("rows mixed by the model", "batch_invariance", "the rows next to it", "error", planted="AcrossRows"),
+    Fault("padding without a mask", "batch_invariance", "reads padding as text", planted="MaskIgnored"),
 ]
 
 TRICKS = [
