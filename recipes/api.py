@@ -6,8 +6,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import PartialState
-
 from recipes import seams
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
@@ -19,7 +17,7 @@ from recipes.metrics import Predictions
 from recipes.pipeline import train
 from recipes.prediction.predictors import predict
 from recipes.runs.folder import RunFolder, claim, finished_run, is_finished
-from recipes.runtime.distributed import say
+from recipes.runtime.distributed import connect, say
 
 
 @dataclass
@@ -78,7 +76,7 @@ def claim_once(folder: Path, config: Config) -> Iterator[None]:
         with claim(folder, as_values(config)):
             yield
         return
-    state = PartialState(cpu=config.train.device == "cpu")
+    state = connect(config.train.device)
     with claim(folder, as_values(config)) if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         yield
