@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from accelerate import PartialState
 from hydra.core.hydra_config import HydraConfig
 
 from recipes import seams
@@ -25,7 +24,7 @@ from recipes.prediction.predictors import predict
 from recipes.runs import manifest
 from recipes.runs.claim import claim
 from recipes.runs.folder import RunFolder, finished_run, is_finished
-from recipes.runtime.distributed import say
+from recipes.runtime.distributed import connect, say
 
 
 @dataclass
@@ -86,7 +85,7 @@ def claim_once(folder: Path, config: Config) -> Iterator[None]:
         with claim_folder():
             yield
         return
-    state = PartialState(cpu=config.train.device == "cpu")
+    state = connect(config.train.device)
     with claim_folder() if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         yield

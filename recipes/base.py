@@ -23,6 +23,7 @@ from recipes.metrics import Predictions, measure
 from recipes.models.anatomy import pooled_vectors
 from recipes.models.inputs import fit_tokenizer
 from recipes.models.loading import load_model, setting_of
+from recipes.runtime.distributed import uses_cpu
 from recipes.runtime.randomness import generator, key, seed_forward
 from recipes.seams import compose
 from recipes.state import LiveRun
@@ -154,7 +155,7 @@ class Base(PredictionBase):
         # Accelerate's state is global: without this the second run of a process trains in the first one's precision.
         AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)
         GradientState._reset_state()
-        return Accelerator(cpu=device == "cpu", **options)
+        return Accelerator(cpu=uses_cpu(device), **options)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy with soft targets; for multi-label data the mean of the classes' binary cross-entropies."""

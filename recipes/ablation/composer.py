@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
 from recipes.ablation.runs import Run
-from recipes.compose.trust import read_targets
+from recipes.compose.trust import name_configured
 
 
 class Composer:
@@ -40,8 +40,7 @@ class Composer:
     @property
     def trusted(self) -> list[str]:
         """The further classes that the command trusts, also by its `--config-dir`."""
-        sources = [each for each in self.master.hydra.runtime.config_sources if each.provider == "command-line"]
-        return sorted({*self.master.trusted, *(target for each in sources for target in read_targets(each.path))})
+        return sorted({*self.master.trusted, *name_configured(self.master.hydra.runtime.config_sources)})
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         """Compose a run's config without the `hydra` section."""

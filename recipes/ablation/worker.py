@@ -1,5 +1,6 @@
 """One run of a study in its worker: its output goes to a file, and so does the reason if it fails."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from recipes.errors import UserError
+from recipes.runtime.watchdog import end_with
 
 OUTPUT = "output.txt"
 """Everything that the run prints."""
@@ -29,10 +31,14 @@ class Job:
     """
 
     def __init__(self, task: Callable[[DictConfig], Any]) -> None:
-        self.task = task
+        self.task, self.study = task, os.getpid()
 
     def __call__(self, composed: DictConfig) -> Any:
-        """Run the task; what it prints and why it fails go to files in its folder."""
+        """Run the task; what it prints and why it fails go to files in its folder.
+
+        If the process of the study is killed, the worker ends too.
+        """
+        end_with(self.study)
         with _capture_output(Path(HydraConfig.get().runtime.output_dir)):
             return self.task(composed)
 

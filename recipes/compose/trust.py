@@ -39,8 +39,11 @@ _trusted: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset()
 
 @contextmanager
 def trusting(targets: Iterable[str]) -> Iterator[None]:
-    """Inside this context these classes are trusted too; each name must be complete, such as `package.module.Class`."""
-    token = _trusted.set(_trusted.get() | frozenset(targets))
+    """Inside this context these classes are trusted too; each name must be complete, such as `package.module.Class`.
+
+    So are those of the `--config-dir`, also while other configs are composed inside, such as those of members.
+    """
+    token = _trusted.set(_trusted.get() | frozenset(targets) | _configured())
     try:
         yield
     finally:
@@ -66,7 +69,8 @@ def import_class(target: object, setting: str, package: str | None = None) -> ty
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error
     # A module of the package also holds what it imports, such as subprocess.Popen.
-    if package is not None and not is_listed(target) and not imported.__module__.startswith(f"{package}."):
+    is_of_package = target.partition(".")[0] == package and not is_listed(target)
+    if is_of_package and not imported.__module__.startswith(f"{package}."):
         raise UserError(f"{setting}={target} is not a class of {package}.")
     return imported
 
@@ -115,12 +119,19 @@ def _registered() -> set[str]:
     }
 
 
-def _configured() -> set[str]:
+def _configured() -> frozenset[str]:
     """The classes that the `--config-dir` of this command line names."""
-    if not HydraConfig.initialized():
-        return set()
-    sources = HydraConfig.get().runtime.config_sources
-    return {each for source in sources if source.provider == "command-line" for each in read_targets(source.path)}
+    return name_configured(HydraConfig.get().runtime.config_sources) if HydraConfig.initialized() else frozenset()
+
+
+def name_configured(sources: Iterable[Any]) -> frozenset[str]:
+    """Name the classes that stand in the `--config-dir` of a command line.
+
+    Args:
+        sources: where Hydra has found its configs, `hydra.runtime.config_sources`.
+    """
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    return frozenset(target for folder in folders for target in read_targets(folder))
 
 
 def read_targets(folder: str | Path) -> Iterator[str]:

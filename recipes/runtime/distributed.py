@@ -7,10 +7,47 @@ from contextlib import contextmanager
 import torch
 from accelerate import PartialState
 
+from recipes.errors import UserError
+
 
 def is_first() -> bool:
     """Whether this is the first of the processes that torchrun started, or the only one."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def uses_cpu(device: str) -> bool:
+    """Whether `train.device` means the CPU for the processes of torchrun, or for the only process.
+
+    Without a GPU, the processes find each other only if accelerate is asked for the CPU.
+    """
+    if device != "auto" or "RANK" not in os.environ:
+        return device == "cpu"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator is None or accelerator.type == "mps"
+
+
+def connect(device: str) -> PartialState:
+    """Connect the processes that torchrun started.
+
+    Args:
+        device: the value of `train.device`.
+
+    Raises:
+        UserError: they cannot work together on this device.
+    """
+    local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if not uses_cpu(device) and 0 < gpus < local:
+        raise UserError(
+            f"torchrun has started {local} processes on this machine, which has fewer GPUs ({gpus}); start it with "
+            f"--nproc-per-node={gpus}, or set train.device=cpu."
+        )
+    state = PartialState(cpu=uses_cpu(device))
+    if state.num_processes != int(os.environ.get("WORLD_SIZE", "1")):
+        raise UserError(
+            f"train.device={device}: the processes of torchrun cannot work together on it here; set train.device=auto, "
+            "or start one process with python train.py."
+        )
+    return state
 
 
 def say(text: str) -> None:

@@ -13,6 +13,7 @@ from datasets import Dataset, concatenate_datasets
 
 from recipes.data.encoding import map_cached
 from recipes.runtime.randomness import key as draw_key
+from recipes.runtime.watchdog import end_with
 
 Make = Callable[[str, random.Random], Sequence[str]]
 STRIDE = 50  # rows between two updates of the progress bar: a language model makes a few variants a second
@@ -36,9 +37,10 @@ def with_variants(
         The unchanged rows, then the variants. A variant has the `source` of its row, and the id of the row followed by
         "+1", "+2" and so on.
     """
-    make_variants = make if workers == 1 else _Packed(make)
+    make_variants, process = make if workers == 1 else _Packed(make), os.getpid()
 
     def rows(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        end_with(process)
         variants: dict[str, list[Any]] = {name: [] for name in batch}
         for values in zip(*batch.values(), strict=True):
             row = dict(zip(batch, values, strict=True))

@@ -1,5 +1,6 @@
 """Configs are composed as the launcher composes them, and runs get the folders that Hydra gives them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,14 @@ def test_a_composed_config_has_no_hydra_section() -> None:
 
 def test_only_config_folders_of_the_command_line_are_on_the_search_path() -> None:
     assert composer().search_path == ["file:///my/conf", "pkg://package.conf"]
+
+
+def test_classes_are_trusted_by_name_and_by_config_dir_alone(write: Callable[[str, str], Path]) -> None:
+    study = composer()
+    study.master.trusted = ["b.Named"]
+    for source, provider in zip(study.master.hydra.runtime.config_sources, ("mine", "theirs", "main"), strict=True):
+        source.path = str(write(f"{provider}/tricks/one.yaml", f"_target_: a.{provider}").parents[1])
+    assert study.trusted == ["a.mine", "b.Named"]
 
 
 def test_runs_are_listed_seed_by_seed_each_in_its_own_folder() -> None:

@@ -71,8 +71,11 @@ def test_the_recommendation_includes_a_swept_recipe_and_the_user_s_config_folder
     findings = simulate_findings({single(0, 2): 0.03, single(3): 0.04})
     swept = Factor("recipe", (value("recipe", "plain"), value("recipe", "robust")))
     space = replace(findings.space, factors=(*FACTORS[:3], swept), always=())
-    text = render_recipe(replace(findings, space=space, search_path=["file:///my/conf"]), tmp_path)
-    assert "recipe=recommended model=tiny data=one 'hydra.searchpath=[file:///my/conf]'\n" in text
+    further = {"search_path": ["file:///my/conf"], "trusted": ["my.Trick", "my.Other"]}
+    space = replace(space, shared=(*space.shared, "trusted=[my.Trick]"))
+    text = render_recipe(replace(findings, space=space, **further), tmp_path)
+    options = "'hydra.searchpath=[file:///my/conf]' 'trusted=[my.Trick,my.Other]'"
+    assert f"recipe=recommended model=tiny data=one {options}\n" in text
     (tmp_path / "recipe").mkdir()
     (tmp_path / "recipe" / "recommended.yaml").write_text(text, encoding="utf-8")
     config = read(compose_config([f"hydra.searchpath=[file://{tmp_path}]", "recipe=recommended"])[0])

@@ -217,6 +217,9 @@ def test_a_config_folder_on_the_command_line_is_trusted(tmp_path: Path, write: W
     compose_config([], str(tmp_path / "conf"))
     assert is_trusted("mine.Trick") and is_trusted("mine.Part") and is_trusted("mine.Other")
     assert not is_trusted("mine.Trick2") and not is_trusted("mine") and not is_trusted("evil.Payload")
+    with trusting([]):
+        compose_config(["seed=1"])
+        assert is_trusted("mine.Trick"), "a member of the same command"
     compose_config([f"hydra.searchpath=[{tmp_path / 'conf'}]"])
     assert not is_trusted("mine.Trick"), "another command line"
 

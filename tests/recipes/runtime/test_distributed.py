@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from recipes.runtime.distributed import is_first, say, wait_for_all
+from recipes.errors import UserError
+from recipes.runtime.distributed import connect, is_first, say, uses_cpu, wait_for_all
 from recipes.testing import TINY, comparable_contents, make_text_file
 
 ROOT = Path(__file__).parents[3]
@@ -46,9 +49,9 @@ def test_torchrun_makes_the_same_run(tmp_path: Path) -> None:
             "--standalone",
             "--nproc-per-node",
             "2",
-            *train_command(tmp_path / "together", *overrides),
+            *train_command(tmp_path / "together", *overrides, "train.device=auto"),
         ],
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -87,6 +90,28 @@ def test_a_killed_run_is_resumed(tmp_path: Path, trick: str) -> None:
     one, other = comparable_contents(tmp_path / "uninterrupted"), comparable_contents(tmp_path / "killed")
     for name in one:
         assert one[name] == other[name], name
+
+
+def test_processes_that_cannot_work_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"2 processes .* fewer GPUs \(1\); .*--nproc-per-node=1"):
+        connect("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr("recipes.runtime.distributed.PartialState", lambda cpu: SimpleNamespace(num_processes=1))
+    with pytest.raises(UserError, match="^train.device=mps: .* set train.device=auto"):
+        connect("mps")
+
+
+def test_the_cpu_is_asked_for_only_where_processes_would_not_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    assert uses_cpu("cpu") and not uses_cpu("auto") and not uses_cpu("cuda")
+    monkeypatch.setenv("RANK", "0")
+    assert uses_cpu("cpu") and uses_cpu("auto") and not uses_cpu("cuda")
+    for kind in ("cuda", "mps"):
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device(kind))  # noqa: B023
+        assert uses_cpu("auto") == (kind == "mps")
 
 
 def test_only_the_first_process_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

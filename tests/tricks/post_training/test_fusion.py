@@ -196,8 +196,9 @@ def test_members_find_tricks_where_the_run_does(tmp_path: Path) -> None:
 
     def run() -> list[str]:
         sys.path.insert(0, str(start))
-        overrides = [f"hydra.searchpath=[{start / 'conf'}]", "+tricks=[fusion]", TWO, line, "train.max_updates=2"]
-        result = recipes.finetune([*TINY, *files(), *overrides, f"hydra.run.dir={tmp_path / 'run'}"])
+        overrides = [f"hydra.searchpath=[{start / 'conf'}]", "trusted=[cutoff.Cutoff]", "+tricks=[fusion]", TWO, line]
+        further = ["train.max_updates=2", f"hydra.run.dir={tmp_path / 'run'}"]
+        result = recipes.finetune([*TINY, *files(), *overrides, *further])
         return FinishedRun(result.folder / "members" / "2-tiny" / "fold-1").metrics["tricks"]  # type: ignore[no-any-return]
 
     assert in_child(run) == ["cutoff"]
