@@ -35,8 +35,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         _flush(draft)
-        # A folder cannot be replaced while it has files in it.
-        if path.is_dir():
+        # A folder cannot be replaced while it has files in it. A file never replaces a folder.
+        if path.is_dir() and draft.is_dir():
             shutil.rmtree(path)
         draft.replace(path)
     except OSError as error:
