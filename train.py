@@ -1,5 +1,6 @@
 """Fine-tune a text classifier: `python train.py +tricks=[mixup,amp,swa]`. Hydra composes `conf/`, recipes run it."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from recipes.compose.overrides import explained
 from recipes.compose.reading import read
 from recipes.runs.files import removed_if_empty
 
+# A launcher carries this number to its workers, which end when this process does.
+START = os.getpid()
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def train(composed: DictConfig) -> float:
@@ -21,6 +25,10 @@ def train(composed: DictConfig) -> float:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     sweeping = job.mode == RunMode.MULTIRUN
+    if sweeping:
+        from recipes.runtime.watchdog import end_with
+
+        end_with(START)
     # Hydra makes the folder before it is known whether the run can start.
     with carry_past_hydra(job.overrides.task, sweeping), removed_if_empty(folder):
         config = read(composed)

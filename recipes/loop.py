@@ -302,7 +302,9 @@ class TrainingRun(LiveRun):
         if tensors is not None:
             state.restore(self, tensors, counters)
             self.note(f"going on after update {self.batches_done}.")
-            if self.best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
+            # After the last evaluation there is nothing to select from; `_choose_weights` refuses a damaged file.
+            is_over = self.batches_done == self.total_updates or self._patience_is_over()
+            if self.best and not is_over and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None
                 self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
         if self.accelerator.is_main_process:

@@ -149,7 +149,13 @@ def _count_tested_recipes(test: Dataset, rows: Sequence[Row], path: Path) -> int
     recipe = digest({name: value for name, value in config.items() if name not in ("seed", "seeds")})
     split = digest({name: list(test[name]) for name in ("text", "text_pair", "label")})
     line = f"{split} {recipe}"
-    lines = {line, *(path.read_text(encoding="utf-8").splitlines() if path.exists() else ())}
+    try:
+        lines = {line, *(path.read_text(encoding="ascii").splitlines() if path.exists() else ())}
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is damaged: it counts the recipes that were scored on test. Restore it; or delete it, and the "
+            "count begins again."
+        ) from error
     with atomic_write(path) as draft:
         draft.write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
     return sum(each.startswith(split) for each in lines)

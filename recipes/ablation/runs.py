@@ -83,7 +83,9 @@ def read_row(run: Run, metric: str) -> Row:
             memory_of=cost.get("peak_memory_of", "process"),
         )
     failure = run.folder / FAILURE
-    return replace(row, status=FAILED, reason=failure.read_text(encoding="utf-8").strip()) if failure.exists() else row
+    return (
+        replace(row, status=FAILED, reason=failure.read_text("utf-8", "replace").strip()) if failure.is_file() else row
+    )
 
 
 def finish_runs(runs: Sequence[Run], launch: Launch, at_once: int | None) -> None:

@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 
 from recipes.config import CONF, Config, renamed_settings
 from recipes.errors import UserError
+from recipes.runs.files import is_shared_folder
 
 # Hydra's functions of a value, such as choice(a,b).
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\((.*)\)")
@@ -46,13 +47,22 @@ def prepare_overrides(overrides: Iterable[str]) -> list[str]:
     choices = [override for override in overrides if override.startswith("+tricks=")]
     if len(choices) > 1:
         raise UserError(explain_tricks(choices))
-    return [quote(_expand_home(override)) for override in with_new_names(overrides)]
+    return [quote(_check_folder(override)) for override in with_new_names(overrides)]
 
 
-def _expand_home(override: str) -> str:
-    """Hydra makes the run folder itself, and takes `~` as a name."""
+def _check_folder(override: str) -> str:
+    """Expand `~` in the folder of runs, which Hydra takes as a name, and refuse a folder that holds other things.
+
+    Raises:
+        UserError: the folder is the working folder, one above it, the home folder, or the checkout.
+    """
     name, _, value = override.partition("=")
-    return f"{name}={Path(value).expanduser()}" if name in FOLDERS and value[:1] == "~" else override
+    if name not in FOLDERS:
+        return override
+    folder = Path(value.strip("'\"")).expanduser()
+    if is_shared_folder(folder):
+        raise UserError(f"{override}: runs need a folder of their own; name a new one, such as {name}=runs/mine.")
+    return f"{name}={folder}" if value[:1] == "~" else override
 
 
 def _decode(argument: str) -> str:

@@ -232,7 +232,7 @@ class PredictionJob:
     def _predict_to_file(self) -> None:
         parts = self.parts
         # Without a request file the folder is not ours, and its files must not be deleted.
-        if parts.exists() and not (parts / REQUEST).exists() and any(parts.glob("[!.]*")):
+        if parts.exists() and not (parts / REQUEST).exists() and any(each.name != ".lock" for each in parts.iterdir()):
             raise UserError(f"{parts} holds other files, but the finished part of {self.target} goes there; move it.")
         if not self._joined_summary():
             _ = self.predictor  # a damaged run is refused before the folder is made

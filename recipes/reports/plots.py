@@ -11,6 +11,7 @@ import numpy as np
 
 from recipes.metrics import BINS, Predictions, confidences
 from recipes.reports.smoothing import smooth
+from recipes.runs.files import atomic_write
 
 # Names of classes and runs may hold dollar signs, which are no formulas here.
 matplotlib.rcParams["text.parse_math"] = False
@@ -120,9 +121,13 @@ def save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
     Args:
         figure: the figure.
         path: a file, which becomes a PNG, or a text stream, which gets SVG with its text as text.
+
+    Raises:
+        UserError: the disk is full or the file cannot be written.
     """
     if isinstance(path, Path):
-        figure.savefig(path, dpi=120)
+        with atomic_write(path) as draft:
+            figure.savefig(draft, dpi=120, format="png")
     else:
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trickbook"}):
             figure.savefig(path, format="svg", metadata={"Date": None})

@@ -7,10 +7,18 @@ from typing import Any
 
 import yaml
 
-from recipes.config import CONF, UNDECIDING, value_at
+from recipes.config import UNDECIDING, value_at
 from recipes.errors import InputsChanged, UserError
 from recipes.runs import manifest
-from recipes.runs.files import atomic_write, lock_folder, read_json, remove_drafts, remove_empty, write_json
+from recipes.runs.files import (
+    atomic_write,
+    is_shared_folder,
+    lock_folder,
+    read_json,
+    remove_drafts,
+    remove_empty,
+    write_json,
+)
 from recipes.runs.folder import OF_A_RUN, read_config
 
 INPUTS = "inputs.json"
@@ -85,14 +93,13 @@ def _refuse_other_folders(folder: Path) -> None:
     Raises:
         UserError: it is the working folder or one above it, the home folder, the checkout, or has other contents.
     """
-    here = Path.cwd()
-    if folder.resolve() in (here, *here.parents, Path.home(), CONF.parent):
+    if is_shared_folder(folder):
         raise UserError(
             f"hydra.run.dir={folder}: a run needs a folder of its own; name a new one, such as "
             "hydra.run.dir=runs/mine, or leave hydra.run.dir out."
         )
     if (folder / "config.yaml").exists():
-        if not has_results(folder) and not _is_config_of_a_run(folder):
+        if not _is_config_of_a_run(folder):
             raise UserError(
                 f"hydra.run.dir={folder}: its config.yaml is not of a run; name a folder of its own, such as "
                 "hydra.run.dir=runs/mine."
@@ -105,11 +112,14 @@ def _refuse_other_folders(folder: Path) -> None:
 
 
 def _is_config_of_a_run(folder: Path) -> bool:
+    """Whether `config.yaml` holds the settings of a run, or is the damaged one of a folder with results of a run."""
     try:
-        values = read_config(folder)
-    except UserError:  # not YAML
-        return False
-    return isinstance(values, dict) and all(name in values for name in ALWAYS)
+        values = yaml.safe_load((folder / "config.yaml").read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError):
+        values = None
+    if isinstance(values, dict):
+        return all(name in values for name in ALWAYS)
+    return has_results(folder)
 
 
 def _settle_config(folder: Path, config: dict[str, Any]) -> None:

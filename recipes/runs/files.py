@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from recipes.config import CONF
 from recipes.errors import UserError, unreadable
 
 BLOCK = 1 << 20
@@ -38,7 +39,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         _flush(draft)
-        # A folder cannot be replaced while it has files in it; a file never replaces a folder.
+        # A folder cannot be replaced while it has files in it. A file never replaces a folder.
         if path.is_dir() and draft.is_dir():
             shutil.rmtree(path)
         draft.replace(path)
@@ -65,6 +66,12 @@ def remove_empty(folder: Path) -> None:
         folder.rmdir()
         if folder.parent.name == "runs":
             folder.parent.rmdir()
+
+
+def is_shared_folder(folder: Path) -> bool:
+    """Whether other things live in a folder: the working folder, one above it, the home folder, or the checkout."""
+    here = Path.cwd()
+    return folder.resolve() in (here, *here.parents, Path.home(), CONF.parent)
 
 
 @contextmanager

@@ -86,12 +86,13 @@ def checked(folder: Path, name: str) -> Path:
 
 
 def check(folder: Path) -> None:
-    """Compare all files of a finished run with its manifest, if it has one.
+    """Compare all files of a finished run, and of the runs inside its folder, with their manifests.
 
     Raises:
         UserError: a file is damaged or missing.
     """
-    _compare(folder, read(folder) or {})
+    for path in sorted(folder.rglob(FILE)):
+        _compare(path.parent, read(path.parent) or {})
 
 
 def _compare(folder: Path, files: Files) -> None:

@@ -300,6 +300,18 @@ def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name
     assert not list(tmp_path.rglob(".*.trickbook-draft"))
 
 
+def test_a_run_is_not_finished_without_its_best_weights(tmp_path: Path) -> None:
+    """Killed after its last update, it has no evaluation left from which they could be selected again."""
+    # Without learning all scores are equal, and the first is the best.
+    config = tiny_config("train.max_updates=4", "train.learning_rate=0", "evaluate.every=0.5")
+    train_and_die(config, tmp_path, die_before(pipeline, "_save_model"))
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    best.write_bytes(best.read_bytes()[:-1])
+    with pytest.raises(AssertionError, match=r"best\.safetensors is damaged or missing; start over with resume=false"):
+        in_child(lambda: finetune_config(config, tmp_path))
+    assert not is_finished(tmp_path)
+
+
 def fill_disk(owner: Any, name: str, error: Exception) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
         raise error

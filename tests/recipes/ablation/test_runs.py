@@ -109,3 +109,16 @@ def test_runs_csv_has_a_column_for_each_factor_of_any_space(tmp_path: Path) -> N
     ]
     assert first == ["set", "none", "", "0", "finished", "0.75", "2.0", "1.0", "300.0", "run", "", "0"]
     assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "no, not this", "b"]
+
+
+def test_a_reason_that_is_no_text_is_read_all_the_same(tmp_path: Path) -> None:
+    (run,) = create_runs(tmp_path, 1)
+    (run.folder / FAILURE).write_bytes(b"no \xff memory\n")
+    assert read_row(run, "accuracy").reason == "no \N{REPLACEMENT CHARACTER} memory"
+
+
+def test_damaged_scores_are_refused_by_name(tmp_path: Path) -> None:
+    (run,) = create_runs(tmp_path, 1)
+    (run.folder / "metrics.json").write_text("[]")
+    with pytest.raises(UserError, match=r"0/metrics\.json is damaged"):
+        read_row(run, "accuracy")

@@ -112,6 +112,12 @@ def test_a_run_folder_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> Non
     assert prepare_overrides(["hydra.run.dir=~/run"]) == ["hydra.run.dir=/home/me/run"]
 
 
+@pytest.mark.parametrize("line", ["hydra.run.dir=", "hydra.run.dir=.", "hydra.sweep.dir='.'", "hydra.sweep.dir=~"])
+def test_a_folder_that_holds_other_things_is_no_folder_of_runs(line: str) -> None:
+    with pytest.raises(UserError, match="runs need a folder of their own; name a new one, such as hydra"):
+        prepare_overrides([line])
+
+
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [

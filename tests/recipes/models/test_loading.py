@@ -26,6 +26,7 @@ from recipes.models.anatomy import layers, word_embeddings
 from recipes.models.inputs import fit_tokenizer
 from recipes.models.loading import load_model, load_tokenizer
 from recipes.prediction.predictors import predict
+from recipes.runs import manifest
 from recipes.runtime.randomness import seed_forward
 from recipes.testing import finished_run
 from tests.recipes.models.families import (
@@ -254,6 +255,7 @@ class TestRefused:
         path.write_text(json.dumps({**json.loads(path.read_text()), **kinds, "auto_map": code}))
         (path.parent / "theirs.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
         (path.parent / "tokenizer.json").rename(path.parent / "other.json")
+        manifest.write(tmp_path / "run")
         monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
         with pytest.raises(UserError, match=r"run/model is damaged \(.*; copy all of it, or train again"):
             predict(FinishedRun(tmp_path / "run"), ["a1"], None)
@@ -263,6 +265,7 @@ class TestRefused:
         shutil.copytree(finished_run(), tmp_path / "run")
         (tmp_path / "run" / "model" / "model.safetensors").unlink()
         torch.save({"x": torch.zeros(3)}, tmp_path / "run" / "model" / "pytorch_model.bin")
+        manifest.write(tmp_path / "run")
         with pytest.raises(UserError, match=r"run/model is damaged \(.*model\.safetensors"):
             predict(FinishedRun(tmp_path / "run"), ["a1"], None)
 

@@ -5,11 +5,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from recipes.errors import UserError
-from recipes.runs.files import atomic_write, lock_folder, remove_draft, write_json
+from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
 
 Write = Callable[[str, str], Path]
 
@@ -104,3 +106,25 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(write: Write) -> None:
         lock_folder(write("a", "") / "b", ""),
     ):
         pass
+
+
+def test_an_error_of_safetensors_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a: no space\."), atomic_write(tmp_path / "a"):
+        raise SafetensorError("no space")
+
+
+def test_checksums_of_a_file_and_of_its_beginning(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123456789 and more")
+    assert checksum(tmp_path / "a", 9) == {"bytes": 9, "crc32": "cbf43926"}  # the check value of CRC-32
+    assert checksum(tmp_path / "a")["bytes"] == 18
+    assert checksum(tmp_path / "a", 99) == checksum(tmp_path / "a")
+    with pytest.raises(UserError, match="none: No such file"):
+        checksum(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("text", "values"), [(b'{"a": 1}', {"a": 1}), (b"{", None), (b"", None), (b"\xff", None)])
+def test_json_that_is_none_is_read_as_none(text: bytes, values: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(text)
+    assert read_json(tmp_path / "a") == values
+    with pytest.raises(UserError, match="Is a directory"):
+        read_json(tmp_path)

@@ -33,6 +33,36 @@ def test_a_damaged_config_is_a_user_error(tmp_path: Path) -> None:
     assert read_config(tmp_path / "run") is not None
 
 
+@pytest.mark.parametrize("text", ["", "- a", "hello", "7", "null", "\udcff"])
+def test_a_config_that_holds_no_settings_is_damage_and_no_new_run(text: str, tmp_path: Path) -> None:
+    claim_once(tmp_path / "run", values())
+    path = tmp_path / "run" / "config.yaml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"config\.yaml is damaged.* start over with resume=false"):
+        claim_once(tmp_path / "run", values(seed=1))
+    assert path.read_bytes() == text.encode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "history.jsonl", "checkpoints", "model", "predictions", "manifest.json"]
+)
+def test_a_run_without_its_config_is_no_new_run(name: str, tmp_path: Path) -> None:
+    claim_once(tmp_path / "run", values())
+    (tmp_path / "run" / "config.yaml").unlink()
+    (tmp_path / "run" / name).mkdir()
+    with pytest.raises(UserError, match=rf"(config\.yaml is missing, though the folder has {name}|manifest\.json: )"):
+        claim_once(tmp_path / "run", values(seed=1))
+    claim_once(tmp_path / "run", values(seed=1, resume=False))
+    assert (tmp_path / "run.old1" / name).exists()
+
+
+def test_a_config_of_another_shape_is_refused(tmp_path: Path) -> None:
+    claim_once(tmp_path / "run", values())
+    (tmp_path / "run" / "config.yaml").write_text("a: 1\n")
+    with pytest.raises(UserError, match="holds a run with other values"):
+        claim_once(tmp_path / "run", values())
+
+
 # Reading a finished run.
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recipes.errors import UserError
-from recipes.runs.history import History
+from recipes.runs.history import START, History
 
 Write = Callable[[str, str], Path]
 
@@ -46,3 +46,29 @@ def test_cut_drops_the_lines_after_an_update(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_user_error(write: Write) -> None:
     with pytest.raises(UserError, match="a file stands where a folder should be"):
         History(write("a", "") / "history.jsonl").append([{"update": 1}])
+
+
+def test_a_mark_finds_any_change_of_the_lines_before_it(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    assert history.mark() == START and history.begins_with(START)
+    history.append([{"update": 1}, {"update": 2}])
+    mark = history.mark()
+    history.append([{"update": 3}])
+    contents = history.path.read_bytes()
+    assert history.begins_with(mark) and history.begins_with(START)
+    for damaged in (contents[:9], contents.replace(b"1", b"7"), b"", b"\n" + contents):
+        history.path.write_bytes(damaged)
+        assert not history.begins_with(mark)
+    history.path.write_bytes(contents + b"\xff rubbish after the mark")
+    history.go_back(mark)
+    assert history.read() == [{"update": 1}, {"update": 2}]
+    history.go_back(START)
+    assert history.read() == []
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "7", '{"loss": 1}', "\udcff"])
+def test_a_damaged_line_is_refused(line: str, tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    history.path.write_bytes(f'{{"update": 1}}\n{line}\n{{"update": 2}}\n'.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"history\.jsonl: line 2 is damaged"):
+        history.read()
