@@ -19,7 +19,7 @@ from recipes.data.formats import FORMATS, format_of
 from recipes.data.records import records
 from recipes.errors import UserError, nearest
 
-ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 1000
 LABEL_LIST = pa.list_(pa.large_string())
 # Classes of the embedded data set, and the words that a docstring must have.
 PYDOCS_CLASSES = 12
@@ -55,7 +55,7 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     used = used_columns(vars(settings))
     reader = records(str(file), kind, used.values(), settings.header, settings.encoding, setting)
     chunks: dict[str, list[pa.Array]] = {}
-    rows = 0
+    labels, rows = set[str](), 0
     while chunk := list(islice(reader, ROWS_AT_ONCE)):
         if not rows:
             # Without any name the first record is a bad one, which is reported below.
@@ -64,8 +64,10 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
             used = {each: name for each, name in used.items() if name in names}
             chunks = {name: [] for name in used.values()}
         rows += len(chunk)
+        labels.update(cell for record in chunk if isinstance(cell := record.values.get(settings.label), str) and cell)
         for record in chunk:
-            if problem := find_problem(record, used):
+            problem = find_problem(record, used) or reader.find_swallowed_row(record, settings.label, labels)
+            if problem:
                 raise UserError(f"{setting}: {record.position}: {problem}.")
         for name in chunks:
             chunks[name].append(_as_array([record.values.get(name) for record in chunk]))
