@@ -239,7 +239,7 @@ def shorten(text: str) -> str:
 
 
 def find_swallowed_row(cells: Sequence[str], separator: str, column: int, values: Collection[str]) -> str:
-    """Find a line inside a cell that is a row by itself: a quote was opened by mistake, and closed by another one.
+    """Find a cell whose lines are all rows: a quote was opened by mistake, and closed by another one.
 
     Args:
         cells: of a row.
@@ -248,18 +248,21 @@ def find_swallowed_row(cells: Sequence[str], separator: str, column: int, values
         values: those of it.
 
     Returns:
-        The line; empty if there is none.
+        A line that is a row; empty if there is none.
     """
     for start, cell in enumerate(cells):
         if "\n" not in cell and "\r" not in cell:
             continue
         lines = LINE_END.split(cell)
-        for number, line in enumerate(lines):
-            parts = line.split(separator)
-            # The first line is the end of a row, and the last one the beginning of a row.
-            before = start if number == 0 else 0
-            after = len(cells) - start - 1 if number == len(lines) - 1 else 0
-            is_row = len(parts) == len(cells) - before - after > 1 and 0 <= column - before < len(parts)
-            if is_row and parts[column - before].strip() in values:
-                return line
+        # The first line is the end of a row, and the last one the beginning of a row.
+        spans = [(start, len(cells)), *[(0, len(cells))] * (len(lines) - 2), (0, start + 1)]
+        rows = [line.split(separator) for line in lines]
+        if all(len(row) == end - begin for row, (begin, end) in zip(rows, spans, strict=True)):
+            found = [
+                (line, row[column - begin].strip())
+                for line, row, (begin, end) in zip(lines, rows, spans, strict=True)
+                if begin <= column < end
+            ]
+            if found and all(value in values for _, value in found):
+                return found[0][0]
     return ""

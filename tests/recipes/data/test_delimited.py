@@ -1,6 +1,5 @@
 """Rows of CSV and TSV: quotes, line ends, and what must be refused."""
 
-
 import pytest
 
 from recipes.data.delimited import find_swallowed_row, read_rows
@@ -122,6 +121,8 @@ def test_a_quote_of_tsv_that_stays_open_for_long_is_a_character() -> None:
     [
         ('t,l\n"good,pos\nbad,neg\nof 15",pos\n', 1, "good,pos"),
         ('t,l\n"good, pos\nbad,neg\nof 15",pos\n', 1, "good, pos"),
+        ('t,l\n"good,pos\nbad, really\nof 15",pos\n', 1, ""),
+        ('t,l\n"good\nbad,neg\nof 15",pos\n', 1, ""),
         ('l,t\npos,"good\nneg,of 15"\n', 0, "neg,of 15"),
         ('l,t,x\npos,"good,1\nneg,bad,2\nneg,of 15",3\n', 0, "neg,bad,2"),
         ('t,l\n"I liked it, really\nso good",pos\n', 1, ""),
