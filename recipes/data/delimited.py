@@ -27,7 +27,7 @@ BEGINS_QUOTED = re.compile(r'(?:^|\t)"')
 # Characters that no file holds stand for CR and LF.
 HIDDEN = {ord("\r"): "\ud800", ord("\n"): "\ud801"}
 RESTORED = {ord(hidden): chr(mark) for mark, hidden in HIDDEN.items()}
-# A text of so many lines that are rows by themselves is none, and a quote that stays open so long is a character.
+# A quote that stays open for more lines, the last of which is a row by itself, is a character.
 MOST_LINES = 1000
 
 
@@ -258,11 +258,11 @@ def find_swallowed_row(cells: Sequence[str], separator: str, column: int, values
         spans = [(start, len(cells)), *[(0, len(cells))] * (len(lines) - 2), (0, start + 1)]
         rows = [line.split(separator) for line in lines]
         if all(len(row) == end - begin for row, (begin, end) in zip(rows, spans, strict=True)):
-            found = [
+            row_values = [
                 (line, row[column - begin].strip())
                 for line, row, (begin, end) in zip(lines, rows, spans, strict=True)
                 if begin <= column < end
             ]
-            if found and all(value in values for _, value in found):
-                return found[0][0]
+            if row_values and all(value in values for _, value in row_values):
+                return row_values[0][0]
     return ""

@@ -71,8 +71,8 @@ class Records(Iterator[Record]):
 
     def advise(self, first: Sequence[Record]) -> str:
         """Say why a column may be missing, if the first records show it; a sentence after a blank, or nothing."""
-        looks_like_text = re.compile(r"[-+]?[\d.]+|.{41,}|.*[.!?。！？].*|(?:\S+\s+){4,}\S+", re.DOTALL)
-        if self.kind in SEPARATORS and self.header and any(map(looks_like_text.fullmatch, self.columns)):
+        content = re.compile(r"[-+]?[\d.]+|.{41,}|.*[.!?。！？].*|(?:\S+\s+){4,}\S+", re.DOTALL)
+        if self.kind in SEPARATORS and self.header and any(map(content.fullmatch, self.columns)):
             return " If the first row is no header, use data.header=false and numbers: data.text=1 data.label=2."
         for name, cell in first[0].values.items():
             if isinstance(cell, list) and cell and all(isinstance(each, dict) for each in cell):
