@@ -74,6 +74,8 @@ class Records(Iterator[Record]):
         content = re.compile(r"[-+]?[\d.]+|.{41,}|.*[.!?。！？].*|(?:\S+\s+){4,}\S+", re.DOTALL)
         if self.kind in SEPARATORS and self.header and any(map(content.fullmatch, self.columns)):
             return " If the first row is no header, use data.header=false and numbers: data.text=1 data.label=2."
+        if len(self.columns) == 1 and (other := re.search(r"[,;\t|]", self.columns[0])):
+            return f" Are the cells separated by {other[0]!r}? In {self.kind.upper()} it is {SEPARATORS[self.kind]!r}."
         for name, cell in first[0].values.items():
             if isinstance(cell, list) and cell and all(isinstance(each, dict) for each in cell):
                 return f" If the rows are in {name!r}, write that list alone to a file: jq '.[\"{name}\"]'."

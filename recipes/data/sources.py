@@ -61,7 +61,7 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
             # Without any name the first record is a bad one, which is reported below.
             if names := reader.names(chunk):
                 _check_columns(used, names, split, reader.advise(chunk))
-            used = {each: name for each, name in used.items() if name in names}
+                used = {each: name for each, name in used.items() if name in names}
             chunks = {name: [] for name in used.values()}
         rows += len(chunk)
         labels.update(cell for record in chunk if isinstance(cell := record.values.get(settings.label), str) and cell)

@@ -92,6 +92,7 @@ def test_all_missing_files_are_reported_together(write: Write, tmp_path: Path) -
         ("a.csv.gz", gzip.compress(b"text,label\nx,a\n" * 999, mtime=0)[:-20], "the gzip file is cut off or damaged ("),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label\n', "line 2: not valid JSON ("),
         ("a.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "line 1: 'text' holds \\ud83d without its other half, "),
+        ("a.jsonl", b"{}\n", "line 1: no text in 'text'."),
         ("a.json", b'[{"text": "a", "label": 1}\n', "the list of objects is not closed; "),
         ("a.parquet", b"text,label\nx,a\n", "cannot be read as Parquet (Parquet magic bytes not found in footer."),
         ("a.txt", b"text,label\nx,a\n", "the ending must be one of .csv, .tsv, .jsonl, .json, .parquet (.gz "),
@@ -120,6 +121,7 @@ def test_a_file_without_a_header_has_numbered_columns(write: Write) -> None:
     [
         ("a.tsv", "so good\t1\nso bad\t0\n", "use data.header=false and numbers: data.text=1 data.label=2."),
         ("a.csv", "a film that I liked so much,pos\nx,neg\n", "use data.header=false and numbers: data.text=1 data"),
+        ("a.csv", "text;label\nx;a\n", "Are the cells separated by ';'? In CSV it is ','."),
         ("a.json", '{"data": [{"text": "x", "label": "a"}]}', "If the rows are in 'data', write that list alone to a "),
     ],
 )
