@@ -4,8 +4,11 @@
     cat reviews.jsonl | python scripts/predict.py runs/<run> - - > predictions.jsonl
 
 Input and output may be CSV, TSV, JSONL or Parquet, in any combination; a `.gz` input is decompressed. The input has the
-columns of the training data. Rows that cannot be read do not stop the job: they go to `<output>.bad.jsonl` with the
-reason, or to standard error if the output is `-`. A stopped job is resumed by the same command.
+columns of the training data, and is read by the same rules. A file that is not UTF-8 is read in the run's
+`data.encoding`, or in the encoding that is detected. Standard input is UTF-8 unless --encoding says otherwise.
+
+Rows that cannot be read do not stop the job: they go to `<output>.bad.jsonl` with the reason, or to standard error if
+the output is `-`. A stopped job is resumed by the same command.
 """
 
 import argparse

@@ -25,6 +25,8 @@ MARKS = (
 )
 BYTES_AT_ONCE = 1 << 20
 SAMPLE_BYTES = 1 << 15
+# A file in which so few lines are not UTF-8, and in no other encoding, is damaged.
+FEW_LINES = 10
 # What stands between quotes or on a line. No encoding here has these bytes inside a character.
 WITH_FOREIGN_BYTES = re.compile(rb'[^\n\r"]*[\x80-\xff][^\n\r"]*')
 
@@ -97,7 +99,7 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
         if marked := marked_encoding(raw):
             return marked, ""
         first, sample, is_utf8, is_ascii = raw.peek(SAMPLE_BYTES)[:SAMPLE_BYTES], bytearray(), True, True  # type: ignore[attr-defined]
-        decoder = codecs.getincrementaldecoder("utf-8")()
+        decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
         for block in _blocks(raw):
             is_ascii = is_ascii and block.isascii()
             for part in WITH_FOREIGN_BYTES.finditer(block) if not is_ascii else ():
@@ -105,9 +107,10 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
                     break
                 sample += part[0] + b"\n"
             try:
-                decoder.decode(block)
-            except UnicodeDecodeError:
+                line += decoder.decode(block).count("\n")
+            except UnicodeDecodeError as error:
                 is_utf8 = False
+                line += error.object[: error.start].count(b"\n")
                 break
     if (is_utf8 and not is_ascii) or (requested and codecs.lookup(requested).name == "utf-8"):
         return "utf-8", ""
@@ -115,7 +118,17 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
     if encoding is None:
         if is_utf8 or _is_mostly_utf8(bytes(sample)):
             return "utf-8", ""
-        encoding = _detect(bytes(sample))
+        fitting = _detect(bytes(sample))
+        if not fitting and sample.count(b"\n") <= FEW_LINES:
+            return "utf-8", ""  # damaged in a few places
+        if len(fitting) != 1:
+            fit = f"both {fitting[0]} and {fitting[1]} fit" if fitting else "no other encoding fits"
+            one = fitting[0] if fitting else "cp1252"
+            raise FormatError(
+                f"line {line} is not UTF-8, and {fit}; name the right encoding (data.encoding={one}; for predict.py "
+                f"--encoding={one}), or convert the file to UTF-8."
+            )
+        encoding = fitting[0]
     _check(path, encoding)
     return encoding, f"{path.name} is read as {encoding.upper()}."
 
@@ -149,12 +162,8 @@ def _is_mostly_utf8(sample: bytes) -> bool:
     return sum(not character.isascii() for character in text) - bad > bad
 
 
-def _detect(sample: bytes) -> str:
-    """Detect an encoding other than UTF-8.
-
-    Raises:
-        FormatError: none fits, or more than one.
-    """
+def _detect(sample: bytes) -> list[str]:
+    """Detect encodings other than UTF-8: the one that fits best, or two that fit about equally well, or none."""
     # Encodings that give the same text are one. A better fit is a larger number.
     fits: dict[str, tuple[float, str]] = {}
     for encoding in ALPHABETS:
@@ -172,18 +181,8 @@ def _detect(sample: bytes) -> str:
             if match.encoding in OTHERS and _can_be(text, match.encoding):
                 fits[text] = (match.coherence - match.chaos, match.encoding)
     ranked = sorted(fits.values(), key=itemgetter(0), reverse=True)
-    if not ranked:
-        raise FormatError(
-            "is not UTF-8, and its encoding cannot be detected; name it, for instance data.encoding=cp1252, or convert "
-            "the file to UTF-8."
-        )
-    if len(ranked) > 1 and ranked[0][0] - ranked[1][0] < lead:
-        one, other = ranked[0][1], ranked[1][1]
-        raise FormatError(
-            f"is not UTF-8, and both {one} and {other} fit; name the right one: data.encoding={one} or "
-            f"data.encoding={other}."
-        )
-    return ranked[0][1]
+    is_clear = len(ranked) < 2 or ranked[0][0] - ranked[1][0] >= lead
+    return [encoding for _, encoding in ranked[: 1 if is_clear else 2]]
 
 
 def _latin_fit(text: str, encoding: str) -> float:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recipes.data.delimited import read_rows
+from recipes.data.delimited import find_swallowed_row, read_rows, shorten
 from recipes.data.encodings import find_encoding, is_encoding, marked_encoding
 from recipes.data.formats import SEPARATORS, STANDARD, FormatError, open_bytes
 from recipes.data.json_values import JsonText, Repeated
@@ -71,13 +71,31 @@ class Records(Iterator[Record]):
 
     def advise(self, first: Sequence[Record]) -> str:
         """Say why a column may be missing, if the first records show it; a sentence after a blank, or nothing."""
-        looks_like_text = re.compile(r"[-+]?[\d.]+|.{41,}|.*[.!?。！？].*|(?:\S+\s+){4,}\S+", re.DOTALL)
-        if self.kind in SEPARATORS and self.header and any(map(looks_like_text.fullmatch, self.columns)):
+        content = re.compile(r"[-+]?[\d.]+|.{41,}|.*[.!?。！？].*|(?:\S+\s+){4,}\S+", re.DOTALL)
+        if self.kind in SEPARATORS and self.header and any(map(content.fullmatch, self.columns)):
             return " If the first row is no header, use data.header=false and numbers: data.text=1 data.label=2."
+        if len(self.columns) == 1 and (other := re.search(r"[,;\t|]", self.columns[0])):
+            return f" Are the cells separated by {other[0]!r}? In {self.kind.upper()} it is {SEPARATORS[self.kind]!r}."
         for name, cell in first[0].values.items():
             if isinstance(cell, list) and cell and all(isinstance(each, dict) for each in cell):
                 return f" If the rows are in {name!r}, write that list alone to a file: jq '.[\"{name}\"]'."
         return ""
+
+    def find_swallowed_row(self, record: Record, label: str, labels: Collection[str]) -> str:
+        """Explain that a cell of a record holds other rows, because of a wrong quote; empty if none does.
+
+        Args:
+            record: as read.
+            label: the column with the label, which shows that a line is a row.
+            labels: its values.
+        """
+        if self.kind not in SEPARATORS or label not in self.columns:
+            return ""
+        cells, separator = list(record.values.values()), SEPARATORS[self.kind]
+        line = find_swallowed_row(cells, separator, self.columns.index(label), labels)
+        if not line:
+            return ""
+        return f"a cell holds the row {shorten(line)!r}; close the quote before it. If it is a text, write JSONL"
 
     def _read(self) -> Iterator[Record]:
         try:
@@ -107,7 +125,7 @@ class Records(Iterator[Record]):
 
     def _read_csv(self, raw: IO[bytes], encoding: str) -> Iterator[Record]:
         # Bytes that are not UTF-8 become surrogates, so that only their own record is a bad one.
-        with io.TextIOWrapper(raw, encoding, _errors(encoding), newline="") as lines:
+        with io.TextIOWrapper(raw, encoding, _errors(encoding), newline=_line_end(raw, encoding)) as lines:
             yield from self._read_rows(read_rows(lines, SEPARATORS[self.kind]))
 
     def _read_rows(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
@@ -185,6 +203,13 @@ def records(
 
 def _errors(encoding: str) -> str:
     return "surrogateescape" if encoding.startswith("utf-8") else "strict"
+
+
+def _line_end(raw: IO[bytes], encoding: str) -> str:
+    """The character that ends the lines of a file: CR if it ends the first one without LF."""
+    start = raw.peek(BYTES_AT_ONCE).decode(encoding, "replace")  # type: ignore[attr-defined]
+    ends = re.search(r"[\r\n].?", start, re.DOTALL)
+    return "\r" if ends and ends[0][0] == "\r" and ends[0] != "\r\n" else "\n"
 
 
 def _read_json(raw: IO[bytes], encoding: str) -> Iterator[Record]:

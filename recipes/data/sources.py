@@ -19,7 +19,7 @@ from recipes.data.formats import FORMATS, format_of
 from recipes.data.records import records
 from recipes.errors import UserError, nearest
 
-ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 1000
 LABEL_LIST = pa.list_(pa.large_string())
 # Classes of the embedded data set, and the words that a docstring must have.
 PYDOCS_CLASSES = 12
@@ -54,19 +54,22 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
         raise UserError(f"{setting}:{str(error).removeprefix(f'{file.name}:')}") from None
     used = used_columns(vars(settings))
     names = [name for _, name in used]
+    label = next(name for each, name in used if each == "label")
     reader = records(str(file), kind, names, settings.header, settings.encoding, setting)
     chunks: dict[str, list[pa.Array]] = {}
-    rows = 0
+    labels, rows = set[str](), 0
     while chunk := list(islice(reader, ROWS_AT_ONCE)):
         if not rows:
             # Without any name the first record is a bad one, which is reported below.
             if names := reader.names(chunk):
                 _check_columns(used, names, split, reader.advise(chunk))
-            used = [(each, name) for each, name in used if name in names]
+                used = [(each, name) for each, name in used if name in names]
             chunks = {name: [] for _, name in used}
         rows += len(chunk)
+        labels.update(cell for record in chunk if isinstance(cell := record.values.get(label), str) and cell)
         for record in chunk:
-            if problem := find_problem(record, used):
+            problem = find_problem(record, used) or reader.find_swallowed_row(record, label, labels)
+            if problem:
                 raise UserError(f"{setting}: {record.position}: {problem}.")
         for name in chunks:
             chunks[name].append(_as_array([record.values.get(name) for record in chunk]))

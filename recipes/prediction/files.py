@@ -53,14 +53,14 @@ class PredictionRequest:
     """The output, or `-`."""
     source_format: str | None = None
     """csv, tsv, jsonl or parquet; None: by the ending."""
-    encoding: str | None = None
-    """Of an input that is not UTF-8; None: as the run's `data.encoding`, and UTF-8 for a stream."""
     look_ahead: int = 4096
     """Rows that are read, grouped by length and predicted together."""
     precision: str = "auto"
     """auto, fp32, bf16 or fp16."""
     metrics: bool = False
     """Whether to score the rows that have a label."""
+    encoding: str | None = None
+    """Of an input that is not UTF-8; None: as the run's `data.encoding`, and UTF-8 for a stream."""
 
 
 # The fields of a request that decide its results: pieces of a request that differs in one of them are not used.
@@ -358,7 +358,10 @@ class PredictionJob:
         """Predict the rows that can be read, and make a JSON line for each of the others."""
         bad, good, used = [], [], self._used_columns()
         for record in chunk:
-            if problem := find_problem(record, used):
+            problem = find_problem(record, used)
+            if not problem:
+                problem = self.records.find_swallowed_row(record, self.data["label"], self.predictor.classes)
+            if problem:
                 report = {"row": record.number, "problem": problem, "record": dict(record.values)}
                 bad.append(json.dumps(report, default=str) + "\n")
             else:

@@ -1,10 +1,8 @@
 """Rows of CSV and TSV: quotes, line ends, and what must be refused."""
 
-import re
-
 import pytest
 
-from recipes.data.delimited import read_rows
+from recipes.data.delimited import find_swallowed_row, read_rows
 from recipes.data.formats import FormatError
 
 
@@ -13,7 +11,8 @@ def read(text: str, separator: str) -> list[list[str]]:
 
 
 def split_lines(text: str) -> list[str]:
-    return re.findall(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+", text)
+    end = "\n" if "\n" in text else "\r"
+    return [line + end for line in text.removesuffix(end).split(end)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -32,8 +31,9 @@ def test_any_line_end(end: str, separator: str) -> None:
 @pytest.mark.parametrize("inside", ["\n", "\r", "\r\n", '""', '"",\t'])
 def test_quoted_cells_hold_line_ends_separators_and_quotes(inside: str, separator: str) -> None:
     cell = f"one{inside}two".replace('""', '"')
-    text = f'text{separator}label\n"one{inside}two"{separator}x\nx{separator}"one{inside}two"\n'
-    assert read(text, separator)[1:] == [[cell, "x"], ["x", cell]]
+    # In TSV the first row shows that the file is quoted.
+    text = f'text{separator}label\n"a ""b"""{separator}x\n"one{inside}two"{separator}x\nx{separator}"one{inside}two"\n'
+    assert read(text, separator)[2:] == [[cell, "x"], ["x", cell]]
 
 
 def test_a_quote_inside_a_csv_cell_is_a_character() -> None:
@@ -60,42 +60,75 @@ def test_a_csv_with_wrong_quotes_is_refused_with_the_line_of_the_opening_quote(t
     "cells",
     [
         ['"open', "x"],
-        ["x", '"open'],
-        ['"', '"'],
-        ['"good"', '"pos"'],
         ['so "good"', "x"],
         ['"good" he said', "x"],
+        ["x", '"a"b"'],
         ['5"', 'a""b'],
+        ['"good"', '"pos"'],
     ],
 )
 def test_a_quote_in_tsv_is_a_character(cells: list[str]) -> None:
-    rows = [["text", "label"], ["a", "b"], cells, ["c", "d"], ['say "so"', "e"], ["f", 'of 15"']]
+    rows = [["text", "label"], ["a", "b"], cells, ["c", "d"], ['say "so"', "e"], ['x "', "f"], ["g", '5 by 5"']]
     text = "".join("\t".join(row) + "\n" for row in rows)
     assert read(text, "\t") == rows
 
 
+def test_after_a_quote_that_is_none_all_quotes_of_tsv_are_characters() -> None:
+    rows = [["a", "b"], ['"open', "x"], ['"x', "y"], ['of 15"', "z"], ['"say ""so"""', '""']]
+    assert read('a\tb\n"o" x\ty\n' + "".join("\t".join(row) + "\n" for row in rows[1:]), "\t")[2:] == rows[1:]
+
+
 def test_tsv_cells_that_had_to_be_quoted_are_unquoted() -> None:
     assert read('a\tb\n"say ""so"""\t""\n', "\t")[1] == ['say "so"', ""]
+    assert read('a\n""\nb\n', "\t") == [["a"], [""], ["b"]]
     assert read('a\tb\n"x\ty"\tz\n', "\t")[1] == ["x\ty", "z"]
+    assert read('a\tb\n"x\ny"\tz\nz\t"x\n\ny"\n"a, b"\tz\n', "\t")[1:] == [
+        ["x\ny", "z"],
+        ["z", "x\n\ny"],
+        ["a, b", "z"],
+    ]
 
 
 def test_tsv_with_a_quoted_header_is_quoted_throughout() -> None:
     assert read('"a"\t"b"\n"good"\t"pos"\n', "\t") == [["a", "b"], ["good", "pos"]]
 
 
-def test_no_row_of_tsv_is_taken_for_the_inside_of_a_cell() -> None:
-    text = 'text\tlabel\n"open\tx\na\tb\nof 15"\ty\n"no label\nc\td\nof 15"\tz\n'
-    assert read(text, "\t")[1:] == [
-        ['"open', "x"],
-        ["a", "b"],
-        ['of 15"', "y"],
-        ['"no label'],
-        ["c", "d"],
-        ['of 15"', "z"],
-    ]
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a\tb\n"open\tx\na\tb\nof 15"\ty\n', "lines 2 to 4 are one row with a quoted cell, or 3 rows; "),
+        ('a\tb\n"no label\nc\td\nof 15"\tz\n', "lines 2 to 4 are one row with a quoted cell, or 3 rows; "),
+        ('a\n"open\nof 15"\n', "lines 2 to 3 are one row with a quoted cell, or 2 rows; "),
+        ('a\tb\n"x"\ty\n"a ""b"""\tz\n', "line 3 has a quoted cell, but the quotes in line 2 may be characters; "),
+        ('a\tb\n"a ""b"""\tz\n"x\ty\n', "line 3: a quote is opened and not closed, but line 2 has a quoted cell; "),
+    ],
+)
+def test_tsv_that_may_be_read_in_two_ways_is_refused(text: str, message: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        read(text, "\t")
+    assert str(caught.value).startswith(message)
 
 
-def test_tsv_of_one_column_that_may_be_read_in_two_ways_is_refused() -> None:
-    assert read('text\n"open\nof 15" width\n', "\t") == [["text"], ['"open'], ['of 15" width']]
-    with pytest.raises(FormatError, match="^lines 2 to 3 stand between quotes and are one text or 2; "):
-        read('text\n"open\nof 15"\n', "\t")
+def test_a_quote_of_tsv_that_stays_open_for_long_is_a_character() -> None:
+    for row in ("x\ty\n", "x\n"):
+        text = row.replace("x", "a") + row.replace("x", '"open') + row * 2000 + row.replace("x", 'of 15"')
+        rows = read(text, "\t")
+        assert len(rows) == 2003 and rows[1][0] == '"open' and rows[-1][0] == 'of 15"'
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "line"),
+    [
+        ('t,l\n"good,pos\nbad,neg\nof 15",pos\n', 1, "good,pos"),
+        ('t,l\n"good, pos\nbad,neg\nof 15",pos\n', 1, "good, pos"),
+        ('t,l\n"good,pos\nbad, really\nof 15",pos\n', 1, ""),
+        ('t,l\n"good\nbad,neg\nof 15",pos\n', 1, ""),
+        ('l,t\npos,"good\nneg,of 15"\n', 0, "neg,of 15"),
+        ('l,t,x\npos,"good,1\nneg,bad,2\nneg,of 15",3\n', 0, "neg,bad,2"),
+        ('t,l\n"I liked it, really\nso good",pos\n', 1, ""),
+        ('t,l\n"I liked it\n\npos",pos\n', 1, ""),
+        ('t,l\n"good,pos",neg\n', 1, ""),
+    ],
+)
+def test_rows_inside_a_cell_are_found(text: str, column: int, line: str) -> None:
+    assert find_swallowed_row(read(text, ",")[1], ",", column, {"pos", "neg"}) == line

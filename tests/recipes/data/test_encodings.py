@@ -75,23 +75,23 @@ def test_utf_8_is_never_read_otherwise(write: Write) -> None:
 
 
 def test_a_few_damaged_bytes_do_not_make_another_encoding(write: Write) -> None:
-    assert find_encoding(write("a.csv", "text\n这部电影\n".encode() * 9 + b"caf\xe9\n"), None) == ("utf-8", "")
+    for content in ("text\n这部电影\n".encode() * 9 + b"caf\xe9\n", b"text\nplain\n" * 99 + b"\xff\xfe\x00\n"):
+        assert find_encoding(write("a.csv", content), None) == ("utf-8", "")
 
 
 def test_an_encoding_that_is_not_clear_is_refused(write: Write) -> None:
-    with pytest.raises(
-        FormatError, match="^is not UTF-8, and both cp1252 and cp1250 fit; name the right one: data.encodi"
-    ):
-        find_encoding(write("a.csv", "text\nvoilà\n".encode("latin-1")), None)
-    with pytest.raises(FormatError, match="^is not UTF-8, and its encoding cannot be detected; name it, for instance "):
-        find_encoding(write("a.csv", "text\nMädchen schön\n".encode("cp850")), None)
+    with pytest.raises(FormatError, match=r"^line 2 is not UTF-8, and both cp1252 and cp1250 fit; name the right "):
+        find_encoding(write("a.csv", "text\nnaïve résumé\n".encode("latin-1")), None)
+    dos = "text\n" + "Mädchen schön\n" * 20
+    with pytest.raises(FormatError, match=r"^line 2 is not UTF-8, and no other encoding fits; name the right "):
+        find_encoding(write("a.csv", dos.encode("cp850")), None)
 
 
 def test_bytes_of_another_encoding_are_refused_with_their_line(write: Write) -> None:
-    content = f"text\n{SIMPLIFIED}\n".encode("gb18030") * 9 + b"a\xff,b\n"
-    with pytest.raises(FormatError, match=r"^line 19 is not gb18030 \(byte 0xFF\)\.$"):
+    content = f"text\n{SIMPLIFIED}\n".encode("gb18030") * 19 + b"a\xff,b\n"
+    with pytest.raises(FormatError, match=r"^line 39 is not gb18030 \(byte 0xFF\)\.$"):
         find_encoding(write("a.csv", content), "gb18030")
-    with pytest.raises(FormatError, match="^is not UTF-8, and its encoding cannot be detected; "):
+    with pytest.raises(FormatError, match="^line 2 is not UTF-8, and no other encoding fits; "):
         find_encoding(write("a.csv", content), None)
 
 

@@ -92,6 +92,7 @@ def test_all_missing_files_are_reported_together(write: Write, tmp_path: Path) -
         ("a.csv.gz", gzip.compress(b"text,label\nx,a\n" * 999, mtime=0)[:-20], "the gzip file is cut off or damaged ("),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label\n', "line 2: not valid JSON ("),
         ("a.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "line 1: 'text' holds \\ud83d without its other half, "),
+        ("a.jsonl", b"{}\n", "line 1: no text in 'text'."),
         ("a.json", b'[{"text": "a", "label": 1}\n', "the list of objects is not closed; "),
         ("a.parquet", b"text,label\nx,a\n", "cannot be read as Parquet (Parquet magic bytes not found in footer."),
         ("a.txt", b"text,label\nx,a\n", "the ending must be one of .csv, .tsv, .jsonl, .json, .parquet (.gz "),
@@ -101,6 +102,58 @@ def test_an_unreadable_file_is_reported_with_the_reason(name: str, content: byte
     path = write(name, content)
     (problem,) = read_problems(path)
     assert problem.startswith(f"data.train={path}: {reason}")
+
+
+def test_the_ending_may_be_in_capitals_and_a_plain_file_may_be_called_gz(write: Write) -> None:
+    for name in ("a.CSV", "b.csv.gz", "c.Csv.GZ"):
+        assert len(all_rows_by_id(read(write(name, as_csv(ROWS))))) == len(ROWS)
+
+
+def test_a_file_without_a_header_has_numbered_columns(write: Write) -> None:
+    splits = read(
+        write("a.tsv", "".join(f"{label}\t{text}\n" for text, label in ROWS)), header=False, text="2", label="1"
+    )
+    assert all_rows_by_id(splits) == {str(number): row for number, row in enumerate(ROWS)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("a.tsv", "so good\t1\nso bad\t0\n", "use data.header=false and numbers: data.text=1 data.label=2."),
+        ("a.csv", "a film that I liked so much,pos\nx,neg\n", "use data.header=false and numbers: data.text=1 data"),
+        ("a.csv", "text;label\nx;a\n", "Are the cells separated by ';'? In CSV it is ','."),
+        ("a.json", '{"data": [{"text": "x", "label": "a"}]}', "If the rows are in 'data', write that list alone to a "),
+    ],
+)
+def test_a_missing_column_is_explained(name: str, content: str, advice: str, write: Write) -> None:
+    first, second = read_problems(write(name, content))
+    assert first.startswith("data.text=text: train has no such column; ") and advice in first
+    assert second.startswith("data.label=label: train has no such column; ") and advice in second
+
+
+def test_blanks_around_column_names_are_noted(write: Write) -> None:
+    train = write("a.csv", as_csv(ROWS, header=(" text ", "label")))
+    notes = read(train).notes
+    assert f"data.train={train}: the blanks around the column name ' text ' are not part of it." in notes
+
+
+def test_another_encoding_is_noted(write: Write) -> None:
+    rows = [("这部电影非常好看，强烈推荐给大家。", "pos"), ("酒店的房间太小，而且很脏。", "neg")] * 10
+    splits = read(write("a.csv", as_csv(rows).encode("gb18030")))
+    assert "a.csv is read as GB18030." in splits.notes
+    assert set(all_rows_by_id(splits).values()) == set(rows)
+
+
+def test_rows_inside_a_cell_are_refused(write: Write) -> None:
+    rows = as_csv([("good", "pos"), ("bad", "neg")] * 5)
+    train = write("a.csv", rows + '"fine,pos\nbad,neg\nof 15",pos\n' + rows)
+    assert read_problems(train)[0].startswith(f"data.train={train}: line 12: a cell holds the row 'fine,pos'; ")
+
+
+def test_a_column_that_is_not_used_may_change_its_type_late(write: Write) -> None:
+    rows = [{"text": text, "label": label, "note": None} for text, label in ROWS * 100]
+    train = write("a.jsonl", as_jsonl([*rows, {"text": "x", "label": "pos", "note": "late"}]))
+    assert len(all_rows_by_id(read(train))) == len(rows) + 1
 
 
 def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:

@@ -471,3 +471,60 @@ def test_standard_output_has_one_header(
     PredictionJob(replace(prediction_request, source=str(source), target="-", look_ahead=1, metrics=False)).run()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["id", "0", "1", "2"]
+
+
+def job_with(request: PredictionRequest, **settings: Any) -> PredictionJob:
+    """A job of a run that was trained with these settings of its data."""
+    job = PredictionJob(request)
+    job.data = {**job.data, **settings}
+    job.records = records(
+        request.source, Path(request.source).suffix[1:], None, job.data["header"], job.request.encoding
+    )
+    return job
+
+
+def test_a_run_without_a_header_reads_columns_by_number(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    source = tmp_path / "in.tsv"
+    source.write_text("x\ta1\ny\tb1\n", encoding="utf-8")
+    request = replace(prediction_request, source=str(source))
+    summary = in_child(lambda: job_with(request, header=False, text="2", label="1").run())
+    assert (summary.rows, summary.bad) == (2, 0) and summary.metrics is not None
+    assert [row["id"] for row in read_output(request.target)] == ["0", "1"]
+
+
+def test_the_encoding_of_the_input_is_detected_or_given(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes("text\nÇa a été retardé.\nOù est l'hôtel ?\n".encode("latin-1"))
+    request = replace(prediction_request, source=str(source), metrics=False)
+    assert run_job(request).notes == ["in.csv is read as CP1252."]
+    named = replace(request, encoding="cp1254", target=str(tmp_path / "named.csv"))
+    assert run_job(named).notes == ["in.csv is read as CP1254."]
+    with pytest.raises(UserError, match="there is no encoding 'cp1'; names of encodings are utf-8, "):
+        PredictionJob(replace(request, encoding="cp1", target=str(tmp_path / "none.csv")))
+
+
+def test_bytes_that_are_not_utf8_make_only_their_row_a_bad_one(
+    prediction_request: PredictionRequest, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes("text\nfür\nschön grün\n".encode() + b"gr\xfc\xdfe\nfine\n")
+    summary = run_job(replace(prediction_request, source=str(source), metrics=False))
+    assert (summary.rows, summary.bad) == (3, 1)
+    (bad,) = Path(f"{prediction_request.target}.bad.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(bad)["row"] == 2 and json.loads(bad)["problem"] == "'text' is not UTF-8 (byte 0xFC)"
+
+
+def test_rows_inside_a_cell_are_a_bad_row(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text('text,label\n"a1,x\nof 15",y\n"a, b\nc",x\n', encoding="utf-8")
+    assert run_job(replace(prediction_request, source=str(source))).bad == 1
+    assert [row["id"] for row in read_output(prediction_request.target)] == ["1"]
+
+
+def test_a_path_may_begin_with_the_home_folder(
+    prediction_request: PredictionRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in.CSV").write_text("text\na1\n", encoding="utf-8")
+    assert run_job(replace(prediction_request, source="~/in.CSV", target="~/new.csv", metrics=False)).rows == 1
+    assert [row["id"] for row in read_output(str(tmp_path / "new.csv"))] == ["0"]
