@@ -219,6 +219,18 @@ def sort_labels(names: Collection[str]) -> list[str]:
     return sorted(by_letter, key=int) if all(map(is_integer, by_letter)) else by_letter
 
 
+def is_unlabelled(names: Collection[str], classes: Collection[str]) -> bool:
+    """Whether a split has no labels.
+
+    Unlabelled test sets come with null, with the label -1 in every row, or, if multi-label, with empty lists.
+
+    Args:
+        names: the different labels of the split.
+        classes: the labels of the training rows.
+    """
+    return not names or (set(names) == {"-1"} and "-1" not in classes)
+
+
 def describe_labels(counts: Mapping[str, int], source: str) -> Iterator[str]:
     """Notes on labels that are probably not meant as classes.
 

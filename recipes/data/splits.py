@@ -23,7 +23,7 @@ from datasets import Dataset
 from recipes.config import Data
 from recipes.data import duplicates
 from recipes.data.columns import as_examples, read_column
-from recipes.data.labels import Labels, describe_labels, sort_labels
+from recipes.data.labels import Labels, describe_labels, is_unlabelled, sort_labels
 from recipes.data.sources import read_file, read_hub, read_pydocs
 from recipes.data.splitting import factorize, has_label_lists, split_off, table_label_counts
 from recipes.errors import UserError, list_names
@@ -168,11 +168,11 @@ def _check_missing_labels(examples: dict[str, pa.Table]) -> list[str]:
             or the training labels are not those of a classification task.
     """
     train = examples["train"]
-    multi_label = has_label_lists(train)
+    multi_label, classes = has_label_lists(train), table_label_counts(train)
     problems, notes = list(_training_label_problems(train)), []
     for name, rows in list(examples.items()):
         needs_labels = name in ("train", "validation")
-        if not needs_labels and _is_unlabelled(rows, train):
+        if not needs_labels and is_unlabelled(table_label_counts(rows), classes):
             no_labels = pa.nulls(len(rows), rows["label"].type)
             examples[name] = rows.set_column(rows.column_names.index("label"), "label", no_labels)
             notes.append(f"{name} has no labels; it gets predictions only.")
@@ -182,7 +182,7 @@ def _check_missing_labels(examples: dict[str, pa.Table]) -> list[str]:
                 problems.append(f"{name} has one label per row, but train has lists of labels.")
             else:
                 problems.append(f"{name} has lists of labels, but train has one label per row.")
-        if name == "train" and not table_label_counts(train):
+        if name == "train" and not classes:
             continue  # already among the problems
         missing = np.flatnonzero(rows["label"].is_null().to_numpy())
         if not len(missing):
@@ -195,17 +195,6 @@ def _check_missing_labels(examples: dict[str, pa.Table]) -> list[str]:
     if problems:
         raise UserError(*problems)
     return notes
-
-
-def _is_unlabelled(rows: pa.Table, train: pa.Table) -> bool:
-    """Whether no row of a split has a label.
-
-    Unlabelled test sets come with null, with the label -1 in every row, or, if multi-label, with empty lists.
-    """
-    counts = table_label_counts(rows)
-    if not counts:
-        return True
-    return list(counts) == ["-1"] and "-1" not in table_label_counts(train)
 
 
 def _training_label_problems(rows: pa.Table) -> Iterator[str]:

@@ -25,7 +25,7 @@ import torch
 
 from recipes.data.columns import find_problem, used_columns
 from recipes.data.formats import STANDARD, format_of
-from recipes.data.labels import read_label_columns, read_labels
+from recipes.data.labels import is_unlabelled, read_label_columns, read_labels
 from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
@@ -179,18 +179,18 @@ class PredictionJob:
         rows: Sequence[Any] = labels.rows
         if multi_label and not labels.has_lists:
             rows = [[name] if isinstance(name, str) else None for name in rows]
-        unseen = Counter(
-            name for label in rows for name in (label if multi_label else [label]) or () if name not in {None, *classes}
-        )
+        counts = Counter(name for label in rows if label for name in (label if multi_label else [label]))
         self.summary.notes += labels.notes
+        if is_unlabelled(counts, classes):
+            return [None] * len(rows)
+        unseen = Counter({name: count for name, count in counts.items() if name not in classes})
         if unseen:
             names = [f"{name!r} ({count})" for name, count in unseen.most_common()]
             self.summary.notes.append(
                 f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss and "
                 f"ece: {list_names(names, most=5, quoted=False)}."
             )
-        # As in training: without any label, an empty list stands for a row that nobody has labelled.
-        return rows if any(rows) else [None] * len(rows)
+        return rows
 
     def _read_chunks(self) -> Iterator[list[Record]]:
         while chunk := list(islice(self.records, self.request.look_ahead)):

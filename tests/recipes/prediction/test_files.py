@@ -16,6 +16,7 @@ import torch
 from recipes import load
 from recipes.api import finetune_config
 from recipes.data.records import records
+from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.prediction import batched, files, predictors
 from recipes.prediction.files import PredictionJob, PredictionRequest, PredictionSummary
@@ -350,6 +351,40 @@ def test_labels_are_read_as_in_training(
     )
     cells = [job._label_cells({"label": each}) for each in (cell, labelled)]
     assert job._read_labels(cells) == [expected, ["y"] if multi_label else "y"]
+
+
+# Labels of one column, in each form that a file may have them.
+FORMS: dict[str, list[Any]] = {
+    "names": ["pos", "neg", "pos\u200b", " neg", "nan", "a|b"],
+    "numbers": ["1", "1.0", "2", "2.0", "007", "0.10000000149011612"],
+    "lists saved as text": ["['a', 'b']", "[]", "['b']", "['a']", '["a"]', "['c' 'a']"],
+    "some lists saved as text": ["['a']", "b", "c", "b", "c", "a"],
+    "multi-hot saved as text": ["[1, 0]", "[0, 1]", "[1, 1]", "[0, 0]", "[1, 0]", "[0 1]"],
+    "lists": [["a", "b"], [], ["b"], ["c"], ["a", "a"], ["1.0"]],
+    "multi-hot": [["1", "0"], ["0", "1"], ["1", "1"], ["0", "0"], ["1", "0"], ["0", "1"]],
+    "lists and names": ["a", ["b"], "['c']", ["a", "c"], "b|d", ["d"]],
+}
+
+
+@pytest.mark.parametrize("separator", [None, "|"])
+@pytest.mark.parametrize("form", FORMS)
+def test_training_and_predicting_read_each_form_alike(form: str, separator: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"text": f"w{number}", "label": cell} for number, cell in enumerate(FORMS[form] * 6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    files = dict.fromkeys(("train", "validation", "test"), str(path))
+    splits = read_splits(replace(tiny_config().data, **files, label_separator=separator), {}, True)
+    job: Any = object.__new__(PredictionJob)
+    job.request, job.summary = PredictionRequest("run", str(path), "-"), PredictionSummary()
+    job.data = {"label": "label", "label_separator": separator}
+    job.finished_run = SimpleNamespace(multi_hot=splits.multi_hot)
+    job.predictor = SimpleNamespace(classes=splits.classes, multi_label=splits.multi_label)
+    cells = [job._label_cells(record.values) for record in records(str(path), "jsonl")]
+    assert splits.test is not None
+    assert job._read_labels(cells) == list(splits.test["label"])
+    # A file without labels, as in training.
+    assert job._read_labels([None] * 3) == [None] * 3
+    assert splits.multi_hot or job._read_labels(["-1"] * 3) == [None] * 3
 
 
 def test_labels_that_the_run_does_not_have_are_noted(prediction_request: PredictionRequest, tmp_path: Path) -> None:
