@@ -110,7 +110,7 @@ def read_labels(
             "all are read as names. Write all of them as lists, or none."
         )
     if separator and not has_lists:
-        cells = [[*cell.split(separator)] if isinstance(cell, str) else [] for cell in cells]
+        cells = [[*cell.split(separator)] if isinstance(cell, str) and cell.strip() else [] for cell in cells]
     if not any(isinstance(cell, list) for cell in cells):
         names = _name_texts([cell for cell in cells if isinstance(cell, str)], source, classes, notes)
         return Labels([names.get(cell) if isinstance(cell, str) else None for cell in cells], False, 0, notes)
@@ -316,15 +316,17 @@ def _read_bit(cell: str | None) -> int | None:
 
 def _multi_hot_length(rows: Sequence[Sequence[str | None] | None]) -> int:
     """The length of the lists if all have one length and nothing but 0 and 1 in them, else 0."""
-    lists = [row for row in rows if row is not None]
+    lists = [row for row in rows if row]
     has_one_length = len({len(row) for row in lists}) == 1
     has_bits = has_one_length and all(_read_bit(item) is not None for row in lists for item in row)
-    return len(lists[0]) if has_bits else 0
+    # Next to an empty list, [0, 1] may be the labels 0 and 1.
+    is_ambiguous = has_bits and len(lists[0]) < 3 and any(row == [] for row in rows)
+    return len(lists[0]) if has_bits and not is_ambiguous else 0
 
 
 def _read_bits(row: Sequence[str | None] | None, number: int, length: int, source: str) -> list[str] | None:
     """The classes of a multi-hot list, by their index."""
-    if row is None:
+    if not row:
         return None
     bits = [_read_bit(item) for item in row]
     if None in bits or len(bits) != length:

@@ -141,11 +141,13 @@ def test_lists_of_names() -> None:
 def test_multi_hot_lists_are_labels_by_their_index(cells: list[Any]) -> None:
     labels = read_labels([*cells, None], "train")
     assert (labels.rows, labels.has_lists, labels.multi_hot) == ([["1"], ["0", "1"], [], None], True, 3)
+    assert read_rows("0|1|0", "1|1|0", "", None, separator="|") == [["1"], ["0", "1"], None, None]
     assert labels.notes[-1] == "train: labels are read as multi-hot lists of 3 classes, which are called 0 to 2."
 
 
 @pytest.mark.parametrize(
-    "cells", [[["0"], ["1"]], [["0", "1"], ["1"], []], [["0", "2"], ["1", "0"]], [["0", None], ["1", "0"]]]
+    "cells",
+    [[["0"], ["1"]], [["0", "1"], ["1"], []], [["0", "1"], []], [["0", "2"], ["1", "0"]], [["0", None], ["1", "0"]]],
 )
 def test_lists_that_may_be_labels_are_no_multi_hot_lists(cells: list[Any]) -> None:
     labels = read_labels(cells, "train")
