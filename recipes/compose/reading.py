@@ -94,6 +94,11 @@ def _mislabelled(config: Config) -> Iterator[str]:
         )
     elif len(set(names)) < len(names):
         yield f"data.label={as_yaml(label)} names a column twice; name each once."
+    elif isinstance(label, list) and config.data.label_separator is not None:
+        yield (
+            f"data.label_separator={config.data.label_separator}: with a column for each label, "
+            f"data.label={as_yaml(label)}, nothing is separated; leave it out."
+        )
 
 
 def _incomplete(config: Config) -> Iterator[str]:

@@ -23,7 +23,7 @@ from datasets import Dataset
 from recipes.config import Data
 from recipes.data import duplicates
 from recipes.data.columns import as_examples, read_column
-from recipes.data.labels import Labels, describe_labels, is_unlabelled, sort_labels
+from recipes.data.labels import Labels, describe_labels, is_number, is_unlabelled, sort_labels
 from recipes.data.sources import read_file, read_hub, read_pydocs
 from recipes.data.splitting import factorize, has_label_lists, split_off, table_label_counts
 from recipes.errors import UserError, list_names
@@ -206,7 +206,8 @@ def _training_label_problems(rows: pa.Table) -> Iterator[str]:
         yield f"train has {labels}; a classifier needs at least two. Is data.label the right column?"
     # More than one label for two rows: probably a column of ids, texts or measurements.
     if len(classes) > len(rows) / 2 and len(classes) > 50 and not multi_label:
-        yield f"train has {len(classes)} different labels in {len(rows)} rows; is data.label the right column?"
+        scale = " Numbers on a scale are not classes; write a few bins." if all(map(is_number, classes)) else ""
+        yield f"train has {len(classes)} different labels in {len(rows)} rows; is data.label the right column?{scale}"
 
 
 def _make_splits(

@@ -220,6 +220,8 @@ def test_a_label_that_is_no_column_is_refused(value: str) -> None:
     assert problems("data=files", "data.train=a.csv", "data.label=[a,a]") == (
         "data.label=[a,a] names a column twice; name each once.",
     )
+    (problem,) = problems("data=files", "data.train=a.csv", "data.label=[a,b]", "data.label_separator=|")
+    assert problem.startswith("data.label_separator=|: with a column for each label, data.label=[a,b], nothing is")
 
 
 def test_the_run_folder_is_named_by_its_choices_and_has_no_clock() -> None:

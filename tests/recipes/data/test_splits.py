@@ -168,6 +168,11 @@ def test_the_test_split_is_not_read_unless_requested(write: Write) -> None:
         (["a"] * 20, "train has only one class, 'a'; a classifier needs at least two. Is data.label the right column?"),
         ([""] * 20, "train has no labels; a classifier needs at least two. Is data.label the right column?"),
         ([f"l{n}" for n in range(99)], "train has 99 different labels in 99 rows; is data.label the right column?"),
+        (
+            [f"{n}.5" for n in range(99)],
+            "train has 99 different labels in 99 rows; is data.label the right column? Numbers on a scale are not "
+            "classes; write a few bins.",
+        ),
     ],
 )
 def test_labels_unfit_for_a_classifier_are_refused(labels: list[str], problem: str, write: Write) -> None:
