@@ -357,10 +357,13 @@ class PredictionJob:
     def _predict_chunk(self, chunk: Sequence[Record]) -> tuple[Predictions, list[str]]:
         """Predict the rows that can be read, and make a JSON line for each of the others."""
         bad, good, used = [], [], self._used_columns()
+        label, labels = self.data["label"], self.predictor.classes
+        if isinstance(label, list):
+            label, labels = label[0], ["0", "1"]
         for record in chunk:
             problem = find_problem(record, used)
             if not problem:
-                problem = self.records.find_swallowed_row(record, self.data["label"], self.predictor.classes)
+                problem = self.records.find_swallowed_row(record, label, labels)
             if problem:
                 report = {"row": record.number, "problem": problem, "record": dict(record.values)}
                 bad.append(json.dumps(report, default=str) + "\n")

@@ -95,7 +95,7 @@ def write_parquet(rows: Rows, path: Path, draw: random.Random) -> None:
 
 def seen_in_training(path: Path) -> list[tuple[str, Any]]:
     rows, _ = read_file("train", str(path), FILES)
-    examples = as_examples(rows, FILES, "train", str(path))
+    examples, _ = as_examples(rows, FILES, "train", str(path))
     return list(zip(examples["text"].to_pylist(), examples["label"].to_pylist(), strict=True))
 
 
@@ -120,7 +120,7 @@ def seen_in_predicting(path: Path) -> list[tuple[str, Any]]:
         _, bad = job._predict_chunk(chunk)
         if bad:
             raise UserError(f"{bad[0]}.")
-    labels = [label for chunk_labels, _, _ in job.scored for label in chunk_labels]
+    labels = job._read_labels([cell for cells, _, _ in job.scored for cell in cells])
     return [(text, label) for (text, _), label in zip(seen, labels, strict=True)]
 
 
