@@ -115,6 +115,6 @@ def test_an_incomplete_folder_is_refused(run: FinishedRun, tmp_path: Path) -> No
             return str(error)
         return ""
 
-    assert "2-linear/fold-1 is incomplete" in in_child(message)
+    assert "2-linear/fold-1 holds no finished run" in in_child(message)
     (duplicate / "model" / "ensemble.json").write_text("{", encoding="utf-8")
     assert "ensemble.json is damaged" in in_child(message)
