@@ -136,6 +136,7 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
         "history.jsonl",
         "inputs.json",
         "learning_curve.png",
+        "manifest.json",
         "metrics.json",
         "model",
         "predictions",

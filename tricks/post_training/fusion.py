@@ -19,7 +19,6 @@ Composes: train/train: other tricks work inside each member that uses the run's 
     folders is refused in folds: those runs were trained on rows that evaluate these.
 """
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +40,8 @@ from recipes.data.splits import Splits
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
 from recipes.prediction import ensemble
-from recipes.runs.files import write_json
+from recipes.runs import manifest
+from recipes.runs.files import read_json, write_json
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runtime.distributed import is_first, on_threads, say
 from recipes.state import data_has_changed
@@ -182,13 +182,18 @@ def check_rows(path: Path, splits: Splits) -> None:
     """Check that a member that is resumed or finished was started on the same rows.
 
     Raises:
-        UserError: the rows differ.
+        UserError: the rows differ, or the file that identifies them is damaged.
     """
-    file = path / "rows.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits.fingerprint:
+    file = manifest.checked(path, "rows.json")
+    if not file.exists():
+        if is_first():
+            write_json(file, splits.fingerprint)
+        return
+    rows = read_json(file)
+    if not isinstance(rows, list):
+        raise manifest.damaged(path, file.name, "is damaged")
+    if rows != splits.fingerprint:
         raise data_has_changed(path)
-    if is_first() and not file.exists():
-        write_json(file, splits.fingerprint)
 
 
 def fit_weights(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:

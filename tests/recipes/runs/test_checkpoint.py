@@ -1,13 +1,15 @@
 """Checkpoint files, and which of them a run keeps and reads."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 
 from recipes.errors import UserError
-from recipes.runs.checkpoint import Checkpoints, inside, read, write
+from recipes.runs.checkpoint import Checkpoints, _checksum, inside, read, write
 from recipes.runs.history import History
 from recipes.state import capture, flatten_optimizer, restore, restore_optimizer
 from recipes.testing import in_child, tiny_config, tiny_run
@@ -131,6 +133,21 @@ def test_without_an_undamaged_checkpoint_newest_gives_none(tmp_path: Path) -> No
     (tmp_path / "none" / "00000001.safetensors").write_bytes(b"")
     tensors, counters, notes = checkpoints.newest(History(tmp_path / "history.jsonl"))
     assert (tensors, counters, len(notes)) == (None, {}, 1)
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    counters = json.dumps({"updates": 3})
+    header = {"counters": counters, "checksum": str(_checksum(WEIGHTS, counters))}
+    save_file(WEIGHTS, tmp_path / "00000003.safetensors", metadata=header)
+    tensors, counters_read, notes = Checkpoints(tmp_path, keep=1).newest(History(tmp_path / "history.jsonl"))
+    assert tensors is not None and are_equal(tensors, WEIGHTS)
+    assert (counters_read, notes) == ({"updates": 3}, [])
+
+
+def test_equal_contents_make_equal_bytes(tmp_path: Path) -> None:
+    for number in range(8):
+        write(tmp_path / str(number), WEIGHTS, {"a": 1, "b": [2]})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def save_with_history(folder: Path, updates: int) -> tuple[Checkpoints, History]:

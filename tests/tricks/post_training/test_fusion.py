@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from recipes.metrics import measure
 from recipes.testing import TINY, comparable_contents, in_child, on_ranks, tiny_config
 from recipes.toolkit.fused_run import FusedRun
 from tests.recipes.toolkit.fusion_runs import TWO, config, finished, members, refusal
-from tricks.post_training.fusion import Fusion, fit_weights
+from tricks.post_training.fusion import Fusion, check_rows, fit_weights
 
 
 class TestWeights:
@@ -214,3 +215,13 @@ def test_with_one_fold_the_card_names_the_choices_on_validation(tmp_path: Path) 
     run = finished(config("tricks.fusion.folds=1", lines, tricks="fusion,temperature"), tmp_path / "run")
     card = (run.folder / "model" / "README.md").read_text(encoding="utf-8")
     assert "the members' weights were chosen and temperature was fitted" in card
+
+
+@pytest.mark.parametrize("text", ["", "{", "7"])
+def test_damaged_rows_of_a_member_are_refused_by_name(text: str, tmp_path: Path) -> None:
+    splits: Any = SimpleNamespace(fingerprint=["a"])
+    check_rows(tmp_path, splits)
+    check_rows(tmp_path, splits)
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(recipes.UserError, match=r"rows\.json is damaged"):
+        check_rows(tmp_path, splits)
