@@ -220,10 +220,10 @@ def _may_stand(sign: str, before: str, after: str) -> bool:
 def _can_be(text: str, encoding: str) -> bool:
     """Whether characters beyond ASCII stand between words, and those of Eastern Asia are mostly frequent ones."""
     foreign = re.findall(r"[^\x00-\x7f]", text)
-    beside_letters = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])", text)
+    next_to_letters = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])", text)
     between_letters = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f’](?=[A-Za-z])", text)
-    # Signs may stand beside a word, but not inside it.
-    inside = max(sum(map(str.isalpha, beside_letters)), len(between_letters))
+    # Signs may stand next to a word, but not inside it.
+    inside = max(sum(map(str.isalpha, next_to_letters)), len(between_letters))
     if inside > MOST_INSIDE_WORDS * len(foreign):
         return False
     if encoding not in FREQUENT:
