@@ -120,7 +120,8 @@ def is_quoted_tsv(lines: Iterator[str]) -> bool | None:
             except FormatError:
                 pass  # this row does not show it
             source.put_back(len(source.of_row) - 1)
-        for cell in cut_line_end(line).split(TAB) if "," in line or '"' in line else ():
+        may_be_excel = is_like_excel and ("," in line or '"' in line)
+        for cell in cut_line_end(line).split(TAB) if may_be_excel else ():
             is_enclosed = QUOTED.fullmatch(cell) is not None
             has_enclosed |= is_enclosed
             is_like_excel &= is_enclosed == ("," in cell)
