@@ -5,11 +5,12 @@ In CSV a cell that begins with a quote ends with one, and a quote inside it is d
 In TSV a quote is a character, since most programs write TSV without quoting, unless the file shows that it is quoted:
 
 - All names of the header are quoted, or a cell is quoted that had to be. It begins and ends with a quote, each quote
-  inside is doubled, and it is empty or holds a tab, a line end or a doubled quote.
+  inside is doubled, and it is empty or holds a tab, a line end or a doubled quote. Excel also quotes cells with commas.
 - A cell that begins with a quote and breaks these rules shows that the file is not quoted.
 
-A file that shows both is refused, and so are lines that can be read in both ways before the file has shown either. So
-no line is taken for the inside of a cell in silence.
+A file is searched for this before it is read. A stream cannot be: it is refused if the quotes of earlier rows turn out
+to be of the other kind. Lines that can be read in both ways are refused if nothing shows which is right. So no line is
+taken for the inside of a cell in silence.
 """
 
 import csv
@@ -74,7 +75,7 @@ def cut_line_end(line: str) -> str:
     return line[:-2] if line.endswith("\r\n") else line[:-1] if line.endswith(("\n", "\r")) else line
 
 
-def read_rows(lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+def read_rows(lines: Iterator[str], separator: str, is_quoted: bool | None = None) -> Iterator[tuple[int, list[str]]]:
     """Read rows, the header included.
 
     An empty line is a row only in a table with one column, where it is an empty cell.
@@ -82,25 +83,60 @@ def read_rows(lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[
     Args:
         lines: of text, each with its line end; other CR and LF inside them are characters.
         separator: of cells.
+        is_quoted: of TSV, whether cells are quoted; None: as the rows show.
 
     Yields:
         The number of the row's first line, from 1, and its cells.
 
     Raises:
-        FormatError: a quoted cell is not closed, or text follows its closing quote.
+        FormatError: a quoted cell is not closed, text follows its closing quote, or rows can be read in two ways.
     """
-    csv.field_size_limit(sys.maxsize)
-    source = _Lines(lines)
-    header = next((line for line in source if line.strip()), "")
-    source.put_back(1 if header else 0)
-    names = cut_line_end(header).split(separator)
-    is_plain = separator == TAB and not all(map(QUOTED.fullmatch, names))
+    source, names = _begin(lines, separator)
     width = 0
-    for line, cells in _read_tsv(source, len(names)) if is_plain else _read_quoted(source, separator):
+    if separator != TAB or is_quoted or all(map(QUOTED.fullmatch, names)):
+        rows = _read_quoted(source, separator)
+    else:
+        rows = _read_tsv(source, len(names), is_quoted)
+    for line, cells in rows:
         width = width or len(cells)
         # A line of blanks is empty; in a table with one column it is a text.
         if width == 1 or len(cells) > 1 or (cells and cells[0].strip()):
             yield line, source.restore(cells) or [""]
+
+
+def is_quoted_tsv(lines: Iterator[str]) -> bool | None:
+    """Whether the cells of a TSV file are quoted where they have to be; None if it does not show."""
+    source, names = _begin(lines, TAB)
+    # Cells with a comma that Excel would have quoted, and cells in quotes that it would not.
+    has_enclosed, is_like_excel = False, True
+    for line in source:
+        if BEGINS_QUOTED.search(line):
+            cells = _join_lines(source, len(names))
+            if cells is None:
+                return False
+            try:
+                if len(cells) == len(names) and _has_to_be_quoted(source.of_row, source.number, len(names)):
+                    return True
+            except FormatError:
+                pass  # this row does not show it
+            source.put_back(len(source.of_row) - 1)
+        may_be_excel = is_like_excel and ("," in line or '"' in line)
+        for cell in cut_line_end(line).split(TAB) if may_be_excel else ():
+            is_enclosed = QUOTED.fullmatch(cell) is not None
+            has_enclosed |= is_enclosed
+            is_like_excel &= is_enclosed == ("," in cell)
+        source.of_row.clear()
+    return True if has_enclosed and is_like_excel else None
+
+
+def _begin(lines: Iterator[str], separator: str) -> tuple[_Lines, list[str]]:
+    """Go to the first line that is not empty, and split it without regard to quotes."""
+    csv.field_size_limit(sys.maxsize)
+    source = _Lines(lines)
+    header = next((line for line in source if line.strip()), "")
+    source.put_back(1 if header else 0)
+    source.of_row.clear()
+    return source, cut_line_end(header).split(separator)
 
 
 def _read_quoted(source: _Lines, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -118,17 +154,17 @@ def _read_quoted(source: _Lines, separator: str) -> Iterator[tuple[int, list[str
         yield first, cells
 
 
-def _read_tsv(source: _Lines, width: int) -> Iterator[tuple[int, list[str]]]:
+def _read_tsv(source: _Lines, width: int, is_quoted: bool | None) -> Iterator[tuple[int, list[str]]]:
     """Read rows of TSV, which may be quoted or not.
 
     Args:
         source: of the lines.
         width: cells of a row.
+        is_quoted: whether they are; None: as the rows show.
 
     Raises:
         FormatError: the quotes can be read in two ways.
     """
-    is_quoted: bool | None = None
     # The first lines with a cell that had to be quoted, and with one in quotes that need not be.
     quoted_line = enclosed_line = 0
     while True:

@@ -32,7 +32,7 @@ WITH_FOREIGN_BYTES = re.compile(rb'[^\n\r"]*[\x80-\xff][^\n\r"]*')
 
 # The letters beyond ASCII of languages, by the encoding in which they are written. English has those of its loan words.
 WESTERN = (
-    "àáâäãåæçéèêëíìîïñóòôöõøœßúùûü àâæçèéêëîïôœùûüÿ äöüß áéíñóúüªº ãáàâçéêíóôõúü "
+    "àáâäãåæçéèêëíìîïñóòôöõøœßúùûü àâæçèéêëîïôœùûüÿ äöüß áéíñóúü ãáàâçéêíóôõúü "
     "àèéìíîòóùú åäöéæøàè áðéíóúýþæö ëéèïöüáíóê"
 ).split()
 CENTRAL = "ąćęłńóśźż áčďéěíňóřšťúůýž áäčďéíĺľňóôŕšťúýž áéíóöőúüű čćđšž ăâîşţ".split()
@@ -151,7 +151,7 @@ def _wide_encoding(start: bytes, is_utf8: bool) -> str | None:
     counts = {}
     for encoding in ("utf-16-le", "utf-16-be"):
         text = start[: len(start) // 2 * 2].decode(encoding, "replace")
-        counts[sum(map(str.isascii, text))] = encoding
+        counts[sum(map(text.count, '\n\r\t,"'))] = encoding
     return counts[max(counts)] if len(counts) > 1 and min(counts) < max(counts) / 10 else None
 
 
@@ -202,19 +202,29 @@ def _latin_fit(text: str, encoding: str) -> float:
         )
         total += 1
         if character in signs:
-            # Only an apostrophe stands inside a word.
-            good_signs += character in "’´" or not (before.isalpha() and after.isalpha())
-        elif not (character.isupper() and before.islower()):
+            good_signs += _may_stand(character, before, after)
+        elif not (character.isupper() and (before.islower() or not after.isascii())):
             letters.append(character.lower())
     best = max(sum(letter in language for letter in letters) for language in languages)
     return (best + good_signs) / max(1, total)
 
 
+def _may_stand(sign: str, before: str, after: str) -> bool:
+    """Whether a sign may stand between two characters of a Latin text."""
+    if sign in "¡¿":
+        return after.isalpha() and not before.isalpha()
+    # Only an apostrophe stands inside a word. Signs of other scripts seem to begin with these two.
+    return (sign in "’´" or not (before.isalpha() and after.isalpha())) and before not in ("¡", "¿")
+
+
 def _can_be(text: str, encoding: str) -> bool:
     """Whether characters beyond ASCII stand between words, and those of Eastern Asia are mostly frequent ones."""
     foreign = re.findall(r"[^\x00-\x7f]", text)
-    inside = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])", text)
-    if len(inside) > MOST_INSIDE_WORDS * len(foreign):
+    next_to_letters = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])", text)
+    between_letters = re.findall(r"(?<=[A-Za-z])[^\x00-\x7f’](?=[A-Za-z])", text)
+    # Signs may stand next to a word, but not inside it.
+    inside = max(sum(map(str.isalpha, next_to_letters)), len(between_letters))
+    if inside > MOST_INSIDE_WORDS * len(foreign):
         return False
     if encoding not in FREQUENT:
         return True

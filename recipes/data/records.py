@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recipes.data.delimited import find_swallowed_row, read_rows, shorten
+from recipes.data.delimited import find_swallowed_row, is_quoted_tsv, read_rows, shorten
 from recipes.data.encodings import find_encoding, is_encoding, marked_encoding
 from recipes.data.formats import SEPARATORS, STANDARD, FormatError, open_bytes
 from recipes.data.json_values import JsonText, Repeated
@@ -102,15 +102,19 @@ class Records(Iterator[Record]):
             if self.kind == "parquet":
                 yield from self._read_parquet()
                 return
-            # A stream can be read only once, so its encoding cannot be detected.
-            is_file = self.name != STANDARD and Path(self.name).is_file()
-            encoding, note = (
-                find_encoding(Path(self.name), self.encoding) if is_file else (self.encoding or "utf-8", "")
-            )
-            self.notes += [note] if note else []
-            with open_bytes(None if self.name == STANDARD else Path(self.name)) as raw:
+            # A stream can be read only once, so it cannot be searched before.
+            path = Path(self.name) if self.name != STANDARD else None
+            encoding, is_quoted = self.encoding or "utf-8", None
+            if path and path.is_file():
+                encoding, note = find_encoding(path, self.encoding)
+                self.notes += [note] if note else []
+                if self.kind == "tsv":
+                    with open_bytes(path) as raw, _read_lines(raw, encoding) as lines:
+                        is_quoted = is_quoted_tsv(lines)
+            with open_bytes(path) as raw:
                 encoding = marked_encoding(raw) or encoding
-                yield from self._read_csv(raw, encoding) if self.kind in SEPARATORS else _read_json(raw, encoding)
+                is_table = self.kind in SEPARATORS
+                yield from self._read_csv(raw, encoding, is_quoted) if is_table else _read_json(raw, encoding)
         except FormatError as error:
             raise UserError(f"{self.title}: {error}") from error
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -123,10 +127,9 @@ class Records(Iterator[Record]):
         except OSError as error:
             raise UserError(f"{self.title}: cannot be read ({os_error_reason(error)}).") from error
 
-    def _read_csv(self, raw: IO[bytes], encoding: str) -> Iterator[Record]:
-        # Bytes that are not UTF-8 become surrogates, so that only their own record is a bad one.
-        with io.TextIOWrapper(raw, encoding, _errors(encoding), newline=_line_end(raw, encoding)) as lines:
-            yield from self._read_rows(read_rows(lines, SEPARATORS[self.kind]))
+    def _read_csv(self, raw: IO[bytes], encoding: str, is_quoted: bool | None) -> Iterator[Record]:
+        with _read_lines(raw, encoding) as lines:
+            yield from self._read_rows(read_rows(lines, SEPARATORS[self.kind], is_quoted))
 
     def _read_rows(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
         first = next(rows, None)
@@ -203,6 +206,11 @@ def records(
 
 def _errors(encoding: str) -> str:
     return "surrogateescape" if encoding.startswith("utf-8") else "strict"
+
+
+def _read_lines(raw: IO[bytes], encoding: str) -> io.TextIOWrapper:
+    """Decode lines; bytes that are not UTF-8 become surrogates, so that only their own record is a bad one."""
+    return io.TextIOWrapper(raw, encoding, _errors(encoding), newline=_line_end(raw, encoding))
 
 
 def _line_end(raw: IO[bytes], encoding: str) -> str:

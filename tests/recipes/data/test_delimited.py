@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.data.delimited import find_swallowed_row, read_rows
+from recipes.data.delimited import find_swallowed_row, is_quoted_tsv, read_rows
 from recipes.data.formats import FormatError
 
 
@@ -132,3 +132,22 @@ def test_a_quote_of_tsv_that_stays_open_for_long_is_a_character() -> None:
 )
 def test_rows_inside_a_cell_are_found(text: str, column: int, line: str) -> None:
     assert find_swallowed_row(read(text, ",")[1], ",", column, {"pos", "neg"}) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "is_quoted"),
+    [
+        ("a\tb\nx\ty\n", None),
+        ('a\tb\n"x"\ty\n', None),
+        ('a\tb\n"x"\ty\n"a ""b"""\tz\n', True),
+        ('a\tb\n"x"\ty\n"a\nb"\tz\n', True),
+        ('a\tb\n"x"\ty\n"a" b\tz\n', False),
+        ('a\tb\n"open\tx\na\tb\nof 15"\ty\n', None),
+        ('a\tb\n"open\tx\na\tb\nof 15"\ty\n"a" b\tz\n', False),
+        ('a\tb\n"x, y"\ty\nz\t"v, w"\n', True),
+        ('a\tb\n"x, y"\ty\nv, w\tz\n', None),
+        ('a\tb\n"x, y"\ty\n"z"\tz\n', None),
+    ],
+)
+def test_a_file_shows_whether_it_is_quoted(text: str, is_quoted: bool | None) -> None:
+    assert is_quoted_tsv(iter(split_lines(text))) is is_quoted

@@ -87,6 +87,16 @@ def test_an_encoding_that_is_not_clear_is_refused(write: Write) -> None:
         find_encoding(write("a.csv", dos.encode("cp850")), None)
 
 
+def test_signs_of_chinese_are_not_read_as_latin(write: Write) -> None:
+    content = "text\n" + "“great” – really\n" * 20
+    for encoding in ("gb18030", "big5"):
+        try:
+            found, _ = find_encoding(write("a.csv", content.encode(encoding, "ignore")), None)
+        except FormatError:
+            continue
+        assert content.encode(encoding, "ignore").decode(found) == content.encode(encoding, "ignore").decode(encoding)
+
+
 def test_bytes_of_another_encoding_are_refused_with_their_line(write: Write) -> None:
     content = f"text\n{SIMPLIFIED}\n".encode("gb18030") * 19 + b"a\xff,b\n"
     with pytest.raises(FormatError, match=r"^line 39 is not gb18030 \(byte 0xFF\)\.$"):

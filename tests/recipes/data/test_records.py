@@ -189,3 +189,10 @@ def test_only_cr_and_lf_end_a_line(separator: str, write: Write) -> None:
         assert cells(write(name, content)) == [{"text": text}]
     if separator > "\x1f":
         assert cells(write("a.jsonl", f'{{"text": "{text}"}}\n')) == [{"text": text}]
+
+
+def test_a_tsv_file_of_excel_is_unquoted_from_its_first_row(write: Write) -> None:
+    text = 'text\tlabel\r\n"so, so"\tx\r\n"say ""so"""\ty\r\n"two\nlines"\tx\r\n'
+    assert [each["text"] for each in cells(write("a.tsv", text))] == ["so, so", 'say "so"', "two\nlines"]
+    plain = 'text\tlabel\n"so, so"\tx\n"so" so\ty\n"open\tx\nof 15"\tx\n'
+    assert [each["text"] for each in cells(write("b.tsv", plain))] == ['"so, so"', '"so" so', '"open', 'of 15"']
