@@ -127,7 +127,7 @@ def escape_interpolations(values: Any) -> Any:
 def as_yaml(value: object) -> str:
     """Format a value as in YAML and on the command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(as_yaml, value))}]"
+        return f"[{', '.join(map(as_yaml, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -218,10 +218,10 @@ def test_a_label_that_is_no_column_is_refused(value: str) -> None:
     (problem,) = problems("data=files", "data.train=a.csv", f"data.label={value}")
     assert problem.startswith("data.label must be a column, or a list of columns with 0 or 1 for one label each")
     assert problems("data=files", "data.train=a.csv", "data.label=[a,a]") == (
-        "data.label=[a,a] names a column twice; name each once.",
+        "data.label=[a, a] names a column twice; name each once.",
     )
     (problem,) = problems("data=files", "data.train=a.csv", "data.label=[a,b]", "data.label_separator=|")
-    assert problem.startswith("data.label_separator=|: with a column for each label, data.label=[a,b], nothing is")
+    assert problem.startswith("data.label_separator=|: with a column for each label, data.label=[a, b], nothing is")
 
 
 def test_the_run_folder_is_named_by_its_choices_and_has_no_clock() -> None:
