@@ -1,5 +1,6 @@
 """Metrics of predictions, computed per document with NumPy and scikit-learn."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ LOWER_IS_BETTER = ("loss", "ece")
 BINS = 15
 # A model may give a label the probability 0, of which the log is -inf. With this minimum a row's loss is at most 27.6.
 MIN_PROBABILITY = 1e-12
+# Numbers of a bootstrap sample that are in memory at a time.
+COUNTS_AT_ONCE = 1 << 18
 PROBABILITY_MARGIN = 1e-7
 """Clip a probability to [margin, 1 - margin] before the logarithms of both p and 1 - p are taken.
 
@@ -218,16 +221,21 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
     # Draw how often each kind of row occurs, where a kind is a combination of true and predicted labels. Memory is then
     # proportional to the kinds, not to the rows.
     first_rows, counts = _kinds(true, predicted, unseen)
-    times = np.random.default_rng(seed).multinomial(count, counts / count, size=draws)
+    random = np.random.default_rng(seed)
     true, predicted, unseen = true[first_rows], predicted[first_rows], unseen[first_rows]
     # A row has few of the classes, so with many classes almost all entries are 0.
-    hits, positives = (np.ascontiguousarray(times @ csr_array(each)) for each in (true * predicted, true + predicted))
-    samples = {"macro_f1": f1(hits, positives).mean(1)}
-    if predictions.multi_label:
-        samples["micro_f1"] = 2 * hits.sum(1) / np.maximum(1, positives.sum(1) + times @ unseen)
-    else:
-        samples["accuracy"] = hits.sum(1) / count
-    ends = {name: np.quantile(values, [0.025, 0.975]) for name, values in samples.items()}
+    is_hit, is_positive = csr_array(true * predicted), csr_array(true + predicted)
+    samples: dict[str, list[np.ndarray]] = defaultdict(list)
+    at_once = max(1, COUNTS_AT_ONCE // len(counts))
+    for first in range(0, draws, at_once):
+        times = random.multinomial(count, counts / count, size=min(at_once, draws - first))
+        hits, positives = (np.ascontiguousarray(times @ each) for each in (is_hit, is_positive))
+        samples["macro_f1"].append(f1(hits, positives).mean(1))
+        if predictions.multi_label:
+            samples["micro_f1"].append(2 * hits.sum(1) / np.maximum(1, positives.sum(1) + times @ unseen))
+        else:
+            samples["accuracy"].append(hits.sum(1) / count)
+    ends = {name: np.quantile(np.concatenate(parts), [0.025, 0.975]) for name, parts in samples.items()}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
