@@ -47,16 +47,18 @@ def prepare_overrides(overrides: Iterable[str]) -> list[str]:
     choices = [override for override in overrides if override.startswith("+tricks=")]
     if len(choices) > 1:
         raise UserError(explain_tricks(choices))
-    return [quote(_check_folder(override)) for override in with_new_names(overrides)]
+    return [quote(_check_hydra(override)) for override in with_new_names(overrides)]
 
 
-def _check_folder(override: str) -> str:
-    """Expand `~` in the folder of runs, which Hydra takes as a name, and refuse a folder that holds other things.
+def _check_hydra(override: str) -> str:
+    """Check values of Hydra that it does not check, and expand `~` in the folder of runs, which it takes as a name.
 
     Raises:
-        UserError: the folder is the working folder, one above it, the home folder, or the checkout.
+        UserError: the folder of runs holds other things, or a value is of a wrong type.
     """
     name, _, value = override.partition("=")
+    if name == "hydra.verbose" and (parsed := _parse(override)) and not isinstance(parsed.value(), bool | str | list):
+        raise UserError(f"{override}: hydra.verbose must be true, false, the name of a logger, or a list of names.")
     if name not in FOLDERS:
         return override
     folder = Path(value.strip("'\"")).expanduser()
@@ -84,6 +86,10 @@ def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     except argparse.ArgumentError as error:
         raise UserError(f"{error.argument_name or 'an option'}: {error.message}; --hydra-help lists all.") from error
+    # Hydra itself ends with a traceback here.
+    for option, value in (("--resolve", parsed.resolve and not parsed.help), ("--package", parsed.package)):
+        if value and not parsed.cfg:
+            raise UserError(f"{option} is about the config that --cfg prints; write --cfg=job {option}.")
     if unknown := [argument for argument in unknown if argument.startswith("-")]:
         raise UserError(*_explain_options(unknown, arguments))
     options = list(arguments)

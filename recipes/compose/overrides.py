@@ -102,6 +102,8 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
     with _composing_conf():
         if parsed.config_dir:
             sentences += _add_config_folders([parsed.config_dir], CONFIG_DIR)
+        if name not in GlobalHydra.instance().config_loader().get_group_options(""):
+            return [*sentences, f"--config-name={name}: there is no such config; leave the option out."]
         for line in sorted((line for line in parsed.overrides if line not in consumed), key=_rank):
             try:
                 override = OverridesParser.create().parse_override(line)
@@ -165,7 +167,7 @@ def _add_config_folders(folders: Any, setting: str) -> Iterator[str]:
         yield f"{setting} must be a list of folders, got {folders}."
         return
     loader: Any = GlobalHydra.instance().config_loader()
-    for folder in folders:
+    for folder in map(str, folders):
         if "://" not in folder and not Path(folder).is_dir():
             yield f"{setting}={folder}: there is no such folder."
             continue

@@ -18,6 +18,8 @@ from recipes.errors import UserError, unreadable
 
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
+OF_A_SWEEP = "multirun.yaml"
+"""What Hydra writes next to the runs of a sweep."""
 DRAFT_ENDING = ".trickbook-draft"
 """The end of the name of a draft; no other program makes such files."""
 
@@ -61,10 +63,13 @@ def remove_draft(draft: Path) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove a folder that is empty, and `runs/` above it if it is empty too."""
+    """Remove a run folder that is empty, and the folder of runs above it if it holds nothing of a run either."""
     with suppress(OSError):  # not empty, or not there
         folder.rmdir()
-        if folder.parent.name == "runs":
+        names = [path.name for path in folder.parent.iterdir()]
+        if names == [OF_A_SWEEP]:
+            (folder.parent / OF_A_SWEEP).unlink()
+        if names == [OF_A_SWEEP] or folder.parent.name == "runs":
             folder.parent.rmdir()
 
 

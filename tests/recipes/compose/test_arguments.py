@@ -93,6 +93,11 @@ def test_overrides_may_stand_after_options() -> None:
         (["--batch-size=8"], "--batch-size=8: there is no such option; settings are written without dashes, as train."),
         (["--seed", "8"], "--seed: there is no such option; settings are written without dashes, as seed=8."),
         (["--fast"], "--fast: there is no such option; --help and --hydra-help list all."),
+        (["--resolve"], "--resolve is about the config that --cfg prints; write --cfg=job --resolve."),
+        (
+            ["hydra.verbose=inf"],
+            "hydra.verbose=inf: hydra.verbose must be true, false, the name of a logger, or a list",
+        ),
         (["--config-dir"], "--config-dir/-cd: expected one argument; --hydra-help lists all."),
     ],
 )

@@ -130,6 +130,8 @@ def test_a_wrong_file_in_a_config_folder_of_the_user(write: Write) -> None:
     ("arguments", "messages"),
     [
         (["--config-dir", "nowhere", "seed=1"], ["--config-dir=nowhere: there is no such folder."]),
+        (["--config-name", "trian", "seed=1"], ["--config-name=trian: there is no such config; leave the option out."]),
+        (["hydra.searchpath=[1]"], ["hydra.searchpath=1: there is no such folder."]),
         (["-m", "model=tiny,linear", "+tricks=[],[mixup],[mixup,amp]"], []),
         (["-m", "model=tiny,linaer"], ["model=linaer: there is no such model; did you mean linear? "]),
         (["hydra.mode=MULTIRUN", "model=tiny,linear"], []),

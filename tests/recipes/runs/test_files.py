@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from recipes.errors import UserError
-from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
+from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, remove_empty, write_json
 
 Write = Callable[[str, str], Path]
 
@@ -128,3 +128,14 @@ def test_json_that_is_none_is_read_as_none(text: bytes, values: Any, tmp_path: P
     assert read_json(tmp_path / "a") == values
     with pytest.raises(UserError, match="Is a directory"):
         read_json(tmp_path)
+
+
+def test_an_empty_run_folder_goes_with_the_empty_folder_of_runs(tmp_path: Path, write: Write) -> None:
+    for name in ("runs/a", "sweep/a", "mine/a", "runs2/a"):
+        (tmp_path / name).mkdir(parents=True)
+    write("sweep/multirun.yaml", "")
+    write("runs2/multirun.yaml", "")
+    write("runs2/a/file", "")
+    for name in ("runs/a", "sweep/a", "mine/a", "runs2/a", "nowhere/a"):
+        remove_empty(tmp_path / name)
+    assert list_names(tmp_path) == ["a", "file", "mine", "multirun.yaml", "runs2"]
