@@ -289,9 +289,15 @@ GOOD = "text,label\n" + TEXT
         ({"train": GOOD.replace("neg", "pos")}, "train has only one class, 'pos'"),
         ({"train": GOOD, "validation": GOOD.replace("pos", "positive")}, "(40); is 'positive' train's 'pos'?"),
         ({"train": GOOD, "test": "text,label\nx,good\ny,bad\n"}, "'good' (1), and none of train's: neg, pos."),
-        ({"train": GOOD.encode() + b"caf\xe9,pos\n"}, "data.train=train.csv: line 82 is not UTF-8"),
-        ({"train": GOOD + '"never closed,pos\n'}, "train.csv: a quote is opened and never closed (in record 81)"),
-        ({"train": GOOD + "well, yes,pos\n"}, "data.train=train.csv: line 82 has more cells than the header has names"),
+        (
+            {"train": GOOD.replace("good", "好").encode() + b"caf\xe9,pos\n"},
+            "data.train=train.csv: line 82: 'text' is not UTF-8 (byte 0xE9)",
+        ),
+        ({"train": GOOD + '"never closed,pos\n'}, "data.train=train.csv: line 82: a quote is opened and never closed"),
+        (
+            {"train": GOOD + "well, yes,pos\n"},
+            "data.train=train.csv: line 82: 3 cells, but the header names 2; put quo",
+        ),
         ({"train": GOOD + "unlabelled,\n"}, "train: 1 of 81 rows have no label (first: id 80)"),
     ],
 )

@@ -97,8 +97,8 @@ def test_markup_in_the_data_is_escaped(tmp_path: Path) -> None:
 
 
 def test_nothing_that_somebody_else_wrote_is_markup(tmp_path: Path) -> None:
-    quoted = '"' + ATTACK.replace('"', '""') + '"'
-    rows = "".join(f"{quoted} {row},{quoted if row % 2 else 'x'},{quoted} {row}\n" for row in range(40))
+    quoted = ATTACK.replace('"', '""')
+    rows = "".join(f'"{quoted} {row}","{quoted if row % 2 else "x"}","{quoted} {row}"\n' for row in range(40))
     (tmp_path / "data.csv").write_text("text,label,id\n" + rows, encoding="utf-8")
     splits = [f"data.{split}={tmp_path / 'data.csv'}" for split in ("train", "validation", "test")]
     run = train(tmp_path / "<img src=x onerror=alert(1)> $x", *splits, "data.id=id", "train.max_updates=2")

@@ -49,17 +49,19 @@ def test_a_config_that_holds_no_settings_is_damage_and_no_new_run(text: str, tmp
 def test_a_run_without_its_config_is_no_new_run(name: str, tmp_path: Path) -> None:
     claim_once(tmp_path / "run", values())
     (tmp_path / "run" / "config.yaml").unlink()
-    (tmp_path / "run" / name).mkdir()
-    with pytest.raises(UserError, match=rf"(config\.yaml is missing, though the folder has {name}|manifest\.json: )"):
-        claim_once(tmp_path / "run", values(seed=1))
-    claim_once(tmp_path / "run", values(seed=1, resume=False))
-    assert (tmp_path / "run.old1" / name).exists()
+    (tmp_path / "run" / name).mkdir(exist_ok=True) if name != "history.jsonl" else None
+    for resume in (True, False):
+        with pytest.raises(
+            UserError, match=r"it holds .* but no config\.yaml of a run; name another folder, or move it"
+        ):
+            claim_once(tmp_path / "run", values(seed=1, resume=resume))
+    assert (tmp_path / "run" / name).exists()
 
 
 def test_a_config_of_another_shape_is_refused(tmp_path: Path) -> None:
     claim_once(tmp_path / "run", values())
     (tmp_path / "run" / "config.yaml").write_text("a: 1\n")
-    with pytest.raises(UserError, match="holds a run with other values"):
+    with pytest.raises(UserError, match=r"its config\.yaml is not of a run"):
         claim_once(tmp_path / "run", values())
 
 

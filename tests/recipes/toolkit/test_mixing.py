@@ -170,6 +170,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.words = nn.Embedding(10, 3)
         self.dropout = nn.Dropout(0.9)
+        self.config = SimpleNamespace(is_encoder_decoder=False)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.words

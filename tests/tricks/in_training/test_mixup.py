@@ -216,7 +216,7 @@ class Toy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = SimpleNamespace(num_hidden_layers=2, num_labels=3)
+        self.config = SimpleNamespace(num_hidden_layers=2, num_labels=3, is_encoder_decoder=False)
         self.words = nn.Embedding.from_pretrained(torch.arange(10.0)[:, None] * torch.tensor([1.0, 2.0, 3.0]))
         self.stack = nn.ModuleList([Layer(), Layer()])
         self.head = nn.Linear(3, 3)
@@ -224,7 +224,7 @@ class Toy(nn.Module):
     def get_input_embeddings(self) -> nn.Module:
         return self.words
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Any:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         states = self.words(input_ids)
         for layer in self.stack:
             states = layer(states, attention_mask)
@@ -333,7 +333,7 @@ class Weighing(Toy):
     """What enters the head is the sum over the tokens, which count and matter 2, 1, 3 and 4 times."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-        times = torch.tensor([2.0, 1.0, 3.0, 4.0]) * attention_mask
+        times = torch.tensor([2.0, 1.0, 3.0, 4.0])[: input_ids.shape[1]] * attention_mask
         return SimpleNamespace(logits=self.head((self.words(input_ids) * times[..., None]).sum(1)))
 
 

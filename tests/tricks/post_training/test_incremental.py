@@ -34,7 +34,8 @@ def incremental(folder: Path | None = None, replay: float = 0.0, new_labels: str
 
 def after(*overrides: str, folder: Path | None = None) -> Config:
     """The config of a run that starts from another, on texts of its own."""
-    return tiny_config(ON, f"tricks.incremental.folder={folder or finished_run()}", *overrides)
+    tricks = () if any(line.startswith("+tricks=") for line in overrides) else (ON,)
+    return tiny_config(*tricks, f"tricks.incremental.folder={folder or finished_run()}", *overrides)
 
 
 def finished(config: Config, folder: Path) -> FinishedRun:
@@ -123,7 +124,7 @@ class TestLabels:
 
     def test_texts_that_were_read_otherwise(self) -> None:
         result = self.trained_on(
-            incremental(), splits("xyz"), "+tricks=[truncate]", "tricks.truncate.head_fraction=0.5"
+            incremental(), splits("xyz"), "+tricks=[incremental,truncate]", "tricks.truncate.head_fraction=0.5"
         )
         (message,) = [note for note in result.notes if "texts" in note]
         assert message.startswith("incremental: the old run read texts unchanged, this one reads them with Truncate(")

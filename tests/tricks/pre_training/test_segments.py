@@ -167,7 +167,8 @@ class TestPool:
 
 def cut_config(*overrides: str, pooling: str = "mean", longest: int = 30) -> Any:
     most = "tricks.segments.max_segments=3" if pooling == "concat" else "tricks.segments.max_segments=null"
-    pooled = ("+tricks=[segments]", f"tricks.segments.pooling={pooling}", most)
+    tricks = () if any(line.startswith("+tricks=") for line in overrides) else ("+tricks=[segments]",)
+    pooled = (*tricks, f"tricks.segments.pooling={pooling}", most)
     return tiny_config(SHORT_SEGMENTS, *pooled, *overrides, longest=longest)
 
 
