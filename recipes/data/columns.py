@@ -69,7 +69,7 @@ def _encoding_problem(text: str) -> str:
         code = ord(text[error.start])
         # Bytes that cannot be decoded are read as these (`surrogateescape`).
         if 0xDC80 <= code <= 0xDCFF:
-            return f"is not UTF-8 (byte 0x{code - 0xDC00:02X})"
+            return f"is not UTF-8 (byte 0x{code - 0xDC00:02X}), though the file is; correct it"
         return f"holds \\u{code:04x} without its other half, which is no character"
     return ""
 

@@ -124,7 +124,9 @@ def test_a_cell_of_a_wrong_type_is_refused_with_its_line(row: dict[str, Any], re
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = write_parquet(tmp_path, "a.parquet", text=[b"a", b"\xff"], label=["a", "b"])
-    assert read_problems(path) == (f"data.train={path}: record 2: 'text' is not UTF-8 (byte 0xFF).",)
+    assert read_problems(path) == (
+        f"data.train={path}: record 2: 'text' is not UTF-8 (byte 0xFF), though the file is; correct it.",
+    )
 
 
 def test_columns_that_are_not_used_may_hold_anything(write: Write) -> None:

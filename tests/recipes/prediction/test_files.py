@@ -546,7 +546,10 @@ def test_bytes_that_are_not_utf8_make_only_their_row_a_bad_one(
     summary = run_job(replace(prediction_request, source=str(source), metrics=False))
     assert (summary.rows, summary.bad) == (3, 1)
     (bad,) = Path(f"{prediction_request.target}.bad.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(bad)["row"] == 2 and json.loads(bad)["problem"] == "'text' is not UTF-8 (byte 0xFC)"
+    assert (
+        json.loads(bad)["row"] == 2
+        and json.loads(bad)["problem"] == "'text' is not UTF-8 (byte 0xFC), though the file is; correct it"
+    )
 
 
 def test_rows_inside_a_cell_are_a_bad_row(prediction_request: PredictionRequest, tmp_path: Path) -> None:
