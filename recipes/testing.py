@@ -39,7 +39,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.compose.trust import find_targets, trusting
-from recipes.config import CONF, Config
+from recipes.config import CONF, Config, as_values
 from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
 from recipes.doctor.runner import check_at_start
@@ -171,6 +171,33 @@ def train_tiny(config: Config) -> dict[str, Any]:
             weights = copy_weights(run)
         lines = run.history.read()
     return {"weights": weights, "losses": [line["loss"] for line in lines if "split" not in line]}
+
+
+def train_once(config: Config) -> dict[str, Any]:
+    """`train_tiny` in a child process, once for each config: many tests compare with the same plain run."""
+    return _remember(train_tiny, config)
+
+
+def finish_once(config: Config) -> Path:
+    """The folder of a finished run, made once for each config."""
+
+    def finish(settings: Config) -> Path:
+        folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
+        finetune_config(settings, folder)
+        return folder
+
+    return _remember(finish, config)
+
+
+REMEMBERED: dict[tuple[str, str], Any] = {}
+
+
+def _remember(work: Callable[[Config], Result], config: Config) -> Result:
+    name = (work.__qualname__, json.dumps(as_values(config), sort_keys=True))
+    if name not in REMEMBERED:
+        REMEMBERED[name] = in_child(partial(work, config))
+    result: Result = REMEMBERED[name]
+    return result
 
 
 def copy_weights(run: TrainingRun) -> dict[str, np.ndarray]:
@@ -310,16 +337,15 @@ class TrickLaws:
         values = {name: value for name, value in neutral.items() if "." not in name}
         off = self.config(overrides=overrides)
         on = self.config(self.trick, overrides=overrides, **values)
-        without, neutralized = in_child(lambda: train_tiny(off)), in_child(lambda: train_tiny(on))
+        without, neutralized = train_once(off), in_child(lambda: train_tiny(on))
         assert difference(without["weights"], neutralized["weights"]) <= self.tolerance <= 1e-6
         assert largest_distance(without["losses"], neutralized["losses"]) <= self.tolerance
         if not self.tolerance:  # and so are all files of a finished run
             with temporary_folder() as folder:
-                for config, name in ((off, "off"), (on, "on")):
-                    in_child(partial(finetune_config, config, folder / name))
+                in_child(partial(finetune_config, on, folder / "on"))
                 # A trick that is neutral only together with settings of the base still makes its passes.
                 passes = ("passes_per_update",) if overrides else ()
-                _assert_same(folder / "off", folder / "on", ("tricks", "seams", *passes))
+                _assert_same(finish_once(off), folder / "on", ("tricks", "seams", *passes))
 
     def test_leaves_no_trace(self) -> None:
         """A run of the same process without the trick, afterwards, is as it would have been before."""
@@ -329,7 +355,7 @@ class TrickLaws:
             train_tiny(self.config(self.trick))
             return train_tiny(plain)
 
-        alone, second = in_child(partial(train_tiny, plain)), in_child(after_another)
+        alone, second = train_once(plain), in_child(after_another)
         assert difference(alone["weights"], second["weights"]) == 0
         assert alone["losses"] == second["losses"]
 
@@ -521,7 +547,7 @@ class TrickLaws:
     def _raise_while_setting_up(self, seam: str) -> None:
         """Raise inside the base of a seam; a plain run in the same process is afterwards as it always is."""
         plain = self.config()
-        expected = in_child(partial(train_tiny, plain))
+        expected = train_once(plain)
         broken = _breakable([seam] if seam != "train" else [])
         config = self.config(self.trick)
 
