@@ -79,8 +79,12 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
             for name, value in node.tricks.items():
                 if not OmegaConf.is_dict(value):
                     yield f"tricks.{name}={value}: a trick has settings; write tricks.{name}.<setting>=<value>."
-        elif is_dataclass(known[key]):
-            yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
+        elif is_dataclass(known[key]) or f"{path}{key}" == "evaluate.extra":
+            # An interpolation such as seeds=${seed} passes the schema, but is no mapping.
+            if not OmegaConf.is_dict(node[key]):
+                yield f"{path}{key} must be a mapping of settings, got {node[key]}; set them one by one."
+            elif is_dataclass(known[key]):
+                yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
 
 
 def _mislabelled(config: Config) -> Iterator[str]:

@@ -52,6 +52,8 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("train.lr=1e-5", "train.lr does not exist; write train.learning_rate=1e-5."),
         ("metric=f1", "metric does not exist; write evaluate.metric=macro_f1."),
         ("seeds=5", "seeds must be settings of its own, such as seeds.order=<value>, got 5."),
+        ("seeds=${seed}", "seeds must be a mapping of settings, got 0; set them one by one."),
+        ("evaluate.extra=${seed}", "evaluate.extra must be a mapping of settings, got 0; set them one by one."),
         ("seed=${seed}", "seed: Recursive interpolation detected."),
         ("=5", "=5 is not an override; write it as name=value, such as train.epochs=2."),
         ("文=5", "文=5: a name has only the letters a-z, digits, "),
