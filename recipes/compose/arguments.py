@@ -272,6 +272,6 @@ def field_at(path: Sequence[str]) -> Field[Any] | None:
 
 
 def _is_text(path: str) -> bool:
-    """Whether a setting holds text."""
+    """Whether a setting holds text, or texts: `data.label` may be a list, for which the schema has no type."""
     item = field_at(path.split("."))
-    return item is not None and item.type in (str, str | None)
+    return item is not None and item.type in (str, str | None, Any)

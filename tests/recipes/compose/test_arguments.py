@@ -60,6 +60,8 @@ def test_what_hydra_can_parse_stays(line: str) -> None:
 @pytest.mark.parametrize("text", ["1e3", "true", "1_000", "1.50", "+5"])
 def test_text_that_looks_like_a_number_stays_text(text: str) -> None:
     assert value_of(f"data.text={text}") == text
+    assert value_of(f"data.label={text}") == text
+    assert value_of(f"data.label=[a,{text}]") == ["a", text]
 
 
 def test_lists_and_sweeps_keep_their_commas() -> None:
