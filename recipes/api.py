@@ -80,7 +80,7 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
 @contextmanager
 def claim_once(folder: Path, config: Config) -> Iterator[None]:
     """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
-    claim_folder = partial(claim, folder, as_values(config), identify_inputs(config), _command_to_start_over())
+    claim_folder = partial(claim, folder, as_values(config), identify_inputs(config), _command_to_start_over(folder))
     if "RANK" not in os.environ:
         with claim_folder():
             yield
@@ -91,12 +91,11 @@ def claim_once(folder: Path, config: Config) -> Iterator[None]:
         yield
 
 
-def _command_to_start_over() -> str:
-    """The command that starts this run over, which is also right where it was started from Python."""
-    overrides = HydraConfig.get().overrides if HydraConfig.initialized() else None
-    lines = [] if overrides is None else [*overrides.task, *overrides.hydra]
-    others = [line for line in lines if not line.startswith(("resume=", "hydra.mode="))]
-    return shlex.join(["python", "train.py", *others, "resume=false"])
+def _command_to_start_over(folder: Path) -> str:
+    """The command that starts the run in this folder over, also if it is one of a sweep or was started from Python."""
+    lines = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    others = [line for line in lines if not line.startswith("resume=")]
+    return shlex.join(["python", "train.py", *others, f"hydra.run.dir={folder}", "resume=false"])
 
 
 def load(folder: str | Path, trusted: Sequence[str] = ()) -> FinishedRun:

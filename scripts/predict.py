@@ -79,8 +79,6 @@ def main() -> None:
             advance(rows)
 
         summary = PredictionJob(request, report_progress).run()
-        for note in summary.notes:
-            console.print(f"note: {note}")
         bad = f", {summary.bad:,} of them bad" if summary.bad else ""
         speed = summary.rows_read / max(summary.seconds, 1e-9)
         console.print(f"{summary.rows_read:,} rows{bad} in {summary.seconds:.1f} s ({speed:,.0f} rows/s)")

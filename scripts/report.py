@@ -32,6 +32,8 @@ def main() -> None:
     if arguments.output is None and len(runs) > 1:
         raise UserError(f"A page of {len(runs)} runs needs a file to write: --output=report.html.")
     target = arguments.output or runs[0].folder / "report.html"
+    if not target.name or target.parent.name in ("model", "predictions"):
+        raise UserError(f"--output={target}: name a file for the page, outside model/ and predictions/ of a run.")
     if arguments.output and target.is_file() and not target.read_bytes().startswith(PAGE_START.encode()):
         raise UserError(f"--output={target} exists and is not such a page; name another file.")
     with atomic_write(target) as draft:

@@ -192,7 +192,7 @@ def test_a_changed_file_is_noticed(folder: Path) -> None:
     paragraph = run_refused(folder, *FILE, *TINY, "hydra.run.dir=run", "train.max_updates=1")
     assert f"{folder / 'run'}: since this run data.train=text.csv has changed. To see the old result: " in paragraph
     command = paragraph.partition("what is there now: python train.py ")[2].partition(", which renames")[0]
-    assert command.endswith(" resume=false")
+    assert command.endswith(f" hydra.run.dir={folder / 'run'} resume=false")
     run_to_end(folder, *shlex.split(command))
     inputs = [(folder / name / "inputs.json").read_text() for name in ("run", "run.old1")]
     assert inputs[0] != inputs[1]

@@ -174,7 +174,14 @@ class StudyRuns:
         metric = str(self.composer.master.evaluate.metric)
         # A file that has changed since the first runs of the study would make two studies of it.
         for folder in compare_inputs(run.folder for run in runs):
-            check_data(folder)
+            try:
+                check_data(folder)
+            except UserError as error:
+                sweep = self.composer.sweep
+                raise UserError(
+                    f"{error} The report of the study so far is in {sweep}. To study what is there now, name another "
+                    f"folder: hydra.sweep.dir={sweep}-2."
+                ) from error
         progress = Progress(runs, metric, lambda rows: self._record(space, rows))
         with show_progress(progress):
             finish_runs(runs, self.launch, self.settings.max_batch_size or max_concurrent_runs(self.composer.master))

@@ -61,7 +61,7 @@ def _check_hydra(override: str) -> str:
         raise UserError(f"{override}: hydra.verbose must be true, false, the name of a logger, or a list of names.")
     if name not in FOLDERS:
         return override
-    folder = Path(value.strip("'\"")).expanduser()
+    folder = Path(os.path.expanduser(value.strip("'\"")))
     if is_shared_folder(folder):
         raise UserError(f"{override}: runs need a folder of their own; name a new one, such as {name}=runs/mine.")
     return f"{name}={folder}" if value[:1] == "~" else override

@@ -123,7 +123,7 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
             if len(choices) > 1 and not sweeps:
                 sentences.append(
                     f"{line}: several values are a sweep, which needs -m; one value that holds a comma needs quotes: "
-                    f"'{_key(line)}=\"a, b\"'."
+                    f"'{_key(line)}=\"{line.partition('=')[2]}\"'."
                 )
             for choice in choices:
                 try:

@@ -39,6 +39,8 @@ def find_problem(record: Record, used: Iterable[tuple[str, str]]) -> str:
     """
     if record.problem:
         return record.problem
+    if len(record.values) > 1 and all(name == cell for name, cell in record.values.items()):
+        return "it repeats the header; remove this line"
     for setting, name in used:
         cell = record.values.get(name)
         if isinstance(cell, str):

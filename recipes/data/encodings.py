@@ -7,6 +7,7 @@ charset-normalizer. Where two encodings fit about equally well, neither is chose
 import codecs
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,8 @@ MARKS = (
 )
 BYTES_AT_ONCE = 1 << 20
 SAMPLE_BYTES = 1 << 15
+# Of so few different characters beyond ASCII nothing can be told, where more than one encoding has them.
+FEW_CHARACTERS = 12
 # A file in which so few lines are not UTF-8, and in no other encoding, is damaged.
 FEW_LINES = 10
 # What stands between quotes or on a line. No encoding here has these bytes inside a character.
@@ -45,6 +48,7 @@ ALPHABETS = {
     "iso8859_2": (CENTRAL, SIGNS),
     "iso8859_15": (WESTERN, SIGNS + "¿¡²³"),
 }
+LETTERS_IN_A_ROW = re.compile(r"[^\W\d_\x00-\x7f]{3}")
 # Where the frequent characters of an encoding stand: the character set, and the first bytes.
 FREQUENT = {
     "gb18030": ("gb2312", 0xA1, 0xD7),
@@ -76,14 +80,14 @@ def is_encoding(name: str) -> bool:
     """Whether there is a text encoding of this name."""
     try:
         return bool(codecs.lookup(name)._is_text_encoding)
-    except LookupError:
+    except (LookupError, ValueError):  # unknown, or no name at all
         return False
 
 
 def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
     """Find the encoding of a file.
 
-    A file that is UTF-8 and not only ASCII is never read otherwise, since no other text looks like UTF-8 by chance.
+    A file that is UTF-8 and not only ASCII is not read otherwise, since no longer text looks like UTF-8 by chance.
 
     Args:
         path: of the file, which may be gzip.
@@ -99,9 +103,10 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
         if marked := marked_encoding(raw):
             return marked, ""
         first, sample, is_utf8, is_ascii = raw.peek(SAMPLE_BYTES)[:SAMPLE_BYTES], bytearray(), True, True  # type: ignore[attr-defined]
-        decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+        decoder, line, has_escapes = codecs.getincrementaldecoder("utf-8")(), 1, False
         for block in _blocks(raw):
             is_ascii = is_ascii and block.isascii()
+            has_escapes = has_escapes or bool(re.search(rb"\x1b[$(]", block))
             for part in WITH_FOREIGN_BYTES.finditer(block) if not is_ascii else ():
                 if len(sample) > SAMPLE_BYTES:
                     break
@@ -112,6 +117,13 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
                 is_utf8 = False
                 line += error.object[: error.start].count(b"\n")
                 break
+    if is_ascii and not requested and has_escapes:
+        raise FormatError(
+            "it has the escape sequences of ISO-2022-JP or a similar encoding; name it (data.encoding=iso2022_jp; for "
+            "predict.py --encoding=iso2022_jp), or convert the file to UTF-8."
+        )
+    if is_utf8 and requested in FREQUENT and _may_be_chance(bytes(sample)):
+        is_utf8 = is_ascii
     if (is_utf8 and not is_ascii) or (requested and codecs.lookup(requested).name == "utf-8"):
         return "utf-8", ""
     encoding = requested or _wide_encoding(first, is_utf8)
@@ -185,12 +197,21 @@ def _detect(sample: bytes) -> list[str]:
     return [encoding for _, encoding in ranked[: 1 if is_clear else 2]]
 
 
+def _may_be_chance(sample: bytes) -> bool:
+    """Whether a text is UTF-8 only because few pairs of bytes happen to be; 元 in GBK is one."""
+    foreign = set(re.findall(r"[^\x00-\x7f]", sample.decode("utf-8", "ignore")))
+    return len(foreign) <= FEW_CHARACTERS and all(character < "\u0800" for character in foreign)
+
+
 def _latin_fit(text: str, encoding: str) -> float:
     """The fraction of characters beyond ASCII that are those of one language, and stand where they may."""
     beyond = sum(map(str.isalpha, re.findall(r"[^\x00-\x7f]", text)))
     is_latin = beyond <= MOST_BEYOND_ASCII * sum(map(str.isalpha, text))
-    # No text has control characters beyond ASCII.
-    if not is_latin or re.search(r"[\x80-\x84\x86-\x9f]", text):
+    # No text has control characters beyond ASCII, and no language of the West has three such letters in a row.
+    is_western = WESTERN is ALPHABETS[encoding][0]
+    if not is_latin or re.search(r"[\x80-\x84\x86-\x9f]|[€£©®™°§´·×±]{2}", text):
+        return 0.0
+    if is_western and LETTERS_IN_A_ROW.search(text):
         return 0.0
     languages, signs = ALPHABETS[encoding]
     letters, good_signs, total = list[str](), 0, 0
@@ -213,6 +234,8 @@ def _may_stand(sign: str, before: str, after: str) -> bool:
     """Whether a sign may stand between two characters of a Latin text."""
     if sign in "¡¿":
         return after.isalpha() and not before.isalpha()
+    if sign in "×±" and before.isalpha():
+        return False
     # Only an apostrophe stands inside a word. Signs of other scripts seem to begin with these two.
     return (sign in "’´" or not (before.isalpha() and after.isalpha())) and before not in ("¡", "¿")
 
@@ -227,11 +250,36 @@ def _can_be(text: str, encoding: str) -> bool:
     if inside > MOST_INSIDE_WORDS * len(foreign):
         return False
     if encoding not in FREQUENT:
-        return True
+        return _has_words(text)
+    if len(set(foreign)) < FEW_CHARACTERS and sum(_decodes(text.encode(encoding), other) for other in FREQUENT) > 1:
+        return False
     charset, first, last = FREQUENT[encoding]
     leads = [character.encode(charset, "ignore")[:1] for character in foreign]
     frequent = [lead for lead in leads if bytes([first]) <= lead <= bytes([last])]
     return len(frequent) >= ENOUGH_FREQUENT * len(foreign)
+
+
+def _has_words(text: str) -> bool:
+    """Whether letters beyond ASCII form words of their own script, in which no capital follows a small letter."""
+    words = re.findall(r"[^\W\d_]+", text)
+    foreign = [word for word in words if not word.isascii()]
+    good = [
+        word
+        for word in foreign
+        if not re.search(r"[A-Za-z]", word)
+        and not any(one.islower() and other.isupper() for one, other in pairwise(word))
+    ]
+    letters = sum(map(len, good))
+    beyond = len(re.findall(r"[^\x00-\x7f]", text))
+    return letters >= 2 * len(good) and len(good) >= 0.9 * len(foreign) and letters >= 0.6 * beyond
+
+
+def _decodes(sample: bytes, encoding: str) -> bool:
+    try:
+        sample.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check(path: Path, encoding: str) -> None:

@@ -6,6 +6,7 @@ old file is ever shown as one of the new file.
 
 import hashlib
 import json
+import os
 import re
 import sys
 import time
@@ -46,7 +47,7 @@ def identify_inputs(config: Config) -> dict[str, str | None]:
         sources |= {f"evaluate.extra.{name}": split for name, split in config.evaluate.extra.items()}
         inputs |= {path: _identify_split(config.data, path, split) for path, split in sources.items() if split}
     for setting, name in _local_paths(config):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         if path.exists():
             inputs[setting] = fingerprint(path)
     return inputs

@@ -25,7 +25,13 @@ def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 # A number is the text that stands in the file: 0.10 and 1e3 are not rewritten, and no digit is lost.
-DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_as_object)
+# NaN is how Python writes a missing number.
+DECODER = json.JSONDecoder(
+    parse_float=str,
+    parse_int=str,
+    parse_constant=lambda name: None if name == "NaN" else name,
+    object_pairs_hook=_as_object,
+)
 
 
 class JsonText:

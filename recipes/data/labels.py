@@ -41,7 +41,12 @@ INTEGRAL = re.compile(r"(-?[0-9]+)\.0+")
 LONG_FLOAT = re.compile(r"-?[0-9]{1,9}\.[0-9]{9,}")
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]{1,3})?", re.IGNORECASE)
-BITS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+BITS = {"0": 0, "0.": 0, "0.0": 0, "false": 0, "1": 1, "1.": 1, "1.0": 1, "true": 1}
+# How Python shows a scalar of NumPy 2 in a list, and how arrays are shown alone.
+SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
+ARRAY = re.compile(r"(?:array|tensor)\((\[[^]]*\])(?:, dtype=[\w.]+)?\)", re.DOTALL)
+# NumPy cuts a long array where it is shown.
+CUT_LIST = re.compile(r"\[.*\.\.\..*\]", re.DOTALL)
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 BARE = r"[-+]?[0-9][-+.0-9e]*|true|false|none|null|nan"
@@ -97,6 +102,11 @@ def read_labels(
     has_lists = any(isinstance(cell, list) for cell in cells)
     # A single text among lists is a list of one, whatever it looks like.
     texts = set() if has_lists else {cell for cell in cells if isinstance(cell, str) and cell.strip()}
+    if texts and all(map(CUT_LIST.fullmatch, map(str.strip, texts))):
+        raise UserError(
+            f"{source}: labels are arrays that were cut when they were written, such as {min(texts)!r}; write them "
+            "again as lists, for instance with .tolist()."
+        )
     lists = {text: items for text in sorted(texts) if (items := parse_list(text)) is not None}
     if lists and len(lists) == len(texts):
         notes.append(
@@ -273,7 +283,7 @@ def parse_list(text: str) -> list[str | None] | None:
         >>> parse_list("[0 1]")
         ['0', '1']
     """
-    text = text.strip()
+    text = ARRAY.sub(r"\1", SCALAR.sub(r"\1", text.strip()))
     if len(text) < 2 or BRACKETS.get(text[0]) != text[-1]:
         return None
     inner, items, end = text[1:-1].strip(), [], 0

@@ -163,6 +163,8 @@ class Records(Iterator[Record]):
             self.columns, number = file.schema_arrow.names, 0
             # Other columns may hold types that have no text.
             used = [name for name in self.columns if self.used is None or name in self.used]
+            if twice := [name for name in used if used.count(name) > 1]:
+                raise FormatError(f"there are two columns {twice[0]!r}; rename one.")
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=used):
                 columns = [_parquet_cells(batch.column(name)) for name in used]
                 for cells in zip(*columns, strict=True) if used else [()] * len(batch):
@@ -192,7 +194,9 @@ def records(
         UserError: the file does not exist, or the file as such cannot be read.
     """
     title = title or name
-    if name != STANDARD and (not Path(name).exists() or Path(name).is_dir()):
+    if name != STANDARD and Path(name).is_dir():
+        raise UserError(f"{title}: this is a folder; name a file in it.")
+    if name != STANDARD and not Path(name).exists():
         raise UserError(f"{title}: there is no such file.")
     if encoding and not is_encoding(encoding):
         raise UserError(
@@ -216,6 +220,8 @@ def _read_lines(raw: IO[bytes], encoding: str) -> io.TextIOWrapper:
 def _line_end(raw: IO[bytes], encoding: str) -> str:
     """The character that ends the lines of a file: CR if it ends the first one without LF."""
     start = raw.peek(BYTES_AT_ONCE).decode(encoding, "replace")  # type: ignore[attr-defined]
+    if re.match(r"[^\r\n]*\r\r\n", start):
+        raise FormatError("lines end with CR CR LF; write the file again, in Python with open(..., newline='').")
     ends = re.search(r"[\r\n].?", start, re.DOTALL)
     return "\r" if ends and ends[0][0] == "\r" and ends[0] != "\r\n" else "\n"
 

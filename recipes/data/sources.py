@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import os
 import sysconfig
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -40,8 +41,10 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     Raises:
         UserError: the file does not exist, a record cannot be read, or columns are missing; with the line.
     """
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     setting = f"data.{split}={path}" if split in ("train", "validation", "test") else f"evaluate.extra.{split}={path}"
+    if file.is_dir():
+        raise UserError(f"{setting}: this is a folder; name a file in it.")
     if not file.is_file():
         siblings = [
             entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(map(str.lower, entry.suffixes))

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -137,7 +138,7 @@ def _folder_or_hub_name(settings: Model) -> str:
         return str(_minilm_folder())
     if not settings.name:
         raise UserError("model.name is not set; model=hub needs model.name=owner/name, or a local folder.")
-    folder = Path(settings.name).expanduser()
+    folder = Path(os.path.expanduser(settings.name))
     if not folder.is_dir() and (settings.name.startswith((".", "~", "/")) or settings.name.count("/") > 1):
         raise UserError(f"model.name={settings.name}: there is no such folder.")
     return str(folder) if folder.is_dir() else settings.name

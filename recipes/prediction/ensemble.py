@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -50,8 +51,14 @@ def read(folder: Path) -> Ensemble | None:
     try:
         ensemble = Ensemble(**json.loads(path.read_text(encoding="utf-8")))
         # A member outside would read other folders, and the folder itself would be read for ever.
+        weights: list[Any] = [*ensemble.weights.values()]
+        names: list[Any] = [*ensemble.classes]
+        if not all(isinstance(weight, int | float) and 0 <= weight < float("inf") for weight in weights):
+            raise ValueError("a weight is no number")
+        if not sum(weights) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("no member counts, or there is no class")
         outside = [each for each in ensemble.weights if folder.resolve() not in (folder / each).resolve().parents]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged; train again with resume=false.") from error
     if outside:
         raise UserError(f"{path} names a member outside its run folder ({outside[0]}); train again with resume=false.")

@@ -35,6 +35,7 @@ from recipes.runs.files import atomic_write, checksum, lock_folder, remove_draft
 from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fast
 
+MOST_ROWS_AHEAD = 10_000_000
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The files of `<output>.parts` that are no pieces: what is predicted, the joined output, and the joined bad rows.
 REQUEST = "asked.json"
@@ -105,8 +106,8 @@ class PredictionJob:
         request = replace(request, **paths)
         self.request, self.report_progress = request, report_progress
         self.finished_run = finished_run(request.run)
-        if request.look_ahead < 1:
-            raise UserError(f"--look-ahead={request.look_ahead}: at least one row must be read.")
+        if not 1 <= request.look_ahead <= MOST_ROWS_AHEAD:
+            raise UserError(f"--look-ahead={request.look_ahead}: it must be from 1 to {MOST_ROWS_AHEAD:,} rows.")
         self.data = self.finished_run.config["data"]
         source_format = format_of(request.source, request.source_format)
         # Standard output has no ending that could name a format, so it gets that of the input.

@@ -1,6 +1,6 @@
 """Claim a run folder: it belongs to one config, one set of inputs, and one process at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ INPUTS = "inputs.json"
 START = ("config.yaml", INPUTS, ".lock")
 # What a run writes later; `members` are the runs of an ensemble.
 RESULTS = (*OF_A_RUN, "members")
+# What it would overwrite.
+FILES = (INPUTS, "learning_curve.png", "confusion_matrix.png", "skipped.jsonl")
 # Settings that every config has had.
 ALWAYS = ("seed", "data", "model", "train")
 
@@ -50,16 +52,20 @@ def claim(
         InputsChanged: it holds a run of the same values that has read something else.
     """
     _refuse_other_folders(folder)
+    before = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     busy = f"hydra.run.dir={folder}: another process is training there; wait for it, or name another folder."
     renamed = None
     if not values["resume"] and (folder / "config.yaml").exists():
         with lock_folder(folder, busy):
-            renamed = _move_aside(folder)
+            renamed, before = _move_aside(folder), set()
     try:
         with lock_folder(folder, busy):
             try:
-                _settle_config(folder, {name: value for name, value in values.items() if name not in UNDECIDING})
-                _settle_inputs(folder, values, inputs, command)
+                config = {name: value for name, value in values.items() if name not in UNDECIDING}
+                # Nothing is written before both fit.
+                previous = _read_fitting_config(folder, config)
+                _check_inputs(folder, values, inputs or {}, command)
+                _write_start(folder, config, previous, inputs)
                 # From here on this is a run folder. A draft is nowhere else in it, and the user's own files stay.
                 for run in (folder, *folder.glob("members/*/*")):
                     for name in ("", "checkpoints", "model", "predictions"):
@@ -67,7 +73,7 @@ def claim(
                 yield
             finally:
                 if not has_results(folder):
-                    _forget(folder)
+                    _forget(folder, before)
     finally:
         if renamed is not None and not folder.exists():
             renamed.rename(folder)
@@ -78,10 +84,12 @@ def has_results(folder: Path) -> bool:
     return any((folder / name).exists() for name in RESULTS)
 
 
-def _forget(folder: Path) -> None:
-    """Remove what a start wrote that came to nothing."""
+def _forget(folder: Path, before: Collection[str]) -> None:
+    """Remove what a start wrote that came to nothing, but no file that was there before."""
     events = [path.name for path in folder.glob("events.out.tfevents.*")]
-    for name in (*START, *events):
+    # A start that was killed has left its files here; they begin with the config.
+    left = START if "config.yaml" in before else ()
+    for name in {*START, *events} - ({*before} - {*left}):
         with suppress(OSError):  # the error that came before is the one to report
             (folder / name).unlink(missing_ok=True)
     remove_empty(folder)
@@ -98,13 +106,15 @@ def _refuse_other_folders(folder: Path) -> None:
             f"hydra.run.dir={folder}: a run needs a folder of its own; name a new one, such as "
             "hydra.run.dir=runs/mine, or leave hydra.run.dir out."
         )
+    if links := [name for name in RESULTS if (folder / name).is_symlink()]:
+        raise UserError(f"hydra.run.dir={folder}: {links[0]} in it is a link; a run writes into its own folder only.")
     if (folder / "config.yaml").exists():
         if not _is_config_of_a_run(folder):
             raise UserError(
                 f"hydra.run.dir={folder}: its config.yaml is not of a run; name a folder of its own, such as "
                 "hydra.run.dir=runs/mine."
             )
-    elif foreign := [name for name in RESULTS if (folder / name).exists()]:
+    elif foreign := [name for name in (*RESULTS, *FILES) if (folder / name).exists()]:
         raise UserError(
             f"hydra.run.dir={folder}: it holds {foreign[0]} but no config.yaml of a run; name another folder, or move "
             "it away."
@@ -122,44 +132,50 @@ def _is_config_of_a_run(folder: Path) -> bool:
     return has_results(folder)
 
 
-def _settle_config(folder: Path, config: dict[str, Any]) -> None:
-    """Write the config of a new run, or check that the run in the folder can go on with it."""
+def _read_fitting_config(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the config of the run in the folder, and check that this run can go on with it; None if it has no result."""
     previous = read_config(folder)
-    if previous == config:
-        return
-    if previous is not None and has_results(folder):
-        changes = list(differences(previous, config, ""))
-        if not _is_only_longer(previous, changes):
-            listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in changes)
-            raise UserError(
-                f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
-                "with resume=false, or give it the same values. More epochs or updates are allowed with "
-                "train.schedule=constant, train.warmup=0 and no tricks."
-            )
-        # The run goes on, so it is no longer finished.
-        manifest.remove(folder)
-        (folder / "metrics.json").unlink(missing_ok=True)
-    with atomic_write(folder / "config.yaml") as draft:
-        draft.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    if previous is None or not has_results(folder):
+        return None
+    changes = list(differences(previous, config, ""))
+    if changes and not _is_only_longer(previous, changes):
+        listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in changes)
+        raise UserError(
+            f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
+            "with resume=false, or give it the same values. More epochs or updates are allowed with "
+            "train.schedule=constant, train.warmup=0 and no tricks."
+        )
+    return previous
 
 
-def _settle_inputs(
-    folder: Path, values: Mapping[str, Any], inputs: Mapping[str, str | None] | None, command: str
-) -> None:
-    """Write the fingerprints of a new run's inputs, or check that the run in the folder has read the same ones."""
-    if inputs is None:
-        return
-    recorded = read_inputs(folder)
-    if recorded is None or not has_results(folder):
-        # A run from before inputs were recorded can say nothing about them.
-        if not has_results(folder):
-            write_json(folder / INPUTS, inputs)
-        return
+def _check_inputs(folder: Path, values: Mapping[str, Any], inputs: Mapping[str, str | None], command: str) -> None:
+    """Check that the run in the folder has read what this one would read.
+
+    Raises:
+        InputsChanged: a file or folder has other contents now, or is gone.
+    """
+    # A run from before inputs were recorded can say nothing about them.
+    recorded = (read_inputs(folder) if inputs and has_results(folder) else None) or {}
     if changes := changed_inputs(recorded, inputs, values):
         raise InputsChanged(
             f"{folder}: since this run {', '.join(changes)}. To see the old result: python scripts/report.py {folder}. "
             f"To train on what is there now: {command}, which renames the old folder."
         )
+
+
+def _write_start(
+    folder: Path, config: dict[str, Any], previous: dict[str, Any] | None, inputs: Mapping[str, str | None] | None
+) -> None:
+    """Write the config and the inputs of a run that begins, or the config of one that goes on for longer."""
+    if previous == config:
+        return
+    if previous is not None:  # it is no longer finished
+        manifest.remove(folder)
+        (folder / "metrics.json").unlink(missing_ok=True)
+    elif inputs is not None:
+        write_json(folder / INPUTS, inputs)
+    with atomic_write(folder / "config.yaml") as draft:
+        draft.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def read_inputs(folder: Path) -> dict[str, str | None] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from recipes.config import add_newer_settings, rename_settings, renamed_settings
+from recipes.config import add_newer_settings, rename_settings, renamed_settings, saved_config
 from recipes.errors import UserError, unreadable
 from recipes.metrics import Predictions
 from recipes.runs import manifest
@@ -25,6 +25,8 @@ FORMAT = 3
 """Of `metrics.json`. Since 3 a finished run has a manifest."""
 # A folder with one of these holds a run, if only a damaged one.
 OF_A_RUN = (manifest.FILE, "metrics.json", "history.jsonl", "checkpoints", "predictions", "model")
+# Parts of the config that hold settings of their own.
+SECTIONS = ("seeds", "data", "model", "train", "evaluate", "checkpoint", "tricks")
 # Keys that had another name in the first format of `metrics.json`.
 RENAMED_METRICS = {"onion": "seams", "kept": "weights"}
 
@@ -80,6 +82,8 @@ class RunFolder:
         files = manifest.read(self.folder)
         paths = (self.folder / "predictions").glob("*.csv") if files is None else map(Path, files)
         names = [path.stem for path in paths if path.parent.name == "predictions"]
+        if (self.folder / "metrics.json").exists():  # a split without an entry there is none
+            names = [name for name in names if name in self.metrics]
         return sorted(names, key=lambda name: (name != "validation", name != "test", name))
 
     @property
@@ -134,6 +138,10 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         raise unreadable(str(path), error) from error
     if not isinstance(values, dict):
         raise manifest.damaged(folder, "config.yaml", "is damaged: it holds no settings")
+    sections = {name: values[name] for name in SECTIONS if name in values}
+    of_tricks = sections["tricks"] if isinstance(sections.get("tricks"), dict) else {}
+    if wrong := [name for name, value in {**sections, **of_tricks}.items() if not isinstance(value, dict)]:
+        raise manifest.damaged(folder, "config.yaml", f"is damaged: {wrong[0]} holds no settings")
     return add_newer_settings(rename_settings(values, renamed_settings()))
 
 
@@ -174,4 +182,11 @@ def finished_run(folder: str | Path) -> RunFolder:
     """
     if not is_finished(Path(folder)):
         raise UserError(f"{folder} holds no finished run (there is no {manifest.FILE}).")
-    return RunFolder(Path(folder))
+    run = RunFolder(Path(folder))
+    try:
+        label = saved_config(run.config).data.label
+    except UserError as error:
+        raise UserError(f"{folder}: {' '.join(error.problems)}") from error
+    if not all(isinstance(name, str) for name in (label if isinstance(label, list) else [label])):
+        raise manifest.damaged(Path(folder), "config.yaml", "is damaged: data.label names no column")
+    return run

@@ -1,5 +1,6 @@
 """Read labels, weights, tokenizer and data of a finished run that another run starts from."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ class WarmStart:
         if folder is None:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
         self.setting = f"{setting}={folder}"
-        self.run = RunFolder(Path(folder).expanduser())
+        self.run = RunFolder(Path(os.path.expanduser(folder)))
         if not is_finished(self.run.folder):
             raise UserError(f"{self.setting} holds no finished run (there is no {manifest.FILE}).")
         self.config, self.metrics = self.run.config, self.run.metrics

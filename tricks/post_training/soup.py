@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Context, Run, Trick, UserError, allowed
+from recipes.data.inputs import check_data
 from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
 from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
@@ -113,6 +114,10 @@ class Soup(Trick):
                 f"{own[differing[0]]}, so it may have been trained on rows that evaluate this one; use runs on the "
                 "same data."
             )
+        try:
+            check_data(other_run.run.folder)
+        except UserError as error:
+            raise UserError(f"{other_run.setting}: {' '.join(error.problems)} Use runs on the same data.") from error
         # The model is only used to load the folder's weights; its own weights are restored.
         with with_weights(run.bare_model, copy_weights(run.bare_model)):
             other_run.load_weights(run.bare_model, run.classes)

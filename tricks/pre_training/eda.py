@@ -15,6 +15,7 @@ Use when: there are a few hundred rows and the model is small. Avoid when: the e
 Composes: examples/add, after tricks that drop or rewrite rows.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +107,7 @@ class Eda(Trick):
         chinese = self.language == "zh" or (self.language == "auto" and is_chinese(texts))
         wordnet = find_wordnet() if self.source == "wordnet" or (self.source == "auto" and not chinese) else None
         if self.file is not None:
-            path = Path(self.file).expanduser()
+            path = Path(os.path.expanduser(self.file))
             if not path.exists():
                 raise UserError(f"tricks.{self.name}.file={self.file}: there is no such file or folder.")
             origin, synonyms = str(path), read_wordnet(path) if is_wordnet(path) else read_file(path)

@@ -210,14 +210,16 @@ def loss_minimum(subject: Subject, result: CheckResult) -> None:
             return row_losses.float()
 
     # With smoothed targets, very confident predictions have a high loss, so the compared logits are moderate.
-    right, shifted, uniform = loss(3, logits), loss(3, logits.roll(1, 0)), loss(0, logits)
+    # A single class has no other row to take the logits of.
+    others = logits.roll(1, 0) if count > 1 else -logits
+    right, shifted, uniform = loss(3, logits), loss(3, others), loss(0, logits)
     # With a label more and one less, most of many classes are still right; all of them are wrong with the other sign.
     wrong = loss(-3, logits) if multi_label else shifted
     # Given logits, the loss of ever more confident right predictions goes on falling; given probabilities, it stalls.
     confident, most_confident = loss(20, logits), loss(40, logits)
     result.add_inspected(count, "classes")
     start = float(uniform.mean())
-    if not (torch.isfinite(loss(1000, logits)).all() and torch.isfinite(loss(1000, logits.roll(1, 0))).all()):
+    if not (torch.isfinite(loss(1000, logits)).all() and torch.isfinite(loss(1000, others)).all()):
         result.fail(
             "the loss of large logits is NaN or inf.",
             "training fails as soon as the model is confident",

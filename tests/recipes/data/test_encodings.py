@@ -108,3 +108,36 @@ def test_bytes_of_another_encoding_are_refused_with_their_line(write: Write) -> 
 def test_names_of_encodings() -> None:
     assert is_encoding("GB18030") and is_encoding("utf_8")
     assert not is_encoding("utf-7000") and not is_encoding("base64")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("I like it, 12345 хорошо", "cp1251"),
+        ("a good one, חיובי", "cp1255"),
+        ("It’s “good” – café £5 ½", "cp1252"),
+        ("very good 非常", "big5"),
+        ("12345,正面", "gbk"),
+        ("いい", "euc_jp"),
+    ],
+)
+def test_a_few_characters_are_never_read_in_silence_as_others(text: str, encoding: str, write: Write) -> None:
+    path = write("a.csv", b"text,label\n" + b"".join(f"{text} {row},a\n".encode(encoding) for row in range(40)))
+    try:
+        found, _ = find_encoding(path, None)
+    except FormatError:
+        return
+    assert path.read_bytes().decode(found) == path.read_bytes().decode(encoding)
+
+
+def test_a_requested_encoding_wins_where_utf8_may_be_chance(write: Write) -> None:
+    path = write("a.csv", "text,label\nprice 100元,a\n".encode("gbk"))
+    assert find_encoding(path, "gb18030")[0] == "gb18030"
+    assert find_encoding(write("b.csv", "text,label\n非常好,a\n".encode()), "gb18030")[0] == "utf-8"
+
+
+def test_escape_sequences_are_refused(write: Write) -> None:
+    path = write("a.csv", "text,label\nいい,a\n".encode("iso2022_jp"))
+    with pytest.raises(FormatError, match="escape sequences of ISO-2022-JP"):
+        find_encoding(path, None)
+    assert find_encoding(path, "iso2022_jp")[0] == "iso2022_jp"

@@ -237,3 +237,13 @@ def test_labels_that_look_alike_have_one_key() -> None:
     for one, other in (("pos", "pоs"), ("❤️", "❤"), ("Very Good", "very_good"), ("ＡＢＣ", "abc"), ("a\u200db", "ab")):
         assert one != other and spelling_key(one) == spelling_key(other)
     assert spelling_key("a") != spelling_key("b")
+
+
+@pytest.mark.parametrize("text", ["[0. 1.]", "[np.int64(0), np.int64(1)]", "array([0, 1])", "[0 1]"])
+def test_arrays_of_numpy_are_multi_hot(text: str) -> None:
+    assert read_labels([text, text], "train").rows == [["1"], ["1"]]
+
+
+def test_arrays_that_were_cut_are_refused() -> None:
+    with pytest.raises(UserError, match="labels are arrays that were cut when they were written"):
+        read_labels(["[0 1 0 ... 0 0 0]", "[1 1 0 ... 0 0 0]"], "train")

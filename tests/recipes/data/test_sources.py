@@ -181,3 +181,18 @@ def test_the_embedded_data_set_has_twelve_classes_and_each_text_once() -> None:
     assert len(splits.classes) == 12
     assert len(rows) > 2000
     assert len({text for text, _ in rows.values()}) == len(rows)
+
+
+def test_line_ends_with_two_carriage_returns_are_refused(write: Write) -> None:
+    path = write("a.csv", b"text,label\r\r\na,x\r\r\nb,y\r\r\n")
+    assert "lines end with CR CR LF" in read_problems(path)[0]
+
+
+def test_a_header_inside_the_data_is_refused(write: Write) -> None:
+    path = write("a.csv", "text,label\na,x\ntext,label\nb,y\n")
+    assert "line 3: it repeats the header" in read_problems(path)[0]
+
+
+def test_a_folder_is_no_file(write: Write) -> None:
+    folder = write("data/a.csv", "text,label\na,x\n").parent
+    assert "this is a folder; name a file in it" in read_problems(folder)[0]

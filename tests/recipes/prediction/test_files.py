@@ -294,7 +294,7 @@ def test_batches_are_halved_when_memory_runs_out(
         ({"source": "none.csv"}, "none.csv: there is no such file"),
         ({"target": "out.xls"}, "the ending must be one of"),
         ({"target": "-", "source_format": "parquet"}, "Parquet"),
-        ({"look_ahead": 0}, "--look-ahead=0: at least one row"),
+        ({"look_ahead": 0}, "--look-ahead=0: it must be from 1"),
     ],
 )
 def test_a_wrong_request_is_refused(

@@ -259,3 +259,38 @@ def test_damaged_inputs_are_a_user_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "run" / "inputs.json").write_text(content)
     with pytest.raises(UserError, match=r"inputs\.json is damaged.* start over with resume=false"):
         read_once(tmp_path / "run", {"data.train": "sha256:1"})
+
+
+def test_a_longer_run_of_changed_inputs_leaves_the_finished_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    read_once(run, {"data.train": "sha256:1"})
+    (run / "metrics.json").write_text("{}")
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(InputsChanged):
+        read_once(run, {"data.train": "sha256:2"}, train__epochs=2.0)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["inputs.json", "learning_curve.png"])
+def test_files_that_a_run_would_overwrite_are_left_alone(name: str, tmp_path: Path, write: Write) -> None:
+    write(f"run/{name}", "mine")
+    with pytest.raises(UserError, match=f"it holds {name} but no config"):
+        read_once(tmp_path / "run", {"data.train": "sha256:1"})
+    assert (tmp_path / "run" / name).read_text() == "mine"
+
+
+def test_a_failed_start_removes_only_its_own_files(tmp_path: Path, write: Write) -> None:
+    for name in ("run/events.out.tfevents.1.mine", "run/.lock"):
+        write(name, "mine")
+    with pytest.raises(ValueError, match="the model"), claim(tmp_path / "run", values(), {"data.train": "sha256:1"}):
+        (tmp_path / "run" / "events.out.tfevents.2").touch()
+        raise ValueError("the model")
+    assert list_names(tmp_path) == [".lock", "events.out.tfevents.1.mine", "run"]
+
+
+def test_a_link_in_a_run_folder_is_not_followed(tmp_path: Path, write: Write) -> None:
+    claim_once(tmp_path / "run", values())
+    theirs = write("theirs/00000009.safetensors", "theirs")
+    (tmp_path / "run" / "checkpoints").symlink_to(theirs.parent)
+    with pytest.raises(UserError, match="checkpoints in it is a link"):
+        claim_once(tmp_path / "run", values())
