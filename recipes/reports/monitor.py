@@ -111,10 +111,12 @@ class Monitor:
         # The Matthews correlation is 0 where all predictions are of one class.
         self.times_constant = self.times_constant + 1 if line.get("mcc") == 0 else 0
         if self.times_constant == 2:
+            weighting = remedies_for("class_imbalance", self.tricks)
+            advice = f", or weight rare classes more: {' or '.join(weighting)}" if weighting else ""
             yield (
                 "collapse",
                 f"validation after update {update} is predicted as one class only, for the second time in a row; if "
-                "it stays so, lower train.learning_rate, or weight rare classes more (recipe=imbalanced).",
+                f"it stays so, lower train.learning_rate{advice}.",
             )
         if loss is None:
             return

@@ -14,6 +14,8 @@ from recipes.doctor.render import quote_names, shorten
 from recipes.doctor.subject import Subject
 
 SHOWN = 3
+FOR_IMBALANCE = ("macro_f1", "mcc", "roc_auc", "average_precision")
+"""Metrics that count rare labels as much as frequent ones, or compare with chance."""
 LEAST_ACCURACY = 0.6
 """The linear probe must be at least this accurate before its doubts about labels count."""
 
@@ -94,17 +96,24 @@ def _remedy_for_absent(data: Data, split: str) -> str:
 def _check_imbalance(subject: Subject, result: CheckResult, train: Counter[str]) -> None:
     classes, total = subject.splits.classes, len(subject.rows_of_splits["train"])
     most, least = max(classes, key=lambda name: train[name]), min(classes, key=lambda name: train[name])
+    if train[most] < 20 * train[least] and train[most] < 0.95 * total:
+        return
+    # What the config has already is not advised; with both parts of the remedy there is nothing left to do.
+    metric = "" if subject.config.evaluate.metric in FOR_IMBALANCE else "evaluate.metric=macro_f1"
+    remedy = ", and ".join(filter(None, [metric, subject.remedies("class_imbalance")]))
+    if not remedy:
+        return
     if train[most] >= 0.95 * total:
         result.warn(
             f"{train[most] / total:.1%} of the training rows are {most!r}.",
             f"always predicting {most!r} has an accuracy of {train[most] / total:.1%}, so accuracy means little",
-            f"evaluate.metric=macro_f1 {_class_weight_remedies(subject)}",
+            remedy,
         )
-    elif train[most] >= 20 * train[least]:
+    else:
         result.note(
             f"{most!r} has {train[most]:,} training rows, {least!r} {train[least]:,}.",
             "rare labels hardly change the accuracy",
-            f"evaluate.metric=macro_f1, and {_class_weight_remedies(subject)} if all labels are equally important",
+            f"{remedy}, if all labels are equally important",
         )
 
 
@@ -124,10 +133,6 @@ def _check_label_sets(subject: Subject, result: CheckResult, train: Counter[str]
             "there is nothing to learn about them",
             "remove these labels",
         )
-
-
-def _class_weight_remedies(subject: Subject) -> str:
-    return " or ".join(filter(None, ["recipe=imbalanced", subject.remedies("class_imbalance")]))
 
 
 @check("data")

@@ -9,6 +9,7 @@ import torch
 
 from recipes import state
 from recipes.base import evaluating
+from recipes.compose.remedies import usual_learning_rate
 from recipes.data.batch import Batch
 from recipes.data.batching import by_length
 from recipes.doctor.findings import CheckResult, Skip
@@ -83,7 +84,7 @@ def learning_rate_range(subject: Subject, result: CheckResult) -> None:
             f"from a learning rate of {exploding[0]:.1e} on, the loss rises above {start:.2f}; "
             f"train.learning_rate={configured:g}.",
             "training diverges or stalls",
-            f"train.learning_rate={exploding[0] / 10:.1e}",
+            f"train.learning_rate={min(usual_learning_rate(subject.config.model), exploding[0] / 10):g}",
         )
     else:
         message = (
@@ -142,6 +143,7 @@ def longest_batch(subject: Subject, result: CheckResult) -> None:
 @check("learning")
 def metric(subject: Subject, result: CheckResult) -> None:
     """evaluate.metric can be computed, and is not already high before training."""
+    subject.require_finite_values()
     run = subject.run
     name = run.config.evaluate.metric
     rows = run.validation.examples

@@ -41,7 +41,7 @@ def test_a_high_score_before_training_is_suspicious_only_if_higher_is_better(
         encode_rows=lambda rows: rows,
         predictions=lambda rows: None,
     )
-    subject: Any = SimpleNamespace(run=run)
+    subject: Any = SimpleNamespace(run=run, require_finite_values=lambda: None)
     result = CheckResult("learning", "metric", "")
     learning.metric(subject, result)
     assert [finding.severity for finding in result.findings] == severities

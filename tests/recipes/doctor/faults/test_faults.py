@@ -19,6 +19,7 @@ from tests.recipes.doctor.faults.harness import (
     list_findings,
     make_config,
     matches,
+    overrides_in,
 )
 from tests.recipes.doctor.faults.test_after import FAULTS
 
@@ -246,10 +247,10 @@ CONFIG = [
     Fault(
         "a library's default learning rate",
         "learning_rate",
-        "ten to a hundred times",
+        "50 times the usual rate",
         overrides=["train.learning_rate=1e-3"],
         model=save_english,
-        remedy=["train.learning_rate=2e-5"],
+        remedy=["train.learning_rate=2e-05"],
     ),
     Fault(
         "a learning rate of 0",
@@ -257,22 +258,22 @@ CONFIG = [
         "train.learning_rate=0",
         "error",
         ["train.learning_rate=0"],
-        remedy=["train.learning_rate=1e-3"],
+        remedy=["train.learning_rate=0.001"],
     ),
     Fault(
         "a learning rate too low",
         "learning_rate",
-        "far below",
+        "0.005 of the usual rate",
         overrides=["train.learning_rate=1e-7"],
         model=save_english,
-        remedy=["train.learning_rate=2e-5"],
+        remedy=["train.learning_rate=2e-05"],
     ),
     Fault(
         "a learning rate too high for any model",
         "learning_rate",
-        "high even",
+        "500 times the usual rate",
         overrides=["train.learning_rate=0.5"],
-        remedy=["train.learning_rate=1e-3"],
+        remedy=["train.learning_rate=0.001"],
     ),
     Fault(
         "a warm-up too long",
@@ -423,11 +424,37 @@ DATA = [
         remedy=["+tricks=[normalize]"],
     ),
     Fault("markup", "encoding", "HTML entities", "note", rows=add_entities),
-    Fault("a label missing in validation", "labels", "validation has no row of 'z'", rows=remove_z("validation")),
-    Fault("a label missing in test", "labels", "test has no row of 'z'", "note", rows=remove_z("test")),
+    Fault(
+        "a label missing in validation",
+        "labels",
+        "validation has no row of 'z'",
+        rows=remove_z("validation"),
+        remedy=["data.validation=null"],
+    ),
+    Fault(
+        "a label missing in test",
+        "labels",
+        "test has no row of 'z'",
+        "note",
+        rows=remove_z("test"),
+        remedy=["data.test=null"],
+    ),
     Fault("a rare label", "labels", "'rare': fewer than 5", rows=add_rare_label),
-    Fault("one label nearly always", "labels", "of the training rows are 'x'", rows=keep_almost_only_x),
-    Fault("imbalance", "labels", "'z' 5", "note", rows=unbalance),
+    Fault(
+        "one label nearly always",
+        "labels",
+        "of the training rows are 'x'",
+        rows=keep_almost_only_x,
+        remedy=["evaluate.metric=macro_f1", "+tricks=[logit_adjustment]"],
+    ),
+    Fault(
+        "imbalance",
+        "labels",
+        "'z' 5",
+        "note",
+        rows=unbalance,
+        remedy=["evaluate.metric=macro_f1", "+tricks=[class_weights]", "tricks.class_weights.scheme=balanced"],
+    ),
     Fault(
         "a label that every row has",
         "labels",
@@ -474,7 +501,7 @@ DATA = [
         "truncation",
         "of all text is truncated",
         rows=lengthen_texts,
-        remedy=["data.max_length=400"],
+        remedy=["data.max_length=262"],
     ),
     Fault(
         "the label in the truncated part",
@@ -704,7 +731,7 @@ LEARNING = [
         "learning_rate_range",
         "the loss rises above",
         overrides=["train.learning_rate=0.5"],
-        remedy=["train.learning_rate=1e-3"],
+        remedy=["train.learning_rate=0.001"],
     ),
     Fault(
         "an update that memory does not hold",
@@ -734,8 +761,13 @@ def test_there_are_many_faults_with_distinct_names() -> None:
 
 @pytest.mark.parametrize("fault", ALL, ids=[fault.name.replace(" ", "-") for fault in ALL])
 def test_a_fault_is_found_and_its_remedy_fixes_it(fault: Fault, tmp_path: Path) -> None:
-    findings = find_problems(make_config(fault, tmp_path, True), checks_named(fault.check))
-    assert any(matches(finding, fault) for finding in findings), list_findings(findings)
+    config = make_config(fault, tmp_path, True)
+    findings = find_problems(config, checks_named(fault.check))
+    found = [finding for finding in findings if matches(finding, fault)]
+    assert found, list_findings(findings)
+    if advised := overrides_in(found[0].remedy, config):
+        # They are applied as they stand there.
+        assert fault.instead is not None or (fault.remedy and set(fault.remedy) <= advised), found[0].remedy
     if fault.instead is not None:
         fixed = make_config(replace(fault, overrides=fault.instead), tmp_path, True)
     else:
@@ -757,3 +789,11 @@ def test_a_healthy_run_has_notes_only(tmp_path: Path) -> None:
         make_config(healthy, tmp_path, True), checks_in("config", "data", "model", "tricks", "learning")
     )
     assert not [finding for finding in findings if finding.severity != "note"], list_findings(findings)
+
+
+def test_a_weight_of_nan_is_reported_once_with_its_name(tmp_path: Path) -> None:
+    fault = next(fault for fault in MODEL if fault.planted == "NotANumber")
+    checks = checks_in("config", "data", "model", "tricks", "learning")
+    findings = find_problems(make_config(fault, tmp_path, True), checks)
+    (problem,) = (finding for finding in findings if finding.severity != "note")
+    assert problem.check == "finite_values" and "bert.encoder.layer.1.output.dense.weight" in problem.message
