@@ -9,6 +9,7 @@ from recipes.doctor.subject import Subject
 # small encoders. At 1e-3, the default of most optimizers, both stall.
 LOWEST_RATE, HIGHEST_RATE, HIGHEST_TINY_RATE = 2e-6, 5e-4, 0.1
 FEW_UPDATES = 50
+MOST_WEIGHT_DECAY = 0.2
 SMALL_BATCH = 8
 
 
@@ -117,7 +118,7 @@ def regularization(subject: Subject, result: CheckResult) -> None:
     """Weight decay, gradient clipping and dropout are not so strong that they prevent learning."""
     train, dropout = subject.config.train, subject.config.model.dropout
     result.add_inspected(3, "settings")
-    if train.weight_decay > 0.5:
+    if train.weight_decay > MOST_WEIGHT_DECAY:
         result.warn(
             f"train.weight_decay={train.weight_decay:g}: 0.01 to 0.1 is usual.",
             "weights shrink faster than they are trained",

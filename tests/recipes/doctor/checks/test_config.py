@@ -130,7 +130,7 @@ def test_early_stopping_needs_more_evaluations_than_its_patience(total: int, cou
 
 
 def test_strong_regularization_is_found() -> None:
-    assert run_check(regularization, "train.weight_decay=0.5", "train.clip_norm=0.01", "model.dropout=0.5") == []
-    findings = run_check(regularization, "train.weight_decay=0.6", "train.clip_norm=0.001", "model.dropout=0.6")
+    assert run_check(regularization, "train.weight_decay=0.2", "train.clip_norm=0.01", "model.dropout=0.5") == []
+    findings = run_check(regularization, "train.weight_decay=0.5", "train.clip_norm=0.001", "model.dropout=0.6")
     settings = [message.split("=")[0] for _, message in findings]
     assert settings == ["train.weight_decay", "train.clip_norm", "model.dropout"]

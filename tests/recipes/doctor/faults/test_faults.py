@@ -169,6 +169,25 @@ def change_labels(rows: Rows) -> None:
         row["label"] = "xyz"[("xyz".index(row["label"]) + 1) % 3]
 
 
+def name_labels(rows: Rows) -> None:
+    for split in rows.values():
+        for row in split:
+            row["text"] = f"{row['text']} category: {row['label'].upper()}"
+
+
+def mark_x(rows: Rows) -> None:
+    for split in rows.values():
+        for row in split:
+            row["text"] += " qqq" if row["label"] == "x" else ""
+
+
+def separate_labels(rows: Rows) -> None:
+    """Two words for each label, one of which is in every text."""
+    for split in rows.values():
+        for index, row in enumerate(split):
+            row["text"] += f" {row['label']}{'one' if index % 2 else 'two'}" * 3
+
+
 def add_unknown_label(rows: Rows) -> None:
     rows["test"][0]["label"] = "unheard"
 
@@ -326,7 +345,7 @@ CONFIG = [
         "too much weight decay",
         "regularization",
         "weight_decay",
-        overrides=["train.weight_decay=0.9"],
+        overrides=["train.weight_decay=0.5"],
         remedy=["train.weight_decay=0.01"],
     ),
     Fault(
@@ -377,7 +396,13 @@ DATA = [
     Fault("a missing column", "reading", "data.text=txt", "error", ["data.text=txt"], remedy=["data.text=text"]),
     Fault("one class only", "reading", "only one class", "error", rows=set_one_class),
     Fault("a row without a label", "reading", "have no label", "error", rows=remove_label),
-    Fault("a label missing in training", "reading", "'unheard'", "note", rows=add_unknown_label),
+    Fault(
+        "a label missing in training",
+        "labels",
+        "test has labels that train does not: 'unheard'",
+        rows=add_unknown_label,
+        remedy=["data.test=null"],
+    ),
     Fault(
         "numbers in one split",
         "reading",
@@ -512,6 +537,9 @@ DATA = [
         remedy=["+tricks=[truncate]", "tricks.truncate.part=tail"],
     ),
     Fault("shuffled labels", "learnability", "words alone do not predict the labels", rows=shuffle_labels),
+    Fault("the label's name in every text", "shortcuts", "contain the name of their label", rows=name_labels),
+    Fault("a word that only one label has", "shortcuts", "the word 'qqq' alone separates 'x'", rows=mark_x),
+    Fault("texts that give the label away", "learnability", "hardly any real task is that easy", rows=separate_labels),
     Fault("wrong labels", "label_errors", "labels look wrong", rows=change_labels),
     Fault("batches of one label", "batches", "of one label only", planted="SortedBatches"),
     Fault("rows in no batch", "batches", "in no batch", planted="HalfTheRows"),
@@ -725,6 +753,12 @@ LEARNING = [
         "accuracy on them is only",
         "error",
         planted="WrongSign",
+    ),
+    Fault(
+        "logits that cannot grow",
+        "overfitting_one_batch",
+        "the loss on them is still 0.",
+        planted="BoundedLogits",
     ),
     Fault(
         "a diverging learning rate",
