@@ -49,15 +49,19 @@ class Monitor:
         return [sentence for _, sentence in new]
 
     def _check_update(self, line: Mapping[str, Any]) -> Findings:
-        loss, norm, update = line.get("loss"), line.get("grad_norm"), line["update"]
+        composed, norm, update = line.get("loss"), line.get("grad_norm"), line["update"]
         self.updates += 1
-        if loss is None or norm is None or not math.isfinite(loss) or not math.isfinite(norm):
+        if composed is None or norm is None or not math.isfinite(composed) or not math.isfinite(norm):
             yield (
                 "skipped",
                 f"the loss or the gradient of update {update} is NaN or inf. With a loss scale (fp16) a few such "
                 "updates are normal. If skipped.jsonl lists it, scripts/doctor.py finds the module or the rows that "
                 "cause it.",
             )
+            return
+        # Not the loss as tricks compose it: only cross-entropy compares with chance and with the validation loss.
+        loss = line.get("cross_entropy", composed)
+        if loss is None or not math.isfinite(loss):
             return
         # This update against the window before it.
         if len(self.losses) == WINDOW:
@@ -129,7 +133,7 @@ class Monitor:
             mean, _ = self._mean_and_spread()
             yield (
                 "overfitting",
-                f"validation loss is {loss:.3f} after update {update}, up from {self.lowest:.3f}, while training loss "
-                f"is {mean:.3f}: the training rows are memorized. evaluate.weights=best uses the better weights, "
+                f"validation loss is {loss:.3f} after update {update}, up from {self.lowest:.3f}, while training "
+                f"cross-entropy is {mean:.3f}: the training rows are memorized. evaluate.weights=best uses the better weights, "
                 "evaluate.early_stopping=2 saves the time.",
             )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,30 @@ def test_memorized_rows_are_reported() -> None:
     evaluations = [{"loss": value, "mcc": 0.9} for value in (0.8, 0.6, 0.9, 1.0)]
     (warning,) = warnings_of([0.05] * 40, evaluations=evaluations)
     assert "memorized" in warning and "up from 0.600" in warning
+
+
+def warnings_of_composed(loss: float, cross_entropy: float, evaluations: Sequence[dict[str, float]] = ()) -> list[str]:
+    """The warnings over 200 updates with this loss, as tricks compose it, and then over evaluations."""
+    monitor = Monitor(3, False, {})
+    lines: list[dict[str, Any]] = [
+        {"update": update, "loss": loss, "cross_entropy": cross_entropy, "grad_norm": 1.0} for update in range(1, 201)
+    ]
+    lines += [{"update": 200, "split": "validation", "mcc": 0.9, **scores} for scores in evaluations]
+    return [sentence for line in lines for sentence in monitor.read_line(line)]
+
+
+def test_memorizing_is_judged_by_cross_entropy() -> None:
+    """Focal loss is a fraction of cross-entropy, so its own value says nothing about memorizing."""
+    rising = [{"loss": value} for value in (0.6, 0.8, 0.9)]
+    assert warnings_of_composed(0.05, 0.5, rising) == []
+    (warning,) = warnings_of_composed(0.7, 0.05, rising)
+    assert "training cross-entropy is 0.050" in warning
+
+
+def test_a_plateau_at_chance_is_judged_by_cross_entropy() -> None:
+    (warning,) = warnings_of_composed(0.49, CHANCE)
+    assert "nothing is learned" in warning
+    assert warnings_of_composed(CHANCE, 0.4) == []
 
 
 def test_a_loss_that_fluctuates_is_reported() -> None:
