@@ -25,6 +25,9 @@ FINDINGS: Mapping[str, str] = {
     "update_out_of_memory": "an update does not fit into memory",
 }
 
+REMEDIED_ONCE = {"class_imbalance"}
+"""Findings that a second trick would correct twice: where a trick with a remedy is on, no other is advised."""
+
 
 def values_in(text: str) -> set[str]:
     """The names in braces in a text."""

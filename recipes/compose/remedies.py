@@ -1,4 +1,4 @@
-"""Remedies that the available tricks offer for a finding.
+"""Remedies for a finding: those that the available tricks offer, and the learning rate of a model's own config file.
 
 Trick classes are imported only when somebody asks, never at start-up. A third party's tricks are found in the same way.
 """
@@ -11,33 +11,60 @@ from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from recipes.compose.trust import import_class
-from recipes.config import CONF
+from recipes.config import CONF, Model
 from recipes.errors import UserError
+from recipes.findings import REMEDIED_ONCE
+from recipes.ranges import make_settings
+from recipes.seams import refusals
 from recipes.trick import Trick
 
 # What a file raises that is not the YAML file of a trick, or whose class cannot be imported or is not trusted.
 UNUSABLE = (HydraException, OmegaConfBaseException, YAMLError, UserError, LookupError, TypeError, ValueError)
 
 
-def available_tricks() -> Iterator[tuple[str, str, type[Trick]]]:
-    """Yield the name, `_target_` and class of every trick in the config folders of this command line."""
-    Plugins.instance()  # registers the readers of config folders
-    repository = ConfigRepository(_search_path())
-    for name in repository.get_group_options("tricks"):
+def available_tricks() -> Iterator[tuple[str, Mapping[str, Any], type[Trick]]]:
+    """Yield the name, settings and class of every trick in the config folders of this command line."""
+    for name, settings in _files_of("tricks"):
         try:
-            loaded = repository.load_config(f"tricks/{name}")
-            target = str(loaded.config["_target_"]) if loaded else ""
-            trick_class = import_class(target, f"tricks.{name}._target_")
+            trick_class = import_class(str(settings["_target_"]), f"tricks.{name}._target_")
         except UNUSABLE:
             # The folder may hold files that are not tricks, and packages may be missing. Selecting such a trick gives
             # the full error; a list of suggestions must not end a run.
             continue
         if issubclass(trick_class, Trick):
-            yield name, target, trick_class
+            yield name, settings, trick_class
+
+
+def usual_learning_rate(model: Model) -> float:
+    """The learning rate in the config file of a model; that of `model=hub` for a model without a file."""
+    rates = {}
+    for _, values in _files_of("model"):
+        settings, train = values.get("model"), values.get("train")
+        if isinstance(settings, dict) and isinstance(train, dict) and settings.get("source") == model.source:
+            rate = train.get("learning_rate")
+            if isinstance(rate, float):
+                # `model=hub` names no model.
+                rates[settings.get("name")] = rate
+    return rates.get(model.name, rates[None])
+
+
+def _files_of(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and the values of every readable config file of a group."""
+    Plugins.instance()  # registers the readers of config folders
+    repository = ConfigRepository(_search_path())
+    for name in repository.get_group_options(group):
+        try:
+            loaded = repository.load_config(f"{group}/{name}")
+        except UNUSABLE:
+            continue
+        values = OmegaConf.to_container(loaded.config) if loaded else None
+        if isinstance(values, dict):
+            yield name, {str(key): value for key, value in values.items()}
 
 
 def _search_path() -> ConfigSearchPathImpl:
@@ -56,15 +83,35 @@ def remedies_for(finding: str, selected: Mapping[str, Mapping[str, Any]], **valu
 
     Args:
         finding: one of `recipes.findings.FINDINGS`.
-        selected: the config's `tricks`. A trick that is on is not suggested, not even under a second name.
+        selected: the config's `tricks`. A trick that is on is not suggested, not even under a second name. Neither is
+            one that a selected trick excludes.
         **values: the values in braces in the finding's meaning.
 
     Returns:
         One remedy per trick, such as `+tricks=[deduplicate]`, in the order of the tricks' names.
     """
     targets = {settings.get("_target_") for settings in selected.values()}
-    return [
-        trick_class.remedies[finding].format(name=name, **values)
-        for name, target, trick_class in available_tricks()
-        if finding in trick_class.remedies and name not in selected and target not in targets
-    ]
+    instances = dict(_make_tricks(selected))
+    remedies = []
+    for name, settings, trick_class in available_tricks():
+        if finding not in trick_class.remedies:
+            continue
+        if name in selected or settings["_target_"] in targets:
+            if finding in REMEDIED_ONCE:
+                return []
+        elif not refusals({**instances, **dict(_make_tricks({name: settings}))}):
+            remedies.append(trick_class.remedies[finding].format(name=name, **values))
+    return remedies
+
+
+def _make_tricks(selected: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Trick]]:
+    """Make those tricks whose classes and values are usable; setting up a run explains the others."""
+    for name, settings in selected.items():
+        values = dict(settings)
+        try:
+            trick_class = import_class(str(values.pop("_target_", "")), f"tricks.{name}._target_")
+            trick, _ = make_settings(trick_class, values, f"tricks.{name}", {"name": name})
+        except UNUSABLE:
+            continue
+        if isinstance(trick, Trick):
+            yield name, trick

@@ -140,6 +140,16 @@ class Subject:
         """The untrained model's output for the sample."""
         return run_forward(self.run.bare_model, self.batch(self.rows))
 
+    @cached_property
+    def non_finite_weights(self) -> list[str]:
+        """The names of the weights that contain NaN or inf."""
+        return [name for name, each in self.run.bare_model.named_parameters() if not torch.isfinite(each).all()]
+
+    def require_finite_values(self) -> None:
+        """Skip a check whose answer would only repeat that the untrained model gives NaN or inf."""
+        if self.non_finite_weights or self.forward.non_finite:
+            raise Skip("weights or outputs of the model contain NaN or inf; see finite_values")
+
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate training rows as the model gets them, on its device."""
         return self.run.train.collate(rows, 0, 0).to(self.run.accelerator.device)
@@ -164,6 +174,7 @@ class Subject:
     @contextmanager
     def restore_after(self) -> Iterator[TrainingRun]:
         """Allow training inside this context; weights, optimizer, counters and tricks are restored on exit."""
+        self.require_finite_values()
         run = self.run
         tensors, counters = state.capture(run)
         tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}

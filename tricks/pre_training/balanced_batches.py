@@ -33,6 +33,7 @@ class BalancedBatches(Trick):
 
     slots = {"batches": "batches"}
     neutral = {"balance": 0.0}
+    remedies = {"class_imbalance": "+tricks=[{name}]"}
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn about balanced classes, or imbalance corrected twice."""

@@ -1,42 +1,46 @@
 """Checks of the config: values that are unusual, conflict or have no effect."""
 
+from recipes.compose.remedies import usual_learning_rate
 from recipes.doctor.findings import CheckResult
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 
 # Devlin et al. 2019 (arXiv 1810.04805) searched 2e-5 to 5e-5 for BERT, Turc et al. 2019 (1908.08962) 3e-5 to 3e-4 for
 # small encoders. At 1e-3, the default of most optimizers, both stall.
-LOWEST_RATE, HIGHEST_RATE = 2e-6, 5e-4
+LOWEST_RATE, HIGHEST_RATE, HIGHEST_TINY_RATE = 2e-6, 5e-4, 0.1
 FEW_UPDATES = 50
+MOST_WEIGHT_DECAY = 0.2
 SMALL_BATCH = 8
 
 
 @check("config", cheap=True)
 def learning_rate(subject: Subject, result: CheckResult) -> None:
-    """The learning rate suits fine-tuning: 1e-5 to 1e-4 for encoders, up to 3e-4 for small ones."""
+    """The learning rate suits fine-tuning; the remedy is the rate in the model's config file."""
     rate, source = subject.config.train.learning_rate, subject.config.model.source
     result.add_inspected(1, "setting")
     if source == "linear":
         return
+    is_high = rate > (HIGHEST_RATE if source != "tiny" else HIGHEST_TINY_RATE)
+    is_low = source != "tiny" and rate < LOWEST_RATE
+    if not is_high and not is_low and rate > 0:
+        return
+    usual = usual_learning_rate(subject.config.model)
+    remedy = f"train.learning_rate={usual:g}, as in this model's config"
     if rate == 0:
-        result.fail("train.learning_rate=0.", "no weight changes", "leave it out: every conf/model/*.yaml sets its own")
-    elif source != "tiny" and rate > HIGHEST_RATE:
+        result.fail("train.learning_rate=0.", "no weight changes", remedy)
+    elif is_high:
         result.warn(
-            f"train.learning_rate={rate:g} is ten to a hundred times the usual rate for fine-tuning an encoder.",
-            "the pretrained weights are destroyed and the loss stalls near that of a constant prediction",
-            "train.learning_rate=2e-5 (1e-5 to 1e-4; up to 3e-4 for small encoders)",
+            f"train.learning_rate={rate:g} is {rate / usual:.0f} times the usual rate for this model.",
+            "the pretrained weights are destroyed and the loss stalls near that of a constant prediction"
+            if source != "tiny"
+            else "training diverges",
+            remedy,
         )
-    elif source != "tiny" and rate < LOWEST_RATE:
+    else:
         result.warn(
-            f"train.learning_rate={rate:g} is far below 1e-5.",
+            f"train.learning_rate={rate:g} is {rate / usual:.1g} of the usual rate for this model.",
             "the weights hardly change from the pretrained ones",
-            "train.learning_rate=2e-5 (1e-5 to 1e-4; up to 3e-4 for small encoders)",
-        )
-    elif source == "tiny" and rate > 0.1:
-        result.warn(
-            f"train.learning_rate={rate:g} is high even for a tiny model.",
-            "training diverges",
-            "train.learning_rate=1e-3",
+            remedy,
         )
 
 
@@ -78,7 +82,7 @@ def updates(subject: Subject, result: CheckResult) -> None:
         result.note(
             f"train.batch_size={train.batch_size} over all processes.",
             "the loss fluctuates from update to update, which is no problem in itself",
-            subject.remedies("noisy_loss"),
+            subject.remedies("noisy_loss", f"train.batch_size={SMALL_BATCH}"),
         )
     if train.max_updates and train.max_updates < run.updates_per_epoch:
         result.note(
@@ -114,7 +118,7 @@ def regularization(subject: Subject, result: CheckResult) -> None:
     """Weight decay, gradient clipping and dropout are not so strong that they prevent learning."""
     train, dropout = subject.config.train, subject.config.model.dropout
     result.add_inspected(3, "settings")
-    if train.weight_decay > 0.5:
+    if train.weight_decay > MOST_WEIGHT_DECAY:
         result.warn(
             f"train.weight_decay={train.weight_decay:g}: 0.01 to 0.1 is usual.",
             "weights shrink faster than they are trained",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from recipes import seams
 from recipes.data.duplicates import comparable, digest, first_near_duplicates, fold_rows
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.linear_probe import MOST_ROWS, sample_evenly, score_out_of_fold
@@ -90,7 +91,7 @@ def pairs(subject: Subject, result: CheckResult) -> None:
             result.warn(
                 f"{split}: in {len(same):,} of {len(rows):,} rows both texts are the same.",
                 "the second text adds no information",
-                f"check that {column} is the right column",
+                f"data.text_pair=null, or check that {column} is the right column",
                 _ids(rows, same),
             )
         if len({pair for _, pair in both}) == 1 and len(rows) > 1:
@@ -296,7 +297,8 @@ def truncation(subject: Subject, result: CheckResult) -> None:
             f"{cut_fraction:.1%} of the rows are longer than data.max_length={run.max_length}; "
             f"{lost_fraction:.1%} of all text is truncated.",
             "the model does not read the truncated part; `truncation_effect` measures whether it matters",
-            ", or ".join(filter(None, [longer, subject.remedies("cut_texts")])),
+            ", or ".join(filter(None, [longer, subject.remedies("cut_texts")]))
+            or f"let {' and '.join(seams.tricks_around('encode', run.tricks))} read more of each text",
             [run.train.ids[row] for row in rows[is_cut]],
         )
 

@@ -36,7 +36,7 @@ def predictions(subject: Subject, result: CheckResult) -> None:
                 f"{split}: {', '.join(map(repr, never[:5]))} is never predicted, but is the label of "
                 f"{sum(true_counts[name] for name in never):,} rows.",
                 "their recall is 0",
-                "recipe=imbalanced, or more rows of these labels",
+                ", or ".join(filter(None, [subject.remedies("class_imbalance"), "more rows of these labels"])),
             )
 
 

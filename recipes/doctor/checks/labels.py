@@ -1,6 +1,8 @@
 """Checks of the labels: their spelling and frequencies, and whether texts predict them."""
 
+import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -8,12 +10,21 @@ from recipes.config import Data
 from recipes.data.labels import is_integer, is_number, spelling_key
 from recipes.data.splitting import label_counts
 from recipes.doctor.findings import CheckResult, Skip
-from recipes.doctor.linear_probe import score_out_of_fold
+from recipes.doctor.linear_probe import sample_evenly, score_out_of_fold
 from recipes.doctor.registry import check
 from recipes.doctor.render import quote_names, shorten
 from recipes.doctor.subject import Subject
+from recipes.models.linear import is_chinese, join_pairs
 
 SHOWN = 3
+FOR_IMBALANCE = ("macro_f1", "mcc", "roc_auc", "average_precision")
+"""Metrics that count rare labels as much as frequent ones, or compare with chance."""
+SUSPICIOUS_ACCURACY = 0.995
+"""Of the linear probe: real tasks are harder."""
+SHORTCUT = 0.95
+"""Fraction of texts with the name of their label, and F1 score of a single word, from which on they are reported."""
+FEWEST_ROWS = 20
+"""Of a label whose words are inspected."""
 LEAST_ACCURACY = 0.6
 """The linear probe must be at least this accurate before its doubts about labels count."""
 
@@ -55,6 +66,7 @@ def labels(subject: Subject, result: CheckResult) -> None:
     for split, rows in subject.rows_of_splits.items():
         result.add_inspected(len(rows), f"labels of {split}")
     _check_absent(subject, result, counts)
+    _check_unseen(subject, result, counts)
     train = counts["train"]
     rare = [name for name in subject.splits.classes if train[name] < 5]
     if rare:
@@ -84,6 +96,21 @@ def _check_absent(subject: Subject, result: CheckResult, counts: dict[str, Count
             )
 
 
+def _check_unseen(subject: Subject, result: CheckResult, counts: dict[str, Counter[str]]) -> None:
+    for split in list(counts)[1:]:
+        unseen = [name for name in counts[split] if name not in subject.splits.classes]
+        if unseen:
+            remedy = "add training rows of these labels, or remove these rows"
+            if getattr(subject.config.data, split, None) is not None:
+                remedy += f", or split again: data.{split}=null"
+            result.warn(
+                f"{split} has labels that train does not: {quote_names(sorted(unseen))}.",
+                f"the model cannot predict them, so {sum(counts[split][name] for name in unseen):,} rows of {split} "
+                "always count as errors",
+                remedy,
+            )
+
+
 def _remedy_for_absent(data: Data, split: str) -> str:
     if getattr(data, split) is not None:
         return f"split again, stratified: data.{split}=null"
@@ -94,17 +121,24 @@ def _remedy_for_absent(data: Data, split: str) -> str:
 def _check_imbalance(subject: Subject, result: CheckResult, train: Counter[str]) -> None:
     classes, total = subject.splits.classes, len(subject.rows_of_splits["train"])
     most, least = max(classes, key=lambda name: train[name]), min(classes, key=lambda name: train[name])
+    if train[most] < 20 * train[least] and train[most] < 0.95 * total:
+        return
+    # What the config has already is not advised; with both parts of the remedy there is nothing left to do.
+    metric = "" if subject.config.evaluate.metric in FOR_IMBALANCE else "evaluate.metric=macro_f1"
+    remedy = ", and ".join(filter(None, [metric, subject.remedies("class_imbalance")]))
+    if not remedy:
+        return
     if train[most] >= 0.95 * total:
         result.warn(
             f"{train[most] / total:.1%} of the training rows are {most!r}.",
             f"always predicting {most!r} has an accuracy of {train[most] / total:.1%}, so accuracy means little",
-            f"evaluate.metric=macro_f1 {_class_weight_remedies(subject)}",
+            remedy,
         )
-    elif train[most] >= 20 * train[least]:
+    else:
         result.note(
             f"{most!r} has {train[most]:,} training rows, {least!r} {train[least]:,}.",
             "rare labels hardly change the accuracy",
-            f"evaluate.metric=macro_f1, and {_class_weight_remedies(subject)} if all labels are equally important",
+            f"{remedy}, if all labels are equally important",
         )
 
 
@@ -126,8 +160,68 @@ def _check_label_sets(subject: Subject, result: CheckResult, train: Counter[str]
         )
 
 
-def _class_weight_remedies(subject: Subject) -> str:
-    return " or ".join(filter(None, ["recipe=imbalanced", subject.remedies("class_imbalance")]))
+@check("data")
+def shortcuts(subject: Subject, result: CheckResult) -> None:
+    """No text contains the name of its label, and no single word gives a label away."""
+    if subject.splits.multi_label:
+        raise Skip("rows have several labels")
+    rows = sample_evenly(subject.original_rows)
+    labels, texts = rows["label"][:], [text.casefold() for text in join_pairs(rows["text"][:], rows["text_pair"][:])]
+    result.add_inspected(len(rows), "training rows")
+    split_text = _split_letters if is_chinese(texts) else _split_words
+    words_of_rows = [split_text(text) for text in texts]
+    names, named, with_another = set(labels), list[int](), 0
+    for row, (label, text) in enumerate(zip(labels, texts, strict=True)):
+        contained = {name for name in names if _is_in(name.casefold(), text, words_of_rows[row])}
+        named += [row] if label in contained else []
+        with_another += bool(contained - {label})
+    if len(named) >= SHORTCUT * len(rows) and with_another < 0.5 * len(rows):
+        result.warn(
+            f"{len(named):,} of {len(rows):,} training texts contain the name of their label, such as "
+            f"{shorten(rows['text'][named[0]])} as {labels[named[0]]!r}.",
+            "the model reads the answer, and new texts do not have it",
+            "remove the names of the labels from the texts",
+            [rows["id"][row] for row in named],
+        )
+        return
+    for label, word in _telling_words(labels, words_of_rows):
+        result.warn(
+            f"the word {word!r} alone separates {label!r} from the other labels: nearly every training text of "
+            f"{label!r} has it, and hardly any other.",
+            "the model learns this word and nothing else; texts without it get a wrong label",
+            f"remove {word!r} from the texts, unless it is what the label means",
+        )
+
+
+def _split_words(text: str) -> set[str]:
+    """The words, and the signs between them."""
+    return set(re.findall(r"\w+|[^\w\s]", text))
+
+
+def _split_letters(text: str) -> set[str]:
+    """Letters and pairs of them, in place of words, where text has no spaces."""
+    return {text[start : start + size] for size in (1, 2) for start in range(len(text) - size + 1)}
+
+
+def _is_in(name: str, text: str, words: set[str]) -> bool:
+    """Whether a text contains the name of a label; a single letter has to be a word."""
+    return name in words or (len(name) > 1 and name in text)
+
+
+def _telling_words(labels: Sequence[str], words_of_rows: Sequence[set[str]]) -> Iterator[tuple[str, str]]:
+    """Yield each frequent label that one word separates from the others, and the word."""
+    rows_of_label = Counter(labels)
+    rows_of_word = Counter(word for words in words_of_rows for word in words)
+    for label, count in rows_of_label.items():
+        if count < max(FEWEST_ROWS, 0.05 * len(labels)) or len(rows_of_label) < 2:
+            continue
+        of_label = Counter(
+            word for own, words in zip(labels, words_of_rows, strict=True) if own == label for word in words
+        )
+        # The F1 score of the rule that a text has the label if it has the word.
+        score, word = max((2 * hits / (count + rows_of_word[word]), word) for word, hits in of_label.items())
+        if score >= SHORTCUT:
+            yield label, word
 
 
 @check("data")
@@ -139,7 +233,14 @@ def learnability(subject: Subject, result: CheckResult) -> None:
     chance, _ = score_out_of_fold(probe.texts, shuffled, 0)
     deviation = (chance * (1 - chance) / len(probe.rows)) ** 0.5
     message = f"a linear model has an accuracy of {probe.score:.1%}; with shuffled labels {chance:.1%}"
-    if probe.score >= chance + 3 * deviation:
+    if probe.score >= SUSPICIOUS_ACCURACY and probe.score >= chance + 3 * deviation:
+        result.warn(
+            f"{message}: hardly any real task is that easy.",
+            "the label may be in the texts, or each label may have its own source or template",
+            f"read texts of each label: does data.text={subject.config.data.text} hold anything that only somebody who "
+            "knows the label could have written? Then remove it",
+        )
+    elif probe.score >= chance + 3 * deviation:
         result.note(f"{message}. A model should beat this linear baseline (model=linear).")
     elif subject.config.data.text_pair:
         result.note(f"{message}; it cannot compare the two texts of a pair.")

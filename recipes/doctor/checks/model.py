@@ -108,13 +108,13 @@ def special_tokens(subject: Subject, result: CheckResult) -> None:
 def finite_values(subject: Subject, result: CheckResult) -> None:
     """Weights, and the output of each module for some rows, are free of NaN and inf."""
     run = subject.run
-    non_finite = [name for name, each in run.bare_model.named_parameters() if not torch.isfinite(each).all()]
+    non_finite = subject.non_finite_weights
     result.add_inspected(sum(1 for _ in run.bare_model.parameters()), "weights")
     if non_finite:
         result.fail(
             f"{len(non_finite)} parameters contain NaN or inf, first {non_finite[0]}.",
             "every loss is NaN",
-            "load the pretrained weights again",
+            "load other weights (model.name), or leave out the trick that sets them",
         )
         return
     forward = subject.forward
@@ -137,6 +137,7 @@ def finite_values(subject: Subject, result: CheckResult) -> None:
 @check("model", cheap=True)
 def initial_loss(subject: Subject, result: CheckResult) -> None:
     """The loss of a new head is close to that of a uniform prediction, overall and for each class."""
+    subject.require_finite_values()
     run = subject.run
     batch, logits = subject.forward.batch, subject.forward.logits
     result.add_inspected(len(batch), "rows")
@@ -342,6 +343,7 @@ def batch_invariance(subject: Subject, result: CheckResult) -> None:
     run = subject.run
     if run.train.window_offsets is not None:
         raise Skip("rows are read in windows")
+    subject.require_finite_values()
     rows = _sample_lengths(subject)
     batch = subject.batch(rows)
     if len(batch) < 2:
@@ -378,6 +380,7 @@ def batch_invariance(subject: Subject, result: CheckResult) -> None:
 @check("model")
 def dropout(subject: Subject, result: CheckResult) -> None:
     """Dropout is on in training and off in prediction."""
+    subject.require_finite_values()
     run = subject.run
     dropouts = [module for module in run.bare_model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
     result.add_inspected(len(dropouts), "dropout modules")

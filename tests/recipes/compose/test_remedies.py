@@ -12,6 +12,7 @@ import pytest
 
 from recipes import Trick
 from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
 from recipes.compose.remedies import available_tricks, remedies_for
 from recipes.compose.trust import trusting
 from recipes.config import CONF
@@ -77,6 +78,32 @@ def test_a_selected_trick_is_not_offered_under_another_name(folder: Path) -> Non
     assert remedies == ["+tricks=[deduplicate]", "+tricks=[drop_twins]", "+tricks=[merge] merges them"]
     on = {"drop_twins": {"_target_": "tricks.pre_training.deduplicate.Deduplicate"}}
     assert remedies_for("duplicates", on) == ["+tricks=[merge] merges them"]
+
+
+def selection(*names: str) -> dict[str, dict[str, Any]]:
+    """The settings of these tricks, as a config has them."""
+    composed, _ = compose_config([f"+tricks=[{','.join(names)}]"])
+    return dict(read(composed).tricks)
+
+
+@pytest.mark.parametrize("selected", ["segments", "sliding_window"])
+def test_a_trick_that_a_selected_one_excludes_is_not_offered(selected: str) -> None:
+    assert remedies_for("cut_texts", {}) and remedies_for("label_in_cut_part", {})
+    assert [remedies_for(name, selection(selected)) for name in ("cut_texts", "label_in_cut_part", "long_texts")] == [
+        [],
+        [],
+        [],
+    ]
+
+
+def test_windows_are_not_offered_next_to_mixing() -> None:
+    assert not [each for each in remedies_for("long_texts", selection("mixup")) if "sliding_window" in each]
+
+
+@pytest.mark.parametrize("selected", ["logit_adjustment", "class_weights", "balanced_batches"])
+def test_class_imbalance_is_corrected_once(selected: str) -> None:
+    assert remedies_for("class_imbalance", selection(selected)) == []
+    assert len(remedies_for("class_imbalance", {})) == 3
 
 
 @pytest.mark.parametrize(

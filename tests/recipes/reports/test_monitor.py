@@ -1,8 +1,10 @@
 """The monitor: each warning once, and none where all is well."""
 
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,9 +81,64 @@ def test_memorized_rows_are_reported() -> None:
     assert "memorized" in warning and "up from 0.600" in warning
 
 
-def test_a_loss_that_fluctuates_is_reported() -> None:
+def warnings_of_composed(loss: float, cross_entropy: float, evaluations: Sequence[dict[str, float]] = ()) -> list[str]:
+    """The warnings over 200 updates with this loss, as tricks compose it, and then over evaluations."""
+    monitor = Monitor(3, False, {})
+    lines: list[dict[str, Any]] = [
+        {"update": update, "loss": loss, "cross_entropy": cross_entropy, "grad_norm": 1.0} for update in range(1, 201)
+    ]
+    lines += [{"update": 200, "split": "validation", "mcc": 0.9, **scores} for scores in evaluations]
+    return [sentence for line in lines for sentence in monitor.read_line(line)]
+
+
+def test_memorizing_is_judged_by_cross_entropy() -> None:
+    """Focal loss is a fraction of cross-entropy, so its own value says nothing about memorizing."""
+    rising = [{"loss": value} for value in (0.6, 0.8, 0.9)]
+    assert warnings_of_composed(0.05, 0.5, rising) == []
+    (warning,) = warnings_of_composed(0.7, 0.05, rising)
+    assert "training cross-entropy is 0.050" in warning
+
+
+def test_a_plateau_at_chance_is_judged_by_cross_entropy() -> None:
+    (warning,) = warnings_of_composed(0.49, CHANCE)
+    assert "nothing is learned" in warning
+    assert warnings_of_composed(CHANCE, 0.4) == []
+
+
+def test_a_loss_that_fluctuates_is_reported_with_what_calms_it() -> None:
     (warning,) = warnings_of([0.2 if index % 2 else 1.4 for index in range(200)])
-    assert "+tricks=[noise_scale]" in warning
+    assert "varies by 106%" in warning and "+tricks=[noise_scale]" in warning
+    monitor = Monitor(3, False, {})
+    lines = [
+        {"update": index, "loss": 0.2 if index % 2 else 1.4, "grad_norm": 1.0, "examples": 8} for index in range(60)
+    ]
+    (warning,) = (sentence for line in lines for sentence in monitor.read_line(line))
+    assert "train.batch_size=32 about halves it" in warning
+
+
+def noisy_losses(seed: int, noise: float, count: int) -> list[float]:
+    """A loss that falls exponentially to a tenth of chance, with noise relative to its mean."""
+    chance = random.Random(seed)
+    means = (CHANCE * (0.1 + 0.9 * math.exp(-index / 400)) for index in range(count))
+    return [mean * chance.gammavariate(noise**-2, noise**2) for mean in means]
+
+
+def test_a_loss_that_begins_to_fluctuate_late_is_reported() -> None:
+    calm, noisy = noisy_losses(0, 0.2, 150), [0.5 if index % 2 else 1.2 for index in range(60)]
+    (warning,) = warnings_of([*calm, *noisy])
+    assert "varies by" in warning
+
+
+def test_a_loss_that_falls_smoothly_is_hardly_ever_reported() -> None:
+    """At most 5 % of runs of 2,000 updates."""
+    reported = [any("varies by" in each for each in warnings_of(noisy_losses(seed, 0.25, 2000))) for seed in range(20)]
+    assert sum(reported) <= 1
+
+
+def test_the_loss_of_batches_of_eight_is_reported_within_260_updates() -> None:
+    """The noise of real batches of 8 short texts, about half of the mean."""
+    reported = [any("varies by" in each for each in warnings_of(noisy_losses(seed, 0.55, 260))) for seed in range(20)]
+    assert sum(reported) >= 19
 
 
 def test_a_run_prints_a_warning_and_its_page_shows_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,9 @@ def check_config(check: Any, *overrides: str, source: str = "tiny", **run: objec
     """The result of a check, for a run with these attributes."""
     config = deepcopy(tiny_config(*overrides))  # it is cached
     config.model.source = source
-    subject: Any = SimpleNamespace(config=config, run=SimpleNamespace(**run), remedies=lambda finding: "a remedy")
+    subject: Any = SimpleNamespace(
+        config=config, run=SimpleNamespace(**run), remedies=lambda finding, *others: "a remedy"
+    )
     result = CheckResult("config", check.__name__, "")
     check(subject, result)
     assert result.inspected
@@ -39,10 +41,10 @@ def run_check(check: Any, *overrides: str, source: str = "tiny", **run: object) 
 @pytest.mark.parametrize(
     ("source", "rate", "severity", "message"),
     [
-        ("hub", 1e-3, "warning", "ten to a hundred times the usual rate"),
-        ("hub", 1e-6, "warning", "far below 1e-5"),
+        ("hub", 1e-3, "warning", "is 50 times the usual rate"),
+        ("hub", 1e-6, "warning", "is 0.05 of the usual rate"),
         ("hub", 0.0, "error", "train.learning_rate=0."),
-        ("tiny", 0.2, "warning", "high even for a tiny model"),
+        ("tiny", 0.2, "warning", "is 200 times the usual rate"),
     ],
 )
 def test_unusual_learning_rates_are_found(source: str, rate: float, severity: str, message: str) -> None:
@@ -69,6 +71,26 @@ def test_usual_learning_rates_are_not(source: str, rate: float) -> None:
 )
 def test_a_learning_rate_exactly_at_a_limit_is_usual(rate: float, outcome: str) -> None:
     assert check_config(learning_rate, f"train.learning_rate={rate}", source="hub").outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "usual"),
+    [
+        ("minilm", None, "0.0003"),
+        ("hub", "answerdotai/ModernBERT-base", "8e-05"),
+        ("hub", "microsoft/deberta-v3-base", "1.5e-05"),
+        ("hub", "somebody/something", "2e-05"),
+        ("tiny", None, "0.001"),
+    ],
+)
+def test_the_learning_rate_of_the_model_s_own_file_is_advised(source: str, name: str | None, usual: str) -> None:
+    config = deepcopy(tiny_config("train.learning_rate=0.7"))
+    config.model.source, config.model.name = source, name
+    result = CheckResult("config", "learning_rate", "")
+    learning_rate(SimpleNamespace(config=config), result)  # type: ignore[arg-type]
+    assert [finding.remedy for finding in result.findings] == [
+        f"train.learning_rate={usual}, as in this model's config"
+    ]
 
 
 def test_a_warmup_of_more_than_half_is_found() -> None:
@@ -108,7 +130,7 @@ def test_early_stopping_needs_more_evaluations_than_its_patience(total: int, cou
 
 
 def test_strong_regularization_is_found() -> None:
-    assert run_check(regularization, "train.weight_decay=0.5", "train.clip_norm=0.01", "model.dropout=0.5") == []
-    findings = run_check(regularization, "train.weight_decay=0.6", "train.clip_norm=0.001", "model.dropout=0.6")
+    assert run_check(regularization, "train.weight_decay=0.2", "train.clip_norm=0.01", "model.dropout=0.5") == []
+    findings = run_check(regularization, "train.weight_decay=0.5", "train.clip_norm=0.001", "model.dropout=0.6")
     settings = [message.split("=")[0] for _, message in findings]
     assert settings == ["train.weight_decay", "train.clip_norm", "model.dropout"]

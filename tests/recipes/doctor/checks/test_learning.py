@@ -1,15 +1,17 @@
-"""Checks that train or score: too few updates are skipped, and high scores before training are found."""
+"""Checks that train or score: too few updates are skipped, and scores far above chance before training are found."""
 
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
 from recipes.doctor.checks import learning
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.subject import Subject
+from recipes.metrics import Predictions
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 
@@ -27,21 +29,37 @@ def test_overfitting_is_skipped_after_too_few_updates(tmp_path: Path, monkeypatc
     assert in_child(skip_reason).startswith("0.05 s are ")
 
 
-@pytest.mark.parametrize(
-    ("metric", "score", "severities"),
-    [("loss", 1.1, ["note"]), ("accuracy", 0.91, ["note", "warning"]), ("accuracy", 0.9, ["note"])],
-)
-def test_a_high_score_before_training_is_suspicious_only_if_higher_is_better(
-    metric: str, score: float, severities: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(learning, "measure", lambda predictions: {metric: score})
+def find_high_scores(metric: str, labels: str, predicted: str) -> list[str]:
+    """The severities of the metric check, for validation rows with these labels and predictions, one letter each."""
+    classes = sorted(set(labels))
+    decisions = np.array([[float(letter == name) for name in classes] for letter in predicted])
+
+    def predict(rows: Dataset) -> Predictions:
+        chosen = [int(name) for name in rows["id"]]
+        scores = decisions[chosen]
+        return Predictions(rows["id"], [labels[row] for row in chosen], scores, scores, classes, False)
+
     run = SimpleNamespace(
         config=SimpleNamespace(evaluate=SimpleNamespace(metric=metric)),
-        validation=SimpleNamespace(examples=Dataset.from_dict({"id": ["a", "b"]})),
+        validation=SimpleNamespace(examples=Dataset.from_dict({"id": list(map(str, range(len(labels))))})),
         encode_rows=lambda rows: rows,
-        predictions=lambda rows: None,
+        predictions=predict,
     )
-    subject: Any = SimpleNamespace(run=run)
+    subject: Any = SimpleNamespace(run=run, require_finite_values=lambda: None)
     result = CheckResult("learning", "metric", "")
     learning.metric(subject, result)
-    assert [finding.severity for finding in result.findings] == severities
+    return [finding.severity for finding in result.findings]
+
+
+def test_a_score_before_training_is_compared_with_chance() -> None:
+    labels = "x" * 95 + "y" * 5
+    assert find_high_scores("accuracy", labels, "x" * 100) == ["note"]
+    assert find_high_scores("accuracy", "xy" * 50, "xy" * 40 + "xx" * 10) == ["warning"]
+    assert find_high_scores("macro_f1", "xy" * 50, "xx" * 50) == ["note"]
+    assert find_high_scores("loss", "xy" * 50, "yx" * 50) == ["note"]
+
+
+def test_rows_are_drawn_from_all_of_a_sorted_split() -> None:
+    """Half of the labels are predicted: the first 256 rows alone would all be right."""
+    assert find_high_scores("accuracy", "x" * 500 + "y" * 500, "x" * 1000) == ["note"]
+    assert find_high_scores("accuracy", "x" * 500 + "y" * 500, "x" * 500 + "y" * 500) == ["warning"]

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,16 @@ def checks_in(*sections: str) -> list[Check]:
 def matches(finding: Finding, fault: Fault) -> bool:
     """Whether a finding reports this fault."""
     return finding.check == fault.check and fault.message in finding.message and finding.severity == fault.severity
+
+
+def overrides_in(remedy: str, config: Config) -> set[str]:
+    """The overrides that a remedy names.
+
+    Those that the config has already are only mentioned, and other models would have to be downloaded.
+    """
+    found = re.findall(r"(?:^|(?<=[\s(]))\+?[a-z_]+(?:\.[a-z_]+)*=(?:\[[^\]]*\]|[^\s,:;()<]+)", remedy)
+    present = {f"data.{name}={value}" for name, value in vars(config.data).items()}
+    return {each.rstrip(".") for each in found if not each.startswith("model=")} - present
 
 
 def list_findings(findings: Sequence[Any]) -> str:

@@ -154,6 +154,14 @@ class SoftmaxAtTheEnd(BrokenModel):
 
 
 @dataclass
+class BoundedLogits(BrokenModel):
+    """An activation after the last layer: rows are separated, and the loss stays high."""
+
+    def break_model(self, model: Any) -> None:
+        model.classifier.register_forward_hook(lambda _, inputs, output: output.tanh())
+
+
+@dataclass
 class HugeHead(BrokenModel):
     def break_model(self, model: Any) -> None:
         with torch.no_grad():

@@ -19,6 +19,7 @@ from tests.recipes.doctor.faults.harness import (
     list_findings,
     make_config,
     matches,
+    overrides_in,
 )
 from tests.recipes.doctor.faults.test_after import FAULTS
 
@@ -168,6 +169,25 @@ def change_labels(rows: Rows) -> None:
         row["label"] = "xyz"[("xyz".index(row["label"]) + 1) % 3]
 
 
+def name_labels(rows: Rows) -> None:
+    for split in rows.values():
+        for row in split:
+            row["text"] = f"{row['text']} category: {row['label'].upper()}"
+
+
+def mark_x(rows: Rows) -> None:
+    for split in rows.values():
+        for row in split:
+            row["text"] += " qqq" if row["label"] == "x" else ""
+
+
+def separate_labels(rows: Rows) -> None:
+    """Two words for each label, one of which is in every text."""
+    for split in rows.values():
+        for index, row in enumerate(split):
+            row["text"] += f" {row['label']}{'one' if index % 2 else 'two'}" * 3
+
+
 def add_unknown_label(rows: Rows) -> None:
     rows["test"][0]["label"] = "unheard"
 
@@ -246,10 +266,10 @@ CONFIG = [
     Fault(
         "a library's default learning rate",
         "learning_rate",
-        "ten to a hundred times",
+        "50 times the usual rate",
         overrides=["train.learning_rate=1e-3"],
         model=save_english,
-        remedy=["train.learning_rate=2e-5"],
+        remedy=["train.learning_rate=2e-05"],
     ),
     Fault(
         "a learning rate of 0",
@@ -257,22 +277,22 @@ CONFIG = [
         "train.learning_rate=0",
         "error",
         ["train.learning_rate=0"],
-        remedy=["train.learning_rate=1e-3"],
+        remedy=["train.learning_rate=0.001"],
     ),
     Fault(
         "a learning rate too low",
         "learning_rate",
-        "far below",
+        "0.005 of the usual rate",
         overrides=["train.learning_rate=1e-7"],
         model=save_english,
-        remedy=["train.learning_rate=2e-5"],
+        remedy=["train.learning_rate=2e-05"],
     ),
     Fault(
         "a learning rate too high for any model",
         "learning_rate",
-        "high even",
+        "500 times the usual rate",
         overrides=["train.learning_rate=0.5"],
-        remedy=["train.learning_rate=1e-3"],
+        remedy=["train.learning_rate=0.001"],
     ),
     Fault(
         "a warm-up too long",
@@ -325,7 +345,7 @@ CONFIG = [
         "too much weight decay",
         "regularization",
         "weight_decay",
-        overrides=["train.weight_decay=0.9"],
+        overrides=["train.weight_decay=0.5"],
         remedy=["train.weight_decay=0.01"],
     ),
     Fault(
@@ -376,7 +396,13 @@ DATA = [
     Fault("a missing column", "reading", "data.text=txt", "error", ["data.text=txt"], remedy=["data.text=text"]),
     Fault("one class only", "reading", "only one class", "error", rows=set_one_class),
     Fault("a row without a label", "reading", "have no label", "error", rows=remove_label),
-    Fault("a label missing in training", "reading", "'unheard'", "note", rows=add_unknown_label),
+    Fault(
+        "a label missing in training",
+        "labels",
+        "test has labels that train does not: 'unheard'",
+        rows=add_unknown_label,
+        remedy=["data.test=null"],
+    ),
     Fault(
         "numbers in one split",
         "reading",
@@ -423,11 +449,37 @@ DATA = [
         remedy=["+tricks=[normalize]"],
     ),
     Fault("markup", "encoding", "HTML entities", "note", rows=add_entities),
-    Fault("a label missing in validation", "labels", "validation has no row of 'z'", rows=remove_z("validation")),
-    Fault("a label missing in test", "labels", "test has no row of 'z'", "note", rows=remove_z("test")),
+    Fault(
+        "a label missing in validation",
+        "labels",
+        "validation has no row of 'z'",
+        rows=remove_z("validation"),
+        remedy=["data.validation=null"],
+    ),
+    Fault(
+        "a label missing in test",
+        "labels",
+        "test has no row of 'z'",
+        "note",
+        rows=remove_z("test"),
+        remedy=["data.test=null"],
+    ),
     Fault("a rare label", "labels", "'rare': fewer than 5", rows=add_rare_label),
-    Fault("one label nearly always", "labels", "of the training rows are 'x'", rows=keep_almost_only_x),
-    Fault("imbalance", "labels", "'z' 5", "note", rows=unbalance),
+    Fault(
+        "one label nearly always",
+        "labels",
+        "of the training rows are 'x'",
+        rows=keep_almost_only_x,
+        remedy=["evaluate.metric=macro_f1", "+tricks=[logit_adjustment]"],
+    ),
+    Fault(
+        "imbalance",
+        "labels",
+        "'z' 5",
+        "note",
+        rows=unbalance,
+        remedy=["evaluate.metric=macro_f1", "+tricks=[class_weights]", "tricks.class_weights.scheme=balanced"],
+    ),
     Fault(
         "a label that every row has",
         "labels",
@@ -474,7 +526,7 @@ DATA = [
         "truncation",
         "of all text is truncated",
         rows=lengthen_texts,
-        remedy=["data.max_length=400"],
+        remedy=["data.max_length=262"],
     ),
     Fault(
         "the label in the truncated part",
@@ -485,6 +537,9 @@ DATA = [
         remedy=["+tricks=[truncate]", "tricks.truncate.part=tail"],
     ),
     Fault("shuffled labels", "learnability", "words alone do not predict the labels", rows=shuffle_labels),
+    Fault("the label's name in every text", "shortcuts", "contain the name of their label", rows=name_labels),
+    Fault("a word that only one label has", "shortcuts", "the word 'qqq' alone separates 'x'", rows=mark_x),
+    Fault("texts that give the label away", "learnability", "hardly any real task is that easy", rows=separate_labels),
     Fault("wrong labels", "label_errors", "labels look wrong", rows=change_labels),
     Fault("batches of one label", "batches", "of one label only", planted="SortedBatches"),
     Fault("rows in no batch", "batches", "in no batch", planted="HalfTheRows"),
@@ -700,11 +755,17 @@ LEARNING = [
         planted="WrongSign",
     ),
     Fault(
+        "logits that cannot grow",
+        "overfitting_one_batch",
+        "the loss on them is still 0.",
+        planted="BoundedLogits",
+    ),
+    Fault(
         "a diverging learning rate",
         "learning_rate_range",
         "the loss rises above",
         overrides=["train.learning_rate=0.5"],
-        remedy=["train.learning_rate=1e-3"],
+        remedy=["train.learning_rate=0.001"],
     ),
     Fault(
         "an update that memory does not hold",
@@ -734,8 +795,13 @@ def test_there_are_many_faults_with_distinct_names() -> None:
 
 @pytest.mark.parametrize("fault", ALL, ids=[fault.name.replace(" ", "-") for fault in ALL])
 def test_a_fault_is_found_and_its_remedy_fixes_it(fault: Fault, tmp_path: Path) -> None:
-    findings = find_problems(make_config(fault, tmp_path, True), checks_named(fault.check))
-    assert any(matches(finding, fault) for finding in findings), list_findings(findings)
+    config = make_config(fault, tmp_path, True)
+    findings = find_problems(config, checks_named(fault.check))
+    found = [finding for finding in findings if matches(finding, fault)]
+    assert found, list_findings(findings)
+    if advised := overrides_in(found[0].remedy, config):
+        # They are applied as they stand there.
+        assert fault.instead is not None or (fault.remedy and set(fault.remedy) <= advised), found[0].remedy
     if fault.instead is not None:
         fixed = make_config(replace(fault, overrides=fault.instead), tmp_path, True)
     else:
@@ -757,3 +823,11 @@ def test_a_healthy_run_has_notes_only(tmp_path: Path) -> None:
         make_config(healthy, tmp_path, True), checks_in("config", "data", "model", "tricks", "learning")
     )
     assert not [finding for finding in findings if finding.severity != "note"], list_findings(findings)
+
+
+def test_a_weight_of_nan_is_reported_once_with_its_name(tmp_path: Path) -> None:
+    fault = next(fault for fault in MODEL if fault.planted == "NotANumber")
+    checks = checks_in("config", "data", "model", "tricks", "learning")
+    findings = find_problems(make_config(fault, tmp_path, True), checks)
+    (problem,) = (finding for finding in findings if finding.severity != "note")
+    assert problem.check == "finite_values" and "bert.encoder.layer.1.output.dense.weight" in problem.message
