@@ -4,8 +4,8 @@ Let G be the gradient over all rows and Sigma the covariance of single-row gradi
 |G|^2 + tr(Sigma) / B. Two random halves with fractions s_1 and s_2 of the rows give unbiased estimates of both terms:
 |G|^2 = (|g|^2 - |s_1 g_1|^2 - |s_2 g_2|^2) / (1 - s_1^2 - s_2^2), tr(Sigma) / B = |g|^2 - |G|^2. Each is averaged over
 measurements. The noise scale tr(Sigma) / |G|^2 is the batch size at which signal and noise are equal. Its 95 % interval
-is Fieller's for a ratio of two correlated means. It has no upper end where |G|^2 is not distinguishable from 0; then the
-noise scale is at least the lower end.
+is Fieller's for a ratio of two correlated means. Where |G|^2 is not distinguishable from 0, it has no upper end; then
+the noise scale is at least the lower end.
 
 Source: McCandlish, Kaplan, Amodei et al. 2018, An Empirical Model of Large-Batch Training, arXiv 1812.06162 (the simple
     noise scale, appendix A.1; to reach the same loss, batches of B take S (1 + scale / B) updates). Fieller 1954, Some
