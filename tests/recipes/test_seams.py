@@ -257,7 +257,8 @@ def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
 
     def record_all_orders() -> list[dict[str, Any]]:
         overrides = ["tricks.accumulate.part_size=3", "tricks.awp.gamma=0.1", "tricks.fgm.epsilon=1.0"]
-        config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", "model.dropout=0.0", *overrides)
+        settings = ["model.dropout=0.0", "train.warmup=0.0", *overrides]
+        config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", *settings)
         with temporary_folder() as folder:
             run = tiny_run(config, folder)
             in_order = {name: run.tricks[name] for name in ("mixup", "awp", "fgm", "accumulate")}

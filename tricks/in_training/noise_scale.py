@@ -3,10 +3,13 @@
 Let G be the gradient over all rows and Sigma the covariance of single-row gradients. A batch of B rows has E|g|^2 =
 |G|^2 + tr(Sigma) / B. Two random halves with fractions s_1 and s_2 of the rows give unbiased estimates of both terms:
 |G|^2 = (|g|^2 - |s_1 g_1|^2 - |s_2 g_2|^2) / (1 - s_1^2 - s_2^2), tr(Sigma) / B = |g|^2 - |G|^2. Each is averaged over
-measurements. The noise scale tr(Sigma) / |G|^2 is the batch size at which signal and noise are equal.
+measurements. The noise scale tr(Sigma) / |G|^2 is the batch size at which signal and noise are equal. Its 95 % interval
+is Fieller's for a ratio of two correlated means. Where |G|^2 is not distinguishable from 0, it has no upper end; then
+the noise scale is at least the lower end.
 
 Source: McCandlish, Kaplan, Amodei et al. 2018, An Empirical Model of Large-Batch Training, arXiv 1812.06162 (the simple
-    noise scale, appendix A.1; to reach the same loss, batches of B take S (1 + scale / B) updates).
+    noise scale, appendix A.1; to reach the same loss, batches of B take S (1 + scale / B) updates). Fieller 1954, Some
+    Problems in Interval Estimation.
 Cost: one pass; a measured update runs as two halves. No update is changed.
 Use when: the loss fluctuates and you need to know whether that is a problem. Avoid when: memory is short: the gradient
     is stored twice.
@@ -21,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from torch import nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
@@ -44,7 +48,8 @@ class NoiseScale(Trick):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.measured = 0
-        self.means = dict.fromkeys(("signal", "noise", "signal_squared", "noise_squared"), 0.0)
+        self.means = dict.fromkeys(("signal", "noise", "signal_squared", "noise_squared", "product"), 0.0)
+        self.squared_weights = 0.0
 
     def excludes(self) -> Mapping[str, str]:
         """Exclude tricks that would move the weights differently for each half."""
@@ -96,20 +101,35 @@ class NoiseScale(Trick):
         noise = (squared_total - signal) * rows
         self.measured += 1
         new = 1 / min(self.memory, self.measured)
-        sample = {"signal": signal, "noise": noise, "signal_squared": signal**2, "noise_squared": noise**2}
+        sample = {
+            "signal": signal,
+            "noise": noise,
+            "signal_squared": signal**2,
+            "noise_squared": noise**2,
+            "product": signal * noise,
+        }
         self.means = {name: (1 - new) * self.means[name] + new * value for name, value in sample.items()}
+        self.squared_weights = (1 - new) ** 2 * self.squared_weights + new**2
 
     def figures(self) -> dict[str, float]:
-        """The smoothed noise scale with a band of two standard errors of its logarithm, for the history."""
+        """The smoothed noise scale and its 95 % interval, for the history; the ends that the data has."""
         signal, noise = self.means["signal"], self.means["noise"]
-        if self.measured < 2 or signal <= 0 or noise <= 0:
+        if min(self.measured, self.memory) < 2 or noise <= 0:
             return {}
-        count = min(self.memory, self.measured)
-        squares = (self.means[f"{name}_squared"] / self.means[name] ** 2 for name in ("signal", "noise"))
-        error = math.sqrt(sum(max(0.0, square - 1) for square in squares) / (count - 1))
-        band = math.exp(2 * error) if error < 100 else math.inf
-        scale = noise / signal
-        return {"noise_scale": scale, "noise_scale_low": scale / band, "noise_scale_high": scale * band}
+        freedom = 1 / self.squared_weights - 1
+        # Squared half widths of intervals: the quantile squared times the (co)variances of both means.
+        unit = student.ppf(0.975, freedom) ** 2 / freedom
+        signal_width = unit * (self.means["signal_squared"] - signal**2)
+        noise_width = unit * (self.means["noise_squared"] - noise**2)
+        joint = unit * (self.means["product"] - signal * noise)
+        # All scales x for which noise - x signal is not distinguishable from 0: a x^2 - 2 b x + c <= 0.
+        a, b, c = signal**2 - signal_width, noise * signal - joint, noise**2 - noise_width
+        if a > 0 and signal < 0:
+            return {}
+        larger = b + math.sqrt(max(0.0, b**2 - a * c))
+        figures = {"noise_scale": noise / signal} if signal > 0 else {}
+        figures["noise_scale_low"] = c / larger if c > 0 else 0.0
+        return figures | ({"noise_scale_high": larger / a} if a > 0 else {})
 
     def summarize(self, batch_size: int, updates: int, fitting: Sequence[str] = ()) -> str:
         """Explain the noise scale for this run.
@@ -120,10 +140,17 @@ class NoiseScale(Trick):
             fitting: overrides that let larger batches fit in memory.
         """
         figures = self.figures()
-        if not figures or figures["noise_scale_high"] > 100 * figures["noise_scale"]:
+        low, high = figures.get("noise_scale_low", 0.0), figures.get("noise_scale_high")
+        if high is None and low < 1:
             return f"{self.name}: measurements are too few to tell signal from noise; take more, or train longer."
+        if high is None:
+            return (
+                f"{self.name}: at least {low:,.0f} rows; with batches of {batch_size}, at least "
+                f"{low / (low + batch_size):.0%} of an update's squared gradient is noise. The signal is too small for "
+                f"an upper bound. Measure more often (tricks.{self.name}.every_updates), average over more "
+                f"(tricks.{self.name}.memory), or train longer."
+            )
         scale = figures["noise_scale"]
-        low, high = figures["noise_scale_low"], figures["noise_scale_high"]
         summary = (
             f"{self.name}: about {scale:,.0f} rows ({low:,.0f} to {high:,.0f}); with batches of {batch_size}, "
             f"{scale / (scale + batch_size):.0%} of an update's squared gradient is noise."
@@ -140,11 +167,11 @@ class NoiseScale(Trick):
 
     def state(self) -> dict[str, Any]:
         """The averages."""
-        return {"measured": self.measured, **self.means}
+        return {"measured": self.measured, "squared_weights": self.squared_weights, **self.means}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore the averages."""
-        self.measured = state["measured"]
+        self.measured, self.squared_weights = state["measured"], state["squared_weights"]
         self.means = {name: state[name] for name in self.means}
 
 

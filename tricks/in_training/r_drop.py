@@ -4,9 +4,12 @@ loss = (l_1 + l_2) / 2 + alpha * (KL(p_1 || p_2) + KL(p_2 || p_1)) / 2 per row, 
 multiple labels per row each class has a two-sided KL, and these are summed.
 
 Source: Liang et al. 2021, R-Drop: Regularized Dropout for Neural Networks, arXiv 2106.14448. The weight of KL differs
-    between implementations. Their code for transformers (dropreg/R-Drop) adds l_1 and l_2 and half of the mean KL
-    *summed over the batch*: alpha = rows of the batch / 4 here. bert4torch's RDropLoss adds its alpha / 4 times both
-    KLs averaged over rows *and classes*: alpha = its alpha / (2 * classes) here.
+    between implementations. In their code (dropreg/R-Drop at 9dcc830) it differs between models, and KL, the mean of
+    both directions, is *summed over the batch*. BERT (modeling_bert.py) has l_1 + l_2 + 0.5 KL: alpha = rows of the
+    batch / 4 here. RoBERTa (modeling_roberta.py) has 0.5 l_1 + 0.7 KL, without l_2: alpha = 1.4 rows of the batch.
+    `forward_kl` of their fairseq criterion has (l_1 + l_2 + reg_alpha KL) / rows: alpha = reg_alpha / 2. bert4torch's
+    RDropLoss adds its alpha / 4 times both KLs averaged over rows *and classes*: alpha = its alpha / (2 * classes)
+    here.
 Cost: two forward passes before one backward pass: twice the memory.
 Use when: the model overfits, or results vary from seed to seed. Avoid when: dropout is 0: the passes are equal; or time
     is short: a plain run of twice the updates is the baseline to beat.

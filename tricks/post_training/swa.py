@@ -2,7 +2,8 @@
 
 average <- average + (weights - average) / (n + 1) at each collection, from `start` on. The learning rate of this phase
 is constant at `rate_factor` times the base rate, or falls from the base rate to it in every cycle. With cycles, weights
-are collected at the end of each cycle.
+are collected at the end of each cycle. The last update is always collected, so that the end of training is part of the
+average also where it cuts a cycle short.
 
 Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, arXiv 1803.05407.
     There the learning rate of SGD is 0.05 to 0.1; here it is a factor of the base rate, since the optimizer is AdamW.
@@ -51,7 +52,8 @@ class Swa(Trick):
     def check(self, run: Run) -> Iterable[str]:
         """Warn about an average of fewer than three collections."""
         total = run.total_updates
-        count = sum(self._collects(updates, total) for updates in range(1, total + 1)) if self.start < 1 else 0
+        collects = (self._collects(updates, total, updates == total) for updates in range(1, total + 1))
+        count = sum(collects) if self.start < 1 else 0
         if self.start < 1 and count < 3:
             yield (
                 f"tricks.{self.name}.start={self.start:g} of {total} updates leaves {count} to average; "
@@ -72,7 +74,8 @@ class Swa(Trick):
         """Collect the weights after a step, unless it was skipped."""
         before = run.updates
         inner()
-        if run.updates > before and self._collects(run.updates, run.total_updates):
+        at_end = run.batches_done + 1 == run.total_updates
+        if run.updates > before and self._collects(run.updates, run.total_updates, at_end):
             self._collect(run.bare_model)
 
     def _first(self, total: int) -> int:
@@ -83,10 +86,10 @@ class Swa(Trick):
         """The number of updates between two collections."""
         return max(1, round(self.cycle * total)) if self.cycle else self.every_updates
 
-    def _collects(self, updates: int, total: int) -> bool:
+    def _collects(self, updates: int, total: int, at_end: bool) -> bool:
         within = updates - self._first(total)
-        at_last = updates == total and not self.collections
-        return within > 0 and (within % self._between(total) == 0 or at_last)
+        # The last cycle may be cut short by the end of training; what it learned counts too.
+        return within > 0 and (within % self._between(total) == 0 or at_end)
 
     def _collect(self, model: nn.Module) -> None:
         current = {name: tensor.detach() for name, tensor in model.state_dict().items()}

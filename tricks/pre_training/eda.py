@@ -10,8 +10,9 @@ Source: Wei, Zou 2019, EDA: Easy Data Augmentation Techniques for Boosting Perfo
 Cost: one pass over `variants` + 1 times the rows an epoch; variants are made once and cached. At every start, synonyms
     by embeddings need a product of the texts' words and the vocabulary; reading WordNet takes two seconds.
 Use when: there are a few hundred rows and the model is small. Avoid when: the encoder is pretrained, unless it beats
-    `duplicate`: Longpre, Wang, DuBois 2020, arXiv 2010.01764, find no consistent gain. Embeddings treat opposites as
-    synonyms, such as "bad" for "good": if that reverses the label, use WordNet or a file. For Chinese, use a file.
+    `duplicate`: Longpre, Wang, DuBois 2020, arXiv 2010.01764, find no consistent gain. Without a file, and without
+    WordNet for English, variants are only swapped and deleted words. Warning: source=embeddings treats opposites as
+    synonyms, such as "bad" for "good", "worst" for "best". Do not use it where that reverses the label.
 Composes: examples/add, after tricks that drop or rewrite rows.
 """
 
@@ -45,6 +46,7 @@ Operation = Callable[["Sentence", Random], str]
 
 # Table 3 of the paper: up to this number of rows, the rate and the number of variants.
 ADVISED = ((500, 0.05, 16), (2000, 0.05, 8), (float("inf"), 0.1, 4))
+GET_WORDNET = "`apt-get install wordnet-base` or `python -m nltk.downloader wordnet`"
 # Draws of an operation until it makes a new variant.
 TRIES = 4
 
@@ -94,14 +96,18 @@ class Eda(Trick):
         count = count if self.variants is None else self.variants
         if not count or not any(rates.values()):
             return inner(examples)
+        synonyms = self._synonyms(run, examples) if rates["replace"] or rates["insert"] else {}
+        if synonyms is None:
+            rates = self._without_synonyms(run, rates)
+            synonyms = {}
         rates_text = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
         run.note(f"{self.name}: {count} variants of each row; {rates_text}.")
-        synonyms = self._synonyms(run, examples) if rates["replace"] or rates["insert"] else {}
         make = partial(make_variants, rates=rates, count=count, language=self.language, synonyms=synonyms)
         settings = [rates, count, self.language, digest(synonyms)]
         return inner(with_variants(examples, make, run.config.seed, "eda", settings, self.workers))
 
-    def _synonyms(self, run: Run, examples: Dataset) -> Synonyms:
+    def _synonyms(self, run: Run, examples: Dataset) -> Synonyms | None:
+        """The synonyms, or None where source=auto finds none."""
         rows = examples[:]  # at once: a column alone is read row by row
         texts = [text for column in ("text", "text_pair") for text in rows[column] if text is not None]
         chinese = self.language == "zh" or (self.language == "auto" and is_chinese(texts))
@@ -115,17 +121,32 @@ class Eda(Trick):
             origin, synonyms = f"WordNet in {wordnet}", read_wordnet(wordnet)
         elif self.source == "wordnet":
             raise UserError(
-                f"tricks.{self.name}.source=wordnet: no WordNet database was found; get it with "
-                f"`apt-get install wordnet-base` or `python -m nltk.downloader wordnet`, or use "
-                f"tricks.{self.name}.source=embeddings."
+                f"tricks.{self.name}.source=wordnet: no WordNet database was found; get it with {GET_WORDNET}, or give "
+                f"tricks.{self.name}.file=<path>."
             )
-        else:
+        elif self.source == "embeddings":
             words = {word.lower() for text in texts for word in split(text, self.language).words}
             weight = cast(Tensor, word_embeddings(run.bare_model).weight)
-            origin = f"the model's vectors of the texts' {len(words):,} words"
+            origin = f"the model's vectors of the texts' {len(words):,} words, where opposites are near"
             synonyms = from_embeddings(weight, run.tokenizer, words)
+        else:
+            return None
         run.note(f"{self.name}: synonyms from {origin}; {len(synonyms):,} words have some.")
         return synonyms
+
+    def _without_synonyms(self, run: Run, rates: Mapping[str, float]) -> dict[str, float]:
+        """The rates without replacement and insertion, unless the user asks for one, or nothing else is on."""
+        remedy = (
+            f"give tricks.{self.name}.file=<path>; for English, WordNet ({GET_WORDNET}); or "
+            f"tricks.{self.name}.source=embeddings, where opposites count as synonyms"
+        )
+        rest = {**rates, "replace": 0.0, "insert": 0.0}
+        for name, setting in (("replace", self.replace), ("insert", self.insert)):
+            if setting or (rates[name] and not any(rest.values())):
+                value = "null" if setting is None else f"{setting:g}"
+                raise UserError(f"tricks.{self.name}.{name}={value}: no synonyms were found; {remedy}.")
+        run.note(f"{self.name}: no synonyms were found, so replace and insert are off; {remedy}.")
+        return rest
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ pair the longer text is cut, and each segment also has the start of the shorter 
 Source: Sun et al. 2019, arXiv 1905.05583 (mean, max and self-attention over segments; no better there than head
     and tail); Pappagari et al. 2019, arXiv 1910.10781 (an LSTM over segments, not trained end to end).
 Cost: as many passes over a text as it has segments, and a third more: activations of a segment are recomputed in the
-    backward pass, so memory holds those of one segment per text, for any length.
+    backward pass, so memory holds those of one segment per text, for any length. `passes_per_update` in metrics.json
+    counts both.
 Use when: the evidence is spread over a text longer than data.max_length. Avoid when: one segment is enough
     (sliding_window), or head and tail are (truncate).
 Composes: encode/cut, alone there; model/reshape. Tricks that change word vectors see the full text and need memory for
@@ -74,8 +75,25 @@ class Segments(Trick):
         model = cast(PreTrainedModel, inner())
         pool = Pool(self.pooling, head(model).in_features, self.max_segments or 0)
         model.add_module("segments", pool)
-        read_in_segments(model, self.size or run.max_length, pool)
+
+        def pool_and_count(vectors: Tensor, present: Tensor) -> Tensor:
+            # A loaded run and an evaluation train nothing: their passes cost no update.
+            if isinstance(run, Run) and torch.is_grad_enabled():
+                run.rows_passed += count_passes(present) - len(present)
+            return cast(Tensor, pool(vectors, present))
+
+        read_in_segments(model, self.size or run.max_length, pool_and_count)
         return model
+
+
+def count_passes(present: Tensor) -> float:
+    """The passes of a batch, in rows, where a row of one segment is one.
+
+    Args:
+        present: which segments each row has, (row, segment).
+    """
+    # Forward is a third of a pass. It is repeated for each segment unless all rows have only one.
+    return int(present.sum()) * (4 / 3 if present.shape[1] > 1 else 1.0)
 
 
 class Pool(nn.Module):

@@ -107,6 +107,8 @@ def update_cost(subject: Subject, result: CheckResult) -> None:
     if not subject.run.tricks:
         raise Skip("no trick is on")
     with subject.restore_after() as run:
+        # The middle of training: some tricks do nothing during warm-up, or before their start.
+        run.updates = run.total_updates // 2
         batches = run.seams.batches(run.train, 0)
         cost = _measure_cost(run, batches)
         with _without_tricks(run):

@@ -44,7 +44,8 @@ def by_hand(run: TrainingRun, batch: Batch, gamma: float) -> Any:
 def measure_difference(folder: Path, *overrides: str) -> tuple[float, float]:
     """How far the gradient is from the one by hand, and the weights from what they were."""
     with float64():
-        run = tiny_run(tiny_config("+tricks=[awp]", "tricks.awp.gamma=0.1", *overrides, *NO_DROPOUT), folder)
+        settings = ["+tricks=[awp]", "tricks.awp.gamma=0.1", "train.warmup=0.0", *overrides, *NO_DROPOUT]
+        run = tiny_run(tiny_config(*settings), folder)
         batch = run.seams.batches(run.train, 0)[0]
         before = copy_weights(run)
         result = compute_gradients(run, batch)
@@ -57,9 +58,23 @@ def test_the_gradient_is_that_at_moved_weights(tmp_path: Path) -> None:
     assert weights == 0
 
 
-def test_before_its_start_it_is_the_plain_one(tmp_path: Path) -> None:
-    gradient, _ = in_child(lambda: measure_difference(tmp_path, "tricks.awp.start=0.5"))
+@pytest.mark.parametrize("override", ["tricks.awp.start=0.5", "train.warmup=0.1"])
+def test_before_its_start_and_during_warm_up_it_is_the_plain_one(override: str, tmp_path: Path) -> None:
+    gradient, _ = in_child(lambda: measure_difference(tmp_path, override))
     assert gradient > 1e-4
+
+
+@pytest.mark.parametrize(("start", "warmup", "first"), [(0.0, 0.1, 2), (0.3, 0.1, 6), (0.05, 0.2, 4), (0.0, 0.0, 0)])
+def test_weights_move_from_the_later_of_start_and_warm_up_on(
+    start: float, warmup: float, first: int, tmp_path: Path
+) -> None:
+    def moved() -> list[bool]:
+        overrides = ["+tricks=[awp]", f"tricks.awp.start={start}", f"train.warmup={warmup}", "train.max_updates=20"]
+        run = tiny_run(tiny_config(*overrides), tmp_path)
+        run.fit()
+        return ["weights_moved" in line for line in run.history.read() if "grad_norm" in line]
+
+    assert in_child(moved) == [number >= first for number in range(20)]
 
 
 def test_weights_are_restored_after_an_error() -> None:
@@ -76,7 +91,7 @@ def test_weights_are_restored_after_an_error() -> None:
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_nothing_moves_where_the_gradient_is_not_finite(bad: float, tmp_path: Path) -> None:
     def moved() -> int:
-        run = tiny_run(tiny_config("+tricks=[awp]"), tmp_path)
+        run = tiny_run(tiny_config("+tricks=[awp]", "train.warmup=0.0"), tmp_path)
         batch = run.seams.batches(run.train, 0)[0]
         run.seams.loss = lambda logits, targets: logits.sum(-1) * bad
         run.seams.gradient(batch)

@@ -266,7 +266,7 @@ class TestSettings:
         for setting in (trick(source="embeddings"), trick(source="embeddings", swap=0.0, variants=3)):
             setting.examples(a_run(notes), lambda given: given, rows(["film"] * count))
         assert requested == [(dict.fromkeys(ALL, rate), advised), ({**dict.fromkeys(ALL, rate), "swap": 0.0}, 3)]
-        assert notes[0] == (
+        assert notes[1] == (
             f"eda: {advised} variants of each row; replace {rate}, insert {rate}, swap {rate}, delete {rate}."
         )
 
@@ -299,7 +299,7 @@ class TestSources:
         notes: list[str] = []
         for source in ("auto", "file"):
             assert added(trick(source=source, file=file, **self.REPLACE), rows(["love"]), notes) == {"0+1": "adore"}
-        assert notes[1] == f"eda: synonyms from {file}; {len(SYNONYMS)} words have some."
+        assert notes[0] == f"eda: synonyms from {file}; {len(SYNONYMS)} words have some."
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="tricks.eda.file=.*none.tsv: there is no such file"):
@@ -311,7 +311,7 @@ class TestSources:
         notes: list[str] = []
         for source in ("auto", "wordnet"):
             assert added(trick(source=source, **self.REPLACE), rows(["film"]), notes) == {"0+1": "flick"}
-        assert notes[1] == "eda: synonyms from WordNet in there; 1 words have some."
+        assert notes[0] == "eda: synonyms from WordNet in there; 1 words have some."
 
     def test_a_wordnet_folder_as_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "index.noun").touch()
@@ -326,10 +326,33 @@ class TestSources:
 
     def test_the_models_own_vectors(self) -> None:
         notes: list[str] = []
-        for source in ("auto", "embeddings"):
-            result = added(trick(source=source, **self.REPLACE), rows(["film", "This day"]), notes)
-            assert result == {"0+1": "movie", "1+1": "This night"}
-        assert notes[1] == "eda: synonyms from the model's vectors of the texts' 3 words; 2 words have some."
+        result = added(trick(source="embeddings", **self.REPLACE), rows(["film", "This day"]), notes)
+        assert result == {"0+1": "movie", "1+1": "This night"}
+        assert notes[0] == (
+            "eda: synonyms from the model's vectors of the texts' 3 words, where opposites are near; 2 words have some."
+        )
+
+    @pytest.mark.parametrize("texts", [["film day"], ["film 电影很好看 day"]])
+    def test_without_wordnet_or_file_nothing_is_replaced(self, texts: list[str]) -> None:
+        """The model's own vectors are used only where they are asked for: opposites are near in them."""
+        notes: list[str] = []
+        result = added(trick(), rows(texts), notes)
+        words_by_text = [set(words.split(text, "auto").words) for text in (*texts, *result.values())]
+        assert all(each <= words_by_text[0] for each in words_by_text)
+        assert notes[0].startswith("eda: no synonyms were found, so replace and insert are off; give tricks.eda.file=")
+        assert notes[1] == "eda: 16 variants of each row; replace 0, insert 0, swap 0.05, delete 0.05."
+
+    @pytest.mark.parametrize(
+        ("settings", "named"),
+        [
+            ({"replace": 0.1}, "replace=0.1"),
+            ({"insert": 0.2, "replace": 0.0}, "insert=0.2"),
+            ({"swap": 0.0, "delete": 0.0}, "replace=null"),
+        ],
+    )
+    def test_synonyms_that_are_asked_for_must_be_there(self, settings: dict[str, float], named: str) -> None:
+        with pytest.raises(UserError, match=f"tricks.eda.{named}: no synonyms were found; give tricks.eda.file=<path>"):
+            added(trick(**settings), rows(["film day"]))
 
     def test_the_models_own_vectors_for_both_texts_of_a_pair(self) -> None:
         setting = trick(source="embeddings", **self.REPLACE)
@@ -340,7 +363,8 @@ class TestSources:
         monkeypatch.setattr(eda, "find_wordnet", lambda: Path("there"))
         monkeypatch.setattr(eda, "read_wordnet", lambda path: {"film": ["flick"]})
         texts = ["电影很好看", "喜欢 film 电影吗", "film"]
-        assert added(trick(**self.REPLACE), rows(texts))["2+1"] == "movie"
+        with pytest.raises(UserError, match=r"replace=1: no synonyms were found"):
+            added(trick(**self.REPLACE), rows(texts))
         assert added(trick(**self.REPLACE), rows(texts[1:]))["1+1"] == "flick"
 
     def test_none_is_looked_for_where_none_is_used(self) -> None:

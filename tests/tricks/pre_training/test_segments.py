@@ -199,6 +199,25 @@ class TestDocuments:
         assert testing.difference(on["weights"], off["weights"]) == 0
         assert on["losses"] == off["losses"]
 
+    @pytest.mark.parametrize("longest", [30, 5])
+    def test_passes_are_counted_by_segments(self, longest: int) -> None:
+        """Each segment is read once, and its forward pass, a third, again; a batch of single segments is read once."""
+
+        def count() -> tuple[float, list[int]]:
+            with temporary_folder() as folder:
+                run = tiny_run(cut_config(longest=longest), folder)
+                batch = run.seams.batches(run.train, 0)[0]
+                run._step(batch)
+                counted = run.rows_passed
+                run._evaluate()
+                assert run.rows_passed == counted
+                return counted, batch.lengths.tolist()
+
+        counted, lengths = in_child(count)
+        segments_read = sum(-(-length // 9) for length in lengths)
+        assert (segments_read > len(lengths)) == (longest == 30)
+        assert counted == pytest.approx(segments_read * (4 / 3 if longest == 30 else 1))
+
     def test_in_16_bits(self) -> None:
         def result() -> None:
             with temporary_folder() as folder:

@@ -72,6 +72,18 @@ def test_the_cost_of_an_update_is_relative_to_one_without_tricks(tmp_path: Path)
     assert restored
 
 
+def test_the_cost_is_that_after_warm_up(tmp_path: Path) -> None:
+    def explain_cost() -> tuple[str, int]:
+        run = tiny_run(tiny_config("+tricks=[awp]"), tmp_path, tmp_path / "run")
+        result = CheckResult("tricks", "update_cost", "")
+        update_cost(Subject(run.config, run=run, splits=tiny_splits(run.config)), result)
+        return result.findings[0].message, run.updates
+
+    message, updates = in_child(explain_cost)
+    assert message.startswith("an update takes 2.0 times the passes, ")
+    assert updates == 0
+
+
 def test_passes_of_tricks_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seams, "wrapped_seams", lambda tricks: {})
     tricks = {name: SimpleNamespace(passes=passes) for name, passes in (("one", 2), ("two", 4), ("three", 1))}
