@@ -177,13 +177,13 @@ def _find_base(name: str, levels: Sequence[str], requested: str | None, known: S
         if requested not in levels:
             raise UserError(f"--base: no run has {name}={requested}; {nearest(requested, levels)}")
         return requested
-    found = [level for level in levels if level.lower() in known]
-    if len(found) != 1:
-        written = "--base=<arm>" if name == ARM else f"--base={name}=<level>"
+    candidates = [level for level in levels if level.lower() in known]
+    if len(candidates) != 1:
+        option = "--base=<arm>" if name == ARM else f"--base={name}=<level>"
         raise UserError(
-            f"{name}: which of {list_names(sorted(levels), most=8)} are the others compared with? Name it: {written}."
+            f"{name}: which of {list_names(sorted(levels), most=8)} are the others compared with? Name it: {option}."
         )
-    return found[0]
+    return candidates[0]
 
 
 def _name_level(factor: str, level: str) -> str:
@@ -332,14 +332,34 @@ def _count_digits(score: float) -> int:
     return next(digits for digits in range(20) if round(score, digits) == score)
 
 
-def _measure_deviation(runs: Sequence[_Run]) -> float:
-    """The standard deviation of a score over the seeds of one arm, over all arms and data sets."""
+def _group_scores(runs: Sequence[_Run]) -> dict[tuple[str, Arm], list[float]]:
+    """The scores of each arm on each data set."""
     groups: dict[tuple[str, Arm], list[float]] = {}
     for run in runs:
         groups.setdefault((run.logged.data, run.arm), []).append(run.score or 0.0)
+    return groups
+
+
+def _measure_deviation(runs: Sequence[_Run]) -> float:
+    """The standard deviation of a score over the seeds of one arm, over all arms and data sets."""
+    groups = _group_scores(runs)
     squares = sum(float(np.var(scores)) * len(scores) for scores in groups.values())
     degrees_of_freedom = len(runs) - len(groups)
     return (squares / degrees_of_freedom) ** 0.5 if degrees_of_freedom else 0.0
+
+
+def _describe_unequal_noise(runs: Sequence[_Run]) -> Iterator[str]:
+    """Warn of data sets on which seeds move some arms more than others (Bartlett's test)."""
+    groups = _group_scores(runs)
+    for data in dict.fromkeys(data for data, _ in groups):
+        scores = [each for (of_data, _), each in groups.items() if of_data == data and len(set(each)) > 1]
+        if len(scores) > 1 and bartlett(*scores).pvalue < MAX_CHANCE:
+            deviations = [float(np.std(each, ddof=1)) for each in scores]
+            yield (
+                f"On data {data!r} seeds move some arms more than others (by {min(deviations):.4f} to "
+                f"{max(deviations):.4f}). The intervals assume that they move all equally, so take more seeds before "
+                "you rely on a verdict."
+            )
 
 
 def _describe_noise(
@@ -354,13 +374,7 @@ def _describe_noise(
             "The arms do not have their seeds in common, so runs are compared as independent. With the same seeds in "
             "every arm, fewer runs may be enough."
         )
-    scores = [[run.score or 0.0 for run in runs if run.arm == arm] for arm in sorted({run.arm for run in runs})]
-    deviations = [float(np.std(each, ddof=1)) for each in scores if len(each) > 1]
-    if min(deviations, default=0.0) > 0 and bartlett(*(each for each in scores if len(each) > 1)).pvalue < MAX_CHANCE:
-        yield (
-            f"Seeds move some arms more than others (by {min(deviations):.4f} to {max(deviations):.4f}). The intervals "
-            "assume that they move all equally, so take more seeds before you rely on a verdict."
-        )
+    yield from _describe_unequal_noise(runs)
     if runs[0].logged.rows is None:
         yield (
             "Without predictions of single rows, the intervals hold for these validation rows only: on other rows an "

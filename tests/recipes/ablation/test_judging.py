@@ -104,8 +104,8 @@ def test_factors_have_effects_and_pairs() -> None:
 
 def test_arms_with_unequal_noise_are_named() -> None:
     runs = with_scores(simulate(EFFECTS, noise=0.001, is_paired=False), "ema", [0.7, 0.8, 0.9, 0.75])
-    assert any("Seeds move some arms more than others" in each for each in judge_log(runs, Question()).noise)
-    assert not any("Seeds move some" in each for each in judge_log(simulate(EFFECTS), Question()).noise)
+    assert any("seeds move some arms more than others" in each for each in judge_log(runs, Question()).noise)
+    assert not any("seeds move some" in each for each in judge_log(simulate(EFFECTS), Question()).noise)
 
 
 def test_a_base_at_the_majority_class_gives_no_verdict() -> None:
