@@ -90,6 +90,8 @@ class LogWorld:
     """Fraction of the runs, in every arm, that stay at the level of the majority class."""
     lost: float = 0.0
     """Fraction of the runs without a score."""
+    base: float = 1.0
+    """How much noisier the runs of the base are than the others."""
 
 
 LOG_WORLDS: Mapping[str, LogWorld] = {
@@ -98,6 +100,7 @@ LOG_WORLDS: Mapping[str, LogWorld] = {
     "two digits": LogWorld(digits=2),
     "a tenth of the runs collapsed": LogWorld(failing=0.1),
     "a fifth of the runs lost": LogWorld(lost=0.2),
+    "the base three times as noisy": LogWorld(base=3.0),
 }
 
 
@@ -287,7 +290,8 @@ def measure_first_trick(
 def simulate_log(world: LogWorld, arms: int, seeds: int, generator: np.random.Generator) -> list[LoggedRun]:
     """Simulate the log of another program, in which no arm has an effect."""
     of_seed = generator.normal(BASE, world.seed, (1 if world.is_paired else arms, seeds))
-    scores = of_seed + generator.normal(0, world.run, (arms, seeds))
+    noise = world.run * np.where(np.arange(arms) == 0, world.base, 1.0)
+    scores = of_seed + noise[:, None] * generator.standard_normal((arms, seeds))
     scores[generator.random((arms, seeds)) < world.failing] = MAJORITY
     scores[generator.random((arms, seeds)) < world.lost] = np.nan
     runs = []
