@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import os
 import signal
 import sys
@@ -93,6 +94,14 @@ def positive_integer(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
+
+
+def finite_number(text: str) -> float:
+    """Parse a number that is not NaN or inf; for the `type` of an argparse argument."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
     return number
 
 

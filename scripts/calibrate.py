@@ -28,12 +28,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block, estimate
+from recipes.ablation.judging import Question, judge_log
+from recipes.ablation.logs import LoggedRun
 from recipes.ablation.sequential import MAX_ANALYSES, confidence_at, find_open_arms, merge_verdicts, schedule_analyses
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, TOGETHER, Verdict, judge
 from recipes.cli import positive_integer
+from recipes.errors import UserError
 from recipes.reports.tables import markdown_table
 
 BASE = 0.85
+MAJORITY = 0.5
 MARGIN = 0.01
 TRICKS = 8
 REFUSED = ((0, 1), (2, 3))
@@ -70,6 +74,33 @@ WORLDS: Mapping[str, World] = {
     "with effects": World(effects=(0.03, -0.02, 0.01, 0, 0, 0.02, 0, -0.01)),
     "a fifth of the runs lost": World(lost=0.2),
     "two tricks idle": World(idle=2),
+}
+
+
+@dataclass(frozen=True)
+class LogWorld:
+    """How the scores of a log without effects arise; the noises are standard deviations of the score."""
+
+    seed: float = 0.01
+    run: float = 0.01
+    digits: int = 4
+    is_paired: bool = True
+    """Whether the arms have their seeds in common."""
+    failing: float = 0.0
+    """Fraction of the runs, in every arm, that stay at the level of the majority class."""
+    lost: float = 0.0
+    """Fraction of the runs without a score."""
+    base: float = 1.0
+    """How much noisier the runs of the base are than the others."""
+
+
+LOG_WORLDS: Mapping[str, LogWorld] = {
+    "common seeds": LogWorld(),
+    "no common seeds": LogWorld(is_paired=False),
+    "two digits": LogWorld(digits=2),
+    "a tenth of the runs collapsed": LogWorld(failing=0.1),
+    "a fifth of the runs lost": LogWorld(lost=0.2),
+    "the base three times as noisy": LogWorld(base=3.0),
 }
 
 
@@ -256,6 +287,44 @@ def measure_first_trick(
     return widths, helps
 
 
+def simulate_log(world: LogWorld, arms: int, seeds: int, generator: np.random.Generator) -> list[LoggedRun]:
+    """Simulate the log of another program, in which no arm has an effect."""
+    of_seed = generator.normal(BASE, world.seed, (1 if world.is_paired else arms, seeds))
+    noise = world.run * np.where(np.arange(arms) == 0, world.base, 1.0)
+    scores = of_seed + noise[:, None] * generator.standard_normal((arms, seeds))
+    scores[generator.random((arms, seeds)) < world.failing] = MAJORITY
+    scores[generator.random((arms, seeds)) < world.lost] = np.nan
+    runs = []
+    for arm, seed in np.ndindex(arms, seeds):
+        score = None if np.isnan(scores[arm, seed]) else round(float(scores[arm, seed]), world.digits)
+        name = str(seed if world.is_paired else arm * seeds + seed)
+        runs.append(LoggedRun((f"arm {arm}" if arm else "base",), name, "data", score, MAJORITY))
+    return runs
+
+
+def count_in_logs(world: LogWorld, arms: int, seeds: int, studies: int, number: int) -> list[str]:
+    """Count how often a log without effects gets a false claim, and how often it gets no verdict.
+
+    Args:
+        world: how scores arise.
+        arms: number of arms, the base included.
+        seeds: number of seeds.
+        studies: number of simulated logs.
+        number: seed of the simulation.
+    """
+    generator = np.random.default_rng(number)
+    words: list[set[str]] = []
+    for _ in range(studies):
+        try:
+            findings = judge_log(simulate_log(world, arms, seeds, generator), Question(margin=MARGIN)).findings
+        except UserError:  # too few runs have a score
+            findings = None
+        words.append({verdict.word.partition(" (")[0] for verdict in findings.mains} if findings else set())
+    claims = [bool(each & {HELPS, HURTS}) for each in words]
+    breaks = ["breaks training" in each for each in words]
+    return [format_fraction(np.array(hits)) for hits in (claims, breaks, [not each for each in words])]
+
+
 def main() -> None:
     """Print every table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -321,6 +390,15 @@ def print_tables(studies: int, mapped: Callable) -> None:
         rows.append([f"{name}; true effect {size:+.2f}", f"{np.mean(widths):.4f}", f"{ratio:.2f}", *fractions])
     header = ["world", "width, auto", "of one_at_a_time's", "helps, auto", "helps, 45 alone", "helps, 54 alone"]
     print(markdown_table(header, rows))
+
+    print(f"\nLogs of other programs without effects (scripts/judge.py), {few:,} logs a line\n", flush=True)
+    sizes = ((2, 2), (2, 5), (5, 3), (9, 3))
+    log_cases = [(name, *size) for name in LOG_WORLDS for size in sizes]
+    log_calls = [(LOG_WORLDS[name], arms, seeds) for name, arms, seeds in log_cases]
+    cells = mapped(partial(_call, count_in_logs, few), enumerate(log_calls))
+    names = [f"{name}; {arms} arms x {seeds} seeds" for name, arms, seeds in log_cases]
+    header = ["world; log", "a false helps or hurts", "a false breaks training", "no verdict"]
+    print(markdown_table(header, [[name, *row] for name, row in zip(names, cells, strict=True)]))
 
 
 def _call(function: Callable, studies: int, numbered: tuple) -> list:

@@ -42,6 +42,17 @@ def test_studies_without_an_estimate_are_not_counted(calibrate: ModuleType) -> N
     assert float(each.partition("%")[0]) > 90 and float(at_once.partition("%")[0]) > 80 and "nan" not in by_seeds
 
 
+def test_logs_without_effects_get_few_false_claims(calibrate: ModuleType) -> None:
+    world = calibrate.LogWorld(failing=0.4)
+    runs = calibrate.simulate_log(world, 3, 4, np.random.default_rng(0))
+    assert len({(run.levels, run.seed) for run in runs}) == 12
+    assert 0 < sum(run.score == calibrate.MAJORITY for run in runs) < 12
+    claims, breaks, none = calibrate.count_in_logs(world, 3, 4, 100, 0)
+    # Three standard errors of 100 logs. The base often fails, and then there is no verdict.
+    assert max(float(cell.partition("%")[0]) for cell in (claims, breaks)) < 11.5
+    assert float(none.partition("%")[0]) > 20
+
+
 @pytest.mark.slow
 def test_intervals_have_their_coverage_and_false_verdicts_are_rare(calibrate: ModuleType) -> None:
     designs = calibrate.designs()

@@ -158,7 +158,8 @@ def _describe_confirmation(name: str, verdict: Verdict) -> str:
     return f"With fresh seeds {phrases[verdict.word]}."
 
 
-def _verdict_cells(verdict: Verdict) -> list[str]:
+def verdict_cells(verdict: Verdict) -> list[str]:
+    """The cells of a verdict in a table: its word, value and interval, and why there is no more."""
     numbers = [_format_signed(verdict.value), _format_interval(verdict)] if verdict.has_estimate else ["", ""]
     return [verdict.word, *numbers, verdict.why]
 
@@ -168,7 +169,7 @@ def _main_row(findings: Findings, verdict: Verdict) -> list[str]:
     cost_cells = [f"{costs[cost]:.2f}" if cost in costs else "" for cost in COSTS]
     extra_passes = costs.get("passes", 1.0) - 1
     gain = _format_signed(verdict.value / extra_passes) if extra_passes > 0.05 and verdict.has_estimate else ""
-    *cells, why = _verdict_cells(verdict)
+    *cells, why = verdict_cells(verdict)
     return [findings.name(verdict.effect), *cells, *cost_cells, gain, why]
 
 
@@ -183,7 +184,7 @@ def _pair_parts(findings: Findings) -> Iterator[Part]:
         largest_first = sorted(estimated, key=lambda verdict: -abs(verdict.value))
         yield Table(
             ["", "verdict", findings.metric, "interval", ""],
-            [[findings.name(verdict.effect), *_verdict_cells(verdict)] for verdict in largest_first],
+            [[findings.name(verdict.effect), *verdict_cells(verdict)] for verdict in largest_first],
         )
     if groups:
         names = "; ".join(" = ".join(map(findings.name, group)) for group in groups)
@@ -218,7 +219,7 @@ def _recipe_parts(findings: Findings) -> Iterator[Part]:
         yield "Each line is compared with the recommended recipe; below 0 the recipe is better."
         yield Table(
             ["", "compared with the recipe", findings.metric, "interval", ""],
-            [[name, *_verdict_cells(verdict)] for name, verdict in findings.confirmations],
+            [[name, *verdict_cells(verdict)] for name, verdict in findings.confirmations],
         )
     if findings.test_verdicts:
         yield Table(

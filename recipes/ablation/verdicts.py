@@ -142,7 +142,7 @@ def _explain_shortage(family: Estimates, index: int, half: float, margin: float,
         times_seeds, times_rows = 1.0, row_variance / (target - run_variance)
     if max(times_seeds, times_rows) > MAX_TIMES:
         return f"if it is as large as it looks, it takes over {MAX_TIMES} times the seeds or labelled rows to settle it"
-    seeds = max(len(np.unique(block.seeds)) for block in blocks)
+    seeds = max(int(np.bincount(block.arms).max()) for block in blocks)
     needed = [f"about {ceil(times_seeds * seeds)} seeds instead of {seeds}"] if times_seeds > 1 else []
     needed += [f"{times_rows:.2g} times the labelled validation rows"] if times_rows > 1 else []
     return f"if it is as large as it looks, {' and '.join(needed) or 'one more seed'} would settle it"

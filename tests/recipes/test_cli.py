@@ -1,5 +1,6 @@
 """User errors end the program with a message and an exit code; bugs keep their traceback."""
 
+import argparse
 import errno
 import os
 import pickle
@@ -8,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from recipes.cli import carry_past_hydra, exit_on_user_error
+from recipes.cli import carry_past_hydra, exit_on_user_error, finite_number
 from recipes.errors import UserError
 from recipes.runtime.signals import Interrupted
 
@@ -114,3 +115,9 @@ def test_a_bug_is_not_carried_past_hydra() -> None:
 def test_an_interruption_survives_pickling() -> None:
     restored = pickle.loads(pickle.dumps(Interrupted(15, "run it again")))
     assert (restored.signal_number, str(restored)) == (15, "run it again")
+
+
+def test_an_option_that_is_a_number_is_finite() -> None:
+    assert finite_number("-0.5") == -0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="inf is not a finite number"):
+        finite_number("inf")
