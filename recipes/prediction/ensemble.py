@@ -54,7 +54,7 @@ def read(folder: Path) -> Ensemble | None:
         weights: list[Any] = [*ensemble.weights.values()]
         names: list[Any] = [*ensemble.classes]
         if not all(isinstance(weight, int | float) and 0 <= weight < float("inf") for weight in weights):
-            raise ValueError("a weight is no number")
+            raise ValueError("a weight is NaN, inf or below 0")
         if not sum(weights) or not names or not all(isinstance(name, str) for name in names):
             raise ValueError("no member counts, or there is no class")
         outside = [each for each in ensemble.weights if folder.resolve() not in (folder / each).resolve().parents]

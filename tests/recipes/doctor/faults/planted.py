@@ -353,4 +353,6 @@ class NoRowFits(Trick):
     slots = {"gradient": "plan"}
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        if not run.config.model.gradient_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(batch)

@@ -782,7 +782,14 @@ LEARNING = [
         "note",
         planted="FewRowsFitPredicted",
     ),
-    Fault("a row that memory does not hold", "longest_batch", "does not hold one row", "error", planted="NoRowFits"),
+    Fault(
+        "a row that memory does not hold",
+        "longest_batch",
+        "does not hold one row",
+        "error",
+        planted="NoRowFits",
+        remedy=["model.gradient_checkpointing=true"],
+    ),
 ]
 
 ALL = [*CONFIG, *DATA, *MODEL, *TRICKS, *LEARNING]
