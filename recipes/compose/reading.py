@@ -79,6 +79,8 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
             for name, value in node.tricks.items():
                 if not OmegaConf.is_dict(value):
                     yield f"tricks.{name}={value}: a trick has settings; write tricks.{name}.<setting>=<value>."
+        elif key == "trusted" and not OmegaConf.is_list(node.trusted):
+            yield f"trusted must be a list of classes, got {node.trusted}; write trusted=[my_tricks.Cutoff]."
         elif is_dataclass(known[key]) or f"{path}{key}" == "evaluate.extra":
             # An interpolation such as seeds=${seed} passes the schema, but is no mapping.
             if not OmegaConf.is_dict(node[key]):
