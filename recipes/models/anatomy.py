@@ -9,6 +9,7 @@ ALBERT shares one layer among all and has no such list.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,12 @@ from transformers import PreTrainedModel
 from recipes.errors import UserError
 
 
-class _Reached(Exception):
-    """Ends a forward pass at the word embeddings."""
+class Reached(Exception):
+    """Ends a forward pass where a hook has seen enough."""
+
+
+# What `has_tokens_first` has found; a model is asked once, not in every update.
+_tokens_first: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def word_embeddings(model: nn.Module) -> nn.Module:
@@ -28,19 +33,25 @@ def word_embeddings(model: nn.Module) -> nn.Module:
 
 def has_tokens_first(model: nn.Module) -> bool:
     """Whether the inside of the model is (token, row), as in xlnet, and not (row, token)."""
+    if model not in _tokens_first:
+        _tokens_first[model] = _puts_tokens_first(model)
+    return _tokens_first[model]
+
+
+def _puts_tokens_first(model: nn.Module) -> bool:
     if cast(PreTrainedModel, model).config.is_encoder_decoder:
         return False
     shapes: list[tuple[int, ...]] = []
 
     def stop(module: nn.Module, inputs: object, output: Tensor) -> None:
         shapes.append(tuple(output.shape[:2]))
-        raise _Reached
+        raise Reached
 
     handle = word_embeddings(model).register_forward_hook(stop, prepend=True)
     try:
         ids = torch.zeros(1, 2, dtype=torch.long, device=next(model.parameters()).device)
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
-    except _Reached:
+    except Reached:
         pass
     finally:
         handle.remove()

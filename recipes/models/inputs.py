@@ -16,7 +16,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from recipes.data.encoding import Encoded, Padding
 from recipes.errors import UserError
-from recipes.models.anatomy import layers, word_embeddings
+from recipes.models.anatomy import Reached, layers, word_embeddings
 
 UNDECLARED = 2048
 """Tokens that are tried where a model's config does not say how many it reads."""
@@ -27,10 +27,6 @@ TOLERANCE = 1e-4
 UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CONFIG_WIDTH = "padded_to_length"
 """The entry of a saved model's config that says how wide every input is, where that is fixed."""
-
-
-class _Reached(Exception):
-    """Ends a forward pass before the second layer."""
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, most: int, name: str) -> None:
@@ -120,7 +116,7 @@ def _count_readable_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenize
 
 def _passes_first_layer(model: nn.Module, inputs: Mapping[str, Tensor]) -> bool:
     def stop(module: nn.Module, arguments: object) -> None:
-        raise _Reached
+        raise Reached
 
     try:
         stack = layers(model)
@@ -130,7 +126,7 @@ def _passes_first_layer(model: nn.Module, inputs: Mapping[str, Tensor]) -> bool:
     try:
         with _without_traces(model):
             model(**inputs)
-    except _Reached:
+    except Reached:
         return True
     except UNREADABLE:
         return False
