@@ -24,7 +24,7 @@ FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list
 # Settings of Hydra that name a folder.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 # Every way in which people write a choice of tricks.
-TRICKS = re.compile(r"[-+~]*tricks?\b(?![.@])[^\w]*(?P<names>.*)")
+TRICKS = re.compile(r"[-+~]*tricks?\b(?![.@])[^\w]*.*")
 
 
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import cast
+from typing import Any, cast, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -69,24 +69,23 @@ def read(composed: DictConfig) -> Config:
 
 def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
     """Settings that do not exist. Hydra accepts them, since `+name=value` adds one to any schema."""
-    known = {item.name: item.type for item in fields(kind)}
+    known: dict[str, Any] = {item.name: item.type for item in fields(kind)}
     for key in map(str, node):
         if f"{path}{key}" in renamed_settings():
             yield f"{path}{key} is called {renamed_settings()[f'{path}{key}']} now; rename it."
         elif key not in known:
             yield f"{path}{key} does not exist; {nearest(key, known)}"
+        # An interpolation such as seeds=${seed} passes the schema, but may be neither a mapping nor a list.
+        elif (is_dataclass(known[key]) or get_origin(known[key]) is dict) and not OmegaConf.is_dict(node[key]):
+            yield f"{path}{key} must be a mapping of settings, got {node[key]}; set them one by one."
+        elif get_origin(known[key]) is list and not OmegaConf.is_list(node[key]):
+            yield f"{path}{key} must be a list of classes, got {node[key]}; write {path}{key}=[my_tricks.Cutoff]."
+        elif is_dataclass(known[key]):
+            yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
         elif key == "tricks":
             for name, value in node.tricks.items():
                 if not OmegaConf.is_dict(value):
                     yield f"tricks.{name}={value}: a trick has settings; write tricks.{name}.<setting>=<value>."
-        elif key == "trusted" and not OmegaConf.is_list(node.trusted):
-            yield f"trusted must be a list of classes, got {node.trusted}; write trusted=[my_tricks.Cutoff]."
-        elif is_dataclass(known[key]) or f"{path}{key}" == "evaluate.extra":
-            # An interpolation such as seeds=${seed} passes the schema, but is no mapping.
-            if not OmegaConf.is_dict(node[key]):
-                yield f"{path}{key} must be a mapping of settings, got {node[key]}; set them one by one."
-            elif is_dataclass(known[key]):
-                yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
 
 
 def _mislabelled(config: Config) -> Iterator[str]:

@@ -39,7 +39,7 @@ def find_problem(record: Record, used: Iterable[tuple[str, str]]) -> str:
     """
     if record.problem:
         return record.problem
-    if len(record.values) > 1 and all(name == cell for name, cell in record.values.items()):
+    if len(record.values) > 1 and list(record.values) == list(record.values.values()):
         return "it repeats the header; remove this line"
     for setting, name in used:
         cell = record.values.get(name)

@@ -205,15 +205,14 @@ def _may_be_chance(sample: bytes) -> bool:
 
 def _latin_fit(text: str, encoding: str) -> float:
     """The fraction of characters beyond ASCII that are those of one language, and stand where they may."""
+    languages, signs = ALPHABETS[encoding]
     beyond = sum(map(str.isalpha, re.findall(r"[^\x00-\x7f]", text)))
     is_latin = beyond <= MOST_BEYOND_ASCII * sum(map(str.isalpha, text))
     # No text has control characters beyond ASCII, and no language of the West has three such letters in a row.
-    is_western = WESTERN is ALPHABETS[encoding][0]
     if not is_latin or re.search(r"[\x80-\x84\x86-\x9f]|[€£©®™°§´·×±]{2}", text):
         return 0.0
-    if is_western and LETTERS_IN_A_ROW.search(text):
+    if languages is WESTERN and LETTERS_IN_A_ROW.search(text):
         return 0.0
-    languages, signs = ALPHABETS[encoding]
     letters, good_signs, total = list[str](), 0, 0
     for match in re.finditer(r"[^\x00-\x7f]", text):
         character, before, after = (

@@ -31,7 +31,7 @@ from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
 from recipes.metrics import Predictions, measure
 from recipes.prediction.predictors import AnyPredictor, load_predictor
-from recipes.runs.files import atomic_write, checksum, lock_folder, remove_draft, write_json
+from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
 from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fast
 
@@ -407,8 +407,8 @@ def _files_of(piece: Path, scored: bool) -> list[Path]:
 def _read_json(path: Path) -> Any:
     """Read a JSON file; None if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path)
+    except UserError:
         return None
 
 

@@ -6,14 +6,14 @@ finished run are compared with its manifest when they are read.
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recipes.config import add_newer_settings, rename_settings, renamed_settings, saved_config
+from recipes.config import Config, add_newer_settings, rename_settings, renamed_settings, saved_config
 from recipes.errors import UserError, unreadable
 from recipes.metrics import Predictions
 from recipes.runs import manifest
@@ -26,7 +26,7 @@ FORMAT = 3
 # A folder with one of these holds a run, if only a damaged one.
 OF_A_RUN = (manifest.FILE, "metrics.json", "history.jsonl", "checkpoints", "predictions", "model")
 # Parts of the config that hold settings of their own.
-SECTIONS = ("seeds", "data", "model", "train", "evaluate", "checkpoint", "tricks")
+SECTIONS = ("tricks", *(item.name for item in fields(Config) if is_dataclass(item.type)))
 # Keys that had another name in the first format of `metrics.json`.
 RENAMED_METRICS = {"onion": "seams", "kept": "weights"}
 

@@ -13,19 +13,11 @@ from recipes.errors import UserError
 from recipes.runs.files import checksum, read_json, write_json
 
 FILE = "manifest.json"
-COVERED = (
-    "config.yaml",
-    "inputs.json",
-    "rows.json",
-    "history.jsonl",
-    "metrics.json",
-    "predictions",
-    "model",
-)
-"""Files, and folders with all their files."""
-CARD = "model/README.md"
 # What `config.yaml` and `history.jsonl` hold cannot be made again from a checkpoint.
 IRREPLACEABLE = ("config.yaml", "inputs.json", "rows.json", "history.jsonl")
+COVERED = (*IRREPLACEABLE, "metrics.json", "predictions", "model")
+"""Files, and folders with all their files."""
+CARD = "model/README.md"
 
 Files = dict[str, Any]
 

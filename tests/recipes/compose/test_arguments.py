@@ -1,5 +1,6 @@
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import yaml
@@ -114,9 +115,9 @@ def test_tricks_that_are_chosen_twice_are_refused() -> None:
         prepare_overrides(["+tricks=[mixup]", "seed=1", "+tricks=amp"])
 
 
-def test_a_run_folder_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    assert prepare_overrides(["hydra.run.dir=~/run"]) == ["hydra.run.dir=/home/me/run"]
+def test_a_run_folder_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert prepare_overrides(["hydra.run.dir=~/run"]) == [f"hydra.run.dir={tmp_path}/run"]
 
 
 @pytest.mark.parametrize("line", ["hydra.run.dir=", "hydra.run.dir=.", "hydra.sweep.dir='.'", "hydra.sweep.dir=~"])
