@@ -510,3 +510,21 @@ def test_help_and_a_mistake_in_a_fresh_process(tmp_path: Path) -> None:
     assert (refusal.returncode, refusal.stdout) == (2, "")
     assert refusal.stderr.startswith("trian does not exist; did you mean train? ")
     assert time.perf_counter() - began < 20
+
+
+@pytest.mark.slow
+def test_any_letters_as_typed_in_a_shell(tmp_path: Path) -> None:
+    (tmp_path / "数据").mkdir()
+    (tmp_path / "数据" / "外卖=1.csv").write_text("文本,标签\n" + TEXT.replace("pos", "好评"), encoding="utf-8")
+    settings = f"data.text=文本 data.label=标签 train.threads=1 train.max_updates=1 {' '.join(TINY)}"
+    typed = (
+        f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'train.py'))} data=files data.train=~/数据/外卖=1.csv "
+        f"{settings} hydra.run.dir=~/运行"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    for line in (typed, f"{typed} -m hydra.sweep.dir=~/扫描 seed=0,1"):
+        shell = ["bash", "-c", line]
+        result = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, ""), result
+    assert "好评" in (tmp_path / "运行" / "predictions" / "test.csv").read_text(encoding="utf-8")
+    assert len(list(tmp_path.glob("扫描/*/metrics.json"))) == 2

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,7 +16,7 @@ from hydra.errors import HydraException
 
 from recipes.config import CONF, Config, renamed_settings
 from recipes.errors import UserError
-from recipes.runs.files import is_shared_folder
+from recipes.runs.files import expand_home, is_shared_folder
 
 # Hydra's functions of a value, such as choice(a,b).
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\((.*)\)")
@@ -61,7 +60,7 @@ def _check_hydra(override: str) -> str:
         raise UserError(f"{override}: hydra.verbose must be true, false, the name of a logger, or a list of names.")
     if name not in FOLDERS:
         return override
-    folder = Path(os.path.expanduser(value.strip("'\"")))
+    folder = expand_home(value.strip("'\""))
     if is_shared_folder(folder):
         raise UserError(f"{override}: runs need a folder of their own; name a new one, such as {name}=runs/mine.")
     return f"{name}={folder}" if value[:1] == "~" else override

@@ -6,7 +6,6 @@ old file is ever shown as one of the new file.
 
 import hashlib
 import json
-import os
 import re
 import sys
 import time
@@ -20,7 +19,7 @@ from recipes.data.cache import cache_folder
 from recipes.data.sources import read_hub
 from recipes.errors import UserError
 from recipes.runs.claim import changed_inputs, read_inputs
-from recipes.runs.files import write_json
+from recipes.runs.files import expand_home, write_json
 from recipes.runs.folder import read_config
 
 SPLITS = ("train", "validation", "test")
@@ -47,7 +46,7 @@ def identify_inputs(config: Config) -> dict[str, str | None]:
         sources |= {f"evaluate.extra.{name}": split for name, split in config.evaluate.extra.items()}
         inputs |= {path: _identify_split(config.data, path, split) for path, split in sources.items() if split}
     for setting, name in _local_paths(config):
-        path = Path(os.path.expanduser(name))
+        path = expand_home(name)
         if path.exists():
             inputs[setting] = fingerprint(path)
     return inputs

@@ -2,7 +2,6 @@
 
 import ast
 import functools
-import os
 import sysconfig
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -19,6 +18,7 @@ from recipes.data.columns import find_problem, used_columns
 from recipes.data.formats import FORMATS, format_of
 from recipes.data.records import records
 from recipes.errors import UserError, nearest
+from recipes.runs.files import expand_home
 
 ROWS_AT_ONCE = 1000
 LABEL_LIST = pa.list_(pa.large_string())
@@ -41,7 +41,7 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     Raises:
         UserError: the file does not exist, a record cannot be read, or columns are missing; with the line.
     """
-    file = Path(os.path.expanduser(path))
+    file = expand_home(path)
     setting = f"data.{split}={path}" if split in ("train", "validation", "test") else f"evaluate.extra.{split}={path}"
     if file.is_dir():
         raise UserError(f"{setting}: this is a folder; name a file in it.")

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from recipes.config import Model
 from recipes.errors import UserError
+from recipes.runs.files import expand_home
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_VOCABULARY = 4000
@@ -138,7 +138,7 @@ def _folder_or_hub_name(settings: Model) -> str:
         return str(_minilm_folder())
     if not settings.name:
         raise UserError("model.name is not set; model=hub needs model.name=owner/name, or a local folder.")
-    folder = Path(os.path.expanduser(settings.name))
+    folder = expand_home(settings.name)
     if not folder.is_dir() and (settings.name.startswith((".", "~", "/")) or settings.name.count("/") > 1):
         raise UserError(f"model.name={settings.name}: there is no such folder.")
     return str(folder) if folder.is_dir() else settings.name

@@ -53,6 +53,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         remove_draft(draft)
 
 
+def expand_home(name: str) -> Path:
+    """A path with `~` expanded. `Path.expanduser` raises where `~name` is a file and no user."""
+    return Path(os.path.expanduser(name))
+
+
 def remove_draft(draft: Path) -> None:
     """Remove the draft of a file or a folder, if there is one."""
     if draft.is_dir():

@@ -1,9 +1,7 @@
 """Read labels, weights, tokenizer and data of a finished run that another run starts from."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -21,6 +19,7 @@ from recipes.models.anatomy import head
 from recipes.models.loading import load_saved
 from recipes.prediction import ensemble
 from recipes.runs import manifest
+from recipes.runs.files import expand_home
 from recipes.runs.folder import RunFolder, is_finished
 from recipes.runs.predictions import label_cell
 
@@ -40,7 +39,7 @@ class WarmStart:
         if folder is None:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
         self.setting = f"{setting}={folder}"
-        self.run = RunFolder(Path(os.path.expanduser(folder)))
+        self.run = RunFolder(expand_home(folder))
         if not is_finished(self.run.folder):
             raise UserError(f"{self.setting} holds no finished run (there is no {manifest.FILE}).")
         self.config, self.metrics = self.run.config, self.run.metrics

@@ -16,11 +16,9 @@ Use when: there are a few hundred rows and the model is small. Avoid when: the e
 Composes: examples/add, after tricks that drop or rewrite rows.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import cast
 
@@ -30,6 +28,7 @@ from torch import Tensor
 from recipes import Run, Trick, UserError, allowed
 from recipes.models.anatomy import word_embeddings
 from recipes.models.linear import is_chinese
+from recipes.runs.files import expand_home
 from recipes.toolkit.augmentation import with_variants
 from recipes.toolkit.synonyms import (
     Synonyms,
@@ -113,7 +112,7 @@ class Eda(Trick):
         chinese = self.language == "zh" or (self.language == "auto" and is_chinese(texts))
         wordnet = find_wordnet() if self.source == "wordnet" or (self.source == "auto" and not chinese) else None
         if self.file is not None:
-            path = Path(os.path.expanduser(self.file))
+            path = expand_home(self.file)
             if not path.exists():
                 raise UserError(f"tricks.{self.name}.file={self.file}: there is no such file or folder.")
             origin, synonyms = str(path), read_wordnet(path) if is_wordnet(path) else read_file(path)

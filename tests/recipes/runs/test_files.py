@@ -11,7 +11,16 @@ import pytest
 from safetensors import SafetensorError
 
 from recipes.errors import UserError
-from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, remove_empty, write_json
+from recipes.runs.files import (
+    atomic_write,
+    checksum,
+    expand_home,
+    lock_folder,
+    read_json,
+    remove_draft,
+    remove_empty,
+    write_json,
+)
 
 Write = Callable[[str, str], Path]
 
@@ -139,3 +148,9 @@ def test_an_empty_run_folder_goes_with_the_empty_folder_of_runs(tmp_path: Path, 
     for name in ("runs/a", "sweep/a", "mine/a", "runs2/a", "nowhere/a"):
         remove_empty(tmp_path / name)
     assert list_names(tmp_path) == ["a", "file", "mine", "multirun.yaml", "runs2"]
+
+
+def test_a_name_that_begins_like_a_home_folder_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_home("~/a.csv") == tmp_path / "a.csv"
+    assert expand_home("~no-such-user.csv") == Path("~no-such-user.csv")
