@@ -1,5 +1,6 @@
 """Loading models of every family: dropout, gradient checkpointing, shipping, and refused models."""
 
+import ast
 import json
 import pickle
 import shutil
@@ -374,3 +375,19 @@ class TestMinilm:
         monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(UserError, match=r"pip install -e '\.\[demo\]'"):
             load_tokenizer(self.SETTINGS, [])
+
+
+def test_every_call_that_loads_says_that_no_code_of_a_model_runs() -> None:
+    """A prompt that times out refuses too, but only this keyword is the promise of transformers."""
+    root = Path(__file__).parents[3]
+    calls = [
+        node
+        for name in ("recipes", "tricks", "scripts")
+        for path in (root / name).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".from_pretrained", ".from_config"))
+    ]
+    assert len(calls) == 6
+    for call in calls:
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert keywords.get("trust_remote_code") == "False", ast.unparse(call)
