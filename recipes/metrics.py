@@ -1,6 +1,6 @@
 """Metrics of predictions, computed per document with NumPy and scikit-learn."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ RANKING = ("roc_auc", "average_precision")
 TWO_CLASSES = (*SINGLE, *RANKING)
 MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss")
 LOWER_IS_BETTER = ("loss", "ece")
+MIN_SPREAD = 0.05
+"""A model has collapsed if fewer answers than this fraction of the labels are outside their most frequent class."""
 # Bins of the expected calibration error.
 BINS = 15
 # A model may give a label the probability 0, of which the log is -inf. With this minimum a row's loss is at most 27.6.
@@ -93,6 +95,24 @@ def measure(predictions: Predictions) -> dict[str, float]:
     if not is_seen.all():
         scores["unseen"] = int((~is_seen).sum())
     return {name: value if name == "unseen" else float(value) for name, value in scores.items()}
+
+
+def has_collapsed(predictions: Predictions) -> bool:
+    """Whether a model answers one class for nearly every row, while the labels have more than one.
+
+    The answers outside the class that it predicts most are fewer than 5 % of the labels outside the majority class. So
+    the rule holds for balanced and for rare classes. For rows with more than one label, a set of labels is a class.
+    """
+    labelled = np.flatnonzero(predictions.has_label)
+    names = predictions.names()
+
+    def count_outside_the_most_frequent(values: list[Any]) -> int:
+        counts = Counter(tuple(sorted(value)) if isinstance(value, list) else value for value in values)
+        return len(values) - max(counts.values(), default=0)
+
+    other_answers = count_outside_the_most_frequent([names[row] for row in labelled.tolist()])
+    other_labels = count_outside_the_most_frequent([predictions.labels[row] for row in labelled.tolist()])
+    return other_answers < MIN_SPREAD * other_labels
 
 
 def _matthews_correlation(true: np.ndarray, predicted: np.ndarray) -> float:

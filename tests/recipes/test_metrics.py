@@ -17,6 +17,7 @@ from recipes.metrics import (
     Predictions,
     available,
     calibration_error,
+    has_collapsed,
     intervals,
     is_better,
     label_matrices,
@@ -309,3 +310,28 @@ class TestIntervals:
     def test_are_empty_without_labels_and_a_point_if_all_is_correct(self) -> None:
         assert intervals(single([None, None], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"])) == {}
         assert intervals(single(["a"] * 3, [[0.9, 0.1]] * 3, ["a", "b"]))["accuracy"] == (1.0, 1.0)
+
+
+class TestACollapsedModel:
+    @staticmethod
+    def answer(labels: list[int], answers: list[int]) -> Predictions:
+        rows = np.eye(3)[answers].tolist()
+        return single(["abc"[label] for label in labels], rows, ["a", "b", "c"])
+
+    def test_answers_one_class(self) -> None:
+        assert has_collapsed(self.answer([0, 1] * 50, [1] * 100))
+        assert has_collapsed(self.answer([0] * 99 + [1], [0] * 100))
+
+    def test_may_answer_another_class_for_few_rows(self) -> None:
+        assert has_collapsed(self.answer([0, 1] * 50, [1] * 98 + [0] * 2))
+        assert not has_collapsed(self.answer([0, 1] * 50, [1] * 97 + [0] * 3))
+        assert not has_collapsed(self.answer([0] * 99 + [1], [0] * 99 + [2]))
+
+    def test_is_not_one_whose_rows_all_have_one_label(self) -> None:
+        assert not has_collapsed(self.answer([1] * 10, [1] * 10))
+        assert not has_collapsed(single([None, None], [[0.9, 0.1]] * 2, ["a", "b"]))
+
+    def test_answers_one_set_of_labels(self) -> None:
+        labels = [["a"], ["a", "b"], []] * 40
+        assert has_collapsed(multi_label(labels, [[0.9, 0.9]] * 120, ["a", "b"]))
+        assert not has_collapsed(multi_label(labels, [[0.9, 0.9], [0.9, 0.1], [0.1, 0.1]] * 40, ["a", "b"]))
