@@ -15,9 +15,9 @@ from recipes.api import finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.doctor import CheckResult, examine, runner
-from recipes.doctor.findings import SECTIONS, Report
+from recipes.doctor.findings import SECTIONS
 from recipes.doctor.registry import CHECKS, Check
-from recipes.doctor.runner import check_at_end, check_at_start, run_checks
+from recipes.doctor.runner import check_at_start, run_checks
 from recipes.doctor.subject import Subject
 from recipes.errors import UserError
 from recipes.testing import (
@@ -146,21 +146,6 @@ def test_the_command(tmp_path: Path) -> None:
     wrong = run_command("model=tinny")
     assert wrong.returncode == 2 and "there is no such model" in wrong.stderr and "Traceback" not in wrong.stderr
     assert not (tmp_path / "runs").exists()
-
-
-def test_warnings_and_errors_are_described_at_the_end_and_notes_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    result = CheckResult("after", "loss_curve", "About the curve.")
-    result.note("a note", "nothing", "nothing")
-    result.warn("a warning", "harm", "a remedy")
-    result.fail("an error", "harm", "a remedy")
-    monkeypatch.setattr(runner, "run_checks", lambda subject, checks: Report([result]))
-    lines = check_at_end(tiny_config(), tmp_path)
-    assert [line.split(". ")[0].split(" Leads")[0] for line in lines] == [
-        "doctor: warning: a warning",
-        "doctor: error: an error",
-    ]
 
 
 @pytest.mark.parametrize("cheap", [False, True])
