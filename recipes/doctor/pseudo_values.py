@@ -66,7 +66,7 @@ def _score_without_groups(predictions: Predictions, metric: str, score: float) -
         losses = -(true * np.log(probabilities) + (1 - true) * np.log(complements)).mean(1)
         return np.array([(losses.sum() - losses[group].sum()) / (len(losses) - len(group)) for group in groups])
     # Rows with a label that training does not have have no part in these metrics.
-    is_seen: np.ndarray = true.any(1)
+    is_seen = np.asarray(true.any(1))
     classes = true.argmax(1)
     scores = []
     for group in groups:
