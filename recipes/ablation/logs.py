@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.ablation.pseudo_values import score_rows
+from recipes.doctor.pseudo_values import score_rows
 from recipes.data.formats import format_of
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names
