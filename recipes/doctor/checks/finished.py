@@ -213,7 +213,9 @@ def memorizing(subject: Subject, result: CheckResult) -> None:
     final = metrics.get("candidates", {}).get(metrics["weights"], {})
     if not run.updates or final.get("loss") is None:
         raise Skip("there is no training loss to compare with")
-    losses = {line["update"]: line["loss"] for line in run.history if line.get("split") and line.get("loss") is not None}
+    losses = {
+        line["update"]: line["loss"] for line in run.history if line.get("split") and line.get("loss") is not None
+    }
     result.add_inspected(len(losses), "evaluations")
     # Before the first update a model knows at most how frequent the labels are.
     majority = (subject.comparison["baselines"]["majority"] or {}).get("loss", math.inf)
