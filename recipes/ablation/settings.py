@@ -23,6 +23,8 @@ class Settings:
     """Tricks that are on in every run."""
     margin: float = allowed("(0, inf)")
     """Effects smaller than this do not matter, in the metric's unit."""
+    rotate: bool = allowed("")
+    """Whether each seed is validated on another fold."""
     stop: str = allowed("fixed | when_clear")
     """Whether seeds are added where the verdict is still open."""
     confirm: bool = allowed("")
