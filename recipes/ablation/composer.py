@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
 from recipes.ablation.runs import Run
+from recipes.compose.reading import read
 from recipes.compose.trust import name_configured
 
 
@@ -18,10 +19,11 @@ class Composer:
     Args:
         master: the config of the sweep itself.
         loader: the sweep's config loader, which knows the user's config folders.
+        rotate: whether seed s is validated on fold s mod K of the training rows.
     """
 
-    def __init__(self, master: DictConfig, loader: ConfigLoader) -> None:
-        self.master, self.loader = master, loader
+    def __init__(self, master: DictConfig, loader: ConfigLoader, rotate: bool) -> None:
+        self.master, self.loader, self.rotate = master, loader, rotate
         self.sweep = Path(master.hydra.sweep.dir)
 
     def compose_full(self, overrides: Sequence[str]) -> DictConfig:
@@ -54,8 +56,12 @@ class Composer:
         composed = {
             (data, arm): self.compose_full(space.overrides_of(arm, 0, data)) for data in space.data for arm in arms
         }
+        bases = {data: read(self(space.overrides_of(space.base, 0, data))) for data in space.data if self.rotate}
         for seed in seeds:
             for (data, arm), config in composed.items():
-                # The folder's name depends on the seed.
+                # The folder's name depends on the seed and the fold.
                 config.seed = seed
-                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir))
+                fold = None
+                if self.rotate:
+                    config.data.fold = fold = seed % bases[data].data.fold_count
+                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir), fold)

@@ -28,11 +28,14 @@ class Run:
     arm: Arm
     seed: int
     folder: Path
+    fold: int | None = None
+    """The fold that it is validated on, if folds rotate."""
 
     @property
     def overrides(self) -> list[str]:
         """The overrides that `train.py` gets."""
-        return self.space.overrides_of(self.arm, self.seed, self.data)
+        of_fold = [] if self.fold is None else [f"data.fold={self.fold}"]
+        return [*self.space.overrides_of(self.arm, self.seed, self.data), *of_fold]
 
     @property
     def has_begun(self) -> bool:

@@ -20,7 +20,13 @@ from recipes.ablation.failures import examine_base, explain_no_verdict, find_bre
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import are_alike, load_blocks
-from recipes.ablation.preflight import check_tricks, count_validation_rows, estimate_duration, find_warnings
+from recipes.ablation.preflight import (
+    check_rotation,
+    check_tricks,
+    count_validation_rows,
+    estimate_duration,
+    find_warnings,
+)
 from recipes.ablation.progress import Progress, show_progress
 from recipes.ablation.report import write_report
 from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
@@ -50,10 +56,12 @@ def run_study(
     # Check everything before the first run.
     settings = read_settings(values)
     check_tricks(settings.always, loader)
-    composer = Composer(master, loader)
+    composer = Composer(master, loader, settings.rotate)
     requested = build_space(arguments, settings.always, str(master.hydra.runtime.choices.data), loader)
     space, admissible = find_admissible_arms(requested, composer)
     row_counts = count_validation_rows(space, composer, settings.confirm)
+    if settings.rotate:
+        row_counts = check_rotation(space, composer, settings.seeds)
     warnings = list(find_warnings(space, composer))
     most_arms = settings.budget // (settings.seeds * len(space.data))
     design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most_arms)

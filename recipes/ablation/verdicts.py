@@ -182,7 +182,7 @@ def sign_test(design: Design, blocks: Sequence[Block], effect: Effect, level: fl
     ((factor, number),) = effect.terms
     differences = []
     for block in blocks:
-        scores = block.rows.mean(1)
+        scores = block.scores
         twins = list(_find_twins(design, block, factor, number))
         # Twins next to different other tricks are averaged: an interaction between tricks is not noise.
         for seed in sorted({seed for *_, seed in twins}):
