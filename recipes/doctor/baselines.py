@@ -1,4 +1,4 @@
-"""What a trained model must beat on validation: the majority class, and the linear baseline, fitted once for each data set.
+"""What a model must beat on validation: the majority class, and the linear baseline, fitted once for each data set.
 
 The predictions of the linear baseline are cached on disk, by the contents of the training and validation rows.
 """
@@ -76,9 +76,9 @@ def predict_majority(splits: Splits) -> Predictions:
 
 
 def fit_linear_baseline(splits: Splits) -> LinearBaseline | None:
-    """Predict the validation rows with `model=linear`, or read its predictions from the cache; None if no text has words.
+    """Predict the validation rows with `model=linear`, or read its predictions from the cache.
 
-    Many or long rows are fitted in part, evenly spaced (`MAX_ROWS`, `MAX_WORK`).
+    None if no text has words. Many or long rows are fitted in part, evenly spaced (`MAX_ROWS`, `MAX_WORK`).
     """
     chosen = _choose_rows(splits)
     labels, rows = splits.validation["label"][:], splits.validation
@@ -157,7 +157,7 @@ def compare_with_baselines(validation: Predictions, splits: Splits, metric: str,
 def compare(predictions: Predictions, baseline: Predictions, metric: str) -> Improvement | None:
     """Compare a model with a baseline on the rows that have a label; None if there are fewer than two.
 
-    The interval is that of a paired t test on the rows' contributions to the score, so it covers the chance of which rows
+    The interval is that of a paired t test on the rows' contributions to the score. It covers the chance of which rows
     are in the split, not that of the training run.
     """
     try:
