@@ -1,13 +1,14 @@
 """Configs are composed as the launcher composes them, and runs get the folders that Hydra gives them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.ablation.composer import Composer
+from recipes.ablation.composer import Composer, multiply_length
 from recipes.ablation.factors import NONE, Factor, Level, Space
 
 SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"one": ("data=one",), "two": ("data=two",)})
@@ -60,3 +61,15 @@ def test_runs_are_listed_seed_by_seed_each_in_its_own_folder() -> None:
     assert runs[0].folder == Path("study/data=one evaluate.test=false-0")
     assert runs[-1].folder == Path("study/data=two +tricks=[mixup] evaluate.test=false-1")
     assert len({run.folder for run in runs}) == len(runs)
+
+
+def test_a_length_multiplies_what_the_config_of_each_arm_sets() -> None:
+    assert multiply_length(OmegaConf.create({"max_updates": None, "epochs": 1.5}), 2) == "train.epochs=3"
+    assert multiply_length(OmegaConf.create({"max_updates": 25, "epochs": 1.5}), 0.5) == "train.max_updates=12"
+    levels = (Level("3", ("train.epochs=3",)), Level("5", ("train.epochs=5",)))
+    space = Space((Factor("train.epochs", levels),), {"one": ("data=one",)}, ("train.max_updates=null",), length=2)
+    runs = list(composer().list_runs(space, [(0,), (1,)], [7]))
+    assert [run.overrides[-2:] for run in runs] == [["seed=7", f"train.epochs={epochs}"] for epochs in (6, 10)]
+    assert len({run.folder for run in runs}) == 2
+    assert composer().find_length(space, (1,)) == ("train.epochs=10",)
+    assert composer().find_length(replace(space, length=1), (1,)) == ()
