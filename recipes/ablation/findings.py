@@ -46,6 +46,14 @@ class Findings:
     second: SecondEndpoint | None = None
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
+    by_length: Mapping[float, "Findings"] = field(default_factory=dict)
+    """The same study at each multiple of the updates, shortest first."""
+    length_checks: Sequence[str] = ()
+    """What the base gains from twice the updates, on each data set."""
+    deviations: Mapping[str, float] = field(default_factory=dict)
+    """How much another seed moves the score of a run on each data set: a standard deviation."""
+    length: Sequence[str] = ()
+    """The override of the recommended recipe's length, if the study multiplies it."""
     search_path: Sequence[str] = ()
     """The user's config folders, in the form of `hydra.searchpath`."""
     trusted: Sequence[str] = ()

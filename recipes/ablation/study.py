@@ -10,10 +10,11 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from recipes.ablation import plan
+from recipes.ablation.base_check import LONGER, check_base, run_base
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import estimate_by_data, restrict_to_finished
+from recipes.ablation.effects import estimate_by_data, measure_deviations, restrict_to_finished
 from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
 from recipes.ablation.failures import examine_base, explain_no_verdict, find_breaking, leave_out, mark
@@ -63,6 +64,8 @@ def run_study(
     if settings.rotate:
         row_counts = check_rotation(space, composer, settings.seeds)
     warnings = list(find_warnings(space, composer))
+    # The budget is for all lengths together.
+    settings = replace(settings, budget=settings.budget // len(settings.lengths))
     most_arms = settings.budget // (settings.seeds * len(space.data))
     design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most_arms)
     if settings.seeds == 1 and len(design.arms) <= 1 + len(design.contrasts()):
@@ -70,14 +73,40 @@ def run_study(
             f"hydra.sweeper.seeds=1: {len(design.arms)} arms and {len(design.contrasts())} effects leave nothing to "
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
-    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings))
+    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
+    longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
-        plan.print_plan([("takes", estimate_duration(space, admissible, design, settings.seeds, composer))])
+        runs_of_arm = settings.seeds * sum(settings.lengths)
+        base_runs = LONGER * longest.length * settings.check_base
+        duration = estimate_duration(space, admissible, design, runs_of_arm, composer, base_runs)
+        plan.print_plan([("takes", duration)])
         return
 
+    # Look at the base before anything is spent on the other arms.
     study_runs = StudyRuns(settings, composer, launch)
-    findings, seeds = _run_in_rounds(space, admissible, design, study_runs)
-    findings = replace(findings, warnings=warnings, search_path=composer.search_path, trusted=composer.trusted)
+    metric = str(composer.master.evaluate.metric)
+    found: list[tuple[str, str]] = []
+    if admissible(space.base):
+        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
+        plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
+        if settings.check_base:
+            found = check_base(base, settings.margin, settings.lengths, study_runs.run)
+            plan.print_plan(found)
+
+    by_length: dict[float, Findings] = {}
+    for length in settings.lengths:
+        at_length = longest if length == longest.length else replace(space, length=length)
+        findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
+        by_length[length] = findings
+    findings = replace(
+        findings,
+        warnings=[*warnings, *(text for name, text in found if name == "warning")],
+        length_checks=[text for name, text in found if name == "length"],
+        search_path=composer.search_path,
+        trusted=composer.trusted,
+        by_length=by_length,
+        length=composer.find_length(longest, findings.recommended_arm),
+    )
     write_report(findings, composer.sweep)
 
     # Confirm the recommendation with seeds that had no part in it.
@@ -151,6 +180,7 @@ def _run_in_rounds(
         planned=planned,
         over_all_runs=over_all_runs,
         second=_measure_second_endpoint(design, rows, study_runs, level, identical),
+        deviations=measure_deviations(design, blocks),
     )
     return findings, seeds
 
@@ -236,7 +266,12 @@ class StudyRuns:
 
     def _record(self, space: Space, rows: Sequence[Row]) -> None:
         self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
-        rows_by_space = {each: list(by_folder.values()) for each, by_folder in self.by_space.items()}
+        # The run that checks the length is of no arm of the study: it would be a second run of the base's first seed.
+        rows_by_space = {
+            each: list(by_folder.values())
+            for each, by_folder in self.by_space.items()
+            if each.length in self.settings.lengths
+        }
         write_csv(self.composer.sweep / "runs.csv", rows_by_space)
 
 
