@@ -9,11 +9,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn import metrics as sk
 
-SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "ece")
+SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "brier", "ece")
 RANKING = ("roc_auc", "average_precision")
 TWO_CLASSES = (*SINGLE, *RANKING)
-MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss")
-LOWER_IS_BETTER = ("loss", "ece")
+MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss", "brier")
+LOWER_IS_BETTER = ("loss", "brier", "ece")
 MIN_SPREAD = 0.05
 """A model has collapsed if fewer answers than this fraction of the labels are outside their most frequent class."""
 # Bins of the expected calibration error.
@@ -66,8 +66,9 @@ def available(num_classes: int, multi_label: bool) -> tuple[str, ...]:
 def measure(predictions: Predictions) -> dict[str, float]:
     """Compute every metric over the rows that have a label.
 
-    A label that training does not have counts as an error in accuracy and is left out of loss and ece; `unseen` is the
-    number of such labels, if there are any. Macro F1 is the mean over the training classes.
+    A label that training does not have counts as an error in accuracy and is left out of loss, brier and ece; `unseen`
+    is the number of such labels, if there are any. Macro F1 is the mean over the training classes. The Brier score of a
+    row is the sum over the classes of (probability - 1 or 0)^2 (Brier 1950); if multi-label, the mean over the labels.
 
     Returns:
         Values by name; empty if no row has a label.
@@ -139,7 +140,7 @@ def _matthews_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def measure_probabilities(
-    true: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = ("loss", "ece", *RANKING)
+    true: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = ("loss", "brier", "ece", *RANKING)
 ) -> dict[str, float]:
     """Compute the metrics that depend on probabilities only, not on decisions.
 
@@ -150,8 +151,11 @@ def measure_probabilities(
     """
     if not len(true):
         return {}
+    of_true = probabilities[np.arange(len(true)), true]
     scores: dict[str, Callable[[], float]] = {
-        "loss": lambda: float(-np.log(probabilities[np.arange(len(true)), true]).mean()),
+        "loss": lambda: float(-np.log(of_true).mean()),
+        # The squared difference of the true class is p^2 - 2p + 1, and of every other class p^2.
+        "brier": lambda: float(((probabilities**2).sum(1) - 2 * of_true + 1).mean()),
         "ece": lambda: calibration_error(probabilities.max(1), probabilities.argmax(1) == true),
     }
     if probabilities.shape[1] == 2 and len(set(true)) == 2:
@@ -170,6 +174,7 @@ def _measure_multi_label(predictions: Predictions, probabilities: np.ndarray) ->
         "macro_f1": float(f1(hits, positives).mean()),
         "subset_accuracy": float(((true == predicted).all(1) & (unseen == 0)).mean()),
         "loss": float(-(true * np.log(probabilities) + (1 - true) * np.log(complements)).mean()),
+        "brier": float(((probabilities - true) ** 2).mean()),
         **({"unseen": int(unseen.sum())} if unseen.any() else {}),
     }
 

@@ -6,6 +6,7 @@ from recipes.errors import UserError
 from recipes.metrics import (
     LOWER_IS_BETTER,
     MIN_PROBABILITY,
+    PROBABILITY_MARGIN,
     Predictions,
     available,
     f1,
@@ -14,9 +15,11 @@ from recipes.metrics import (
     measure_probabilities,
 )
 
-# For metrics of probabilities no two rows are equal, and leaving out each row costs an evaluation of all others.
+# For these metrics of probabilities no two rows are equal, and leaving out each row costs an evaluation of all others.
 MAX_EVALUATIONS = 200
-PROBABILITY_METRICS = ("loss", "ece", "roc_auc", "average_precision")
+GROUPED_METRICS = ("ece", "roc_auc", "average_precision")
+PROPER_SCORES = ("loss", "brier")
+"""Metrics that only the true probabilities make best. Each is a mean over rows, so it is exact by row."""
 # Numbers that are in memory at a time.
 NUMBERS_AT_ONCE = 1 << 22
 
@@ -24,15 +27,16 @@ NUMBERS_AT_ONCE = 1 << 22
 def score_rows(predictions: Predictions, metric: str) -> np.ndarray:
     """Compute Tukey's pseudo-values: n times the score minus (n - 1) times the score without the row.
 
-    For accuracy, a pseudo-value is 1 if the row is right and 0 if it is wrong.
+    For accuracy, a pseudo-value is 1 if the row is right and 0 if it is wrong. For the loss it is that of the row;
+    a probability below 1e-7 counts as 1e-7.
 
     Args:
         predictions: of one split.
         metric: one of `metrics.json`. Its sign is flipped if lower is better, so that higher is always better.
 
     Returns:
-        A value for each row that has a label, in order. For a metric of probabilities, a value for each of at most 200
-        random groups of rows, the same groups for every run. The mean of the values is the score.
+        A value for each row that has a label, in order. For a metric of `GROUPED_METRICS`, a value for each of at most
+        200 random groups of rows, the same groups for every run. The mean of the values is the score.
 
     Raises:
         UserError: there is no such metric, or fewer than two rows with a label.
@@ -43,8 +47,10 @@ def score_rows(predictions: Predictions, metric: str) -> np.ndarray:
         raise UserError(f"evaluate.metric={metric} does not exist for this data, which has {', '.join(names)}.")
     if count < 2:
         raise UserError("data.validation has fewer than two rows with a label; effects need more to be measured on.")
+    if metric in PROPER_SCORES:
+        return -_score_rows_properly(predictions, metric)
     score = measure(predictions)[metric]
-    if metric in PROBABILITY_METRICS:
+    if metric in GROUPED_METRICS:
         scores_without = _score_without_groups(predictions, metric, score)
     else:
         scores_without = _score_without_rows(predictions, metric)
@@ -55,19 +61,56 @@ def score_rows(predictions: Predictions, metric: str) -> np.ndarray:
     return -values if metric in LOWER_IS_BETTER else values
 
 
+def _score_rows_properly(predictions: Predictions, metric: str) -> np.ndarray:
+    """Compute the pseudo-values of a proper score, (row with a label).
+
+    A row whose label training does not have is not scored. Leaving it out changes nothing, so its value is the score.
+    """
+    true, probabilities, is_scored = _align(predictions)
+    if metric == "brier":
+        terms = (probabilities - true) ** 2
+    else:
+        p = np.clip(probabilities, PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN if predictions.multi_label else 1)
+        terms = -true * np.log(p)
+        if predictions.multi_label:
+            terms -= (1 - true) * np.log(1 - p)
+    rows = terms.mean(1) if predictions.multi_label else terms.sum(1)
+    scored = int(is_scored.sum())
+    score = float(rows[is_scored].mean()) if scored else 0.0
+    # n times the score minus (n - 1) times the score of the other scored rows.
+    factor = (len(rows) - 1) / max(1, scored - 1)
+    values: np.ndarray = np.where(is_scored, score + factor * (rows - score), score)
+    return values
+
+
+def _align(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labels and probabilities of the rows with a label, each (row, class), and whether a row is scored, (row)."""
+    true, _, unseen = label_matrices(predictions)
+    probabilities = predictions.probabilities[predictions.has_label].astype(np.float64)
+    return true, probabilities, (unseen == 0) | predictions.multi_label
+
+
+def count_clipped_rows(predictions: Predictions) -> int:
+    """Count the rows whose log loss is clipped: what is true has a probability below 1e-7."""
+    true, probabilities, is_scored = _align(predictions)
+    of_truth = np.where(true == 1, probabilities, 1 - probabilities if predictions.multi_label else 1.0)
+    return int((is_scored & (of_truth < PROBABILITY_MARGIN).any(1)).sum())
+
+
+def count_unseen_rows(predictions: Predictions) -> int:
+    """Count the rows with a label that training does not have."""
+    *_, unseen = label_matrices(predictions)
+    return int((unseen > 0).sum())
+
+
 def _score_without_groups(predictions: Predictions, metric: str, score: float) -> np.ndarray:
     """The score without each of at most 200 random groups of rows, (group)."""
     true, _, _ = label_matrices(predictions)
     probabilities = np.clip(predictions.probabilities[predictions.has_label].astype(np.float64), MIN_PROBABILITY, 1.0)
     shuffled = np.random.default_rng(0).permutation(len(true))
     groups = np.array_split(shuffled, min(MAX_EVALUATIONS, len(true)))
-    if predictions.multi_label:
-        complements = np.clip(1 - probabilities, MIN_PROBABILITY, 1.0)
-        losses = -(true * np.log(probabilities) + (1 - true) * np.log(complements)).mean(1)
-        return np.array([(losses.sum() - losses[group].sum()) / (len(losses) - len(group)) for group in groups])
     # Rows with a label that training does not have have no part in these metrics.
-    is_seen = np.asarray(true.any(1))
-    classes = true.argmax(1)
+    is_seen, classes = np.asarray(true.any(1)), true.argmax(1)
     scores = []
     for group in groups:
         stays = is_seen.copy()
@@ -84,8 +127,7 @@ def _score_without_rows(predictions: Predictions, metric: str) -> np.ndarray:
         return _correlation_without_rows(true, predicted)
     if metric in ("accuracy", "subset_accuracy"):
         is_right = (true == predicted).all(1) & (unseen == 0)
-        fractions: np.ndarray = (is_right.sum() - is_right) / (len(is_right) - 1)
-        return fractions
+        return np.asarray((is_right.sum() - is_right) / (len(is_right) - 1))
     hits, positives = (true * predicted).sum(0), true.sum(0) + predicted.sum(0)
     if metric == "micro_f1":
         all_hits, all_positives = hits.sum() - (true * predicted).sum(1), positives.sum() + unseen.sum()
