@@ -10,7 +10,9 @@ from statistics import mean
 import numpy as np
 
 from recipes.ablation.design import Arm, Design, Effect, design_matrix
+from recipes.ablation.endpoints import SecondEndpoint
 from recipes.ablation.factors import Space
+from recipes.ablation.failures import BaseHealth, Breaking
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
 from recipes.metrics import LOWER_IS_BETTER
@@ -33,6 +35,15 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each main effect on each data set."""
+    base: Sequence[BaseHealth] = ()
+    """How the base did on each data set."""
+    breaking: Sequence[Breaking] = ()
+    """The levels that break training; `design` has none of their arms."""
+    planned: Design | None = None
+    """The design with all arms."""
+    over_all_runs: Mapping[Effect, Verdict] = field(default_factory=dict)
+    """The verdicts on main effects if no level left, if a level breaks training."""
+    second: SecondEndpoint | None = None
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
     by_length: Mapping[float, "Findings"] = field(default_factory=dict)

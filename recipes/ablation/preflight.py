@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from datasets import Dataset
 from hydra.core.config_loader import ConfigLoader
@@ -84,6 +85,43 @@ def _read_other_validation_splits(
             config = read(composer(space.overrides_of(space.single_arm(factor, level), 0, data)))
             if config.data != base.data:
                 yield space.name_effect([(factor, level)]), read_splits(config.data, {}, False).validation
+
+
+def check_rotation(space: Space, composer: Composer, seeds: int) -> dict[str, int]:
+    """Check that each data set has the folds that the seeds use.
+
+    Returns:
+        The number of labelled validation rows of all these folds, for each data set.
+
+    Raises:
+        UserError: a data set has a validation split of its own, or too few rows; with all of these.
+    """
+    problems: list[str] = []
+    counts = {}
+    for name in space.data:
+        data = read(composer(space.overrides_of(space.base, 0, name))).data
+        if data.fold is not None:
+            problems.append(
+                f"data.fold={data.fold}: hydra.sweeper.rotate sets it for each seed; leave one of them out."
+            )
+        elif data.validation and data.source != "pydocs":
+            problems.append(
+                f"hydra.sweeper.rotate=true: {name} has a validation split of its own (data.validation="
+                f"{data.validation}), so there are no folds; set data.validation=null to cut folds from the training "
+                "rows, or leave rotate out."
+            )
+        else:
+            try:
+                folds = [
+                    read_splits(replace(data, fold=fold), {}, False) for fold in range(min(seeds, data.fold_count))
+                ]
+            except UserError as error:
+                problems += error.problems
+            else:
+                counts[name] = sum(label is not None for each in folds for label in each.validation["label"])
+    if problems:
+        raise UserError(*problems)
+    return counts
 
 
 def estimate_duration(

@@ -24,6 +24,10 @@ class Settings:
     """Tricks that are on in every run."""
     margin: float = allowed("(0, inf)")
     """Effects smaller than this do not matter, in the metric's unit."""
+    second_endpoint: str = allowed("loss | brier | none")
+    """The proper score that is estimated next to the metric; none is where the metric is the same one."""
+    rotate: bool = allowed("")
+    """Whether each seed is validated on another fold."""
     stop: str = allowed("fixed | when_clear")
     """Whether seeds are added where the verdict is still open."""
     confirm: bool = allowed("")

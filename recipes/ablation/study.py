@@ -14,18 +14,26 @@ from recipes.ablation.base_check import LONGER, check_base, run_base
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import estimate_by_data, measure_deviations, restrict_to_finished
+from recipes.ablation.effects import estimate_by_data, measure_spreads, restrict_to_finished
+from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
+from recipes.ablation.failures import examine_base, explain_no_verdict, find_breaking, leave_out, mark
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import are_alike, load_blocks
-from recipes.ablation.preflight import check_tricks, count_validation_rows, estimate_duration, find_warnings
+from recipes.ablation.preflight import (
+    check_rotation,
+    check_tricks,
+    count_validation_rows,
+    estimate_duration,
+    find_warnings,
+)
 from recipes.ablation.progress import Progress, show_progress
 from recipes.ablation.report import write_report
 from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
 from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_analyses
 from recipes.ablation.settings import Settings, read_settings
-from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
+from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LEARNED, NOTHING, Verdict, judge
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
 from recipes.errors import UserError
@@ -49,10 +57,12 @@ def run_study(
     # Check everything before the first run.
     settings = read_settings(values)
     check_tricks(settings.always, loader)
-    composer = Composer(master, loader)
+    composer = Composer(master, loader, settings.rotate)
     requested = build_space(arguments, settings.always, str(master.hydra.runtime.choices.data), loader)
     space, admissible = find_admissible_arms(requested, composer)
     row_counts = count_validation_rows(space, composer, settings.confirm)
+    if settings.rotate:
+        row_counts = check_rotation(space, composer, settings.seeds)
     warnings = list(find_warnings(space, composer))
     # The budget is for all lengths together.
     settings = replace(settings, budget=settings.budget // len(settings.lengths))
@@ -77,7 +87,8 @@ def run_study(
     metric = str(composer.master.evaluate.metric)
     found: list[tuple[str, str]] = []
     if admissible(space.base):
-        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
+        # Where folds rotate, another seed is scored on other rows, which says nothing of the spread over seeds.
+        base = run_base(longest, design, 1 if settings.rotate else settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
         if settings.check_base:
             found = check_base(base, settings.margin, settings.lengths, study_runs.run)
@@ -125,13 +136,29 @@ def _run_in_rounds(
     for analysis, seeds in enumerate(analyses):
         study_runs.run(space, arms, range(seeds))
         rows = study_runs.rows_of(space)
+        base = examine_base(rows, metric)
         blocks = load_blocks(design, rows, metric)
-        judge_analysis = partial(judge, design, blocks, settings.margin, confidence_at(analysis, analyses))
+        if explain_no_verdict(base):
+            finished = restrict_to_finished(design, blocks)
+            mains = {effect: Verdict(effect, NO_VERDICT, NOT_LEARNED) for effect in design.mains}
+            refused = Findings(space, admissible, finished, rows, list(mains.values()), [], metric, settings.margin, {})
+            return replace(refused, base=base), seeds
+        level = confidence_at(analysis, analyses)
+        judge_analysis = partial(judge, design, blocks, settings.margin, level)
         previous = mains, pairs
         mains, pairs = map(merge_verdicts, previous, judge_analysis())
         arms = find_open_arms(design, mains.values())
-        if not arms:
+        # A level that breaks training ends the study: further seeds would be spent on its arms too.
+        breaking = find_breaking(design, [(row.arm, row.is_broken) for row in rows if row.is_broken is not None])
+        if breaking or not arms:
             break
+    planned, over_all_runs = design, mains
+    if breaking:
+        design = leave_out(planned, breaking)
+        blocks = load_blocks(design, rows, metric)
+        judge_analysis = partial(judge, design, blocks, settings.margin, level)
+        previous = {}, {}
+        mains, pairs = map(merge_verdicts, previous, judge_analysis())
     # A trick without a clear effect may change nothing at all.
     unclear = [
         verdict.effect for verdict in mains.values() if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
@@ -144,14 +171,30 @@ def _run_in_rounds(
         admissible=admissible,
         design=restrict_to_finished(design, blocks),
         rows=rows,
-        mains=list(mains.values()),
-        pairs=list(pairs.values()),
+        mains=mark(list(mains.values()), breaking, planned),
+        pairs=mark(list(pairs.values()), breaking, planned),
         metric=metric,
         margin=settings.margin,
         by_data=estimate_by_data(design, blocks, identical),
-        deviations=measure_deviations(design, blocks),
+        deviations=measure_spreads(design, blocks),
+        base=base,
+        breaking=breaking,
+        planned=planned,
+        over_all_runs=over_all_runs,
+        second=_measure_second_endpoint(design, rows, study_runs, level, identical),
     )
     return findings, seeds
+
+
+def _measure_second_endpoint(
+    design: Design, rows: Sequence[Row], study_runs: "StudyRuns", level: float, identical: Sequence[Effect]
+) -> SecondEndpoint | None:
+    """Measure the effects on the second endpoint; None if there is none besides the chosen metric."""
+    name = study_runs.settings.second_endpoint
+    if name in ("none", str(study_runs.composer.master.evaluate.metric)):
+        return None
+    effects = estimate_second_endpoint(design, load_blocks(design, rows, name), level, identical)
+    return SecondEndpoint(name, effects, list(count_unscored([row for row in rows if row.arm in design.arms], name)))
 
 
 def _find_idle_effects(
