@@ -63,7 +63,7 @@ class Composer:
                 fold = None
                 if self.rotate:
                     config.data.fold = fold = seed % bases[data].data.fold_count
-                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir), fold, length)
+                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir), length, fold)
 
     def find_length(self, space: Space, arm: Arm) -> tuple[str, ...]:
         """Find the override of an arm's length; none if the study leaves the length as the config sets it."""

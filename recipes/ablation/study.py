@@ -14,7 +14,7 @@ from recipes.ablation.base_check import LONGER, check_base, run_base
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import estimate_by_data, measure_deviations, restrict_to_finished
+from recipes.ablation.effects import estimate_by_data, measure_spreads, restrict_to_finished
 from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
 from recipes.ablation.failures import examine_base, explain_no_verdict, find_breaking, leave_out, mark
@@ -87,7 +87,8 @@ def run_study(
     metric = str(composer.master.evaluate.metric)
     found: list[tuple[str, str]] = []
     if admissible(space.base):
-        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
+        # Where folds rotate, another seed is scored on other rows, which says nothing of the spread over seeds.
+        base = run_base(longest, design, 1 if settings.rotate else settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
         if settings.check_base:
             found = check_base(base, settings.margin, settings.lengths, study_runs.run)
@@ -175,12 +176,12 @@ def _run_in_rounds(
         metric=metric,
         margin=settings.margin,
         by_data=estimate_by_data(design, blocks, identical),
+        deviations=measure_spreads(design, blocks),
         base=base,
         breaking=breaking,
         planned=planned,
         over_all_runs=over_all_runs,
         second=_measure_second_endpoint(design, rows, study_runs, level, identical),
-        deviations=measure_deviations(design, blocks),
     )
     return findings, seeds
 
