@@ -22,8 +22,8 @@ folds and crossed with the arms. The effect is a sum of independent sums over fo
 and the variance is w'w * run + rows - w'w * residual. One fold for all seeds is the case above. If there are more seeds
 than folds, seeds s and s + K have their rows in common: a row counts once, with the weights of both. The target is the
 effect over training samples of this size. Training sets that share rows make scores correlate, by 1/K for folds of 1/K
-of the rows (Nadeau and Bengio 2003). This adds V / (K - 1), where V is the variance of the effect with one seed: S times
-the run variance plus F times the rest, for S seeds on F folds. More seeds do not reduce it.
+of the rows (Nadeau and Bengio 2003). This adds V / (K - 1), where V is the variance of the effect with one seed: S
+times the run variance plus F times the rest, for S seeds on F folds. More seeds do not reduce it.
 
 - Runs of one seed that predict the same, since a trick had no effect there, count as one run.
 - Data sets are averaged with equal weights. Data sets that share validation rows are added up row by row before their

@@ -33,6 +33,8 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each main effect on each data set."""
+    rotates: bool = False
+    """Whether each seed is validated on another fold."""
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
     search_path: Sequence[str] = ()

@@ -22,6 +22,7 @@ from recipes.ablation.preflight import (
     check_rotation,
     check_tricks,
     count_validation_rows,
+    describe_rotation,
     estimate_duration,
     find_warnings,
 )
@@ -69,13 +70,21 @@ def run_study(
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
     plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings))
+    if settings.rotate:
+        plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
     if settings.plan:
         plan.print_plan([("takes", estimate_duration(space, admissible, design, settings.seeds, composer))])
         return
 
     study_runs = StudyRuns(settings, composer, launch)
     findings, seeds = _run_in_rounds(space, admissible, design, study_runs)
-    findings = replace(findings, warnings=warnings, search_path=composer.search_path, trusted=composer.trusted)
+    findings = replace(
+        findings,
+        rotates=settings.rotate,
+        warnings=warnings,
+        search_path=composer.search_path,
+        trusted=composer.trusted,
+    )
     write_report(findings, composer.sweep)
 
     # Confirm the recommendation with seeds that had no part in it.
