@@ -175,6 +175,13 @@ def estimate_by_data(
     return {name: dict(zip(mains.effects, values.tolist(), strict=True)) for name, values in mains.by_block.items()}
 
 
+def measure_deviations(design: Design, blocks: Sequence[Block]) -> dict[str, float]:
+    """Measure the standard deviation of a run's score over seeds, on each data set where the arms differ at all."""
+    finished = restrict_to_finished(design, blocks)
+    noise = [_measure_noise(block, design, finished) for block in blocks]
+    return {each.name: float(np.sqrt(each.run_variance)) for each in noise if each.has_noise}
+
+
 @dataclass(frozen=True)
 class _Noise:
     """The runs on one data set and the variances of their noise."""

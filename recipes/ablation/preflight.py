@@ -131,9 +131,23 @@ def describe_rotation(fold_counts: Mapping[str, int]) -> str:
 
 
 def estimate_duration(
-    space: Space, admissible: Callable[[Arm], bool], design: Design, seeds: int, composer: Composer
+    space: Space,
+    admissible: Callable[[Arm], bool],
+    design: Design,
+    runs_of_arm: float,
+    composer: Composer,
+    base_runs: float = 0,
 ) -> str:
-    """Estimate how long all runs take, from trials of the base on each data set and of each level on the first."""
+    """Estimate how long all runs take, from trials of the base on each data set and of each level on the first.
+
+    Args:
+        space: what varies.
+        admissible: whether an arm can be run.
+        design: the arms.
+        runs_of_arm: on each data set, counted in runs with the config's own updates.
+        composer: of the configs.
+        base_runs: further runs of the base on each data set, counted in the same way.
+    """
 
     def time_run(arm: Arm, data: str) -> float:
         return plan.measure_run_seconds(read(composer(space.overrides_of(arm, 0, data))))
@@ -147,7 +161,7 @@ def estimate_duration(
         ratios[single] = time_run(arm, first) / base_seconds[first] if admissible(arm) else 1.0
     # The time of an arm is the base's time, multiplied by the ratio of each of its levels.
     bases_in_total = sum(math.prod(ratios.get(level, 1.0) for level in enumerate(arm)) for arm in design.arms)
-    duration = format_duration(sum(base_seconds.values()) * bases_in_total * seeds)
+    duration = format_duration(sum(base_seconds.values()) * (bases_in_total * runs_of_arm + base_runs))
     return f"about {duration} one after another, by short trials"
 
 

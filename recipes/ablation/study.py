@@ -10,11 +10,14 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from recipes.ablation import plan
+from recipes.ablation.base_check import LONGER, check_base, run_base
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import estimate_by_data, restrict_to_finished
+from recipes.ablation.effects import estimate_by_data, measure_deviations, restrict_to_finished
+from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
+from recipes.ablation.failures import examine_base, explain_no_verdict, find_breaking, leave_out, mark
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import are_alike, load_blocks
@@ -31,7 +34,7 @@ from recipes.ablation.report import write_report
 from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
 from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_analyses
 from recipes.ablation.settings import Settings, read_settings
-from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
+from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LEARNED, NOTHING, Verdict, judge
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
 from recipes.errors import UserError
@@ -62,6 +65,8 @@ def run_study(
     if settings.rotate:
         row_counts = check_rotation(space, composer, settings.seeds)
     warnings = list(find_warnings(space, composer))
+    # The budget is for all lengths together.
+    settings = replace(settings, budget=settings.budget // len(settings.lengths))
     most_arms = settings.budget // (settings.seeds * len(space.data))
     design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most_arms)
     if settings.seeds == 1 and len(design.arms) <= 1 + len(design.contrasts()):
@@ -69,21 +74,42 @@ def run_study(
             f"hydra.sweeper.seeds=1: {len(design.arms)} arms and {len(design.contrasts())} effects leave nothing to "
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
-    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings))
+    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
     if settings.rotate:
         plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
+    longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
-        plan.print_plan([("takes", estimate_duration(space, admissible, design, settings.seeds, composer))])
+        runs_of_arm = settings.seeds * sum(settings.lengths)
+        base_runs = LONGER * longest.length * settings.check_base
+        duration = estimate_duration(space, admissible, design, runs_of_arm, composer, base_runs)
+        plan.print_plan([("takes", duration)])
         return
 
+    # Look at the base before anything is spent on the other arms.
     study_runs = StudyRuns(settings, composer, launch)
-    findings, seeds = _run_in_rounds(space, admissible, design, study_runs)
+    metric = str(composer.master.evaluate.metric)
+    found: list[tuple[str, str]] = []
+    if admissible(space.base):
+        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
+        plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
+        if settings.check_base:
+            found = check_base(base, settings.margin, settings.lengths, study_runs.run)
+            plan.print_plan(found)
+
+    by_length: dict[float, Findings] = {}
+    for length in settings.lengths:
+        at_length = longest if length == longest.length else replace(space, length=length)
+        findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
+        by_length[length] = findings
     findings = replace(
         findings,
         rotates=settings.rotate,
-        warnings=warnings,
+        warnings=[*warnings, *(text for name, text in found if name == "warning")],
+        length_checks=[text for name, text in found if name == "length"],
         search_path=composer.search_path,
         trusted=composer.trusted,
+        by_length=by_length,
+        length=composer.find_length(longest, findings.recommended_arm),
     )
     write_report(findings, composer.sweep)
 
@@ -113,13 +139,29 @@ def _run_in_rounds(
     for analysis, seeds in enumerate(analyses):
         study_runs.run(space, arms, range(seeds))
         rows = study_runs.rows_of(space)
+        base = examine_base(rows, metric)
         blocks = load_blocks(design, rows, metric)
-        judge_analysis = partial(judge, design, blocks, settings.margin, confidence_at(analysis, analyses))
+        if explain_no_verdict(base):
+            finished = restrict_to_finished(design, blocks)
+            mains = {effect: Verdict(effect, NO_VERDICT, NOT_LEARNED) for effect in design.mains}
+            refused = Findings(space, admissible, finished, rows, list(mains.values()), [], metric, settings.margin, {})
+            return replace(refused, base=base), seeds
+        level = confidence_at(analysis, analyses)
+        judge_analysis = partial(judge, design, blocks, settings.margin, level)
         previous = mains, pairs
         mains, pairs = map(merge_verdicts, previous, judge_analysis())
         arms = find_open_arms(design, mains.values())
-        if not arms:
+        # A level that breaks training ends the study: further seeds would be spent on its arms too.
+        breaking = find_breaking(design, [(row.arm, row.is_broken) for row in rows if row.is_broken is not None])
+        if breaking or not arms:
             break
+    planned, over_all_runs = design, mains
+    if breaking:
+        design = leave_out(planned, breaking)
+        blocks = load_blocks(design, rows, metric)
+        judge_analysis = partial(judge, design, blocks, settings.margin, level)
+        previous = {}, {}
+        mains, pairs = map(merge_verdicts, previous, judge_analysis())
     # A trick without a clear effect may change nothing at all.
     unclear = [
         verdict.effect for verdict in mains.values() if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
@@ -132,13 +174,30 @@ def _run_in_rounds(
         admissible=admissible,
         design=restrict_to_finished(design, blocks),
         rows=rows,
-        mains=list(mains.values()),
-        pairs=list(pairs.values()),
+        mains=mark(list(mains.values()), breaking, planned),
+        pairs=mark(list(pairs.values()), breaking, planned),
         metric=metric,
         margin=settings.margin,
         by_data=estimate_by_data(design, blocks, identical),
+        base=base,
+        breaking=breaking,
+        planned=planned,
+        over_all_runs=over_all_runs,
+        second=_measure_second_endpoint(design, rows, study_runs, level, identical),
+        deviations=measure_deviations(design, blocks),
     )
     return findings, seeds
+
+
+def _measure_second_endpoint(
+    design: Design, rows: Sequence[Row], study_runs: "StudyRuns", level: float, identical: Sequence[Effect]
+) -> SecondEndpoint | None:
+    """Measure the effects on the second endpoint; None if there is none besides the chosen metric."""
+    name = study_runs.settings.second_endpoint
+    if name in ("none", str(study_runs.composer.master.evaluate.metric)):
+        return None
+    effects = estimate_second_endpoint(design, load_blocks(design, rows, name), level, identical)
+    return SecondEndpoint(name, effects, list(count_unscored([row for row in rows if row.arm in design.arms], name)))
 
 
 def _find_idle_effects(
@@ -211,7 +270,12 @@ class StudyRuns:
 
     def _record(self, space: Space, rows: Sequence[Row]) -> None:
         self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
-        rows_by_space = {each: list(by_folder.values()) for each, by_folder in self.by_space.items()}
+        # The run that checks the length is of no arm of the study: it would be a second run of the base's first seed.
+        rows_by_space = {
+            each: list(by_folder.values())
+            for each, by_folder in self.by_space.items()
+            if each.length in self.settings.lengths
+        }
         write_csv(self.composer.sweep / "runs.csv", rows_by_space)
 
 

@@ -292,7 +292,7 @@ def _explain_unseen_labels(
         return [f"{message}, and none of train's: {', '.join(classes[:10])}. {advice}"], []
     if misspelt := list(_find_misspelt(unseen, counts, classes)):
         return [f"{message}; {', '.join(misspelt)}? Spell them alike, or rename one if they are two labels."], []
-    return [], [f"{message}; they count as errors in accuracy and are left out of loss and ece."]
+    return [], [f"{message}; they count as errors in accuracy and are left out of loss, brier and ece."]
 
 
 def _find_misspelt(unseen: Iterable[str], counts: Mapping[str, int], classes: Sequence[str]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Rotating folds against one split, on heads that are trained on frozen vectors of real texts.
 
-    python scripts/calibration/fold_heads.py --data FOLDER --samples 200
+    python scripts/fold_heads.py --data FOLDER --samples 200
 
 FOLDER has the folders `eda_pc` and `thucnews_titles`, each with train.csv, validation.csv and test.csv (columns text
 and label). Texts of the first become averaged vectors of `model=minilm`, texts of the second TF-IDF of 1- and 2-grams
@@ -31,7 +31,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipes.ablation.design import Design, choose
 from recipes.ablation.effects import Block, estimate
@@ -142,8 +142,8 @@ def train_heads(
 
     first = (draw(width, HIDDEN) / width**0.5).requires_grad_()
     second = (draw(HIDDEN, classes) / HIDDEN**0.5).requires_grad_()
-    smoothing, mixes, decay = where_on(1, 0.1), where_on(2, 1.0), where_on(3, 0.1)
-    drops = torch.from_numpy(np.flatnonzero(levels[:, 0]))
+    smoothing, decay = where_on(1, 0.1), where_on(3, 0.1)
+    drops, mixes = (torch.from_numpy(np.flatnonzero(levels[:, trick])) for trick in (0, 2))
     optimizer = torch.optim.Adam([first, second], lr=LEARNING_RATE)
     run = torch.arange(count)[:, None]
     updates = EPOCHS * (train.shape[1] // BATCH)
@@ -154,9 +154,9 @@ def train_heads(
         batch = order[:, start : start + BATCH]
         vectors, targets = rows.vectors[batch], functional.one_hot(rows.labels[batch], classes).float()
         # The proportion of the partner is uniform between 0 and 1/2.
-        proportion = mixes * torch.special.ndtr(draw(BATCH, 1)) / 2
-        vectors = vectors + proportion * (vectors.roll(1, 1) - vectors)
-        targets = targets + proportion * (targets.roll(1, 1) - targets)
+        proportion = torch.special.ndtr(draw(BATCH, 1)[mixes]) / 2
+        vectors[mixes] += proportion * (vectors[mixes].roll(1, 1) - vectors[mixes])
+        targets[mixes] += proportion * (targets[mixes].roll(1, 1) - targets[mixes])
         targets = targets + smoothing * (1 / classes - targets)
         vectors[drops] *= (torch.rand(len(drops), BATCH, width, generator=generators[0]) >= DROPOUT) / (1 - DROPOUT)
         logits = torch.relu(vectors @ first) @ second
@@ -272,15 +272,15 @@ def main() -> None:
         studies = []
         for number in range(arguments.samples):
             generator = np.random.default_rng(number)
-            drawn = generator.choice(len(rows.labels) - TRUTH_ROWS, ROWS, replace=False) + TRUTH_ROWS
-            sample = Rows(rows.vectors[drawn], rows.labels[drawn])
+            selected = generator.choice(len(rows.labels) - TRUTH_ROWS, ROWS, replace=False) + TRUTH_ROWS
+            sample = Rows(rows.vectors[selected], rows.labels[selected])
             studies.append(run_study(sample, truth_rows, classes, *DESIGNS[design], number))
             print(f"{name}, {design}: sample {number + 1} of {arguments.samples}", file=sys.stderr, flush=True)
         lines += list(summarize(name, design, studies))
-    with arguments.output.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, lines[0])
-        writer.writeheader()
-        writer.writerows(lines)
+        with arguments.output.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, lines[0])
+            writer.writeheader()
+            writer.writerows(lines)
 
 
 if __name__ == "__main__":
