@@ -44,6 +44,8 @@ class Findings:
     over_all_runs: Mapping[Effect, Verdict] = field(default_factory=dict)
     """The verdicts on main effects if no level left, if a level breaks training."""
     second: SecondEndpoint | None = None
+    rotates: bool = False
+    """Whether each seed is validated on another fold."""
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
     by_length: Mapping[float, "Findings"] = field(default_factory=dict)

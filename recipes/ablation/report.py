@@ -378,9 +378,9 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("What was assumed")
     yield (
         f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors, compared on the same "
-        "seeds and the same validation rows. An interval includes the variance over seeds and the variance over rows. "
-        "The variance over seeds is assumed to be equal in all arms, and rows are assumed to be independent. Intervals "
-        "are widened so that all of a family hold at once. Data sets have equal weights."
+        f"{_describe_compared_rows(findings)} The variance over seeds is assumed to be equal in all arms, and rows are "
+        "assumed to be independent. Intervals are widened so that all of a family hold at once. Data sets have equal "
+        "weights."
     )
     yield from findings.warnings
     yield from findings.length_checks
@@ -399,6 +399,16 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
         yield f"Without a finished run on some data set, and so excluded from all: {names}."
     if unseen := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished_rows}):
         yield f"No run has finished on {list_names(unseen, quoted=False, last=' and ')}: this report does not cover it."
+
+
+def _describe_compared_rows(findings: Findings) -> str:
+    if not findings.rotates:
+        return "seeds and the same validation rows. An interval includes the variance over seeds and over rows."
+    return (
+        "seeds. Each seed is validated on another fold of the rows and trained on the others, the same in all arms, "
+        "until the folds repeat. The effects are over training samples of this size. An interval includes the variance "
+        "over seeds, over rows and over training samples, which have rows in common (Nadeau and Bengio 2003)."
+    )
 
 
 def _describe_noise(findings: Findings) -> Iterator[str]:

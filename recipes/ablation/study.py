@@ -25,6 +25,7 @@ from recipes.ablation.preflight import (
     check_rotation,
     check_tricks,
     count_validation_rows,
+    describe_rotation,
     estimate_duration,
     find_warnings,
 )
@@ -74,6 +75,8 @@ def run_study(
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
     plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
+    if settings.rotate:
+        plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
     longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
         runs_of_arm = settings.seeds * sum(settings.lengths)
@@ -101,6 +104,7 @@ def run_study(
         by_length[length] = findings
     findings = replace(
         findings,
+        rotates=settings.rotate,
         warnings=[*warnings, *(text for name, text in found if name == "warning")],
         length_checks=[text for name, text in found if name == "length"],
         search_path=composer.search_path,
