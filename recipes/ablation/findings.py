@@ -33,6 +33,8 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each main effect on each data set."""
+    rounds: Sequence[str] = ()
+    """The looks of a study in rounds, and why it ended, in sentences."""
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
     search_path: Sequence[str] = ()

@@ -101,6 +101,7 @@ def summarize(findings: Findings) -> Iterator[str]:
         f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
         f"compared by {findings.metric} on validation."
     )
+    yield from findings.rounds
     for word, (singular, plural) in MAIN_PHRASES.items():
         verdicts = [verdict for verdict in findings.mains if verdict.word == word]
         if not verdicts:
@@ -281,6 +282,11 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
         "The variance over seeds is assumed to be equal in all arms, and rows are assumed to be independent. Intervals "
         "are widened so that all of a family hold at once. Data sets have equal weights."
     )
+    if findings.rounds:
+        yield (
+            "Intervals hold over all looks as well. The looks' joint law is that of t statistics which share the "
+            "validation rows, and the errors of all looks add up to 5 %."
+        )
     yield from findings.warnings
     if aliases := design.aliases():
         yield (

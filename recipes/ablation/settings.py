@@ -24,7 +24,7 @@ class Settings:
     margin: float = allowed("(0, inf)")
     """Effects smaller than this do not matter, in the metric's unit."""
     stop: str = allowed("fixed | when_clear")
-    """Whether seeds are added where the verdict is still open."""
+    """Whether seeds are added in rounds until the recipe is decided, as far as the budget goes."""
     confirm: bool = allowed("")
     """Whether the recommended recipe is run against its controls."""
     max_batch_size: int | None = allowed("[1, inf)")

@@ -1,9 +1,9 @@
 """A study from its command line to its verdicts: choose the arms, run them, judge the effects, confirm the recipe."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -22,12 +22,12 @@ from recipes.ablation.preflight import check_tricks, count_validation_rows, esti
 from recipes.ablation.progress import Progress, show_progress
 from recipes.ablation.report import write_report
 from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
-from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_analyses
+from recipes.ablation.sequential import Rounds, expect_runs, schedule_analyses
 from recipes.ablation.settings import Settings, read_settings
-from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
+from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
 
 
 def run_study(
@@ -60,7 +60,12 @@ def run_study(
             f"hydra.sweeper.seeds=1: {len(design.arms)} arms and {len(design.contrasts())} effects leave nothing to "
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
-    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings))
+    plan.print_plan(
+        [
+            *plan.describe_plan(space, design, settings.seeds, row_counts, warnings),
+            *_describe_analyses(settings, design, row_counts),
+        ]
+    )
     if settings.plan:
         plan.print_plan([("takes", estimate_duration(space, admissible, design, settings.seeds, composer))])
         return
@@ -82,46 +87,75 @@ def run_study(
 def _run_in_rounds(
     space: Space, admissible: Callable[[Arm], bool], design: Design, study_runs: "StudyRuns"
 ) -> tuple[Findings, int]:
-    """Run and judge; with `stop=when_clear` repeat with more seeds while a verdict is open.
+    """Run and judge; with `stop=when_clear` repeat with more seeds until the recipe is decided.
 
     Returns:
         The findings, and the largest number of seeds of an arm.
     """
     settings, metric = study_runs.settings, str(study_runs.composer.master.evaluate.metric)
-    most_seeds = settings.budget // (len(design.arms) * len(space.data))
-    analyses = schedule_analyses(settings.seeds, most_seeds if settings.stop == "when_clear" else settings.seeds)
-    arms: Sequence[Arm] = design.arms
-    mains: dict[Effect, Verdict] = {}
-    pairs: dict[Effect, Verdict] = {}
-    for analysis, seeds in enumerate(analyses):
-        study_runs.run(space, arms, range(seeds))
+    rounds = Rounds(design, list_analyses(settings, design, len(space.data)), settings.margin)
+    for analysis, seeds in enumerate(rounds.analyses):
+        study_runs.run(space, rounds.arms, range(seeds))
         rows = study_runs.rows_of(space)
         blocks = load_blocks(design, rows, metric)
-        judge_analysis = partial(judge, design, blocks, settings.margin, confidence_at(analysis, analyses))
-        previous = mains, pairs
-        mains, pairs = map(merge_verdicts, previous, judge_analysis())
-        arms = find_open_arms(design, mains.values())
-        if not arms:
+        rounds.judge(analysis, blocks)
+        findings = Findings(
+            space=space,
+            admissible=admissible,
+            design=restrict_to_finished(design, blocks),
+            rows=rows,
+            mains=list(rounds.mains.values()),
+            pairs=list(rounds.pairs.values()),
+            metric=metric,
+            margin=settings.margin,
+            by_data={},
+        )
+        rounds.choose_arms({effect: costs.get("passes", 1.0) for effect, costs in findings.costs.items()})
+        if not rounds.arms:
             break
     # A trick without a clear effect may change nothing at all.
     unclear = [
-        verdict.effect for verdict in mains.values() if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
+        verdict.effect for verdict in findings.mains if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
     ]
     if idle := _find_idle_effects(space, admissible, design, unclear, study_runs):
-        mains, pairs = map(merge_verdicts, previous, judge_analysis(idle))
-    identical = [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]
-    findings = Findings(
-        space=space,
-        admissible=admissible,
-        design=restrict_to_finished(design, blocks),
-        rows=rows,
-        mains=list(mains.values()),
-        pairs=list(pairs.values()),
-        metric=metric,
-        margin=settings.margin,
+        rounds.judge(analysis, blocks, idle)
+    identical = [verdict.effect for verdict in rounds.mains.values() if verdict.word == IDENTICAL]
+    findings = replace(
+        findings,
+        mains=list(rounds.mains.values()),
+        pairs=list(rounds.pairs.values()),
         by_data=estimate_by_data(design, blocks, identical),
+        rounds=list(rounds.describe(findings.name)),
     )
     return findings, seeds
+
+
+def _describe_analyses(settings: Settings, design: Design, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Describe the looks of a study in rounds in a line of its plan, with the runs that it takes.
+
+    Args:
+        settings: of the study.
+        design: the arms.
+        rows: number of labelled validation rows of each data set.
+    """
+    analyses, sets = list_analyses(settings, design, len(rows)), len(rows)
+    if len(analyses) == 1:
+        return
+    run_variance = plan.SEED_DEVIATION**2 / sets
+    row_variance = plan.CHANGED_FRACTION * fmean(1 / count for count in rows.values()) / sets
+    expected = sets * expect_runs(design, analyses, settings.margin, run_variance, row_variance)
+    least, most = (sets * len(design.arms) * seeds for seeds in (analyses[0], analyses[-1]))
+    yield (
+        "looks",
+        f"{list_names(list(map(str, analyses)), quoted=False, last=' and ')} seeds, until the recipe is decided: "
+        f"{least} to {most} runs, about {expected:.0f} if no trick has an effect",
+    )
+
+
+def list_analyses(settings: Settings, design: Design, data_sets: int) -> list[int]:
+    """List the number of seeds at each look: one look, or all that the budget allows."""
+    most = settings.budget // (len(design.arms) * data_sets) if settings.stop == "when_clear" else 0
+    return schedule_analyses(settings.seeds, most)
 
 
 def _find_idle_effects(
