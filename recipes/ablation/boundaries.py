@@ -62,10 +62,19 @@ class JointLaw:
         row = stdtrit(self.row_degrees_of_freedom, probability) ** 2 * self.row_variance
         return np.asarray(run[:, None] * scale + row[:, None])
 
-    def is_outside(self, analysis: int, multiplier: float) -> np.ndarray:
-        """Whether the interval of any effect leaves out its truth at a look, (draw)."""
-        squared_half = self.squared_half_widths(analysis, multiplier, self.scales[analysis])
-        return np.asarray((self.deviations[analysis] ** 2 > squared_half).any(0))
+    def find_outside(self, analysis: int, multiplier: float, draws: np.ndarray) -> np.ndarray:
+        """Find the draws in which the interval of any effect leaves out its truth at a look.
+
+        Args:
+            analysis: the index of the look.
+            multiplier: the critical value, as of a normal distribution.
+            draws: the indices of the draws to look at.
+
+        Returns:
+            The indices of those.
+        """
+        squared_half = self.squared_half_widths(analysis, multiplier, self.scales[analysis, draws])
+        return np.asarray(draws[(self.deviations[analysis][:, draws] ** 2 > squared_half).any(0)])
 
     def chances(self, analysis: int, values: np.ndarray, last: float, scale: np.ndarray | float = 1.0) -> np.ndarray:
         """Compute how likely each effect is shown to be positive at the last look, given its value at this one.
@@ -144,9 +153,9 @@ def find_boundaries(law: JointLaw, past: Sequence[Boundary] = ()) -> list[Bounda
         law: the joint law of the looks.
         past: the boundaries that earlier looks have used; they are returned unchanged.
     """
-    inside = np.ones(law.deviations.shape[2], dtype=bool)
+    is_inside = np.ones(DRAWS, dtype=bool)
     for analysis, boundary in enumerate(past):
-        inside &= ~law.is_outside(analysis, boundary.multiplier)
+        is_inside[law.find_outside(analysis, boundary.multiplier, np.flatnonzero(is_inside))] = False
     spending = law.information**SPENDING_POWER
     boundaries = list(past)
     for analysis in range(len(past), len(spending)):
@@ -155,15 +164,17 @@ def find_boundaries(law: JointLaw, past: Sequence[Boundary] = ()) -> list[Bounda
         # With all the information there is nothing to wait for.
         is_complete = spending[analysis] > 1 - 1e-9
         spent = left if is_complete else left * (spending[analysis] - before) / (1 - before)
-        low, high = 0.0, LARGEST_MULTIPLIER
+        # A larger multiplier has fewer draws outside, and all of them are among those of a smaller one.
+        low, high, candidates = 0.0, LARGEST_MULTIPLIER, np.flatnonzero(is_inside)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            if (inside & law.is_outside(analysis, middle)).mean() > spent:
-                low = middle
+            outside = law.find_outside(analysis, middle, candidates)
+            if len(outside) > spent * DRAWS:
+                low, candidates = middle, outside
             else:
                 high = middle
         boundaries.append(Boundary(high, float(spent)))
-        inside &= ~law.is_outside(analysis, high)
+        is_inside[law.find_outside(analysis, high, candidates)] = False
     return boundaries
 
 

@@ -13,6 +13,18 @@ single rows, which the variance over seeds includes as well. With weights w of t
 
 an effect on one data set has the run variance w'w * run and the row variance (rows - w'w * residual) / n.
 
+Where folds rotate (`hydra.sweeper.rotate`), seed s trains without fold s mod K and is scored on it. Rows are nested in
+folds and crossed with the arms. The effect is a sum of independent sums over folds, each with its own rows, so that
+
+    rows      sum over folds f of the variance over its rows of the weighted sum of its runs' rows, divided by n_f
+    residual  the same of the residuals: what rows have contributed to the mean square `run`
+
+and the variance is w'w * run + rows - w'w * residual. One fold for all seeds is the case above. If there are more seeds
+than folds, seeds s and s + K have their rows in common: a row counts once, with the weights of both. The target is the
+effect over training samples of this size. Training sets that share rows make scores correlate, by 1/K for a fold of 1/K
+of the rows (Nadeau and Bengio 2003). The mean over F folds has a variance V as if they were independent, and this adds
+V * F / (K - 1), which more seeds do not reduce.
+
 - Runs of one seed that predict the same, since a trick had no effect there, count as one run.
 - Data sets are averaged with equal weights. Data sets that share validation rows are added up row by row before their
   row variance is computed.
@@ -51,11 +63,21 @@ class Block:
     seeds: np.ndarray
     """Each run's seed, (run)."""
     rows: np.ndarray
-    """What each validation row contributes to each run's score, (run, row); the score is their mean."""
+    """What each validation row contributes to each run's score, (run, row); the score is their mean. NaN where the run
+    is scored on another fold."""
     fingerprints: Sequence[str]
     """A hash of each run's predictions; equal for equal predictions, (run)."""
     validation: str | None = None
     """A hash of the validation rows; equal for data sets that share them. None if no other data set does."""
+    folds: np.ndarray | None = None
+    """The number of the fold that each run is scored on, (run); None: all on the same rows."""
+    fold_count: int = 1
+    """Number of folds of the partition, K."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Each run's score, (run)."""
+        return np.asarray(np.nanmean(self.rows, axis=1))
 
 
 @dataclass(frozen=True)
@@ -153,14 +175,23 @@ def estimate_by_data(
     return {name: dict(zip(mains.effects, values.tolist(), strict=True)) for name, values in mains.by_block.items()}
 
 
+def measure_deviations(design: Design, blocks: Sequence[Block]) -> dict[str, float]:
+    """Measure the standard deviation of a run's score over seeds, on each data set where the arms differ at all."""
+    finished = restrict_to_finished(design, blocks)
+    noise = [_measure_noise(block, design, finished) for block in blocks]
+    return {each.name: float(np.sqrt(each.run_variance)) for each in noise if each.has_noise}
+
+
 @dataclass(frozen=True)
 class _Noise:
     """The runs on one data set and the variances of their noise."""
 
     name: str
     validation: str
-    rows: np.ndarray
-    """(run, row)."""
+    scores: np.ndarray
+    """(run)."""
+    deviations: np.ndarray
+    """Of rows from their mean, so that the sum of squares is the variance of a run's score over rows, (run, row)."""
     arm_estimator: np.ndarray
     """The least-squares estimates of the arms from the runs, next to the seeds, (arm, run)."""
     membership: np.ndarray
@@ -168,9 +199,12 @@ class _Noise:
     run_variance: float
     """Of a single run, over seeds."""
     residual_variance: float
-    """Of a single row of a single run."""
+    """What rows contribute to `run_variance`."""
     degrees_of_freedom: float
     """Of `run_variance`; 0 if all arms predict the same."""
+    row_degrees_of_freedom: float
+    overlap: float
+    """How much common training rows add to the variance, as a multiple of it."""
 
     @property
     def has_noise(self) -> bool:
@@ -183,8 +217,8 @@ class _Noise:
         return np.asarray(run_weights @ run_weights.T)
 
     def row_deviations(self, weights: np.ndarray) -> np.ndarray:
-        """Compute how effects deviate from their mean over rows, (effect, row)."""
-        return np.asarray(weights @ self.arm_estimator @ (self.rows - self.rows.mean(1, keepdims=True)))
+        """Compute how rows deviate in each effect; the sum of squares is its variance over rows, (effect, row)."""
+        return np.asarray(weights @ self.arm_estimator @ self.deviations)
 
 
 def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
@@ -200,13 +234,14 @@ def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
     index = {arm: number for number, arm in enumerate(finished.arms)}
     arm_of_run = np.array([index.get(design.arms[arm], -1) for arm in block.arms.tolist()])
     runs = np.flatnonzero(arm_of_run >= 0)
-    arms, seeds, rows = arm_of_run[runs], block.seeds[runs], block.rows[runs]
+    arms, seeds, scores = arm_of_run[runs], block.seeds[runs], block.scores[runs]
     fingerprints = [block.fingerprints[run] for run in runs.tolist()]
     validation = block.validation or block.name
+    deviations = _measure_deviations(block.rows[runs])
     if _are_all_arms_identical(arms, seeds, fingerprints, len(finished.arms)):
         # An estimator of zeros makes every effect exactly 0.
         no_effect, each_its_own = np.zeros((len(finished.arms), len(runs))), np.eye(len(runs))
-        return _Noise(block.name, validation, rows, no_effect, each_its_own, 0.0, 0.0, 0.0)
+        return _Noise(block.name, validation, scores, deviations, no_effect, each_its_own, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     # The model: an indicator of each arm, and centered indicators of the seeds.
     arm_indicators = (arms[:, None] == np.arange(len(finished.arms))).astype(float)
@@ -231,21 +266,31 @@ def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
         )
     degrees_of_freedom = trace**2 / float(np.sum(residual_form**2))
 
-    # Sums of squares: of the runs' scores, and of their rows beyond the scores. Rounding can make them negative.
-    scores, row_count = rows.mean(1), rows.shape[1]
+    # Sums of squares: of the runs' scores, and what rows contribute to it. Rounding can make them negative.
     run_sum_of_squares = max(0.0, float(scores @ residual_projection @ scores))
-    total_sum_of_squares = float(np.sum((residual_projection @ rows) * rows))
-    residual_sum_of_squares = max(0.0, total_sum_of_squares - row_count * run_sum_of_squares)
+    residual_sum_of_squares = max(0.0, float(np.sum((residual_projection @ deviations) * deviations)))
+    fold_count = 1 if block.folds is None else len(np.unique(block.folds[runs]))
     return _Noise(
         name=block.name,
         validation=validation,
-        rows=rows,
+        scores=scores,
+        deviations=deviations,
         arm_estimator=np.linalg.pinv(model, rtol=1e-9)[: len(finished.arms)],
         membership=membership,
         run_variance=run_sum_of_squares / trace,
-        residual_variance=residual_sum_of_squares / (trace * (row_count - 1)),
+        residual_variance=residual_sum_of_squares / trace,
         degrees_of_freedom=degrees_of_freedom,
+        # With folds, rows are beyond the run variance only what one effect has more of than the others.
+        row_degrees_of_freedom=block.rows.shape[1] - 1.0 if block.folds is None else degrees_of_freedom,
+        overlap=0.0 if block.folds is None else fold_count / (block.fold_count - 1),
     )
+
+
+def _measure_deviations(rows: np.ndarray) -> np.ndarray:
+    """Compute `_Noise.deviations` of the rows of each run, 0 where they are NaN."""
+    counts = np.sum(~np.isnan(rows), axis=1, keepdims=True)
+    deviations = np.nan_to_num(rows - np.nanmean(rows, axis=1, keepdims=True)) / np.sqrt(counts * (counts - 1))
+    return np.asarray(deviations)
 
 
 def _are_all_arms_identical(arms: np.ndarray, seeds: np.ndarray, fingerprints: Sequence[str], count: int) -> bool:
@@ -283,26 +328,28 @@ def _estimate_family(effects: Sequence[Effect], weights: np.ndarray, noise: Sequ
     if not effects:
         nothing = np.zeros((0, 0))
         return Estimates([], np.zeros(0), nothing, nothing, np.zeros(0), 1.0, {})
-    values = {each.name: (weights @ each.arm_estimator @ each.rows).mean(1) for each in noise}
+    values = {each.name: weights @ each.arm_estimator @ each.scores for each in noise}
     run_covariances = [each.run_variance * each.sum_squared_weights(weights) for each in noise]
     row_covariances = []
     # Data sets that share validation rows are added up row by row first.
     for validation in dict.fromkeys(each.validation for each in noise):
-        sharing = [each for each in noise if each.validation == validation]
-        deviations = np.sum([each.row_deviations(weights) for each in sharing], axis=0)
-        residual = np.sum([each.residual_variance * each.sum_squared_weights(weights) for each in sharing], axis=0)
-        rows = deviations.shape[1]
-        row_covariances.append(_zero_negative_variances((deviations @ deviations.T / (rows - 1) - residual) / rows))
+        sharing = [index for index, each in enumerate(noise) if each.validation == validation]
+        deviations = np.sum([noise[index].row_deviations(weights) for index in sharing], axis=0)
+        residual = np.sum(
+            [noise[index].residual_variance * noise[index].sum_squared_weights(weights) for index in sharing], axis=0
+        )
+        of_rows = _zero_negative_variances(deviations @ deviations.T - residual)
+        of_runs = np.sum([run_covariances[index] for index in sharing], axis=0)
+        row_covariances.append(of_rows + noise[sharing[0]].overlap * (of_runs + of_rows))
     count = len(noise)
     # A data set on which nothing changes is a constant 0: it adds no variance and costs no degrees of freedom.
-    row_counts = [each.rows.shape[1] for each in noise if each.has_noise]
     return Estimates(
         effects=effects,
         values=np.mean(list(values.values()), axis=0),
         run_covariance=np.sum(run_covariances, axis=0) / count**2,
         row_covariance=np.sum(row_covariances, axis=0) / count**2,
         run_degrees_of_freedom=_satterthwaite(run_covariances, [each.degrees_of_freedom for each in noise]),
-        row_degrees_of_freedom=min(row_counts) - 1.0,
+        row_degrees_of_freedom=min(each.row_degrees_of_freedom for each in noise if each.has_noise),
         by_block=values,
     )
 

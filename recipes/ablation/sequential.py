@@ -16,6 +16,7 @@ Decisions depend on finished runs only. So a study that was interrupted decides 
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,6 +67,8 @@ class Rounds:
         """The arms of the next round; none if the study has ended."""
         self.analysis = 0
         """The index of the last look."""
+        self.level = 1 - ALPHA
+        """The confidence level of the last look."""
         self.mains: dict[Effect, Verdict] = {}
         self.pairs: dict[Effect, Verdict] = {}
         self.chances: dict[Effect, float] = {}
@@ -76,18 +79,35 @@ class Rounds:
         self._law: JointLaw | None = None
         self._effects: Sequence[Effect] = ()
 
-    def judge(self, analysis: int, blocks: Sequence[Block], idle: Collection[Effect] = ()) -> None:
+    def judge(
+        self, analysis: int, blocks: Sequence[Block], idle: Collection[Effect] = (), is_last: bool = False
+    ) -> None:
         """Judge all effects at a look; the last look may be judged again.
 
         Args:
             analysis: its index.
             blocks: the finished runs, a block for each data set.
             idle: main effects that other runs have shown to change nothing.
+            is_last: whether the study ends here for another reason than its effects, so that all of the error is left
+                for this look.
         """
         self.analysis = analysis
-        level = 1 - ALPHA if len(self.analyses) == 1 else self._find_level(analysis, blocks, idle)
-        mains, pairs = judge(self.design, blocks, self.margin, level, idle)
+        if is_last:
+            self._seeds = self._seeds[: analysis + 1]
+        self.level = 1 - ALPHA if len(self._seeds) == 1 else self._find_level(analysis, blocks, idle)
+        mains, pairs = judge(self.design, blocks, self.margin, self.level, idle)
         self.mains, self.pairs = merge_verdicts(self.mains, mains), merge_verdicts(self.pairs, pairs)
+
+    def restrict_to(self, design: Design, blocks: Sequence[Block]) -> None:
+        """Judge the last look again with some of the arms only.
+
+        Args:
+            design: the design with these arms.
+            blocks: their finished runs.
+        """
+        self._seeds = self._seeds[:, [self.design.arms.index(arm) for arm in design.arms]]
+        self.design, self.mains, self.pairs = design, {}, {}
+        self.judge(self.analysis, blocks)
 
     def _find_level(self, analysis: int, blocks: Sequence[Block], idle: Collection[Effect]) -> float:
         """Find the confidence level of a look, and how likely each trick is shown to help at the last."""
@@ -97,6 +117,13 @@ class Rounds:
         if not family.effects:
             self._boundaries = [*past, Boundary(LARGEST_MULTIPLIER, 0.0)]
             return 1 - ALPHA
+        if any(block.folds is not None for block in blocks):
+            # With rotating folds further seeds have other rows, so no part of the noise is common to all looks.
+            family = replace(
+                family,
+                run_covariance=family.run_covariance + family.row_covariance,
+                row_covariance=np.zeros_like(family.row_covariance),
+            )
         self._effects, self._law = family.effects, draw_joint_law(family, self._seeds_behind(family.effects), analysis)
         boundaries = find_boundaries(self._law, past)
         self._boundaries = boundaries[: analysis + 1]
@@ -118,7 +145,7 @@ class Rounds:
         """
         analysis, open_effects = self.analysis, self._find_open()
         self.arms = ()
-        if analysis == len(self.analyses) - 1 or not open_effects:
+        if analysis == len(self._seeds) - 1 or not open_effects:
             return
         contrasts = self.design.contrasts()
         is_needed = np.any([contrasts[effect] != 0 for effect in open_effects], axis=0)
@@ -160,8 +187,13 @@ class Rounds:
         unclear = [verdict for verdict in self.mains.values() if verdict.has_estimate and not is_clear(verdict)]
         small = [verdict.effect for verdict in unclear if verdict.interval[1] <= self.margin]
         others = [verdict.effect for verdict in unclear if verdict.interval[1] > self.margin]
-        is_decided = self.analysis < len(self.analyses) - 1
-        yield "It ended because the recipe is decided." if is_decided else "It ended because the budget is used up."
+        is_decided = self.analysis < len(self._seeds) - 1
+        if is_decided:
+            yield "It ended because the recipe is decided."
+        elif len(self._seeds) < len(self.analyses):
+            yield "It ended because a level breaks training."
+        else:
+            yield "It ended because the budget is used up."
         if small:
             yield f"Not worth more than {self.margin:g}: {list_effects(small)}."
         if others and is_decided:
@@ -188,7 +220,7 @@ class Rounds:
                 for arm, n in zip(self.design.arms, self._seeds[self.analysis], strict=True)
                 if arm[factor] == level
             ),
-            default=0,
+            default=self.analyses[self.analysis],
         )
 
     def _find_open(self) -> list[Effect]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm, t
 
-from recipes.ablation.boundaries import ALPHA, SPENDING_POWER, Boundary, draw_joint_law, find_boundaries
+from recipes.ablation.boundaries import ALPHA, DRAWS, SPENDING_POWER, Boundary, draw_joint_law, find_boundaries
 from recipes.ablation.design import Effect
 from recipes.ablation.effects import Estimates
 
@@ -107,4 +107,4 @@ def test_the_chance_is_the_predictive_power() -> None:
 def test_an_effect_without_any_noise_is_never_outside() -> None:
     law = draw_joint_law(family(0.0, 0.0, 2), seeds_at([3, 5], 2), 0)
     assert law.information.tolist() == [1, 1]
-    assert not law.is_outside(0, 0.5).any()
+    assert not len(law.find_outside(0, 0.5, np.arange(DRAWS)))

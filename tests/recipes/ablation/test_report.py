@@ -169,3 +169,18 @@ def test_a_browser_can_open_the_page(study: Findings, tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert "What each does" in dom and dom.count("<svg") == 3
+
+
+def test_the_recipe_has_the_length_at_which_it_was_found() -> None:
+    findings = simulate_findings({single(0, 2): 0.03})
+    space = replace(findings.space, shared=("train.max_updates=20", "train.batch_size=8"))
+    text = render_recipe(replace(findings, space=space, length=["train.max_updates=40"]), Path("study"))
+    assert "recipe=recommended train.batch_size=8 data=one\n" in text
+    assert yaml.safe_load(text)["train"]["max_updates"] == 40
+
+
+def test_the_report_replaces_the_plan_s_range_by_the_measured_spread(study: Findings) -> None:
+    measured = replace(study, deviations={"one": 0.0123, "two": 0.0456}, length_checks=["one: it is long enough."])
+    text = as_markdown("Ablation", build_parts(measured))
+    assert "moves the accuracy of a run by 0.0123 on one and 0.0456 on two (standard deviation" in text
+    assert "this study detects effects of 0.0" in text and "one: it is long enough." in text

@@ -13,18 +13,27 @@ from recipes.ablation import study
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block
 from recipes.ablation.factors import NONE, Factor, Level, Space
+from recipes.ablation.report import build_parts, summarize
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import IDENTICAL
+from recipes.reports.document import as_markdown
+from recipes.runs.folder import RunFolder
 
 NAMES = ("first", "second")
 SPACE = Space(tuple(Factor(name, (NONE, Level(name, (), name))) for name in NAMES), {"set": ()})
+
+
+@pytest.fixture(autouse=True)
+def no_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The artificial runs have no folder, so their health is unknown."""
+    monkeypatch.setattr(RunFolder, "metrics", {})
 
 
 class StudyRuns:
     """Runs with artificial scores: the first trick has a large effect, the second one of the size of the noise."""
 
     def __init__(self, stop: str, budget: int) -> None:
-        self.settings = SimpleNamespace(seeds=3, stop=stop, budget=budget, margin=0.001)
+        self.settings = SimpleNamespace(seeds=3, stop=stop, budget=budget, margin=0.001, second_endpoint="none")
         self.composer = SimpleNamespace(
             master=SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy")), search_path=[]
         )
@@ -41,13 +50,18 @@ class StudyRuns:
                 chance = np.random.default_rng([seed, *arm]).normal(0, 0.02)
                 score = 0.5 + 0.3 * arm[0] + 0.02 * arm[1] + chance
                 row = Row("set", arm, seed, Path(f"{arm}-{seed}"), FINISHED, None, score, 1.0, 1.0, 1.0)
+                row = replace(row, collapsed=self.has_collapsed(arm, seed))
                 self.by_folder[row.folder] = row
+
+    def has_collapsed(self, arm: Arm, seed: int) -> bool:
+        return False
 
     def rows_of(self, space: Space) -> list[Row]:
         return list(self.by_folder.values())
 
 
 def blocks(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
+    rows = [row for row in rows if row.arm in design.arms]
     scores = np.array([row.score for row in rows])
     arms = np.array([design.arms.index(row.arm) for row in rows])
     return [
@@ -117,6 +131,39 @@ def test_an_interrupted_study_decides_the_same_when_it_is_resumed(monkeypatch: p
         again, _ = study._run_in_rounds(SPACE, lambda arm: True, design, cast(Any, resumed))
         assert resumed.requests == whole.requests and again.mains == findings.mains
         assert finished.items() <= resumed.by_folder.items()
+
+
+def test_a_level_that_breaks_training_leaves_the_other_effects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StudyRuns, "has_collapsed", lambda self, arm, seed: arm[1] == 1 and seed > 0)
+    study_runs, findings, _ = run_in_rounds(monkeypatch, "when_clear", 100, "full")
+    # Six of nine runs with the second trick collapsed; further seeds would be spent on it too.
+    assert [count for _, count in study_runs.requests] == [3]
+    assert [verdict.word for verdict in findings.mains] == ["helps", "breaks training (4 of 6 runs)"]
+    assert findings.design.arms == ((0, 0), (1, 0)) and findings.pairs == []
+    score = {row.arm: 0.0 for row in findings.rows}
+    for row in findings.rows:
+        score[row.arm] += row.score / 3
+    assert findings.mains[0].value == pytest.approx(score[1, 0] - score[0, 0])
+    (first, second) = findings.over_all_runs.values()
+    assert first.value == pytest.approx((score[1, 0] + score[1, 1] - score[0, 0] - score[0, 1]) / 2)
+    assert second.has_estimate
+    sentences = list(summarize(findings))
+    assert "This loses 2 of 4 combinations. To measure all of it, repeat the study without second." in sentences
+    assert sentences[-1] == "Recommended: first."
+
+
+def test_a_base_that_did_not_learn_ends_the_study_without_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both tricks look helpful, since the base has collapsed."""
+    monkeypatch.setattr(StudyRuns, "has_collapsed", lambda self, arm, seed: arm == (0, 0))
+    study_runs, findings, _ = run_in_rounds(monkeypatch, "when_clear", 100, "full")
+    assert [count for _, count in study_runs.requests] == [3]
+    assert [(verdict.word, verdict.has_estimate) for verdict in findings.mains] == [("no verdict", False)] * 2
+    first, second, *others = summarize(findings)
+    assert first.startswith("No verdict: the base did not learn on set (3 of 3 runs answer one class or diverged), so")
+    assert second.startswith("12 runs (4 combinations, 3 seeds) were compared") and others == []
+    assert not any(findings.recommended_arm)
+    text = as_markdown("Ablation", build_parts(findings))
+    assert text.startswith("# Ablation\n\nNo verdict: the base did not learn") and "| first | no verdict |" in text
 
 
 def test_an_open_trick_gets_one_more_run_if_no_two_arms_differ_in_it_only(
