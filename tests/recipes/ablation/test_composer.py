@@ -74,18 +74,6 @@ def test_runs_are_listed_seed_by_seed_each_in_its_own_folder() -> None:
     assert len({run.folder for run in runs}) == len(runs)
 
 
-def test_seeds_rotate_over_the_folds_that_the_validation_fraction_makes() -> None:
-    space = Space(SPACE.factors, {"files": ("data=files", "data.train=a.csv", "data.validation_fraction=0.4")})
-    study = composer(rotate=True)
-    study.loader = RotatingLoader()  # type: ignore[assignment]
-    runs = list(study.list_runs(space, [(0,), (1,)], range(3)))
-    # 80 % of the rows are not test, and 40 % are a fold.
-    assert [run.fold for run in runs] == [0, 0, 1, 1, 0, 0]
-    assert [run.folder for run in runs[::2]] == [Path("study/0-0"), Path("study/1-1"), Path("study/2-0")]
-    assert runs[2].overrides[-2:] == ["seed=1", "data.fold=1"]
-    assert list(composer().list_runs(SPACE, [(0,)], [0]))[0].overrides[-1] == "seed=0"
-
-
 def test_a_length_multiplies_what_the_config_of_each_arm_sets() -> None:
     assert multiply_length(OmegaConf.create({"max_updates": None, "epochs": 1.5}), 2) == "train.epochs=3"
     assert multiply_length(OmegaConf.create({"max_updates": 25, "epochs": 1.5}), 0.5) == "train.max_updates=12"
@@ -96,3 +84,16 @@ def test_a_length_multiplies_what_the_config_of_each_arm_sets() -> None:
     assert len({run.folder for run in runs}) == 2
     assert composer().find_length(space, (1,)) == ("train.epochs=10",)
     assert composer().find_length(replace(space, length=1), (1,)) == ()
+
+
+def test_seeds_rotate_over_the_folds_that_the_validation_fraction_makes() -> None:
+    space = Space(SPACE.factors, {"files": ("data=files", "data.train=a.csv", "data.validation_fraction=0.4")})
+    study = composer(rotate=True)
+    study.loader = RotatingLoader()  # type: ignore[assignment]
+    runs = list(study.list_runs(space, [(0,), (1,)], range(3)))
+    # 80 % of the rows are not test, and 40 % are a fold.
+    assert [run.fold for run in runs] == [0, 0, 1, 1, 0, 0]
+    assert [run.folder for run in runs[::2]] == [Path("study/0-0"), Path("study/1-1"), Path("study/2-0")]
+    assert runs[2].overrides[-2:] == ["seed=1", "data.fold=1"]
+    assert study.count_folds(space) == {"files": 2}
+    assert list(composer().list_runs(SPACE, [(0,)], [0]))[0].overrides[-1] == "seed=0"
