@@ -1,7 +1,7 @@
 """Metrics of predictions, computed per document with NumPy and scikit-learn."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ def measure(predictions: Predictions) -> dict[str, float]:
         "macro_f1": sk.f1_score(true, predicted, labels=classes, average="macro", zero_division=0),
         "weighted_f1": sk.f1_score(true, predicted, labels=classes, average="weighted", zero_division=0),
         "mcc": _matthews_correlation(true, predicted),
-        **_measure_probabilities(true[is_seen], probabilities[is_seen]),
+        **measure_probabilities(true[is_seen], probabilities[is_seen]),
     }
     if not is_seen.all():
         scores["unseen"] = int((~is_seen).sum())
@@ -104,6 +104,14 @@ def has_collapsed(predictions: Predictions) -> bool:
     The answers outside the class that it predicts most are fewer than 5 % of the labels outside the majority class. So
     the rule holds for balanced and for rare classes. For rows with more than one label, a set of labels is a class.
     """
+    return answer_spread(predictions) < MIN_SPREAD
+
+
+def answer_spread(predictions: Predictions) -> float:
+    """The answers outside their most frequent class, for each label outside the majority class; inf without such labels.
+
+    Only rows that have a label count. For rows with more than one label, a set of labels is a class.
+    """
     labelled = np.flatnonzero(predictions.has_label)
     names = predictions.names()
 
@@ -113,7 +121,7 @@ def has_collapsed(predictions: Predictions) -> bool:
 
     other_answers = count_outside_the_most_frequent([names[row] for row in labelled.tolist()])
     other_labels = count_outside_the_most_frequent([predictions.labels[row] for row in labelled.tolist()])
-    return other_answers < MIN_SPREAD * other_labels
+    return other_answers / other_labels if other_labels else float("inf")
 
 
 def _matthews_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
@@ -130,20 +138,29 @@ def _matthews_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
     return covariance / variances**0.5 if variances else 0.0
 
 
-def _measure_probabilities(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """The metrics that depend on probabilities only, not on decisions."""
+def measure_probabilities(
+    true: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = ("loss", "brier", "ece", *RANKING)
+) -> dict[str, float]:
+    """Compute the metrics that depend on probabilities only, not on decisions.
+
+    Args:
+        true: the index of each row's label, (row).
+        probabilities: (row, class).
+        names: of the metrics; those that these rows do not define are left out of the result.
+    """
     if not len(true):
         return {}
     of_true = probabilities[np.arange(len(true)), true]
-    # The squared difference of the true class is p^2 - 2p + 1, and of every other class p^2.
-    squares = (probabilities**2).sum(1) - 2 * of_true + 1
-    scores = {"loss": float(-np.log(of_true).mean()), "brier": float(squares.mean())}
-    is_correct = probabilities.argmax(1) == true
-    scores["ece"] = calibration_error(probabilities.max(1), is_correct)
+    scores: dict[str, Callable[[], float]] = {
+        "loss": lambda: float(-np.log(of_true).mean()),
+        # The squared difference of the true class is p^2 - 2p + 1, and of every other class p^2.
+        "brier": lambda: float(((probabilities**2).sum(1) - 2 * of_true + 1).mean()),
+        "ece": lambda: calibration_error(probabilities.max(1), probabilities.argmax(1) == true),
+    }
     if probabilities.shape[1] == 2 and len(set(true)) == 2:
-        scores["roc_auc"] = sk.roc_auc_score(true, probabilities[:, 1])
-        scores["average_precision"] = sk.average_precision_score(true, probabilities[:, 1])
-    return scores
+        scores["roc_auc"] = lambda: sk.roc_auc_score(true, probabilities[:, 1])
+        scores["average_precision"] = lambda: sk.average_precision_score(true, probabilities[:, 1])
+    return {name: score() for name, score in scores.items() if name in names}
 
 
 def _measure_multi_label(predictions: Predictions, probabilities: np.ndarray) -> dict[str, float]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from recipes.ablation.design import Design, Effect
 from recipes.ablation.effects import Block, estimate
-from recipes.ablation.pseudo_values import count_clipped_rows, count_unseen_rows
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict
+from recipes.doctor.pseudo_values import count_clipped_rows, count_unseen_rows
 from recipes.metrics import LOWER_IS_BETTER, Predictions
 from recipes.runs.folder import RunFolder
 

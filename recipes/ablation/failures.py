@@ -10,7 +10,7 @@ logs, where a run is broken if it failed or did not learn.
 - Any other broken run stays in with its score: no run is left out because of its own score.
 - The base *did not learn* on a data set if at least half of its runs are broken. It did not learn either if it is not
   better than the linear baseline, or than the majority class where there is no linear one: the low ends of the 95 %
-  intervals of the differences (`health` in `metrics.json`) are below 0 on average over its runs. Then no level has a
+  intervals of the differences (`health` in `metrics.json`) are not above 0 on average over its runs. Then no level has a
   verdict.
 
 Where the base has no run, the arms with the fewest levels on stand in for it.
@@ -159,7 +159,7 @@ class BaseHealth:
         """Why the base did not learn, as part of a sentence; empty if it did."""
         if is_mostly_broken(self.broken, self.count):
             return f"{self.broken} of {self.count} runs answer one class or diverged"
-        if self.baseline and self.difference[1] < 0:
+        if self.baseline and self.difference[1] <= 0:
             difference, low = self.difference
             return f"{difference:+.4f} compared with {name_baseline(self.baseline)}, and {low:+.4f} at the low end"
         return ""

@@ -32,7 +32,6 @@ from recipes.ablation.failures import (
 )
 from recipes.ablation.findings import Findings
 from recipes.ablation.logs import ARM, LoggedRun
-from recipes.ablation.pseudo_values import score_rows
 from recipes.ablation.report import (
     describe_second,
     second_cells,
@@ -43,6 +42,7 @@ from recipes.ablation.report import (
 )
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, Verdict, judge
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError, list_names, nearest
 from recipes.reports.document import Heading, Part, Table
 from recipes.reports.tables import figure_table

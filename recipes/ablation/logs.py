@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from recipes.ablation.pseudo_values import score_rows
 from recipes.data.formats import format_of
 from recipes.data.records import Record, records
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError, list_names
 from recipes.metrics import Predictions, has_collapsed
 from recipes.runs.predictions import PREFIX

@@ -7,8 +7,8 @@ import numpy as np
 
 from recipes.ablation.design import Design
 from recipes.ablation.effects import Block
-from recipes.ablation.pseudo_values import score_rows
 from recipes.ablation.runs import FINISHED, Row
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.folder import RunFolder

@@ -238,7 +238,7 @@ def _health_parts(findings: Findings) -> Iterator[Part]:
         )
         yield (
             "The base did not learn if half of its runs answer one class or diverged, or if the low end of the 95 % "
-            "interval of its difference to the linear baseline, averaged over its runs, is below 0."
+            "interval of its difference to the linear baseline, averaged over its runs, is not above 0."
         )
     if findings.breaking:
         yield Heading("With and without the rule on levels that break training")

@@ -22,7 +22,7 @@ from recipes.runtime.distributed import is_first
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
 
 
-def finish(
+def write_results(
     folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
 ) -> RunFolder:
     """Write the results into a run folder.

@@ -8,7 +8,7 @@ import pytest
 
 from recipes.ablation.judging import Judgement, Question, build_parts, judge_log
 from recipes.ablation.logs import LoggedRun
-from recipes.ablation.pseudo_values import score_rows
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.reports.document import as_markdown

@@ -1,11 +1,14 @@
 """The contribution of rows to a score: exact where a score is a mean, else checked against the bootstrap."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from recipes.ablation.pseudo_values import count_clipped_rows, count_unseen_rows, score_rows
+from recipes.doctor.pseudo_values import GROUPED_METRICS, count_clipped_rows, count_unseen_rows, score_rows
 from recipes.errors import UserError
-from recipes.metrics import Predictions, available, intervals, measure
+from recipes.metrics import LOWER_IS_BETTER, Predictions, available, intervals, measure
 
 
 def predictions(count: int, classes: int, multi_label: bool = False) -> Predictions:
@@ -34,8 +37,37 @@ def test_for_accuracy_a_row_is_1_if_right_and_0_if_wrong() -> None:
 def test_their_mean_is_the_score_of_every_metric(classes: int, multi_label: bool) -> None:
     answers = predictions(30, classes, multi_label)
     for metric in available(classes, multi_label):
-        sign = -1 if metric in ("loss", "brier", "ece") else 1
+        sign = -1 if metric in LOWER_IS_BETTER else 1
         assert score_rows(answers, metric).mean() == pytest.approx(sign * measure(answers)[metric], abs=1e-9)
+
+
+@pytest.mark.parametrize(("classes", "multi_label"), [(2, False), (4, False), (3, True)])
+def test_a_row_has_the_part_of_the_score_that_is_gone_without_it(classes: int, multi_label: bool) -> None:
+    answers = predictions(30, classes, multi_label)
+    labels: list[Any] = list(answers.labels)
+    labels[3], labels[4] = (["c0", "new"], []) if multi_label else ("new", "newer")
+    answers = replace(answers, labels=labels)
+    for metric in available(classes, multi_label):
+        score = measure(answers)[metric]
+        without = [measure(select(answers, [each for each in range(30) if each != row]))[metric] for row in range(30)]
+        expected = 30 * score - 29 * np.array(without)
+        expected += score - expected.mean()
+        sign, found = (-1 if metric in LOWER_IS_BETTER else 1), score_rows(answers, metric)
+        # The rows of these metrics are in a random order.
+        in_order = found if metric not in GROUPED_METRICS else np.sort(found)
+        np.testing.assert_allclose(
+            in_order, sign * expected if in_order is found else np.sort(sign * expected), atol=1e-6, err_msg=metric
+        )
+
+
+def select(answers: Predictions, rows: list[int]) -> Predictions:
+    return replace(
+        answers,
+        ids=[answers.ids[row] for row in rows],
+        labels=[answers.labels[row] for row in rows],
+        probabilities=answers.probabilities[rows],
+        decisions=answers.decisions[rows],
+    )
 
 
 def test_their_standard_error_is_that_of_the_bootstrap() -> None:

@@ -1,0 +1,44 @@
+"""The health of a run in words: the same headline and findings in the terminal, on the page and in the model card."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+HEADLINES: Mapping[str, str] = {
+    "diverged": "training diverged",
+    "collapsed": "the model has collapsed: it predicts one class",
+    "not_better": "not shown to be better than the baseline",
+    "memorized": "the training rows are memorized",
+    "best_at_end": "it learned, and its last evaluation is the best one: a longer run may be better",
+    "learned": "it learned",
+}
+"""What each headline says."""
+
+
+def describe_headline(health: Mapping[str, Any]) -> str:
+    """The headline and the comparison with the baseline, as one sentence."""
+    text = HEADLINES.get(health["headline"], health["headline"])
+    against = health.get("against")
+    if not against:
+        return f"{text}."
+    baseline = {"linear": "the linear baseline", "majority": "the majority class"}[against["baseline"]]
+    return (
+        f"{text}. {against['metric']} against {baseline}: {against['difference']:+.4f} (95 % interval "
+        f"{against['low']:+.4f} to {against['high']:+.4f}, better is positive)."
+    )
+
+
+def describe_findings(health: Mapping[str, Any]) -> Iterator[str]:
+    """Each finding as a paragraph, with what to do."""
+    for finding in health["findings"]:
+        rows = f" Rows: {', '.join(finding['rows'])}." if finding["rows"] else ""
+        yield f"{finding['severity']}: {finding['message']}{rows} Do: {finding['remedy']}."
+
+
+def describe_early_stop(stop: Mapping[str, Any]) -> str:
+    """When and why early stopping ended the run, as a sentence."""
+    times = stop["evaluations_since_best"]
+    return (
+        f"early stop after update {stop['update']} of {stop['planned_updates']}: {times} evaluation"
+        f"{'' if times == 1 else 's'} in a row did not improve {stop['metric']}. The best, {stop['best']:.4f}, was after "
+        f"update {stop['best_update']}."
+    )
