@@ -153,7 +153,7 @@ class BaseHealth:
     """The score of the linear baseline and of the majority class; those that are known."""
     metric: str
     low: float = 0.0
-    """The end of the 95 % interval of its score over rows at which the score is worst; a mean over its finished runs."""
+    """The worse end of the 95 % interval of its score over rows; a mean over its finished runs."""
 
     @property
     def reason(self) -> str:

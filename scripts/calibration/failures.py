@@ -1,7 +1,7 @@
-"""Studies in which runs collapse: how often the intervals of the other effects hold, and how often there is no verdict.
+"""Studies in which runs collapse: how often the intervals of the other effects hold, and how often there is a verdict.
 
-A run collapses by chance, more often at a level that breaks training. Then it answers the majority class, so it is right
-on the rows of that class. The truth of an arm is its mean score, collapsed runs included. The rules are those of
+A run collapses by chance, more often at a level that breaks training. Then it answers the majority class, so it is
+right on the rows of that class. The truth of an arm is its mean score, collapsed runs included. The rules are those of
 `recipes/ablation/failures.py`, and an effect is compared with its mean over the arms that remain.
 """
 
@@ -84,8 +84,9 @@ def simulate(world: World, failures: Failures, design: Design, seeds: int, rando
     is_broken = random.random(len(block.arms)) < fractions[block.arms]
     # A collapsed run is right on the rows of the majority class, the same ones for all runs.
     is_of_majority = (np.arange(block.rows.shape[1]) < MAJORITY * block.rows.shape[1]).astype(float)
+    # Probabilities differ, so no two collapsed runs predict the same.
     fingerprints = [
-        f"{run}" if broken else each for run, (broken, each) in enumerate(zip(is_broken, block.fingerprints))
+        f"collapsed {run}" if is_broken[run] else fingerprint for run, fingerprint in enumerate(block.fingerprints)
     ]
     block = replace(block, rows=np.where(is_broken[:, None], is_of_majority, block.rows), fingerprints=fingerprints)
     arms = [design.arms[arm] for arm in block.arms.tolist()]
@@ -99,12 +100,8 @@ def simulate(world: World, failures: Failures, design: Design, seeds: int, rando
         outcome = _judge(remaining, _select(block, design, remaining), _true_scores(world, failures, remaining))
     except UserError:  # the runs that remain leave nothing to measure chance by
         return Outcome()
-    is_planted = failures.breaking > 0
-    return replace(
-        outcome,
-        finds_level=is_planted and FIRST in found,
-        finds_others=bool(found - ({FIRST} if is_planted else set())),
-    )
+    planted = {FIRST} if failures.breaking else set()
+    return replace(outcome, finds_level=bool(found & planted), finds_others=bool(found - planted))
 
 
 def _true_scores(world: World, failures: Failures, design: Design) -> np.ndarray:
