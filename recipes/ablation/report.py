@@ -11,10 +11,13 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.markup import escape
 
+from recipes.ablation.by_data import build_data_parts, describe_open_populations
+from recipes.ablation.by_length import build_length_parts
 from recipes.ablation.design import Effect
 from recipes.ablation.endpoints import SecondEndpoint, describe_disagreement
 from recipes.ablation.failures import MAX_CHANCE, describe_base, describe_breaking, explain_no_verdict
 from recipes.ablation.findings import COSTS, Findings
+from recipes.ablation.plan import POWER, estimate_detectable
 from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
@@ -84,13 +87,8 @@ def build_parts(findings: Findings) -> Iterator[Part]:
     if any(verdict.has_estimate for verdict in findings.mains):
         yield lambda to: draw_effects(findings, to)
     yield from _health_parts(findings)
-    if len(findings.by_data) > 1:
-        yield Heading("Data set by data set")
-        rows = []
-        for verdict in findings.mains:
-            values = [effects.get(verdict.effect) for effects in findings.by_data.values()]
-            rows.append([findings.name(verdict.effect), *map(_format_signed, values)])
-        yield Table(["", *findings.by_data], rows)
+    yield from build_length_parts(findings)
+    yield from build_data_parts(findings)
     yield from _pair_parts(findings)
     yield from _cost_parts(findings)
     yield from _recipe_parts(findings)
@@ -109,6 +107,7 @@ def summarize(findings: Findings) -> Iterator[str]:
         f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
         f"compared by {findings.metric} on validation."
     )
+    yield from findings.rounds
     yield from (describe_base(each) for each in findings.base if each.baselines)
     if findings.breaking:
         yield from describe_breaking(findings.breaking, findings.planned or findings.design, findings.space)
@@ -130,6 +129,7 @@ def summarize(findings: Findings) -> Iterator[str]:
         for verdict in findings.mains:
             if text := describe_disagreement(findings.name(verdict.effect), findings.metric, verdict, findings.second):
                 yield text
+    yield from describe_open_populations(findings)
     if any(findings.recommended_arm):
         yield from _summarize_recommendation(findings)
     elif not explain_no_verdict(findings.base):
@@ -340,13 +340,16 @@ def render_recipe(findings: Findings, folder: Path) -> str:
     space = findings.space
     levels = space.levels_of(findings.recommended_arm)
     tricks = sorted({*space.always, *(level.trick for level in levels if level.trick)})
-    groups, values = _group_overrides([line for level in levels for line in level.overrides])
+    groups, values = _group_overrides([*(line for level in levels for line in level.overrides), *findings.length])
     swept_recipe = groups.pop("recipe", None)
     shared = [*space.shared, *next(iter(space.data.values()))]
     # A command chooses one recipe, so the recipe of the study is included in this file.
     shared_recipes = [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
     included = [swept_recipe] if swept_recipe else shared_recipes
     overrides = [line for line in shared if not line.startswith(("recipe=", "search=", "trusted="))]
+    # The length is in the file already, as a multiple of what the study's command sets.
+    lengths = tuple(line.partition("=")[0] + "=" for line in findings.length)
+    overrides = [line for line in overrides if not line.startswith(lengths)] if lengths else overrides
     # --config-dir names one folder only, and trusts the classes in that one only.
     overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
     overrides += [f"trusted=[{','.join(findings.trusted)}]"] if findings.trusted else []
@@ -376,11 +379,18 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("What was assumed")
     yield (
         f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors, compared on the same "
-        "seeds and the same validation rows. An interval includes the variance over seeds and the variance over rows. "
-        "The variance over seeds is assumed to be equal in all arms, and rows are assumed to be independent. Intervals "
-        "are widened so that all of a family hold at once. Data sets have equal weights."
+        f"{_describe_compared_rows(findings)} The variance over seeds is assumed to be equal in all arms, and rows are "
+        "assumed to be independent. Intervals are widened so that all of a family hold at once. Data sets have equal "
+        "weights."
     )
+    if findings.rounds:
+        yield (
+            "Intervals hold over all looks as well. The looks' joint law is that of t statistics which share the "
+            "validation rows, and the errors of all looks add up to 5 %."
+        )
     yield from findings.warnings
+    yield from findings.length_checks
+    yield from _describe_noise(findings)
     if aliases := design.aliases():
         yield (
             "Effects that also include part of a pair's effect, if pairs have any: "
@@ -395,6 +405,29 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
         yield f"Without a finished run on some data set, and so excluded from all: {names}."
     if unseen := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished_rows}):
         yield f"No run has finished on {list_names(unseen, quoted=False, last=' and ')}: this report does not cover it."
+
+
+def _describe_compared_rows(findings: Findings) -> str:
+    if not findings.rotates:
+        return "seeds and the same validation rows. An interval includes the variance over seeds and over rows."
+    return (
+        "seeds. Each seed is validated on another fold of the rows and trained on the others, the same in all arms, "
+        "until the folds repeat. The effects are over training samples of this size. An interval includes the variance "
+        "over seeds, over rows and over training samples, which have rows in common (Nadeau and Bengio 2003)."
+    )
+
+
+def _describe_noise(findings: Findings) -> Iterator[str]:
+    """Describe the measured spread over seeds, and which effects these runs can detect."""
+    if not findings.deviations:
+        return
+    spreads = [f"{deviation:.4f} on {data}" for data, deviation in findings.deviations.items()]
+    least = estimate_detectable([verdict.interval for verdict in findings.mains if verdict.has_estimate])
+    yield (
+        f"Another seed moves the {findings.metric} of a run by {list_names(spreads, quoted=False, last=' and ')} "
+        "(standard deviation, measured in these runs). With the variance over rows, this study detects effects of "
+        f"{least:.3f} or more, {POWER:.0%} of the time; this replaces the range in the plan."
+    )
 
 
 def _describe_aliases(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:

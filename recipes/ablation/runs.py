@@ -28,11 +28,16 @@ class Run:
     arm: Arm
     seed: int
     folder: Path
+    length: tuple[str, ...] = ()
+    """The override of its length, if the study changes that."""
+    fold: int | None = None
+    """The fold that it is validated on, if folds rotate."""
 
     @property
     def overrides(self) -> list[str]:
         """The overrides that `train.py` gets."""
-        return self.space.overrides_of(self.arm, self.seed, self.data)
+        of_fold = [] if self.fold is None else [f"data.fold={self.fold}"]
+        return [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
 
     @property
     def has_begun(self) -> bool:
@@ -149,16 +154,18 @@ def worker_errors() -> tuple[type[Exception], ...]:
 
 
 def write_csv(path: Path, spaces: Mapping[Space, Sequence[Row]]) -> None:
-    """Write `runs.csv`: a line for each run, with a column for each factor."""
+    """Write `runs.csv`: a line for each run, with a column for each factor, and one for the length if that varies."""
+    has_lengths = len({space.length for space in spaces}) > 1
     factors = list(dict.fromkeys(factor.name for space in spaces for factor in space.factors))
     fields = ("status", "score", "collapsed", "seconds", "passes", "memory", "memory_of", "reason")
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["data", *factors, "seed", *fields, "folder"])
+        writer.writerow(["data", *(["length"] if has_lengths else []), *factors, "seed", *fields, "folder"])
         for space, rows in spaces.items():
             for row in rows:
                 by_factor = zip(space.factors, space.levels_of(row.arm), strict=True)
                 levels = {factor.name: level.name for factor, level in by_factor}
                 level_cells = [levels.get(factor, "") for factor in factors]
                 field_cells = ["" if (value := getattr(row, field)) is None else value for field in fields]
-                writer.writerow([row.data, *level_cells, row.seed, *field_cells, row.folder.name])
+                length_cells = [f"{space.length:g}"] if has_lengths else []
+                writer.writerow([row.data, *length_cells, *level_cells, row.seed, *field_cells, row.folder.name])

@@ -72,8 +72,8 @@ def judge(
     Raises:
         UserError: the runs leave no degrees of freedom for the noise.
     """
-    finished, planned = restrict_to_finished(design, blocks), design.contrasts()
-    identical = {effect for effect in design.mains if effect in idle or is_identical(finished, design, blocks, effect)}
+    planned = design.contrasts()
+    identical = find_identical(design, blocks, idle)
     mains, pairs = estimate(design, blocks, identical)
     estimated = {
         verdict.effect: verdict
@@ -153,6 +153,18 @@ def _explain_shortage(family: Estimates, index: int, half: float, margin: float,
     return f"if it is as large as it looks, {' and '.join(needed) or 'one more seed'} would settle it"
 
 
+def find_identical(design: Design, blocks: Sequence[Block], idle: Collection[Effect] = ()) -> set[Effect]:
+    """Find the main effects that change nothing.
+
+    Args:
+        design: the arms.
+        blocks: the runs, a block for each data set.
+        idle: main effects that other runs have shown to change nothing.
+    """
+    finished = restrict_to_finished(design, blocks)
+    return {effect for effect in design.mains if effect in idle or is_identical(finished, design, blocks, effect)}
+
+
 def is_identical(finished: Design, design: Design, blocks: Sequence[Block], effect: Effect) -> bool:
     """Whether a level's runs predict the same as the same runs at level 0, on every data set.
 
@@ -182,7 +194,7 @@ def sign_test(design: Design, blocks: Sequence[Block], effect: Effect, level: fl
     ((factor, number),) = effect.terms
     differences = []
     for block in blocks:
-        scores = block.rows.mean(1)
+        scores = block.scores
         twins = list(_find_twins(design, block, factor, number))
         # Twins next to different other tricks are averaged: an interaction between tricks is not noise.
         for seed in sorted({seed for *_, seed in twins}):

@@ -110,7 +110,7 @@ def _score_without_groups(predictions: Predictions, metric: str, score: float) -
     shuffled = np.random.default_rng(0).permutation(len(true))
     groups = np.array_split(shuffled, min(MAX_EVALUATIONS, len(true)))
     # Rows with a label that training does not have have no part in these metrics.
-    is_seen, classes = true.any(1), true.argmax(1)
+    is_seen, classes = np.asarray(true.any(1)), true.argmax(1)
     scores = []
     for group in groups:
         stays = is_seen.copy()
@@ -127,7 +127,7 @@ def _score_without_rows(predictions: Predictions, metric: str) -> np.ndarray:
         return _correlation_without_rows(true, predicted)
     if metric in ("accuracy", "subset_accuracy"):
         is_right = (true == predicted).all(1) & (unseen == 0)
-        return (is_right.sum() - is_right) / (len(is_right) - 1)
+        return np.asarray((is_right.sum() - is_right) / (len(is_right) - 1))
     hits, positives = (true * predicted).sum(0), true.sum(0) + predicted.sum(0)
     if metric == "micro_f1":
         all_hits, all_positives = hits.sum() - (true * predicted).sum(1), positives.sum() + unseen.sum()

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -146,3 +147,13 @@ def test_damaged_scores_are_refused_by_name(tmp_path: Path) -> None:
     (run.folder / "metrics.json").write_text("[]")
     with pytest.raises(UserError, match=r"0/metrics\.json is damaged"):
         read_row(run, "accuracy")
+
+
+def test_the_csv_has_the_length_of_a_run_only_if_the_study_varies_it(tmp_path: Path) -> None:
+    (run,) = create_runs(tmp_path, 1)
+    row = read_row(run, "accuracy")
+    write_csv(tmp_path / "one.csv", {SPACE: [row]})
+    assert "length" not in (tmp_path / "one.csv").read_text(encoding="utf-8")
+    write_csv(tmp_path / "two.csv", {SPACE: [row], replace(SPACE, length=2): [row]})
+    lines = list(csv.DictReader((tmp_path / "two.csv").read_text(encoding="utf-8").splitlines()))
+    assert [line["length"] for line in lines] == ["1", "2"] and {line["data"] for line in lines} == {"set"}
