@@ -98,7 +98,12 @@ class Model:
     source: str = allowed("minilm | tiny | linear | hub")
     name: str | None = allowed("")
     """The hub's name, or a local folder."""
-    dropout: float | None = allowed("[0, 1)")
+    dropout: float | None = allowed(
+        "[0, 1)",
+        advised="[0, 0.5]",
+        source="0.1 is usual",
+        above="most of what the encoder computes is dropped",
+    )
     """Of every layer; null: as it was pretrained."""
     gradient_checkpointing: bool = allowed("")
     """Compute activations again in the backward pass: less memory, about a third more time."""
@@ -108,7 +113,13 @@ class Model:
 class Train:
     """The plain recipe that a trick must beat."""
 
-    batch_size: int = allowed("[1, 1000000]")
+    batch_size: int = allowed(
+        "[1, 1000000]",
+        advised="[8, 512]",
+        source="16 or 32 in Devlin et al. 2019, arXiv 1810.04805",
+        below="the loss fluctuates from update to update, and the learning rate is too high for so noisy a gradient",
+        above="an epoch has few updates, and the usual learning rates are too low",
+    )
     """Documents of one update, over all processes."""
     epochs: float = allowed("(0, inf)")
     max_updates: int | None = allowed("[1, inf)")
@@ -116,11 +127,28 @@ class Train:
     learning_rate: float = allowed("[0, inf)")
     schedule: str = allowed("linear | cosine | constant")
     """How the learning rate falls after the warm-up: to 0, or not at all."""
-    warmup: float = allowed("[0, 1]")
+    warmup: float = allowed(
+        "[0, 1]",
+        advised="[0.01, 0.5]",
+        source="0.1 in Mosbach et al. 2021, arXiv 2006.04884",
+        below="the first updates of a new head run at the full rate, and for some seeds the model stays at one class",
+        above="the learning rate rises for most of training, and the decay is too short",
+    )
     """Fraction of all updates over which the learning rate rises."""
-    weight_decay: float = allowed("[0, inf)")
+    weight_decay: float = allowed(
+        "[0, inf)",
+        advised="[0, 0.1]",
+        source="0.01 to 0.1 are usual",
+        above="weights shrink faster than they are trained",
+    )
     """Not on biases and normalization."""
-    clip_norm: float | None = allowed("(0, inf)")
+    clip_norm: float | None = allowed(
+        "(0, inf)",
+        advised="[0.1, 10]",
+        source="1 is usual",
+        below="every gradient is scaled down to almost nothing",
+        above="an update with an odd row can undo many others",
+    )
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
     threads: int | None = allowed("[1, 1024]")
@@ -137,7 +165,11 @@ class Evaluate:
     """Chooses the best checkpoint, and is the value that train.py returns."""
     weights: str = allowed("best | last")
     """Which weights are tested and saved, unless a trick owns them."""
-    early_stopping: int | None = allowed("[1, inf)")
+    early_stopping: int | None = allowed(
+        "[1, inf)",
+        advised="[2, inf)",
+        below="one evaluation that is worse by chance ends training",
+    )
     """Evaluations without a better metric after which training stops; null: never."""
     test: bool = allowed("")
     """Open the test split at the end."""

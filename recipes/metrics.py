@@ -108,9 +108,10 @@ def has_collapsed(predictions: Predictions) -> bool:
 
 
 def answer_spread(predictions: Predictions) -> float:
-    """The answers outside their most frequent class, for each label outside the majority class; inf without such labels.
+    """The answers outside their most frequent class, for each label outside the majority class.
 
-    Only rows that have a label count. For rows with more than one label, a set of labels is a class.
+    It is inf if all labels are of one class. Only rows that have a label count. For rows with more than one label, a
+    set of labels is a class.
     """
     labelled = np.flatnonzero(predictions.has_label)
     names = predictions.names()

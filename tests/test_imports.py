@@ -66,7 +66,10 @@ TARGETS = {
         "conf/hydra/sweeper/ablation.yaml",
         "hydra_plugins.trickbook_ablation.AblationSweeper",
     ): "how Hydra finds a sweeper",
-    ("conf/train.yaml", "recipes.compose.baseline.MissingBaseline"): "how Hydra finds what it calls when a sweep starts",
+    (
+        "conf/train.yaml",
+        "recipes.compose.baseline.MissingBaseline",
+    ): "how Hydra finds what it calls when a sweep starts",
     ("conf/tricks/nlpaug.yaml", "nlpaug.augmenter.word.SpellingAug"): "an augmenter, as nlpaug's users write it",
 }
 

@@ -55,15 +55,19 @@ class Composer:
     def list_runs(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Run]:
         """List the runs of some arms, seed by seed, so that a study can be compared while it is still running."""
         composed = {(data, arm): self._compose_with_length(space, arm, data) for data in space.data for arm in arms}
-        bases = {data: read(self(space.overrides_of(space.base, 0, data))) for data in space.data if self.rotate}
+        fold_counts = self.count_folds(space) if self.rotate else {}
         for seed in seeds:
             for (data, arm), (config, length) in composed.items():
                 # The folder's name depends on the seed and the fold.
                 config.seed = seed
                 fold = None
                 if self.rotate:
-                    config.data.fold = fold = seed % bases[data].data.fold_count
+                    config.data.fold = fold = seed % fold_counts[data]
                 yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir), length, fold)
+
+    def count_folds(self, space: Space) -> dict[str, int]:
+        """Count the folds of each data set, K; the settings decide it, so it is known before any run."""
+        return {data: read(self(space.overrides_of(space.base, 0, data))).data.fold_count for data in space.data}
 
     def find_length(self, space: Space, arm: Arm) -> tuple[str, ...]:
         """Find the override of an arm's length; none if the study leaves the length as the config sets it."""

@@ -21,9 +21,9 @@ folds and crossed with the arms. The effect is a sum of independent sums over fo
 
 and the variance is w'w * run + rows - w'w * residual. One fold for all seeds is the case above. If there are more seeds
 than folds, seeds s and s + K have their rows in common: a row counts once, with the weights of both. The target is the
-effect over training samples of this size. Training sets that share rows make scores correlate, by 1/K for a fold of 1/K
-of the rows (Nadeau and Bengio 2003). The mean over F folds has a variance V as if they were independent, and this adds
-V * F / (K - 1), which more seeds do not reduce.
+effect over training samples of this size. Training sets that share rows make scores correlate, by 1/K for folds of 1/K
+of the rows (Nadeau and Bengio 2003). This adds V / (K - 1), where V is the variance of the effect with one seed: S
+times the run variance plus F times the rest, for S seeds on F folds. More seeds do not reduce it.
 
 - Runs of one seed that predict the same, since a trick had no effect there, count as one run.
 - Data sets are averaged with equal weights. Data sets that share validation rows are added up row by row before their
@@ -203,8 +203,10 @@ class _Noise:
     degrees_of_freedom: float
     """Of `run_variance`; 0 if all arms predict the same."""
     row_degrees_of_freedom: float
+    seed_count: int
+    fold_count: int
     overlap: float
-    """How much common training rows add to the variance, as a multiple of it."""
+    """1 / (K - 1), or 0 for a study on one split."""
 
     @property
     def has_noise(self) -> bool:
@@ -241,7 +243,9 @@ def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
     if _are_all_arms_identical(arms, seeds, fingerprints, len(finished.arms)):
         # An estimator of zeros makes every effect exactly 0.
         no_effect, each_its_own = np.zeros((len(finished.arms), len(runs))), np.eye(len(runs))
-        return _Noise(block.name, validation, scores, deviations, no_effect, each_its_own, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return _Noise(
+            block.name, validation, scores, deviations, no_effect, each_its_own, 0.0, 0.0, 0.0, 0.0, 0, 0, 0.0
+        )
 
     # The model: an indicator of each arm, and centered indicators of the seeds.
     arm_indicators = (arms[:, None] == np.arange(len(finished.arms))).astype(float)
@@ -269,7 +273,6 @@ def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
     # Sums of squares: of the runs' scores, and what rows contribute to it. Rounding can make them negative.
     run_sum_of_squares = max(0.0, float(scores @ residual_projection @ scores))
     residual_sum_of_squares = max(0.0, float(np.sum((residual_projection @ deviations) * deviations)))
-    fold_count = 1 if block.folds is None else len(np.unique(block.folds[runs]))
     return _Noise(
         name=block.name,
         validation=validation,
@@ -282,7 +285,9 @@ def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
         degrees_of_freedom=degrees_of_freedom,
         # With folds, rows are beyond the run variance only what one effect has more of than the others.
         row_degrees_of_freedom=block.rows.shape[1] - 1.0 if block.folds is None else degrees_of_freedom,
-        overlap=0.0 if block.folds is None else fold_count / (block.fold_count - 1),
+        seed_count=len(np.unique(seeds)),
+        fold_count=1 if block.folds is None else len(np.unique(block.folds[runs])),
+        overlap=0.0 if block.folds is None else 1 / (block.fold_count - 1),
     )
 
 
@@ -340,7 +345,9 @@ def _estimate_family(effects: Sequence[Effect], weights: np.ndarray, noise: Sequ
         )
         of_rows = _zero_negative_variances(deviations @ deviations.T - residual)
         of_runs = np.sum([run_covariances[index] for index in sharing], axis=0)
-        row_covariances.append(of_rows + noise[sharing[0]].overlap * (of_runs + of_rows))
+        first = noise[sharing[0]]
+        of_one_seed = first.seed_count * of_runs + first.fold_count * of_rows
+        row_covariances.append(of_rows + first.overlap * of_one_seed)
     count = len(noise)
     # A data set on which nothing changes is a constant 0: it adds no variance and costs no degrees of freedom.
     return Estimates(
@@ -391,18 +398,38 @@ def compute_max_t_multipliers(covariance: np.ndarray, levels: Sequence[float]) -
     Returns:
         The critical value of a normal distribution at each level, (level).
     """
+    if np.count_nonzero(np.diag(covariance) > 0) < 2:
+        return np.array(norm.ppf(0.5 + np.array(levels) / 2))
+    return np.array(np.quantile(_draw_largest(covariance), levels))
+
+
+def compute_max_t_level(covariance: np.ndarray, multiplier: float) -> float:
+    """Compute how likely the largest standardized effect is within a critical value; the inverse of the multipliers."""
+    if np.count_nonzero(np.diag(covariance) > 0) < 2:
+        return float(2 * norm.cdf(multiplier) - 1)
+    return float((_draw_largest(covariance) <= multiplier).mean())
+
+
+def _draw_largest(covariance: np.ndarray) -> np.ndarray:
+    """Draw the largest of the standardized effects in absolute value, (draw)."""
+    return np.asarray(np.abs(root_of_correlation(covariance) @ _draw_normals(len(covariance))).max(0))
+
+
+def root_of_correlation(covariance: np.ndarray) -> np.ndarray:
+    """Compute the root of the correlation matrix of a covariance, which turns independent draws into correlated ones.
+
+    Effects without variance have a root of zeros.
+    """
     standard_errors = np.sqrt(np.diag(covariance))
     varies = standard_errors > 0
-    if varies.sum() < 2:
-        return np.array(norm.ppf(0.5 + np.array(levels) / 2))
-    correlation = covariance[np.ix_(varies, varies)] / np.outer(standard_errors[varies], standard_errors[varies])
-    eigenvalues, eigenvectors = np.linalg.eigh(correlation)
+    inverse = np.divide(1, standard_errors, out=np.zeros_like(standard_errors), where=varies)
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance * np.outer(inverse, inverse))
     # Subtracting variances can leave a matrix that is not a correlation: clip negative eigenvalues, and scale the rows
     # of the root so that the diagonal is 1 again.
     roots = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0))
-    roots /= np.linalg.norm(roots, axis=1, keepdims=True)
-    largest = np.abs(roots @ _draw_normals(int(varies.sum()))).max(0)
-    return np.array(np.quantile(largest, levels))
+    roots[varies] /= np.linalg.norm(roots[varies], axis=1, keepdims=True)
+    roots[~varies] = 0
+    return np.asarray(roots)
 
 
 @lru_cache

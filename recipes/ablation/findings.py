@@ -35,6 +35,8 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each main effect on each data set."""
+    rounds: Sequence[str] = ()
+    """The looks of a study in rounds, and why it ended, in sentences."""
     base: Sequence[BaseHealth] = ()
     """How the base did on each data set."""
     breaking: Sequence[Breaking] = ()
@@ -44,6 +46,8 @@ class Findings:
     over_all_runs: Mapping[Effect, Verdict] = field(default_factory=dict)
     """The verdicts on main effects if no level left, if a level breaks training."""
     second: SecondEndpoint | None = None
+    rotates: bool = False
+    """Whether each seed is validated on another fold."""
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
     by_length: Mapping[float, "Findings"] = field(default_factory=dict)

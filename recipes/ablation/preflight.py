@@ -1,7 +1,7 @@
 """Checks before a study runs: whether its data can be compared, what may bias the verdicts, how long it takes."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from datasets import Dataset
@@ -122,6 +122,12 @@ def check_rotation(space: Space, composer: Composer, seeds: int) -> dict[str, in
     if problems:
         raise UserError(*problems)
     return counts
+
+
+def describe_rotation(fold_counts: Mapping[str, int]) -> str:
+    """Describe which rows each seed is validated on."""
+    counts = ", ".join(f"K = {count} on {data}" for data, count in fold_counts.items())
+    return f"seed s is validated on fold s mod K of the rows that are not test, and trained on the others; {counts}"
 
 
 def estimate_duration(

@@ -107,6 +107,7 @@ def summarize(findings: Findings) -> Iterator[str]:
         f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
         f"compared by {findings.metric} on validation."
     )
+    yield from findings.rounds
     yield from (describe_base(each, findings.metric) for each in findings.base if each.baselines)
     if findings.breaking:
         yield from describe_breaking(findings.breaking, findings.planned or findings.design, findings.space)
@@ -378,10 +379,15 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("What was assumed")
     yield (
         f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors, compared on the same "
-        "seeds and the same validation rows. An interval includes the variance over seeds and the variance over rows. "
-        "The variance over seeds is assumed to be equal in all arms, and rows are assumed to be independent. Intervals "
-        "are widened so that all of a family hold at once. Data sets have equal weights."
+        f"{_describe_compared_rows(findings)} The variance over seeds is assumed to be equal in all arms, and rows are "
+        "assumed to be independent. Intervals are widened so that all of a family hold at once. Data sets have equal "
+        "weights."
     )
+    if findings.rounds:
+        yield (
+            "Intervals hold over all looks as well. The looks' joint law is that of t statistics which share the "
+            "validation rows, and the errors of all looks add up to 5 %."
+        )
     yield from findings.warnings
     yield from findings.length_checks
     yield from _describe_noise(findings)
@@ -401,12 +407,23 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
         yield f"No run has finished on {list_names(unseen, quoted=False, last=' and ')}: this report does not cover it."
 
 
+def _describe_compared_rows(findings: Findings) -> str:
+    if not findings.rotates:
+        return "seeds and the same validation rows. An interval includes the variance over seeds and over rows."
+    return (
+        "seeds. Each seed is validated on another fold of the rows and trained on the others, the same in all arms, "
+        "until the folds repeat. The effects are over training samples of this size. An interval includes the variance "
+        "over seeds, over rows and over training samples, which have rows in common (Nadeau and Bengio 2003)."
+    )
+
+
 def _describe_noise(findings: Findings) -> Iterator[str]:
     """Describe the measured spread over seeds, and which effects these runs can detect."""
-    if not findings.deviations:
+    intervals = [verdict.interval for verdict in findings.mains if verdict.has_estimate]
+    if not findings.deviations or not intervals:
         return
     spreads = [f"{deviation:.4f} on {data}" for data, deviation in findings.deviations.items()]
-    least = estimate_detectable([verdict.interval for verdict in findings.mains if verdict.has_estimate])
+    least = estimate_detectable(intervals)
     yield (
         f"Another seed moves the {findings.metric} of a run by {list_names(spreads, quoted=False, last=' and ')} "
         "(standard deviation, measured in these runs). With the variance over rows, this study detects effects of "

@@ -19,6 +19,8 @@ RESERVED_NAMES = (
     "test",
     "format",
     "candidates",
+    "health",
+    "early_stop",
     "weights",
     "cost",
     "seams",

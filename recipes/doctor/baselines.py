@@ -1,4 +1,4 @@
-"""What a trained model must beat on validation: the majority class, and the linear baseline, fitted once for each data set.
+"""What a model must beat on validation: the majority class, and the linear baseline, fitted once for each data set.
 
 The predictions of the linear baseline are cached on disk, by the contents of the training and validation rows.
 """
@@ -76,16 +76,16 @@ def predict_majority(splits: Splits) -> Predictions:
 
 
 def fit_linear_baseline(splits: Splits) -> LinearBaseline | None:
-    """Predict the validation rows with `model=linear`, or read its predictions from the cache; None if no text has words.
+    """Predict the validation rows with `model=linear`, or read its predictions from the cache.
 
-    Many or long rows are fitted in part, evenly spaced (`MAX_ROWS`, `MAX_WORK`).
+    None if no text has words. Many or long rows are fitted in part, evenly spaced (`MAX_ROWS`, `MAX_WORK`).
     """
-    chosen = _choose_rows(splits)
+    row_indices = _choose_rows(splits)
     labels, rows = splits.validation["label"][:], splits.validation
     numbers = _read(_cache_path(splits), (len(rows), len(splits.classes)))
     if numbers is None:
         try:
-            fitted = Linear.fit(replace(splits, train=splits.train.select(chosen)), seed=0).predict_rows(rows)
+            fitted = Linear.fit(replace(splits, train=splits.train.select(row_indices)), seed=0).predict_rows(rows)
         except UserError:  # there are no words to learn from
             return None
         numbers = {"probabilities": fitted.probabilities.astype(np.float32), "decisions": fitted.decisions}
@@ -95,7 +95,7 @@ def fit_linear_baseline(splits: Splits) -> LinearBaseline | None:
     predictions = Predictions(
         rows["id"][:], labels, numbers["probabilities"], numbers["decisions"], splits.classes, splits.multi_label
     )
-    return LinearBaseline(predictions, len(chosen))
+    return LinearBaseline(predictions, len(row_indices))
 
 
 def _choose_rows(splits: Splits) -> np.ndarray:
@@ -157,7 +157,7 @@ def compare_with_baselines(validation: Predictions, splits: Splits, metric: str,
 def compare(predictions: Predictions, baseline: Predictions, metric: str) -> Improvement | None:
     """Compare a model with a baseline on the rows that have a label; None if there are fewer than two.
 
-    The interval is that of a paired t test on the rows' contributions to the score, so it covers the chance of which rows
+    The interval is that of a paired t test on the rows' contributions to the score. It covers the chance of which rows
     are in the split, not that of the training run.
     """
     try:

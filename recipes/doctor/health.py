@@ -1,12 +1,12 @@
 """Whether a run is healthy: one table of limits, and what stands in `metrics.json` under `health`.
 
-The checks of the section `after` (`recipes.doctor.checks.finished`) measure the figures and compare them with the table.
+The checks of the section `after` (`recipes.doctor.checks.finished`) measure the figures and compare them with it.
 The headline is the first of `HEADLINES` that was found, or `learned`.
 """
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Limit:
 
 LIMITS: Mapping[str, Limit] = {
     "diverged": Limit(
-        "training cross-entropy at the end (median of the last tenth of the updates), divided by that of a uniform guess",
+        "training cross-entropy (median of the last tenth of the updates), divided by that of a uniform guess",
         "above",
         2.0,
         "a lower train.learning_rate, or train.clip_norm=1.0",
@@ -46,7 +46,7 @@ LIMITS: Mapping[str, Limit] = {
         "validation answers outside their most frequent class, divided by the labels outside the majority class",
         "below",
         MIN_SPREAD,
-        "the usual learning rate of the model, more updates, or no tricks; then scripts/doctor.py with the same overrides",
+        "the model's usual learning rate, more updates or no tricks; then scripts/doctor.py with the same overrides",
         "error",
     ),
     "not_better": Limit(
@@ -56,7 +56,7 @@ LIMITS: Mapping[str, Limit] = {
         "more updates, another learning rate, more validation rows, or model=linear",
     ),
     "memorized": Limit(
-        "validation loss of the final weights, divided by the lowest one, while training cross-entropy is below 0.7 of it",
+        "validation loss of the final weights, divided by the lowest one, if training cross-entropy is below 0.7 of it",
         "above",
         1.3,
         "fewer epochs, or evaluate.metric=loss with evaluate.early_stopping=2",
@@ -98,7 +98,7 @@ def judge(
     figure: float,
     message: str,
     consequence: str,
-    remedy: str = "",
+    remedy: str | Callable[[], str] = "",
     rows: Sequence[str] = (),
 ) -> None:
     """Compare a figure with its limit, and add a finding if it is beyond.
@@ -109,7 +109,7 @@ def judge(
         figure: the measured value.
         message: the problem, with the evidence.
         consequence: what it leads to.
-        remedy: what helps this run; the default is the remedy of the table.
+        remedy: what helps this run, or a function that finds it; if empty, the remedy of the table.
         rows: ids of rows that show the problem.
     """
     limit = LIMITS[name]
@@ -117,9 +117,19 @@ def judge(
         # JSON has no inf.
         finite = float(figure) if math.isfinite(figure) else None
         evidence = list(rows)[:EVIDENCE]
-        remedy = remedy or limit.remedy
+        own_remedy = remedy if isinstance(remedy, str) else remedy()
         result.findings.append(
-            Finding(result.check, limit.severity, message, consequence, remedy, evidence, name, finite, limit.limit)
+            Finding(
+                result.check,
+                limit.severity,
+                message,
+                consequence,
+                own_remedy or limit.remedy,
+                evidence,
+                name,
+                finite,
+                limit.limit,
+            )
         )
 
 
@@ -131,9 +141,9 @@ def summarize(findings: Sequence[Finding], comparison: Mapping[str, Any]) -> dic
         comparison: `baselines` and `against`, as `recipes.doctor.baselines.compare_with_baselines` returns them.
     """
     named = [finding for finding in findings if finding.name]
-    found = {finding.name for finding in named}
+    names = {finding.name for finding in named}
     return {
-        "headline": next((name for name in HEADLINES if name in found), LEARNED),
+        "headline": next((name for name in HEADLINES if name in names), LEARNED),
         "findings": [
             {
                 "name": finding.name,

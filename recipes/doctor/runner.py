@@ -21,7 +21,7 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
 from recipes.reports.results import write_results
-from recipes.runs.folder import RunFolder, finished_run
+from recipes.runs.folder import RunFolder, finished_run, is_finished
 
 
 def examine(overrides: Sequence[str] = (), cheap: bool = False, config_dir: str | None = None) -> Report:
@@ -82,15 +82,27 @@ def examine_finished(folder: Path) -> tuple[Report, dict[str, Any]]:
     """Check a finished run.
 
     Returns:
-        The report, and the `health` that follows from it. A run of an earlier version has none in its folder.
+        The report, and the `health` that follows from it, also for a run of an earlier version. A run that diverged is
+        not finished, but its folder says why it ended.
 
     Raises:
         UserError: the folder holds no finished run, or its data cannot be read.
     """
+    if (folder / "metrics.json").exists() and not is_finished(folder) and (health := RunFolder(folder).health):
+        return Report([describe_unfinished(health)]), health
     run = finished_run(folder)
     subject = Subject(saved_config(run.config), folder)
     report = run_checks(subject, [each for each in CHECKS if each.section == "after"])
     return report, summarize(report.findings, subject.comparison)
+
+
+def describe_unfinished(health: Mapping[str, Any]) -> CheckResult:
+    """The result of the check that a run diverged, from the `health` in its folder."""
+    result = CheckResult("after", "loss_curve", "The training loss fell, and did not explode.")
+    result.add_inspected(1, "run that ended early")
+    for finding in health["findings"]:
+        result.fail(finding["message"], "the run has no model", finding["remedy"])
+    return result
 
 
 def diagnose_rows(run: TrainingRun, splits: Splits, ids: Sequence[str]) -> str:

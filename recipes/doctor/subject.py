@@ -91,7 +91,7 @@ class Subject:
 
     @cached_property
     def comparison(self) -> Mapping[str, Any]:
-        """The finished run against its baselines: `baselines` and `against` of its `health`, or computed if it has none."""
+        """The finished run against its baselines: `baselines` and `against` of its `health`, or computed."""
         run, config = self.finished_run, self.config
         if health := run.health:
             return {name: health[name] for name in ("baselines", "against")}

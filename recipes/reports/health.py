@@ -30,8 +30,20 @@ def describe_headline(health: Mapping[str, Any]) -> str:
 def describe_findings(health: Mapping[str, Any]) -> Iterator[str]:
     """Each finding as a paragraph, with what to do."""
     for finding in health["findings"]:
-        rows = f" Rows: {', '.join(finding['rows'])}." if finding["rows"] else ""
-        yield f"{finding['severity']}: {finding['message']}{rows} Do: {finding['remedy']}."
+        yield f"{finding['severity']}: {finding['message']} Do: {finding['remedy']}."
+
+
+def describe_health(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The early stop, the headline and the findings of a run, a paragraph each; nothing for runs of earlier versions.
+
+    Args:
+        metrics: the content of `metrics.json`.
+    """
+    if stop := metrics.get("early_stop"):
+        yield describe_early_stop(stop)
+    if health := metrics.get("health"):
+        yield f"health: {describe_headline(health)}"
+        yield from describe_findings(health)
 
 
 def describe_early_stop(stop: Mapping[str, Any]) -> str:
@@ -39,6 +51,6 @@ def describe_early_stop(stop: Mapping[str, Any]) -> str:
     times = stop["evaluations_since_best"]
     return (
         f"early stop after update {stop['update']} of {stop['planned_updates']}: {times} evaluation"
-        f"{'' if times == 1 else 's'} in a row did not improve {stop['metric']}. The best, {stop['best']:.4f}, was after "
-        f"update {stop['best_update']}."
+        f"{'' if times == 1 else 's'} in a row did not improve {stop['metric']}. The best, {stop['best']:.4f}, was "
+        f"after update {stop['best_update']}."
     )

@@ -5,6 +5,7 @@ Their figures are compared with the limits of `recipes.doctor.health`, and what 
 
 import math
 from collections import Counter
+from functools import partial
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def predictions(subject: Subject, result: CheckResult) -> None:
                 answer_spread(scored),
                 f"{split}: the prediction is {name!r} for {which}.",
                 "the model has learned nothing else",
-                _undo_collapse(subject),
+                partial(_undo_collapse, subject),
             )
         if scored.multi_label or len(predicted_counts) == 1:
             continue
@@ -52,7 +53,7 @@ def predictions(subject: Subject, result: CheckResult) -> None:
             f"{split}: {', '.join(map(repr, never[:5]))} is never predicted, but is the label of "
             f"{sum(true_counts[name] for name in never):,} rows.",
             "their recall is 0",
-            ", or ".join(filter(None, [subject.remedies("class_imbalance"), "more rows of these labels"])),
+            lambda: ", or ".join(filter(None, [subject.remedies("class_imbalance"), "more rows of these labels"])),
         )
 
 
@@ -67,7 +68,9 @@ def _undo_collapse(subject: Subject) -> str:
         remedies.append(f"train.learning_rate={usual:g}, which is usual for this model")
     if config.tricks:
         remedies.append(f"the same run without {', '.join(sorted(config.tricks))}")
-    if updates < FEW_UPDATES:
+    if stop := subject.finished_run.metrics.get("early_stop"):
+        remedies.append(f"evaluate.early_stopping=null (it ended the run after {updates} of {stop['planned_updates']})")
+    elif updates < FEW_UPDATES:
         remedies.append(f"train.max_updates={FEW_UPDATES} or more (this run had {updates})")
     return ", or ".join([*remedies, "scripts/doctor.py with the same overrides to find the cause"])
 
@@ -107,7 +110,7 @@ def calibration(subject: Subject, result: CheckResult) -> None:
             error,
             f"ece is {error:.3f} on validation; the mean confidence is {confidence:.0%}.",
             "predicted probabilities are not reliable",
-            subject.remedies("overconfidence"),
+            lambda: subject.remedies("overconfidence"),
         )
 
 
@@ -159,11 +162,13 @@ def linear_baseline(subject: Subject, result: CheckResult) -> None:
     message = f"{metric} on validation is {score:.4f}, that of {name} {baseline:.4f} ({interval})."
     if against["difference"] > 0:
         consequence = f"{count:,} validation rows do not show that the model is better"
-        remedy = "more validation rows, or more updates"
+        remedy = "more validation rows, or longer training"
     elif against["baseline"] == "linear":
-        consequence, remedy = "the encoder is no better than counting words", ""
+        consequence = "the encoder is no better than counting words"
+        remedy = "more updates, another learning rate, or model=linear"
     else:
-        consequence, remedy = "the model is no better than one answer for all rows", ""
+        consequence = "the model is no better than one answer for all rows"
+        remedy = "more training rows, or scripts/doctor.py with the same overrides, which checks the labels"
     if against["low"] > 0:
         result.note(message)
     judge(result, "not_better", against["low"], message, consequence, remedy)
@@ -201,7 +206,7 @@ def loss_curve(subject: Subject, result: CheckResult) -> None:
 
 
 def _cross_entropy(line: dict[str, float | None]) -> float:
-    """The training cross-entropy of an update; inf if it is not finite. Runs of earlier versions have the loss alone."""
+    """The training cross-entropy of an update; inf if it is not finite. Old histories have the loss alone."""
     value = line.get("cross_entropy", line["loss"])
     return math.inf if value is None else value
 
@@ -213,13 +218,11 @@ def memorizing(subject: Subject, result: CheckResult) -> None:
     final = metrics.get("candidates", {}).get(metrics["weights"], {})
     if not run.updates or final.get("loss") is None:
         raise Skip("there is no training loss to compare with")
-    losses = {
-        line["update"]: line["loss"] for line in run.history if line.get("split") and line.get("loss") is not None
-    }
+    losses = [line["loss"] for line in run.history if line.get("split") and line.get("loss") is not None]
     result.add_inspected(len(losses), "evaluations")
     # Before the first update a model knows at most how frequent the labels are.
     majority = (subject.comparison["baselines"]["majority"] or {}).get("loss", math.inf)
-    lowest = min([majority, *losses.values()])
+    lowest = min([majority, *losses])
     until = final.get("update", len(run.updates))
     recent = [_cross_entropy(line) for line in run.updates[:until]][-max(1, until // 10) :]
     training = float(np.mean(recent))

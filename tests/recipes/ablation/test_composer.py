@@ -95,4 +95,5 @@ def test_seeds_rotate_over_the_folds_that_the_validation_fraction_makes() -> Non
     assert [run.fold for run in runs] == [0, 0, 1, 1, 0, 0]
     assert [run.folder for run in runs[::2]] == [Path("study/0-0"), Path("study/1-1"), Path("study/2-0")]
     assert runs[2].overrides[-2:] == ["seed=1", "data.fold=1"]
+    assert study.count_folds(space) == {"files": 2}
     assert list(composer().list_runs(SPACE, [(0,)], [0]))[0].overrides[-1] == "seed=0"

@@ -285,10 +285,10 @@ class TestRotatingFolds:
         means = differences.mean(1)
         run_variance = means.var(ddof=0) * 4 / 3  # over four seeds, of which two are equal
         # A third of the variance over rows is expected in the run variance already, so two thirds are added.
-        total = run_variance / 4 + of_rows * 2 / 3
         assert family.run_variance[0] == pytest.approx(run_variance / 4)
-        # K = 2: common training rows add the variance V * 2 / (2 - 1).
-        assert family.run_variance[0] + family.row_variance[0] == pytest.approx(3 * total)
+        # K = 2: common training rows add the variance of one seed / (2 - 1): 4 seeds, 2 folds.
+        rest = of_rows * 2 / 3
+        assert family.row_variance[0] == pytest.approx(rest + 4 * run_variance / 4 + 2 * rest)
 
     def test_a_single_fold_is_the_study_on_one_split_with_the_same_estimates(self) -> None:
         design = choose([2, 2], every, "full", 4)
@@ -296,5 +296,5 @@ class TestRotatingFolds:
         one, _ = estimate(design, [runs])
         nested, _ = estimate(design, [replace(runs, folds=np.zeros(12), fold_count=10)])
         np.testing.assert_allclose(nested.run_covariance, one.run_covariance)
-        total = one.run_covariance + one.row_covariance
-        np.testing.assert_allclose(nested.row_covariance, one.row_covariance + total / 9, atol=1e-15)
+        of_one_seed = 3 * one.run_covariance + one.row_covariance
+        np.testing.assert_allclose(nested.row_covariance, one.row_covariance + of_one_seed / 9, atol=1e-15)

@@ -126,6 +126,14 @@ def test_the_page_has_all_sections_and_escapes_names(study: Findings) -> None:
     assert "## What each does" in markdown and "<svg" not in markdown and "| fgm | " in markdown
 
 
+def test_the_assumptions_say_whether_seeds_have_their_validation_rows_in_common(study: Findings) -> None:
+    same = "compared on the same seeds and the same validation rows."
+    assert same in as_markdown("Ablation", build_parts(study))
+    text = as_markdown("Ablation", build_parts(replace(study, rotates=True)))
+    assert same not in text and "Each seed is validated on another fold of the rows and trained on the others" in text
+    assert "The effects are over training samples of this size." in text
+
+
 def test_nothing_that_somebody_else_wrote_is_markup(study: Findings) -> None:
     renamed = [
         replace(factor, name=ATTACK, choices=tuple(replace(level, name=ATTACK) for level in factor.choices))

@@ -1,13 +1,14 @@
 """Rotating folds against one split, on heads that are trained on frozen vectors of real texts.
 
-    python scripts/calibration/fold_heads.py --data FOLDER --samples 200
+    python scripts/fold_heads.py --data FOLDER --samples 200
 
 FOLDER has the folders `eda_pc` and `thucnews_titles`, each with train.csv, validation.csv and test.csv (columns text
-and label). Texts of the first become averaged vectors of `model=minilm`, texts of the second TF-IDF of 1- and 2-grams of
-characters; both are reduced to 128 components, once for all rows. Each sample has 1,000 rows, drawn without replacement
-from all rows but 5,000, which measure the truth. Heads with one hidden layer are trained on 900 of them and scored on
-100: five seeds on one split, and five seeds on five of ten folds. The tricks are real and their effects small. The
-effects and intervals are those of `recipes/ablation/effects.py`.
+and label). Texts of the first become averaged vectors of `model=minilm`, texts of the second TF-IDF of 1- and 2-grams
+of characters; both are reduced to 100 components, once for all rows. Each sample has 1,000 rows, drawn without
+replacement from all rows but 5,000, which measure the truth. Heads with one hidden layer are trained on 900 of them and
+scored on 100: all seeds on one split, or each seed on another of ten folds. Three real tricks with small effects
+are tried alone (4 arms x 5 seeds) and together (8 arms x 3 seeds). The effects and intervals are those of
+`recipes/ablation/effects.py`.
 
 The truth is the mean effect over all samples on the 5,000 rows. `ratio` is the variance of the estimate around it with
 one split, divided by that with rotating folds, at the same number of runs. Standard errors are over samples, by
@@ -19,6 +20,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,26 +31,27 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.ablation.design import Design
+from recipes.ablation.design import Design, choose
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.observations import combine_folds
 from recipes.config import Model
 from recipes.data.splitting import assign_folds
 from recipes.models.loading import load_model, load_tokenizer
 
-ROWS, FOLDS, SEEDS, TRUTH_ROWS = 1000, 10, 5, 5000
-DIMENSIONS = 128
-HIDDEN, EPOCHS, BATCH, LEARNING_RATE = 16, 5, 64, 5e-3
-DROPOUT = 0.3
-TRICKS = ("feature dropout", "label smoothing", "mixup", "weight decay")
-ARMS = len(TRICKS) + 1
+ROWS, FOLDS, TRUTH_ROWS = 1000, 10, 5000
+DIMENSIONS = 100
+HIDDEN, EPOCHS, BATCH, LEARNING_RATE = 16, 4, 100, 2e-2
+DROPOUT, SMOOTHING = 0.3, 0.1
+TRICKS = ("feature dropout", "label smoothing", "mixup")
 METRICS = ("accuracy", "brier", "loss")
-# One trick in each arm but the first.
-DESIGN = Design(
-    "one_at_a_time", (2,) * len(TRICKS), ((0,) * len(TRICKS), *map(tuple, np.eye(len(TRICKS), dtype=int).tolist()))
-)
+TWO = (2,) * len(TRICKS)
+# The name of a design, its arms, and its number of seeds.
+DESIGNS = {
+    "alone": (choose(TWO, lambda arm: True, "one_at_a_time", 4), 5),
+    "together": (choose(TWO, lambda arm: True, "full", 8), 3),
+}
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ def read_rows(folder: Path, name: str, cache: Path | None) -> Rows:
         vectors = embed(texts) if name == "eda_pc" else reduce_ngrams(texts)
         if stored:
             np.save(stored, vectors.astype(np.float16))
-    # Fewer dimensions make a head cheap; all are of equal variance.
-    vectors = PCA(DIMENSIONS, whiten=True, random_state=0).fit_transform(vectors.astype(np.float32))
+    # Fewer dimensions make a head cheap. Their mean square is 1.
+    vectors = PCA(DIMENSIONS, random_state=0).fit_transform(vectors.astype(np.float32))
+    vectors /= vectors.std()
     _, labels = np.unique(table["label"], return_inverse=True)
     return Rows(torch.from_numpy(vectors), torch.from_numpy(labels))
 
@@ -113,18 +117,20 @@ class Heads:
         return functional.softmax(torch.relu(vectors @ self.first) @ self.second, -1)
 
 
-def train_heads(rows: Rows, classes: int, train: np.ndarray, arms: np.ndarray, seeds: np.ndarray, sample: int) -> Heads:
+def train_heads(
+    rows: Rows, classes: int, train: np.ndarray, levels: np.ndarray, seeds: np.ndarray, sample: int
+) -> Heads:
     """Train a head for each run, all at the same time.
 
     Args:
         rows: of the sample.
         classes: number of classes.
         train: the training rows of each run, (run, row).
-        arms: each run's arm, (run).
+        levels: 1 where a run has a trick, (run, trick).
         seeds: each run's seed, (run).
         sample: number of the sample, which makes its seeds different from those of the other samples.
     """
-    count, width = len(arms), rows.vectors.shape[1]
+    count, width = len(levels), rows.vectors.shape[1]
     generators = {seed: torch.Generator().manual_seed(1000 * sample + seed) for seed in sorted(set(seeds.tolist()))}
 
     def draw(*shape: int) -> Tensor:
@@ -132,13 +138,10 @@ def train_heads(rows: Rows, classes: int, train: np.ndarray, arms: np.ndarray, s
         of_seeds = {seed: torch.randn(shape, generator=generator) for seed, generator in generators.items()}
         return torch.stack([of_seeds[seed] for seed in seeds.tolist()])
 
-    def where_arm(arm: int, value: float) -> Tensor:
-        return torch.from_numpy(np.where(arms == arm, value, 0.0)).float()[:, None, None]
-
     first = (draw(width, HIDDEN) / width**0.5).requires_grad_()
     second = (draw(HIDDEN, classes) / HIDDEN**0.5).requires_grad_()
-    smoothing, mixes, decay = (where_arm(arm, value) for arm, value in enumerate((0.1, 1.0, 0.1), 2))
-    drops = torch.from_numpy(np.flatnonzero(arms == 1))
+    smoothing = SMOOTHING * torch.from_numpy(levels[:, 1]).float()[:, None, None]
+    drops, mixes = (torch.from_numpy(np.flatnonzero(levels[:, trick])) for trick in (0, 2))
     optimizer = torch.optim.Adam([first, second], lr=LEARNING_RATE)
     run = torch.arange(count)[:, None]
     updates = EPOCHS * (train.shape[1] // BATCH)
@@ -149,9 +152,9 @@ def train_heads(rows: Rows, classes: int, train: np.ndarray, arms: np.ndarray, s
         batch = order[:, start : start + BATCH]
         vectors, targets = rows.vectors[batch], functional.one_hot(rows.labels[batch], classes).float()
         # The proportion of the partner is uniform between 0 and 1/2.
-        proportion = mixes * torch.special.ndtr(draw(BATCH, 1)) / 2
-        vectors = vectors + proportion * (vectors.roll(1, 1) - vectors)
-        targets = targets + proportion * (targets.roll(1, 1) - targets)
+        proportion = torch.special.ndtr(draw(BATCH, 1)[mixes]) / 2
+        vectors[mixes] += proportion * (vectors[mixes].roll(1, 1) - vectors[mixes])
+        targets[mixes] += proportion * (targets[mixes].roll(1, 1) - targets[mixes])
         targets = targets + smoothing * (1 / classes - targets)
         vectors[drops] *= (torch.rand(len(drops), BATCH, width, generator=generators[0]) >= DROPOUT) / (1 - DROPOUT)
         logits = torch.relu(vectors @ first) @ second
@@ -160,9 +163,6 @@ def train_heads(rows: Rows, classes: int, train: np.ndarray, arms: np.ndarray, s
         loss.backward()
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - update / updates)
         optimizer.step()
-        with torch.no_grad():
-            for weights in (first, second):
-                weights -= optimizer.param_groups[0]["lr"] * 10 * decay * weights
     return Heads(first.detach(), second.detach())
 
 
@@ -176,7 +176,7 @@ def score(probabilities: Tensor, labels: Tensor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Study:
-    """What one sample gives; arrays are (design, metric, trick), and the designs are one split and rotating folds."""
+    """What one sample gives; arrays are (split or folds, metric, trick)."""
 
     values: np.ndarray
     low: np.ndarray
@@ -187,39 +187,42 @@ class Study:
     """The score of the base on these rows, (metric)."""
 
 
-def run_study(rows: Rows, truth_rows: Rows, classes: int, sample: int) -> Study:
-    """Train all heads of a sample and estimate the effects with both designs."""
+def run_study(rows: Rows, truth_rows: Rows, classes: int, design: Design, seed_count: int, sample: int) -> Study:
+    """Train all heads of a sample and estimate the effects with both kinds of split."""
     fold_of_row = assign_folds(rows.labels.numpy(), None, FOLDS, sample, "folds")
     # Seed s on fold s, and then the other seeds on fold 0.
-    by_seed = [(seed, seed) for seed in range(SEEDS)] + [(0, seed) for seed in range(1, SEEDS)]
-    folds, seeds, arms = (
-        np.array(each) for each in zip(*[(*each, arm) for each in by_seed for arm in range(ARMS)], strict=True)
-    )
-    size = min(np.bincount(fold_of_row))
-    validation = np.stack([np.flatnonzero(fold_of_row == fold)[:size] for fold in folds])
-    # Folds of 99 and 101 rows leave 899 rows for all.
-    train = np.stack([np.flatnonzero(fold_of_row != fold)[: ROWS - max(np.bincount(fold_of_row))] for fold in folds])
-    heads = train_heads(rows, classes, train, arms, seeds, sample)
+    by_seed = [(seed, seed) for seed in range(seed_count)] + [(0, seed) for seed in range(1, seed_count)]
+    arm_count = len(design.arms)
+    folds, seeds = np.repeat(by_seed, arm_count, axis=0).T
+    arms = np.tile(np.arange(arm_count), len(by_seed))
+    sizes = np.bincount(fold_of_row)
+    # Folds of 99 to 101 rows are cut to one size.
+    validation = np.stack([np.flatnonzero(fold_of_row == fold)[: sizes.min()] for fold in folds])
+    train = np.stack([np.flatnonzero(fold_of_row != fold)[: ROWS - sizes.max()] for fold in folds])
+    heads = train_heads(rows, classes, train, np.array(design.arms)[arms], seeds, sample)
     with torch.inference_mode():
         scores = score(heads.probabilities(rows.vectors[validation]), rows.labels[validation])
-        of_truth = score(heads.probabilities(truth_rows.vectors), truth_rows.labels).mean(-1)
-    means = of_truth.reshape(len(METRICS), -1, ARMS).mean(1)
+        # The truth is measured by the heads of the rotating folds, which come first.
+        first = Heads(heads.first[: seed_count * arm_count], heads.second[: seed_count * arm_count])
+        of_truth = score(first.probabilities(truth_rows.vectors), truth_rows.labels).mean(-1)
+    means = of_truth.reshape(len(METRICS), seed_count, arm_count).mean(1)
     estimates = []
-    for design in ("one split", "rotating"):
+    for is_rotating in (False, True):
         for metric in range(len(METRICS)):
             blocks = []
-            for fold in range(1 if design == "one split" else SEEDS):
-                selected = (folds == fold) & ((seeds == fold) | (design == "one split"))
+            for fold in range(seed_count if is_rotating else 1):
+                selected = (folds == fold) & ((seeds == fold) | (not is_rotating))
                 names = [f"{run}" for run in np.flatnonzero(selected)]
-                blocks.append(Block(design, arms[selected], seeds[selected], scores[metric, selected], names))
-            block = blocks[0] if design == "one split" else combine_folds(blocks, FOLDS)
-            family, _ = estimate(DESIGN, [block])
+                blocks.append(Block("data", arms[selected], seeds[selected], scores[metric, selected], names))
+            family, _ = estimate(design, [combine_folds(blocks, FOLDS) if is_rotating else blocks[0]])
             estimates.append((family.values, *family.interval(0.95)))
     values, low, high = np.array(estimates).reshape(2, len(METRICS), 3, len(TRICKS)).transpose(2, 0, 1, 3)
-    return Study(values, low, high, means[:, 1:] - means[:, :1], means[:, 0])
+    contrasts = design.contrasts()
+    weights = np.array([contrasts[effect] for effect in design.mains])
+    return Study(values, low, high, means @ weights.T, means[:, design.arms.index((0,) * len(TRICKS))])
 
 
-def summarize(name: str, studies: list[Study]) -> Iterator[dict[str, str | int]]:
+def summarize(name: str, design: str, studies: list[Study]) -> Iterator[dict[str, str | int]]:
     """Summarize the studies of a data set, a line for each metric and trick."""
     values, low, high = (np.array([getattr(each, part) for each in studies]) for part in ("values", "low", "high"))
     truth = np.mean([each.truth for each in studies], axis=0)
@@ -233,17 +236,18 @@ def summarize(name: str, studies: list[Study]) -> Iterator[dict[str, str | int]]
             logs = np.log(squares[index][draws].mean(1))
             ratios = np.exp((logs[:, 0] - logs[:, 1]).mean(-1))
             observed = np.log(squares[index].mean(0))
-            line: dict[str, str | int] = {"data": name, "samples": count, "metric": metric_name}
+            line: dict[str, str | int] = {"data": name, "design": design, "samples": count}
+            line["metric"] = metric_name
             line["trick"] = "all" if trick is None else TRICKS[trick]
             line["base"] = f"{np.mean([each.base[metric] for each in studies]):.4f}"
             line["truth"] = "" if trick is None else f"{truth[metric, trick]:.5f}"
             line["ratio"] = f"{np.exp((observed[0] - observed[1]).mean()):.3f}"
             line["ratio_error"] = f"{ratios.std():.3f}"
-            for design, design_name in enumerate(("split", "rotating")):
-                by_study = covered[index][:, design].mean(-1)
-                line[f"coverage_{design_name}"] = f"{by_study.mean():.4f}"
-                line[f"coverage_{design_name}_error"] = f"{by_study.std() / count**0.5:.4f}"
-                line[f"half_width_{design_name}"] = f"{np.median((high - low)[index][:, design]) / 2:.5f}"
+            for kind, kind_name in enumerate(("split", "rotating")):
+                by_study = covered[index][:, kind].mean(-1)
+                line[f"coverage_{kind_name}"] = f"{by_study.mean():.4f}"
+                line[f"coverage_{kind_name}_error"] = f"{by_study.std() / count**0.5:.4f}"
+                line[f"half_width_{kind_name}"] = f"{np.median((high - low)[index][:, kind]) / 2:.5f}"
             yield line
 
 
@@ -255,24 +259,25 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/evidence/folds.csv"))
     parser.add_argument("--cache", type=Path, help="folder for the vectors, to make them once")
     parser.add_argument("--only", nargs="+", default=["eda_pc", "thucnews_titles"], help="data sets")
+    parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     arguments = parser.parse_args()
     lines = []
-    for name in arguments.only:
+    for name, design in product(arguments.only, arguments.designs):
         rows = read_rows(arguments.data, name, arguments.cache)
         classes = int(rows.labels.max()) + 1
         truth_rows = Rows(rows.vectors[:TRUTH_ROWS], rows.labels[:TRUTH_ROWS])
         studies = []
-        for sample in range(arguments.samples):
-            drawn = (
-                np.random.default_rng(sample).choice(len(rows.labels) - TRUTH_ROWS, ROWS, replace=False) + TRUTH_ROWS
-            )
-            studies.append(run_study(Rows(rows.vectors[drawn], rows.labels[drawn]), truth_rows, classes, sample))
-            print(f"{name}: sample {sample + 1} of {arguments.samples}", file=sys.stderr, flush=True)
-        lines += list(summarize(name, studies))
-    with arguments.output.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, lines[0])
-        writer.writeheader()
-        writer.writerows(lines)
+        for number in range(arguments.samples):
+            generator = np.random.default_rng(number)
+            selected = generator.choice(len(rows.labels) - TRUTH_ROWS, ROWS, replace=False) + TRUTH_ROWS
+            sample = Rows(rows.vectors[selected], rows.labels[selected])
+            studies.append(run_study(sample, truth_rows, classes, *DESIGNS[design], number))
+            print(f"{name}, {design}: sample {number + 1} of {arguments.samples}", file=sys.stderr, flush=True)
+        lines += list(summarize(name, design, studies))
+        with arguments.output.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, lines[0])
+            writer.writeheader()
+            writer.writerows(lines)
 
 
 if __name__ == "__main__":
