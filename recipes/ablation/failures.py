@@ -208,8 +208,11 @@ def _examine(data: str, rows: Sequence[Row], metric: str) -> BaseHealth:
     )
     if not health:
         return found
-    baselines = {name: scores for name, scores in health[0]["baselines"].items() if scores and metric in scores}
-    found = replace(found, baselines={name: scores[metric] for name, scores in baselines.items()})
+    # Where folds rotate, each run has the baselines of its own rows.
+    names = [name for name, scores in health[0]["baselines"].items() if scores and metric in scores]
+    found = replace(
+        found, baselines={name: mean(values["baselines"][name][metric] for values in health) for name in names}
+    )
     compared = [values["against"] for values in health if values.get("against")]
     if not compared:
         return found
