@@ -26,7 +26,7 @@ from recipes.ranges import allowed, escape_interpolations
 UNDECIDING = ("resume", "doctor", "trusted")
 CONF = Path(__file__).parents[1] / "conf"
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {"data.header": True, "data.encoding": None}
+NEWER_SETTINGS = {"data.header": True, "data.encoding": None, "data.fold": None}
 
 
 @dataclass
@@ -76,8 +76,19 @@ class Data:
     test_fraction: float = allowed("(0, 0.5]")
     """The same for the test split, cut first."""
     split_seed: int = allowed("[0, inf)")
+    fold: int | None = allowed("[0, inf)")
+    """Which fold of the rows that are not test is the validation split, from 0; null: a split of its own."""
     max_length: int = allowed("[4, 1000000]")
     """Tokens of one input, special tokens counted; longer ones lose their tail."""
+
+    @property
+    def fold_count(self) -> int:
+        """The number of folds whose size is nearest to `validation_fraction` of all rows.
+
+        It follows from the settings alone, so that it is known before any row is read.
+        """
+        cuts_test = self.source == "pydocs" or not self.test
+        return max(2, round((1 - self.test_fraction * cuts_test) / self.validation_fraction))
 
 
 @dataclass
