@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS = "attack.places"
+FARTHEST = 0.05
+"""The largest distance at scope=text with which minilm trained in 120 updates: docs/evidence/in-training.md."""
 
 
 @dataclass
@@ -35,7 +37,12 @@ class Attack(Trick, ABC):
 
     scope: str = allowed("text | matrix")
     """What moves as one vector: the word vectors of each text, or the word embedding matrix."""
-    epsilon: float = allowed("[0, inf)")
+    epsilon: float = allowed(
+        "[0, inf)",
+        advised="[0, 3]",
+        source="scope=matrix: 1 to 3 in the published code; scope=text: up to 0.05, measured with minilm",
+        above="the attacked texts have nothing in common with the real ones, and the model answers one class",
+    )
     """How far it moves at most; scope=text: in mean norms of a word vector; scope=matrix: as it is."""
     start: float = allowed("[0, 1]")
     """Fraction of all updates before the first attack."""
@@ -75,7 +82,13 @@ class Attack(Trick, ABC):
         return f"{self.name}: for each text {settings}, in mean norms of a word vector, which is {unit:.3g}."
 
     def check(self, run: Run) -> Iterable[str]:
-        """Warn where scope=matrix meets a matrix that is not trained, and so has no gradient."""
+        """Warn of distances that break training, and of scope=matrix where the matrix has no gradient."""
+        # The advised range of epsilon has the values of both scopes.
+        if self.scope == "text" and FARTHEST < self.epsilon <= 3:
+            yield (
+                f"tricks.{self.name}.epsilon={self.epsilon:g} is above {FARTHEST} mean norms of a word vector, where short "
+                f"training may end with one class for all rows; tricks.{self.name}.epsilon=0.03."
+            )
         if self.scope == "matrix" and not _matrix(run).requires_grad:
             yield (
                 f"tricks.{self.name}.scope=matrix attacks along the gradient of the word embedding matrix, which is "

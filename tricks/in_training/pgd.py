@@ -23,9 +23,14 @@ from recipes.toolkit.adversarial import Attack
 class Pgd(Attack):
     """An attack of several steps in a ball of radius epsilon."""
 
-    alpha: float = allowed("(0, inf)")
+    alpha: float = allowed(
+        "(0, inf)",
+        advised="(0, 0.5]",
+        source="scope=matrix: 0.1 to 0.5 in the published code; scope=text: a third of epsilon",
+        above="one step leaves the ball, so the further steps are wasted",
+    )
     """Length of a step, in the unit of epsilon."""
-    count: int = allowed("[1, inf)")
+    count: int = allowed("[1, inf)", advised="[2, 10]", below="it is fgm", above="every step costs a pass")
     """Number of steps."""
 
     neutral = {"epsilon": 0.0}

@@ -24,6 +24,10 @@ NEAR, SHINGLE = 0.9, 5
 # UTF-8 that was decoded as Latin-1 or Windows-1252.
 MOJIBAKE = re.compile("[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00ff™œ\u009d“”˜¦]|ï»¿|\ufffd|锟斤拷|\u00c3[\u0192\u201a]")
 ENTITIES = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});")
+TAGS = re.compile(r"</?(?:a|b|br|div|em|html|i|img|li|p|span|strong|table|td|tr|ul)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+MISSING = {"nan", "null", "none", "n/a", "#n/a", "<na>"}
+# One word with a digit in it.
+KEY = re.compile(r"(?=\S*\d)[\w.+:#/-]+", re.ASCII)
 
 
 @check("data", cheap=True)
@@ -60,6 +64,23 @@ def texts(subject: Subject, result: CheckResult) -> None:
                 "they are all the same input, whatever their label",
                 f"remove them, or check that data.text={subject.config.data.text} is the right column",
                 _ids(rows, empty),
+            )
+        missing = [row for row, text in enumerate(column) if text.strip().lower() in MISSING]
+        if len(missing) > 0.01 * len(rows):
+            result.warn(
+                f"{split}: {len(missing):,} texts mark a missing value, such as {shorten(column[missing[0]])}",
+                "they are all the same input, whatever their label",
+                "remove these rows, or write their texts",
+                _ids(rows, missing),
+            )
+        keys = [row for row, text in enumerate(column) if KEY.fullmatch(text.strip())]
+        if len(keys) > 0.9 * len(rows):
+            result.warn(
+                f"{split}: {len(keys):,} of {len(rows):,} texts are a number or a key, such as "
+                f"{shorten(column[keys[0]])}",
+                "numbers and keys tell nothing about new rows",
+                f"check that data.text={subject.config.data.text} is the column of texts",
+                _ids(rows, keys),
             )
         distinct = len(set(column))
         if distinct == 1 and len(rows) > 1:
@@ -104,7 +125,7 @@ def pairs(subject: Subject, result: CheckResult) -> None:
 
 @check("data", cheap=True)
 def encoding(subject: Subject, result: CheckResult) -> None:
-    """Texts were read in the right encoding, without control characters or HTML entities."""
+    """Texts were read in the right encoding, without control characters, HTML entities or tags."""
     for split, rows in subject.rows_of_splits.items():
         result.add_inspected(len(rows), f"texts of {split}")
         joined = join_pairs(rows["text"][:], rows["text_pair"][:])
@@ -134,6 +155,17 @@ def encoding(subject: Subject, result: CheckResult) -> None:
                 "html.unescape the source",
                 _ids(rows, with_entities),
             )
+        tag_of_row = {row: tag[0] for row, text in enumerate(joined) if (tag := TAGS.search(text))}
+        with_tags = list(tag_of_row)
+        if len(with_tags) > 0.01 * len(rows):
+            # A few line breaks do no harm; where every text is a page, most tokens may be markup.
+            report = result.warn if len(with_tags) > 0.5 * len(rows) else result.note
+            report(
+                f"{split}: {len(with_tags):,} texts contain HTML tags such as {tag_of_row[with_tags[0]]}.",
+                "tags take the room of words in data.max_length, and new texts may not have them",
+                "extract the text of the source, for instance with BeautifulSoup(text).get_text()",
+                _ids(rows, with_tags),
+            )
 
 
 @check("data", cheap=True)
@@ -153,10 +185,14 @@ def duplicates(subject: Subject, result: CheckResult) -> None:
         leaked = [row for row, text in enumerate(fold_rows(rows)) if digest(text) in train_digests]
         if leaked:
             report = result.warn if len(leaked) > 0.005 * len(rows) else result.note
+            remedy = subject.remedies("leaked_rows", otherwise="remove them from the source")
+            # To drop them would leave little or nothing to train on.
+            if len(leaked) > 0.5 * len(rows):
+                remedy = f"data.{split}=null cuts another {split} split; is its file the same as that of data.train?"
             report(
                 f"{split}: {len(leaked):,} of {len(rows):,} rows are also in train.",
                 f"{split} scores are too high: the model has memorized these rows",
-                subject.remedies("leaked_rows", otherwise="remove them from the source"),
+                remedy,
                 _ids(rows, leaked),
             )
 

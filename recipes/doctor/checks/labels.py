@@ -19,6 +19,7 @@ from recipes.models.linear import is_chinese, join_pairs
 SHOWN = 3
 FOR_IMBALANCE = ("macro_f1", "mcc", "roc_auc", "average_precision")
 """Metrics that count rare labels as much as frequent ones, or compare with chance."""
+LITTLE_TO_GAIN = 0.9
 SUSPICIOUS_ACCURACY = 0.995
 """Of the linear probe: real tasks are harder."""
 SHORTCUT = 0.95
@@ -244,11 +245,14 @@ def learnability(subject: Subject, result: CheckResult) -> None:
         result.note(f"{message}. A model should beat this linear baseline (model=linear).")
     elif subject.config.data.text_pair:
         result.note(f"{message}; it cannot compare the two texts of a pair.")
+    elif chance >= LITTLE_TO_GAIN:
+        result.note(f"{message}: where nearly all rows have one label, accuracy cannot show more.")
     else:
         result.warn(
             f"{message}: words alone do not predict the labels.",
             "unless the task is about more than words (grammar, say), no model will learn much",
-            "check that each row's data.label belongs to its data.text: was one of the columns shuffled?",
+            "check that each row's data.label belongs to its data.text: was one of the columns shuffled, or are many "
+            "labels wrong?",
         )
 
 

@@ -122,6 +122,17 @@ def contradict_labels(rows: Rows) -> None:
         other["text"] = one["text"]
 
 
+def write_texts(text: Callable[[dict[str, str], int], str]) -> Callable[[Rows], None]:
+    """Replace every text by one that is made of its row and its index."""
+
+    def change(rows: Rows) -> None:
+        for lines in rows.values():
+            for index, row in enumerate(lines):
+                row["text"] = text(row, index)
+
+    return change
+
+
 def leak(split: str) -> Callable[[Rows], None]:
     """Add rows of a split to train, in another order and other case."""
 
@@ -526,6 +537,31 @@ DATA = [
         "different labels",
         rows=contradict_labels,
         remedy=["+tricks=[deduplicate]"],
+    ),
+    Fault(
+        "texts that are keys",
+        "texts",
+        "240 of 240 texts are a number or a key, such as 'row-0'",
+        rows=write_texts(lambda row, index: f"row-{index}"),
+    ),
+    Fault(
+        "missing texts",
+        "texts",
+        "train: 80 texts mark a missing value, such as 'NaN'",
+        rows=write_texts(lambda row, index: row["text"] if index % 3 else "NaN"),
+    ),
+    Fault(
+        "texts in HTML",
+        "encoding",
+        'train: 240 texts contain HTML tags such as <div class="a">',
+        rows=write_texts(lambda row, index: f'<div class="a">{row["text"]}</div>'),
+    ),
+    Fault(
+        "validation from the file of train",
+        "duplicates",
+        "validation: 240 of 240 rows are also in train",
+        rows=lambda rows: rows.update(validation=[dict(row) for row in rows["train"]]),
+        remedy=["data.validation=null"],
     ),
     Fault("test rows in train", "duplicates", "test: 20 of 120", rows=leak("test"), remedy=["+tricks=[deduplicate]"]),
     Fault(
