@@ -203,15 +203,16 @@ def examine_base(rows: Sequence[Row], metric: str) -> list[BaseHealth]:
 def _examine(data: str, rows: Sequence[Row], metric: str) -> BaseHealth:
     finished = [row for row in rows if row.status == FINISHED]
     folders = [RunFolder(row.folder) for row in finished]
-    # Runs of older code have no health.
-    health = next((folder.health for folder in folders if folder.health), None)
-    baselines = {name: scores for name, scores in health["baselines"].items() if scores} if health else {}
+    # Runs of older code have no health. Where folds rotate, each run has the baselines of its own rows.
+    health = [folder.health for folder in folders if folder.health]
+    names = [name for name, scores in health[0]["baselines"].items() if scores and metric in scores] if health else []
+    baselines = {name: fmean(each["baselines"][name][metric] for each in health) for name in names}
     return BaseHealth(
         data,
         len(rows),
         sum(bool(row.is_broken) for row in rows),
         fmean(row.score for row in finished if row.score is not None) if finished else None,
-        {name: scores[metric] for name, scores in baselines.items() if metric in scores},
+        baselines,
         metric,
         fmean(_find_low_end(folder.load_predictions("validation"), metric) for folder in folders) if baselines else 0.0,
     )

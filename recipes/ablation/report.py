@@ -419,10 +419,11 @@ def _describe_compared_rows(findings: Findings) -> str:
 
 def _describe_noise(findings: Findings) -> Iterator[str]:
     """Describe the measured spread over seeds, and which effects these runs can detect."""
-    if not findings.deviations:
+    intervals = [verdict.interval for verdict in findings.mains if verdict.has_estimate]
+    if not findings.deviations or not intervals:
         return
     spreads = [f"{deviation:.4f} on {data}" for data, deviation in findings.deviations.items()]
-    least = estimate_detectable([verdict.interval for verdict in findings.mains if verdict.has_estimate])
+    least = estimate_detectable(intervals)
     yield (
         f"Another seed moves the {findings.metric} of a run by {list_names(spreads, quoted=False, last=' and ')} "
         "(standard deviation, measured in these runs). With the variance over rows, this study detects effects of "
