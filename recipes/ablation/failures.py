@@ -63,7 +63,7 @@ def find_breaking(design: Design, outcomes: Sequence[tuple[Arm, bool]]) -> list[
         outcomes: the arm of each run, and whether the run is broken.
     """
     remaining, untested = list(outcomes), list(design.mains)
-    found: list[Breaking] = []
+    breaking: list[Breaking] = []
     while untested:
         chances = {effect: _test(effect, remaining) for effect in untested}
         best = min(untested, key=chances.__getitem__)
@@ -74,10 +74,10 @@ def find_breaking(design: Design, outcomes: Sequence[tuple[Arm, bool]]) -> list[
         own = select_arms(arms, best)
         for effect in [effect for effect in untested if select_arms(arms, effect) == own]:
             of_level = [is_broken for arm, is_broken in remaining if arm in own]
-            found.append(Breaking(effect, sum(of_level), len(of_level)))
+            breaking.append(Breaking(effect, sum(of_level), len(of_level)))
             untested.remove(effect)
         remaining = [outcome for outcome in remaining if outcome[0] not in own]
-    return found
+    return breaking
 
 
 def _test(effect: Effect, outcomes: Sequence[tuple[Arm, bool]]) -> float:
@@ -173,7 +173,7 @@ class BaseHealth:
 
 
 def is_mostly_broken(broken: int, count: int) -> bool:
-    """Whether so many runs of the base are broken that it did not learn."""
+    """Whether at least half of the runs are broken, so that the base did not learn."""
     return 2 * broken >= count
 
 

@@ -94,14 +94,14 @@ def simulate(world: World, failures: Failures, design: Design, seeds: int, rando
     if is_mostly_broken(sum(of_base), len(of_base)):
         return Outcome()
     breaking = find_breaking(design, list(zip(arms, is_broken.tolist(), strict=True)))
-    found = {each.effect.terms[0][0] for each in breaking}
+    levels = {each.effect.terms[0][0] for each in breaking}
     remaining = leave_out(design, breaking)
     try:
         outcome = _judge(remaining, _select(block, design, remaining), _true_scores(world, failures, remaining))
     except UserError:  # the runs that remain leave nothing to measure chance by
         return Outcome()
     planted = {FIRST} if failures.breaking else set()
-    return replace(outcome, finds_level=bool(found & planted), finds_others=bool(found - planted))
+    return replace(outcome, finds_level=bool(levels & planted), finds_others=bool(levels - planted))
 
 
 def _true_scores(world: World, failures: Failures, design: Design) -> np.ndarray:
@@ -114,13 +114,13 @@ def _select(block: Block, design: Design, remaining: Design) -> Block:
     """The runs of the arms that remain."""
     numbers = {arm: number for number, arm in enumerate(remaining.arms)}
     renumbered = np.array([numbers.get(design.arms[arm], -1) for arm in block.arms.tolist()])
-    chosen = np.flatnonzero(renumbered >= 0)
+    runs = np.flatnonzero(renumbered >= 0)
     return replace(
         block,
-        arms=renumbered[chosen],
-        seeds=block.seeds[chosen],
-        rows=block.rows[chosen],
-        fingerprints=[block.fingerprints[run] for run in chosen.tolist()],
+        arms=renumbered[runs],
+        seeds=block.seeds[runs],
+        rows=block.rows[runs],
+        fingerprints=[block.fingerprints[run] for run in runs.tolist()],
     )
 
 
