@@ -159,12 +159,12 @@ def count(studies: int, numbered: tuple[int, tuple[str, str, str]]) -> list[str]
     random = np.random.default_rng(number)
     outcomes = [simulate(WORLDS[world], FAILURES[failures], design, seeds, random) for _ in range(studies)]
     judged = [outcome for outcome in outcomes if outcome.has_verdict]
-    by_study = np.array([np.mean(outcome.holds) for outcome in judged])
     is_planted = FAILURES[failures].breaking > 0
+    widths = [width for outcome in judged for width in outcome.widths]
     return [
-        format_fraction(by_study),
-        format_fraction(np.array([outcome.all_hold for outcome in judged])),
-        f"{np.median(np.concatenate([outcome.widths for outcome in judged])):.4f}",
+        format_fraction(np.array([np.mean(outcome.holds) for outcome in judged])) if judged else "",
+        format_fraction(np.array([outcome.all_hold for outcome in judged])) if judged else "",
+        f"{np.median(widths):.4f}" if judged else "",
         format_fraction(np.array([outcome.is_false_help for outcome in outcomes])),
         format_fraction(np.array([outcome.is_false for outcome in outcomes])),
         format_fraction(np.array([not outcome.has_verdict for outcome in outcomes])),
