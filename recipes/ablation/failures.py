@@ -8,10 +8,10 @@ logs, where a run is broken if it failed or did not learn.
 - If more than one level does, the most certain one leaves first, and the others are tested again on what remains.
   Levels that the remaining arms always have together are found together.
 - Any other broken run stays in with its score: no run is left out because of its own score.
-- The base *did not learn* on a data set if at least half of its runs are broken. Nor if it is no better than its
-  baselines (`health` in `metrics.json`). The low end of its 95 % interval over rows must be above the
-  score of the majority class, and its score must not be below that of the linear baseline. Both are means over its runs. Then no
-  level has a verdict. Calibration error (ece) is not compared: the majority class has hardly any.
+- The base *did not learn* on a data set if at least half of its runs are broken. Nor did it if it is no better than its
+  baselines (`health` in `metrics.json`): the low end of its 95 % interval over rows is not above the score of the
+  majority class, or its score is below that of the linear baseline. Both are means over its runs. Then no level has a
+  verdict. Calibration error (ece) is not compared: the majority class has hardly any.
 
 Where the base has no run, the arms with the fewest levels on stand in for it.
 """
