@@ -101,7 +101,7 @@ def run_study(
             plan.print_plan(checks)
 
     by_length: dict[float, Findings] = {}
-    rows = study_runs.rows_of(longest) if admissible(space.base) else []
+    rows = study_runs.rows_of(longest)
     health = examine_base(rows, metric)
     if any(each.is_hopeless for each in health):
         findings, seeds = _refuse_verdicts(longest, admissible, design, rows, health, settings.margin), settings.seeds
@@ -312,13 +312,15 @@ class StudyRuns:
 
     def rows_of(self, space: Space) -> list[Row]:
         """Return the rows of all runs of a space so far."""
-        return list(self.by_space[space].values())
+        return list(self.by_space.get(space, {}).values())
 
     def _record(self, space: Space, rows: Sequence[Row]) -> None:
         self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
+        # A run that two parts of the study need is one line.
+        first = {folder: each for each in reversed(self.by_space) for folder in self.by_space[each]}
         # The run that checks the length is of no arm of the study: it would be a second run of the base's first seed.
         rows_by_space = {
-            each: list(by_folder.values())
+            each: [row for folder, row in by_folder.items() if first[folder] is each]
             for each, by_folder in self.by_space.items()
             if each.length in self.settings.lengths
         }
