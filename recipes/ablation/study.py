@@ -297,7 +297,9 @@ class StudyRuns:
         return list(self.by_space[space].values())
 
     def _record(self, space: Space, rows: Sequence[Row]) -> None:
-        self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
+        # In the order of this request: the base's first seeds, which ran alone before, stand among the others.
+        latest = {row.folder: row for row in rows}
+        self.by_space[space] = {**latest, **self.by_space.get(space, {}), **latest}
         # The run that checks the length is of no arm of the study: it would be a second run of the base's first seed.
         lengths = self.settings.lengths
         spaces = [(each, by_folder) for each, by_folder in self.by_space.items() if each.length in lengths]
