@@ -93,8 +93,7 @@ def run_study(
     metric = str(composer.master.evaluate.metric)
     checks: list[tuple[str, str]] = []
     if admissible(space.base):
-        # Where folds rotate, another seed is scored on other rows, which says nothing of the spread over seeds.
-        base = run_base(longest, design, 1 if settings.rotate else settings.seeds, metric, study_runs.run)
+        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
         if settings.check_base:
             checks = check_base(base, settings.margin, settings.lengths, study_runs.run)
@@ -315,14 +314,16 @@ class StudyRuns:
         return list(self.by_space.get(space, {}).values())
 
     def _record(self, space: Space, rows: Sequence[Row]) -> None:
-        self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
-        # A run that two parts of the study need is one line.
-        first = {folder: each for each in reversed(self.by_space) for folder in self.by_space[each]}
+        # In the order of this request: the base's first seeds, which ran alone before, stand among the others.
+        latest = {row.folder: row for row in rows}
+        self.by_space[space] = {**latest, **self.by_space.get(space, {}), **latest}
         # The run that checks the length is of no arm of the study: it would be a second run of the base's first seed.
+        lengths = self.settings.lengths
+        spaces = [(each, by_folder) for each, by_folder in self.by_space.items() if each.length in lengths]
+        # A run that serves two purposes, such as a run of the base outside the design, has one line.
+        space_of = {folder: each for each, by_folder in spaces for folder in by_folder}
         rows_by_space = {
-            each: [row for folder, row in by_folder.items() if first[folder] is each]
-            for each, by_folder in self.by_space.items()
-            if each.length in self.settings.lengths
+            each: [row for folder, row in by_folder.items() if space_of[folder] is each] for each, by_folder in spaces
         }
         write_csv(self.composer.sweep / "runs.csv", rows_by_space)
 
