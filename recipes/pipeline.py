@@ -78,6 +78,9 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
 @contextmanager
 def recording_divergence(run: TrainingRun) -> Iterator[None]:
     """If training diverges inside this context, `metrics.json` says so. Without a manifest the run is not finished."""
+    if run.accelerator.is_main_process:
+        # A run that goes on may get further than the one before.
+        (run.folder / "metrics.json").unlink(missing_ok=True)
     try:
         yield
     except Diverged as error:

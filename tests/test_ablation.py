@@ -102,7 +102,7 @@ def test_a_base_that_has_not_learned_ends_the_study_before_the_other_arms(folder
     done = run_train(folder, *arguments)
     assert done.code == 2 and "detects   effects from" in done.out, done
     message = done.err.strip().splitlines()[-1]
-    assert "The base has not learned" in message and "hydra.sweeper.check_base=false" in message
+    assert "the base did not learn" in message and "hydra.sweeper.check_base=false" in message
     # Two seeds of the base, and one with twice the updates, which is not a run of the study.
     assert [(row["mixup"], row["seed"]) for row in rows(folder)] == [("none", "0"), ("none", "1")]
     assert len(results(folder)) == 3

@@ -27,7 +27,7 @@ ORDER = (
         "trick",
         "compose",
     ),
-    *("state", "base", "guards", "prediction", "reports", "loop", "doctor", "toolkit", "pipeline", "api"),
+    *("state", "base", "guards", "prediction", "reports", "toolkit", "loop", "doctor", "pipeline", "api"),
 )
 # These may import all of them, and none of them imports these.
 ON_TOP = ("testing", "ablation", "cli")

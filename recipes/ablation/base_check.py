@@ -12,7 +12,7 @@ fold are compared: another fold has other rows.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +21,12 @@ from scipy.stats import t
 
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.factors import Space
+from recipes.ablation.failures import examine_base, explain_no_verdict
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.spread import PRIOR, RANGE, Spread
 from recipes.config import value_at
 from recipes.errors import UserError
-from recipes.metrics import LOWER_IS_BETTER, has_collapsed
+from recipes.metrics import LOWER_IS_BETTER
 from recipes.runs.folder import RunFolder
 
 BASE_RUNS = 2
@@ -79,15 +80,21 @@ class BaseRuns:
 
     space: Space
     metric: str
-    rows: Mapping[str, Sequence[Row]]
-    """The finished ones on each data set."""
+    rows: Sequence[Row]
+
+    @property
+    def finished(self) -> dict[str, list[Row]]:
+        """The finished runs on each data set."""
+        return {
+            data: [row for row in self.rows if (row.data, row.status) == (data, FINISHED)] for data in self.space.data
+        }
 
     @property
     def spreads(self) -> dict[str, Spread]:
         """The spread of a score over seeds on each data set."""
         return {
             data: PRIOR.update(self.scores(_on_fold_of(rows[0], rows) if rows else []))
-            for data, rows in self.rows.items()
+            for data, rows in self.finished.items()
         }
 
     def scores(self, rows: Sequence[Row]) -> list[float]:
@@ -108,9 +115,7 @@ def run_base(space: Space, design: Design, seeds: int, metric: str, run: RunAll)
     """
     # Rows of an arm outside the design must not be among those of the study.
     own_space = space if space.base in design.arms else replace(space)
-    rows = run(own_space, [space.base], range(min(BASE_RUNS, seeds)))
-    finished = {data: [row for row in rows if (row.data, row.status) == (data, FINISHED)] for data in space.data}
-    return BaseRuns(space, metric, finished)
+    return BaseRuns(space, metric, run(own_space, [space.base], range(min(BASE_RUNS, seeds))))
 
 
 def check_base(base: BaseRuns, margin: float, lengths: Sequence[float], run: RunAll) -> list[tuple[str, str]]:
@@ -129,7 +134,7 @@ def check_base(base: BaseRuns, margin: float, lengths: Sequence[float], run: Run
         UserError: the base has not learned, or still improves, on some data set.
     """
     # A model without a training loop has no length.
-    timed = {data: rows for data, rows in base.rows.items() if rows and RunFolder(rows[0].folder).updates}
+    timed = {data: rows for data, rows in base.finished.items() if rows and RunFolder(rows[0].folder).updates}
     longer_space = replace(base.space, data={data: base.space.data[data] for data in timed})
     longer_space = replace(longer_space, length=base.space.length * LONGER)
     longer_rows = run(longer_space, [base.space.base], range(1)) if timed else []
@@ -140,16 +145,13 @@ def check_base(base: BaseRuns, margin: float, lengths: Sequence[float], run: Run
         if (on_fold := _on_fold_of(row, timed[data]))
     }
     improving = [data for data, each in comparisons.items() if each.is_improving]
-    problems = [
-        *_describe_unlearned(base),
-        *(
-            f"{data}: {_describe_gain(comparisons[data], base.metric)}, so the base still improves."
-            for data in improving
-        ),
-    ]
-    if problems:
-        advice = _advise_length([longer[data] for data in improving], lengths) if improving else ADVICE_TO_LEARN
-        raise UserError(" ".join([advice, *problems, HOW_TO_GO_ON]))
+    no_verdict = explain_no_verdict(examine_base(base.rows, base.metric))
+    if improving:
+        gains = (f"{data}: {_describe_gain(comparisons[data], base.metric)}." for data in improving)
+        advice = _advise_length([longer[data] for data in improving], lengths)
+        raise UserError(" ".join([advice, *gains, HOW_TO_GO_ON]))
+    if no_verdict:
+        raise UserError(f"{no_verdict} {HOW_TO_GO_ON}")
     return [_describe_comparison(data, each, base.metric) for data, each in comparisons.items()]
 
 
@@ -162,35 +164,7 @@ def _on_fold_of(run: Row, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if fold_of(row) == fold_of(run)]
 
 
-ADVICE_TO_LEARN = (
-    "The base has not learned, so there is nothing to compare with: python scripts/doctor.py with the overrides of the "
-    "base finds out why. It may need more updates or another learning rate."
-)
 HOW_TO_GO_ON = "Nothing else has run. To study this base nevertheless: hydra.sweeper.check_base=false."
-
-
-def _describe_unlearned(base: BaseRuns) -> Iterator[str]:
-    """Explain on which data sets at least half of the base's runs have not learned."""
-    for data, rows in base.rows.items():
-        reasons = [reason for row in rows if (reason := explain_unlearned(row, base.metric))]
-        if reasons and len(reasons) >= len(rows) / 2:
-            yield f"{data}: {len(reasons)} of {len(rows)} runs of the base have not learned ({reasons[0]})."
-
-
-def explain_unlearned(row: Row, metric: str) -> str:
-    """Explain why a finished run has not learned; empty if it has."""
-    folder = RunFolder(row.folder)
-    # Runs of an older version have no health.
-    health = folder.metrics.get("health") or {}
-    if health.get("headline") == "diverged":
-        return "it diverged"
-    if has_collapsed(folder.load_predictions("validation")):
-        return "it answers one class"
-    majority = (health.get("baselines") or {}).get("majority", {}).get(metric)
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    if majority is not None and row.score is not None and sign * row.score <= sign * majority:
-        return f"{metric} {row.score:.4f}, and the majority class has {majority:.4f}"
-    return ""
 
 
 def _describe_gain(comparison: Comparison, metric: str) -> str:

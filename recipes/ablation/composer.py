@@ -63,7 +63,7 @@ class Composer:
                 fold = None
                 if self.rotate:
                     config.data.fold = fold = seed % fold_counts[data]
-                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir), fold, length)
+                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir), length, fold)
 
     def count_folds(self, space: Space) -> dict[str, int]:
         """Count the folds of each data set, K; the settings decide it, so it is known before any run."""

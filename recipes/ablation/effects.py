@@ -175,7 +175,7 @@ def estimate_by_data(
     return {name: dict(zip(mains.effects, values.tolist(), strict=True)) for name, values in mains.by_block.items()}
 
 
-def measure_deviations(design: Design, blocks: Sequence[Block]) -> dict[str, float]:
+def measure_spreads(design: Design, blocks: Sequence[Block]) -> dict[str, float]:
     """Measure the standard deviation of a run's score over seeds, on each data set where the arms differ at all."""
     finished = restrict_to_finished(design, blocks)
     noise = [_measure_noise(block, design, finished) for block in blocks]
@@ -398,18 +398,38 @@ def compute_max_t_multipliers(covariance: np.ndarray, levels: Sequence[float]) -
     Returns:
         The critical value of a normal distribution at each level, (level).
     """
+    if np.count_nonzero(np.diag(covariance) > 0) < 2:
+        return np.array(norm.ppf(0.5 + np.array(levels) / 2))
+    return np.array(np.quantile(_draw_largest(covariance), levels))
+
+
+def compute_max_t_level(covariance: np.ndarray, multiplier: float) -> float:
+    """Compute how likely the largest standardized effect is within a critical value; the inverse of the multipliers."""
+    if np.count_nonzero(np.diag(covariance) > 0) < 2:
+        return float(2 * norm.cdf(multiplier) - 1)
+    return float((_draw_largest(covariance) <= multiplier).mean())
+
+
+def _draw_largest(covariance: np.ndarray) -> np.ndarray:
+    """Draw the largest of the standardized effects in absolute value, (draw)."""
+    return np.asarray(np.abs(root_of_correlation(covariance) @ _draw_normals(len(covariance))).max(0))
+
+
+def root_of_correlation(covariance: np.ndarray) -> np.ndarray:
+    """Compute the root of the correlation matrix of a covariance, which turns independent draws into correlated ones.
+
+    Effects without variance have a root of zeros.
+    """
     standard_errors = np.sqrt(np.diag(covariance))
     varies = standard_errors > 0
-    if varies.sum() < 2:
-        return np.array(norm.ppf(0.5 + np.array(levels) / 2))
-    correlation = covariance[np.ix_(varies, varies)] / np.outer(standard_errors[varies], standard_errors[varies])
-    eigenvalues, eigenvectors = np.linalg.eigh(correlation)
+    inverse = np.divide(1, standard_errors, out=np.zeros_like(standard_errors), where=varies)
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance * np.outer(inverse, inverse))
     # Subtracting variances can leave a matrix that is not a correlation: clip negative eigenvalues, and scale the rows
     # of the root so that the diagonal is 1 again.
     roots = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0))
-    roots /= np.linalg.norm(roots, axis=1, keepdims=True)
-    largest = np.abs(roots @ _draw_normals(int(varies.sum()))).max(0)
-    return np.array(np.quantile(largest, levels))
+    roots[varies] /= np.linalg.norm(roots[varies], axis=1, keepdims=True)
+    roots[~varies] = 0
+    return np.asarray(roots)
 
 
 @lru_cache

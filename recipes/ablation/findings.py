@@ -35,6 +35,8 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each main effect on each data set."""
+    rounds: Sequence[str] = ()
+    """The looks of a study in rounds, and why it ended, in sentences."""
     base: Sequence[BaseHealth] = ()
     """How the base did on each data set."""
     breaking: Sequence[Breaking] = ()

@@ -107,6 +107,7 @@ def summarize(findings: Findings) -> Iterator[str]:
         f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
         f"compared by {findings.metric} on validation."
     )
+    yield from findings.rounds
     yield from (describe_base(each, findings.metric) for each in findings.base if each.baselines)
     if findings.breaking:
         yield from describe_breaking(findings.breaking, findings.planned or findings.design, findings.space)
@@ -382,6 +383,11 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
         "assumed to be independent. Intervals are widened so that all of a family hold at once. Data sets have equal "
         "weights."
     )
+    if findings.rounds:
+        yield (
+            "Intervals hold over all looks as well. The looks' joint law is that of t statistics which share the "
+            "validation rows, and the errors of all looks add up to 5 %."
+        )
     yield from findings.warnings
     yield from findings.length_checks
     yield from _describe_noise(findings)

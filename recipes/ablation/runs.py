@@ -28,16 +28,16 @@ class Run:
     arm: Arm
     seed: int
     folder: Path
-    fold: int | None = None
-    """The fold that it is validated on, if folds rotate."""
     length: tuple[str, ...] = ()
     """The override of its length, if the study changes that."""
+    fold: int | None = None
+    """The fold that it is validated on, if folds rotate."""
 
     @property
     def overrides(self) -> list[str]:
         """The overrides that `train.py` gets."""
         of_fold = [] if self.fold is None else [f"data.fold={self.fold}"]
-        return [*self.space.overrides_of(self.arm, self.seed, self.data), *of_fold, *self.length]
+        return [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
 
     @property
     def has_begun(self) -> bool:

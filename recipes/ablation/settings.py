@@ -29,7 +29,7 @@ class Settings:
     rotate: bool = allowed("")
     """Whether each seed is validated on another fold."""
     stop: str = allowed("fixed | when_clear")
-    """Whether seeds are added where the verdict is still open."""
+    """Whether seeds are added in rounds until the recipe is decided, as far as the budget goes."""
     confirm: bool = allowed("")
     """Whether the recommended recipe is run against its controls."""
     lengths: list[float] = allowed("")

@@ -1,9 +1,10 @@
 """A study from its command line to its verdicts: choose the arms, run them, judge the effects, confirm the recipe."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -14,7 +15,7 @@ from recipes.ablation.base_check import LONGER, check_base, run_base
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import estimate_by_data, measure_deviations, restrict_to_finished
+from recipes.ablation.effects import estimate_by_data, measure_spreads, restrict_to_finished
 from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
 from recipes.ablation.failures import examine_base, explain_no_verdict, find_breaking, leave_out, mark
@@ -32,12 +33,13 @@ from recipes.ablation.preflight import (
 from recipes.ablation.progress import Progress, show_progress
 from recipes.ablation.report import write_report
 from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
-from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_analyses
+from recipes.ablation.sequential import Rounds, expect_runs, schedule_analyses
 from recipes.ablation.settings import Settings, read_settings
-from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LEARNED, NOTHING, Verdict, judge
+from recipes.ablation.spread import PRIOR
+from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LEARNED, NOTHING, Verdict
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
 
 
 def run_study(
@@ -77,6 +79,7 @@ def run_study(
     plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
     if settings.rotate:
         plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
+    plan.print_plan(_describe_analyses(settings, design, row_counts))
     longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
         runs_of_arm = settings.seeds * sum(settings.lengths)
@@ -90,7 +93,8 @@ def run_study(
     metric = str(composer.master.evaluate.metric)
     found: list[tuple[str, str]] = []
     if admissible(space.base):
-        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
+        # Where folds rotate, another seed is scored on other rows, which says nothing of the spread over seeds.
+        base = run_base(longest, design, 1 if settings.rotate else settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
         if settings.check_base:
             found = check_base(base, settings.margin, settings.lengths, study_runs.run)
@@ -125,68 +129,93 @@ def run_study(
 def _run_in_rounds(
     space: Space, admissible: Callable[[Arm], bool], design: Design, study_runs: "StudyRuns"
 ) -> tuple[Findings, int]:
-    """Run and judge; with `stop=when_clear` repeat with more seeds while a verdict is open.
+    """Run and judge; with `stop=when_clear` repeat with more seeds until the recipe is decided.
 
     Returns:
         The findings, and the largest number of seeds of an arm.
     """
     settings, metric = study_runs.settings, str(study_runs.composer.master.evaluate.metric)
-    most_seeds = settings.budget // (len(design.arms) * len(space.data))
-    analyses = schedule_analyses(settings.seeds, most_seeds if settings.stop == "when_clear" else settings.seeds)
-    arms: Sequence[Arm] = design.arms
-    mains: dict[Effect, Verdict] = {}
-    pairs: dict[Effect, Verdict] = {}
-    for analysis, seeds in enumerate(analyses):
-        study_runs.run(space, arms, range(seeds))
+    rounds = Rounds(design, list_analyses(settings, design, len(space.data)), settings.margin)
+    for analysis, seeds in enumerate(rounds.analyses):
+        study_runs.run(space, rounds.arms, range(seeds))
         rows = study_runs.rows_of(space)
         base = examine_base(rows, metric)
         blocks = load_blocks(design, rows, metric)
         if explain_no_verdict(base):
             finished = restrict_to_finished(design, blocks)
-            mains = {effect: Verdict(effect, NO_VERDICT, NOT_LEARNED) for effect in design.mains}
-            refused = Findings(space, admissible, finished, rows, list(mains.values()), [], metric, settings.margin, {})
+            mains = [Verdict(effect, NO_VERDICT, NOT_LEARNED) for effect in design.mains]
+            refused = Findings(space, admissible, finished, rows, mains, [], metric, settings.margin, {})
             return replace(refused, base=base), seeds
-        level = confidence_at(analysis, analyses)
-        judge_analysis = partial(judge, design, blocks, settings.margin, level)
-        previous = mains, pairs
-        mains, pairs = map(merge_verdicts, previous, judge_analysis())
-        arms = find_open_arms(design, mains.values())
         # A level that breaks training ends the study: further seeds would be spent on its arms too.
         breaking = find_breaking(design, [(row.arm, row.is_broken) for row in rows if row.is_broken is not None])
-        if breaking or not arms:
+        rounds.judge(analysis, blocks, is_last=bool(breaking))
+        so_far = Findings(space, admissible, design, rows, [], [], metric, settings.margin, {})
+        rounds.choose_arms(so_far.ratios(attrgetter("passes")))
+        if not rounds.arms:
             break
-    planned, over_all_runs = design, mains
+    planned, over_all_runs = design, rounds.mains
     if breaking:
         design = leave_out(planned, breaking)
         blocks = load_blocks(design, rows, metric)
-        judge_analysis = partial(judge, design, blocks, settings.margin, level)
-        previous = {}, {}
-        mains, pairs = map(merge_verdicts, previous, judge_analysis())
+        rounds.restrict_to(design, blocks)
     # A trick without a clear effect may change nothing at all.
     unclear = [
-        verdict.effect for verdict in mains.values() if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
+        verdict.effect
+        for verdict in rounds.mains.values()
+        if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
     ]
     if idle := _find_idle_effects(space, admissible, design, unclear, study_runs):
-        mains, pairs = map(merge_verdicts, previous, judge_analysis(idle))
-    identical = [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]
+        rounds.judge(analysis, blocks, idle)
+    mains, pairs = list(rounds.mains.values()), list(rounds.pairs.values())
+    identical = [verdict.effect for verdict in mains if verdict.word == IDENTICAL]
     findings = Findings(
         space=space,
         admissible=admissible,
         design=restrict_to_finished(design, blocks),
         rows=rows,
-        mains=mark(list(mains.values()), breaking, planned),
-        pairs=mark(list(pairs.values()), breaking, planned),
+        mains=mark(mains, breaking, planned),
+        pairs=mark(pairs, breaking, planned),
         metric=metric,
         margin=settings.margin,
         by_data=estimate_by_data(design, blocks, identical),
+        deviations=measure_spreads(design, blocks),
+        rounds=list(rounds.describe(lambda effect: space.name_effect(effect.terms))),
         base=base,
         breaking=breaking,
         planned=planned,
         over_all_runs=over_all_runs,
-        second=_measure_second_endpoint(design, rows, study_runs, level, identical),
-        deviations=measure_deviations(design, blocks),
+        second=_measure_second_endpoint(design, rows, study_runs, rounds.level, identical),
     )
     return findings, seeds
+
+
+def _describe_analyses(settings: Settings, design: Design, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Describe the looks of a study in rounds in a line of its plan, with the runs that it takes.
+
+    Args:
+        settings: of the study.
+        design: the arms.
+        rows: number of labelled validation rows of each data set.
+    """
+    analyses, sets = list_analyses(settings, design, len(rows)), len(rows)
+    if len(analyses) == 1:
+        return
+    run_variance = PRIOR.deviation**2 / sets
+    row_variance = plan.CHANGED_FRACTION * fmean(1 / count for count in rows.values()) / sets
+    studies = sets * len(settings.lengths)
+    expected = studies * expect_runs(design, analyses, settings.margin, run_variance, row_variance)
+    least, most = (studies * len(design.arms) * seeds for seeds in (analyses[0], analyses[-1]))
+    yield (
+        "looks",
+        f"{list_names(list(map(str, analyses)), quoted=False, last=' and ')} seeds, until the recipe is decided: "
+        f"{least} to {most} runs, about {expected:.0f} if no trick has an effect",
+    )
+
+
+def list_analyses(settings: Settings, design: Design, data_sets: int) -> list[int]:
+    """List the number of seeds at each look: one look, or all that the budget allows."""
+    most = settings.budget // (len(design.arms) * data_sets) if settings.stop == "when_clear" else 0
+    return schedule_analyses(settings.seeds, most)
 
 
 def _measure_second_endpoint(

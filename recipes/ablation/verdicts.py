@@ -72,8 +72,8 @@ def judge(
     Raises:
         UserError: the runs leave no degrees of freedom for the noise.
     """
-    finished, planned = restrict_to_finished(design, blocks), design.contrasts()
-    identical = {effect for effect in design.mains if effect in idle or is_identical(finished, design, blocks, effect)}
+    planned = design.contrasts()
+    identical = find_identical(design, blocks, idle)
     mains, pairs = estimate(design, blocks, identical)
     estimated = {
         verdict.effect: verdict
@@ -151,6 +151,18 @@ def _explain_shortage(family: Estimates, index: int, half: float, margin: float,
     needed = [f"about {ceil(times_seeds * seeds)} seeds instead of {seeds}"] if times_seeds > 1 else []
     needed += [f"{times_rows:.2g} times the labelled validation rows"] if times_rows > 1 else []
     return f"if it is as large as it looks, {' and '.join(needed) or 'one more seed'} would settle it"
+
+
+def find_identical(design: Design, blocks: Sequence[Block], idle: Collection[Effect] = ()) -> set[Effect]:
+    """Find the main effects that change nothing.
+
+    Args:
+        design: the arms.
+        blocks: the runs, a block for each data set.
+        idle: main effects that other runs have shown to change nothing.
+    """
+    finished = restrict_to_finished(design, blocks)
+    return {effect for effect in design.mains if effect in idle or is_identical(finished, design, blocks, effect)}
 
 
 def is_identical(finished: Design, design: Design, blocks: Sequence[Block], effect: Effect) -> bool:

@@ -80,12 +80,12 @@ def fit_linear_baseline(splits: Splits) -> LinearBaseline | None:
 
     None if no text has words. Many or long rows are fitted in part, evenly spaced (`MAX_ROWS`, `MAX_WORK`).
     """
-    chosen = _choose_rows(splits)
+    row_indices = _choose_rows(splits)
     labels, rows = splits.validation["label"][:], splits.validation
     numbers = _read(_cache_path(splits), (len(rows), len(splits.classes)))
     if numbers is None:
         try:
-            fitted = Linear.fit(replace(splits, train=splits.train.select(chosen)), seed=0).predict_rows(rows)
+            fitted = Linear.fit(replace(splits, train=splits.train.select(row_indices)), seed=0).predict_rows(rows)
         except UserError:  # there are no words to learn from
             return None
         numbers = {"probabilities": fitted.probabilities.astype(np.float32), "decisions": fitted.decisions}
@@ -95,7 +95,7 @@ def fit_linear_baseline(splits: Splits) -> LinearBaseline | None:
     predictions = Predictions(
         rows["id"][:], labels, numbers["probabilities"], numbers["decisions"], splits.classes, splits.multi_label
     )
-    return LinearBaseline(predictions, len(chosen))
+    return LinearBaseline(predictions, len(row_indices))
 
 
 def _choose_rows(splits: Splits) -> np.ndarray:

@@ -141,9 +141,9 @@ def summarize(findings: Sequence[Finding], comparison: Mapping[str, Any]) -> dic
         comparison: `baselines` and `against`, as `recipes.doctor.baselines.compare_with_baselines` returns them.
     """
     named = [finding for finding in findings if finding.name]
-    found = {finding.name for finding in named}
+    names = {finding.name for finding in named}
     return {
-        "headline": next((name for name in HEADLINES if name in found), LEARNED),
+        "headline": next((name for name in HEADLINES if name in names), LEARNED),
         "findings": [
             {
                 "name": finding.name,

@@ -14,14 +14,14 @@ Composes: gradient/sharpen: inside plans and outside attacks, so attacks find th
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
+from recipes.toolkit.adversarial import displace
 from recipes.toolkit.gradients import set_gradients_aside
 
 
@@ -65,18 +65,3 @@ class Awp(Trick):
         length = weight.grad.norm().clamp_min(torch.finfo(weight.dtype).tiny)
         move: Tensor = self.gamma * weight.detach().norm() / length * weight.grad
         return move
-
-
-@contextmanager
-def displace(moves: dict[nn.Parameter, Tensor]) -> Iterator[None]:
-    """Inside this context the weights are moved."""
-    own = {weight: weight.detach().clone() for weight in moves}
-    try:
-        with torch.no_grad():
-            for weight, move in moves.items():
-                weight.add_(move)
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, value in own.items():
-                weight.copy_(value)

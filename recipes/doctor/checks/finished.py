@@ -162,11 +162,13 @@ def linear_baseline(subject: Subject, result: CheckResult) -> None:
     message = f"{metric} on validation is {score:.4f}, that of {name} {baseline:.4f} ({interval})."
     if against["difference"] > 0:
         consequence = f"{count:,} validation rows do not show that the model is better"
-        remedy = "more validation rows, or more updates"
+        remedy = "more validation rows, or longer training"
     elif against["baseline"] == "linear":
-        consequence, remedy = "the encoder is no better than counting words", ""
+        consequence = "the encoder is no better than counting words"
+        remedy = "more updates, another learning rate, or model=linear"
     else:
-        consequence, remedy = "the model is no better than one answer for all rows", ""
+        consequence = "the model is no better than one answer for all rows"
+        remedy = "more training rows, or scripts/doctor.py with the same overrides, which checks the labels"
     if against["low"] > 0:
         result.note(message)
     judge(result, "not_better", against["low"], message, consequence, remedy)

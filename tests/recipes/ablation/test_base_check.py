@@ -6,41 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
-from recipes.ablation.base_check import Comparison, check_base, compare_lengths, explain_unlearned, run_base
+from recipes.ablation.base_check import Comparison, check_base, compare_lengths, run_base
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.spread import PRIOR, Spread
 from recipes.errors import UserError
-from recipes.metrics import Predictions
-from recipes.runs.predictions import write_predictions
 
 SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"one": ("data=one",), "two": ("data=two",)})
 DESIGN = Design("full", (2,), ((0,), (1,)))
-LABELS = ["a", "b"] * 10
 
 
-def write_run(
-    folder: Path,
-    score: float,
-    updates: int = 20,
-    answers: Sequence[str] = LABELS,
-    fold: int | None = None,
-    **metrics: Any,
-) -> None:
-    (folder / "predictions").mkdir(parents=True)
+def write_run(folder: Path, score: float, updates: int = 20, fold: int | None = None, **metrics: Any) -> None:
+    folder.mkdir(parents=True)
     config = {"train": {"max_updates": updates or None, "epochs": 3.0}, "data": {"fold": fold}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "metrics.json").write_text(json.dumps({"validation": {"accuracy": score}, **metrics}))
     (folder / "history.jsonl").write_text("".join(f'{{"update": {updates}}}\n' for _ in range(updates > 0)))
-    decisions = np.array([[answer == "a", answer == "b"] for answer in answers], np.int8)
-    ids = [str(row) for row in range(len(LABELS))]
-    predictions = Predictions(ids, LABELS, decisions.astype(np.float32), decisions, ["a", "b"], False)
-    write_predictions(folder / "predictions" / "validation.csv", predictions)
 
 
 class Runs:
@@ -57,7 +42,9 @@ class Runs:
         for data in space.data:
             for seed in seeds:
                 score, run = self.scores[data, space.length][seed], self.folder / f"{data}-{space.length}-{seed}"
-                row = Row(data, arms[0], seed, run, FAILED if score is None else FINISHED, score=score)
+                has_collapsed = None if score is None else score == 0.5
+                status = FAILED if score is None else FINISHED
+                row = Row(data, arms[0], seed, run, status, score=score, collapsed=has_collapsed)
                 if score is not None and not run.exists():
                     fold = seed if self.rotates else None
                     write_run(run, score, **{"updates": int(20 * space.length), "fold": fold, **self.how})
@@ -77,8 +64,8 @@ def test_the_gain_and_its_interval_by_hand() -> None:
 
 
 def test_where_folds_rotate_only_runs_on_the_first_fold_are_compared(tmp_path: Path) -> None:
-    """Fold 1 is easier by 0.4, which is neither noise of the seed nor a reason to train longer."""
-    scores: dict[tuple[str, float], Sequence[float | None]] = {("one", 1): [0.9, 0.5], ("one", 2): [0.9]}
+    """Fold 1 is harder by 0.3, which is neither noise of the seed nor a reason to train longer."""
+    scores: dict[tuple[str, float], Sequence[float | None]] = {("one", 1): [0.9, 0.6], ("one", 2): [0.9]}
     space = Space(SPACE.factors, {"one": ("data=one",)})
     runs = Runs(tmp_path, scores)
     runs.rotates = True
@@ -150,26 +137,25 @@ def test_less_of_a_loss_is_better(tmp_path: Path) -> None:
 
 def test_a_base_that_has_not_learned_ends_the_study(tmp_path: Path) -> None:
     scores = {(data, length): [0.5, 0.5] for data in SPACE.data for length in (1, 2)}
-    runs = Runs(tmp_path, scores, answers=["a"] * len(LABELS))
+    runs = Runs(tmp_path, scores)
     with pytest.raises(UserError) as raised:
         check_base(run_base(SPACE, DESIGN, 2, "accuracy", runs), 0.01, [1], runs)
-    assert str(raised.value).startswith("The base has not learned, so there is nothing to compare with")
-    assert "one: 2 of 2 runs of the base have not learned (it answers one class)." in str(raised.value)
+    assert "the base did not learn on one (2 of 2 runs answer one class or diverged) and on two" in str(raised.value)
+    assert "hydra.sweeper.check_base=false" in str(raised.value)
+
+
+def test_a_base_that_is_not_better_than_its_baseline_has_not_learned(tmp_path: Path) -> None:
+    scores = {(data, length): [0.8, 0.8] for data in SPACE.data for length in (1, 2)}
+    against = {"baseline": "linear", "metric": "accuracy", "difference": 0.01, "low": -0.02, "high": 0.04}
+    health = {"headline": "not_better", "baselines": {"majority": {"accuracy": 0.5}, "linear": {"accuracy": 0.79}}}
+    runs = Runs(tmp_path, scores, health={**health, "against": against})
+    with pytest.raises(
+        UserError, match=r"did not learn on one \(\+0\.0100 compared with the linear baseline, and -0\.02"
+    ):
+        check_base(run_base(SPACE, DESIGN, 2, "accuracy", runs), 0.01, [1], runs)
 
 
 def test_a_model_without_a_training_loop_has_no_length(tmp_path: Path) -> None:
     runs = Runs(tmp_path, {("one", 1): [0.8, 0.8], ("two", 1): [None, None]}, updates=0)
     assert check_base(run_base(SPACE, DESIGN, 2, "accuracy", runs), 0.01, [1], runs) == []
     assert len(runs.requests) == 1
-
-
-def test_health_explains_what_the_predictions_do_not_show(tmp_path: Path) -> None:
-    def explain(name: str, score: float, health: Any) -> str:
-        write_run(tmp_path / name, score, health=health)
-        return explain_unlearned(Row("one", (0,), 0, tmp_path / name, FINISHED, score=score), "accuracy")
-
-    majority = {"baselines": {"majority": {"accuracy": 0.52}, "linear": None}}
-    assert explain("learned", 0.8, {"headline": "learned", **majority}) == ""
-    assert explain("diverged", 0.8, {"headline": "diverged"}) == "it diverged"
-    assert explain("level", 0.52, majority) == "accuracy 0.5200, and the majority class has 0.5200"
-    assert explain("old", 0.52, None) == ""

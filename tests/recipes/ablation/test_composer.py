@@ -74,6 +74,18 @@ def test_runs_are_listed_seed_by_seed_each_in_its_own_folder() -> None:
     assert len({run.folder for run in runs}) == len(runs)
 
 
+def test_a_length_multiplies_what_the_config_of_each_arm_sets() -> None:
+    assert multiply_length(OmegaConf.create({"max_updates": None, "epochs": 1.5}), 2) == "train.epochs=3"
+    assert multiply_length(OmegaConf.create({"max_updates": 25, "epochs": 1.5}), 0.5) == "train.max_updates=12"
+    levels = (Level("3", ("train.epochs=3",)), Level("5", ("train.epochs=5",)))
+    space = Space((Factor("train.epochs", levels),), {"one": ("data=one",)}, ("train.max_updates=null",), length=2)
+    runs = list(composer().list_runs(space, [(0,), (1,)], [7]))
+    assert [run.overrides[-2:] for run in runs] == [["seed=7", f"train.epochs={epochs}"] for epochs in (6, 10)]
+    assert len({run.folder for run in runs}) == 2
+    assert composer().find_length(space, (1,)) == ("train.epochs=10",)
+    assert composer().find_length(replace(space, length=1), (1,)) == ()
+
+
 def test_seeds_rotate_over_the_folds_that_the_validation_fraction_makes() -> None:
     space = Space(SPACE.factors, {"files": ("data=files", "data.train=a.csv", "data.validation_fraction=0.4")})
     study = composer(rotate=True)
@@ -85,15 +97,3 @@ def test_seeds_rotate_over_the_folds_that_the_validation_fraction_makes() -> Non
     assert runs[2].overrides[-2:] == ["seed=1", "data.fold=1"]
     assert study.count_folds(space) == {"files": 2}
     assert list(composer().list_runs(SPACE, [(0,)], [0]))[0].overrides[-1] == "seed=0"
-
-
-def test_a_length_multiplies_what_the_config_of_each_arm_sets() -> None:
-    assert multiply_length(OmegaConf.create({"max_updates": None, "epochs": 1.5}), 2) == "train.epochs=3"
-    assert multiply_length(OmegaConf.create({"max_updates": 25, "epochs": 1.5}), 0.5) == "train.max_updates=12"
-    levels = (Level("3", ("train.epochs=3",)), Level("5", ("train.epochs=5",)))
-    space = Space((Factor("train.epochs", levels),), {"one": ("data=one",)}, ("train.max_updates=null",), length=2)
-    runs = list(composer().list_runs(space, [(0,), (1,)], [7]))
-    assert [run.overrides[-2:] for run in runs] == [["seed=7", f"train.epochs={epochs}"] for epochs in (6, 10)]
-    assert len({run.folder for run in runs}) == 2
-    assert composer().find_length(space, (1,)) == ("train.epochs=10",)
-    assert composer().find_length(replace(space, length=1), (1,)) == ()

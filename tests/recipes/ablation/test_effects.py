@@ -11,7 +11,7 @@ from recipes.ablation.effects import (
     Block,
     compute_max_t_multipliers,
     estimate,
-    measure_deviations,
+    measure_spreads,
     restrict_to_finished,
 )
 from recipes.ablation.observations import combine_folds
@@ -202,6 +202,17 @@ def test_simultaneous_intervals_are_wider_by_a_factor_from_the_correlations() ->
     )
 
 
+def test_the_deviation_over_seeds_is_that_of_a_single_run() -> None:
+    design = choose([2], every, "full", 2)
+    # Arms and seeds leave residuals of +-0.01 in each of four runs, with one degree of freedom.
+    scores = np.array([0.80, 0.82, 0.90, 0.88])
+    rows = np.repeat(scores[:, None], 5, 1)
+    runs = Block("one", np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), rows, list("abcd"))
+    assert measure_spreads(design, [runs]) == {"one": pytest.approx(0.02)}
+    same = replace(runs, name="two", fingerprints=list("abab"))
+    assert list(measure_spreads(design, [runs, same])) == ["one"]
+
+
 class TestRotatingFolds:
     """Seed s is scored on fold s mod 10."""
 
@@ -287,14 +298,3 @@ class TestRotatingFolds:
         np.testing.assert_allclose(nested.run_covariance, one.run_covariance)
         of_one_seed = 3 * one.run_covariance + one.row_covariance
         np.testing.assert_allclose(nested.row_covariance, one.row_covariance + of_one_seed / 9, atol=1e-15)
-
-
-def test_the_deviation_over_seeds_is_that_of_a_single_run() -> None:
-    design = choose([2], every, "full", 2)
-    # Arms and seeds leave residuals of +-0.01 in each of four runs, with one degree of freedom.
-    scores = np.array([0.80, 0.82, 0.90, 0.88])
-    rows = np.repeat(scores[:, None], 5, 1)
-    runs = Block("one", np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), rows, list("abcd"))
-    assert measure_deviations(design, [runs]) == {"one": pytest.approx(0.02)}
-    same = replace(runs, name="two", fingerprints=list("abab"))
-    assert list(measure_deviations(design, [runs, same])) == ["one"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def no_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class StudyRuns:
-    """Runs with artificial scores: the first trick has a large effect, the second a negligible one."""
+    """Runs with artificial scores: the first trick has a large effect, the second one of the size of the noise."""
 
     def __init__(self, stop: str, budget: int) -> None:
         self.settings = SimpleNamespace(seeds=3, stop=stop, budget=budget, margin=0.001, second_endpoint="none")
@@ -39,15 +39,17 @@ class StudyRuns:
         )
         self.requests: list[tuple[set[Arm], int]] = []
         self.by_folder: dict[Path, Row] = {}
+        self.runs_until_killed = 10**6
 
     def run(self, space: Space, arms: Sequence[Arm], seeds: range) -> None:
         self.requests.append((set(arms), len(seeds)))
         for arm in arms:
             for seed in seeds:
+                if len(self.by_folder) == self.runs_until_killed:
+                    raise KeyboardInterrupt
                 chance = np.random.default_rng([seed, *arm]).normal(0, 0.02)
-                row = Row(
-                    "set", arm, seed, Path(f"{arm}-{seed}"), FINISHED, None, 0.5 + 0.3 * arm[0] + chance, 1.0, 1.0, 1.0
-                )
+                score = 0.5 + 0.3 * arm[0] + 0.02 * arm[1] + chance
+                row = Row("set", arm, seed, Path(f"{arm}-{seed}"), FINISHED, None, score, 1.0, 1.0, 1.0)
                 row = replace(row, collapsed=self.has_collapsed(arm, seed))
                 self.by_folder[row.folder] = row
 
@@ -104,12 +106,31 @@ def test_fixed_seeds_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_seeds_are_added_only_to_the_arms_of_open_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     study_runs, findings, seeds = run_in_rounds(monkeypatch, "when_clear", 33, "one_at_a_time")
-    assert seeds == 11 and [count for _, count in study_runs.requests] == [3, 5, 7, 9, 11]
+    analyses = [3, 4, 5, 6, 8, 10, 11]
+    assert [count for _, count in study_runs.requests] == analyses[: analyses.index(seeds) + 1] and seeds > 4
     assert study_runs.requests[0][0] == {(0, 0), (1, 0), (0, 1)}
-    assert {frozenset(arms) for arms, _ in study_runs.requests[1:]} == {frozenset({(0, 0), (0, 1)})}
-    assert [verdict.word for verdict in findings.mains] == ["helps", "no evidence"]
-    # The clear verdict is final: its arm has three seeds.
-    assert len([row for row in findings.rows if row.arm == (1, 0)]) == 3
+    assert study_runs.requests[-1][0] == {(0, 0), (0, 1)}
+    # The clear verdict is final: its arm has no more seeds than it needed.
+    with_first = [row for row in findings.rows if row.arm == (1, 0)]
+    assert findings.mains[0].word == "helps" and len(with_first) < seeds
+    assert findings.rounds[0].startswith("Seeds were added in rounds: the study was judged with 3, 4")
+    assert findings.rounds[-1].startswith(f"Left early: first with {len(with_first)} seeds.")
+
+
+def test_an_interrupted_study_decides_the_same_when_it_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision sees the runs that were requested so far, and no later ones that are finished already."""
+    whole, findings, _ = run_in_rounds(monkeypatch, "when_clear", 33, "one_at_a_time")
+    design = choose([2, 2], lambda arm: True, "one_at_a_time", 100)
+    for runs in (4, 11):
+        study_runs: Any = StudyRuns("when_clear", 33)
+        study_runs.runs_until_killed = runs
+        with pytest.raises(KeyboardInterrupt):
+            study._run_in_rounds(SPACE, lambda arm: True, design, study_runs)
+        # The runs so far are on disk; the new process asks for all of them again, round by round.
+        finished, resumed = dict(study_runs.by_folder), StudyRuns("when_clear", 33)
+        again, _ = study._run_in_rounds(SPACE, lambda arm: True, design, cast(Any, resumed))
+        assert resumed.requests == whole.requests and again.mains == findings.mains
+        assert finished.items() <= resumed.by_folder.items()
 
 
 def test_a_level_that_breaks_training_leaves_the_other_effects(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+from recipes.doctor.baselines import MAX_ROWS, MAX_WORK
 from recipes.doctor.findings import CheckResult, Finding
 from recipes.doctor.health import HEADLINES, LIMITS, NO_BASELINES, describe_divergence, judge, summarize
 
@@ -17,6 +19,13 @@ def findings_of(*names: str) -> list[Finding]:
         beyond = {"above": 1.0, "at least": 0.0, "below": -1.0, "at most": 0.0}[limit.direction]
         judge(result, name, limit.limit + beyond, "message", "consequence")
     return result.findings
+
+
+def test_the_page_has_every_limit() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    for name, limit in LIMITS.items():
+        assert f"| `{name}` | {limit.figure} | {limit.direction} {limit.limit:g} | {limit.remedy} |\n" in page
+    assert f"at most {MAX_ROWS:,} rows" in page and f"exceed {MAX_WORK / 1e6:g} million" in page
 
 
 @pytest.mark.parametrize("number", range(len(HEADLINES)))

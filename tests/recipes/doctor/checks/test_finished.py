@@ -100,7 +100,7 @@ def test_a_run_is_better_than_its_baseline_only_if_the_interval_leaves_out_0() -
         assert (finding.severity, finding.name, finding.figure, finding.limit) == ("warning", "not_better", low, 0.0)
     assert check_baseline(0.9, -0.01, 0.2)[0].consequence == "2 validation rows do not show that the model is better"
     (finding,) = check_baseline(0.5, -0.1, 0.1, "majority")
-    assert "that of the majority class 0.5000" in finding.message
+    assert "that of the majority class 0.5000" in finding.message and "model=linear" not in finding.remedy
 
 
 def test_rows_that_cannot_be_compared_show_nothing() -> None:

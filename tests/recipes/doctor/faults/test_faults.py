@@ -666,7 +666,14 @@ TRICKS = [
         "ineffective_tricks",
         "fgm does nothing",
         overrides=["+tricks=[fgm]", "tricks.fgm.epsilon=0.0"],
-        remedy=["tricks.fgm.epsilon=0.2"],
+        remedy=["tricks.fgm.epsilon=0.03"],
+    ),
+    Fault(
+        "steps longer than the ball",
+        "ineffective_tricks",
+        "tricks.pgd.alpha=0.3, the length of a step, is more than epsilon=0.03",
+        overrides=["+tricks=[pgd]", "tricks.pgd.alpha=0.3"],
+        remedy=["tricks.pgd.alpha=0.015"],
     ),
     Fault(
         "focal without a focus",
