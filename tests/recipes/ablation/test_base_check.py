@@ -65,7 +65,7 @@ def test_the_gain_and_its_interval_by_hand() -> None:
 
 
 def test_where_folds_rotate_only_runs_on_the_first_fold_are_compared(tmp_path: Path) -> None:
-    """Fold 0 is easier by 0.3, which is neither noise of the seed nor a reason to train longer."""
+    """Fold 1 is harder by 0.3, which is neither noise of the seed nor a reason to train longer."""
     scores: dict[tuple[str, float], Sequence[float | None]] = {("one", 1): [0.9, 0.6], ("one", 2): [0.9]}
     space = Space(SPACE.factors, {"one": ("data=one",)})
     runs = Runs(tmp_path, scores)
