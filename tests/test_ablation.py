@@ -23,6 +23,7 @@ STUDY = (
     "hydra/sweeper=ablation",
     "hydra.sweep.dir=study",
     "hydra.sweeper.confirm=false",
+    "hydra.sweeper.check_base=false",
     "data=files",
     "data.train=text.csv",
     "model=tiny",
@@ -94,6 +95,33 @@ def test_an_idle_trick_is_detected_even_if_no_two_arms_differ_in_it_only(folder:
     assert len(rows(folder)) == len(results(folder)) == 8 + 1
     before = results(folder)
     assert run_train(folder, *arguments).code == 0 and results(folder) == before
+
+
+def test_a_base_that_has_not_learned_ends_the_study_before_the_other_arms(folder: Path) -> None:
+    arguments = (*STUDY, *SHORT, "+tricks=[mixup]", "train.learning_rate=0", "hydra.sweeper.check_base=true")
+    done = run_train(folder, *arguments)
+    assert done.code == 2 and "detects   effects from" in done.out, done
+    message = done.err.strip().splitlines()[-1]
+    assert "the base did not learn" in message and "hydra.sweeper.check_base=false" in message
+    # Two seeds of the base, and one with twice the updates, which is not a run of the study.
+    assert [(row["mixup"], row["seed"]) for row in rows(folder)] == [("none", "0"), ("none", "1")]
+    assert len(results(folder)) == 3
+
+
+@pytest.mark.slow
+def test_a_study_at_two_lengths_recommends_the_longer_one(folder: Path) -> None:
+    arguments = [each for each in STUDY if "confirm" not in each]
+    learn = ("train.learning_rate=0,1e-2", "hydra.sweeper.seeds=3", "hydra.sweeper.lengths=[2,1]", "doctor=off")
+    texts = [f"data.train={make_text_file(20, 0)}", f"data.validation={make_text_file(12, 1)}"]
+    done = run_train(folder, *arguments, *learn, *texts, "train.max_updates=15")
+    assert done.code == 0, done
+    runs = rows(folder)
+    # Two arms with three seeds at both lengths; the recipe and the base with fresh seeds at the longer one.
+    assert [row["length"] for row in runs].count("1") == 6 and [row["length"] for row in runs].count("2") == 6 + 6
+    text = (folder / "study" / "report.md").read_text(encoding="utf-8")
+    assert "## By training length" in text and "With fresh seeds" in text
+    recipe = (folder / "study" / "conf" / "recipe" / "recommended.yaml").read_text(encoding="utf-8")
+    assert "max_updates: 30" in recipe and "train.max_updates=15" not in recipe
 
 
 @pytest.mark.parametrize(
@@ -226,6 +254,7 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
         *base,
         "hydra.sweep.dir=study",
         "hydra.sweeper.seeds=5",
+        "hydra.sweeper.check_base=false",
     ]
     done = run_train(folder, *arguments)
     assert done.code == 0, done

@@ -186,8 +186,8 @@ class PredictionJob:
         if unseen:
             names = [f"{name!r} ({count})" for name, count in unseen.most_common()]
             self.summary.notes.append(
-                f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss and "
-                f"ece: {list_names(names, most=5, quoted=False)}."
+                f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss, "
+                f"brier and ece: {list_names(names, most=5, quoted=False)}."
             )
         return rows
 

@@ -29,7 +29,12 @@ from recipes.toolkit.gradients import set_gradients_aside
 class Awp(Trick):
     """Replace the gradient by the one at moved weights."""
 
-    gamma: float = allowed("[0, inf)")
+    gamma: float = allowed(
+        "[0, inf)",
+        advised="[0, 0.0005]",
+        source="measured with MiniLM on SST-2: 0.0002 trains, 0.001 does not",
+        above="the gradient is taken at weights that have forgotten what they know, and the model answers one class",
+    )
     """How far a weight moves, as a fraction of its norm."""
     start: float = allowed("[0, 1]")
     """Fraction of all updates before the first one with moved weights; at least `train.warmup`."""

@@ -53,7 +53,12 @@ from recipes.toolkit.fused_run import FusedRun
 class Fusion(Trick):
     """Train the members, weight them, and make the run folder predict with all of them."""
 
-    folds: int = allowed("[1, inf)")
+    folds: int = allowed(
+        "[1, inf)",
+        advised="[1, 10]",
+        source="5 to 10 are usual",
+        above="every fold costs a full training, for members that are nearly the same",
+    )
     """Parts of the training rows; 1: every model trains on all."""
     members: list[str] = allowed("")
     """A line of overrides for each member; none: only this run."""
