@@ -1,10 +1,10 @@
 """Rotating folds against one split, on heads that are trained on frozen vectors of real texts.
 
-    python scripts/fold_heads.py --data FOLDER --samples 200
+    python scripts/fold_heads.py --data FOLDER --cache OTHER --samples 200
 
 FOLDER has the folders `eda_pc` and `thucnews_titles`, each with train.csv, validation.csv and test.csv (columns text
 and label). Texts of the first become averaged vectors of `model=minilm`, texts of the second TF-IDF of 1- and 2-grams
-of characters; both are reduced to 100 components, once for all rows. Each sample has 1,000 rows, drawn without
+of characters; both are reduced to 64 components, once for all rows. Each sample has 1,000 rows, drawn without
 replacement from all rows but 5,000, which measure the truth. Heads with one hidden layer are trained on 900 of them and
 scored on 100: all seeds on one split, or each seed on another of ten folds. Three real tricks with small effects
 are tried alone (4 arms x 5 seeds) and together (8 arms x 3 seeds). The effects and intervals are those of
@@ -19,7 +19,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 
@@ -36,15 +36,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recipes.ablation.design import Design, choose
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.observations import combine_folds
-from recipes.config import Model
 from recipes.data.splitting import assign_folds
-from recipes.models.loading import load_model, load_tokenizer
 
 ROWS, FOLDS, TRUTH_ROWS = 1000, 10, 5000
-DIMENSIONS = 100
+DIMENSIONS = 64
 HIDDEN, EPOCHS, BATCH, LEARNING_RATE = 16, 4, 100, 2e-2
 DROPOUT, SMOOTHING = 0.3, 0.1
 TRICKS = ("feature dropout", "label smoothing", "mixup")
+SAMPLES_A_SAVE = 10
 METRICS = ("accuracy", "brier", "loss")
 TWO = (2,) * len(TRICKS)
 # The name of a design, its arms, and its number of seeds.
@@ -62,19 +61,18 @@ class Rows:
     labels: Tensor
 
 
-def read_rows(folder: Path, name: str, cache: Path | None) -> Rows:
+def read_rows(folder: Path, name: str, cache: Path) -> Rows:
     """Read the distinct texts of a data set as vectors, in random order."""
     files = [folder / name / f"{split}.csv" for split in ("train", "validation", "test")]
     table = pd.concat([pd.read_csv(file, keep_default_na=False, dtype=str) for file in files])
     table = table.drop_duplicates("text").sample(frac=1, random_state=0)
     texts = table["text"].tolist()
-    stored = cache / f"folds-{name}.npy" if cache else None
-    if stored and stored.exists():
+    stored = cache / f"{name}.npy"
+    if stored.exists():
         vectors = np.load(stored).astype(np.float32)
     else:
         vectors = embed(texts) if name == "eda_pc" else reduce_ngrams(texts)
-        if stored:
-            np.save(stored, vectors.astype(np.float16))
+        np.save(stored, vectors.astype(np.float16))
     # Fewer dimensions make a head cheap. Their mean square is 1.
     vectors = PCA(DIMENSIONS, random_state=0).fit_transform(vectors.astype(np.float32))
     vectors /= vectors.std()
@@ -90,6 +88,10 @@ def reduce_ngrams(texts: list[str]) -> np.ndarray:
 
 def embed(texts: list[str]) -> np.ndarray:
     """Average the last hidden states of `model=minilm`, (row, dimension)."""
+    # Only the first run with a cache needs these, and they take seconds.
+    from recipes.config import Model
+    from recipes.models.loading import load_model, load_tokenizer
+
     settings = Model("minilm", None, None, False)
     tokenizer = load_tokenizer(settings, texts)
     encoder = load_model(settings, tokenizer, ["a", "b"], False).base_model.eval()
@@ -222,6 +224,21 @@ def run_study(rows: Rows, truth_rows: Rows, classes: int, design: Design, seed_c
     return Study(values, low, high, means @ weights.T, means[:, design.arms.index((0,) * len(TRICKS))])
 
 
+def save_studies(cache: Path, name: str, design: str, studies: list[Study]) -> None:
+    """Save the samples so far, so that the same command goes on from there."""
+    arrays = {field.name: np.array([getattr(each, field.name) for each in studies]) for field in fields(Study)}
+    np.savez(cache / f"{name}-{design}.npz", **arrays)
+
+
+def load_studies(cache: Path, name: str, design: str) -> Iterator[Study]:
+    """Load the samples that an earlier call has saved."""
+    path = cache / f"{name}-{design}.npz"
+    if path.exists():
+        with np.load(path) as arrays:
+            loaded = [arrays[field.name] for field in fields(Study)]
+        yield from (Study(*each) for each in zip(*loaded, strict=True))
+
+
 def summarize(name: str, design: str, studies: list[Study]) -> Iterator[dict[str, str | int]]:
     """Summarize the studies of a data set, a line for each metric and trick."""
     values, low, high = (np.array([getattr(each, part) for each in studies]) for part in ("values", "low", "high"))
@@ -257,7 +274,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--output", type=Path, default=Path("docs/evidence/folds.csv"))
-    parser.add_argument("--cache", type=Path, help="folder for the vectors, to make them once")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for vectors and samples, which are made once")
     parser.add_argument("--only", nargs="+", default=["eda_pc", "thucnews_titles"], help="data sets")
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     arguments = parser.parse_args()
@@ -266,13 +283,15 @@ def main() -> None:
         rows = read_rows(arguments.data, name, arguments.cache)
         classes = int(rows.labels.max()) + 1
         truth_rows = Rows(rows.vectors[:TRUTH_ROWS], rows.labels[:TRUTH_ROWS])
-        studies = []
-        for number in range(arguments.samples):
+        studies = list(load_studies(arguments.cache, name, design))[: arguments.samples]
+        for number in range(len(studies), arguments.samples):
             generator = np.random.default_rng(number)
             selected = generator.choice(len(rows.labels) - TRUTH_ROWS, ROWS, replace=False) + TRUTH_ROWS
             sample = Rows(rows.vectors[selected], rows.labels[selected])
             studies.append(run_study(sample, truth_rows, classes, *DESIGNS[design], number))
-            print(f"{name}, {design}: sample {number + 1} of {arguments.samples}", file=sys.stderr, flush=True)
+            if (number + 1) % SAMPLES_A_SAVE == 0:
+                save_studies(arguments.cache, name, design, studies)
+                print(f"{name}, {design}: {number + 1} of {arguments.samples} samples", file=sys.stderr, flush=True)
         lines += list(summarize(name, design, studies))
         with arguments.output.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, lines[0])

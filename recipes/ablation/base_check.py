@@ -7,12 +7,14 @@ has twice the updates. Its gain is compared with the mean of the base's runs, in
 - *still improving*: better by more than the margin, and the 80 % interval of the gain excludes 0,
 - *unclear*: better by more than the margin, but a seed may do as much.
 
-With more than one data set, the error of 20 % is divided by their number.
+With more than one data set, the error of 20 % is divided by their number. Where folds rotate, only runs on the first
+fold are compared: another fold has other rows.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -22,6 +24,7 @@ from recipes.ablation.factors import Space
 from recipes.ablation.failures import examine_base, explain_no_verdict
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.spread import PRIOR, RANGE, Spread
+from recipes.config import value_at
 from recipes.errors import UserError
 from recipes.metrics import LOWER_IS_BETTER
 from recipes.runs.folder import RunFolder
@@ -89,7 +92,10 @@ class BaseRuns:
     @property
     def spreads(self) -> dict[str, Spread]:
         """The spread of a score over seeds on each data set."""
-        return {data: PRIOR.update(self.scores(rows)) for data, rows in self.finished.items()}
+        return {
+            data: PRIOR.update(self.scores(_on_fold_of(rows[0], rows) if rows else []))
+            for data, rows in self.finished.items()
+        }
 
     def scores(self, rows: Sequence[Row]) -> list[float]:
         """The scores of some runs; higher is better."""
@@ -134,8 +140,9 @@ def check_base(base: BaseRuns, margin: float, lengths: Sequence[float], run: Run
     longer_rows = run(longer_space, [base.space.base], range(1)) if timed else []
     longer = {row.data: row for row in longer_rows if row.status == FINISHED}
     comparisons = {
-        data: compare_lengths(base.scores(timed[data]), base.scores([row])[0], PRIOR, margin, len(longer))
+        data: compare_lengths(base.scores(on_fold), base.scores([row])[0], PRIOR, margin, len(longer))
         for data, row in longer.items()
+        if (on_fold := _on_fold_of(row, timed[data]))
     }
     improving = [data for data, each in comparisons.items() if each.is_improving]
     no_verdict = explain_no_verdict(examine_base(base.rows, base.metric))
@@ -146,6 +153,15 @@ def check_base(base: BaseRuns, margin: float, lengths: Sequence[float], run: Run
     if no_verdict:
         raise UserError(f"{no_verdict} {HOW_TO_GO_ON}")
     return [_describe_comparison(data, each, base.metric) for data, each in comparisons.items()]
+
+
+def _on_fold_of(run: Row, rows: Sequence[Row]) -> list[Row]:
+    """Select the runs that are scored on the same fold as one run."""
+
+    def fold_of(row: Row) -> Any:
+        return value_at(RunFolder(row.folder).config, "data.fold")
+
+    return [row for row in rows if fold_of(row) == fold_of(run)]
 
 
 HOW_TO_GO_ON = "Nothing else has run. To study this base nevertheless: hydra.sweeper.check_base=false."
