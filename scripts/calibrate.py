@@ -2,6 +2,7 @@
 
     python scripts/calibrate.py                  # 10,000 studies a line, minutes
     python scripts/calibrate.py --studies 500    # a quick estimate
+    python scripts/calibrate.py folds            # a part of its own in scripts/calibration, such as rotating folds
 
 A simulated run answers a validation row correctly if a sum of normal draws is above 0:
 
@@ -14,6 +15,7 @@ in a real study. Figures are given with their Monte Carlo standard error.
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,6 +42,8 @@ MAJORITY = 0.5
 MARGIN = 0.01
 TRICKS = 8
 REFUSED = ((0, 1), (2, 3))
+PARTS = ("datasets", "failures", "folds", "sequential", "spread")
+"""The modules of `scripts/calibration`."""
 
 
 @dataclass(frozen=True)
@@ -284,11 +288,17 @@ def count_in_logs(world: LogWorld, arms: int, seeds: int, studies: int, number: 
 
 
 def main() -> None:
-    """Print every table."""
+    """Print every table of a part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=["studies", *PARTS], default="studies")
     parser.add_argument("--studies", type=positive_integer, default=10_000, help="simulated studies a line")
     parser.add_argument("--processes", type=positive_integer, default=2)
     arguments = parser.parse_args()
+    if arguments.part in PARTS:
+        part = importlib.import_module(f"scripts.calibration.{arguments.part}")
+        for line in part.describe(arguments.studies, arguments.processes):
+            print(line, flush=True)
+        return
     with ProcessPoolExecutor(arguments.processes) as pool:
         print_tables(arguments.studies, pool.map)
 

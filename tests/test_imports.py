@@ -27,7 +27,7 @@ ORDER = (
         "trick",
         "compose",
     ),
-    *("state", "base", "guards", "prediction", "reports", "toolkit", "loop", "doctor", "pipeline", "api"),
+    *("state", "base", "guards", "prediction", "reports", "loop", "doctor", "toolkit", "pipeline", "api"),
 )
 # These may import all of them, and none of them imports these.
 ON_TOP = ("testing", "ablation", "cli")
@@ -66,6 +66,10 @@ TARGETS = {
         "conf/hydra/sweeper/ablation.yaml",
         "hydra_plugins.trickbook_ablation.AblationSweeper",
     ): "how Hydra finds a sweeper",
+    (
+        "conf/train.yaml",
+        "recipes.compose.baseline.MissingBaseline",
+    ): "how Hydra finds what it calls when a sweep starts",
     ("conf/tricks/nlpaug.yaml", "nlpaug.augmenter.word.SpellingAug"): "an augmenter, as nlpaug's users write it",
 }
 

@@ -41,7 +41,6 @@ class JointLaw:
     """(effect)."""
     run_degrees_of_freedom: np.ndarray
     """(analysis)."""
-    row_degrees_of_freedom: float
     information: np.ndarray
     """The fraction of the last look's information that each look has, (analysis)."""
     deviations: np.ndarray
@@ -57,9 +56,10 @@ class JointLaw:
             multiplier: the critical value, as of a normal distribution.
             scale: what the run variances are multiplied by, (draw).
         """
-        probability = ndtr(multiplier)
-        run = stdtrit(self.run_degrees_of_freedom[analysis], probability) ** 2 * self.run_variance[analysis]
-        row = stdtrit(self.row_degrees_of_freedom, probability) ** 2 * self.row_variance
+        run_critical_value = stdtrit(self.run_degrees_of_freedom[analysis], ndtr(multiplier))
+        run = run_critical_value**2 * self.run_variance[analysis]
+        # The row variance counts as known: it has as many degrees of freedom as there are rows.
+        row = multiplier**2 * self.row_variance
         return np.asarray(run[:, None] * scale + row[:, None])
 
     def find_outside(self, analysis: int, multiplier: float, draws: np.ndarray) -> np.ndarray:
@@ -129,7 +129,6 @@ def draw_joint_law(family: Estimates, seeds: np.ndarray, analysis: int) -> Joint
         run_variance=run_variance,
         row_variance=family.row_variance,
         run_degrees_of_freedom=degrees_of_freedom,
-        row_degrees_of_freedom=family.row_degrees_of_freedom,
         information=information,
         deviations=deviations,
         scales=squares / degrees_of_freedom[:, None],

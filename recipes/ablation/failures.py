@@ -9,31 +9,33 @@ logs, where a run is broken if it failed or did not learn.
   Levels that the remaining arms always have together are found together.
 - Any other broken run stays in with its score: no run is left out because of its own score.
 - The base *did not learn* on a data set if at least half of its runs are broken. It did not learn either if it is not
-  better than the linear baseline, or than the majority class where there is no linear one: the low ends of the 95 %
-  intervals of the differences (`health` in `metrics.json`) are below 0 on average over its runs. Then no level has a
-  verdict.
+  better than its baselines (`health` in `metrics.json`). The low end of its 95 % interval over rows must be above the
+  score of the majority class, and its score above that of the linear baseline. Both are means over its runs. Then no
+  level has a verdict. Calibration error (ece) is not compared: the majority class has hardly any.
 
 Where the base has no run, the arms with the fewest levels on stand in for it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import mean
-from typing import Any
+from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
-from scipy.stats import fisher_exact
+from scipy.stats import fisher_exact, t
 
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.factors import Space
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import INSEPARABLE, LOST, NO_EVIDENCE, NOT_ESTIMABLE, RUNS_LEFT_OUT, Verdict
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import list_names
+from recipes.metrics import LOWER_IS_BETTER, Predictions, is_better
 from recipes.runs.folder import RunFolder
 
 MAX_CHANCE = 0.05
 FEWEST_BROKEN = 2
 NO_VERDICT = "No verdict: "
+BASELINES = {"majority": "the majority class", "linear": "the linear baseline"}
 MAKE_IT_LEARN = "Make the base learn first: more updates, or another learning rate."
 
 
@@ -149,19 +151,24 @@ class BaseHealth:
     """The mean over its finished runs."""
     baselines: Mapping[str, float]
     """The score of the linear baseline and of the majority class; those that are known."""
-    baseline: str = ""
-    """The baseline that its runs were compared with; empty if none was."""
-    difference: tuple[float, float] = (0.0, 0.0)
-    """How much better than this baseline its runs are, and the low end of the 95 % interval; means over its runs."""
+    metric: str
+    low: float = 0.0
+    """The worse end of the 95 % interval of its score over rows; a mean over its finished runs."""
 
     @property
     def reason(self) -> str:
         """Why the base did not learn, as part of a sentence; empty if it did."""
         if is_mostly_broken(self.broken, self.count):
             return f"{self.broken} of {self.count} runs answer one class or diverged"
-        if self.baseline and self.difference[1] < 0:
-            difference, low = self.difference
-            return f"{difference:+.4f} compared with {name_baseline(self.baseline)}, and {low:+.4f} at the low end"
+        if self.score is None or self.metric == "ece":
+            return ""
+        majority, linear = (self.baselines.get(name) for name in ("majority", "linear"))
+        if majority is not None and not is_better(self.metric, self.low, majority):
+            return (
+                f"{self.metric} {self.score:.4f}, {self.low:.4f} at the low end; the majority class has {majority:.4f}"
+            )
+        if linear is not None and not is_better(self.metric, self.score, linear):
+            return f"{self.metric} {self.score:.4f}; the linear baseline has {linear:.4f}"
         return ""
 
 
@@ -195,29 +202,27 @@ def examine_base(rows: Sequence[Row], metric: str) -> list[BaseHealth]:
 
 def _examine(data: str, rows: Sequence[Row], metric: str) -> BaseHealth:
     finished = [row for row in rows if row.status == FINISHED]
-    # Runs of older code have no health.
-    health: list[dict[str, Any]] = [
-        values for row in finished if (values := RunFolder(row.folder).metrics.get("health"))
-    ]
-    found = BaseHealth(
+    folders = [RunFolder(row.folder) for row in finished]
+    # Runs of older code have no health. Where folds rotate, each run has the baselines of its own rows.
+    health = [folder.health for folder in folders if folder.health]
+    names = [name for name, scores in health[0]["baselines"].items() if scores and metric in scores] if health else []
+    baselines = {name: fmean(each["baselines"][name][metric] for each in health) for name in names}
+    return BaseHealth(
         data,
         len(rows),
         sum(bool(row.is_broken) for row in rows),
-        mean(row.score for row in finished if row.score is not None) if finished else None,
-        {},
+        fmean(row.score for row in finished if row.score is not None) if finished else None,
+        baselines,
+        metric,
+        fmean(_find_low_end(folder.load_predictions("validation"), metric) for folder in folders) if baselines else 0.0,
     )
-    if not health:
-        return found
-    # Where folds rotate, each run has the baselines of its own rows.
-    names = [name for name, scores in health[0]["baselines"].items() if scores and metric in scores]
-    found = replace(
-        found, baselines={name: mean(values["baselines"][name][metric] for values in health) for name in names}
-    )
-    compared = [values["against"] for values in health if values.get("against")]
-    if not compared:
-        return found
-    difference, low = (mean(each[name] for each in compared) for name in ("difference", "low"))
-    return replace(found, baseline=compared[0]["baseline"], difference=(difference, low))
+
+
+def _find_low_end(predictions: Predictions, metric: str) -> float:
+    """The worse end of the 95 % interval of a score over rows."""
+    rows = score_rows(predictions, metric)
+    end = float(rows.mean() - t.ppf(0.975, len(rows) - 1) * rows.std(ddof=1) / len(rows) ** 0.5)
+    return -end if metric in LOWER_IS_BETTER else end
 
 
 def explain_no_verdict(base: Sequence[BaseHealth]) -> str:
@@ -231,12 +236,12 @@ def explain_no_verdict(base: Sequence[BaseHealth]) -> str:
     )
 
 
-def describe_base(base: BaseHealth, metric: str) -> str:
+def describe_base(base: BaseHealth) -> str:
     """Describe the base next to its baselines in a sentence."""
-    baselines = [f"{name_baseline(name)} {score:.4f}" for name, score in base.baselines.items()]
+    baselines = [f"{BASELINES[name]} {score:.4f}" for name, score in base.baselines.items()]
     score = "no score" if base.score is None else f"{base.score:.4f}"
     others = list_names(baselines, quoted=False, last=" and ")
-    return f"On {base.data} the base has {metric} {score}, {others}."
+    return f"On {base.data} the base has {base.metric} {score}, {others}."
 
 
 def describe_breaking(breaking: Sequence[Breaking], planned: Design, space: Space) -> Iterator[str]:

@@ -108,7 +108,7 @@ def summarize(findings: Findings) -> Iterator[str]:
         f"compared by {findings.metric} on validation."
     )
     yield from findings.rounds
-    yield from (describe_base(each, findings.metric) for each in findings.base if each.baselines)
+    yield from (describe_base(each) for each in findings.base if each.baselines)
     if findings.breaking:
         yield from describe_breaking(findings.breaking, findings.planned or findings.design, findings.space)
     for word, (singular, plural) in MAIN_PHRASES.items():
@@ -223,22 +223,22 @@ def _health_parts(findings: Findings) -> Iterator[Part]:
     if findings.base:
         yield Heading("The base, next to its baselines")
         yield Table(
-            ["data", "runs", "one class", findings.metric, "linear baseline", "majority class", "better by", "low end"],
+            ["data", "runs", "one class", findings.metric, "low end", "linear baseline", "majority class"],
             [
                 [
                     each.data,
                     str(each.count),
                     str(each.broken),
                     _format_score(each.score),
+                    _format_score(each.low if each.baselines else None),
                     *(_format_score(each.baselines.get(name)) for name in ("linear", "majority")),
-                    *(_format_signed(number) if each.baseline else "" for number in each.difference),
                 ]
                 for each in findings.base
             ],
         )
         yield (
-            "The base did not learn if half of its runs answer one class or diverged, or if the low end of the 95 % "
-            "interval of its difference to the linear baseline, averaged over its runs, is below 0."
+            "The base did not learn if half of its runs answer one class or diverged, if the low end of its 95 % "
+            "interval is not better than the majority class, or if its score is not better than the linear baseline."
         )
     if findings.breaking:
         yield Heading("With and without the rule on levels that break training")
@@ -419,10 +419,11 @@ def _describe_compared_rows(findings: Findings) -> str:
 
 def _describe_noise(findings: Findings) -> Iterator[str]:
     """Describe the measured spread over seeds, and which effects these runs can detect."""
-    if not findings.deviations:
+    intervals = [verdict.interval for verdict in findings.mains if verdict.has_estimate]
+    if not findings.deviations or not intervals:
         return
     spreads = [f"{deviation:.4f} on {data}" for data, deviation in findings.deviations.items()]
-    least = estimate_detectable([verdict.interval for verdict in findings.mains if verdict.has_estimate])
+    least = estimate_detectable(intervals)
     yield (
         f"Another seed moves the {findings.metric} of a run by {list_names(spreads, quoted=False, last=' and ')} "
         "(standard deviation, measured in these runs). With the variance over rows, this study detects effects of "

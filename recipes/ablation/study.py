@@ -91,14 +91,14 @@ def run_study(
     # Look at the base before anything is spent on the other arms.
     study_runs = StudyRuns(settings, composer, launch)
     metric = str(composer.master.evaluate.metric)
-    found: list[tuple[str, str]] = []
+    checks: list[tuple[str, str]] = []
     if admissible(space.base):
         # Where folds rotate, another seed is scored on other rows, which says nothing of the spread over seeds.
         base = run_base(longest, design, 1 if settings.rotate else settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
         if settings.check_base:
-            found = check_base(base, settings.margin, settings.lengths, study_runs.run)
-            plan.print_plan(found)
+            checks = check_base(base, settings.margin, settings.lengths, study_runs.run)
+            plan.print_plan(checks)
 
     by_length: dict[float, Findings] = {}
     for length in settings.lengths:
@@ -108,8 +108,8 @@ def run_study(
     findings = replace(
         findings,
         rotates=settings.rotate,
-        warnings=[*warnings, *(text for name, text in found if name == "warning")],
-        length_checks=[text for name, text in found if name == "length"],
+        warnings=[*warnings, *(text for name, text in checks if name == "warning")],
+        length_checks=[text for name, text in checks if name == "length"],
         search_path=composer.search_path,
         trusted=composer.trusted,
         by_length=by_length,

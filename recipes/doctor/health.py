@@ -152,6 +152,7 @@ def summarize(findings: Sequence[Finding], comparison: Mapping[str, Any]) -> dic
                 "remedy": finding.remedy,
                 "severity": finding.severity,
                 "message": finding.message,
+                "consequence": finding.consequence,
                 "rows": list(finding.rows),
             }
             for finding in sorted(named, key=lambda finding: list(LIMITS).index(finding.name))
@@ -167,5 +168,7 @@ def describe_divergence(message: str) -> dict[str, Any]:
         message: of the error.
     """
     limit = LIMITS["diverged"]
-    finding = Finding("", limit.severity, message, "", limit.remedy, (), "diverged", None, limit.limit)
+    finding = Finding(
+        "", limit.severity, message, "the run has no model", limit.remedy, (), "diverged", None, limit.limit
+    )
     return summarize([finding], NO_BASELINES)

@@ -13,7 +13,7 @@ from recipes.config import Config, saved_config
 from recipes.data.splits import Splits
 from recipes.doctor import checks  # noqa: F401  (importing them registers them)
 from recipes.doctor.findings import SECTIONS, CheckResult, Report, Skip
-from recipes.doctor.health import summarize
+from recipes.doctor.health import NO_BASELINES, summarize
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.render import describe
 from recipes.doctor.subject import CHEAP_SAMPLE, SAMPLE, Subject
@@ -86,14 +86,18 @@ def examine_finished(folder: Path) -> tuple[Report, dict[str, Any]]:
         not finished, but its folder says why it ended.
 
     Raises:
-        UserError: the folder holds no finished run, or its data cannot be read.
+        UserError: the folder holds no finished run.
     """
     if (folder / "metrics.json").exists() and not is_finished(folder) and (health := RunFolder(folder).health):
         return Report([describe_unfinished(health)]), health
     run = finished_run(folder)
     subject = Subject(saved_config(run.config), folder)
     report = run_checks(subject, [each for each in CHECKS if each.section == "after"])
-    return report, summarize(report.findings, subject.comparison)
+    try:
+        comparison = subject.comparison
+    except (UserError, Skip):  # a run of an earlier version whose data is gone; the report has the reason
+        comparison = NO_BASELINES
+    return report, summarize(report.findings, comparison)
 
 
 def describe_unfinished(health: Mapping[str, Any]) -> CheckResult:
@@ -101,7 +105,7 @@ def describe_unfinished(health: Mapping[str, Any]) -> CheckResult:
     result = CheckResult("after", "loss_curve", "The training loss fell, and did not explode.")
     result.add_inspected(1, "run that ended early")
     for finding in health["findings"]:
-        result.fail(finding["message"], "the run has no model", finding["remedy"])
+        result.fail(finding["message"], finding["consequence"], finding["remedy"])
     return result
 
 

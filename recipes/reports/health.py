@@ -28,9 +28,11 @@ def describe_headline(health: Mapping[str, Any]) -> str:
 
 
 def describe_findings(health: Mapping[str, Any]) -> Iterator[str]:
-    """Each finding as a paragraph, with what to do."""
+    """Each finding as a paragraph: what was seen, what it leads to, and what to do."""
     for finding in health["findings"]:
-        yield f"{finding['severity']}: {finding['message']} Do: {finding['remedy']}."
+        yield (
+            f"{finding['severity']}: {finding['message']} Leads to: {finding['consequence']}. Do: {finding['remedy']}."
+        )
 
 
 def describe_health(metrics: Mapping[str, Any]) -> Iterator[str]:

@@ -140,7 +140,7 @@ def confident_errors(subject: Subject, result: CheckResult) -> None:
         )
 
 
-@check("after", cheap=True)
+@check("after")
 def linear_baseline(subject: Subject, result: CheckResult) -> None:
     """The validation score is above that of the linear baseline, or of the majority class if there is none."""
     run, metric, comparison = subject.finished_run, subject.config.evaluate.metric, subject.comparison

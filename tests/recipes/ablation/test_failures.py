@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from recipes.ablation.failures import (
 )
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import LOST, RUNS_LEFT_OUT, judge
+from recipes.metrics import Predictions
+from recipes.runs.predictions import write_predictions
 
 NAMES = ("awp", "fgm", "ema")
 SPACE = Space(tuple(Factor(name, (NONE, Level(name, (), name))) for name in NAMES), {"set": ()})
@@ -133,21 +136,28 @@ def test_the_report_names_what_is_lost() -> None:
     assert find_lost_effects(FULL, find_breaking(FULL, outcomes(FULL, {arm: 3 for arm in FULL.arms if arm[0]}))) == []
 
 
-def make_row(folder: Path, arm: Arm, seed: int, collapsed: bool | None, against: Any = None, data: str = "set") -> Row:
+def make_row(
+    folder: Path,
+    arm: Arm,
+    seed: int,
+    collapsed: bool,
+    right: int | None = None,
+    baselines: Any = None,
+    data: str = "set",
+    metric: str = "accuracy",
+) -> Row:
+    """A finished run that answers so many of 100 rows rightly."""
     run = folder / f"{data}{arm}{seed}"
     run.mkdir()
-    health = {
-        "headline": "learned",
-        "findings": [],
-        "baselines": {"majority": {"accuracy": 0.5}, "linear": {"accuracy": 0.78} if against else None},
-        "against": against,
-    }
-    (run / "metrics.json").write_text(json.dumps({"validation": {}, **({"health": health} if against else {})}))
-    return Row(data, arm, seed, run, FINISHED, score=0.8, collapsed=collapsed)
-
-
-def compare(difference: float, low: float) -> dict[str, Any]:
-    return {"baseline": "linear", "metric": "accuracy", "difference": difference, "low": low, "high": 0.1}
+    health = {"headline": "learned", "findings": [], "baselines": baselines, "against": None}
+    (run / "metrics.json").write_text(json.dumps({"validation": {}, **({"health": health} if baselines else {})}))
+    if right is not None:
+        (run / "predictions").mkdir()
+        decisions = np.array([[1, 0] if row < right else [0, 1] for row in range(100)], np.int8)
+        labels = ["a"] * 100
+        predictions = Predictions(list(map(str, range(100))), labels, decisions * 1.0, decisions, ["a", "b"], False)
+        write_predictions(run / "predictions" / "validation.csv", predictions)
+    return Row(data, arm, seed, run, FINISHED, score=(right or 80) / 100, collapsed=collapsed)
 
 
 def test_a_base_that_mostly_collapsed_did_not_learn(tmp_path: Path) -> None:
@@ -169,20 +179,35 @@ def test_a_base_that_mostly_collapsed_did_not_learn(tmp_path: Path) -> None:
     assert explain_no_verdict(examine_base([rows[0], failed], "accuracy")) == ""
 
 
-def test_a_base_that_is_not_better_than_the_linear_baseline_did_not_learn(tmp_path: Path) -> None:
-    rows = [
-        make_row(tmp_path, (0, 0, 0), seed, False, compare(0.03 - 0.01 * seed, 0.02 - seed / 50)) for seed in range(3)
-    ]
+def test_a_base_that_is_not_better_than_its_baselines_did_not_learn(tmp_path: Path) -> None:
+    baselines = {"majority": {"accuracy": 0.5}, "linear": {"accuracy": 0.7}}
+    rows = [make_row(tmp_path, (0, 0, 0), seed, False, right, baselines) for seed, right in enumerate((80, 70, 58))]
     (base,) = examine_base(rows[:2], "accuracy")
-    assert base.reason == "" and base.difference == pytest.approx((0.025, 0.01))
-    assert describe_base(base, "accuracy") == (
-        "On set the base has accuracy 0.8000, the majority class 0.5000 and the linear baseline 0.7800."
+    assert (base.score, base.reason) == (0.75, "")
+    half = 1.9842169 * np.mean([(p * (1 - p) / 99) ** 0.5 for p in (0.8, 0.7)])  # t with 99 degrees of freedom
+    assert base.low == pytest.approx(0.75 - half)
+    assert describe_base(base) == (
+        "On set the base has accuracy 0.7500, the majority class 0.5000 and the linear baseline 0.7000."
     )
-    (base,) = examine_base([*rows, make_row(tmp_path, (0, 0, 0), 3, False, compare(0.0, -0.04))], "accuracy")
-    assert base.difference == pytest.approx((0.015, -0.01))
-    assert "on set (+0.0150 compared with the linear baseline, and -0.0100 at the low end)" in explain_no_verdict(
-        [base]
-    )
+    # On average over its runs it is worse than the linear baseline.
+    (base,) = examine_base(rows, "accuracy")
+    assert base.reason == "accuracy 0.6933; the linear baseline has 0.7000"
+    assert f"the base did not learn on set ({base.reason}), so" in explain_no_verdict([base])
+    # It is better than the majority class, but not by more than the chance of which rows are in the split.
+    chance = [make_row(tmp_path, (0, 0, 0), 4, False, 58, {"majority": {"accuracy": 0.5}, "linear": None})]
+    (base,) = examine_base(chance, "accuracy")
+    assert base.reason == "accuracy 0.5800, 0.4816 at the low end; the majority class has 0.5000"
+
+
+def test_less_loss_is_better_and_calibration_is_not_compared(tmp_path: Path) -> None:
+    baselines = {"majority": {"loss": 0.69, "ece": 0.0}, "linear": {"loss": 0.4, "ece": 0.1}}
+    row = replace(make_row(tmp_path, (0, 0, 0), 0, False, 100, baselines), score=0.3)
+    (base,) = examine_base([row], "loss")
+    assert base.reason == "" and base.low == pytest.approx(0)
+    (base,) = examine_base([replace(row, score=0.5)], "loss")
+    assert base.reason == "loss 0.5000; the linear baseline has 0.4000"
+    (base,) = examine_base([row], "ece")
+    assert base.reason == ""
 
 
 def test_every_data_set_must_be_learned_and_the_fewest_levels_stand_in_for_the_base(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """A study in rounds: its looks, when it ends, which arms leave, and what it says about them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from recipes.ablation.boundaries import ALPHA, SPENDING_POWER
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block
 from recipes.ablation.sequential import Rounds, expect_runs, merge_verdicts, schedule_analyses
-from recipes.ablation.verdicts import HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, Verdict
+from recipes.ablation.verdicts import HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOT_ESTIMABLE, NOTHING, Verdict, judge
 
 FIRST, SECOND = Effect(((0, 1),)), Effect(((1, 1),))
 
@@ -127,9 +129,37 @@ def test_effects_next_to_a_trick_that_left_are_averages_over_the_design_as_plann
     assert rounds.mains[FIRST].value == pytest.approx(0.2, abs=0.002)
 
 
-def test_a_study_with_one_look_is_judged_at_95_percent() -> None:
-    from recipes.ablation.verdicts import judge
+def test_a_study_that_ends_for_another_reason_spends_all_of_the_error_that_is_left() -> None:
+    design, seeds = make_design("full"), dict.fromkeys(make_design("full").arms, 3)
+    block = make_block(design, seeds, (0.1, 0.0), run=0.05)
+    goes_on, ends = Rounds(design, [3, 4, 5, 6, 8], 0.01), Rounds(design, [3, 4, 5, 6, 8], 0.01)
+    goes_on.judge(0, [block])
+    ends.judge(0, [block], is_last=True)
+    ends.choose_arms({})
+    assert ends.arms == () and goes_on.level > ends.level == 0.95
+    assert list(ends.describe(str))[1] == "It ended because a level breaks training."
+    # The arms without the second trick are judged alone.
+    ends.restrict_to(half := design.restrict_to([(0, 0), (1, 0)]), [make_block(half, seeds, (0.1, 0.0), run=0.05)])
+    assert ends.mains[SECOND].why == NOT_ESTIMABLE and ends.mains[FIRST].has_estimate
+    assert not any("Left early" in sentence for sentence in ends.describe(str))
 
+
+def test_with_rotating_folds_no_noise_is_common_to_all_looks() -> None:
+    """The same runs on rows that all seeds share leave less for later looks, so the first one may spend more."""
+    design = make_design("full")
+    shared = make_block(design, dict.fromkeys(design.arms, 4), (0.1, 0.0), run=0.001, row=0.1)
+    rotated = replace(shared, folds=shared.seeds % 10, fold_count=10)
+    levels = []
+    for block in (shared, rotated):
+        rounds = Rounds(design, [4, 8], 0.01)
+        rounds.judge(0, [block])
+        levels.append(rounds.level)
+    # Half of the seeds have half of the information.
+    spent = ALPHA * 0.5**SPENDING_POWER
+    assert levels[0] == pytest.approx(1 - ALPHA, abs=0.005) and levels[1] == pytest.approx(1 - spent, abs=0.002)
+
+
+def test_a_study_with_one_look_is_judged_at_95_percent() -> None:
     design = make_design("full")
     block = make_block(design, dict.fromkeys(design.arms, 3), (0.1, 0.0), run=0.02)
     rounds = Rounds(design, [3], margin=0.01)

@@ -53,7 +53,7 @@ def test_a_row_has_the_part_of_the_score_that_is_gone_without_it(classes: int, m
         expected = 30 * score - 29 * np.array(without)
         expected += score - expected.mean()
         sign, found = (-1 if metric in LOWER_IS_BETTER else 1), score_rows(answers, metric)
-        # The rows of a metric of probabilities are in a random order.
+        # The rows of these metrics are in a random order.
         in_order = found if metric not in GROUPED_METRICS else np.sort(found)
         np.testing.assert_allclose(
             in_order, sign * expected if in_order is found else np.sort(sign * expected), atol=1e-6, err_msg=metric

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from recipes.api import finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
-from recipes.doctor import CheckResult, baselines, examine, runner
+from recipes.doctor import CheckResult, baselines, examine, runner, subject
 from recipes.doctor.findings import SECTIONS
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.runner import check_at_start, examine_finished, run_checks
@@ -28,6 +29,7 @@ from recipes.testing import (
     comparable_contents,
     copy_weights,
     difference,
+    finished_run,
     in_child,
     make_text_file,
     tiny_config,
@@ -46,7 +48,7 @@ def test_every_check_has_a_section_and_a_description() -> None:
     assert len(CHECKS) > 35 and len({check.name for check in CHECKS}) == len(CHECKS)
     for check in CHECKS:
         assert check.section in SECTIONS and check.description.endswith("."), check.name
-    assert {check.section for check in CHECKS if not check.cheap} >= {"data", "model", "learning"}
+    assert {check.section for check in CHECKS if not check.cheap} >= {"data", "model", "learning", "after"}
 
 
 def test_a_check_that_inspects_nothing_is_an_error() -> None:
@@ -151,13 +153,16 @@ def test_the_command(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def without_health(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in ("health", "early_stop")}
+
+
 def examine_again(folder: Path) -> tuple[Any, Any, int]:
     """The stored health, the one that the doctor finds without it, and the doctor's exit code on the folder."""
     metrics = RunFolder(folder).metrics
     report, stored = examine_finished(folder)
     assert stored == metrics["health"]
-    older = {name: value for name, value in metrics.items() if name not in ("health", "early_stop")}
-    write_json(folder / "metrics.json", {**older, "format": 3})
+    write_json(folder / "metrics.json", {**without_health(metrics), "format": 3})
     manifest.write(folder)
     _, computed = examine_finished(folder)
     return stored, computed, report.exit_code
@@ -187,6 +192,22 @@ def test_a_run_is_stored_and_examined_with_the_same_health(
     names = {finding["name"] for finding in stored["findings"]}
     assert (headline == "collapsed") == ("collapsed" in names)
     assert stored["baselines"]["majority"]["accuracy"] == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_an_old_run_whose_data_is_gone_is_examined_by_its_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise UserError("data.train is gone.")
+
+    shutil.copytree(finished_run(), tmp_path / "old")
+    write_json(tmp_path / "old" / "metrics.json", {**without_health(RunFolder(finished_run()).metrics), "format": 3})
+    manifest.write(tmp_path / "old")
+    assert RunFolder(tmp_path / "old").health is None
+    monkeypatch.setattr(subject, "read_splits", refuse)
+    report, health = in_child(lambda: examine_finished(tmp_path / "old"))
+    assert health["headline"] == "collapsed" and health["against"] is None
+    assert [finding.message for finding in report.findings if not finding.name] == ["data.train is gone."]
 
 
 def test_a_run_that_diverges_leaves_the_reason_in_its_folder(tmp_path: Path) -> None:

@@ -5,7 +5,14 @@ from recipes.doctor.health import LEARNED
 from recipes.reports.health import HEADLINES, describe_early_stop, describe_headline, describe_health
 
 AGAINST = {"baseline": "linear", "metric": "accuracy", "difference": 0.031, "low": 0.008, "high": 0.054}
-FINDING = {"name": "memorized", "severity": "warning", "message": "It rose.", "remedy": "fewer epochs", "rows": ["7"]}
+FINDING = {
+    "name": "memorized",
+    "severity": "warning",
+    "message": "It rose.",
+    "consequence": "harm",
+    "remedy": "fewer epochs",
+    "rows": ["7"],
+}
 STOP = {
     "update": 120,
     "planned_updates": 600,
@@ -33,7 +40,7 @@ def test_all_that_is_stored_is_shown() -> None:
     assert list(describe_health({"health": health, "early_stop": STOP})) == [
         describe_early_stop(STOP),
         "health: the training rows are memorized.",
-        "warning: It rose. Do: fewer epochs.",
+        "warning: It rose. Leads to: harm. Do: fewer epochs.",
     ]
     assert list(describe_health({"format": 3})) == []
 

@@ -137,4 +137,4 @@ def test_train_shows_the_problems_of_its_scores_at_the_end(tmp_path: Path, capfd
     in_child(lambda: show(finetune_config(config, tmp_path / "run")))
     output = capfd.readouterr().out
     assert "health: the model has collapsed: it predicts one class. accuracy against the linear baseline: -" in output
-    assert "error: validation: the prediction is '" in output and "' for every row. Do: " in output
+    assert "error: validation: the prediction is '" in output and "' for every row. Leads to: " in output
