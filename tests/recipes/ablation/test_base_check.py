@@ -142,6 +142,7 @@ def test_a_base_that_has_not_learned_ends_the_study(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         check_base(run_base(SPACE, DESIGN, 2, "accuracy", runs), 0.01, [1], runs)
     assert "the base did not learn on one (2 of 2 runs answer one class or diverged) and on two" in str(raised.value)
+    assert "two: twice the updates improve accuracy by +0.0000" in str(raised.value)
     assert "hydra.sweeper.check_base=false" in str(raised.value)
 
 
