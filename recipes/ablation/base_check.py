@@ -146,12 +146,10 @@ def check_base(base: BaseRuns, margin: float, lengths: Sequence[float], run: Run
     }
     improving = [data for data, each in comparisons.items() if each.is_improving]
     no_verdict = explain_no_verdict(examine_base(base.rows, base.metric))
-    if improving:
-        gains = (f"{data}: {_describe_gain(comparisons[data], base.metric)}." for data in improving)
-        advice = _advise_length([longer[data] for data in improving], lengths)
+    if improving or no_verdict:
+        advice = _advise_length([longer[data] for data in improving], lengths) if improving else no_verdict
+        gains = (f"{data}: {_describe_gain(comparisons[data], base.metric)}." for data in improving or comparisons)
         raise UserError(" ".join([advice, *gains, HOW_TO_GO_ON]))
-    if no_verdict:
-        raise UserError(f"{no_verdict} {HOW_TO_GO_ON}")
     return [_describe_comparison(data, each, base.metric) for data, each in comparisons.items()]
 
 

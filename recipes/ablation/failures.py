@@ -8,10 +8,10 @@ logs, where a run is broken if it failed or did not learn.
 - If more than one level does, the most certain one leaves first, and the others are tested again on what remains.
   Levels that the remaining arms always have together are found together.
 - Any other broken run stays in with its score: no run is left out because of its own score.
-- The base *did not learn* on a data set if at least half of its runs are broken. It did not learn either if it is not
-  better than its baselines (`health` in `metrics.json`). The low end of its 95 % interval over rows must be above the
-  score of the majority class, and its score above that of the linear baseline. Both are means over its runs. Then no
-  level has a verdict. Calibration error (ece) is not compared: the majority class has hardly any.
+- The base *did not learn* on a data set if at least half of its runs are broken. Nor did it if it is no better than its
+  baselines (`health` in `metrics.json`): the low end of its 95 % interval over rows is not above the score of the
+  majority class, or its score is below that of the linear baseline. Both are means over its runs. Then no level has a
+  verdict. Calibration error (ece) is not compared: the majority class has hardly any.
 
 Where the base has no run, the arms with the fewest levels on stand in for it.
 """
@@ -63,7 +63,7 @@ def find_breaking(design: Design, outcomes: Sequence[tuple[Arm, bool]]) -> list[
         outcomes: the arm of each run, and whether the run is broken.
     """
     remaining, untested = list(outcomes), list(design.mains)
-    found: list[Breaking] = []
+    breaking: list[Breaking] = []
     while untested:
         chances = {effect: _test(effect, remaining) for effect in untested}
         best = min(untested, key=chances.__getitem__)
@@ -74,10 +74,10 @@ def find_breaking(design: Design, outcomes: Sequence[tuple[Arm, bool]]) -> list[
         own = select_arms(arms, best)
         for effect in [effect for effect in untested if select_arms(arms, effect) == own]:
             of_level = [is_broken for arm, is_broken in remaining if arm in own]
-            found.append(Breaking(effect, sum(of_level), len(of_level)))
+            breaking.append(Breaking(effect, sum(of_level), len(of_level)))
             untested.remove(effect)
         remaining = [outcome for outcome in remaining if outcome[0] not in own]
-    return found
+    return breaking
 
 
 def _test(effect: Effect, outcomes: Sequence[tuple[Arm, bool]]) -> float:
@@ -167,13 +167,18 @@ class BaseHealth:
             return (
                 f"{self.metric} {self.score:.4f}, {self.low:.4f} at the low end; the majority class has {majority:.4f}"
             )
-        if linear is not None and not is_better(self.metric, self.score, linear):
+        if linear is not None and is_better(self.metric, linear, self.score):
             return f"{self.metric} {self.score:.4f}; the linear baseline has {linear:.4f}"
         return ""
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the first runs of the base are enough to end a study: its seeds agree that it did not learn."""
+        return bool(self.reason) and self.broken in (0, self.count)
+
 
 def is_mostly_broken(broken: int, count: int) -> bool:
-    """Whether so many runs of the base are broken that it did not learn."""
+    """Whether at least half of the runs are broken, so that the base did not learn."""
     return 2 * broken >= count
 
 

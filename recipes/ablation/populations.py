@@ -13,7 +13,7 @@ Weights by precision would be shorter where they are right, but they are estimat
 variances the weighted interval held in as few as 89 %, and the usual prediction interval of meta-analysis (Higgins,
 Thompson and Spiegelhalter 2009) in 87 %. With equal weights the interval is that of a t test, which unequal variances
 make only more careful (Bakirov and Székely 2006, Journal of Mathematical Sciences 139(3)).
-`scripts/calibration/datasets.py` counts them.
+`scripts/calibrate.py datasets` counts them.
 """
 
 import math

@@ -238,7 +238,7 @@ def _health_parts(findings: Findings) -> Iterator[Part]:
         )
         yield (
             "The base did not learn if half of its runs answer one class or diverged, if the low end of its 95 % "
-            "interval is not better than the majority class, or if its score is not better than the linear baseline."
+            "interval is not better than the majority class, or if its score is worse than the linear baseline."
         )
     if findings.breaking:
         yield Heading("With and without the rule on levels that break training")

@@ -4,7 +4,7 @@ The variance of a score over seeds has a scaled inverse chi-square distribution,
 (Gelman and others 2013, Bayesian Data Analysis, 2.6). Its scale and degrees of freedom are fitted to the variances of
 the stored studies as Smyth 2004 does for genes (Statistical Applications in Genetics and Molecular Biology 3(1)): if
 the true variances vary like this, the estimated ones follow a scaled F distribution, whose moments of the logarithm are
-known. `scripts/calibration/spread.py` makes the fit again from `docs/evidence`.
+known. `scripts/calibrate.py spread` makes the fit again from `docs/evidence`.
 """
 
 import math

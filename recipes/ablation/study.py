@@ -18,7 +18,7 @@ from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import estimate_by_data, measure_spreads, restrict_to_finished
 from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
-from recipes.ablation.failures import examine_base, explain_no_verdict, find_breaking, leave_out, mark
+from recipes.ablation.failures import BaseHealth, examine_base, explain_no_verdict, find_breaking, leave_out, mark
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import are_alike, load_blocks
@@ -93,18 +93,22 @@ def run_study(
     metric = str(composer.master.evaluate.metric)
     checks: list[tuple[str, str]] = []
     if admissible(space.base):
-        # Where folds rotate, another seed is scored on other rows, which says nothing of the spread over seeds.
-        base = run_base(longest, design, 1 if settings.rotate else settings.seeds, metric, study_runs.run)
+        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
         if settings.check_base:
             checks = check_base(base, settings.margin, settings.lengths, study_runs.run)
             plan.print_plan(checks)
 
     by_length: dict[float, Findings] = {}
-    for length in settings.lengths:
-        at_length = longest if length == longest.length else replace(space, length=length)
-        findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
-        by_length[length] = findings
+    rows = study_runs.rows_of(longest)
+    health = examine_base(rows, metric)
+    if any(each.is_hopeless for each in health):
+        findings, seeds = _refuse_verdicts(longest, admissible, design, rows, health, settings.margin), settings.seeds
+    else:
+        for length in settings.lengths:
+            at_length = longest if length == longest.length else replace(space, length=length)
+            findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
+            by_length[length] = findings
     findings = replace(
         findings,
         rotates=settings.rotate,
@@ -142,10 +146,7 @@ def _run_in_rounds(
         base = examine_base(rows, metric)
         blocks = load_blocks(design, rows, metric)
         if explain_no_verdict(base):
-            finished = restrict_to_finished(design, blocks)
-            mains = [Verdict(effect, NO_VERDICT, NOT_LEARNED) for effect in design.mains]
-            refused = Findings(space, admissible, finished, rows, mains, [], metric, settings.margin, {})
-            return replace(refused, base=base), seeds
+            return _refuse_verdicts(space, admissible, design, rows, base, settings.margin), seeds
         # A level that breaks training ends the study: further seeds would be spent on its arms too.
         breaking = find_breaking(design, [(row.arm, row.is_broken) for row in rows if row.is_broken is not None])
         rounds.judge(analysis, blocks, is_last=bool(breaking))
@@ -187,6 +188,21 @@ def _run_in_rounds(
         second=_measure_second_endpoint(design, rows, study_runs, rounds.level, identical),
     )
     return findings, seeds
+
+
+def _refuse_verdicts(
+    space: Space,
+    admissible: Callable[[Arm], bool],
+    design: Design,
+    rows: Sequence[Row],
+    base: Sequence[BaseHealth],
+    margin: float,
+) -> Findings:
+    """The findings of a study whose base did not learn: its runs, and no verdict."""
+    metric = base[0].metric
+    finished = design.restrict_to({row.arm for row in rows if row.status == FINISHED})
+    mains = [Verdict(effect, NO_VERDICT, NOT_LEARNED) for effect in design.mains]
+    return Findings(space, admissible, finished, rows, mains, [], metric, margin, {}, base=base)
 
 
 def _describe_analyses(settings: Settings, design: Design, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -295,15 +311,19 @@ class StudyRuns:
 
     def rows_of(self, space: Space) -> list[Row]:
         """Return the rows of all runs of a space so far."""
-        return list(self.by_space[space].values())
+        return list(self.by_space.get(space, {}).values())
 
     def _record(self, space: Space, rows: Sequence[Row]) -> None:
-        self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
+        # In the order of this request: the base's first seeds, which ran alone before, stand among the others.
+        latest = {row.folder: row for row in rows}
+        self.by_space[space] = {**latest, **self.by_space.get(space, {}), **latest}
         # The run that checks the length is of no arm of the study: it would be a second run of the base's first seed.
+        lengths = self.settings.lengths
+        spaces = [(each, by_folder) for each, by_folder in self.by_space.items() if each.length in lengths]
+        # A run that serves two purposes, such as a run of the base outside the design, has one line.
+        space_of = {folder: each for each, by_folder in spaces for folder in by_folder}
         rows_by_space = {
-            each: list(by_folder.values())
-            for each, by_folder in self.by_space.items()
-            if each.length in self.settings.lengths
+            each: [row for folder, row in by_folder.items() if space_of[folder] is each] for each, by_folder in spaces
         }
         write_csv(self.composer.sweep / "runs.csv", rows_by_space)
 

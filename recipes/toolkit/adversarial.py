@@ -86,8 +86,8 @@ class Attack(Trick, ABC):
         # The advised range of epsilon has the values of both scopes.
         if self.scope == "text" and FARTHEST < self.epsilon <= 3:
             yield (
-                f"tricks.{self.name}.epsilon={self.epsilon:g} is above {FARTHEST} mean norms of a word vector, where short "
-                f"training may end with one class for all rows; tricks.{self.name}.epsilon=0.03."
+                f"tricks.{self.name}.epsilon={self.epsilon:g} is above {FARTHEST} mean norms of a word vector, where "
+                f"short training may end with one class for all rows; tricks.{self.name}.epsilon=0.03."
             )
         if self.scope == "matrix" and not _matrix(run).requires_grad:
             yield (

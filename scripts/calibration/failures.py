@@ -94,14 +94,14 @@ def simulate(world: World, failures: Failures, design: Design, seeds: int, rando
     if is_mostly_broken(sum(of_base), len(of_base)):
         return Outcome()
     breaking = find_breaking(design, list(zip(arms, is_broken.tolist(), strict=True)))
-    found = {each.effect.terms[0][0] for each in breaking}
+    levels = {each.effect.terms[0][0] for each in breaking}
     remaining = leave_out(design, breaking)
     try:
         outcome = _judge(remaining, _select(block, design, remaining), _true_scores(world, failures, remaining))
     except UserError:  # the runs that remain leave nothing to measure chance by
         return Outcome()
     planted = {FIRST} if failures.breaking else set()
-    return replace(outcome, finds_level=bool(found & planted), finds_others=bool(found - planted))
+    return replace(outcome, finds_level=bool(levels & planted), finds_others=bool(levels - planted))
 
 
 def _true_scores(world: World, failures: Failures, design: Design) -> np.ndarray:
@@ -114,13 +114,13 @@ def _select(block: Block, design: Design, remaining: Design) -> Block:
     """The runs of the arms that remain."""
     numbers = {arm: number for number, arm in enumerate(remaining.arms)}
     renumbered = np.array([numbers.get(design.arms[arm], -1) for arm in block.arms.tolist()])
-    chosen = np.flatnonzero(renumbered >= 0)
+    runs = np.flatnonzero(renumbered >= 0)
     return replace(
         block,
-        arms=renumbered[chosen],
-        seeds=block.seeds[chosen],
-        rows=block.rows[chosen],
-        fingerprints=[block.fingerprints[run] for run in chosen.tolist()],
+        arms=renumbered[runs],
+        seeds=block.seeds[runs],
+        rows=block.rows[runs],
+        fingerprints=[block.fingerprints[run] for run in runs.tolist()],
     )
 
 
@@ -159,12 +159,12 @@ def count(studies: int, numbered: tuple[int, tuple[str, str, str]]) -> list[str]
     random = np.random.default_rng(number)
     outcomes = [simulate(WORLDS[world], FAILURES[failures], design, seeds, random) for _ in range(studies)]
     judged = [outcome for outcome in outcomes if outcome.has_verdict]
-    by_study = np.array([np.mean(outcome.holds) for outcome in judged])
     is_planted = FAILURES[failures].breaking > 0
+    widths = [width for outcome in judged for width in outcome.widths]
     return [
-        format_fraction(by_study),
-        format_fraction(np.array([outcome.all_hold for outcome in judged])),
-        f"{np.median(np.concatenate([outcome.widths for outcome in judged])):.4f}",
+        format_fraction(np.array([np.mean(outcome.holds) for outcome in judged])) if judged else "",
+        format_fraction(np.array([outcome.all_hold for outcome in judged])) if judged else "",
+        f"{np.median(widths):.4f}" if judged else "",
         format_fraction(np.array([outcome.is_false_help for outcome in outcomes])),
         format_fraction(np.array([outcome.is_false for outcome in outcomes])),
         format_fraction(np.array([not outcome.has_verdict for outcome in outcomes])),

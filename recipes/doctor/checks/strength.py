@@ -62,7 +62,7 @@ LIMITS: Mapping[str, Limit] = {
         "it moves inputs or weights so far that nothing the model knows is left, and trains on that",
     ),
 }
-# An encoder of which more layers than these fractions hardly learn, or are drawn again, is hardly the pretrained one.
+# An encoder of which more layers than these fractions hardly learn, or have new weights, is hardly the pretrained one.
 SLOW_RATE, MOST_SLOW, MOST_REDRAWN = 0.1, 0.75, 0.5
 
 
@@ -149,7 +149,7 @@ def _measure(run: TrainingRun, batch: Batch) -> Strength:
 
 @check("tricks")
 def trained_layers(subject: Subject, result: CheckResult) -> None:
-    """No trick alone leaves most layers of the encoder without training, or draws most of them again."""
+    """No trick alone leaves most layers of the encoder without training, or gives most of them new weights."""
     run, config = subject.run, subject.config
     tricks = {name: each for name, each in run.tricks.items() if {"model", "optimizer"} & set(each.slots)}
     loading = {name: each for name, each in tricks.items() if each.slots.get("model") == "load"}

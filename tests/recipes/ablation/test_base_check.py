@@ -65,7 +65,7 @@ def test_the_gain_and_its_interval_by_hand() -> None:
 
 
 def test_where_folds_rotate_only_runs_on_the_first_fold_are_compared(tmp_path: Path) -> None:
-    """Fold 0 is easier by 0.3, which is neither noise of the seed nor a reason to train longer."""
+    """Fold 1 is harder by 0.3, which is neither noise of the seed nor a reason to train longer."""
     scores: dict[tuple[str, float], Sequence[float | None]] = {("one", 1): [0.9, 0.6], ("one", 2): [0.9]}
     space = Space(SPACE.factors, {"one": ("data=one",)})
     runs = Runs(tmp_path, scores)
@@ -142,6 +142,7 @@ def test_a_base_that_has_not_learned_ends_the_study(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         check_base(run_base(SPACE, DESIGN, 2, "accuracy", runs), 0.01, [1], runs)
     assert "the base did not learn on one (2 of 2 runs answer one class or diverged) and on two" in str(raised.value)
+    assert "two: twice the updates improve accuracy by +0.0000" in str(raised.value)
     assert "hydra.sweeper.check_base=false" in str(raised.value)
 
 

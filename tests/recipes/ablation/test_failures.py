@@ -146,7 +146,7 @@ def make_row(
     data: str = "set",
     metric: str = "accuracy",
 ) -> Row:
-    """A finished run that answers so many of 100 rows rightly."""
+    """A finished run that answers `right` of 100 rows rightly."""
     run = folder / f"{data}{arm}{seed}"
     run.mkdir()
     health = {"headline": "learned", "findings": [], "baselines": baselines, "against": None}

@@ -1,5 +1,6 @@
 """The flow of a study: which arms get more seeds, and when it ends. Nothing is trained."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -192,3 +193,15 @@ def test_an_open_trick_gets_one_more_run_if_no_two_arms_differ_in_it_only(
     # A run that has failed is no evidence.
     rows_so_far[:] = []
     assert study._find_idle_effects(space, lambda arm: True, half, singles, study_runs) == []
+
+
+def test_a_run_that_serves_two_purposes_has_one_line_and_the_check_of_the_length_none(tmp_path: Path) -> None:
+    composer: Any = SimpleNamespace(sweep=tmp_path)
+    settings: Any = SimpleNamespace(lengths=[1.0])
+    study_runs = study.StudyRuns(settings, composer, lambda *arguments: None)
+    base = Row("set", (0, 0), 0, tmp_path / "base", FINISHED, score=0.5)
+    study_runs._record(replace(SPACE), [base])
+    study_runs._record(replace(SPACE), [base, replace(base, arm=(0, 1), folder=tmp_path / "second")])
+    study_runs._record(replace(SPACE, length=2.0), [replace(base, folder=tmp_path / "longer")])
+    lines = list(csv.DictReader((tmp_path / "runs.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(line["second"], line["folder"]) for line in lines] == [("none", "base"), ("second", "second")]
