@@ -54,7 +54,7 @@ LIMITS: Mapping[str, Limit] = {
         30.0,
         "next to nothing is left of the gradient of the labels once it is clipped",
     ),
-    # At their defaults at most 0.74 (pgd). At 1 a model that has half learned the rows knows nothing about them.
+    # At their defaults at most 0.68 (mixup). At 1 a model that has half learned the rows knows nothing about them.
     "worst pass": Limit(
         "the loss of its worst pass is {:.2f} times that of a uniform prediction, though the batch is half learned",
         0.0,
