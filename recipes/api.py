@@ -4,13 +4,14 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
 from recipes import seams
+from recipes.compose.measured import settle_measured
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
@@ -65,6 +66,7 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
     with trusting(config.trusted):
+        config, notes = settle_measured(config, folder)
         tricks = build(config.tricks)
         with claim_once(folder, config):
             if is_finished(folder):
@@ -73,7 +75,7 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
                 return FinishedRun(folder, tuple(config.trusted))
             splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
             procedure = seams.compose("train", train, tricks, None)
-            procedure(config, splits, folder)
+            procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)
     return FinishedRun(folder, tuple(config.trusted))
 
 

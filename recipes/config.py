@@ -26,7 +26,7 @@ from recipes.ranges import allowed, escape_interpolations
 UNDECIDING = ("resume", "doctor", "trusted")
 CONF = Path(__file__).parents[1] / "conf"
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {"data.header": True, "data.encoding": None}
+NEWER_SETTINGS = {"data.header": True, "data.encoding": None, "data.fold": None}
 
 
 @dataclass
@@ -76,8 +76,19 @@ class Data:
     test_fraction: float = allowed("(0, 0.5]")
     """The same for the test split, cut first."""
     split_seed: int = allowed("[0, inf)")
+    fold: int | None = allowed("[0, inf)")
+    """Which fold of the rows that are not test is the validation split, from 0; null: a split of its own."""
     max_length: int = allowed("[4, 1000000]")
     """Tokens of one input, special tokens counted; longer ones lose their tail."""
+
+    @property
+    def fold_count(self) -> int:
+        """The number of folds whose size is nearest to `validation_fraction` of all rows.
+
+        It follows from the settings alone, so that it is known before any row is read.
+        """
+        cuts_test = self.source == "pydocs" or not self.test
+        return max(2, round((1 - self.test_fraction * cuts_test) / self.validation_fraction))
 
 
 @dataclass
@@ -87,7 +98,12 @@ class Model:
     source: str = allowed("minilm | tiny | linear | hub")
     name: str | None = allowed("")
     """The hub's name, or a local folder."""
-    dropout: float | None = allowed("[0, 1)")
+    dropout: float | None = allowed(
+        "[0, 1)",
+        advised="[0, 0.5]",
+        source="0.1 is usual",
+        above="most of what the encoder computes is dropped",
+    )
     """Of every layer; null: as it was pretrained."""
     gradient_checkpointing: bool = allowed("")
     """Compute activations again in the backward pass: less memory, about a third more time."""
@@ -97,7 +113,13 @@ class Model:
 class Train:
     """The plain recipe that a trick must beat."""
 
-    batch_size: int = allowed("[1, 1000000]")
+    batch_size: int = allowed(
+        "[1, 1000000]",
+        advised="[8, 512]",
+        source="16 or 32 in Devlin et al. 2019, arXiv 1810.04805",
+        below="the loss fluctuates from update to update, and the learning rate is too high for so noisy a gradient",
+        above="an epoch has few updates, and the usual learning rates are too low",
+    )
     """Documents of one update, over all processes."""
     epochs: float = allowed("(0, inf)")
     max_updates: int | None = allowed("[1, inf)")
@@ -105,11 +127,28 @@ class Train:
     learning_rate: float = allowed("[0, inf)")
     schedule: str = allowed("linear | cosine | constant")
     """How the learning rate falls after the warm-up: to 0, or not at all."""
-    warmup: float = allowed("[0, 1]")
+    warmup: float = allowed(
+        "[0, 1]",
+        advised="[0.01, 0.5]",
+        source="0.1 in Mosbach et al. 2021, arXiv 2006.04884",
+        below="the first updates of a new head run at the full rate, and for some seeds the model stays at one class",
+        above="the learning rate rises for most of training, and the decay is too short",
+    )
     """Fraction of all updates over which the learning rate rises."""
-    weight_decay: float = allowed("[0, inf)")
+    weight_decay: float = allowed(
+        "[0, inf)",
+        advised="[0, 0.1]",
+        source="0.01 to 0.1 are usual",
+        above="weights shrink faster than they are trained",
+    )
     """Not on biases and normalization."""
-    clip_norm: float | None = allowed("(0, inf)")
+    clip_norm: float | None = allowed(
+        "(0, inf)",
+        advised="[0.1, 10]",
+        source="1 is usual",
+        below="every gradient is scaled down to almost nothing",
+        above="an update with an odd row can undo many others",
+    )
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
     threads: int | None = allowed("[1, 1024]")
@@ -126,7 +165,11 @@ class Evaluate:
     """Chooses the best checkpoint, and is the value that train.py returns."""
     weights: str = allowed("best | last")
     """Which weights are tested and saved, unless a trick owns them."""
-    early_stopping: int | None = allowed("[1, inf)")
+    early_stopping: int | None = allowed(
+        "[1, inf)",
+        advised="[2, inf)",
+        below="one evaluation that is worse by chance ends training",
+    )
     """Evaluations without a better metric after which training stops; null: never."""
     test: bool = allowed("")
     """Open the test split at the end."""

@@ -22,6 +22,9 @@ DISK_ERRORS = (
     errno.EIO,
 )
 
+DIVERGED = "training diverged"
+"""Begins the message of a run that diverged; a study recognises its failed runs by it."""
+
 
 class UserError(Exception):
     """One or more mistakes of the user; all mistakes that are found in one phase are raised together.

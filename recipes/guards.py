@@ -7,7 +7,7 @@ import torch
 
 from recipes.compose.remedies import remedies_for
 from recipes.data.batch import Batch
-from recipes.errors import UserError
+from recipes.errors import DIVERGED, UserError
 from recipes.runs.history import History
 from recipes.state import LiveRun
 
@@ -28,7 +28,7 @@ class Diverged(UserError):
     def __init__(self, run: LiveRun, observation: str, ids: Sequence[str] = (), diagnosis: str = "") -> None:
         self.run, self.observation, self.ids = run, observation, ids
         super().__init__(
-            f"training diverged: {observation}. {diagnosis}Lower train.learning_rate (now "
+            f"{DIVERGED}: {observation}. {diagnosis}Lower train.learning_rate (now "
             f"{run.config.train.learning_rate:g}) or set train.clip_norm; after that look at the data. The last "
             "checkpoint is kept."
         )

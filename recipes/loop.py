@@ -38,6 +38,7 @@ from recipes.models.inputs import check_token_ids, fixed_width, settle_padding
 from recipes.models.loading import load_tokenizer, setting_of
 from recipes.prediction.batched import halve_until_it_fits, predict_split
 from recipes.reports.console import RunConsole
+from recipes.reports.health import describe_early_stop
 from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import START, History
 from recipes.runtime.randomness import generator
@@ -195,6 +196,8 @@ class TrainingRun(LiveRun):
                     self._step(batch)
                     if self._is_due(self.config.evaluate.every):
                         self._evaluate()
+                        if stop := self.early_stop:
+                            self.say(describe_early_stop(stop))
                     ended = self.batches_done == self.total_updates or self._patience_is_over()
                     # A signal may reach one process only; all of them must stop after the same update.
                     stopped = bool(self._sum_over_processes(int(received() > 0)))
@@ -252,6 +255,21 @@ class TrainingRun(LiveRun):
         """Whether early stopping ends the run here."""
         patience = self.config.evaluate.early_stopping
         return patience is not None and self.since_best >= patience
+
+    @property
+    def early_stop(self) -> dict[str, Any] | None:
+        """When and why early stopping ended the run before its last update; None if it did not."""
+        if self.best is None or self.batches_done == self.total_updates or not self._patience_is_over():
+            return None
+        metric = self.config.evaluate.metric
+        return {
+            "update": self.batches_done,
+            "planned_updates": self.total_updates,
+            "metric": metric,
+            "best": self.best["metrics"][metric],
+            "best_update": self.best["update"],
+            "evaluations_since_best": self.since_best,
+        }
 
     def _evaluate(self) -> None:
         """Score the validation split, and save the weights if they are the best so far."""

@@ -1,7 +1,7 @@
 """Metrics of predictions, computed per document with NumPy and scikit-learn."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn import metrics as sk
 
-SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "ece")
+SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "brier", "ece")
 RANKING = ("roc_auc", "average_precision")
 TWO_CLASSES = (*SINGLE, *RANKING)
-MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss")
-LOWER_IS_BETTER = ("loss", "ece")
+MULTI = ("micro_f1", "macro_f1", "subset_accuracy", "loss", "brier")
+LOWER_IS_BETTER = ("loss", "brier", "ece")
 MIN_SPREAD = 0.05
 """A model has collapsed if fewer answers than this fraction of the labels are outside their most frequent class."""
 # Bins of the expected calibration error.
@@ -66,8 +66,9 @@ def available(num_classes: int, multi_label: bool) -> tuple[str, ...]:
 def measure(predictions: Predictions) -> dict[str, float]:
     """Compute every metric over the rows that have a label.
 
-    A label that training does not have counts as an error in accuracy and is left out of loss and ece; `unseen` is the
-    number of such labels, if there are any. Macro F1 is the mean over the training classes.
+    A label that training does not have counts as an error in accuracy and is left out of loss, brier and ece; `unseen`
+    is the number of such labels, if there are any. Macro F1 is the mean over the training classes. The Brier score of a
+    row is the sum over the classes of (probability - 1 or 0)^2 (Brier 1950); if multi-label, the mean over the labels.
 
     Returns:
         Values by name; empty if no row has a label.
@@ -90,7 +91,7 @@ def measure(predictions: Predictions) -> dict[str, float]:
         "macro_f1": sk.f1_score(true, predicted, labels=classes, average="macro", zero_division=0),
         "weighted_f1": sk.f1_score(true, predicted, labels=classes, average="weighted", zero_division=0),
         "mcc": _matthews_correlation(true, predicted),
-        **_measure_probabilities(true[is_seen], probabilities[is_seen]),
+        **measure_probabilities(true[is_seen], probabilities[is_seen]),
     }
     if not is_seen.all():
         scores["unseen"] = int((~is_seen).sum())
@@ -103,6 +104,15 @@ def has_collapsed(predictions: Predictions) -> bool:
     The answers outside the class that it predicts most are fewer than 5 % of the labels outside the majority class. So
     the rule holds for balanced and for rare classes. For rows with more than one label, a set of labels is a class.
     """
+    return answer_spread(predictions) < MIN_SPREAD
+
+
+def answer_spread(predictions: Predictions) -> float:
+    """The answers outside their most frequent class, for each label outside the majority class.
+
+    It is inf if all labels are of one class. Only rows that have a label count. For rows with more than one label, a
+    set of labels is a class.
+    """
     labelled = np.flatnonzero(predictions.has_label)
     names = predictions.names()
 
@@ -112,7 +122,7 @@ def has_collapsed(predictions: Predictions) -> bool:
 
     other_answers = count_outside_the_most_frequent([names[row] for row in labelled.tolist()])
     other_labels = count_outside_the_most_frequent([predictions.labels[row] for row in labelled.tolist()])
-    return other_answers < MIN_SPREAD * other_labels
+    return other_answers / other_labels if other_labels else float("inf")
 
 
 def _matthews_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
@@ -129,17 +139,29 @@ def _matthews_correlation(true: np.ndarray, predicted: np.ndarray) -> float:
     return covariance / variances**0.5 if variances else 0.0
 
 
-def _measure_probabilities(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """The metrics that depend on probabilities only, not on decisions."""
+def measure_probabilities(
+    true: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = ("loss", "brier", "ece", *RANKING)
+) -> dict[str, float]:
+    """Compute the metrics that depend on probabilities only, not on decisions.
+
+    Args:
+        true: the index of each row's label, (row).
+        probabilities: (row, class).
+        names: of the metrics; those that these rows do not define are left out of the result.
+    """
     if not len(true):
         return {}
-    scores = {"loss": float(-np.log(probabilities[np.arange(len(true)), true]).mean())}
-    is_correct = probabilities.argmax(1) == true
-    scores["ece"] = calibration_error(probabilities.max(1), is_correct)
+    of_true = probabilities[np.arange(len(true)), true]
+    scores: dict[str, Callable[[], float]] = {
+        "loss": lambda: float(-np.log(of_true).mean()),
+        # The squared difference of the true class is p^2 - 2p + 1, and of every other class p^2.
+        "brier": lambda: float(((probabilities**2).sum(1) - 2 * of_true + 1).mean()),
+        "ece": lambda: calibration_error(probabilities.max(1), probabilities.argmax(1) == true),
+    }
     if probabilities.shape[1] == 2 and len(set(true)) == 2:
-        scores["roc_auc"] = sk.roc_auc_score(true, probabilities[:, 1])
-        scores["average_precision"] = sk.average_precision_score(true, probabilities[:, 1])
-    return scores
+        scores["roc_auc"] = lambda: sk.roc_auc_score(true, probabilities[:, 1])
+        scores["average_precision"] = lambda: sk.average_precision_score(true, probabilities[:, 1])
+    return {name: score() for name, score in scores.items() if name in names}
 
 
 def _measure_multi_label(predictions: Predictions, probabilities: np.ndarray) -> dict[str, float]:
@@ -152,6 +174,7 @@ def _measure_multi_label(predictions: Predictions, probabilities: np.ndarray) ->
         "macro_f1": float(f1(hits, positives).mean()),
         "subset_accuracy": float(((true == predicted).all(1) & (unseen == 0)).mean()),
         "loss": float(-(true * np.log(probabilities) + (1 - true) * np.log(complements)).mean()),
+        "brier": float(((probabilities - true) ** 2).mean()),
         **({"unseen": int(unseen.sum())} if unseen.any() else {}),
     }
 

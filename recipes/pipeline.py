@@ -1,6 +1,8 @@
 """The pipeline of one run: set up, train, choose the weights, score, save. The base of the `train` seam."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,15 @@ from recipes.compose.requirements import check
 from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import Splits
-from recipes.doctor.runner import check_at_end, check_at_start, diagnose_rows
+from recipes.doctor.health import describe_divergence
+from recipes.doctor.runner import check_at_start, diagnose_rows, finish
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear
 from recipes.reports.plots import draw_learning_curve
-from recipes.reports.results import finish
-from recipes.runs.files import atomic_write
-from recipes.runs.folder import RunFolder
+from recipes.runs.files import atomic_write, write_json
+from recipes.runs.folder import FORMAT, RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
 from recipes.runtime.memory import PeakMemory
 
@@ -46,8 +48,9 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
         # A resumed run has passed the checks already.
         if config.doctor == "cheap" and not run.checkpoints.all():
             check_at_start(run, splits)
-        fit(run, splits)
-        validation, candidates, weights = _choose_weights(run)
+        with recording_divergence(run):
+            fit(run, splits)
+            validation, candidates, weights = _choose_weights(run)
         with run.seams.weights():
             # What is fitted on validation must be fitted before the test split is opened.
             validation = run.seams.settle(validation)
@@ -60,6 +63,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
         metrics = {
             "candidates": candidates,
             "weights": weights,
+            "early_stop": run.early_stop,
             "cost": _cost(run, memory),
             "seams": seams.wrapped_seams(tricks),
         }
@@ -67,10 +71,23 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
             draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
             scored = {"validation": validation, **hidden}
             finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
-            for sentence in check_at_end(config, folder) if config.doctor == "cheap" else ():
-                run.say(sentence)
         run.accelerator.wait_for_everyone()
     return RunFolder(folder)
+
+
+@contextmanager
+def recording_divergence(run: TrainingRun) -> Iterator[None]:
+    """If training diverges inside this context, `metrics.json` says so. Without a manifest the run is not finished."""
+    if run.accelerator.is_main_process:
+        # A run that goes on may get further than the one before.
+        (run.folder / "metrics.json").unlink(missing_ok=True)
+    try:
+        yield
+    except Diverged as error:
+        if run.accelerator.is_main_process:
+            health = describe_divergence(" ".join(error.problems))
+            write_json(run.folder / "metrics.json", {"format": FORMAT, "health": health})
+        raise
 
 
 def fit(run: TrainingRun, splits: Splits) -> None:

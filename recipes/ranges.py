@@ -23,17 +23,72 @@ KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
-def allowed(values: str) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Advice:
+    """The values of a setting that usually work, inside those that are allowed."""
+
+    values: str
+    """An interval."""
+    source: str = ""
+    """Who advises it: a work, or a measurement."""
+    below: str = ""
+    """What a lower value leads to."""
+    above: str = ""
+    """What a higher value leads to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unadvised:
+    """A value outside the range that is advised for its setting."""
+
+    path: str
+    value: float
+    advice: Advice
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the value is below the range, not above it."""
+        return self.value <= ends(self.advice.values)[0]
+
+    @property
+    def consequence(self) -> str:
+        """What the value leads to."""
+        return (self.advice.below if self.is_low else self.advice.above) or "nobody is known to train well with it"
+
+    @property
+    def nearest(self) -> float:
+        """The nearest end of the advised range."""
+        low, high = ends(self.advice.values)
+        return low if self.is_low else high
+
+    def __str__(self) -> str:
+        source = f" ({self.advice.source})" if self.advice.source else ""
+        side = "below" if self.is_low else "above"
+        return f"{self.path}={self.value:g} is {side} the advised range {self.advice.values}{source}."
+
+
+def allowed(values: str, advised: str = "", source: str = "", below: str = "", above: str = "") -> Any:
     """Declare a dataclass field without a default that may hold only these values.
 
     Args:
         values: an interval such as `"(0, 1]"` or `"[1, inf)"`, or words such as `"best | last"`; `""` allows any
             value of the type.
+        advised: an interval inside it. The doctor warns of values outside; it never refuses them.
+        source: who advises it.
+        below: what a value below the advised range leads to.
+        above: what a value above it leads to.
 
     Example:
-        alpha: float = allowed("(0, inf)")
+        alpha: float = allowed("(0, inf)", advised="[0.1, 2]", above="all mixtures are halves")
     """
-    return dataclasses.field(metadata={"allowed": values})
+    advice = Advice(advised, source, below, above) if advised else None
+    return dataclasses.field(metadata={"allowed": values, "advice": advice})
+
+
+def ends(values: str) -> tuple[float, float]:
+    """The two ends of an interval."""
+    low, high = values[1:-1].split(",")
+    return float(low), float(high)
 
 
 def is_allowed(value: Any, values: str) -> bool:
@@ -42,7 +97,7 @@ def is_allowed(value: Any, values: str) -> bool:
         return True
     if values[0] not in "[(":
         return value in [word.strip() for word in values.split("|")]
-    low, high = (float(end) for end in values[1:-1].split(","))
+    low, high = ends(values)
     if not isinstance(value, int | float) or math.isnan(value):
         return False
     above = value >= low if values[0] == "[" else value > low
@@ -67,6 +122,28 @@ def out_of_range(settings: Any, path: str) -> Iterator[str]:
             yield from out_of_range(value, f"{path}{item.name}.")
         elif values and value is not None and not is_allowed(value, values):
             yield f"{path}{item.name} must be {describe_field(item)}, got {value}."
+
+
+def outside_advice(settings: Any, path: str) -> Iterator[Unadvised]:
+    """Find the values of a dataclass instance, and of dataclasses inside it, that are outside what is advised.
+
+    Args:
+        settings: the instance.
+        path: prefix of the paths of the settings, with its final dot.
+    """
+    for name, value, advice in advised_fields(settings):
+        if value is not None and not is_allowed(value, advice.values):
+            yield Unadvised(f"{path}{name}", value, advice)
+
+
+def advised_fields(settings: Any) -> Iterator[tuple[str, Any, Advice]]:
+    """Yield the dotted name, the value and the advice of each field, also of dataclasses inside, that has advice."""
+    for item in dataclasses.fields(settings):
+        value, advice = getattr(settings, item.name), item.metadata.get("advice")
+        if dataclasses.is_dataclass(value):
+            yield from ((f"{item.name}.{name}", *rest) for name, *rest in advised_fields(value))
+        elif advice:
+            yield item.name, value, advice
 
 
 def make_settings(

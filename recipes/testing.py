@@ -584,6 +584,8 @@ class TrickLaws:
                 assert rows is not None
                 pairs = list(rows["text_pair"]) if config.data.text_pair else None
                 predicted, saved = run.predict(list(rows["text"]), pairs), run.load_predictions("test")
+            # The majority class has its scores, so the run was judged.
+            assert run.health and run.health["headline"] and run.health["baselines"]["majority"]
             distance = float(np.abs(predicted.probabilities - saved.probabilities).max())
             return distance, bool((predicted.decisions == saved.decisions).all())
 

@@ -226,6 +226,8 @@ class Trick:
 
     `{name}` is filled with the trick's name: `{"duplicates": "+tricks=[{name}] tricks.{name}.inside=true"}`.
     """
+    measurable: ClassVar[Mapping[str, Any]] = {}
+    """Settings that `measure_settings` replaces at the first start of a run, each with the value that asks for it."""
     passes: ClassVar[float] = 1.0
     """Forward and backward passes of one update, with the values of the YAML file."""
 
@@ -272,6 +274,13 @@ class Trick:
 
     def excludes(self) -> Mapping[str, str]:
         """Slots that must stay empty next to this trick at its values, each as `seam/slot`, and why."""
+        return {}
+
+    def measure_settings(self, config: "Config") -> Mapping[str, tuple[Any, str]]:
+        """The values of settings in `measurable`, each with a line for the header; none that cannot be measured here.
+
+        Called once for a run, before it is set up. Its `config.yaml` holds the values, and a resumed run has them.
+        """
         return {}
 
     def check(self, run: Run) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
     python scripts/calibrate.py                  # 10,000 studies a line, minutes
     python scripts/calibrate.py --studies 500    # a quick estimate
+    python scripts/calibrate.py folds            # a part of its own in scripts/calibration, such as rotating folds
 
 A simulated run answers a validation row correctly if a sum of normal draws is above 0:
 
@@ -14,6 +15,7 @@ in a real study. Figures are given with their Monte Carlo standard error.
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,11 +28,10 @@ from scipy.stats import norm, t
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.ablation.design import Arm, Design, Effect, choose
+from recipes.ablation.design import Arm, Design, choose
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.judging import Question, judge_log
 from recipes.ablation.logs import LoggedRun
-from recipes.ablation.sequential import MAX_ANALYSES, confidence_at, find_open_arms, merge_verdicts, schedule_analyses
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, TOGETHER, Verdict, judge
 from recipes.cli import positive_integer
 from recipes.errors import UserError
@@ -41,6 +42,8 @@ MAJORITY = 0.5
 MARGIN = 0.01
 TRICKS = 8
 REFUSED = ((0, 1), (2, 3))
+PARTS = ("datasets", "failures", "folds", "sequential", "spread")
+"""The modules of `scripts/calibration`."""
 
 
 @dataclass(frozen=True)
@@ -233,47 +236,6 @@ def _is_false(verdict: Verdict, truth: float) -> bool:
     return (verdict.word in (HELPS, TOGETHER) and truth <= 1e-9) or (verdict.word in (HURTS, FIGHTS) and truth >= -1e-9)
 
 
-def count_in_rounds(world: World, design: Design, most: int, studies: int, number: int) -> list[str]:
-    """Count how often the final intervals include the truth, and the runs used, if open effects get more seeds.
-
-    Args:
-        world: how scores arise.
-        design: the arms.
-        most: the most seeds.
-        studies: number of simulated studies.
-        number: seed of the simulation.
-    """
-    generator = np.random.default_rng(number)
-    contrasts = design.contrasts()
-    analyses = schedule_analyses(2, most)
-    hits, false, run_counts = [], [], []
-    for _ in range(studies):
-        blocks = simulate_study(world, design.arms, most, generator)
-        verdicts: dict[Effect, Verdict] = {}
-        is_finished = [np.zeros(len(block.arms), dtype=bool) for block in blocks]
-        arms: Sequence[Arm] = design.arms
-        for analysis, seeds in enumerate(analyses):
-            numbers = [design.arms.index(arm) for arm in arms]
-            is_finished = [
-                before | (np.isin(block.arms, numbers) & (block.seeds < seeds))
-                for before, block in zip(is_finished, blocks, strict=True)
-            ]
-            finished = [_select_runs(block, each) for block, each in zip(blocks, is_finished, strict=True)]
-            verdicts = merge_verdicts(verdicts, judge(design, finished, MARGIN, confidence_at(analysis, analyses))[0])
-            arms = find_open_arms(design, verdicts.values())
-            if not arms:
-                break
-        truth = {effect: float(contrasts[effect] @ accuracy(world, design.arms)) for effect in verdicts}
-        hits.append([_includes(verdict, truth[effect]) for effect, verdict in verdicts.items()])
-        false.append(any(_is_false(verdict, truth[effect]) for effect, verdict in verdicts.items()))
-        run_counts.append(sum(map(np.sum, is_finished)))
-    return [
-        format_fraction(np.array(hits)),
-        format_fraction(np.array(false)),
-        f"{np.mean(run_counts):.0f} of {len(design.arms) * most}",
-    ]
-
-
 def measure_first_trick(
     world: World, design: Design, seeds: int, studies: int, number: int
 ) -> tuple[list[float], list[bool]]:
@@ -326,11 +288,17 @@ def count_in_logs(world: LogWorld, arms: int, seeds: int, studies: int, number: 
 
 
 def main() -> None:
-    """Print every table."""
+    """Print every table of a part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=["studies", *PARTS], default="studies")
     parser.add_argument("--studies", type=positive_integer, default=10_000, help="simulated studies a line")
     parser.add_argument("--processes", type=positive_integer, default=2)
     arguments = parser.parse_args()
+    if arguments.part in PARTS:
+        part = importlib.import_module(f"scripts.calibration.{arguments.part}")
+        for line in part.describe(arguments.studies, arguments.processes):
+            print(line, flush=True)
+        return
     with ProcessPoolExecutor(arguments.processes) as pool:
         print_tables(arguments.studies, pool.map)
 
@@ -361,14 +329,6 @@ def print_tables(studies: int, mapped: Callable) -> None:
     print(markdown_table(header, [[f"{name}; {world}", *row] for (name, world), row in zip(lines, cells, strict=True)]))
 
     few = max(100, studies // 5)
-    print(f"\nSeeds in rounds, {MAX_ANALYSES} looks at most, {few:,} studies a line\n", flush=True)
-    cases = [(name, world, 6) for name in (auto, one_at_a_time) for world in ("as seen", "noisy runs", "with effects")]
-    calls = [(WORLDS[world], known[name][0], most) for name, world, most in cases]
-    cells = mapped(partial(_call, count_in_rounds, few), enumerate(calls))
-    header = ["design; world", "intervals that hold", "studies with a false helps or hurts", "runs"]
-    names = [f"{name.partition(' x ')[0]}; {world}" for name, world, _ in cases]
-    print(markdown_table(header, [[name, *row] for name, row in zip(names, cells, strict=True)]))
-
     print(
         f"\nEqual runs: 16 arms x 3 seeds (48), 9 arms x 5 and x 6 seeds (45, 54); {few:,} studies a line\n", flush=True
     )

@@ -4,17 +4,23 @@
 
 The file of a study names its arms, each a list of overrides, and the overrides that they share. The other arms are
 compared with the first. A data set is a folder of train, validation and test files. With `rows`, each seed draws that
-many training rows, stratified by class, the same rows for all arms. Runs are ordinary run folders: a study that was
-stopped resumes, and finished runs are not repeated. Intervals are 95 % by Student's t over the seeds, of the
-differences paired by seed.
+many training rows, stratified by class, the same rows for all arms. Intervals are 95 % by Student's t over the seeds,
+of the differences paired by seed.
+
+Each finished run is a line of a CSV file next to the study. A study that was stopped goes on with the runs that have no
+line. Of a finished run only scores and predictions stay; its weights are removed. The tables are made from the CSV
+file, so a study can be extended: `--arms fgm pgd --seeds 3` adds two seeds to two arms that have one.
 """
 
 import argparse
+import csv
+import hashlib
 import io
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -29,10 +35,14 @@ from recipes.cli import exit_on_user_error, positive_integer
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.data.splits import read_splits
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
+from recipes.guards import Diverged
+from recipes.metrics import has_collapsed
 from recipes.reports.tables import markdown_table
 
 DRAWN_ROWS = Path("runs/drawn")
+PREDICTIONS = Path("runs/evidence")
+LEARNED, COLLAPSED, DIVERGED = "learned", "collapsed", "diverged"
 
 
 @dataclass(frozen=True)
@@ -49,22 +59,82 @@ class Study:
     contrasts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Weighted sums of arms to report, by name: the weight of each arm."""
 
+    def digest(self, arm: str) -> str:
+        """Hash the overrides of an arm: a run with other overrides is another run."""
+        return hashlib.sha256("\0".join([*self.overrides, *self.arms[arm]]).encode()).hexdigest()[:8]
+
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a run."""
+    """The result of a run, a line of the CSV file."""
 
+    data: str
+    rows: str
+    """Number of training rows, or `all`."""
+    arm: str
+    seed: int
+    digest: str
+    """Of the overrides."""
+    health: str
+    """`learned`, or `collapsed` on validation, or `diverged`, which has no scores."""
     score: float
+    """Of the study's metric on test; NaN if training diverged."""
+    validation: float
     seconds: float
     passes: float
+    """Forward and backward passes per update."""
 
 
-def run(overrides: Sequence[str], metric: str) -> Result:
-    """Train, or read the finished run."""
-    with redirect_stdout(io.StringIO()):
-        metrics = recipes.finetune(overrides).metrics
+def run(overrides: Sequence[str], metric: str, target: Path) -> tuple[str, float, float, float, float]:
+    """Train, keep predictions and metrics, and remove the rest.
+
+    Args:
+        overrides: of the run.
+        metric: the study's.
+        target: the folder for predictions and metrics.
+
+    Returns:
+        The health, the scores on test and validation, the seconds, and the passes per update.
+    """
+    try:
+        with redirect_stdout(io.StringIO()):
+            finished = recipes.finetune(overrides)
+    except Diverged:
+        return DIVERGED, float("nan"), float("nan"), float("nan"), float("nan")
+    metrics = finished.metrics
+    health = COLLAPSED if has_collapsed(finished.load_predictions("validation")) else LEARNED
+    # Predictions first: a run that is stopped here is read again.
+    shutil.copytree(finished.folder / "predictions", target, dirs_exist_ok=True)
+    shutil.copy(finished.folder / "metrics.json", target)
     cost = metrics["cost"]
-    return Result(metrics["test"][metric], cost["train_seconds"], cost["passes_per_update"])
+    return (
+        health,
+        metrics["test"][metric],
+        metrics["validation"][metric],
+        cost["train_seconds"],
+        cost["passes_per_update"],
+    )
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read the finished runs of a study; none if it has no file yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as lines:
+        return [
+            Result(**{each.name: each.type(line[each.name]) for each in fields(Result)})  # type: ignore[operator]
+            for line in csv.DictReader(lines)
+        ]
+
+
+def append_result(path: Path, result: Result) -> None:
+    """Append a finished run to the file of a study."""
+    is_new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, [each.name for each in fields(Result)], lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(asdict(result))
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -92,66 +162,107 @@ def draw_rows(folder: Path, rows: int, seed: int) -> Path:
     return target
 
 
-def summarize_arms(results: Mapping[str, Sequence[Result]]) -> list[list[str]]:
-    """Summarize each arm in a line: its mean, the difference to the first with its interval, and its relative cost."""
+def summarize_arms(results: Mapping[str, Mapping[int, Result]]) -> list[list[str]]:
+    """Summarize each arm in a line: mean score, difference to the first, relative cost, and health.
+
+    Args:
+        results: of each arm, by seed. Differences are of the seeds that both arms have.
+    """
     base = next(iter(results.values()))
     lines = []
     for name, runs in results.items():
-        score = mean(each.score for each in runs)
-        time = mean(each.seconds for each in runs) / mean(each.seconds for each in base)
-        line = [name, f"{score:.4f}", "", f"{time:.2f}", f"{mean(each.passes for each in runs):.2f}"]
-        if runs is not base:
-            line[2] = format_interval([each.score - first.score for each, first in zip(runs, base, strict=True)])
-        lines.append(line)
+        if not runs:
+            lines.append([name, "0", *[""] * 5])
+            continue
+        shared = sorted(runs.keys() & base.keys())
+        differences = [runs[seed].score - base[seed].score for seed in shared]
+        seconds = [mean(each[seed].seconds for seed in shared) for each in (runs, base)] if shared else []
+        broken = sum(each.health != LEARNED for each in runs.values())
+        lines.append(
+            [
+                name,
+                str(len(runs)),
+                f"{mean(each.score for each in runs.values()):.4f}",
+                "" if runs is base else format_interval(differences),
+                f"{seconds[0] / seconds[1]:.2f}" if seconds else "",
+                f"{mean(each.passes for each in runs.values()):.2f}",
+                f"{broken} of {len(runs)}" if broken else "",
+            ]
+        )
     return lines
 
 
-def summarize_contrasts(study: Study, results: Mapping[str, Sequence[Result]]) -> list[list[str]]:
+def summarize_contrasts(study: Study, results: Mapping[str, Mapping[int, Result]]) -> list[list[str]]:
     """Summarize each contrast of a study in a line: the weighted sum of its arms, with its interval."""
     lines = []
     for name, weights in study.contrasts.items():
-        by_seed = zip(*(results[arm] for arm in weights), strict=True)
-        sums = [
-            sum(weight * each.score for weight, each in zip(weights.values(), runs, strict=True)) for runs in by_seed
-        ]
+        seeds = set.intersection(*(set(results[arm]) for arm in weights))
+        sums = [sum(weight * results[arm][seed].score for arm, weight in weights.items()) for seed in sorted(seeds)]
         lines.append([name, format_interval(sums)])
     return lines
 
 
 def format_interval(values: Sequence[float]) -> str:
-    """Format the mean of one value a seed with the half width of its 95 % interval."""
+    """Format the mean of one value a seed with the half width of its 95 % interval, from two seeds on."""
+    if len(values) < 2:
+        return f"{values[0]:+.4f}" if values else ""
     half = stdev(values) / len(values) ** 0.5 * t.ppf(0.975, len(values) - 1)
     return f"{mean(values):+.4f} ± {half:.4f}"
 
 
-def main() -> None:
-    """Run all arms on all data sets."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="a file of docs/evidence")
-    parser.add_argument("--data", type=Path, action="append", required=True, help="a folder; may be given again")
-    parser.add_argument("--seeds", type=int, default=5, help="2 at least")
-    parser.add_argument("--threads", type=positive_integer, help="as train.threads")
-    arguments = parser.parse_args()
-    study = Study(**yaml.safe_load(arguments.study.read_text(encoding="utf-8")))
-    if unknown := {arm for weights in study.contrasts.values() for arm in weights} - study.arms.keys():
-        raise UserError(f"{arguments.study}: contrasts name {', '.join(sorted(unknown))}, which is not an arm.")
+def describe(study: Study, results: Sequence[Result]) -> Iterator[str]:
+    """Describe a study in Markdown: a table for each data set and number of rows."""
+    header = ["arm", "seeds", f"test {study.metric}", "difference", "time", "passes", "broken"]
+    for data, rows in dict.fromkeys((each.data, each.rows) for each in results):
+        by_arm: dict[str, dict[int, Result]] = {arm: {} for arm in study.arms}
+        for each in results:
+            if (each.data, each.rows) == (data, rows) and each.digest == study.digest(each.arm):
+                by_arm[each.arm][each.seed] = each
+        yield f"\n{data}, {rows} rows\n"
+        yield markdown_table(header, summarize_arms(by_arm))
+        if study.contrasts:
+            yield "\n" + markdown_table(["contrast", f"test {study.metric}"], summarize_contrasts(study, by_arm))
+
+
+def finish(study: Study, path: Path, arguments: argparse.Namespace) -> None:
+    """Run all arms that have no line in the study's file, seed by seed, and append their lines."""
+    done = {(each.data, each.rows, each.arm, each.seed, each.digest) for each in read_results(path)}
     shared = [*study.overrides, f"train.threads={arguments.threads or 'null'}", "data=files"]
     for folder in arguments.data:
         files, data_name = files_of(folder), folder.resolve().name
         for rows in study.rows:
-            results: dict[str, list[Result]] = {name: [] for name in study.arms}
             for seed in range(arguments.seeds):
                 train = draw_rows(folder, rows, seed) if rows else files["train"]
                 data = [f"data.{split}={file}" for split, file in {**files, "train": train}.items()]
-                for name, overrides in study.arms.items():
-                    results[name].append(run([*shared, *data, *overrides, f"seed={seed}"], study.metric))
-                    print(f"{data_name} {rows or 'all'} seed {seed}: {name} {results[name][-1]}", file=sys.stderr)
-            header = ["arm", f"test {study.metric}", "difference", "time", "passes"]
-            print(f"\n{data_name}, {rows or 'all'} rows, {arguments.seeds} seeds\n")
-            print(markdown_table(header, summarize_arms(results)), flush=True)
-            if study.contrasts:
-                lines = summarize_contrasts(study, results)
-                print("", markdown_table(["contrast", f"test {study.metric}"], lines), sep="\n", flush=True)
+                for arm in arguments.arms or study.arms:
+                    key = (data_name, str(rows or "all"), arm, seed, study.digest(arm))
+                    if key in done:
+                        continue
+                    overrides = [*shared, *data, *study.arms[arm], f"seed={seed}"]
+                    target = PREDICTIONS / path.stem / "-".join(map(str, key))
+                    append_result(path, Result(*key, *run(overrides, study.metric, target)))
+                    print(*key, file=sys.stderr, flush=True)
+                    shutil.rmtree(compose_config(overrides)[1])
+
+
+def main() -> None:
+    """Run all arms on all data sets, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="a file of docs/evidence")
+    parser.add_argument("--data", type=Path, action="append", default=[], help="a folder; none: only print the tables")
+    parser.add_argument("--arms", nargs="+", help="only these; all if left out")
+    parser.add_argument("--seeds", type=positive_integer, default=5)
+    parser.add_argument("--threads", type=positive_integer, help="as train.threads")
+    arguments = parser.parse_args()
+    study = Study(**yaml.safe_load(arguments.study.read_text(encoding="utf-8")))
+    named = {arm for weights in study.contrasts.values() for arm in weights} | set(arguments.arms or [])
+    if unknown := sorted(named - study.arms.keys()):
+        arms = list_names(list(study.arms), quoted=False)
+        raise UserError(f"{arguments.study}: {list_names(unknown)}: no such arm; it has {arms}.")
+    path = arguments.study.with_suffix(".csv")
+    finish(study, path, arguments)
+    for line in describe(study, read_results(path)):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
     python scripts/judge.py predictions.csv --metric macro_f1        # columns: arm, seed, row, label, prediction
 
 The file is CSV, TSV, JSONL or Parquet, with a line for each run, or for each validation row of each run. Further
-columns are `data` (data set), `status` (finished, failed, ...) and `majority` (score of the majority class). An empty
+columns are `data` (data set), `status` (finished, failed, ...) and `majority` (score of the majority class); of
+predictions `p_<class>` (the probability of each class). An empty
 score or nan is a run that failed. docs/ablation.md says what the verdicts mean and how to export runs.
 """
 
@@ -41,6 +42,11 @@ def main() -> None:
     )
     parser.add_argument("--majority", type=finite_number, help="the score of the majority class, on every data set")
     parser.add_argument("--metric", help="what predictions are scored by (default: accuracy)")
+    parser.add_argument(
+        "--second-endpoint",
+        choices=("loss", "brier", "none"),
+        help="the proper score that is reported too, from columns p_<class> (default: loss)",
+    )
     parser.add_argument("--output", type=Path, help="a Markdown file to write the report to")
     arguments = parser.parse_args()
 
@@ -57,12 +63,19 @@ def main() -> None:
     if arguments.margin <= 0:
         raise UserError(f"--margin={arguments.margin:g} must be above 0; the default is 0.01.")
     runs = read_log(arguments.runs, arguments.factor, arguments.metric, arguments.majority)
+    has_probabilities = runs[0].predictions is not None
+    if arguments.second_endpoint in ("loss", "brier") and not has_probabilities:
+        raise UserError(
+            f"--second-endpoint={arguments.second_endpoint}: it needs predictions with a column p_<class> for the "
+            "probability of each class; leave it out."
+        )
     question = Question(
         factors=arguments.factor,
         bases=arguments.base,
         metric=arguments.metric or (METRICS[0] if runs[0].rows is not None else SCORE),
         margin=arguments.margin,
         lower_is_better=arguments.lower_is_better,
+        second_endpoint=arguments.second_endpoint or "loss",
     )
     parts = list(build_parts(judge_log(runs, question), question))
     console = console_for_tables()

@@ -40,7 +40,7 @@ def main() -> None:
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="auto (default): 16 bits if the hardware computes them faster",
+        help="auto (default): on a GPU 16 bits, on a CPU the precision that the run was trained in",
     )
     parser.add_argument(
         "--memory-limit", help="a fraction such as 0.5, or bytes such as 4GB; of the GPU, if there is one"

@@ -90,15 +90,17 @@ def home_of(trick: Trick) -> str:
 
 
 def entries() -> Iterator[str]:
-    """For each trick its layers, needs and settings with what they may hold, and its card."""
+    """For each trick its layers, needs and settings with what they may hold and what is advised, and its card."""
     for name, trick in tricks().items():
         slots = ", ".join(f"{seam}/{trick.slots[seam]}" for seam in seams.SEAMS if seam in trick.slots)
         needs = "".join(f"; needs {path}={as_yaml(value)}" for path, value in trick.needs.items())
         yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{needs}\n"
-        yield "| setting | value | holds |\n|---|---|---|"
+        yield "| setting | value | holds | advised |\n|---|---|---|---|"
         for item in dataclasses.fields(trick):
             values = describe_field(item).replace(" |", ",")
-            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {values} |"
+            advice = item.metadata.get("advice")
+            advised = f"{advice.values}{f' ({advice.source})' if advice.source else ''}" if advice else ""
+            yield f"| {item.name} | `{as_yaml(getattr(trick, item.name))}` | {values} | {advised} |"
         yield f"\n```text\n{card_of(trick).strip()}\n```\n"
 
 

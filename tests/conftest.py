@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,9 +18,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+from recipes.runtime import precision
+
 atexit.register(shutil.rmtree, os.environ["TRICKBOOK_CACHE"], ignore_errors=True)
 # Forked children hang if this process has ever computed on several threads.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cpu_without_bf16() -> Iterator[None]:
+    """No measurement decides in which precision the runs of tests are trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "measure_cpu", lambda: precision.Measurement(fp32=1.0, bf16=2.0))
+        yield
 
 
 @pytest.fixture(scope="session")

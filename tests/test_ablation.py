@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -17,12 +18,14 @@ from recipes.testing import make_text_file
 from tests.test_command_line import TEXT, run_refused, run_to_end, run_train
 
 ROOT = Path(__file__).parents[1]
+SPLITS = ("train", "validation", "test")
 # 8 updates an epoch
 STUDY = (
     "-m",
     "hydra/sweeper=ablation",
     "hydra.sweep.dir=study",
     "hydra.sweeper.confirm=false",
+    "hydra.sweeper.check_base=false",
     "data=files",
     "data.train=text.csv",
     "model=tiny",
@@ -81,7 +84,8 @@ def test_a_study_runs_only_unfinished_runs_and_writes_their_rows(folder: Path) -
 def test_an_idle_trick_is_detected_even_if_no_two_arms_differ_in_it_only(folder: Path) -> None:
     arguments = (
         *STUDY,
-        *SHORT,
+        "train.max_updates=40",
+        "train.learning_rate=3e-3",
         "+tricks=[mixup,normalize,label_smoothing]",
         "hydra.sweeper.seeds=2",
         "hydra.sweeper.budget=8",
@@ -90,10 +94,33 @@ def test_an_idle_trick_is_detected_even_if_no_two_arms_differ_in_it_only(folder:
     assert done.code == 0, done
     assert "8: 4 arms (auto), 2 seeds" in done.out
     assert "normalize changes nothing at all." in done.out  # these texts are clean already
-    # Each trick is alone in an arm, and no verdict is clear after two updates: one run of the base serves all three.
-    assert len(rows(folder)) == len(results(folder)) == 8 + 1
+    # Each trick is alone in an arm, and no verdict is clear: one run of the base serves all three,
+    # of the two that the plan made.
+    assert len(rows(folder)) == len(results(folder)) == 8 + 2
     before = results(folder)
     assert run_train(folder, *arguments).code == 0 and results(folder) == before
+
+
+def test_a_base_that_has_not_learned_ends_the_study_before_the_other_arms(folder: Path) -> None:
+    arguments = (*STUDY, *SHORT, "+tricks=[mixup]", "train.learning_rate=0", "hydra.sweeper.check_base=true")
+    done = run_train(folder, *arguments)
+    assert done.code == 2 and "detects   effects from" in done.out, done
+    message = done.err.strip().splitlines()[-1]
+    assert "the base did not learn" in message and "hydra.sweeper.check_base=false" in message
+    # Two seeds of the base, and one with twice the updates, which is not a run of the study.
+    assert [(row["mixup"], row["seed"]) for row in rows(folder)] == [("none", "0"), ("none", "1")]
+    assert len(results(folder)) == 3
+
+
+@pytest.mark.slow
+def test_a_study_at_two_lengths_has_the_runs_of_both(folder: Path) -> None:
+    settings = ("train.learning_rate=3e-3,1e-2", "hydra.sweeper.seeds=2", "hydra.sweeper.lengths=[2,1]", "doctor=off")
+    texts = [f"data.train={make_text_file(20, 0)}", f"data.validation={make_text_file(12, 1)}"]
+    done = run_train(folder, *STUDY, *settings, *texts, "train.max_updates=15")
+    assert done.code == 0, done
+    lengths = [row["length"] for row in rows(folder)]
+    assert (lengths.count("1"), lengths.count("2"), len(lengths)) == (4, 4, 8)
+    assert "## By training length" in (folder / "study" / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -205,10 +232,21 @@ def test_a_local_ray_cluster(folder: Path, studies: list[Study]) -> None:
     assert threads(folder) == {"1"}
 
 
+def write_letters(path: Path, split: str) -> Path:
+    """Write rows whose letters say their class. A letter is no word, so there is no linear baseline to beat."""
+    random, letters = Random(split), "abcdefghijklmnopqrstuvwx"
+    lines = ["text,label"]
+    for row in range(240):
+        of_class = letters[8 * (row % 3) : 8 * (row % 3) + 8]
+        words = [random.choice(of_class if random.random() < 0.6 else letters) for _ in range(random.randrange(3, 12))]
+        lines.append(f"{' '.join(words)},{'xyz'[row % 3]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 @pytest.mark.slow
 def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
-    splits = zip(("train", "validation", "test"), (20, 12, 12), strict=True)
-    texts = [f"data.{split}={make_text_file(rows, seed)}" for seed, (split, rows) in enumerate(splits)]
+    texts = [f"data.{split}={write_letters(folder / f'{split}.csv', split)}" for split in SPLITS]
     base = [
         "data=files",
         *texts,
@@ -222,15 +260,16 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
         "-m",
         "hydra/sweeper=ablation",
         "+tricks=[normalize]",
-        "train.learning_rate=0,3e-3",
+        "train.learning_rate=2.2e-3,5e-3",
         *base,
         "hydra.sweep.dir=study",
         "hydra.sweeper.seeds=5",
+        "hydra.sweeper.check_base=false",
     ]
     done = run_train(folder, *arguments)
     assert done.code == 0, done
     assert "normalize changes nothing at all" in done.out  # these texts are clean already
-    assert "train.learning_rate=0.003 (+" in done.out and "helps" in done.out
+    assert "train.learning_rate=0.005 (+" in done.out and "helps" in done.out
     assert "With fresh seeds" in done.out and "scored once" in done.out
     # Four arms with five seeds; then the recipe and the base with fresh seeds.
     runs = rows(folder)
@@ -243,4 +282,4 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
     ready = ("--config-dir", str(folder / "study" / "conf"), "recipe=recommended", *base, "hydra.run.dir=run")
     done = run_train(folder, *ready, "train.max_updates=1")
     assert done.code == 0, done
-    assert "learning_rate: 0.003" in (folder / "run" / "config.yaml").read_text(encoding="utf-8")
+    assert "learning_rate: 0.005" in (folder / "run" / "config.yaml").read_text(encoding="utf-8")

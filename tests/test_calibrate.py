@@ -1,7 +1,9 @@
 """The simulation: its worlds have the stated properties, and its counts are near the nominal levels."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -51,6 +53,19 @@ def test_logs_without_effects_get_few_false_claims(calibrate: ModuleType) -> Non
     # Three standard errors of 100 logs. The base often fails, and then there is no verdict.
     assert max(float(cell.partition("%")[0]) for cell in (claims, breaks)) < 11.5
     assert float(none.partition("%")[0]) > 20
+
+
+def test_every_part_of_the_simulation_can_be_named(calibrate: ModuleType) -> None:
+    modules = {path.stem for path in (Path(calibrate.__file__).parent / "calibration").glob("*.py")}
+    assert modules == set(calibrate.PARTS)
+
+
+def test_a_part_prints_its_lines(
+    calibrate: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", "datasets", "--studies", "20"])
+    calibrate.main()
+    assert capsys.readouterr().out.startswith("Intervals for the mean over a population of data sets\n")
 
 
 @pytest.mark.slow

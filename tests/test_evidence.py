@@ -5,13 +5,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
 from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
 from recipes.errors import UserError
+from recipes.guards import Diverged
 
 ROOT = Path(__file__).parents[1]
 Write = Callable[[str, str], Path]
@@ -34,25 +37,36 @@ def data(write: Write) -> Path:
     return write("set/unrelated.txt", "").parent
 
 
+def result(evidence: ModuleType, score: float, seconds: float = 1.0, passes: float = 1.0, **others: Any) -> Any:
+    fields = {"data": "set", "rows": "all", "arm": "", "seed": 0, "digest": "", "health": "learned", "validation": 0.0}
+    return evidence.Result(**{**fields, "score": score, "seconds": seconds, "passes": passes, **others})
+
+
 def test_differences_are_paired_by_seed(evidence: ModuleType) -> None:
     results = {
-        "nothing": [evidence.Result(0.5, 10.0, 1.0), evidence.Result(0.7, 10.0, 1.0), evidence.Result(0.6, 10.0, 1.0)],
-        "something": [
-            evidence.Result(0.6, 20.0, 2.0),
-            evidence.Result(0.7, 30.0, 2.0),
-            evidence.Result(0.8, 10.0, 2.0),
-        ],
+        "nothing": {seed: result(evidence, score, 10.0) for seed, score in enumerate([0.5, 0.7, 0.6])},
+        "something": {
+            0: result(evidence, 0.6, 20.0, 2.0),
+            1: result(evidence, 0.7, 30.0, 2.0),
+            2: result(evidence, 0.8, 10.0, 2.0, health="collapsed"),
+        },
+        "begun": {1: result(evidence, 0.9, 20.0)},
+        "other": {},
     }
     # 0.1, 0 and 0.2: mean 0.1, deviation 0.1; t of 2 degrees of freedom is 4.3027, over the root of 3.
     assert evidence.summarize_arms(results) == [
-        ["nothing", "0.6000", "", "1.00", "1.00"],
-        ["something", "0.7000", "+0.1000 ± 0.2484", "2.00", "2.00"],
+        ["nothing", "3", "0.6000", "", "1.00", "1.00", ""],
+        ["something", "3", "0.7000", "+0.1000 ± 0.2484", "2.00", "2.00", "1 of 3"],
+        ["begun", "1", "0.9000", "+0.2000", "2.00", "1.00", ""],
+        ["other", "0", "", "", "", "", ""],
     ]
 
 
 def test_contrasts_are_sums_of_arms_seed_by_seed(evidence: ModuleType) -> None:
-    scores = {"nothing": (0.5, 0.6), "one": (0.6, 0.8), "other": (0.7, 0.6), "both": (0.7, 0.9)}
-    results = {name: [evidence.Result(score, 1.0, 1.0) for score in two] for name, two in scores.items()}
+    scores = {"nothing": (0.5, 0.6), "one": (0.6, 0.8), "other": (0.7, 0.6), "both": (0.7, 0.9, 0.4)}
+    results = {
+        name: {seed: result(evidence, score) for seed, score in enumerate(values)} for name, values in scores.items()
+    }
     study = evidence.Study([], {}, contrasts={"interaction": {"both": 1, "one": -1, "other": -1, "nothing": 1}})
     # -0.1 and 0.1: mean 0, deviation 0.1414; t of 1 degree of freedom is 12.7062, over the root of 2.
     assert evidence.summarize_contrasts(study, results) == [["interaction", "+0.0000 ± 1.2706"]]
@@ -78,25 +92,56 @@ def test_a_missing_split_is_an_error(evidence: ModuleType, data: Path) -> None:
         evidence.files_of(data)
 
 
-def test_a_study_prints_a_table_and_does_not_repeat_runs(
+@pytest.fixture
+def study_file(evidence: ModuleType, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study of two arms, run from an empty folder."""
+    arms = {"nothing": [], "mixup": ["+tricks=[mixup]"]}
+    study = {"overrides": ["model=tiny", "train.max_updates=2"], "rows": [30], "arms": arms}
+    monkeypatch.chdir(tmp_path)
+    return write("study.yaml", yaml.safe_dump(study, sort_keys=False))
+
+
+def run_script(evidence: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["evidence.py", *map(str, arguments)])
+    evidence.main()
+
+
+def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     evidence: ModuleType,
     data: Path,
-    write: Write,
-    tmp_path: Path,
+    study_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arms = {"nothing": [], "mixup": ["+tricks=[mixup]"]}
-    study = {"overrides": ["model=tiny", "train.max_updates=2"], "rows": [30], "arms": arms}
-    study_file = write("study.yaml", yaml.safe_dump(study, sort_keys=False))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["evidence.py", str(study_file), "--data", str(data), "--seeds", "2"])
-    evidence.main()
-    output = capsys.readouterr().out
-    assert "\nset, 30 rows, 2 seeds\n" in output
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 1, "--arms", "nothing")
+    capsys.readouterr()
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 2)
+    output, progress = capsys.readouterr()
+    assert "\nset, 30 rows\n" in output and len(progress.splitlines()) == 3
     assert [line.split(" | ")[0] for line in output.splitlines()[-4:]] == ["| arm", "| ---", "| nothing", "| mixup"]
-    evidence.main()  # finished runs are read again
-    assert capsys.readouterr().out == output
+    assert len(evidence.read_results(study_file.with_suffix(".csv"))) == 4
+    assert not list(Path("runs").rglob("*.safetensors"))
+    assert len(list(Path("runs/evidence/study").glob("*/validation.csv"))) == 4
+    # Only the tables, from the lines.
+    run_script(evidence, monkeypatch, study_file)
+    assert capsys.readouterr() == (output, "")
+
+
+def test_a_run_that_diverges_is_a_line_without_scores(
+    evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(overrides: list[str]) -> None:
+        raise Diverged(SimpleNamespace(config=read(compose_config([])[0])), "the predictions contain NaN")
+
+    monkeypatch.setattr(evidence.recipes, "finetune", diverge)
+    monkeypatch.setattr(evidence.shutil, "rmtree", lambda folder: None)
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 1)
+    assert [each.health for each in evidence.read_results(study_file.with_suffix(".csv"))] == ["diverged"] * 2
+
+
+def test_an_unknown_arm_is_an_error(evidence: ModuleType, study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="'mixpu': no such arm"):
+        run_script(evidence, monkeypatch, study_file, "--arms", "mixpu")
 
 
 @pytest.mark.parametrize("study", sorted(path.stem for path in (ROOT / "docs" / "evidence").glob("*.yaml")))

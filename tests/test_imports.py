@@ -27,7 +27,7 @@ ORDER = (
         "trick",
         "compose",
     ),
-    *("state", "base", "guards", "prediction", "reports", "toolkit", "loop", "doctor", "pipeline", "api"),
+    *("state", "base", "guards", "prediction", "reports", "loop", "doctor", "toolkit", "pipeline", "api"),
 )
 # These may import all of them, and none of them imports these.
 ON_TOP = ("testing", "ablation", "cli")
@@ -55,6 +55,7 @@ CALLS_BY_STRING = {
     ("recipes/compose/trust.py", "get_class"): "a class that a config names and somebody trusts",
     ("recipes/compose/trust.py", "find_spec"): "where a class would come from, before it is imported",
     ("recipes/models/loading.py", "find_spec"): "weights that come as a package, which may be missing",
+    ("scripts/calibrate.py", "import_module"): "only the chosen simulation is imported: start-up time",
     ("scripts/bench/__main__.py", "import_module"): "only the chosen benchmark is imported: start-up time",
     ("scripts/bench/loop.py", "import_module"): "peers that may be missing",
     ("scripts/bench/eda_peers.py", "find_spec"): "peers that may be missing",
@@ -66,6 +67,10 @@ TARGETS = {
         "conf/hydra/sweeper/ablation.yaml",
         "hydra_plugins.trickbook_ablation.AblationSweeper",
     ): "how Hydra finds a sweeper",
+    (
+        "conf/train.yaml",
+        "recipes.compose.baseline.MissingBaseline",
+    ): "how Hydra finds what it calls when a sweep starts",
     ("conf/tricks/nlpaug.yaml", "nlpaug.augmenter.word.SpellingAug"): "an augmenter, as nlpaug's users write it",
 }
 

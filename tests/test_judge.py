@@ -55,6 +55,7 @@ def test_the_table_fits_80_columns_and_the_report_is_a_file(judge: Judge, tmp_pa
         (["--base=emma"], "--base: no run has arm=emma; did you mean ema"),
         (["--margin=0"], "--margin=0 must be above 0"),
         (["--factor=lr"], "no column 'lr'"),
+        (["--second-endpoint=brier"], "--second-endpoint=brier: it needs predictions with a column p_<class>"),
     ],
 )
 def test_mistakes_end_with_a_message(judge: Judge, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -1,5 +1,7 @@
 """The laws over every trick of conf/tricks (2 to 8), and over the loop without any (1)."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,18 @@ SETTINGS = {"fusion": {"folds": 2}}
 for name in TRICKS:
     attributes = {"trick": name, "settings": SETTINGS.get(name, {})}
     globals()[f"Test{name.title()}"] = type(f"Test{name.title()}", (TrickLaws,), attributes)
+
+
+@pytest.mark.slow
+class TestFgmOnTheMatrix(TrickLaws):
+    trick = "fgm"
+    settings: ClassVar = {"scope": "matrix", "epsilon": 1.0}
+
+
+@pytest.mark.slow
+class TestPgdOnTheMatrix(TrickLaws):
+    trick = "pgd"
+    settings: ClassVar = {"scope": "matrix", "epsilon": 1.0, "alpha": 0.3}
 
 
 @pytest.mark.parametrize("overrides", [(), ("train.schedule=cosine", "train.clip_norm=null", "seeds.dropout=5")])

@@ -13,6 +13,18 @@ single rows, which the variance over seeds includes as well. With weights w of t
 
 an effect on one data set has the run variance w'w * run and the row variance (rows - w'w * residual) / n.
 
+Where folds rotate (`hydra.sweeper.rotate`), seed s trains without fold s mod K and is scored on it. Rows are nested in
+folds and crossed with the arms. The effect is a sum of independent sums over folds, each with its own rows, so that
+
+    rows      sum over folds f of the variance over its rows of the weighted sum of its runs' rows, divided by n_f
+    residual  the same of the residuals: what rows have contributed to the mean square `run`
+
+and the variance is w'w * run + rows - w'w * residual. One fold for all seeds is the case above. If there are more seeds
+than folds, seeds s and s + K have their rows in common: a row counts once, with the weights of both. The target is the
+effect over training samples of this size. Training sets that share rows make scores correlate, by 1/K for folds of 1/K
+of the rows (Nadeau and Bengio 2003). This adds V / (K - 1), where V is the variance of the effect with one seed: S
+times the run variance plus F times the rest, for S seeds on F folds. More seeds do not reduce it.
+
 - Runs of one seed that predict the same, since a trick had no effect there, count as one run.
 - Data sets are averaged with equal weights. Data sets that share validation rows are added up row by row before their
   row variance is computed.
@@ -51,11 +63,21 @@ class Block:
     seeds: np.ndarray
     """Each run's seed, (run)."""
     rows: np.ndarray
-    """What each validation row contributes to each run's score, (run, row); the score is their mean."""
+    """What each validation row contributes to each run's score, (run, row); the score is their mean. NaN where the run
+    is scored on another fold."""
     fingerprints: Sequence[str]
     """A hash of each run's predictions; equal for equal predictions, (run)."""
     validation: str | None = None
     """A hash of the validation rows; equal for data sets that share them. None if no other data set does."""
+    folds: np.ndarray | None = None
+    """The number of the fold that each run is scored on, (run); None: all on the same rows."""
+    fold_count: int = 1
+    """Number of folds of the partition, K."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Each run's score, (run)."""
+        return np.asarray(np.nanmean(self.rows, axis=1))
 
 
 @dataclass(frozen=True)
@@ -153,14 +175,23 @@ def estimate_by_data(
     return {name: dict(zip(mains.effects, values.tolist(), strict=True)) for name, values in mains.by_block.items()}
 
 
+def measure_spreads(design: Design, blocks: Sequence[Block]) -> dict[str, float]:
+    """Measure the standard deviation of a run's score over seeds, on each data set where the arms differ at all."""
+    finished = restrict_to_finished(design, blocks)
+    noise = [_measure_noise(block, design, finished) for block in blocks]
+    return {each.name: float(np.sqrt(each.run_variance)) for each in noise if each.has_noise}
+
+
 @dataclass(frozen=True)
 class _Noise:
     """The runs on one data set and the variances of their noise."""
 
     name: str
     validation: str
-    rows: np.ndarray
-    """(run, row)."""
+    scores: np.ndarray
+    """(run)."""
+    deviations: np.ndarray
+    """Of rows from their mean, so that the sum of squares is the variance of a run's score over rows, (run, row)."""
     arm_estimator: np.ndarray
     """The least-squares estimates of the arms from the runs, next to the seeds, (arm, run)."""
     membership: np.ndarray
@@ -168,9 +199,14 @@ class _Noise:
     run_variance: float
     """Of a single run, over seeds."""
     residual_variance: float
-    """Of a single row of a single run."""
+    """What rows contribute to `run_variance`."""
     degrees_of_freedom: float
     """Of `run_variance`; 0 if all arms predict the same."""
+    row_degrees_of_freedom: float
+    seed_count: int
+    fold_count: int
+    overlap: float
+    """1 / (K - 1), or 0 for a study on one split."""
 
     @property
     def has_noise(self) -> bool:
@@ -183,8 +219,8 @@ class _Noise:
         return np.asarray(run_weights @ run_weights.T)
 
     def row_deviations(self, weights: np.ndarray) -> np.ndarray:
-        """Compute how effects deviate from their mean over rows, (effect, row)."""
-        return np.asarray(weights @ self.arm_estimator @ (self.rows - self.rows.mean(1, keepdims=True)))
+        """Compute how rows deviate in each effect; the sum of squares is its variance over rows, (effect, row)."""
+        return np.asarray(weights @ self.arm_estimator @ self.deviations)
 
 
 def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
@@ -200,13 +236,16 @@ def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
     index = {arm: number for number, arm in enumerate(finished.arms)}
     arm_of_run = np.array([index.get(design.arms[arm], -1) for arm in block.arms.tolist()])
     runs = np.flatnonzero(arm_of_run >= 0)
-    arms, seeds, rows = arm_of_run[runs], block.seeds[runs], block.rows[runs]
+    arms, seeds, scores = arm_of_run[runs], block.seeds[runs], block.scores[runs]
     fingerprints = [block.fingerprints[run] for run in runs.tolist()]
     validation = block.validation or block.name
+    deviations = _measure_deviations(block.rows[runs])
     if _are_all_arms_identical(arms, seeds, fingerprints, len(finished.arms)):
         # An estimator of zeros makes every effect exactly 0.
         no_effect, each_its_own = np.zeros((len(finished.arms), len(runs))), np.eye(len(runs))
-        return _Noise(block.name, validation, rows, no_effect, each_its_own, 0.0, 0.0, 0.0)
+        return _Noise(
+            block.name, validation, scores, deviations, no_effect, each_its_own, 0.0, 0.0, 0.0, 0.0, 0, 0, 0.0
+        )
 
     # The model: an indicator of each arm, and centered indicators of the seeds.
     arm_indicators = (arms[:, None] == np.arange(len(finished.arms))).astype(float)
@@ -231,21 +270,32 @@ def _measure_noise(block: Block, design: Design, finished: Design) -> _Noise:
         )
     degrees_of_freedom = trace**2 / float(np.sum(residual_form**2))
 
-    # Sums of squares: of the runs' scores, and of their rows beyond the scores. Rounding can make them negative.
-    scores, row_count = rows.mean(1), rows.shape[1]
+    # Sums of squares: of the runs' scores, and what rows contribute to it. Rounding can make them negative.
     run_sum_of_squares = max(0.0, float(scores @ residual_projection @ scores))
-    total_sum_of_squares = float(np.sum((residual_projection @ rows) * rows))
-    residual_sum_of_squares = max(0.0, total_sum_of_squares - row_count * run_sum_of_squares)
+    residual_sum_of_squares = max(0.0, float(np.sum((residual_projection @ deviations) * deviations)))
     return _Noise(
         name=block.name,
         validation=validation,
-        rows=rows,
+        scores=scores,
+        deviations=deviations,
         arm_estimator=np.linalg.pinv(model, rtol=1e-9)[: len(finished.arms)],
         membership=membership,
         run_variance=run_sum_of_squares / trace,
-        residual_variance=residual_sum_of_squares / (trace * (row_count - 1)),
+        residual_variance=residual_sum_of_squares / trace,
         degrees_of_freedom=degrees_of_freedom,
+        # With folds, rows are beyond the run variance only what one effect has more of than the others.
+        row_degrees_of_freedom=block.rows.shape[1] - 1.0 if block.folds is None else degrees_of_freedom,
+        seed_count=len(np.unique(seeds)),
+        fold_count=1 if block.folds is None else len(np.unique(block.folds[runs])),
+        overlap=0.0 if block.folds is None else 1 / (block.fold_count - 1),
     )
+
+
+def _measure_deviations(rows: np.ndarray) -> np.ndarray:
+    """Compute `_Noise.deviations` of the rows of each run, 0 where they are NaN."""
+    counts = np.sum(~np.isnan(rows), axis=1, keepdims=True)
+    deviations = np.nan_to_num(rows - np.nanmean(rows, axis=1, keepdims=True)) / np.sqrt(counts * (counts - 1))
+    return np.asarray(deviations)
 
 
 def _are_all_arms_identical(arms: np.ndarray, seeds: np.ndarray, fingerprints: Sequence[str], count: int) -> bool:
@@ -283,26 +333,30 @@ def _estimate_family(effects: Sequence[Effect], weights: np.ndarray, noise: Sequ
     if not effects:
         nothing = np.zeros((0, 0))
         return Estimates([], np.zeros(0), nothing, nothing, np.zeros(0), 1.0, {})
-    values = {each.name: (weights @ each.arm_estimator @ each.rows).mean(1) for each in noise}
+    values = {each.name: weights @ each.arm_estimator @ each.scores for each in noise}
     run_covariances = [each.run_variance * each.sum_squared_weights(weights) for each in noise]
     row_covariances = []
     # Data sets that share validation rows are added up row by row first.
     for validation in dict.fromkeys(each.validation for each in noise):
-        sharing = [each for each in noise if each.validation == validation]
-        deviations = np.sum([each.row_deviations(weights) for each in sharing], axis=0)
-        residual = np.sum([each.residual_variance * each.sum_squared_weights(weights) for each in sharing], axis=0)
-        rows = deviations.shape[1]
-        row_covariances.append(_zero_negative_variances((deviations @ deviations.T / (rows - 1) - residual) / rows))
+        sharing = [index for index, each in enumerate(noise) if each.validation == validation]
+        deviations = np.sum([noise[index].row_deviations(weights) for index in sharing], axis=0)
+        residual = np.sum(
+            [noise[index].residual_variance * noise[index].sum_squared_weights(weights) for index in sharing], axis=0
+        )
+        of_rows = _zero_negative_variances(deviations @ deviations.T - residual)
+        of_runs = np.sum([run_covariances[index] for index in sharing], axis=0)
+        first = noise[sharing[0]]
+        of_one_seed = first.seed_count * of_runs + first.fold_count * of_rows
+        row_covariances.append(of_rows + first.overlap * of_one_seed)
     count = len(noise)
     # A data set on which nothing changes is a constant 0: it adds no variance and costs no degrees of freedom.
-    row_counts = [each.rows.shape[1] for each in noise if each.has_noise]
     return Estimates(
         effects=effects,
         values=np.mean(list(values.values()), axis=0),
         run_covariance=np.sum(run_covariances, axis=0) / count**2,
         row_covariance=np.sum(row_covariances, axis=0) / count**2,
         run_degrees_of_freedom=_satterthwaite(run_covariances, [each.degrees_of_freedom for each in noise]),
-        row_degrees_of_freedom=min(row_counts) - 1.0,
+        row_degrees_of_freedom=min(each.row_degrees_of_freedom for each in noise if each.has_noise),
         by_block=values,
     )
 
@@ -344,18 +398,38 @@ def compute_max_t_multipliers(covariance: np.ndarray, levels: Sequence[float]) -
     Returns:
         The critical value of a normal distribution at each level, (level).
     """
+    if np.count_nonzero(np.diag(covariance) > 0) < 2:
+        return np.array(norm.ppf(0.5 + np.array(levels) / 2))
+    return np.array(np.quantile(_draw_largest(covariance), levels))
+
+
+def compute_max_t_level(covariance: np.ndarray, multiplier: float) -> float:
+    """Compute how likely the largest standardized effect is within a critical value; the inverse of the multipliers."""
+    if np.count_nonzero(np.diag(covariance) > 0) < 2:
+        return float(2 * norm.cdf(multiplier) - 1)
+    return float((_draw_largest(covariance) <= multiplier).mean())
+
+
+def _draw_largest(covariance: np.ndarray) -> np.ndarray:
+    """Draw the largest of the standardized effects in absolute value, (draw)."""
+    return np.asarray(np.abs(root_of_correlation(covariance) @ _draw_normals(len(covariance))).max(0))
+
+
+def root_of_correlation(covariance: np.ndarray) -> np.ndarray:
+    """Compute the root of the correlation matrix of a covariance, which turns independent draws into correlated ones.
+
+    Effects without variance have a root of zeros.
+    """
     standard_errors = np.sqrt(np.diag(covariance))
     varies = standard_errors > 0
-    if varies.sum() < 2:
-        return np.array(norm.ppf(0.5 + np.array(levels) / 2))
-    correlation = covariance[np.ix_(varies, varies)] / np.outer(standard_errors[varies], standard_errors[varies])
-    eigenvalues, eigenvectors = np.linalg.eigh(correlation)
+    inverse = np.divide(1, standard_errors, out=np.zeros_like(standard_errors), where=varies)
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance * np.outer(inverse, inverse))
     # Subtracting variances can leave a matrix that is not a correlation: clip negative eigenvalues, and scale the rows
     # of the root so that the diagonal is 1 again.
     roots = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0))
-    roots /= np.linalg.norm(roots, axis=1, keepdims=True)
-    largest = np.abs(roots @ _draw_normals(int(varies.sum()))).max(0)
-    return np.array(np.quantile(largest, levels))
+    roots[varies] /= np.linalg.norm(roots[varies], axis=1, keepdims=True)
+    roots[~varies] = 0
+    return np.asarray(roots)
 
 
 @lru_cache

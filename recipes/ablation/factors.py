@@ -67,6 +67,8 @@ class Space:
     """Overrides of every run."""
     always: tuple[str, ...] = ()
     """Tricks that are on in every run."""
+    length: float = 1.0
+    """Multiple of the updates, or epochs, that the config of a run sets."""
 
     @property
     def base(self) -> Arm:

@@ -10,7 +10,9 @@ from statistics import mean
 import numpy as np
 
 from recipes.ablation.design import Arm, Design, Effect, design_matrix
+from recipes.ablation.endpoints import SecondEndpoint
 from recipes.ablation.factors import Space
+from recipes.ablation.failures import BaseHealth, Breaking
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
 from recipes.metrics import LOWER_IS_BETTER
@@ -33,8 +35,29 @@ class Findings:
     margin: float
     by_data: Mapping[str, Mapping[Effect, float]]
     """Each main effect on each data set."""
+    rounds: Sequence[str] = ()
+    """The looks of a study in rounds, and why it ended, in sentences."""
+    base: Sequence[BaseHealth] = ()
+    """How the base did on each data set."""
+    breaking: Sequence[Breaking] = ()
+    """The levels that break training; `design` has none of their arms."""
+    planned: Design | None = None
+    """The design with all arms."""
+    over_all_runs: Mapping[Effect, Verdict] = field(default_factory=dict)
+    """The verdicts on main effects if no level left, if a level breaks training."""
+    second: SecondEndpoint | None = None
+    rotates: bool = False
+    """Whether each seed is validated on another fold."""
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
+    by_length: Mapping[float, "Findings"] = field(default_factory=dict)
+    """The same study at each multiple of the updates, shortest first."""
+    length_checks: Sequence[str] = ()
+    """What the base gains from twice the updates, on each data set."""
+    deviations: Mapping[str, float] = field(default_factory=dict)
+    """How much another seed moves the score of a run on each data set: a standard deviation."""
+    length: Sequence[str] = ()
+    """The override of the recommended recipe's length, if the study multiplies it."""
     search_path: Sequence[str] = ()
     """The user's config folders, in the form of `hydra.searchpath`."""
     trusted: Sequence[str] = ()

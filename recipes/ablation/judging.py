@@ -3,10 +3,9 @@
 - Scores without predictions have no variance over rows. Their intervals hold for these validation rows only.
 - Runs are compared seed by seed if each arm has at least half of its seeds in common with the base, and else as
   independent runs.
-- No run is left out because of its own score. A level *breaks training* if at least two of its runs failed or did not
-  learn, and Fisher's exact test against the runs without it gives p <= 0.05, over all levels together. Then all of its
-  runs are left out, the healthy ones too.
-- If half of the base's runs failed or did not learn, there is no verdict.
+- No run is left out because of its own score. Levels that break training, and a base that did not learn, are found by
+  the rules of a study (`recipes/ablation/failures.py`). A run is broken there if it failed or did not learn.
+- A log with probabilities has a second endpoint.
 """
 
 from collections import Counter
@@ -16,16 +15,34 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from scipy.stats import bartlett, fisher_exact
+from scipy.stats import bartlett
 
-from recipes.ablation.design import Arm, Design, Effect
+from recipes.ablation.design import Arm, Design
 from recipes.ablation.effects import Block
+from recipes.ablation.endpoints import SecondEndpoint, describe_unscored, estimate_second_endpoint
 from recipes.ablation.factors import NONE, Factor, Level, Space
+from recipes.ablation.failures import (
+    MAKE_IT_LEARN,
+    MAX_CHANCE,
+    NO_VERDICT,
+    find_breaking,
+    is_mostly_broken,
+    leave_out,
+    mark,
+)
 from recipes.ablation.findings import Findings
 from recipes.ablation.logs import ARM, LoggedRun
-from recipes.ablation.report import summarize, verdict_cells
+from recipes.ablation.report import (
+    describe_second,
+    second_cells,
+    second_header,
+    summarize,
+    table_with_and_without,
+    verdict_cells,
+)
 from recipes.ablation.runs import FAILED, FINISHED, Row
-from recipes.ablation.verdicts import NO_EVIDENCE, Verdict, judge
+from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, Verdict, judge
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError, list_names, nearest
 from recipes.reports.document import Heading, Part, Table
 from recipes.reports.tables import figure_table
@@ -34,10 +51,9 @@ BASES = ("base", "baseline")
 """Names of the arm that the others are compared with, unless the user names another."""
 OFF, ON = ("none", "false", "0", "off", "no", ""), ("true", "1", "on", "yes")
 """Levels of a factor that mean that it is off, with which the others are compared, and that it is on."""
-MAX_CHANCE = 0.05
+CONFIDENCE = 0.95
 SMALLEST_DEVIATION = 1e-12
 """Below it, scores differ by rounding only."""
-NO_VERDICT = "No verdict: "
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,8 @@ class Question:
     margin: float = 0.01
     """Effects smaller than this do not matter, and nor does a score that is less than this above the majority class."""
     lower_is_better: bool = False
+    second_endpoint: str = "loss"
+    """The proper score of a log with probabilities: loss, brier or none."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +110,10 @@ def judge_log(logged: Sequence[LoggedRun], question: Question) -> Judgement:
     health = list(_describe_health(runs, space, question))
     if reason := _find_reason_for_no_verdict(runs, space):
         return Judgement(None, [NO_VERDICT + reason, *health], [])
-    broken = find_breaking(design, runs)
-    remaining = [run for run in runs if not any(_has(run.arm, effect) for effect in broken)]
-    scored = [run for run in remaining if run.score is not None]
+    planned, scored_at_all = design, [run for run in runs if run.score is not None]
+    breaking = find_breaking(planned, [(run.arm, not run.has_learned) for run in runs])
+    design = leave_out(planned, breaking)
+    scored = [run for run in scored_at_all if run.arm in design.arms]
     deviation = _measure_deviation(scored)
     if deviation < SMALLEST_DEVIATION:
         reason = (
@@ -103,14 +122,17 @@ def judge_log(logged: Sequence[LoggedRun], question: Question) -> Judgement:
         )
         return Judgement(None, [NO_VERDICT + reason, *health], [])
     is_paired = _is_paired(scored, space.base)
-    by_data = {name: [run for run in scored if run.logged.data == name] for name in space.data}
-    blocks = [_build_block(design, name, of_data, is_paired) for name, of_data in by_data.items() if of_data]
+    blocks = _build_blocks(design, space, scored, is_paired)
     mains, pairs = judge(design, blocks, question.margin)
     mains = [_require_digits(verdict, scored) for verdict in mains]
+    over_all_runs = mains
+    if breaking:
+        all_blocks = _build_blocks(planned, space, scored_at_all, _is_paired(scored_at_all, space.base))
+        over_all_runs, _ = judge(planned, all_blocks, question.margin)
     seeds = list(dict.fromkeys(run.seed for run in logged))
     findings = Findings(
         space=space,
-        admissible=lambda arm: not any(_has(arm, effect) for effect in broken),
+        admissible=lambda arm: True,
         design=design,
         rows=[
             Row(
@@ -122,15 +144,18 @@ def judge_log(logged: Sequence[LoggedRun], question: Question) -> Judgement:
             )
             for run in runs
         ],
-        mains=[replace(verdict, word=broken.get(verdict.effect, verdict.word)) for verdict in mains],
-        pairs=[_require_digits(verdict, scored) for verdict in pairs],
+        mains=mark(mains, breaking, planned),
+        pairs=mark([_require_digits(verdict, scored) for verdict in pairs], breaking, planned),
         metric=question.metric,
         margin=question.margin,
         by_data={},
+        breaking=breaking,
+        planned=planned,
+        over_all_runs={verdict.effect: verdict for verdict in over_all_runs},
+        second=_measure_second_endpoint(design, space, scored, is_paired, question, mains),
     )
-    broken_sentences = [f"{findings.name(effect)} {word}; its runs are left out." for effect, word in broken.items()]
     noise = list(_describe_noise(mains, scored, deviation, is_paired, question))
-    return Judgement(findings, [*broken_sentences, *health], noise)
+    return Judgement(findings, health, noise)
 
 
 def _arrange(runs: Sequence[LoggedRun], question: Question) -> tuple[Space, list[Arm]]:
@@ -248,46 +273,12 @@ def _describe_health(runs: Sequence[_Run], space: Space, question: Question) -> 
 def _find_reason_for_no_verdict(runs: Sequence[_Run], space: Space) -> str:
     of_base = [run for run in runs if run.arm == space.base]
     failed = sum(not run.has_learned for run in of_base)
-    if not of_base or failed < len(of_base) / 2:
+    if not of_base or not is_mostly_broken(failed, len(of_base)):
         return ""
     return (
         f"{failed} of {len(of_base)} runs of the base failed or did not learn, so nothing can be compared with it. "
-        "Make the base learn first: more updates, another learning rate."
+        f"{MAKE_IT_LEARN}"
     )
-
-
-def find_breaking(design: Design, runs: Sequence[_Run]) -> dict[Effect, str]:
-    """Find the levels that break training, and say how often; the most certain one first."""
-    remaining = list(runs)
-    words: dict[Effect, str] = {}
-    while True:
-        tested = [(*_test_breaking(effect, remaining), effect) for effect in design.mains if effect not in words]
-        chance, word, effect = min(tested, default=(1.0, "", Effect(())))
-        # Bonferroni; rounding, since the chance of 3 runs of 3 against 3 is 0.05 exactly.
-        if round(chance * len(design.mains), 9) > MAX_CHANCE:
-            return words
-        words[effect] = word
-        remaining = [run for run in remaining if not _has(run.arm, effect)]
-
-
-def _test_breaking(effect: Effect, runs: Sequence[_Run]) -> tuple[float, str]:
-    """Test a level against the runs without it: the chance, and the verdict's word.
-
-    Other levels of its factor that never learned say nothing about what happens without it.
-    """
-    ((factor, level),) = effect.terms
-    learning_levels = {run.arm[factor] for run in runs if run.has_learned}
-    others = [run for run in runs if run.arm[factor] != level and run.arm[factor] in learning_levels]
-    own = [run for run in runs if run.arm[factor] == level]
-    failed, failed_others = (sum(not run.has_learned for run in each) for each in (own, others))
-    if failed < 2:
-        return 1.0, ""
-    table = [[failed, len(own) - failed], [failed_others, len(others) - failed_others]]
-    return float(fisher_exact(table, "greater").pvalue), f"breaks training ({failed} of {len(own)} runs)"
-
-
-def _has(arm: Arm, effect: Effect) -> bool:
-    return all(arm[factor] == level for factor, level in effect.terms)
 
 
 def _is_paired(runs: Sequence[_Run], base: Arm) -> bool:
@@ -304,10 +295,31 @@ def _is_paired(runs: Sequence[_Run], base: Arm) -> bool:
     )
 
 
-def _build_block(design: Design, name: str, runs: Sequence[_Run], is_paired: bool) -> Block:
-    """Build the block of a data set. A score without rows counts as two equal rows, which have no variance."""
+def _build_blocks(
+    design: Design, space: Space, runs: Sequence[_Run], is_paired: bool, second: str | None = None
+) -> list[Block]:
+    """Build a block for each data set that has runs, of the scores or of the second endpoint."""
+    by_data = {name: [run for run in runs if run.logged.data == name] for name in space.data}
+    return [_build_block(design, name, of_data, is_paired, second) for name, of_data in by_data.items() if of_data]
+
+
+def _measure_second_endpoint(
+    design: Design, space: Space, runs: Sequence[_Run], is_paired: bool, question: Question, mains: Sequence[Verdict]
+) -> SecondEndpoint | None:
+    """Measure the effects on the second endpoint; None if the log has no probabilities, or none is wanted."""
+    predictions, metric = [run.logged.predictions for run in runs if run.logged.predictions], question.second_endpoint
+    if metric == "none" or not predictions:
+        return None
+    identical = [verdict.effect for verdict in mains if verdict.word == IDENTICAL]
+    blocks = _build_blocks(design, space, runs, is_paired, metric)
+    effects = estimate_second_endpoint(design, blocks, CONFIDENCE, identical)
+    return SecondEndpoint(metric, effects, list(describe_unscored(predictions, metric)))
+
+
+def _build_block(design: Design, name: str, runs: Sequence[_Run], is_paired: bool, second: str | None) -> Block:
+    """Build the block of a data set."""
     seeds = list(dict.fromkeys(run.logged.seed for run in runs))
-    rows = [np.full(2, run.score) if run.logged.rows is None else run.logged.rows for run in runs]
+    rows = [_rows_of(run, second) for run in runs]
     return Block(
         name=name,
         arms=np.array([design.arms.index(run.arm) for run in runs]),
@@ -317,6 +329,13 @@ def _build_block(design: Design, name: str, runs: Sequence[_Run], is_paired: boo
         # Equal scores are no sign of equal predictions, and runs of two seeds are two runs.
         fingerprints=[f"{run.logged.seed} {run.logged.fingerprint or number}" for number, run in enumerate(runs)],
     )
+
+
+def _rows_of(run: _Run, second: str | None) -> np.ndarray:
+    """What each row contributes. A score without rows counts as two equal rows, which have no variance."""
+    if second and run.logged.predictions:
+        return score_rows(run.logged.predictions, second)
+    return np.full(2, run.score) if run.logged.rows is None else run.logged.rows
 
 
 def _require_digits(verdict: Verdict, runs: Sequence[_Run]) -> Verdict:
@@ -394,8 +413,12 @@ def build_parts(judgement: Judgement, question: Question) -> Iterator[Part]:
     less = f" Less {findings.metric} is better: + is less of it." if question.lower_is_better else ""
     estimand = "compared with the base" if not question.factors else findings.design.estimand
     yield f"The effect is {estimand}; intervals hold for all of them at once, in 95 % of studies.{less}"
-    header = ["", "verdict", findings.metric, "interval"]
+    header = ["", "verdict", findings.metric, "interval", *second_header(findings)]
     yield Table(header, [_cells(findings, verdict) for verdict in findings.mains])
+    yield from describe_second(findings.second)
+    if findings.breaking:
+        yield Heading("With and without the levels that break training")
+        yield table_with_and_without(findings)
     if pairs := [verdict for verdict in findings.pairs if verdict.has_estimate]:
         yield Heading("What pairs do beyond their sum")
         yield Table(header, [_cells(findings, verdict) for verdict in pairs])
@@ -411,7 +434,7 @@ def build_parts(judgement: Judgement, question: Question) -> Iterator[Part]:
 
 
 def _cells(findings: Findings, verdict: Verdict) -> list[str]:
-    return [findings.name(verdict.effect), *verdict_cells(verdict)[:-1]]
+    return [findings.name(verdict.effect), *verdict_cells(verdict)[:-1], *second_cells(findings.second, verdict.effect)]
 
 
 def print_parts(parts: Iterable[Part], console: Console) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from recipes.ablation.pseudo_values import score_rows
 from recipes.data.formats import format_of
 from recipes.data.records import Record, records
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError, list_names
-from recipes.metrics import Predictions
+from recipes.metrics import Predictions, has_collapsed
+from recipes.runs.predictions import PREFIX
 
 # The columns; those of `OPTIONAL` may be missing.
 ARM, SEED, SCORE, LABEL, PREDICTION = "arm", "seed", "score", "label", "prediction"
@@ -42,6 +43,8 @@ class LoggedRun:
     fingerprint: str | None = None
     """A hash of the predictions."""
     predicts_one_class: bool = False
+    predictions: Predictions | None = None
+    """The predictions, if the log has probabilities."""
 
     @property
     def key(self) -> tuple[str, tuple[str, ...], str]:
@@ -94,6 +97,11 @@ class _Cells:
     name: str
     columns: Sequence[str]
 
+    @property
+    def classes(self) -> list[str]:
+        """The classes that have a column of probabilities."""
+        return [column.removeprefix(PREFIX) for column in self.columns if column.startswith(PREFIX)]
+
     def text(self, line: Record, column: str, is_needed: bool = True) -> str:
         value: Any = line.values.get(column)
         text = value.strip() if isinstance(value, str) else ""
@@ -111,6 +119,15 @@ class _Cells:
         except ValueError:
             raise self.problem(line, f"{column}={text!r} is not a number such as 0.87") from None
         return number if math.isfinite(number) else None
+
+    def probability(self, line: Record, column: str) -> float:
+        """A number between 0 and 1."""
+        number = self.number(line, column)
+        if number is None or not 0 <= number <= 1:
+            raise self.problem(
+                line, f"{column}={self.text(line, column, False)!r} is not a probability between 0 and 1"
+            )
+        return number
 
     def problem(self, line: Record, text: str) -> UserError:
         return UserError(f"{self.name}: {line.position}: {text}.")
@@ -155,48 +172,85 @@ def _has_finished(cells: _Cells, line: Record) -> bool:
     return status.lower() in FINISHED
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """A row of a run."""
+
+    label: str
+    prediction: str
+    probabilities: tuple[float, ...]
+    """Of each class; empty if the log has none."""
+
+
 def _read_predictions(
     cells: _Cells, lines: Iterable[Record], factors: Sequence[str], metric: str
 ) -> Iterator[LoggedRun]:
-    by_run: dict[tuple[tuple[str, ...], str, str], dict[str, tuple[str, str]]] = {}
+    by_run: dict[tuple[tuple[str, ...], str, str], dict[str, _Answer]] = {}
     for line in lines:
         rows = by_run.setdefault(_identify(cells, line, factors), {})
         row = cells.text(line, ROW)
         if row in rows:
             raise cells.problem(line, f"row {row!r} of this run stands further up already")
-        rows[row] = (cells.text(line, LABEL), cells.text(line, PREDICTION))
+        rows[row] = _read_answer(cells, line)
     labels: dict[str, dict[str, str]] = {}
     for (levels, seed, data), rows in by_run.items():
-        of_run = {row: label for row, (label, _) in rows.items()}
-        expected = labels.setdefault(data, of_run)
+        labels_of_run = {row: answer.label for row, answer in rows.items()}
+        expected = labels.setdefault(data, labels_of_run)
         run = LoggedRun(levels, seed, data, None)
-        if of_run != expected:
+        if labels_of_run != expected:
             raise UserError(
                 f"{cells.name}: {_describe(run)} has other rows or labels than the first run on this data; runs are "
                 "compared row by row, so write the same rows for each."
             )
-    classes = {
+    names = {
         data: sorted(
-            {name for run, rows in by_run.items() if run[2] == data for pair in rows.values() for name in pair}
+            {
+                name
+                for run, rows in by_run.items()
+                if run[2] == data
+                for each in rows.values()
+                for name in (each.label, each.prediction)
+            }
         )
         for data in labels
     }
     for (levels, seed, data), rows in by_run.items():
-        decided = [rows[row][1] for row in labels[data]]
-        yield _score(LoggedRun(levels, seed, data, None), labels[data], decided, classes[data], metric)
+        answers = [rows[row] for row in labels[data]]
+        predictions = _collect(labels[data], answers, cells.classes or names[data])
+        scores = score_rows(predictions, metric)
+        contents = predictions.probabilities.tobytes() + predictions.decisions.tobytes()
+        yield LoggedRun(
+            levels,
+            seed,
+            data,
+            score=float(scores.mean()),
+            rows=scores,
+            fingerprint=hashlib.sha256(contents).hexdigest(),
+            predicts_one_class=has_collapsed(predictions),
+            predictions=predictions if cells.classes else None,
+        )
 
 
-def _score(
-    run: LoggedRun, labels: dict[str, str], decided: Sequence[str], classes: Sequence[str], metric: str
-) -> LoggedRun:
-    decisions = (np.array(decided)[:, None] == np.array(classes)).astype(np.float32)
-    rows = score_rows(Predictions(list(labels), list(labels.values()), decisions, decisions, classes, False), metric)
-    return LoggedRun(
-        run.levels,
-        run.seed,
-        run.data,
-        score=float(rows.mean()),
-        rows=rows,
-        fingerprint=hashlib.sha256(decisions.tobytes()).hexdigest(),
-        predicts_one_class=len(set(decided)) == 1,
+def _read_answer(cells: _Cells, line: Record) -> _Answer:
+    label, prediction = cells.text(line, LABEL), cells.text(line, PREDICTION)
+    if cells.classes and prediction not in cells.classes:
+        raise cells.problem(
+            line, f"prediction={prediction!r} has no column {PREFIX + prediction!r}; write a column for each class"
+        )
+    return _Answer(label, prediction, tuple(cells.probability(line, PREFIX + name) for name in cells.classes))
+
+
+def _collect(labels: dict[str, str], answers: Sequence[_Answer], classes: Sequence[str]) -> Predictions:
+    """Collect the predictions of a run. Without probabilities, a decision has the probability 1."""
+    decided = np.array([answer.prediction for answer in answers])
+    decisions = (decided[:, None] == np.array(classes)).astype(np.float32)
+    has_probabilities = bool(answers[0].probabilities)
+    probabilities = np.array([answer.probabilities for answer in answers], np.float32)
+    return Predictions(
+        list(labels),
+        list(labels.values()),
+        probabilities if has_probabilities else decisions,
+        decisions,
+        classes,
+        False,
     )

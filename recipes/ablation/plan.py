@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from io import StringIO
@@ -15,23 +15,29 @@ from scipy.stats import norm
 
 from recipes.ablation.design import Design
 from recipes.ablation.factors import Space
+from recipes.ablation.spread import PRIOR, RANGE, Spread
 from recipes.config import Config
 from recipes.reports.tables import console_for_tables
 
 TRIAL_UPDATES = 6
-# Assumptions behind the smallest effect, made before anything is known about the data.
-SEED_DEVIATION = 0.01
-"""Standard deviation of a score over seeds."""
+# Assumptions behind the smallest effect. The spread over seeds is not one of them: see `spread.py`.
 CHANGED_FRACTION = 0.1
 """The fraction of the answers that a trick changes."""
 POWER = 0.8
 ALPHA = 0.05
+DRAWS = 2_000
+"""Spreads over seeds that the range of the smallest effect is computed from."""
 MIN_ALIAS = 0.1
 """Aliases with a smaller coefficient are not listed."""
 
 
 def describe_plan(
-    space: Space, design: Design, seeds: int, rows: Mapping[str, int], warnings: Iterable[str] = ()
+    space: Space,
+    design: Design,
+    seeds: int,
+    rows: Mapping[str, int],
+    warnings: Iterable[str] = (),
+    lengths: Sequence[float] = (1,),
 ) -> Iterator[tuple[str, str]]:
     """Describe the plan in lines, each a (name, text).
 
@@ -41,14 +47,18 @@ def describe_plan(
         seeds: number of seeds of each arm on each data set.
         rows: number of labelled validation rows of each data set.
         warnings: what biases the comparison, in sentences.
+        lengths: multiples of the updates at which the study is repeated.
     """
     for factor in space.factors:
         yield "varies", f"{factor.name}: {', '.join(factor.levels)}"
     if space.always:
         yield "always", ", ".join(space.always)
-    runs = len(design.arms) * seeds * len(space.data)
+    runs = len(design.arms) * seeds * len(space.data) * len(lengths)
+    at_lengths = (
+        f", each at {' and '.join(f'{each:g}' for each in lengths)} times the updates" if len(lengths) > 1 else ""
+    )
     sets = ", ".join(f"{name} ({count:,} validation rows)" for name, count in rows.items())
-    yield "runs", f"{runs}: {len(design.arms)} arms ({design.kind}), {seeds} seeds, on {sets}"
+    yield "runs", f"{runs}: {len(design.arms)} arms ({design.kind}), {seeds} seeds, on {sets}{at_lengths}"
     contrasts = design.contrasts()
     mains = [effect for effect in design.mains if effect in contrasts]
     pairs = [pair for pair in design.pairs if pair in contrasts]
@@ -69,15 +79,41 @@ def describe_plan(
             yield "aliased", f"{space.name_effect(effect.terms)} includes {', '.join(terms)}"
     for warning in warnings:
         yield "warning", warning
-    least = estimate_smallest_effect(design, seeds, rows)
     yield (
         "detects",
-        f"an effect of {least:.3f} or more, {POWER:.0%} of the time, if scores vary by {SEED_DEVIATION} over seeds and "
-        f"a trick changes {CHANGED_FRACTION:.0%} of the answers",
+        f"{describe_range(design, seeds, rows, dict.fromkeys(rows, PRIOR))}, as in the project's own studies; the "
+        "first runs of the base will narrow this",
     )
 
 
-def estimate_smallest_effect(design: Design, seeds: int, rows: Mapping[str, int]) -> float:
+def describe_range(design: Design, seeds: int, rows: Mapping[str, int], spreads: Mapping[str, Spread]) -> str:
+    """Describe the smallest effect that a study detects, and the spread over seeds behind it, as ranges."""
+    low, high = predict_smallest_effect(design, seeds, rows, spreads)
+    deviations = [each.quantiles([0.5 - RANGE / 2, 0.5 + RANGE / 2]) for each in spreads.values()]
+    least, most = min(each[0] for each in deviations), max(each[1] for each in deviations)
+    return (
+        f"effects from {low:.3f} to {high:.3f} on ({RANGE:.0%} range), {POWER:.0%} of the time, if a trick changes "
+        f"{CHANGED_FRACTION:.0%} of the answers; another seed moves a score by {least:.3f} to {most:.3f}"
+    )
+
+
+def predict_smallest_effect(
+    design: Design, seeds: int, rows: Mapping[str, int], spreads: Mapping[str, Spread]
+) -> tuple[float, float]:
+    """Predict a range for the smallest effect, from what is known of the spread over seeds on each data set."""
+    probabilities = (np.arange(DRAWS) + 0.5) / DRAWS
+    # The spreads of different data sets are independent, so each has its own order.
+    orders = np.random.default_rng(0)
+    deviations = {data: orders.permutation(spreads[data].quantiles(probabilities)) for data in rows}
+    low, high = np.quantile(
+        estimate_smallest_effect(design, seeds, rows, deviations), [0.5 - RANGE / 2, 0.5 + RANGE / 2]
+    )
+    return float(low), float(high)
+
+
+def estimate_smallest_effect(
+    design: Design, seeds: int, rows: Mapping[str, int], deviations: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """Estimate the smallest single effect that is significant with a probability of `POWER`, by normal theory.
 
     The variance over seeds falls with the number of runs behind an effect, the variance over rows with the number of
@@ -87,13 +123,26 @@ def estimate_smallest_effect(design: Design, seeds: int, rows: Mapping[str, int]
         design: the arms.
         seeds: number of seeds.
         rows: number of labelled validation rows of each data set.
+        deviations: of a score over seeds on each data set; arrays of the same shape as the result.
     """
     contrasts = design.contrasts()
     weights = [contrasts[effect] for effect in design.mains if effect in contrasts]
-    seed_variance = max(float(each @ each) for each in weights) * SEED_DEVIATION**2 / seeds
-    variance = np.mean([seed_variance + CHANGED_FRACTION / count for count in rows.values()]) / len(rows)
+    factor = max(float(each @ each) for each in weights) / seeds
+    variances = [factor * deviations[data] ** 2 + CHANGED_FRACTION / count for data, count in rows.items()]
     critical_value = norm.ppf(1 - ALPHA / 2 / len(weights))
-    return float((critical_value + norm.ppf(POWER)) * math.sqrt(variance))
+    smallest: np.ndarray = (critical_value + norm.ppf(POWER)) * np.sqrt(np.mean(variances, axis=0) / len(rows))
+    return smallest
+
+
+def estimate_detectable(intervals: Sequence[tuple[float, float]]) -> float:
+    """Estimate the smallest effect that is significant with a probability of `POWER`, from measured intervals.
+
+    Args:
+        intervals: of all effects, which hold at once. The widest one decides.
+    """
+    half = max((high - low) / 2 for low, high in intervals)
+    # The half width is a critical value times the standard error.
+    return half * (1 + float(norm.ppf(POWER) / norm.ppf(1 - ALPHA / 2 / len(intervals))))
 
 
 def print_plan(lines: Iterable[tuple[str, str]]) -> None:

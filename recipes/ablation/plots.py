@@ -59,6 +59,34 @@ def draw_effects(findings: Findings, to: IO[str]) -> None:
     save(figure, to)
 
 
+def draw_lengths(findings: Findings, to: IO[str]) -> None:
+    """Draw each main effect against the length of training, with its interval."""
+    verdicts = [verdict for verdict in findings.mains if verdict.has_estimate]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axhspan(-findings.margin, findings.margin, color="gray", alpha=0.15, linewidth=0)
+    axes.axhline(0, color="gray", linewidth=0.8)
+    lengths = list(findings.by_length)
+    # Effects are moved apart a little, so that their intervals do not cover each other.
+    step = 0.02 * (lengths[-1] - lengths[0])
+    for number, verdict in enumerate(verdicts):
+        points = [
+            (length + (number - (len(verdicts) - 1) / 2) * step, own)
+            for length, each in findings.by_length.items()
+            for own in each.mains
+            if own.effect == verdict.effect and own.has_estimate
+        ]
+        positions, values = [position for position, _ in points], [own.value for _, own in points]
+        reach = [[abs(own.value - own.interval[end]) for _, own in points] for end in (0, 1)]
+        label = _shorten(findings.name(verdict.effect)).replace("$", r"\$")
+        axes.errorbar(positions, values, reach, marker="o", capsize=3, label=label)
+    axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
+    axes.set(xlabel="multiple of the updates", ylabel=f"{findings.metric}, {findings.design.estimand}")
+    if verdicts:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    save(figure, to)
+
+
 def draw_pairs(findings: Findings, to: IO[str]) -> None:
     """Draw a matrix of each pair's effect beyond its sum; a cell without a number has no estimate in this design."""
     effects = [verdict.effect for verdict in findings.mains]

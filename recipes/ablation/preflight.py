@@ -1,7 +1,8 @@
 """Checks before a study runs: whether its data can be compared, what may bias the verdicts, how long it takes."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from datasets import Dataset
 from hydra.core.config_loader import ConfigLoader
@@ -86,10 +87,67 @@ def _read_other_validation_splits(
                 yield space.name_effect([(factor, level)]), read_splits(config.data, {}, False).validation
 
 
+def check_rotation(space: Space, composer: Composer, seeds: int) -> dict[str, int]:
+    """Check that each data set has the folds that the seeds use.
+
+    Returns:
+        The number of labelled validation rows of all these folds, for each data set.
+
+    Raises:
+        UserError: a data set has a validation split of its own, or too few rows; with all of these.
+    """
+    problems: list[str] = []
+    counts = {}
+    for name in space.data:
+        data = read(composer(space.overrides_of(space.base, 0, name))).data
+        if data.fold is not None:
+            problems.append(
+                f"data.fold={data.fold}: hydra.sweeper.rotate sets it for each seed; leave one of them out."
+            )
+        elif data.validation and data.source != "pydocs":
+            problems.append(
+                f"hydra.sweeper.rotate=true: {name} has a validation split of its own (data.validation="
+                f"{data.validation}), so there are no folds; set data.validation=null to cut folds from the training "
+                "rows, or leave rotate out."
+            )
+        else:
+            try:
+                folds = [
+                    read_splits(replace(data, fold=fold), {}, False) for fold in range(min(seeds, data.fold_count))
+                ]
+            except UserError as error:
+                problems += error.problems
+            else:
+                counts[name] = sum(label is not None for each in folds for label in each.validation["label"])
+    if problems:
+        raise UserError(*problems)
+    return counts
+
+
+def describe_rotation(fold_counts: Mapping[str, int]) -> str:
+    """Describe which rows each seed is validated on."""
+    counts = ", ".join(f"K = {count} on {data}" for data, count in fold_counts.items())
+    return f"seed s is validated on fold s mod K of the rows that are not test, and trained on the others; {counts}"
+
+
 def estimate_duration(
-    space: Space, admissible: Callable[[Arm], bool], design: Design, seeds: int, composer: Composer
+    space: Space,
+    admissible: Callable[[Arm], bool],
+    design: Design,
+    runs_of_arm: float,
+    composer: Composer,
+    base_runs: float = 0,
 ) -> str:
-    """Estimate how long all runs take, from trials of the base on each data set and of each level on the first."""
+    """Estimate how long all runs take, from trials of the base on each data set and of each level on the first.
+
+    Args:
+        space: what varies.
+        admissible: whether an arm can be run.
+        design: the arms.
+        runs_of_arm: on each data set, counted in runs with the config's own updates.
+        composer: of the configs.
+        base_runs: further runs of the base on each data set, counted in the same way.
+    """
 
     def time_run(arm: Arm, data: str) -> float:
         return plan.measure_run_seconds(read(composer(space.overrides_of(arm, 0, data))))
@@ -103,7 +161,7 @@ def estimate_duration(
         ratios[single] = time_run(arm, first) / base_seconds[first] if admissible(arm) else 1.0
     # The time of an arm is the base's time, multiplied by the ratio of each of its levels.
     bases_in_total = sum(math.prod(ratios.get(level, 1.0) for level in enumerate(arm)) for arm in design.arms)
-    duration = format_duration(sum(base_seconds.values()) * bases_in_total * seeds)
+    duration = format_duration(sum(base_seconds.values()) * (bases_in_total * runs_of_arm + base_runs))
     return f"about {duration} one after another, by short trials"
 
 

@@ -11,8 +11,13 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.markup import escape
 
+from recipes.ablation.by_data import build_data_parts, describe_open_populations
+from recipes.ablation.by_length import build_length_parts
 from recipes.ablation.design import Effect
+from recipes.ablation.endpoints import SecondEndpoint, describe_disagreement
+from recipes.ablation.failures import MAX_CHANCE, describe_base, describe_breaking, explain_no_verdict
 from recipes.ablation.findings import COSTS, Findings
+from recipes.ablation.plan import POWER, estimate_detectable
 from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
 from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
@@ -53,7 +58,8 @@ def write_report(findings: Findings, folder: Path) -> None:
             draft.write_text(text, encoding="utf-8")
     console = console_for_tables()
     table = rich.table.Table(title=escape(f"{findings.metric}, {findings.design.estimand}"), title_justify="left")
-    for name in ("", "verdict", "effect", "interval", *(f"x {word}" for word in COSTS.values())):
+    header = ["", "verdict", "effect", "interval", *second_header(findings), *(f"x {word}" for word in COSTS.values())]
+    for name in header:
         table.add_column(name, justify="right" if name not in ("", "verdict") else "left")
     for verdict in findings.mains:
         table.add_row(*map(escape, _main_row(findings, verdict)[: len(table.columns)]))
@@ -74,17 +80,15 @@ def build_parts(findings: Findings) -> Iterator[Part]:
     )
     costs = [f"x {word}" for word in COSTS.values()]
     yield Table(
-        ["", "verdict", findings.metric, "interval", *costs, "gain for each extra pass", ""],
+        ["", "verdict", findings.metric, "interval", *second_header(findings), *costs, "gain for each extra pass", ""],
         [_main_row(findings, verdict) for verdict in findings.mains],
     )
-    yield lambda to: draw_effects(findings, to)
-    if len(findings.by_data) > 1:
-        yield Heading("Data set by data set")
-        rows = []
-        for verdict in findings.mains:
-            values = [effects.get(verdict.effect) for effects in findings.by_data.values()]
-            rows.append([findings.name(verdict.effect), *map(_format_signed, values)])
-        yield Table(["", *findings.by_data], rows)
+    yield from describe_second(findings.second)
+    if any(verdict.has_estimate for verdict in findings.mains):
+        yield lambda to: draw_effects(findings, to)
+    yield from _health_parts(findings)
+    yield from build_length_parts(findings)
+    yield from build_data_parts(findings)
     yield from _pair_parts(findings)
     yield from _cost_parts(findings)
     yield from _recipe_parts(findings)
@@ -97,10 +101,16 @@ def summarize(findings: Findings) -> Iterator[str]:
     seeds = len({row.seed for row in findings.finished_rows})
     sets = len({row.data for row in findings.finished_rows})
     of_sets = f", {sets} data sets" if sets > 1 else ""
+    if reason := explain_no_verdict(findings.base):
+        yield reason
     yield (
         f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
         f"compared by {findings.metric} on validation."
     )
+    yield from findings.rounds
+    yield from (describe_base(each) for each in findings.base if each.baselines)
+    if findings.breaking:
+        yield from describe_breaking(findings.breaking, findings.planned or findings.design, findings.space)
     for word, (singular, plural) in MAIN_PHRASES.items():
         verdicts = [verdict for verdict in findings.mains if verdict.word == word]
         if not verdicts:
@@ -115,9 +125,14 @@ def summarize(findings: Findings) -> Iterator[str]:
         for verdict in findings.pairs:
             if verdict.word == word:
                 yield f"{findings.name(verdict.effect)} {phrase} ({_format_signed(verdict.value)})."
+    if findings.second:
+        for verdict in findings.mains:
+            if text := describe_disagreement(findings.name(verdict.effect), findings.metric, verdict, findings.second):
+                yield text
+    yield from describe_open_populations(findings)
     if any(findings.recommended_arm):
         yield from _summarize_recommendation(findings)
-    else:
+    elif not explain_no_verdict(findings.base):
         yield "Nothing is recommended: no trick is shown to improve the base."
 
 
@@ -170,7 +185,83 @@ def _main_row(findings: Findings, verdict: Verdict) -> list[str]:
     extra_passes = costs.get("passes", 1.0) - 1
     gain = _format_signed(verdict.value / extra_passes) if extra_passes > 0.05 and verdict.has_estimate else ""
     *cells, why = verdict_cells(verdict)
-    return [findings.name(verdict.effect), *cells, *cost_cells, gain, why]
+    return [
+        findings.name(verdict.effect),
+        *cells,
+        *second_cells(findings.second, verdict.effect),
+        *cost_cells,
+        gain,
+        why,
+    ]
+
+
+def second_header(findings: Findings) -> list[str]:
+    """The headers of the cells of the second endpoint; none if there is none."""
+    return [f"{findings.second.metric} (second endpoint)", "its interval"] if findings.second else []
+
+
+def describe_second(second: SecondEndpoint | None) -> Iterator[str]:
+    """Describe the second endpoint in sentences."""
+    if second:
+        yield (
+            f"The second endpoint is the {second.name}: + is less of it. Its intervals hold for all of its effects at "
+            "once. It recommends nothing."
+        )
+        yield from second.unscored
+
+
+def second_cells(second: SecondEndpoint | None, effect: Effect) -> list[str]:
+    """The cells of an effect on the second endpoint: its value and interval; none if there is no second endpoint."""
+    if second is None:
+        return []
+    if (interval := second.effects.get(effect)) is None:
+        return ["", ""]
+    return [_format_signed(interval.value), _format_range(interval.low, interval.high)]
+
+
+def _health_parts(findings: Findings) -> Iterator[Part]:
+    if findings.base:
+        yield Heading("The base, next to its baselines")
+        yield Table(
+            ["data", "runs", "one class", findings.metric, "low end", "linear baseline", "majority class"],
+            [
+                [
+                    each.data,
+                    str(each.count),
+                    str(each.broken),
+                    _format_score(each.score),
+                    _format_score(each.low if each.baselines else None),
+                    *(_format_score(each.baselines.get(name)) for name in ("linear", "majority")),
+                ]
+                for each in findings.base
+            ],
+        )
+        yield (
+            "The base did not learn if half of its runs answer one class or diverged, if the low end of its 95 % "
+            "interval is not better than the majority class, or if its score is worse than the linear baseline."
+        )
+    if findings.breaking:
+        yield Heading("With and without the rule on levels that break training")
+        yield (
+            "A level breaks training if at least two of its runs answer one class or diverged, and Fisher's exact test "
+            f"against the runs without it gives p <= {MAX_CHANCE:g}. Any other such run stays in with its score."
+        )
+        yield table_with_and_without(findings)
+
+
+def table_with_and_without(findings: Findings) -> Table:
+    """The main effects without the runs of levels that break training, and over all runs."""
+    return Table(
+        ["", "verdict", findings.metric, "interval", "over all runs", "interval over all runs"],
+        [
+            [
+                findings.name(verdict.effect),
+                *verdict_cells(verdict)[:-1],
+                *verdict_cells(findings.over_all_runs[verdict.effect])[1:3],
+            ]
+            for verdict in findings.mains
+        ],
+    )
 
 
 def _pair_parts(findings: Findings) -> Iterator[Part]:
@@ -183,8 +274,16 @@ def _pair_parts(findings: Findings) -> Iterator[Part]:
         yield lambda to: draw_pairs(findings, to)
         largest_first = sorted(estimated, key=lambda verdict: -abs(verdict.value))
         yield Table(
-            ["", "verdict", findings.metric, "interval", ""],
-            [[findings.name(verdict.effect), *verdict_cells(verdict)] for verdict in largest_first],
+            ["", "verdict", findings.metric, "interval", *second_header(findings), ""],
+            [
+                [
+                    findings.name(verdict.effect),
+                    *(cells := verdict_cells(verdict))[:-1],
+                    *second_cells(findings.second, verdict.effect),
+                    cells[-1],
+                ]
+                for verdict in largest_first
+            ],
         )
     if groups:
         names = "; ".join(" = ".join(map(findings.name, group)) for group in groups)
@@ -241,13 +340,16 @@ def render_recipe(findings: Findings, folder: Path) -> str:
     space = findings.space
     levels = space.levels_of(findings.recommended_arm)
     tricks = sorted({*space.always, *(level.trick for level in levels if level.trick)})
-    groups, values = _group_overrides([line for level in levels for line in level.overrides])
+    groups, values = _group_overrides([*(line for level in levels for line in level.overrides), *findings.length])
     swept_recipe = groups.pop("recipe", None)
     shared = [*space.shared, *next(iter(space.data.values()))]
     # A command chooses one recipe, so the recipe of the study is included in this file.
     shared_recipes = [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
     included = [swept_recipe] if swept_recipe else shared_recipes
     overrides = [line for line in shared if not line.startswith(("recipe=", "search=", "trusted="))]
+    # The length is in the file already, as a multiple of what the study's command sets.
+    lengths = tuple(line.partition("=")[0] + "=" for line in findings.length)
+    overrides = [line for line in overrides if not line.startswith(lengths)] if lengths else overrides
     # --config-dir names one folder only, and trusts the classes in that one only.
     overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
     overrides += [f"trusted=[{','.join(findings.trusted)}]"] if findings.trusted else []
@@ -277,11 +379,18 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("What was assumed")
     yield (
         f"Design {design.kind}: {len(design.arms)} arms of {len(findings.space.factors)} factors, compared on the same "
-        "seeds and the same validation rows. An interval includes the variance over seeds and the variance over rows. "
-        "The variance over seeds is assumed to be equal in all arms, and rows are assumed to be independent. Intervals "
-        "are widened so that all of a family hold at once. Data sets have equal weights."
+        f"{_describe_compared_rows(findings)} The variance over seeds is assumed to be equal in all arms, and rows are "
+        "assumed to be independent. Intervals are widened so that all of a family hold at once. Data sets have equal "
+        "weights."
     )
+    if findings.rounds:
+        yield (
+            "Intervals hold over all looks as well. The looks' joint law is that of t statistics which share the "
+            "validation rows, and the errors of all looks add up to 5 %."
+        )
     yield from findings.warnings
+    yield from findings.length_checks
+    yield from _describe_noise(findings)
     if aliases := design.aliases():
         yield (
             "Effects that also include part of a pair's effect, if pairs have any: "
@@ -290,11 +399,36 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
     if unfinished := [row for row in findings.rows if row.status != FINISHED]:
         subject = "1 run is missing or has" if len(unfinished) == 1 else f"{len(unfinished)} runs are missing or have"
         yield f"{subject} failed; where others of the same arm and data set have finished, they are used instead."
-    if excluded := sorted({row.arm for row in findings.rows} - set(design.arms)):
+    left_out = set(findings.planned.arms) - set(design.arms) if findings.planned and findings.breaking else set()
+    if excluded := sorted({row.arm for row in findings.rows} - set(design.arms) - left_out):
         names = ", ".join(map(findings.space.name_arm, excluded))
         yield f"Without a finished run on some data set, and so excluded from all: {names}."
     if unseen := sorted({row.data for row in findings.rows} - {row.data for row in findings.finished_rows}):
         yield f"No run has finished on {list_names(unseen, quoted=False, last=' and ')}: this report does not cover it."
+
+
+def _describe_compared_rows(findings: Findings) -> str:
+    if not findings.rotates:
+        return "seeds and the same validation rows. An interval includes the variance over seeds and over rows."
+    return (
+        "seeds. Each seed is validated on another fold of the rows and trained on the others, the same in all arms, "
+        "until the folds repeat. The effects are over training samples of this size. An interval includes the variance "
+        "over seeds, over rows and over training samples, which have rows in common (Nadeau and Bengio 2003)."
+    )
+
+
+def _describe_noise(findings: Findings) -> Iterator[str]:
+    """Describe the measured spread over seeds, and which effects these runs can detect."""
+    intervals = [verdict.interval for verdict in findings.mains if verdict.has_estimate]
+    if not findings.deviations or not intervals:
+        return
+    spreads = [f"{deviation:.4f} on {data}" for data, deviation in findings.deviations.items()]
+    least = estimate_detectable(intervals)
+    yield (
+        f"Another seed moves the {findings.metric} of a run by {list_names(spreads, quoted=False, last=' and ')} "
+        "(standard deviation, measured in these runs). With the variance over rows, this study detects effects of "
+        f"{least:.3f} or more, {POWER:.0%} of the time; this replaces the range in the plan."
+    )
 
 
 def _describe_aliases(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:
@@ -306,13 +440,14 @@ def _describe_aliases(findings: Findings, effect: Effect, pairs: dict[Effect, fl
 def _run_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("All runs")
     yield Table(
-        ["data", "arm", "seed", findings.metric, "passes", "seconds", "MB", "folder", ""],
+        ["data", "arm", "seed", findings.metric, "one class", "passes", "seconds", "MB", "folder", ""],
         [
             [
                 row.data,
                 findings.space.name_arm(row.arm),
                 str(row.seed),
                 _format_score(row.score),
+                "yes" if row.collapsed else "",
                 *map(_format_amount, (row.passes, row.seconds, row.memory)),
                 row.folder.name,
                 "" if row.status == FINISHED else f"{row.status}: {row.reason}",
@@ -323,7 +458,11 @@ def _run_parts(findings: Findings) -> Iterator[Part]:
 
 
 def _format_interval(verdict: Verdict) -> str:
-    low, high = map(_format_signed, verdict.interval)
+    return _format_range(*verdict.interval)
+
+
+def _format_range(least: float, most: float) -> str:
+    low, high = map(_format_signed, (least, most))
     return f"{low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high}"
 
 

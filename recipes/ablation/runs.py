@@ -10,7 +10,8 @@ from typing import Any
 from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
 from recipes.ablation.worker import FAILURE, OUTPUT
-from recipes.errors import UserError
+from recipes.errors import DIVERGED, UserError
+from recipes.metrics import has_collapsed
 from recipes.runs.files import atomic_write
 from recipes.runs.folder import RunFolder, is_finished
 
@@ -27,11 +28,16 @@ class Run:
     arm: Arm
     seed: int
     folder: Path
+    length: tuple[str, ...] = ()
+    """The override of its length, if the study changes that."""
+    fold: int | None = None
+    """The fold that it is validated on, if folds rotate."""
 
     @property
     def overrides(self) -> list[str]:
         """The overrides that `train.py` gets."""
-        return self.space.overrides_of(self.arm, self.seed, self.data)
+        of_fold = [] if self.fold is None else [f"data.fold={self.fold}"]
+        return [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
 
     @property
     def has_begun(self) -> bool:
@@ -65,18 +71,28 @@ class Row:
     """Peak memory, in MB."""
     memory_of: str | None = None
     """`run`, or `process` if the peak is that of all runs of one process."""
+    collapsed: bool | None = None
+    """Whether it answers one class for nearly every validation row; None if it has no predictions."""
+
+    @property
+    def is_broken(self) -> bool | None:
+        """Whether it collapsed or diverged; None if neither is known, since it is missing or failed otherwise."""
+        has_diverged = self.status == FAILED and (self.reason or "").startswith(DIVERGED)
+        return True if has_diverged else self.collapsed
 
 
 def read_row(run: Run, metric: str) -> Row:
     """Read a run's result from disk."""
     row = Row(run.data, run.arm, run.seed, run.folder, MISSING)
     if is_finished(run.folder):
-        metrics = RunFolder(run.folder).metrics
+        folder = RunFolder(run.folder)
+        metrics = folder.metrics
         cost = metrics["cost"]
         return replace(
             row,
             status=FINISHED,
             score=metrics["validation"][metric],
+            collapsed=has_collapsed(folder.load_predictions("validation")),
             seconds=cost["train_seconds"],
             passes=cost["passes_per_update"],
             memory=cost["peak_memory_mb"],
@@ -138,16 +154,18 @@ def worker_errors() -> tuple[type[Exception], ...]:
 
 
 def write_csv(path: Path, spaces: Mapping[Space, Sequence[Row]]) -> None:
-    """Write `runs.csv`: a line for each run, with a column for each factor."""
+    """Write `runs.csv`: a line for each run, with a column for each factor, and one for the length if that varies."""
+    has_lengths = len({space.length for space in spaces}) > 1
     factors = list(dict.fromkeys(factor.name for space in spaces for factor in space.factors))
-    fields = ("status", "score", "seconds", "passes", "memory", "memory_of", "reason")
+    fields = ("status", "score", "collapsed", "seconds", "passes", "memory", "memory_of", "reason")
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["data", *factors, "seed", *fields, "folder"])
+        writer.writerow(["data", *(["length"] if has_lengths else []), *factors, "seed", *fields, "folder"])
         for space, rows in spaces.items():
             for row in rows:
                 by_factor = zip(space.factors, space.levels_of(row.arm), strict=True)
                 levels = {factor.name: level.name for factor, level in by_factor}
                 level_cells = [levels.get(factor, "") for factor in factors]
                 field_cells = ["" if (value := getattr(row, field)) is None else value for field in fields]
-                writer.writerow([row.data, *level_cells, row.seed, *field_cells, row.folder.name])
+                length_cells = [f"{space.length:g}"] if has_lengths else []
+                writer.writerow([row.data, *length_cells, *level_cells, row.seed, *field_cells, row.folder.name])

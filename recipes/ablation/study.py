@@ -1,33 +1,45 @@
 """A study from its command line to its verdicts: choose the arms, run them, judge the effects, confirm the recipe."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from recipes.ablation import plan
+from recipes.ablation.base_check import LONGER, check_base, run_base
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import estimate_by_data, restrict_to_finished
+from recipes.ablation.effects import estimate_by_data, measure_spreads, restrict_to_finished
+from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
+from recipes.ablation.failures import BaseHealth, examine_base, explain_no_verdict, find_breaking, leave_out, mark
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import are_alike, load_blocks
-from recipes.ablation.preflight import check_tricks, count_validation_rows, estimate_duration, find_warnings
+from recipes.ablation.preflight import (
+    check_rotation,
+    check_tricks,
+    count_validation_rows,
+    describe_rotation,
+    estimate_duration,
+    find_warnings,
+)
 from recipes.ablation.progress import Progress, show_progress
 from recipes.ablation.report import write_report
 from recipes.ablation.runs import FINISHED, Launch, Row, finish_runs, write_csv
-from recipes.ablation.sequential import confidence_at, find_open_arms, merge_verdicts, schedule_analyses
+from recipes.ablation.sequential import Rounds, expect_runs, schedule_analyses
 from recipes.ablation.settings import Settings, read_settings
-from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NOTHING, Verdict, judge
+from recipes.ablation.spread import PRIOR
+from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LEARNED, NOTHING, Verdict
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
 
 
 def run_study(
@@ -48,11 +60,15 @@ def run_study(
     # Check everything before the first run.
     settings = read_settings(values)
     check_tricks(settings.always, loader)
-    composer = Composer(master, loader)
+    composer = Composer(master, loader, settings.rotate)
     requested = build_space(arguments, settings.always, str(master.hydra.runtime.choices.data), loader)
     space, admissible = find_admissible_arms(requested, composer)
     row_counts = count_validation_rows(space, composer, settings.confirm)
+    if settings.rotate:
+        row_counts = check_rotation(space, composer, settings.seeds)
     warnings = list(find_warnings(space, composer))
+    # The budget is for all lengths together.
+    settings = replace(settings, budget=settings.budget // len(settings.lengths))
     most_arms = settings.budget // (settings.seeds * len(space.data))
     design = choose([len(factor.choices) for factor in space.factors], admissible, settings.design, most_arms)
     if settings.seeds == 1 and len(design.arms) <= 1 + len(design.contrasts()):
@@ -60,14 +76,49 @@ def run_study(
             f"hydra.sweeper.seeds=1: {len(design.arms)} arms and {len(design.contrasts())} effects leave nothing to "
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
-    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings))
+    plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
+    if settings.rotate:
+        plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
+    plan.print_plan(_describe_analyses(settings, design, row_counts))
+    longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
-        plan.print_plan([("takes", estimate_duration(space, admissible, design, settings.seeds, composer))])
+        runs_of_arm = settings.seeds * sum(settings.lengths)
+        base_runs = LONGER * longest.length * settings.check_base
+        duration = estimate_duration(space, admissible, design, runs_of_arm, composer, base_runs)
+        plan.print_plan([("takes", duration)])
         return
 
+    # Look at the base before anything is spent on the other arms.
     study_runs = StudyRuns(settings, composer, launch)
-    findings, seeds = _run_in_rounds(space, admissible, design, study_runs)
-    findings = replace(findings, warnings=warnings, search_path=composer.search_path, trusted=composer.trusted)
+    metric = str(composer.master.evaluate.metric)
+    checks: list[tuple[str, str]] = []
+    if admissible(space.base):
+        base = run_base(longest, design, settings.seeds, metric, study_runs.run)
+        plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
+        if settings.check_base:
+            checks = check_base(base, settings.margin, settings.lengths, study_runs.run)
+            plan.print_plan(checks)
+
+    by_length: dict[float, Findings] = {}
+    rows = study_runs.rows_of(longest)
+    health = examine_base(rows, metric)
+    if any(each.is_hopeless for each in health):
+        findings, seeds = _refuse_verdicts(longest, admissible, design, rows, health, settings.margin), settings.seeds
+    else:
+        for length in settings.lengths:
+            at_length = longest if length == longest.length else replace(space, length=length)
+            findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
+            by_length[length] = findings
+    findings = replace(
+        findings,
+        rotates=settings.rotate,
+        warnings=[*warnings, *(text for name, text in checks if name == "warning")],
+        length_checks=[text for name, text in checks if name == "length"],
+        search_path=composer.search_path,
+        trusted=composer.trusted,
+        by_length=by_length,
+        length=composer.find_length(longest, findings.recommended_arm),
+    )
     write_report(findings, composer.sweep)
 
     # Confirm the recommendation with seeds that had no part in it.
@@ -82,46 +133,116 @@ def run_study(
 def _run_in_rounds(
     space: Space, admissible: Callable[[Arm], bool], design: Design, study_runs: "StudyRuns"
 ) -> tuple[Findings, int]:
-    """Run and judge; with `stop=when_clear` repeat with more seeds while a verdict is open.
+    """Run and judge; with `stop=when_clear` repeat with more seeds until the recipe is decided.
 
     Returns:
         The findings, and the largest number of seeds of an arm.
     """
     settings, metric = study_runs.settings, str(study_runs.composer.master.evaluate.metric)
-    most_seeds = settings.budget // (len(design.arms) * len(space.data))
-    analyses = schedule_analyses(settings.seeds, most_seeds if settings.stop == "when_clear" else settings.seeds)
-    arms: Sequence[Arm] = design.arms
-    mains: dict[Effect, Verdict] = {}
-    pairs: dict[Effect, Verdict] = {}
-    for analysis, seeds in enumerate(analyses):
-        study_runs.run(space, arms, range(seeds))
+    rounds = Rounds(design, list_analyses(settings, design, len(space.data)), settings.margin)
+    for analysis, seeds in enumerate(rounds.analyses):
+        study_runs.run(space, rounds.arms, range(seeds))
         rows = study_runs.rows_of(space)
+        base = examine_base(rows, metric)
         blocks = load_blocks(design, rows, metric)
-        judge_analysis = partial(judge, design, blocks, settings.margin, confidence_at(analysis, analyses))
-        previous = mains, pairs
-        mains, pairs = map(merge_verdicts, previous, judge_analysis())
-        arms = find_open_arms(design, mains.values())
-        if not arms:
+        if explain_no_verdict(base):
+            return _refuse_verdicts(space, admissible, design, rows, base, settings.margin), seeds
+        # A level that breaks training ends the study: further seeds would be spent on its arms too.
+        breaking = find_breaking(design, [(row.arm, row.is_broken) for row in rows if row.is_broken is not None])
+        rounds.judge(analysis, blocks, is_last=bool(breaking))
+        so_far = Findings(space, admissible, design, rows, [], [], metric, settings.margin, {})
+        rounds.choose_arms(so_far.ratios(attrgetter("passes")))
+        if not rounds.arms:
             break
+    planned, over_all_runs = design, rounds.mains
+    if breaking:
+        design = leave_out(planned, breaking)
+        blocks = load_blocks(design, rows, metric)
+        rounds.restrict_to(design, blocks)
     # A trick without a clear effect may change nothing at all.
     unclear = [
-        verdict.effect for verdict in mains.values() if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
+        verdict.effect
+        for verdict in rounds.mains.values()
+        if verdict.has_estimate and verdict.word in (NO_EVIDENCE, NOTHING)
     ]
     if idle := _find_idle_effects(space, admissible, design, unclear, study_runs):
-        mains, pairs = map(merge_verdicts, previous, judge_analysis(idle))
-    identical = [verdict.effect for verdict in mains.values() if verdict.word == IDENTICAL]
+        rounds.judge(analysis, blocks, idle)
+    mains, pairs = list(rounds.mains.values()), list(rounds.pairs.values())
+    identical = [verdict.effect for verdict in mains if verdict.word == IDENTICAL]
     findings = Findings(
         space=space,
         admissible=admissible,
         design=restrict_to_finished(design, blocks),
         rows=rows,
-        mains=list(mains.values()),
-        pairs=list(pairs.values()),
+        mains=mark(mains, breaking, planned),
+        pairs=mark(pairs, breaking, planned),
         metric=metric,
         margin=settings.margin,
         by_data=estimate_by_data(design, blocks, identical),
+        deviations=measure_spreads(design, blocks),
+        rounds=list(rounds.describe(lambda effect: space.name_effect(effect.terms))),
+        base=base,
+        breaking=breaking,
+        planned=planned,
+        over_all_runs=over_all_runs,
+        second=_measure_second_endpoint(design, rows, study_runs, rounds.level, identical),
     )
     return findings, seeds
+
+
+def _refuse_verdicts(
+    space: Space,
+    admissible: Callable[[Arm], bool],
+    design: Design,
+    rows: Sequence[Row],
+    base: Sequence[BaseHealth],
+    margin: float,
+) -> Findings:
+    """The findings of a study whose base did not learn: its runs, and no verdict."""
+    metric = base[0].metric
+    finished = design.restrict_to({row.arm for row in rows if row.status == FINISHED})
+    mains = [Verdict(effect, NO_VERDICT, NOT_LEARNED) for effect in design.mains]
+    return Findings(space, admissible, finished, rows, mains, [], metric, margin, {}, base=base)
+
+
+def _describe_analyses(settings: Settings, design: Design, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Describe the looks of a study in rounds in a line of its plan, with the runs that it takes.
+
+    Args:
+        settings: of the study.
+        design: the arms.
+        rows: number of labelled validation rows of each data set.
+    """
+    analyses, sets = list_analyses(settings, design, len(rows)), len(rows)
+    if len(analyses) == 1:
+        return
+    run_variance = PRIOR.deviation**2 / sets
+    row_variance = plan.CHANGED_FRACTION * fmean(1 / count for count in rows.values()) / sets
+    studies = sets * len(settings.lengths)
+    expected = studies * expect_runs(design, analyses, settings.margin, run_variance, row_variance)
+    least, most = (studies * len(design.arms) * seeds for seeds in (analyses[0], analyses[-1]))
+    yield (
+        "looks",
+        f"{list_names(list(map(str, analyses)), quoted=False, last=' and ')} seeds, until the recipe is decided: "
+        f"{least} to {most} runs, about {expected:.0f} if no trick has an effect",
+    )
+
+
+def list_analyses(settings: Settings, design: Design, data_sets: int) -> list[int]:
+    """List the number of seeds at each look: one look, or all that the budget allows."""
+    most = settings.budget // (len(design.arms) * data_sets) if settings.stop == "when_clear" else 0
+    return schedule_analyses(settings.seeds, most)
+
+
+def _measure_second_endpoint(
+    design: Design, rows: Sequence[Row], study_runs: "StudyRuns", level: float, identical: Sequence[Effect]
+) -> SecondEndpoint | None:
+    """Measure the effects on the second endpoint; None if there is none besides the chosen metric."""
+    name = study_runs.settings.second_endpoint
+    if name in ("none", str(study_runs.composer.master.evaluate.metric)):
+        return None
+    effects = estimate_second_endpoint(design, load_blocks(design, rows, name), level, identical)
+    return SecondEndpoint(name, effects, list(count_unscored([row for row in rows if row.arm in design.arms], name)))
 
 
 def _find_idle_effects(
@@ -190,11 +311,20 @@ class StudyRuns:
 
     def rows_of(self, space: Space) -> list[Row]:
         """Return the rows of all runs of a space so far."""
-        return list(self.by_space[space].values())
+        return list(self.by_space.get(space, {}).values())
 
     def _record(self, space: Space, rows: Sequence[Row]) -> None:
-        self.by_space.setdefault(space, {}).update({row.folder: row for row in rows})
-        rows_by_space = {each: list(by_folder.values()) for each, by_folder in self.by_space.items()}
+        # In the order of this request: the base's first seeds, which ran alone before, stand among the others.
+        latest = {row.folder: row for row in rows}
+        self.by_space[space] = {**latest, **self.by_space.get(space, {}), **latest}
+        # The run that checks the length is of no arm of the study: it would be a second run of the base's first seed.
+        lengths = self.settings.lengths
+        spaces = [(each, by_folder) for each, by_folder in self.by_space.items() if each.length in lengths]
+        # A run that serves two purposes, such as a run of the base outside the design, has one line.
+        space_of = {folder: each for each, by_folder in spaces for folder in by_folder}
+        rows_by_space = {
+            each: [row for folder, row in by_folder.items() if space_of[folder] is each] for each, by_folder in spaces
+        }
         write_csv(self.composer.sweep / "runs.csv", rows_by_space)
 
 

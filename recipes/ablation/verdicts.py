@@ -20,9 +20,14 @@ from recipes.ablation.effects import Block, Estimates, estimate, restrict_to_fin
 HELPS, HURTS, NOTHING, IDENTICAL = "helps", "hurts", "practically nothing", "identical"
 TOGETHER, FIGHTS, ADDS_UP, INSEPARABLE = "helps together", "fights", "adds up", "not separable in this design"
 NO_EVIDENCE = "no evidence"
+NO_VERDICT = "no verdict"
 # Reasons why there is no estimate.
 RUNS_MISSING = "too few of its runs have finished"
 NOT_ESTIMABLE = "these arms cannot estimate it"
+RUNS_LEFT_OUT = "all of its runs are left out"
+LOST = "lost with the runs of a level that breaks training"
+NOT_LEARNED = "the base did not learn"
+NO_ESTIMATE = (RUNS_MISSING, NOT_ESTIMABLE, RUNS_LEFT_OUT, LOST, NOT_LEARNED)
 ONE_IDENTICAL = "one of them changes nothing"
 MAX_TIMES = 100
 """A suggestion never exceeds this multiple of the seeds or rows."""
@@ -46,7 +51,7 @@ class Verdict:
     @property
     def has_estimate(self) -> bool:
         """Whether the verdict has a value and an interval."""
-        return self.why not in (RUNS_MISSING, NOT_ESTIMABLE) and self.word != INSEPARABLE
+        return self.why not in NO_ESTIMATE and self.word != INSEPARABLE
 
 
 def judge(
@@ -67,8 +72,8 @@ def judge(
     Raises:
         UserError: the runs leave no degrees of freedom for the noise.
     """
-    finished, planned = restrict_to_finished(design, blocks), design.contrasts()
-    identical = {effect for effect in design.mains if effect in idle or is_identical(finished, design, blocks, effect)}
+    planned = design.contrasts()
+    identical = find_identical(design, blocks, idle)
     mains, pairs = estimate(design, blocks, identical)
     estimated = {
         verdict.effect: verdict
@@ -148,6 +153,18 @@ def _explain_shortage(family: Estimates, index: int, half: float, margin: float,
     return f"if it is as large as it looks, {' and '.join(needed) or 'one more seed'} would settle it"
 
 
+def find_identical(design: Design, blocks: Sequence[Block], idle: Collection[Effect] = ()) -> set[Effect]:
+    """Find the main effects that change nothing.
+
+    Args:
+        design: the arms.
+        blocks: the runs, a block for each data set.
+        idle: main effects that other runs have shown to change nothing.
+    """
+    finished = restrict_to_finished(design, blocks)
+    return {effect for effect in design.mains if effect in idle or is_identical(finished, design, blocks, effect)}
+
+
 def is_identical(finished: Design, design: Design, blocks: Sequence[Block], effect: Effect) -> bool:
     """Whether a level's runs predict the same as the same runs at level 0, on every data set.
 
@@ -177,7 +194,7 @@ def sign_test(design: Design, blocks: Sequence[Block], effect: Effect, level: fl
     ((factor, number),) = effect.terms
     differences = []
     for block in blocks:
-        scores = block.rows.mean(1)
+        scores = block.scores
         twins = list(_find_twins(design, block, factor, number))
         # Twins next to different other tricks are averaged: an interaction between tricks is not noise.
         for seed in sorted({seed for *_, seed in twins}):

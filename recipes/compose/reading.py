@@ -19,6 +19,8 @@ RESERVED_NAMES = (
     "test",
     "format",
     "candidates",
+    "health",
+    "early_stop",
     "weights",
     "cost",
     "seams",
@@ -52,6 +54,7 @@ def read(composed: DictConfig) -> Config:
         *_mislabelled(config),
         *_incomplete(config),
         *_unread(config),
+        *_misplaced_fold(config),
         *_misnamed_splits(config),
     ]:
         # This loads torch; it is worth the seconds to report all mistakes at once.
@@ -133,6 +136,23 @@ def _unread(config: Config) -> Iterator[str]:
             yield f"data.{name}={shown}: data={data.source} does not read it; choose {choices}, or leave it out."
     if model.name is not None and model.source in ("minilm", "tiny", "linear"):
         yield f"model.name={model.name}: model={model.source} does not read it; choose model=hub, or leave it out."
+
+
+def _misplaced_fold(config: Config) -> Iterator[str]:
+    """A fold that is no fold of the partition, or next to a validation split of its own."""
+    data = config.data
+    if data.fold is None:
+        return
+    if data.validation and data.source != "pydocs":
+        yield (
+            f"data.fold={data.fold}: data.validation={data.validation} is a split of its own, so there are no folds; "
+            "set data.validation=null to cut folds from the training rows, or leave data.fold out."
+        )
+    if data.fold >= data.fold_count:
+        yield (
+            f"data.fold={data.fold}: data.validation_fraction={data.validation_fraction:g} makes {data.fold_count} "
+            f"folds of the rows that are not test; allowed: 0 to {data.fold_count - 1}."
+        )
 
 
 def _misnamed_splits(config: Config) -> Iterator[str]:

@@ -1,25 +1,25 @@
-"""Remedies for a finding: those that the available tricks offer, and the learning rate of a model's own config file.
+"""Remedies for a finding: those that the available tricks offer, and the values of the config files.
 
 Trick classes are imported only when somebody asks, never at start-up. A third party's tricks are found in the same way.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from recipes.compose.trust import import_class
-from recipes.config import CONF, Model
+from recipes.config import CONF, Model, value_at
 from recipes.errors import UserError
 from recipes.findings import REMEDIED_ONCE
-from recipes.ranges import make_settings
+from recipes.ranges import as_yaml, make_settings
 from recipes.seams import refusals
 from recipes.trick import Trick
 
@@ -51,6 +51,32 @@ def usual_learning_rate(model: Model) -> float:
                 # `model=hub` names no model.
                 rates[settings.get("name")] = rate
     return rates.get(model.name, rates[None])
+
+
+def advised_learning_rates(model: Model) -> tuple[float, float]:
+    """The lowest and the highest learning rate that suit fine-tuning of a model.
+
+    A random model has nothing to lose, and takes high rates. Devlin et al. 2019 (arXiv 1810.04805) searched 2e-5 to
+    5e-5 for BERT, Turc et al. 2019 (arXiv 1908.08962) 3e-5 to 3e-4 for small encoders. At 1e-3, the default of most
+    optimizers, both stall.
+    """
+    usual = usual_learning_rate(model)
+    highest = 0.1 if model.source == "tiny" else max(1e-4, min(3 * usual, 5e-4))
+    return round(usual / 10, 9), highest
+
+
+def default_setting(path: str, target: str | None = None) -> str | None:
+    """The value of a setting in the YAML files, as it is written there; None where no file has it.
+
+    Args:
+        path: dotted path of a setting, such as `train.warmup`; of a trick's setting, its name alone.
+        target: the `_target_` of the trick.
+    """
+    if target is None:
+        files = [OmegaConf.to_container(cast(DictConfig, OmegaConf.load(CONF / "train.yaml")))]
+    else:
+        files = [values for _, values in _files_of("tricks") if values.get("_target_") == target and path in values]
+    return as_yaml(value_at(files[0], path)) if files else None
 
 
 def _files_of(group: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,17 +1,14 @@
 """Split the training rows into folds, each of which is the validation split once."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from recipes.data.splits import Splits
-from recipes.data.splitting import strata
-from recipes.errors import UserError
+from recipes.data.splitting import assign_folds, strata
 
 
 @dataclass(frozen=True)
@@ -45,18 +42,10 @@ def folds(splits: Splits, count: int, seed: int, setting: str) -> Iterator[Part]
         yield Part(1, replace(splits, test=None, extra={}, excluded_rows=hidden), None)
         return
     rows, row_groups = splits.train, group_linked_rows(splits)
-    classes, num_groups = strata(rows.with_format("arrow")[:]), int(row_groups.max()) + 1
-    if np.bincount(classes).max() < count or num_groups < count:
-        raise _too_few(f"{setting}={count}", num_groups)
-    no_links = num_groups == len(rows)
-    splitter = (StratifiedKFold if no_links else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A class with fewer rows than folds is allowed: its rows go to as many folds as there are rows.
-        warnings.filterwarnings("ignore", "The least populated class")
-        row_indices = list(splitter.split(classes, classes, None if no_links else row_groups))
-    if not all(len(validation) for _, validation in row_indices):
-        raise _too_few(f"{setting}={count}", num_groups)
-    for number, (train, validation) in enumerate(row_indices, 1):
+    classes, no_links = strata(rows.with_format("arrow")[:]), row_groups.max() + 1 == len(rows)
+    fold_of_row = assign_folds(classes, None if no_links else row_groups, count, seed, f"{setting}={count}")
+    for number in range(count):
+        train, validation = np.flatnonzero(fold_of_row != number), np.flatnonzero(fold_of_row == number)
         fold = replace(
             splits,
             train=rows.select(train),
@@ -67,7 +56,7 @@ def folds(splits: Splits, count: int, seed: int, setting: str) -> Iterator[Part]
             excluded_rows=[splits.validation, *hidden],
             is_fold=True,
         )
-        yield Part(number, fold, validation)
+        yield Part(number + 1, fold, validation)
 
 
 def group_linked_rows(splits: Splits) -> np.ndarray:
@@ -86,10 +75,3 @@ def group_linked_rows(splits: Splits) -> np.ndarray:
     _, components = connected_components(edges, directed=False)
     _, numbers = np.unique(components[sources], return_inverse=True)
     return numbers
-
-
-def _too_few(setting: str, num_groups: int) -> UserError:
-    return UserError(
-        f"{setting}: {num_groups} training rows, or groups of rows, are too few for this number of folds with rows of "
-        "each class; use fewer folds."
-    )

@@ -25,7 +25,7 @@ from recipes.data import duplicates
 from recipes.data.columns import as_examples, read_column
 from recipes.data.labels import Labels, describe_labels, is_number, is_unlabelled, sort_labels
 from recipes.data.sources import read_file, read_hub, read_pydocs
-from recipes.data.splitting import factorize, has_label_lists, split_off, table_label_counts
+from recipes.data.splitting import factorize, has_label_lists, select_fold, split_off, table_label_counts
 from recipes.errors import UserError, list_names
 
 # Our own messages report what goes wrong in a file; `datasets` would log it a second time.
@@ -148,7 +148,10 @@ def read_splits(settings: Data, extra: dict[str, str], test: bool) -> Splits:
             rows = examples["train"]
             # Both fractions are of all rows, also the second one, which is taken from fewer.
             fraction_of_rest = fraction * len(raw["train"]) / len(rows)
-            rest, part = split_off(rows, groups, fraction_of_rest, settings.split_seed)
+            if name == "validation" and settings.fold is not None:
+                rest, part = select_fold(rows, groups, settings.fold, settings.fold_count, settings.split_seed)
+            else:
+                rest, part = split_off(rows, groups, fraction_of_rest, settings.split_seed)
             groups = None if groups is None else groups[rest]
             examples[name], examples["train"] = rows.take(part), rows.take(rest)
     if not test:
@@ -289,7 +292,7 @@ def _explain_unseen_labels(
         return [f"{message}, and none of train's: {', '.join(classes[:10])}. {advice}"], []
     if misspelt := list(_find_misspelt(unseen, counts, classes)):
         return [f"{message}; {', '.join(misspelt)}? Spell them alike, or rename one if they are two labels."], []
-    return [], [f"{message}; they count as errors in accuracy and are left out of loss and ece."]
+    return [], [f"{message}; they count as errors in accuracy and are left out of loss, brier and ece."]
 
 
 def _find_misspelt(unseen: Iterable[str], counts: Mapping[str, int], classes: Sequence[str]) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """Split rows off the training rows, stratified by label, with groups intact."""
 
+import warnings
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from recipes.errors import UserError
 
@@ -68,6 +70,64 @@ def split_off(rows: pa.Table, groups: np.ndarray | None, fraction: float, seed: 
             f"{units} of {len(np.unique(classes))} classes are too few to split off {fraction:.0%}; give "
             "data.validation and data.test, or more rows."
         )
+    return np.flatnonzero(~selected), np.flatnonzero(selected)
+
+
+def assign_folds(classes: np.ndarray, groups: np.ndarray | None, count: int, seed: int, setting: str) -> np.ndarray:
+    """Divide rows into folds of about equal size, stratified by class.
+
+    Args:
+        classes: the number of each row's class, (row).
+        groups: a number for each row, (row); rows with the same number are in one fold. None: every row on its own.
+        count: number of folds.
+        seed: of the shuffle.
+        setting: the setting that decides the count, and its value, for the message.
+
+    Returns:
+        The number of each row's fold, from 0, (row).
+
+    Raises:
+        UserError: there are too few rows, or groups of them.
+    """
+    num_groups = len(classes) if groups is None else len(np.unique(groups))
+    fold_of_row = np.zeros(len(classes), dtype=int)
+    if np.bincount(classes).max() >= count and num_groups >= count:
+        splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            # A class with fewer rows than folds is allowed: its rows go to as many folds as there are rows.
+            warnings.filterwarnings("ignore", "The least populated class")
+            for number, (_, rows) in enumerate(splitter.split(classes, classes, groups)):
+                fold_of_row[rows] = number
+    if len(np.unique(fold_of_row)) < count:
+        raise UserError(
+            f"{setting}: {num_groups} training rows, or groups of rows, are too few for this number of folds with rows "
+            "of each class; use fewer folds."
+        )
+    return fold_of_row
+
+
+def select_fold(
+    rows: pa.Table, groups: np.ndarray | None, fold: int, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Select one fold of the rows; a class with a single row stays out of it.
+
+    Args:
+        rows: examples.
+        groups: a number for each row, (row); rows with the same number are in one fold. None: every row on its own.
+        fold: its number, from 0.
+        count: number of folds.
+        seed: of the partition.
+
+    Returns:
+        The indices of the other rows and of the fold's, each in the file's order.
+
+    Raises:
+        UserError: there are too few rows, or groups of them.
+    """
+    classes = strata(rows)
+    selected = assign_folds(classes, groups, count, seed, f"data.fold={fold}, one of {count}") == fold
+    if groups is None:
+        selected &= np.bincount(classes)[classes] > 1
     return np.flatnonzero(~selected), np.flatnonzero(selected)
 
 

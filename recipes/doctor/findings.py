@@ -25,6 +25,11 @@ class Finding:
     """The override or edit that fixes it."""
     rows: Sequence[str] = ()
     """Ids of rows that show the problem."""
+    name: str = ""
+    """Of its limit in `recipes.doctor.health.LIMITS`, if it has one."""
+    figure: float | None = None
+    """The value that was compared with the limit; None if it was inf."""
+    limit: float | None = None
 
 
 class Skip(Exception):

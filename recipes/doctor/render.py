@@ -50,11 +50,15 @@ def describe(finding: Finding) -> str:
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """Yield the findings, worst first, then the verdict."""
+    """Yield the findings, worst first."""
     for severity in ("error", "warning", "note"):
         for finding in (each for each in report.findings if each.severity == severity):
             yield f"{finding.check}: {describe(finding)}"
+
+
+def verdict(report: Report) -> str:
+    """The last line of the report on a run that is not trained yet."""
     outcomes = Counter(result.outcome for result in report.results)
     counts = ", ".join(f"{outcomes[name]} {name}" for name in STYLES if outcomes[name])
-    verdict = ("clean", "ready to train, with warnings", "fix the errors before training")
-    yield f"verdict: {verdict[report.exit_code]} ({counts})."
+    verdicts = ("clean", "ready to train, with warnings", "fix the errors before training")
+    return f"verdict: {verdicts[report.exit_code]} ({counts})."

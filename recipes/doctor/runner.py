@@ -1,22 +1,27 @@
 """Running checks on a subject: from the command line, at the start of training, and at its end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.trust import trusting
-from recipes.config import Config
+from recipes.config import Config, saved_config
 from recipes.data.splits import Splits
 from recipes.doctor import checks  # noqa: F401  (importing them registers them)
 from recipes.doctor.findings import SECTIONS, CheckResult, Report, Skip
+from recipes.doctor.health import NO_BASELINES, summarize
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.render import describe
 from recipes.doctor.subject import CHEAP_SAMPLE, SAMPLE, Subject
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
+from recipes.metrics import Predictions
+from recipes.reports.results import write_results
+from recipes.runs.folder import RunFolder, finished_run, is_finished
 
 
 def examine(overrides: Sequence[str] = (), cheap: bool = False, config_dir: str | None = None) -> Report:
@@ -53,10 +58,55 @@ def check_at_start(run: TrainingRun, splits: Splits) -> None:
             run.note(f"doctor: {describe(finding).removeprefix('warning: ')}")
 
 
-def check_at_end(config: Config, folder: Path) -> list[str]:
-    """Describe the warnings and errors of a run that has just finished, one paragraph each."""
-    report = run_checks(Subject(config, folder), [each for each in CHECKS if each.cheap and each.section == "after"])
-    return [f"doctor: {describe(finding)}" for finding in report.findings if finding.severity != "note"]
+def finish(
+    folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
+) -> RunFolder:
+    """Examine a run that has ended, and write its results, with its `health`, into the run folder.
+
+    Args:
+        folder: the run folder, with the model in `model/`.
+        config: of the run.
+        splits: the data.
+        scored: the predictions of each split.
+        metrics: the scores of each split, and what the run cost.
+    """
+    subject = Subject(config, folder)
+    # In place of what the cached properties would read.
+    subject.__dict__ |= {"finished_run": RunFolder.in_memory(folder, scored, metrics), "splits": splits}
+    report = run_checks(subject, [each for each in CHECKS if each.section == "after"])
+    health = summarize(report.findings, subject.comparison)
+    return write_results(folder, config, splits, scored, {**metrics, "health": health})
+
+
+def examine_finished(folder: Path) -> tuple[Report, dict[str, Any]]:
+    """Check a finished run.
+
+    Returns:
+        The report, and the `health` that follows from it, also for a run of an earlier version. A run that diverged is
+        not finished, but its folder says why it ended.
+
+    Raises:
+        UserError: the folder holds no finished run.
+    """
+    if (folder / "metrics.json").exists() and not is_finished(folder) and (health := RunFolder(folder).health):
+        return Report([describe_unfinished(health)]), health
+    run = finished_run(folder)
+    subject = Subject(saved_config(run.config), folder)
+    report = run_checks(subject, [each for each in CHECKS if each.section == "after"])
+    try:
+        comparison = subject.comparison
+    except (UserError, Skip):  # a run of an earlier version whose data is gone; the report has the reason
+        comparison = NO_BASELINES
+    return report, summarize(report.findings, comparison)
+
+
+def describe_unfinished(health: Mapping[str, Any]) -> CheckResult:
+    """The result of the check that a run diverged, from the `health` in its folder."""
+    result = CheckResult("after", "loss_curve", "The training loss fell, and did not explode.")
+    result.add_inspected(1, "run that ended early")
+    for finding in health["findings"]:
+        result.fail(finding["message"], finding["consequence"], finding["remedy"])
+    return result
 
 
 def diagnose_rows(run: TrainingRun, splits: Splits, ids: Sequence[str]) -> str:

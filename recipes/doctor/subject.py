@@ -3,11 +3,11 @@
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
+from recipes.doctor.baselines import compare_with_baselines
 from recipes.doctor.findings import Skip
 from recipes.doctor.forward import Forward, run_forward
 from recipes.doctor.linear_probe import LinearProbe, fit_linear_probe
@@ -87,6 +88,17 @@ class Subject:
         if self.folder is None or not is_finished(self.folder):
             raise Skip("there is no finished run of this config yet")
         return RunFolder(self.folder)
+
+    @cached_property
+    def comparison(self) -> Mapping[str, Any]:
+        """The finished run against its baselines: `baselines` and `against` of its `health`, or computed."""
+        run, config = self.finished_run, self.config
+        if health := run.health:
+            return {name: health[name] for name in ("baselines", "against")}
+        is_linear = config.model.source == "linear" and "ensemble" not in run.metrics
+        return compare_with_baselines(
+            run.load_predictions("validation"), self.splits, config.evaluate.metric, is_linear
+        )
 
     def _build_once(self, part: str, build_part: Callable[[], T]) -> T:
         """Build a part. The first check that fails to build it reports the error; later ones are skipped."""

@@ -13,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -30,13 +29,12 @@ from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
 from recipes.metrics import Predictions, measure
-from recipes.prediction.predictors import AnyPredictor, load_predictor
+from recipes.prediction.predictors import AnyPredictor, in_precision, load_predictor
 from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
 from recipes.runs.folder import finished_run
-from recipes.runtime.precision import fast
+from recipes.runtime.precision import fastest_on_gpu
 
 MOST_ROWS_AHEAD = 10_000_000
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The files of `<output>.parts` that are no pieces: what is predicted, the joined output, and the joined bad rows.
 REQUEST = "asked.json"
 JOINED, JOINED_BAD = "joined", "joined.bad"
@@ -188,8 +186,8 @@ class PredictionJob:
         if unseen:
             names = [f"{name!r} ({count})" for name, count in unseen.most_common()]
             self.summary.notes.append(
-                f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss and "
-                f"ece: {list_names(names, most=5, quoted=False)}."
+                f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss, "
+                f"brier and ece: {list_names(names, most=5, quoted=False)}."
             )
         return rows
 
@@ -386,7 +384,10 @@ class PredictionJob:
         texts = [record.values[text] or "" for record in good]
         pairs = [record.values[text_pair] or "" for record in good] if text_pair else None
         ids = [record.values[own_id] or "" if own_id else str(record.number) for record in good]
-        with _autocast(self.request.precision):
+        precision = self.request.precision
+        if precision == "auto" and torch.cuda.is_available():
+            precision = fastest_on_gpu()
+        with in_precision(precision):
             predictions = self.predictor.predict(texts, pairs, ids)
         return replace(predictions, labels=[self._label_cells(record.values) for record in good])
 
@@ -416,11 +417,3 @@ def _output_rows(predictions: Predictions) -> Iterator[list[Any]]:
     rows = zip(predictions.ids, predictions.names(), predictions.probabilities, strict=True)
     for row_id, prediction, probabilities in rows:
         yield [row_id, prediction, *(float(f"{probability:.6g}") for probability in probabilities)]
-
-
-def _autocast(precision: str) -> AbstractContextManager[Any]:
-    on_gpu = torch.cuda.is_available()
-    resolved = fast(on_gpu) if precision == "auto" else precision
-    if resolved == "fp32":
-        return nullcontext()
-    return torch.autocast("cuda" if on_gpu else "cpu", DTYPES[resolved])

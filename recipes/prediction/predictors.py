@@ -1,10 +1,12 @@
 """Predict texts with a run folder: load its model, its tokenizer and its tricks."""
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,6 +34,18 @@ from recipes.state import read_tricks
 from recipes.trick import Context, ModelContext, Trick
 
 BATCH_SIZE = 64
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_precision = ContextVar("precision", default="auto")
+
+
+@contextmanager
+def in_precision(precision: str) -> Iterator[None]:
+    """Inside this context models predict in a precision; auto: in the one that each was trained in, on a CPU."""
+    token = _precision.set(precision)
+    try:
+        yield
+    finally:
+        _precision.reset(token)
 
 
 class LinearPredictor:
@@ -86,10 +100,20 @@ class Predictor(ModelContext):
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None, width)
         check_token_ids(self.bare_model, self.tokenizer, encoded, setting_of(self.config.model))
         message = "one text does not fit in memory; allow more memory, or train with a smaller data.max_length."
-        predictions, self.batch_size = halve_until_it_fits(
-            partial(predict_split, self, encoded), self.batch_size, message
-        )
+        with self._autocast():
+            predictions, self.batch_size = halve_until_it_fits(
+                partial(predict_split, self, encoded), self.batch_size, message
+            )
         return predictions
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        precision, device = _precision.get(), next(self.bare_model.parameters()).device.type
+        if precision == "auto" and device == "cpu":
+            # What training measured, or was asked for.
+            outside = seams.tricks_around("accelerator", self.tricks)
+            is_bf16 = any(getattr(self.tricks[name], "precision", None) == "bf16" for name in outside)
+            precision = "bf16" if is_bf16 else "fp32"
+        return torch.autocast(device, DTYPES[precision]) if precision in DTYPES else nullcontext()
 
 
 class EnsemblePredictor(Context):

@@ -14,6 +14,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import label_counts
 from recipes.metrics import Predictions, intervals, label_matrices
+from recipes.reports.health import describe_health
 from recipes.reports.tables import markdown_code, markdown_table, markdown_text
 
 MAX_NAMES = 12
@@ -57,6 +58,10 @@ def _body(
     yield from _use(config, is_ensemble)
     yield "## Scores\n"
     yield from _scores(config, scored, metrics)
+    if lines := list(describe_health(metrics)):
+        yield "## Health\n"
+        yield from (f"- {markdown_text(line)}" for line in lines)
+        yield ""
     yield "## Data\n"
     yield from _rows(splits, scored)
     yield "## Training\n"

@@ -10,6 +10,7 @@ from typing import Any
 from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.metrics import Predictions
+from recipes.reports.health import describe_health
 from recipes.reports.model_card import render_card
 from recipes.reports.plots import draw_confusion
 from recipes.reports.tables import console_for_tables, score_table
@@ -22,7 +23,7 @@ from recipes.runtime.distributed import is_first
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
 
 
-def finish(
+def write_results(
     folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
 ) -> RunFolder:
     """Write the results into a run folder.
@@ -61,7 +62,7 @@ def finish(
 
 
 def show(run: RunFolder) -> None:
-    """Print a finished run's scores and its folder, from the first process only."""
+    """Print a finished run's scores, its health and its folder, from the first process only."""
     if not is_first():
         return
     metrics = run.metrics
@@ -70,4 +71,6 @@ def show(run: RunFolder) -> None:
     console.print(score_table(scored, f"finished: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:
         console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
+    for line in describe_health(metrics):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(str(run.folder), markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from recipes.config import saved_config
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import LOWER_IS_BETTER, Predictions, f1, intervals, label_matrices
+from recipes.reports.health import describe_health
 from recipes.reports.html import render_all, render_figure, render_page, render_table
 from recipes.reports.monitor import Monitor
 from recipes.reports.plots import draw_confusion, draw_learning_curve, draw_reliability, draw_scores
@@ -57,8 +58,10 @@ def _comparison(runs: Mapping[str, RunFolder]) -> Iterator[Markup]:
         first = Markup('<a href="#{0}">{0}</a> ({1})').format(name, splits[name])
         cells = [_score(values.get(metric), values.get(metric) == best[metric]) for metric in metric_names]
         cost = all_metrics[name]["cost"]
-        rows.append([first, *cells, _number(cost["train_seconds"], ",.0f"), _number(cost["peak_memory_mb"], ",.0f")])
-    yield render_table(["run", *metric_names, "seconds", "MB"], rows)
+        health = (all_metrics[name].get("health") or {}).get("headline", "")
+        costs = [_number(cost[item], ",.0f") for item in ("train_seconds", "peak_memory_mb")]
+        rows.append([first, health, *cells, *costs])
+    yield render_table(["run", "health", *metric_names, "seconds", "MB"], rows)
 
     # Curves of one metric share a figure; runs that were evaluated by another metric get their own.
     histories = {name: run.history for name, run in runs.items() if run.history}
@@ -88,6 +91,9 @@ def _section(name: str, run: RunFolder) -> Iterator[Markup]:
         _number(cost["peak_memory_mb"], ",.0f"),
         _number(cost["passes_per_update"], "g"),
     )
+    if lines := list(describe_health(metrics)):
+        yield Markup("<h3>Health</h3><ul>{}</ul>").format(render_all("<li>{}</li>", lines))
+        yield render_table(["on validation", *metrics["validation"]], list(_baseline_rows(metrics)))
     yield Markup("<h3>Scores</h3>")
     yield render_table(["", "", "95 % interval over rows"], list(_score_rows(predictions, metrics)))
 
@@ -117,6 +123,15 @@ def _score_rows(predictions: Mapping[str, Predictions], metrics: Mapping[str, An
         bounds = intervals(of_split)
         for metric, value in metrics[split].items():
             yield [f"{split} {metric}", _score(value), _interval(bounds.get(metric))]
+
+
+def _baseline_rows(metrics: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The validation scores of this run, and of its baselines."""
+    baselines = metrics["health"]["baselines"] if metrics.get("health") else {}
+    scored = {"this run": metrics["validation"], "linear baseline": baselines.get("linear")}
+    for name, scores in {**scored, "majority class": baselines.get("majority")}.items():
+        if scores:
+            yield [name, *(_score(scores.get(metric)) for metric in metrics["validation"])]
 
 
 def _class_rows(predictions: Predictions) -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ finished run are compared with its manifest when they are read.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,8 +22,8 @@ from recipes.runs.files import read_json
 from recipes.runs.history import History
 from recipes.runs.predictions import read_columns, read_predictions
 
-FORMAT = 3
-"""Of `metrics.json`. Since 3 a finished run has a manifest."""
+FORMAT = 4
+"""Of `metrics.json`. Since 3 a finished run has a manifest; since 4 its `health` says whether it learned."""
 # A folder with one of these holds a run, if only a damaged one.
 OF_A_RUN = (manifest.FILE, "metrics.json", "history.jsonl", "checkpoints", "predictions", "model")
 # Parts of the config that hold settings of their own.
@@ -41,6 +42,15 @@ class RunFolder:
 
     folder: Path
     _loaded: dict[str, Predictions] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def in_memory(cls, folder: Path, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> "RunFolder":
+        """The results of a run that is about to be written into a folder, which has its history alone."""
+        run = cls(folder)
+        # In place of what the cached properties would read.
+        run.__dict__ |= {"metrics": dict(metrics), "splits": list(scored)}
+        run._loaded |= scored
+        return run
 
     def checked(self, name: str) -> Path:
         """The path of a file, or of a folder with all its files, after a comparison with the manifest.
@@ -77,6 +87,15 @@ class RunFolder:
         return [line for line in self.history if "split" not in line]
 
     @property
+    def health(self) -> dict[str, Any] | None:
+        """Whether the run learned: a headline, the findings, and the comparison with the baselines.
+
+        None for a run of an earlier version; `scripts/doctor.py <folder>` examines it.
+        """
+        health: dict[str, Any] | None = self.metrics.get("health")
+        return health
+
+    @cached_property
     def splits(self) -> list[str]:
         """The splits that were predicted: validation, then test, then the others by name."""
         files = manifest.read(self.folder)

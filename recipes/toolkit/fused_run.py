@@ -16,11 +16,11 @@ from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.folds import Part
 from recipes.data.splits import Splits
+from recipes.doctor.runner import finish
 from recipes.metrics import Predictions, measure
 from recipes.prediction import ensemble
 from recipes.prediction.ensemble import Ensemble
 from recipes.prediction.predictors import predict_once
-from recipes.reports.results import finish
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all
 from recipes.state import write_tricks

@@ -34,6 +34,7 @@ BENCHMARKS = {
     "eda": "augmented texts a second, against nlpaug and textaugment",
     "predict": "texts a second, against transformers.pipeline",
     "tricks": "passes, time and memory of each trick, against no trick",
+    "attacks": "how far an epsilon for the word embedding matrix moves each text",
     "doctor": "cheap checks at every start, against the loading before them",
 }
 

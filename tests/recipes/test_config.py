@@ -47,7 +47,7 @@ def test_a_run_has_the_hash_that_its_old_names_gave_it() -> None:
 def test_a_newer_setting_changes_the_hash_only_at_another_value_than_before() -> None:
     old = {"data": {"separator": "|"}, "tricks": {"swa": {"rate": 0.5, "every": 1}}, "resume": True}
     new = add_newer_settings(rename_settings(old, renamed_settings()))
-    assert new["data"] == {"label_separator": "|", "header": True, "encoding": None}
+    assert new["data"] == {"label_separator": "|", "header": True, "encoding": None, "fold": None}
     assert digest(new) == "0444a264"
     for path in NEWER_SETTINGS:
         changed = add_newer_settings(new)

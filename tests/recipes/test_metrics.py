@@ -58,6 +58,10 @@ class TestSingleLabel:
         assert scores["mcc"] == pytest.approx((4 * 6 - (9 + 4 + 1)) / (36 - 14))
         true_probabilities = [0.8, 0.3, 0.7, 0.4, 0.7, 0.6]
         assert scores["loss"] == pytest.approx(-sum(map(math.log, true_probabilities)) / 6, rel=1e-6)
+        # The squared differences of each row, from the class with the largest probability on.
+        squares = [0.2**2 + 2 * 0.1**2, 0.6**2 + 0.7**2 + 0.1**2, 0.3**2 + 0.2**2 + 0.1**2]
+        squares += [0.5**2 + 0.6**2 + 0.1**2, 0.3**2 + 0.2**2 + 0.1**2, 0.4**2 + 2 * 0.2**2]
+        assert scores["brier"] == pytest.approx(sum(squares) / 6, rel=1e-6)
         # Bins: .8 correct; .6 wrong and .6 correct; .7 correct and .7 correct; .5 wrong.
         assert scores["ece"] == pytest.approx((0.2 + abs(0.6 + 0.6 - 1) + 2 * 0.3 + 0.5) / 6, rel=1e-6)
         assert set(scores) == set(SINGLE)
@@ -91,6 +95,7 @@ class TestSingleLabel:
         assert scores["mcc"] == pytest.approx(sk.matthews_corrcoef(true, predicted))
         assert scores["loss"] == pytest.approx(sk.log_loss(true, probabilities, labels=range(count)), rel=1e-6)
         if count == 2:
+            assert scores["brier"] == pytest.approx(2 * sk.brier_score_loss(true, probabilities[:, 1]), rel=1e-6)
             assert scores["roc_auc"] == pytest.approx(sk.roc_auc_score(true, probabilities[:, 1]))
             assert scores["average_precision"] == pytest.approx(sk.average_precision_score(true, probabilities[:, 1]))
 
@@ -100,11 +105,12 @@ class TestSingleLabel:
         assert scores["roc_auc"] == 0.5  # one yes above the no, one below
         assert scores["average_precision"] == pytest.approx(1 / 2 * (1 / 1 + 2 / 3))
 
-    def test_an_unseen_label_is_an_error_in_accuracy_and_left_out_of_loss_and_ece(self) -> None:
+    def test_an_unseen_label_is_an_error_in_accuracy_and_left_out_of_loss_brier_and_ece(self) -> None:
         rows = [[0.9, 0.05, 0.05], [0.2, 0.8, 0.0], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]
         scores = measure(single(["a", "b", "new", "newer"], rows, ABC))
         assert scores["accuracy"] == 0.5
         assert scores["loss"] == pytest.approx(-(math.log(0.9) + math.log(0.8)) / 2, rel=1e-6)
+        assert scores["brier"] == pytest.approx((0.1**2 + 2 * 0.05**2 + 2 * 0.2**2) / 2, rel=1e-6)
         assert scores["ece"] == pytest.approx((0.1 + 0.2) / 2, rel=1e-6)
         assert scores["unseen"] == 2
         assert type(scores["unseen"]) is int
@@ -149,6 +155,7 @@ class TestMultiLabel:
         assert scores["subset_accuracy"] == 0.5
         true_probabilities = [0.9, 0.8, 0.9, 0.8, 0.4, 0.9, 0.9, 0.8, 0.4, 0.7, 0.9, 0.8]
         assert scores["loss"] == pytest.approx(-sum(map(math.log, true_probabilities)) / 12, rel=1e-6)
+        assert scores["brier"] == pytest.approx(sum((1 - each) ** 2 for each in true_probabilities) / 12, rel=1e-6)
         assert set(scores) == set(MULTI)
 
     def test_agrees_with_sklearn(self) -> None:
@@ -206,6 +213,7 @@ def test_available_metrics_are_those_measured() -> None:
         ("loss", 0.5, 0.5, False),
         ("loss", 0.6, 0.5, False),
         ("ece", 0.1, 0.2, True),
+        ("brier", 0.3, 0.2, False),
         ("macro_f1", 0.0, None, True),
         ("loss", 9.0, None, True),
         ("loss", math.nan, 0.5, False),

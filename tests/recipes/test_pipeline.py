@@ -27,7 +27,7 @@ from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
-from recipes.reports import results
+from recipes.reports import results, run_page
 from recipes.runs import checkpoint, manifest
 from recipes.runs.folder import FORMAT, is_finished
 from recipes.testing import comparable_contents, in_child, saved_files, tiny_config
@@ -399,3 +399,69 @@ def test_a_model_without_a_padding_token_answers_alone_as_in_a_batch(
     printed = capsys.readouterr().out
     assert "note: the tokenizer's padding token is None; rows are padded with </s>." in printed
     assert "note: the model reads 20 tokens, fewer than data.max_length=128." in printed
+
+
+WORDS = {"a": "apple", "b": "bee"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "labels", "expected"),
+    [
+        (["model=linear"], "a b", ("learned", "majority", "accuracy")),
+        (["train.max_updates=2"], "a b", (None, "linear", "accuracy")),
+        (["train.max_updates=2", "data.text_pair=label"], "a b", (None, "linear", "accuracy")),
+        (
+            ["data.label_separator=+", "evaluate.metric=micro_f1", "train.max_updates=2"],
+            "a b a+b",
+            (None, "linear", "micro_f1"),
+        ),
+        (
+            ["data.label_separator=+", "evaluate.metric=macro_f1", "model=linear"],
+            "a b a+b",
+            (None, "majority", "macro_f1"),
+        ),
+        (["train.max_updates=2", "evaluate.metric=loss"], "a b", (None, "linear", "loss")),
+    ],
+)
+def test_every_kind_of_run_is_judged(
+    overrides: list[str], labels: str, expected: tuple[str | None, str, str], tmp_path: Path
+) -> None:
+    lines = [
+        f"{' '.join(WORDS[name] for name in label.split('+'))} {row},{label}"
+        for label in labels.split()
+        for row in range(12)
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    files = [f"data.{split}={tmp_path}/rows.csv" for split in ("train", "validation", "test")]
+    run = in_child(lambda: finetune_config(tiny_config(*files, *overrides), tmp_path / "run"))
+    health, (headline, baseline, metric) = run.health, expected
+    assert (health["against"]["baseline"], health["against"]["metric"]) == (baseline, metric)
+    assert health["against"]["low"] <= health["against"]["difference"] <= health["against"]["high"]
+    assert headline in (None, health["headline"])
+    score = run.metrics["validation"][metric] - health["baselines"][baseline][metric]
+    assert health["against"]["difference"] == pytest.approx(-score if metric == "loss" else score, abs=1e-6)
+
+
+def test_an_early_stop_is_announced_and_stored_also_if_the_run_is_killed_afterwards(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With a learning rate of 0 the first evaluation, after update 6, stays the best one."""
+    config = tiny_config("train.learning_rate=0.0", "evaluate.early_stopping=2", "evaluate.every=1")
+    in_child(lambda: finetune_config(config, tmp_path / "once"))
+    sentence = "early stop after update 18 of 20: 2 evaluations in a row did not improve accuracy."
+    assert capfd.readouterr().out.count(sentence) == 1
+    train_and_die(config, tmp_path / "killed", die_before(manifest, "write"))
+    in_child(lambda: finetune_config(config, tmp_path / "killed"))
+    stop = load(tmp_path / "once").metrics["early_stop"]
+    assert (stop["update"], stop["planned_updates"], stop["best_update"]) == (18, 20, 6)
+    assert comparable_contents(tmp_path / "killed") == comparable_contents(tmp_path / "once")
+    card = (tmp_path / "once" / "model" / "README.md").read_text(encoding="utf-8")
+    page = run_page.page([load(tmp_path / "once")])
+    assert (
+        sentence in card
+        and sentence in page
+        and "the model has collapsed" in card
+        and "the model has collapsed" in page
+    )
+    both = run_page.page([load(tmp_path / "once"), load(tmp_path / "killed")])
+    assert "<th>health</th>" in both and both.count("<td>collapsed</td>") == 2

@@ -32,7 +32,11 @@ from recipes.toolkit.gradients import add_gradients, set_gradients, set_gradient
 class Accumulate(Trick):
     """Split the batch and add up the gradients of its parts."""
 
-    part_size: int | None = allowed("[1, inf)")
+    part_size: int | None = allowed(
+        "[1, inf)",
+        advised="[4, inf)",
+        below="every part costs a pass, so an update takes many times as long, for the same result",
+    )
     """Rows of a part on one process; null: the most that fit."""
 
     slots = {"gradient": "split"}

@@ -6,13 +6,14 @@ not counted.
 
 Source: Micikevicius et al. 2018, Mixed Precision Training, arXiv 1710.03740.
 Cost: one pass; less memory and time on hardware with 16-bit arithmetic. A CPU that only emulates bf16 was 2 to 3.5
-    times slower than with fp32, so `auto` stays in fp32 there and reports it. `auto` detects only CPUs with AMX: one
-    with avx512_bf16 took 0.66 of the time of fp32 when bf16 was forced (docs/evidence/ablation.md).
+    times slower than with fp32; one with avx512_bf16 took 0.66 of the time (docs/evidence/ablation.md). On a CPU `auto`
+    is measured at the first start: bf16 if it takes less than 0.85 of the time of fp32. The answer is in the run's
+    config.yaml, so a resumed run and its predictions have the same precision. All runs on a machine share it.
 Use when: a GPU is available. Avoid when: the hardware has no 16-bit arithmetic.
 Composes: accelerator/accelerator; everything inside runs under it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,10 @@ import torch
 from accelerate import Accelerator
 
 from recipes import Run, Trick, UserError, allowed
-from recipes.runtime.precision import fast
+from recipes.config import Config
+from recipes.data.cache import cache_folder
+from recipes.runtime.distributed import on_threads, uses_cpu
+from recipes.runtime.precision import LIMIT, fastest_on_gpu, measure_once
 
 
 @dataclass
@@ -32,16 +36,34 @@ class Amp(Trick):
 
     slots = {"accelerator": "accelerator"}
     neutral = {"precision": "fp32"}
+    measurable = {"precision": "auto"}
+
+    def measure_settings(self, config: Config) -> Mapping[str, tuple[Any, str]]:
+        """Measure which precision the CPU computes faster; a GPU has a rule."""
+        device = config.train.device
+        has_no_accelerator = torch.accelerator.current_accelerator(check_available=True) is None
+        if not (uses_cpu(device) or (device == "auto" and has_no_accelerator)):
+            return {}
+        with on_threads(config.train.threads):
+            measured, threads = measure_once(cache_folder() / "precision"), torch.get_num_threads()
+        note = (
+            f"{self.name}: this CPU computes bf16 in {measured.ratio:.2f} of the time of fp32 (measured, threads: "
+            f"{threads}), so the run trains in {measured.fastest}; bf16 is chosen below {LIMIT:g}. "
+            f"tricks.{self.name}.precision=bf16 or fp32 forces one."
+        )
+        return {"precision": (measured.fastest, note)}
 
     def accelerator(self, run: Run, inner: Callable[..., Accelerator], **options: Any) -> Accelerator:
         """Pass the precision to the accelerator."""
         on_gpu = torch.cuda.is_available() and run.config.train.device in ("auto", "cuda")
         if self.precision == "fp16" and not on_gpu:
             raise UserError(f"tricks.{self.name}.precision=fp16 needs a CUDA GPU; use auto or bf16.")
-        precision = fast(on_gpu) if self.precision == "auto" else self.precision
-        if self.precision == "auto" and precision == "fp32":
+        precision = self.precision
+        if precision == "auto":
+            precision = fastest_on_gpu() if on_gpu else "fp32"
+        if self.precision == "auto" and not on_gpu:
             run.note(
-                f"{self.name}: this hardware does not compute bf16 at speed, so training stays in fp32 "
+                f"{self.name}: precision=auto was not measured at the start of this run, so it stays in fp32 "
                 f"(tricks.{self.name}.precision=bf16 forces it)."
             )
         return inner(mixed_precision="no" if precision == "fp32" else precision, **options)

@@ -14,14 +14,14 @@ Composes: gradient/sharpen: inside plans and outside attacks, so attacks find th
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
+from recipes.toolkit.adversarial import displace
 from recipes.toolkit.gradients import set_gradients_aside
 
 
@@ -29,7 +29,12 @@ from recipes.toolkit.gradients import set_gradients_aside
 class Awp(Trick):
     """Replace the gradient by the one at moved weights."""
 
-    gamma: float = allowed("[0, inf)")
+    gamma: float = allowed(
+        "[0, inf)",
+        advised="[0, 0.0005]",
+        source="measured with MiniLM on SST-2: 0.0002 trains, 0.001 does not",
+        above="the gradient is taken at weights that have forgotten what they know, and the model answers one class",
+    )
     """How far a weight moves, as a fraction of its norm."""
     start: float = allowed("[0, 1]")
     """Fraction of all updates before the first one with moved weights; at least `train.warmup`."""
@@ -60,18 +65,3 @@ class Awp(Trick):
         length = weight.grad.norm().clamp_min(torch.finfo(weight.dtype).tiny)
         move: Tensor = self.gamma * weight.detach().norm() / length * weight.grad
         return move
-
-
-@contextmanager
-def displace(moves: dict[nn.Parameter, Tensor]) -> Iterator[None]:
-    """Inside this context the weights are moved."""
-    own = {weight: weight.detach().clone() for weight in moves}
-    try:
-        with torch.no_grad():
-            for weight, move in moves.items():
-                weight.add_(move)
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, value in own.items():
-                weight.copy_(value)

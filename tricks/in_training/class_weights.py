@@ -27,7 +27,13 @@ class ClassWeights(Trick):
 
     scheme: str = allowed("balanced | effective_number | given")
     """How weights are computed."""
-    beta: float = allowed("[0, 1)")
+    beta: float = allowed(
+        "[0, 1)",
+        advised="[0.9, 0.9999]",
+        source="Cui et al. 2019, arXiv 1901.05555",
+        below="all classes have nearly the same weight",
+        above="weights are nearly those of scheme=balanced, and rare rows dominate",
+    )
     """With effective_number: 0 gives equal weights, near 1 balanced ones."""
     values: dict[str, float] = allowed("")
     """With given: the weight of each class."""

@@ -30,7 +30,13 @@ class ClipGradient(Trick):
 
     method: str = allowed("value | adaptive")
     """How the gradient is limited."""
-    limit: float = allowed("(0, inf]")
+    limit: float = allowed(
+        "(0, inf]",
+        advised="[0.01, 1]",
+        source="adaptive: 0.01 to 0.16 in Brock et al. 2021, arXiv 2102.06171; value: 0.5",
+        below="every gradient is scaled down to almost nothing",
+        above="hardly any gradient is limited",
+    )
     """Of a value, or of a unit's gradient norm relative to its weights."""
 
     slots = {"update": "clip"}

@@ -28,11 +28,23 @@ from recipes.toolkit.class_weights import class_weights
 class Focal(Trick):
     """Replace the cross-entropy."""
 
-    gamma: float = allowed("[0, inf)")
+    gamma: float = allowed(
+        "[0, inf)",
+        advised="[0.5, 5]",
+        source="Lin et al. 2017, arXiv 1708.02002, tried 0 to 5",
+        below="it hardly differs from the plain loss",
+        above="rows that are half right count for nothing, so the loss is near 0 before anything is learned",
+    )
     """How fast a row's weight falls with the probability of its class."""
     scheme: str = allowed("none | balanced | effective_number | given")
     """How class weights are computed."""
-    beta: float = allowed("[0, 1)")
+    beta: float = allowed(
+        "[0, 1)",
+        advised="[0.9, 0.9999]",
+        source="Cui et al. 2019, arXiv 1901.05555",
+        below="all classes have nearly the same weight",
+        above="weights are nearly those of scheme=balanced, and rare rows dominate",
+    )
     """With effective_number: 0 gives equal weights, near 1 balanced ones."""
     values: dict[str, float] = allowed("")
     """With given: the weight of each class."""

@@ -27,7 +27,12 @@ from recipes.models.anatomy import depths, layers
 class FreezeLayers(Trick):
     """Train without the lowest layers, or unfreeze them later."""
 
-    fraction: float = allowed("[0, 1]")
+    fraction: float = allowed(
+        "[0, 1]",
+        advised="[0, 0.75]",
+        source="Lee, Tang, Lin 2019, arXiv 1911.03090",
+        above="the head is trained on features that cannot adapt to the task",
+    )
     """Of the layers, from the lowest up, with the embeddings below them."""
     until: float | None = allowed("(0, 1]")
     """Fraction of all updates after which no layer is frozen; null: never."""

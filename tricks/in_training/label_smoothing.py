@@ -22,7 +22,12 @@ from recipes import Run, Trick, allowed
 class LabelSmoothing(Trick):
     """Move the targets towards a uniform distribution."""
 
-    amount: float = allowed("[0, 1)")
+    amount: float = allowed(
+        "[0, 1)",
+        advised="[0, 0.2]",
+        source="0.1 in Szegedy et al. 2016, arXiv 1512.00567",
+        above="targets are so even that the loss can hardly fall, and probabilities mean nothing",
+    )
     """Fraction of a target that is spread over all classes."""
 
     slots = {"loss": "targets"}

@@ -28,7 +28,13 @@ from recipes import Run, Trick, allowed
 class Ema(Trick):
     """Average the weights after each step; evaluate and save the average."""
 
-    decay: float = allowed("[0, 1)")
+    decay: float = allowed(
+        "[0, 1)",
+        advised="[0.9, 0.9999]",
+        source="0.99 to 0.999 in Tarvainen, Valpola 2017, arXiv 1703.01780",
+        below="it averages over so few updates that it does nothing",
+        above="the average still holds the first weights when training ends",
+    )
     """Weight of the old average at each collection."""
     warmup: bool = allowed("")
     """Whether the decay starts at 2 / 11 and rises."""

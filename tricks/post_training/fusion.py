@@ -31,6 +31,7 @@ from scipy.optimize import minimize
 
 from recipes import Trick, UserError, allowed, seams
 from recipes.api import claim_once
+from recipes.compose.measured import settle_measured
 from recipes.compose.members import has_own_model, member_config
 from recipes.compose.requirements import check
 from recipes.compose.tricks import build
@@ -52,7 +53,12 @@ from recipes.toolkit.fused_run import FusedRun
 class Fusion(Trick):
     """Train the members, weight them, and make the run folder predict with all of them."""
 
-    folds: int = allowed("[1, inf)")
+    folds: int = allowed(
+        "[1, inf)",
+        advised="[1, 10]",
+        source="5 to 10 are usual",
+        above="every fold costs a full training, for members that are nearly the same",
+    )
     """Parts of the training rows; 1: every model trains on all."""
     members: list[str] = allowed("")
     """A line of overrides for each member; none: only this run."""
@@ -93,11 +99,12 @@ class Fusion(Trick):
                     try_member(member, parts[0].splits)
         for name, member in configs.items():
             for part, path in zip(parts, runs[name], strict=True):
-                with claim_once(path, member):
+                settled, notes = settle_measured(member, path)
+                with claim_once(path, settled):
                     check_rows(path, part.splits)
                     if not is_finished(path):
                         say(f"{self.name}: {name}, fold {part.number} of {self.folds}")
-                        inner(member, part.splits, path)
+                        inner(settled, replace(part.splits, notes=[*part.splits.notes, *notes]), path)
         with on_threads(config.train.threads):
             return FusedRun(config, splits, folder, runs, parts).finish_run(self._weigh, self.scheme)
 

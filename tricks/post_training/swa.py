@@ -32,9 +32,20 @@ from recipes.runs.checkpoint import inside
 class Swa(Trick):
     """Average the weights of the last phase; evaluate and save the average."""
 
-    start: float = allowed("[0, 1]")
+    start: float = allowed(
+        "[0, 1]",
+        advised="[0.5, 0.9]",
+        source="0.75 in Izmailov et al. 2018, arXiv 1803.05407",
+        below="weights that are hardly trained are averaged in",
+        above="few updates are left to average",
+    )
     """Fraction of all updates after which weights are collected."""
-    rate_factor: float = allowed("(0, 1]")
+    rate_factor: float = allowed(
+        "(0, 1]",
+        advised="[0.1, 1]",
+        source="0.5 to 1 in Izmailov et al. 2018, arXiv 1803.05407",
+        below="weights hardly differ, so their average does nothing",
+    )
     """Learning rate of the last phase, as a factor of the base rate."""
     cycle: float = allowed("[0, 1]")
     """Length of a cycle, as a fraction of all updates; 0: a constant rate."""

@@ -38,9 +38,20 @@ class Deduplicate(Trick):
     """Whether duplicates within the training rows are dropped."""
     held_out: bool = allowed("")
     """Whether training rows that are in validation, test or `evaluate.extra` are dropped."""
-    threshold: float = allowed("(0, 1]")
+    threshold: float = allowed(
+        "(0, 1]",
+        advised="[0.7, 1]",
+        source="0.8 over words in Lee et al. 2022, arXiv 2107.06499; 0.9 here",
+        below="different texts are dropped as near-duplicates",
+    )
     """Fraction of common character sequences of near-duplicates; 1: exact duplicates only."""
-    shingle: int = allowed("[1, inf)")
+    shingle: int = allowed(
+        "[1, inf)",
+        advised="[2, 9]",
+        source="5 to 9 for English, 2 to 4 for Chinese",
+        below="all texts share nearly all sequences, so different texts are dropped",
+        above="a changed letter hides a near-duplicate",
+    )
     """Length of a character sequence."""
 
     slots = {"examples": "drop"}

@@ -54,15 +54,40 @@ TRIES = 4
 class Eda(Trick):
     """Add variants of every row."""
 
-    replace: float | None = allowed("[0, 1]")
+    replace: float | None = allowed(
+        "[0, 1]",
+        advised="[0, 0.2]",
+        source="0.05 to 0.1 in Wei, Zou 2019, arXiv 1901.11196, table 3",
+        above="variants no longer mean what their label says",
+    )
     """Fraction of the words that synonyms replace; null: as the paper advises; 0: never."""
-    insert: float | None = allowed("[0, 1]")
+    insert: float | None = allowed(
+        "[0, 1]",
+        advised="[0, 0.2]",
+        source="0.05 to 0.1 in Wei, Zou 2019, arXiv 1901.11196, table 3",
+        above="variants no longer mean what their label says",
+    )
     """Inserted synonyms, as a fraction of the words."""
-    swap: float | None = allowed("[0, 1]")
+    swap: float | None = allowed(
+        "[0, 1]",
+        advised="[0, 0.2]",
+        source="0.05 to 0.1 in Wei, Zou 2019, arXiv 1901.11196, table 3",
+        above="variants no longer mean what their label says",
+    )
     """Pairs of words that are swapped, as a fraction of the words."""
-    delete: float | None = allowed("[0, 1]")
+    delete: float | None = allowed(
+        "[0, 1]",
+        advised="[0, 0.2]",
+        source="0.05 to 0.1 in Wei, Zou 2019, arXiv 1901.11196, table 3",
+        above="variants no longer mean what their label says",
+    )
     """Probability of deleting each word."""
-    variants: int | None = allowed("[0, inf)")
+    variants: int | None = allowed(
+        "[0, inf)",
+        advised="[1, 16]",
+        source="4 to 16 in Wei, Zou 2019, arXiv 1901.11196",
+        above="training takes many times as long, on texts that repeat one another",
+    )
     """Variants of each row; null: as the paper advises."""
     language: str = allowed("auto | en | zh")
     """Language of the words that change."""

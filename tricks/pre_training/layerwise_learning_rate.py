@@ -25,7 +25,12 @@ from recipes.models.anatomy import depths
 class LayerwiseLearningRate(Trick):
     """Split the parameter groups of the optimizer by depth."""
 
-    decay: float = allowed("(0, 1]")
+    decay: float = allowed(
+        "(0, 1]",
+        advised="[0.8, 1]",
+        source="0.95 in Sun et al. 2019, arXiv 1905.05583; 0.9 in AutoGluon",
+        below="the lower half of the layers hardly learns",
+    )
     """Rate of a layer over that of the one above."""
 
     slots = {"optimizer": "optimizer"}

@@ -65,7 +65,11 @@ class Nlpaug(Trick):
 
     augmenters: list[dict[str, Any]] = allowed("")
     """Classes (`_target_`) with their arguments; applied one after the other."""
-    variants: int = allowed("[0, inf)")
+    variants: int = allowed(
+        "[0, inf)",
+        advised="[1, 4]",
+        above="training takes many times as long, on texts that repeat one another",
+    )
     """Variants of each row."""
     workers: int = allowed("[1, inf)")
     """Processes that make variants."""

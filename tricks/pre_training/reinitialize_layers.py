@@ -27,7 +27,12 @@ from recipes.runtime.randomness import key
 class ReinitializeLayers(Trick):
     """Reinitialize the highest layers."""
 
-    count: int = allowed("[0, inf)")
+    count: int = allowed(
+        "[0, inf)",
+        advised="[1, 6]",
+        source="Zhang et al. 2021, arXiv 2006.05987",
+        above="most of what was pretrained is lost",
+    )
     """Number of layers, from the highest down."""
 
     slots = {"model": "adapt"}

@@ -1,27 +1,28 @@
 """Checks that train for a few updates: whether the model can learn, how fast, and in how much memory."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from recipes import state
 from recipes.base import evaluating
 from recipes.compose.remedies import usual_learning_rate
 from recipes.data.batch import Batch
 from recipes.data.batching import by_length
+from recipes.doctor.alone import only_tricks, step_tricks, weaken
 from recipes.doctor.findings import CheckResult, Skip
+from recipes.doctor.memorize import MOST_UPDATES, SECONDS, Memorized, make_step, memorize, small_batch
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.metrics import LOWER_IS_BETTER, measure
 from recipes.runtime.memory import PeakMemory
+from recipes.trick import Trick
 
-FEWEST_UPDATES, MOST_UPDATES = 50, 300
-SECONDS = 60.0
+FEWEST_UPDATES = 50
 RATES = 20
 METRIC_ROWS, SHUFFLES = 256, 20
 """Validation rows that are predicted before training, and how often their labels are shuffled."""
@@ -30,37 +31,36 @@ METRIC_ROWS, SHUFFLES = 256, 20
 @check("learning")
 def overfitting_one_batch(subject: Subject, result: CheckResult) -> None:
     """The model can memorize one small batch with every label in it."""
-    rows = _one_batch(subject)
-    batch = subject.batch(rows)
-    result.add_inspected(len(rows), "rows")
-    curve: list[float] = []
-    with subject.restore_after() as run:
-        began = time.perf_counter()
-        for group in run.optimizer.param_groups:
-            group["lr"] = max(group["lr"], 1e-4) if group["lr"] else 0.0
-        accuracy, start = _score(run, batch)
-        # Tricks that soften targets or mix rows have a lowest loss above 0.
-        most, loss = max(0.1, start * (0.1 if run.is_plain else 0.5)), start
-        while len(curve) < MOST_UPDATES and time.perf_counter() - began < SECONDS and (accuracy < 1 or loss > most):
-            # Another index draws another dropout mask: a single mask could be memorized together with the rows.
-            curve.append(_step(run, replace(batch, index=len(curve))))
-            if len(curve) % 5 == 0:
-                accuracy, loss = _score(run, batch)
-    losses = " ".join(f"{value:.2f}" for value in curve[:: max(1, len(curve) // 8)])
-    if accuracy >= 0.9 and loss <= most:
-        result.note(f"{len(curve)} updates: accuracy {accuracy:.0%}, loss {loss:.2f}; in training {losses}.")
-    elif not np.isfinite(curve[-1]):
+    batch = small_batch(subject)
+    result.add_inspected(len(batch), "rows")
+
+    def try_with(tricks: Mapping[str, Trick]) -> Memorized:
+        with subject.restore_after() as run, only_tricks(run, tricks):
+            # Tricks that soften targets or mix rows have a lowest loss above 0.
+            return memorize(run, batch, 0.1 if run.is_plain else 0.5)
+
+    run = subject.run
+    got = try_with(run.tricks)
+    most, count = max(0.1, got.start * (0.1 if run.is_plain else 0.5)), len(got.losses)
+    if got.accuracy >= 0.9 and got.loss <= most:
+        result.note(f"{count} updates: accuracy {got.accuracy:.0%}, loss {got.loss:.2f}; in training {got.curve}.")
+        return
+    is_finite = bool(np.isfinite(got.losses[-1]))
+    if is_finite and count < (FEWEST_UPDATES if got.accuracy < 0.9 else MOST_UPDATES):
+        raise Skip(f"{SECONDS:g} s are {count} updates, too few to judge; loss {got.curve}")
+    harmful = _harmful_alone(run, lambda tricks: try_with(tricks).accuracy < 0.9)
+    remedies = [weaken(trick, subject.config) for trick in harmful]
+    blame = f" Without {', '.join(trick.name for trick in harmful)} they are learned." if harmful else ""
+    if not is_finite:
         result.fail(
-            f"the loss is NaN or inf after {len(curve)} updates on {len(rows)} rows ({losses}).",
+            f"the loss is NaN or inf after {count} updates on {len(batch)} rows ({got.curve}).{blame}",
             "training diverges",
-            "lower train.learning_rate",
+            "; ".join(remedies) or "lower train.learning_rate",
         )
-    elif len(curve) < (FEWEST_UPDATES if accuracy < 0.9 else MOST_UPDATES):
-        raise Skip(f"{SECONDS:g} s are {len(curve)} updates, too few to judge; loss {losses}")
-    elif accuracy >= 0.9:
+    elif got.accuracy >= 0.9:
         result.warn(
-            f"after {len(curve)} updates on {len(rows)} rows they are predicted, but the loss on them is still "
-            f"{loss:.2f}, not near 0 ({start:.2f} at the start).",
+            f"after {count} updates on {len(batch)} rows they are predicted, but the loss on them is still "
+            f"{got.loss:.2f}, not near 0 ({got.start:.2f} at the start).",
             "the model separates these rows, and cannot become sure of them",
             "check in this order: what limits the logits, the loss, the frozen weights, train.weight_decay, "
             "model.dropout, the learning rate",
@@ -68,19 +68,59 @@ def overfitting_one_batch(subject: Subject, result: CheckResult) -> None:
         )
     else:
         result.fail(
-            f"after {len(curve)} updates on {len(rows)} rows, accuracy on them is only {accuracy:.0%}; loss {losses}.",
+            f"after {count} updates on {len(batch)} rows, accuracy on them is only {got.accuracy:.0%}; loss "
+            f"{got.curve}.{blame}",
             "a model that cannot memorize 16 rows does not learn from thousands",
-            "check the learning rate, the frozen weights, the loss and the decoded inputs, in this order",
+            "; ".join(remedies)
+            or "check the learning rate, the frozen weights, the loss and the decoded inputs, in this order",
             batch.ids,
         )
+
+
+def _harmful_alone(run: TrainingRun, fails: Callable[[Mapping[str, Trick]], bool]) -> list[Trick]:
+    """The tricks with which alone something fails that works without any trick on the step."""
+    candidates = step_tricks(run)
+    if not candidates or fails({}):
+        return []
+    return [trick for name, trick in candidates.items() if fails({name: trick})]
 
 
 @check("learning")
 def learning_rate_range(subject: Subject, result: CheckResult) -> None:
     """The learning rate is below those at which the loss explodes (one update each from 1e-7 to 1)."""
     rates = np.geomspace(1e-7, 1.0, RATES)
+    losses = _losses_by_rate(subject, rates, subject.run.tricks)
+    result.add_inspected(len(losses), "rates")
+    start, configured = float(np.mean(losses[:5])), subject.config.train.learning_rate
+    exploding = _first_exploding(rates, losses)
+    if exploding is None or configured < 0.5 * exploding:
+        message = (
+            f"the loss explodes from {exploding:.1e} on"
+            if exploding
+            else f"the loss does not explode up to {rates[len(losses) - 1]:.1e}"
+        )
+        result.note(f"{message}; train.learning_rate={configured:g}.")
+        return
+
+    def explodes(tricks: Mapping[str, Trick]) -> bool:
+        rate = _first_exploding(rates, _losses_by_rate(subject, rates, tricks))
+        return rate is not None and configured >= 0.5 * rate
+
+    harmful = _harmful_alone(subject.run, explodes)
+    blame = f" Without {', '.join(trick.name for trick in harmful)} it does not." if harmful else ""
+    result.warn(
+        f"from a learning rate of {exploding:.1e} on, the loss rises above {start:.2f}; "
+        f"train.learning_rate={configured:g}.{blame}",
+        "training diverges or stalls",
+        "; ".join(weaken(trick, subject.config) for trick in harmful)
+        or f"train.learning_rate={min(usual_learning_rate(subject.config.model), exploding / 10):g}",
+    )
+
+
+def _losses_by_rate(subject: Subject, rates: np.ndarray, tricks: Mapping[str, Trick]) -> list[float]:
+    """The loss before each of some updates at rising learning rates, with some of the tricks on the step."""
     losses: list[float] = []
-    with subject.restore_after() as run:
+    with subject.restore_after() as run, only_tricks(run, tricks):
         batches = run.seams.batches(run.train, 0)
         began = time.perf_counter()
         for number, rate in enumerate(rates):
@@ -88,25 +128,17 @@ def learning_rate_range(subject: Subject, result: CheckResult) -> None:
                 break
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(_step(run, batches[number % len(batches)].to(run.accelerator.device)))
-    result.add_inspected(len(losses), "rates")
+            losses.append(make_step(run, batches[number % len(batches)].to(run.accelerator.device)))
+    return losses
+
+
+def _first_exploding(rates: np.ndarray, losses: Sequence[float]) -> float | None:
+    """The lowest rate after which the loss is far above its start; None if there is none."""
     start = float(np.mean(losses[:5]))
-    exploding = [rate for rate, loss in zip(rates, losses, strict=False) if not np.isfinite(loss) or loss > 1.5 * start]
-    configured = subject.config.train.learning_rate
-    if exploding and configured >= 0.5 * exploding[0]:
-        result.warn(
-            f"from a learning rate of {exploding[0]:.1e} on, the loss rises above {start:.2f}; "
-            f"train.learning_rate={configured:g}.",
-            "training diverges or stalls",
-            f"train.learning_rate={min(usual_learning_rate(subject.config.model), exploding[0] / 10):g}",
-        )
-    else:
-        message = (
-            f"the loss explodes from {exploding[0]:.1e} on"
-            if exploding
-            else f"the loss does not explode up to {rates[len(losses) - 1]:.1e}"
-        )
-        result.note(f"{message}; train.learning_rate={configured:g}.")
+    return next(
+        (float(rate) for rate, loss in zip(rates, losses, strict=False) if not np.isfinite(loss) or loss > 1.5 * start),
+        None,
+    )
 
 
 @check("learning")
@@ -223,15 +255,6 @@ def resuming(subject: Subject, result: CheckResult) -> None:
             )
 
 
-def _step(run: TrainingRun, batch: Batch) -> float:
-    """Make a step at the optimizer's present learning rate, and return the loss before the step."""
-    run.optimizer.zero_grad()
-    loss = run.seams.gradient(batch)
-    torch.nn.utils.clip_grad_norm_(run.parameters, 1.0)
-    run.optimizer.optimizer.step()
-    return float(loss.cross_entropy)
-
-
 def _check_memory(
     result: CheckResult, subject: Subject, phase: str, batch: Batch, use: Callable[[Batch], object]
 ) -> None:
@@ -267,31 +290,6 @@ def _check_memory(
         )
     else:
         result.note(f"{message}.", "evaluation halves its batches by itself")
-
-
-def _one_batch(subject: Subject) -> np.ndarray:
-    """Select up to 16 short rows, the same number of each label; up to 32 if there are more than 16 labels."""
-    run = subject.run
-    labels = run.train.labels
-    classes = labels.argmax(1) if labels.ndim == 2 else labels
-    by_length = np.argsort(run.train.lengths, kind="stable")
-    by_length = by_length[classes[by_length] >= 0]
-    rows_of_class = [by_length[classes[by_length] == number] for number in np.unique(classes[by_length])]
-    most = max(1, 16 // max(1, len(rows_of_class)))
-    # Not the very shortest: empty texts with different labels cannot be learned.
-    return np.sort(np.concatenate([rows[len(rows) // 3 :][:most] for rows in rows_of_class])[:32])
-
-
-def _score(run: TrainingRun, batch: Batch) -> tuple[float, float]:
-    """The accuracy and the cross-entropy on a batch, with dropout off."""
-    with evaluating(run.bare_model):
-        logits = run.bare_model(**batch.inputs).logits.float()
-    targets = batch.targets.to(logits)
-    if run.multi_label:
-        accuracy = ((logits > 0) == (targets > 0.5)).float().mean()
-        return float(accuracy), float(functional.binary_cross_entropy_with_logits(logits, targets))
-    accuracy = (logits.argmax(1) == targets.argmax(1)).float().mean()
-    return float(accuracy), float(functional.cross_entropy(logits, targets))
 
 
 def _synchronize(run: TrainingRun) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from recipes import seams
 from recipes.base import Base, evaluating
 from recipes.data.batch import Batch
+from recipes.doctor.alone import describe_settings, step_tricks, weaken
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.registry import check
 from recipes.doctor.render import quote_names
@@ -17,6 +19,7 @@ from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.models.inputs import count_embeddings
 from recipes.models.loading import labels_of_head
+from recipes.trick import Trick
 
 FEW_ROWS, SHOWN = 16, 5
 SMALLEST_DIFFERENCE = 1e-6
@@ -201,13 +204,33 @@ def initial_loss(subject: Subject, result: CheckResult) -> None:
 def loss_minimum(subject: Subject, result: CheckResult) -> None:
     """The loss, with every trick in it, is lowest for the true label."""
     run = subject.run
+    result.add_inspected(len(run.classes), "classes")
+    problem = _problem_of_loss(run, run.seams.loss)
+    if problem is None:
+        return
+    message, consequence, remedy = problem
+    harmful: list[Trick] = []
+    base = Base(run).loss
+    if _problem_of_loss(run, base) is None:
+        for name, trick in step_tricks(run).items():
+            if _problem_of_loss(run, seams.compose("loss", base, {name: trick}, run)):
+                harmful.append(trick)
+    if harmful:
+        names = " and ".join(describe_settings(trick, subject.config) for trick in harmful)
+        message = f"with {names}, {message}"
+        remedy = "; ".join(weaken(trick, subject.config) for trick in harmful)
+    result.fail(message, consequence, remedy)
+
+
+def _problem_of_loss(run: TrainingRun, loss_of_rows: Callable[[Tensor, Tensor], Tensor]) -> tuple[str, str, str] | None:
+    """What is wrong with a loss: message, consequence and remedy; None if nothing is."""
     count, multi_label = len(run.classes), run.multi_label
     targets = torch.eye(count, device=run.accelerator.device, dtype=torch.get_default_dtype())
     logits = 2 * targets - 1 if multi_label else targets
 
     def loss(scale: float, logits: Tensor) -> Tensor:
         with torch.no_grad():
-            row_losses: Tensor = run.seams.loss(scale * logits, targets)
+            row_losses: Tensor = loss_of_rows(scale * logits, targets)
             return row_losses.float()
 
     # With smoothed targets, very confident predictions have a high loss, so the compared logits are moderate.
@@ -218,28 +241,28 @@ def loss_minimum(subject: Subject, result: CheckResult) -> None:
     wrong = loss(-3, logits) if multi_label else shifted
     # Given logits, the loss of ever more confident right predictions goes on falling; given probabilities, it stalls.
     confident, most_confident = loss(20, logits), loss(40, logits)
-    result.add_inspected(count, "classes")
     start = float(uniform.mean())
     if not (torch.isfinite(loss(1000, logits)).all() and torch.isfinite(loss(1000, others)).all()):
-        result.fail(
+        return (
             "the loss of large logits is NaN or inf.",
             "training fails as soon as the model is confident",
             "use logits, not probabilities, in the loss, and log_softmax, not log(softmax)",
         )
-    elif not (right < torch.minimum(uniform, shifted)).all() or not (uniform < wrong).all():
-        result.fail(
+    if not (right < torch.minimum(uniform, shifted)).all() or not (uniform < wrong).all():
+        return (
             f"the loss is {float(right.mean()):.3f} for right logits, {start:.3f} for uniform and "
             f"{float(wrong.mean()):.3f} for wrong ones.",
             "training moves away from the labels",
             "check the sign of the loss, and which column is which class",
         )
-    elif float(confident.mean()) > 0.2 * start and float((most_confident - confident).abs().mean()) < 0.01 * start:
-        result.fail(
+    if float(confident.mean()) > 0.2 * start and float((most_confident - confident).abs().mean()) < 0.01 * start:
+        return (
             f"the loss gets probabilities where it expects logits: it is still {float(confident.mean()):.3f} for "
             f"the most confident right prediction, and {start:.3f} for a uniform one.",
             "it can hardly fall",
             "leave out the softmax (or sigmoid) before the loss; cross-entropy takes logits",
         )
+    return None
 
 
 @check("model", cheap=True)

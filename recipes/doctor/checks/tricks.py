@@ -3,15 +3,14 @@
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 from recipes import seams
-from recipes.base import training_seams
 from recipes.data.batch import Batch
 from recipes.data.batching import Batches
+from recipes.doctor.alone import only_tricks
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
@@ -111,7 +110,7 @@ def update_cost(subject: Subject, result: CheckResult) -> None:
         run.updates = run.total_updates // 2
         batches = run.seams.batches(run.train, 0)
         cost = _measure_cost(run, batches)
-        with _without_tricks(run):
+        with only_tricks(run, {}):
             plain = _measure_cost(run, batches)
     result.add_inspected(UPDATES_TIMED, "updates with the tricks, and as many without")
     result.note(
@@ -144,14 +143,3 @@ def _time_update(run: TrainingRun, batch: Batch) -> float:
     run.seams.update()
     float(run.grad_norm)  # wait for the GPU
     return time.perf_counter() - began
-
-
-@contextmanager
-def _without_tricks(run: TrainingRun) -> Iterator[None]:
-    """Inside this context no trick wraps a seam; their changes to the data and the model stay."""
-    seams_with_tricks, is_plain = run.seams, run.is_plain
-    run.seams, run.is_plain = training_seams(run, {}), True
-    try:
-        yield
-    finally:
-        run.seams, run.is_plain = seams_with_tricks, is_plain

@@ -1,14 +1,16 @@
 """Configs are composed as the launcher composes them, and runs get the folders that Hydra gives them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipes.ablation.composer import Composer
+from recipes.ablation.composer import Composer, multiply_length
 from recipes.ablation.factors import NONE, Factor, Level, Space
+from recipes.compose.overrides import compose_config
 
 SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"one": ("data=one",), "two": ("data=two",)})
 SOURCES = [
@@ -27,12 +29,22 @@ class Loader:
         return OmegaConf.merge(values, sweep)
 
 
-def composer() -> Composer:
+class RotatingLoader(Loader):
+    """Composes real configs; the subfolder depends on the seed and the fold."""
+
+    def load_sweep_config(self, master: DictConfig, overrides: list[str]) -> DictConfig:
+        composed, _ = compose_config(overrides)
+        sweep = {"hydra": {"sweep": {"subdir": "${seed}-${data.fold}"}}}
+        OmegaConf.set_struct(composed, False)
+        return OmegaConf.merge(composed, sweep)
+
+
+def composer(rotate: bool = False) -> Composer:
     sources = [SimpleNamespace(**each) for each in SOURCES]
     hydra = SimpleNamespace(sweep=SimpleNamespace(dir="study"), runtime=SimpleNamespace(config_sources=sources))
     master: Any = SimpleNamespace(hydra=hydra)
     loader: Any = Loader()
-    return Composer(master, loader)
+    return Composer(master, loader, rotate)
 
 
 def test_a_composed_config_has_no_hydra_section() -> None:
@@ -60,3 +72,28 @@ def test_runs_are_listed_seed_by_seed_each_in_its_own_folder() -> None:
     assert runs[0].folder == Path("study/data=one evaluate.test=false-0")
     assert runs[-1].folder == Path("study/data=two +tricks=[mixup] evaluate.test=false-1")
     assert len({run.folder for run in runs}) == len(runs)
+
+
+def test_a_length_multiplies_what_the_config_of_each_arm_sets() -> None:
+    assert multiply_length(OmegaConf.create({"max_updates": None, "epochs": 1.5}), 2) == "train.epochs=3"
+    assert multiply_length(OmegaConf.create({"max_updates": 25, "epochs": 1.5}), 0.5) == "train.max_updates=12"
+    levels = (Level("3", ("train.epochs=3",)), Level("5", ("train.epochs=5",)))
+    space = Space((Factor("train.epochs", levels),), {"one": ("data=one",)}, ("train.max_updates=null",), length=2)
+    runs = list(composer().list_runs(space, [(0,), (1,)], [7]))
+    assert [run.overrides[-2:] for run in runs] == [["seed=7", f"train.epochs={epochs}"] for epochs in (6, 10)]
+    assert len({run.folder for run in runs}) == 2
+    assert composer().find_length(space, (1,)) == ("train.epochs=10",)
+    assert composer().find_length(replace(space, length=1), (1,)) == ()
+
+
+def test_seeds_rotate_over_the_folds_that_the_validation_fraction_makes() -> None:
+    space = Space(SPACE.factors, {"files": ("data=files", "data.train=a.csv", "data.validation_fraction=0.4")})
+    study = composer(rotate=True)
+    study.loader = RotatingLoader()  # type: ignore[assignment]
+    runs = list(study.list_runs(space, [(0,), (1,)], range(3)))
+    # 80 % of the rows are not test, and 40 % are a fold.
+    assert [run.fold for run in runs] == [0, 0, 1, 1, 0, 0]
+    assert [run.folder for run in runs[::2]] == [Path("study/0-0"), Path("study/1-1"), Path("study/2-0")]
+    assert runs[2].overrides[-2:] == ["seed=1", "data.fold=1"]
+    assert study.count_folds(space) == {"files": 2}
+    assert list(composer().list_runs(SPACE, [(0,)], [0]))[0].overrides[-1] == "seed=0"

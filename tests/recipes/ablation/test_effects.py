@@ -7,7 +7,14 @@ import pytest
 from scipy.stats import norm, t
 
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import Block, compute_max_t_multipliers, estimate, restrict_to_finished
+from recipes.ablation.effects import (
+    Block,
+    compute_max_t_multipliers,
+    estimate,
+    measure_spreads,
+    restrict_to_finished,
+)
+from recipes.ablation.observations import combine_folds
 from recipes.errors import UserError
 
 
@@ -193,3 +200,101 @@ def test_simultaneous_intervals_are_wider_by_a_factor_from_the_correlations() ->
         compute_max_t_multipliers(np.array([[1.0, 3.0], [3.0, 1.0]]), [0.95])[0]
         < norm.ppf(0.5 + 0.95 ** (1 / 2) / 2) + 0.03
     )
+
+
+def test_the_deviation_over_seeds_is_that_of_a_single_run() -> None:
+    design = choose([2], every, "full", 2)
+    # Arms and seeds leave residuals of +-0.01 in each of four runs, with one degree of freedom.
+    scores = np.array([0.80, 0.82, 0.90, 0.88])
+    rows = np.repeat(scores[:, None], 5, 1)
+    runs = Block("one", np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), rows, list("abcd"))
+    assert measure_spreads(design, [runs]) == {"one": pytest.approx(0.02)}
+    same = replace(runs, name="two", fingerprints=list("abab"))
+    assert list(measure_spreads(design, [runs, same])) == ["one"]
+
+
+class TestRotatingFolds:
+    """Seed s is scored on fold s mod 10."""
+
+    @staticmethod
+    def rotate(design: Design, seeds: int, folds: int = 10) -> Block:
+        """Runs whose rows are noise; fold f has 30 + f rows."""
+        all_seeds = np.arange(seeds)
+        by_fold = [
+            replace(block(design, len(of_fold), 30 + fold, fold), seeds=np.tile(of_fold, len(design.arms)))
+            for fold in range(min(seeds, folds))
+            if len(of_fold := all_seeds[all_seeds % folds == fold])
+        ]
+        names = [f"{each} {number}" for number, runs in enumerate(by_fold) for each in runs.fingerprints]
+        return replace(combine_folds(by_fold, folds), fingerprints=names)
+
+    def test_one_effect_is_a_paired_t_test_over_seeds_widened_by_common_training_rows(self) -> None:
+        design = choose([2], every, "full", 2)
+        runs = self.rotate(design, 5)
+        family, _ = estimate(design, [runs])
+        scores = np.array(
+            [[runs.scores[(runs.arms == arm) & (runs.seeds == seed)][0] for seed in range(5)] for arm in (0, 1)]
+        )
+        difference = scores[1] - scores[0]
+        assert family.values[0] == pytest.approx(difference.mean())
+        # Nadeau and Bengio 2003: (1 / 5 + 1 / 9) in place of 1 / 5, as 1 row of validation comes with 9 of training.
+        assert family.run_variance[0] == pytest.approx(difference.var(ddof=1) / 5)
+        assert family.row_variance[0] == pytest.approx(difference.var(ddof=1) / 9)
+        low, high = family.interval(0.95)
+        half = t.ppf(0.975, 4) * difference.std(ddof=1) * (1 / 5 + 1 / 9) ** 0.5
+        assert (low[0], high[0]) == pytest.approx((difference.mean() - half, difference.mean() + half))
+
+    def test_an_effect_whose_rows_vary_more_than_the_others_has_a_wider_interval(self) -> None:
+        """By hand, with two of three effects that move no row: rows - w'w * residual."""
+        design = choose([2, 2], every, "one_at_a_time", 3)
+        random = np.random.default_rng(0)
+        # Arms: the base, the second trick, the first trick. Only the first trick moves rows.
+        moved = design.arms.index((1, 0))
+        by_fold = []
+        for seed in range(4):
+            rows = np.zeros((3, 50)) + random.normal(0, 0.01, (3, 1))
+            rows[moved] += random.normal(0, 1, 50)
+            names = [f"{seed} {arm}" for arm in range(3)]
+            by_fold.append(Block("one", np.arange(3), np.full(3, seed), rows, names))
+        family, _ = estimate(design, [combine_folds(by_fold, 5)])
+        spread = np.mean([each.rows[moved].var(ddof=1) / 50 for each in by_fold])
+        scores = np.array([each.scores for each in by_fold])
+        residuals = scores - scores.mean(0) - scores.mean(1, keepdims=True) + scores.mean()
+        run_variance = (residuals**2).sum() / (3 * 2)
+        # A single score of the moved arm has 2/3 of its variance over rows left after seeds; the others have 1/6 each.
+        residual = spread * (2 / 3) / 2
+        index = [effect.terms for effect in family.effects].index(((0, 1),))
+        rows_beyond = spread / 4 - 2 / 4 * residual
+        assert family.run_variance[index] == pytest.approx(2 / 4 * run_variance)
+        assert family.row_variance[index] == pytest.approx(rows_beyond + 4 / 4 * (2 / 4 * run_variance + rows_beyond))
+        # The other effect has less than the mean over effects: it is not narrowed.
+        other = 1 - index
+        assert family.row_variance[other] == pytest.approx(2 / 4 * run_variance)
+
+    def test_rows_of_a_repeated_fold_count_once(self) -> None:
+        """With seeds 0 and 2 on fold 0 and seeds 1 and 3 on fold 1, no noise but that of rows, all of it is seen."""
+        design = choose([2], every, "full", 2)
+        by_fold = []
+        differences = np.random.default_rng(0).normal(0.1, 0.2, (2, 60))
+        for fold, difference in enumerate(differences):
+            rows = np.repeat([np.zeros(60), difference], 2, 0)
+            names = [f"{fold} {run}" for run in range(4)]
+            by_fold.append(Block("one", np.repeat([0, 1], 2), np.tile([fold, fold + 2], 2), rows, names))
+        family, _ = estimate(design, [combine_folds(by_fold, 2)])
+        of_rows = np.mean(differences.var(axis=1, ddof=1)) / 120
+        means = differences.mean(1)
+        run_variance = means.var(ddof=0) * 4 / 3  # over four seeds, of which two are equal
+        # A third of the variance over rows is expected in the run variance already, so two thirds are added.
+        assert family.run_variance[0] == pytest.approx(run_variance / 4)
+        # K = 2: common training rows add the variance of one seed / (2 - 1): 4 seeds, 2 folds.
+        rest = of_rows * 2 / 3
+        assert family.row_variance[0] == pytest.approx(rest + 4 * run_variance / 4 + 2 * rest)
+
+    def test_a_single_fold_is_the_study_on_one_split_with_the_same_estimates(self) -> None:
+        design = choose([2, 2], every, "full", 4)
+        runs = block(design, 3)
+        one, _ = estimate(design, [runs])
+        nested, _ = estimate(design, [replace(runs, folds=np.zeros(12), fold_count=10)])
+        np.testing.assert_allclose(nested.run_covariance, one.run_covariance)
+        of_one_seed = 3 * one.run_covariance + one.row_covariance
+        np.testing.assert_allclose(nested.row_covariance, one.row_covariance + of_one_seed / 9, atol=1e-15)

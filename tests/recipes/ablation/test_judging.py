@@ -8,7 +8,9 @@ import pytest
 
 from recipes.ablation.judging import Judgement, Question, build_parts, judge_log
 from recipes.ablation.logs import LoggedRun
+from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError
+from recipes.metrics import Predictions
 from recipes.reports.document import as_markdown
 
 EFFECTS = {"base": 0.0, "mixup": 0.05, "ema": 0.0, "fgm": -0.05}
@@ -123,6 +125,48 @@ def test_an_arm_that_breaks_training_leaves_with_its_healthy_runs() -> None:
     assert judgement.findings is not None and healthy.findings is not None
     assert judgement.findings.mains[0].interval == healthy.findings.mains[0].interval
     assert "fgm: 1 of 4 runs failed or have no finite score" in " ".join(judgement.health)
+
+
+def test_the_report_of_a_log_shows_the_effects_with_and_without_the_level_that_breaks() -> None:
+    runs = [replace(run, majority=0.55) for run in simulate(EFFECTS)]
+    text = as_markdown("Judged", build_parts(judge_log(with_scores(runs, "fgm", [0.55] * 4), Question()), Question()))
+    assert "fgm breaks training (4 of 4 runs). All its runs, the healthy ones too, are left out" in text
+    assert "This loses 1 of 4 combinations. To measure all of it, repeat the study without fgm." in text
+    line = next(
+        line for line in text.splitlines() if line.startswith("| fgm | breaks training (4 of 4 runs) |  |  | -0.")
+    )
+    assert line.count("|") == 7
+
+
+def make_predictions(right: Sequence[float]) -> Predictions:
+    """The true class of each row has this probability."""
+    probabilities = np.array([[each, 1 - each] for each in right], np.float32)
+    ids = [str(row) for row in range(len(right))]
+    return Predictions(ids, ["a"] * len(right), probabilities, np.round(probabilities), ["a", "b"], False)
+
+
+def test_a_log_with_probabilities_has_a_second_endpoint() -> None:
+    random = np.random.default_rng(0)
+    runs = []
+    for arm, added in (("base", 0.0), ("smooth", 0.05)):
+        for seed in range(4):
+            predictions = make_predictions(np.clip(random.normal(0.7 + added, 0.15, 300), 0.01, 0.99).tolist())
+            rows = score_rows(predictions, "accuracy")
+            runs.append(
+                LoggedRun(
+                    (arm,), str(seed), "data", float(rows.mean()), None, rows, f"{arm}{seed}", predictions=predictions
+                )
+            )
+    judgement = judge_log(runs, Question())
+    assert judgement.findings is not None and judgement.findings.second is not None
+    ((effect, interval),) = judgement.findings.second.effects.items()
+    losses = [score_rows(run.predictions, "loss").mean() for run in runs if run.predictions]
+    assert judgement.findings.name(effect) == "smooth"
+    assert interval.value == pytest.approx(np.mean(losses[4:]) - np.mean(losses[:4]))
+    text = as_markdown("Judged", build_parts(judgement, Question()))
+    assert "loss (second endpoint)" in text and "It recommends nothing." in text
+    without = judge_log(runs, Question(second_endpoint="none"))
+    assert without.findings is not None and without.findings.second is None
 
 
 def test_a_single_collapsed_run_stays_in_with_its_score() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recipes.ablation.logs import LoggedRun, read_log
@@ -42,6 +43,17 @@ def test_predictions_become_scores_by_row(write: Write) -> None:
     assert read_log(str(write("rows.csv", "\n".join(lines))), metric="mcc")[1].score == 1.0
 
 
+def test_probabilities_are_those_of_each_row_in_the_order_of_the_first_run(write: Write) -> None:
+    lines = ["arm,seed,row,label,prediction,p_n,p_p", "base,0,b,n,n,0.9,0.1", "base,0,a,p,n,0.6,0.4"]
+    lines += ["mixup,0,a,p,n,0.7,0.3", "mixup,0,b,n,n,0.8,0.2"]
+    base, mixup = read_log(str(write("rows.csv", "\n".join(lines))))
+    assert base.predictions and mixup.predictions and mixup.predictions.classes == ["n", "p"]
+    np.testing.assert_allclose(mixup.predictions.probabilities, [[0.8, 0.2], [0.7, 0.3]])
+    # Equal decisions with other probabilities are not identical.
+    assert base.rows is not None and mixup.rows is not None and base.rows.tolist() == mixup.rows.tolist()
+    assert base.fingerprint != mixup.fingerprint
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -56,6 +68,11 @@ def test_predictions_become_scores_by_row(write: Write) -> None:
         (["arm,seed,score,status", "a,0,1,fine"], "status='fine' is not known; write finished"),
         (["arm,seed,score", "a,0,1,2"], "line 2: 4 cells, but the header names 3"),
         (["arm,seed,row,label,prediction", "a,0,1,x,y", "a,0,1,x,y"], "line 3: row '1' of this run stands further up"),
+        (
+            ["arm,seed,row,label,prediction,p_x", "a,0,1,x,y,1"],
+            "prediction='y' has no column 'p_y'; write a column for",
+        ),
+        (["arm,seed,row,label,prediction,p_x", "a,0,1,x,x,1.5"], "p_x='1.5' is not a probability between 0 and 1"),
         (["arm,seed,row,label,prediction", "a,0,1,x,y", "b,0,2,x,y"], "the run b, .* other rows or labels"),
     ],
 )

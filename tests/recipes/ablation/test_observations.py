@@ -22,13 +22,13 @@ def predictions(right: list[bool]) -> Predictions:
     return Predictions(ids, ["a"] * len(right), np.full((len(right), 2), 0.5, np.float32), decisions, ["a", "b"], False)
 
 
-def write_run(folder: Path, data: str, arm: int, right: list[bool]) -> Row:
-    run = folder / f"{data}{arm}"
+def write_run(folder: Path, data: str, arm: int, right: list[bool], fold: int | None = None) -> Row:
+    run = folder / f"{data}{arm}-{fold}"
     (run / "predictions").mkdir(parents=True)
-    (run / "config.yaml").write_text("{}\n")
+    (run / "config.yaml").write_text("{}\n" if fold is None else f"data: {{fold: {fold}, test: a.csv}}\n")
     (run / "metrics.json").write_text('{"validation": {}}')
     write_predictions(run / "predictions" / "validation.csv", predictions(right))
-    return Row(data, (arm,), 0, run, FINISHED)
+    return Row(data, (arm,), fold or 0, run, FINISHED)
 
 
 def test_each_data_set_is_a_block_of_its_finished_runs(tmp_path: Path) -> None:
@@ -61,3 +61,27 @@ def test_runs_that_were_scored_on_other_rows_are_an_error() -> None:
         build_block(DESIGN, rows, [first, replace(first, ids=["0", "2"])], "accuracy")
     with pytest.raises(UserError, match="run1 was scored on other validation rows than run0"):
         build_block(DESIGN, rows, [first, replace(first, labels=["a", "b"])], "accuracy")
+
+
+def test_runs_on_different_folds_have_different_rows_in_one_block(tmp_path: Path) -> None:
+    """Here seed s is on fold s; the folds need not be of one size."""
+    rows = [
+        write_run(tmp_path, "one", 0, [True, False], fold=0),
+        write_run(tmp_path, "one", 0, [False, False, True], fold=1),
+        write_run(tmp_path, "one", 1, [True, True], fold=0),
+        write_run(tmp_path, "one", 1, [True, False, True], fold=1),
+    ]
+    (block,) = load_blocks(DESIGN, rows, "accuracy")
+    assert block.arms.tolist() == [0, 1, 0, 1] and block.seeds.tolist() == [0, 0, 1, 1]
+    nan = np.nan
+    expected = [[1, 0, nan, nan, nan], [1, 1, nan, nan, nan], [nan, nan, 0, 0, 1], [nan, nan, 1, 0, 1]]
+    np.testing.assert_allclose(block.rows, expected, atol=1e-9)
+    np.testing.assert_allclose(block.scores, [1 / 2, 1, 1 / 3, 2 / 3])
+    assert block.fold_count == 10 and len(set(block.fingerprints)) == 4
+    assert block.folds is not None and block.folds.tolist() == [0, 0, 1, 1]
+
+
+def test_arms_of_one_fold_must_be_scored_on_its_rows(tmp_path: Path) -> None:
+    rows = [write_run(tmp_path, "one", arm, [True] * (2 + arm), fold) for arm in (0, 1) for fold in (0, 1)]
+    with pytest.raises(UserError, match="was scored on other validation rows than"):
+        load_blocks(DESIGN, rows, "accuracy")

@@ -10,7 +10,13 @@ from omegaconf import DictConfig
 from recipes.ablation import plan
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.factors import Space, build_space
-from recipes.ablation.preflight import check_tricks, count_validation_rows, estimate_duration, find_warnings
+from recipes.ablation.preflight import (
+    check_rotation,
+    check_tricks,
+    count_validation_rows,
+    estimate_duration,
+    find_warnings,
+)
 from recipes.compose.overrides import compose_config
 from recipes.config import Config
 from recipes.errors import UserError
@@ -58,6 +64,23 @@ def test_a_level_with_other_validation_rows_is_an_error(texts: Path) -> None:
         UserError, match=r"data\.validation_fraction=0\.3: its validation rows differ from those of the"
     ):
         count_validation_rows(files, COMPOSER, False)
+
+
+def test_rotation_counts_the_rows_of_the_folds_that_the_seeds_use(texts: Path) -> None:
+    files = space("data=files", f"data.train={texts}", "data.validation_fraction=0.2", "+tricks=[mixup]", data="files")
+    # 32 of 40 rows are not test: 4 folds of 8 rows.
+    assert check_rotation(files, COMPOSER, 3) == {"files": 24}
+    assert check_rotation(files, COMPOSER, 9) == {"files": 32}
+
+
+def test_rotation_needs_data_without_a_validation_split_of_its_own(texts: Path) -> None:
+    files = ("data=files", f"data.train={texts}")
+    own = space(*files, f"data.validation={texts}", "+tricks=[mixup]", data="files")
+    with pytest.raises(UserError, match=r"rotate=true: files has a validation split of its own .*validation=null"):
+        check_rotation(own, COMPOSER, 3)
+    fixed = space(*files, "data.fold=1", "+tricks=[mixup]", data="files")
+    with pytest.raises(UserError, match="data.fold=1: hydra.sweeper.rotate sets it for each seed"):
+        check_rotation(fixed, COMPOSER, 3)
 
 
 def test_the_duration_multiplies_the_ratios_of_the_levels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,14 @@ def test_the_page_has_all_sections_and_escapes_names(study: Findings) -> None:
     assert "## What each does" in markdown and "<svg" not in markdown and "| fgm | " in markdown
 
 
+def test_the_assumptions_say_whether_seeds_have_their_validation_rows_in_common(study: Findings) -> None:
+    same = "compared on the same seeds and the same validation rows."
+    assert same in as_markdown("Ablation", build_parts(study))
+    text = as_markdown("Ablation", build_parts(replace(study, rotates=True)))
+    assert same not in text and "Each seed is validated on another fold of the rows and trained on the others" in text
+    assert "The effects are over training samples of this size." in text
+
+
 def test_nothing_that_somebody_else_wrote_is_markup(study: Findings) -> None:
     renamed = [
         replace(factor, name=ATTACK, choices=tuple(replace(level, name=ATTACK) for level in factor.choices))
@@ -169,3 +177,18 @@ def test_a_browser_can_open_the_page(study: Findings, tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert "What each does" in dom and dom.count("<svg") == 3
+
+
+def test_the_recipe_has_the_length_at_which_it_was_found() -> None:
+    findings = simulate_findings({single(0, 2): 0.03})
+    space = replace(findings.space, shared=("train.max_updates=20", "train.batch_size=8"))
+    text = render_recipe(replace(findings, space=space, length=["train.max_updates=40"]), Path("study"))
+    assert "recipe=recommended train.batch_size=8 data=one\n" in text
+    assert yaml.safe_load(text)["train"]["max_updates"] == 40
+
+
+def test_the_report_replaces_the_plan_s_range_by_the_measured_spread(study: Findings) -> None:
+    measured = replace(study, deviations={"one": 0.0123, "two": 0.0456}, length_checks=["one: it is long enough."])
+    text = as_markdown("Ablation", build_parts(measured))
+    assert "moves the accuracy of a run by 0.0123 on one and 0.0456 on two (standard deviation" in text
+    assert "this study detects effects of 0.0" in text and "one: it is long enough." in text

@@ -3,16 +3,24 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.runs import Row, Run, finish_runs, read_row, write_csv
 from recipes.ablation.worker import FAILURE, OUTPUT
 from recipes.errors import UserError
+from recipes.guards import Diverged
+from recipes.metrics import Predictions
+from recipes.runs.predictions import write_predictions
 
 SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"set": ()})
+LIVE_RUN: Any = SimpleNamespace(config=SimpleNamespace(train=SimpleNamespace(learning_rate=1e-5)))
 COST = {"train_seconds": 2.0, "passes_per_update": 1.0, "peak_memory_mb": 300.0, "peak_memory_of": "run"}
 
 
@@ -23,7 +31,12 @@ def create_runs(folder: Path, count: int) -> list[Run]:
     return runs
 
 
-def write_result(run: Run, score: float = 0.5) -> None:
+def write_result(run: Run, score: float = 0.5, answers: str = "ab") -> None:
+    """Write the result of a run whose four rows have the labels a, b, a, b, and whose answers are repeated."""
+    decisions = np.array([[name == "a", name == "b"] for name in answers * 4][:4], np.int8)
+    predictions = Predictions(list("0123"), list("abab"), decisions.astype(np.float32), decisions, ["a", "b"], False)
+    (run.folder / "predictions").mkdir(exist_ok=True)
+    write_predictions(run.folder / "predictions" / "validation.csv", predictions)
     (run.folder / "metrics.json").write_text(json.dumps({"validation": {"accuracy": score}, "cost": COST}))
 
 
@@ -100,6 +113,7 @@ def test_runs_csv_has_a_column_for_each_factor_of_any_space(tmp_path: Path) -> N
         "seed",
         "status",
         "score",
+        "collapsed",
         "seconds",
         "passes",
         "memory",
@@ -107,8 +121,19 @@ def test_runs_csv_has_a_column_for_each_factor_of_any_space(tmp_path: Path) -> N
         "reason",
         "folder",
     ]
-    assert first == ["set", "none", "", "0", "finished", "0.75", "2.0", "1.0", "300.0", "run", "", "0"]
-    assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "no, not this", "b"]
+    assert first == ["set", "none", "", "0", "finished", "0.75", "False", "2.0", "1.0", "300.0", "run", "", "0"]
+    assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "", "no, not this", "b"]
+
+
+def test_a_run_is_broken_if_it_collapsed_or_diverged(tmp_path: Path) -> None:
+    learned, collapsed, diverged, failed, missing = create_runs(tmp_path, 5)
+    write_result(learned)
+    write_result(collapsed, answers="b")
+    (diverged.folder / FAILURE).write_text(str(Diverged(LIVE_RUN, "the loss is nan")))
+    (failed.folder / FAILURE).write_text("no such column\n")
+    rows = [read_row(run, "accuracy") for run in (learned, collapsed, diverged, failed, missing)]
+    assert [row.collapsed for row in rows] == [False, True, None, None, None]
+    assert [row.is_broken for row in rows] == [False, True, True, None, None]
 
 
 def test_a_reason_that_is_no_text_is_read_all_the_same(tmp_path: Path) -> None:
@@ -122,3 +147,13 @@ def test_damaged_scores_are_refused_by_name(tmp_path: Path) -> None:
     (run.folder / "metrics.json").write_text("[]")
     with pytest.raises(UserError, match=r"0/metrics\.json is damaged"):
         read_row(run, "accuracy")
+
+
+def test_the_csv_has_the_length_of_a_run_only_if_the_study_varies_it(tmp_path: Path) -> None:
+    (run,) = create_runs(tmp_path, 1)
+    row = read_row(run, "accuracy")
+    write_csv(tmp_path / "one.csv", {SPACE: [row]})
+    assert "length" not in (tmp_path / "one.csv").read_text(encoding="utf-8")
+    write_csv(tmp_path / "two.csv", {SPACE: [row], replace(SPACE, length=2): [row]})
+    lines = list(csv.DictReader((tmp_path / "two.csv").read_text(encoding="utf-8").splitlines()))
+    assert [line["length"] for line in lines] == ["1", "2"] and {line["data"] for line in lines} == {"set"}

@@ -33,3 +33,10 @@ def test_one_seed_cannot_confirm() -> None:
     with pytest.raises(UserError, match=r"seeds=1 is too few .* or hydra\.sweeper\.confirm=false"):
         read_settings(defaults() | {"seeds": 1})
     assert read_settings(defaults() | {"seeds": 1, "confirm": False}).seeds == 1
+
+
+def test_lengths_are_sorted_multiples() -> None:
+    assert read_settings(defaults() | {"lengths": [2, 0.5]}).lengths == [0.5, 2]
+    for wrong in ([], [0], [1, 1.0], [float("nan")], [float("inf")]):
+        with pytest.raises(UserError, match=r"hydra\.sweeper\.lengths=\[.*all different, such as \[1,2\]"):
+            read_settings(defaults() | {"lengths": wrong})

@@ -1,10 +1,11 @@
 """The flow of a study: which arms get more seeds, and when it ends. Nothing is trained."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,39 +14,55 @@ from recipes.ablation import study
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import Block
 from recipes.ablation.factors import NONE, Factor, Level, Space
+from recipes.ablation.report import build_parts, summarize
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import IDENTICAL
+from recipes.reports.document import as_markdown
+from recipes.runs.folder import RunFolder
 
 NAMES = ("first", "second")
 SPACE = Space(tuple(Factor(name, (NONE, Level(name, (), name))) for name in NAMES), {"set": ()})
 
 
+@pytest.fixture(autouse=True)
+def no_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The artificial runs have no folder, so their health is unknown."""
+    monkeypatch.setattr(RunFolder, "metrics", {})
+
+
 class StudyRuns:
-    """Runs with artificial scores: the first trick has a large effect, the second a negligible one."""
+    """Runs with artificial scores: the first trick has a large effect, the second one of the size of the noise."""
 
     def __init__(self, stop: str, budget: int) -> None:
-        self.settings = SimpleNamespace(seeds=3, stop=stop, budget=budget, margin=0.001)
+        self.settings = SimpleNamespace(seeds=3, stop=stop, budget=budget, margin=0.001, second_endpoint="none")
         self.composer = SimpleNamespace(
             master=SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy")), search_path=[]
         )
         self.requests: list[tuple[set[Arm], int]] = []
         self.by_folder: dict[Path, Row] = {}
+        self.runs_until_killed = 10**6
 
     def run(self, space: Space, arms: Sequence[Arm], seeds: range) -> None:
         self.requests.append((set(arms), len(seeds)))
         for arm in arms:
             for seed in seeds:
+                if len(self.by_folder) == self.runs_until_killed:
+                    raise KeyboardInterrupt
                 chance = np.random.default_rng([seed, *arm]).normal(0, 0.02)
-                row = Row(
-                    "set", arm, seed, Path(f"{arm}-{seed}"), FINISHED, None, 0.5 + 0.3 * arm[0] + chance, 1.0, 1.0, 1.0
-                )
+                score = 0.5 + 0.3 * arm[0] + 0.02 * arm[1] + chance
+                row = Row("set", arm, seed, Path(f"{arm}-{seed}"), FINISHED, None, score, 1.0, 1.0, 1.0)
+                row = replace(row, collapsed=self.has_collapsed(arm, seed))
                 self.by_folder[row.folder] = row
+
+    def has_collapsed(self, arm: Arm, seed: int) -> bool:
+        return False
 
     def rows_of(self, space: Space) -> list[Row]:
         return list(self.by_folder.values())
 
 
 def blocks(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
+    rows = [row for row in rows if row.arm in design.arms]
     scores = np.array([row.score for row in rows])
     arms = np.array([design.arms.index(row.arm) for row in rows])
     return [
@@ -90,12 +107,64 @@ def test_fixed_seeds_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_seeds_are_added_only_to_the_arms_of_open_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     study_runs, findings, seeds = run_in_rounds(monkeypatch, "when_clear", 33, "one_at_a_time")
-    assert seeds == 11 and [count for _, count in study_runs.requests] == [3, 5, 7, 9, 11]
+    analyses = [3, 4, 5, 6, 8, 10, 11]
+    assert [count for _, count in study_runs.requests] == analyses[: analyses.index(seeds) + 1] and seeds > 4
     assert study_runs.requests[0][0] == {(0, 0), (1, 0), (0, 1)}
-    assert {frozenset(arms) for arms, _ in study_runs.requests[1:]} == {frozenset({(0, 0), (0, 1)})}
-    assert [verdict.word for verdict in findings.mains] == ["helps", "no evidence"]
-    # The clear verdict is final: its arm has three seeds.
-    assert len([row for row in findings.rows if row.arm == (1, 0)]) == 3
+    assert study_runs.requests[-1][0] == {(0, 0), (0, 1)}
+    # The clear verdict is final: its arm has no more seeds than it needed.
+    with_first = [row for row in findings.rows if row.arm == (1, 0)]
+    assert findings.mains[0].word == "helps" and len(with_first) < seeds
+    assert findings.rounds[0].startswith("Seeds were added in rounds: the study was judged with 3, 4")
+    assert findings.rounds[-1].startswith(f"Left early: first with {len(with_first)} seeds.")
+
+
+def test_an_interrupted_study_decides_the_same_when_it_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision sees the runs that were requested so far, and no later ones that are finished already."""
+    whole, findings, _ = run_in_rounds(monkeypatch, "when_clear", 33, "one_at_a_time")
+    design = choose([2, 2], lambda arm: True, "one_at_a_time", 100)
+    for runs in (4, 11):
+        study_runs: Any = StudyRuns("when_clear", 33)
+        study_runs.runs_until_killed = runs
+        with pytest.raises(KeyboardInterrupt):
+            study._run_in_rounds(SPACE, lambda arm: True, design, study_runs)
+        # The runs so far are on disk; the new process asks for all of them again, round by round.
+        finished, resumed = dict(study_runs.by_folder), StudyRuns("when_clear", 33)
+        again, _ = study._run_in_rounds(SPACE, lambda arm: True, design, cast(Any, resumed))
+        assert resumed.requests == whole.requests and again.mains == findings.mains
+        assert finished.items() <= resumed.by_folder.items()
+
+
+def test_a_level_that_breaks_training_leaves_the_other_effects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StudyRuns, "has_collapsed", lambda self, arm, seed: arm[1] == 1 and seed > 0)
+    study_runs, findings, _ = run_in_rounds(monkeypatch, "when_clear", 100, "full")
+    # Six of nine runs with the second trick collapsed; further seeds would be spent on it too.
+    assert [count for _, count in study_runs.requests] == [3]
+    assert [verdict.word for verdict in findings.mains] == ["helps", "breaks training (4 of 6 runs)"]
+    assert findings.design.arms == ((0, 0), (1, 0)) and findings.pairs == []
+    score = {row.arm: 0.0 for row in findings.rows}
+    for row in findings.rows:
+        score[row.arm] += row.score / 3
+    assert findings.mains[0].value == pytest.approx(score[1, 0] - score[0, 0])
+    (first, second) = findings.over_all_runs.values()
+    assert first.value == pytest.approx((score[1, 0] + score[1, 1] - score[0, 0] - score[0, 1]) / 2)
+    assert second.has_estimate
+    sentences = list(summarize(findings))
+    assert "This loses 2 of 4 combinations. To measure all of it, repeat the study without second." in sentences
+    assert sentences[-1] == "Recommended: first."
+
+
+def test_a_base_that_did_not_learn_ends_the_study_without_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both tricks look helpful, since the base has collapsed."""
+    monkeypatch.setattr(StudyRuns, "has_collapsed", lambda self, arm, seed: arm == (0, 0))
+    study_runs, findings, _ = run_in_rounds(monkeypatch, "when_clear", 100, "full")
+    assert [count for _, count in study_runs.requests] == [3]
+    assert [(verdict.word, verdict.has_estimate) for verdict in findings.mains] == [("no verdict", False)] * 2
+    first, second, *others = summarize(findings)
+    assert first.startswith("No verdict: the base did not learn on set (3 of 3 runs answer one class or diverged), so")
+    assert second.startswith("12 runs (4 combinations, 3 seeds) were compared") and others == []
+    assert not any(findings.recommended_arm)
+    text = as_markdown("Ablation", build_parts(findings))
+    assert text.startswith("# Ablation\n\nNo verdict: the base did not learn") and "| first | no verdict |" in text
 
 
 def test_an_open_trick_gets_one_more_run_if_no_two_arms_differ_in_it_only(
@@ -124,3 +193,15 @@ def test_an_open_trick_gets_one_more_run_if_no_two_arms_differ_in_it_only(
     # A run that has failed is no evidence.
     rows_so_far[:] = []
     assert study._find_idle_effects(space, lambda arm: True, half, singles, study_runs) == []
+
+
+def test_a_run_that_serves_two_purposes_has_one_line_and_the_check_of_the_length_none(tmp_path: Path) -> None:
+    composer: Any = SimpleNamespace(sweep=tmp_path)
+    settings: Any = SimpleNamespace(lengths=[1.0])
+    study_runs = study.StudyRuns(settings, composer, lambda *arguments: None)
+    base = Row("set", (0, 0), 0, tmp_path / "base", FINISHED, score=0.5)
+    study_runs._record(replace(SPACE), [base])
+    study_runs._record(replace(SPACE), [base, replace(base, arm=(0, 1), folder=tmp_path / "second")])
+    study_runs._record(replace(SPACE, length=2.0), [replace(base, folder=tmp_path / "longer")])
+    lines = list(csv.DictReader((tmp_path / "runs.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(line["second"], line["folder"]) for line in lines] == [("none", "base"), ("second", "second")]

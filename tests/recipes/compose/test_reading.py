@@ -235,6 +235,7 @@ CHANGES = (
     "seed=1",
     "seeds.init=1",
     "data.split_seed=1",
+    "data.fold=0",
     "data.text=body",
     "data.max_length=32",
     "model=tiny",
@@ -265,3 +266,16 @@ def test_a_value_as_it_stands_is_no_change() -> None:
 def test_threads_of_each_worker(workers: int, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     assert threads_of_each(workers) == threads
+
+
+def test_a_fold_must_be_one_of_the_partition_and_has_no_validation_file_next_to_it() -> None:
+    assert config("data.fold=7").data.fold == 7
+    assert problems("data.fold=8") == (
+        "data.fold=8: data.validation_fraction=0.1 makes 8 folds of the rows that are not test; allowed: 0 to 7.",
+    )
+    # A test file leaves all other rows to the folds.
+    files = ("data=files", "data.train=a.csv", "data.test=b.csv")
+    assert config(*files, "data.fold=9").data.fold_count == 10
+    assert config(*files, "data.validation_fraction=0.3", "data.fold=2").data.fold_count == 3
+    (problem,) = problems(*files, "data.validation=c.csv", "data.fold=0")
+    assert problem.startswith("data.fold=0: data.validation=c.csv is a split of its own, so there are no folds; ")

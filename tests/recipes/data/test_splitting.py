@@ -1,6 +1,7 @@
 """Rows are split off by class, with groups intact."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -98,3 +99,48 @@ def test_too_few_rows_or_groups_are_refused(write: Write) -> None:
     rows = [("x", "ab"[number % 2], "one") for number in range(20)]
     train = write("b.csv", as_csv(rows, header=("text", "label", "user")))
     assert read_problems(train, group="user")[0].startswith("1 groups of 2 classes are too few to split off 20%; ")
+
+
+def read_folds(write: Write, rows: list[tuple[str, ...]], count: int, **settings: Any) -> list[list[list[str]]]:
+    """The ids of training, validation and test rows, by fold."""
+    train = write("a.csv", as_csv(rows, header=("text", "label", "user")))
+    return [ids_of_splits(read(train, fold=fold, **settings)) for fold in range(count)]
+
+
+def test_each_row_outside_test_is_in_the_validation_split_of_one_fold(write: Write) -> None:
+    rows = grouped_rows()
+    folds = read_folds(write, rows, 8)  # 80 % of the rows, in folds of 10 %
+    assert {tuple(map(len, ids)) for ids in folds} == {(700, 100, 200)}
+    _, _, test = ids_of_splits(read(write("a.csv", as_csv(rows, header=("text", "label", "user")))))
+    assert all(ids[2] == test for ids in folds)
+    validated = sorted((name for ids in folds for name in ids[1]), key=int)
+    assert validated == sorted(set(validated), key=int) and len(validated) == 800 and not set(validated) & set(test)
+    for train, validation, _ in folds:
+        assert set(train) == set(validated) - set(validation) and train == sorted(train, key=int)
+        counts = Counter(rows[int(name)][1] for name in validation)
+        assert all(abs(counts[label] - expected) < 1.5 for label, expected in (("a", 70), ("b", 25), ("c", 5)))
+
+
+def test_the_folds_depend_on_the_split_seed_only(write: Write) -> None:
+    first, again, other = (read_folds(write, grouped_rows(), 2, split_seed=seed) for seed in (0, 0, 1))
+    assert first == again and first[0][1] != other[0][1]
+
+
+def test_a_group_is_in_one_fold(write: Write) -> None:
+    rows = grouped_rows()
+    for train, validation, test in read_folds(write, rows, 4, group="user", validation_fraction=0.2):
+        users = [{rows[int(name)][2] for name in part} for part in (train, validation, test)]
+        assert not users[0] & users[1] and not users[1] & users[2] and abs(len(validation) - 200) <= 32
+
+
+def test_a_class_of_one_row_is_in_the_training_rows_of_every_fold(write: Write) -> None:
+    rows = [("x", "ab"[number % 2], "u") for number in range(80)] + [("rare", "c", "u")]
+    test = write("b.csv", as_csv([("x", "a")]))
+    for train, validation, _ in read_folds(write, rows, 10, test=test):
+        assert "80" in train and len(validation) in (8, 9)
+
+
+def test_too_few_rows_for_the_folds_are_refused(write: Write) -> None:
+    rows = [("x", "ab"[number % 2]) for number in range(12)]
+    (problem,) = read_problems(write("a.csv", as_csv(rows)), fold=1)
+    assert problem.startswith("data.fold=1, one of 8: 10 training rows, or groups of rows, are too few ")

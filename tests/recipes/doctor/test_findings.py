@@ -54,6 +54,7 @@ def test_the_keys_of_the_json_format_are_stable() -> None:
     (check,) = report["checks"]
     finding = {"check": "duplicates", "severity": "warning", "message": "a warning"}
     finding |= {"consequence": "harm", "remedy": "a remedy", "rows": []}
+    finding |= {"name": "", "figure": None, "limit": None}
     assert list(check.items()) == [
         ("section", "data"),
         ("check", "duplicates"),

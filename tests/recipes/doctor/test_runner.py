@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,17 +15,21 @@ import torch
 from recipes.api import finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
-from recipes.doctor import CheckResult, examine, runner
-from recipes.doctor.findings import SECTIONS, Report
+from recipes.doctor import CheckResult, baselines, examine, runner, subject
+from recipes.doctor.findings import SECTIONS
 from recipes.doctor.registry import CHECKS, Check
-from recipes.doctor.runner import check_at_end, check_at_start, run_checks
+from recipes.doctor.runner import check_at_start, examine_finished, run_checks
 from recipes.doctor.subject import Subject
 from recipes.errors import UserError
+from recipes.runs import manifest
+from recipes.runs.files import write_json
+from recipes.runs.folder import RunFolder, is_finished
 from recipes.testing import (
     TINY,
     comparable_contents,
     copy_weights,
     difference,
+    finished_run,
     in_child,
     make_text_file,
     tiny_config,
@@ -148,19 +153,77 @@ def test_the_command(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_warnings_and_errors_are_described_at_the_end_and_notes_are_not(
+def without_health(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in ("health", "early_stop")}
+
+
+def examine_again(folder: Path) -> tuple[Any, Any, int]:
+    """The stored health, the one that the doctor finds without it, and the doctor's exit code on the folder."""
+    metrics = RunFolder(folder).metrics
+    report, stored = examine_finished(folder)
+    assert stored == metrics["health"]
+    write_json(folder / "metrics.json", {**without_health(metrics), "format": 3})
+    manifest.write(folder)
+    _, computed = examine_finished(folder)
+    return stored, computed, report.exit_code
+
+
+@pytest.mark.parametrize(
+    ("overrides", "headline", "exit_code"),
+    [
+        (["train.learning_rate=1e-7"], "collapsed", 2),
+        (["train.learning_rate=0.01", "train.max_updates=150", "seed=1", "evaluate.every=8"], "learned", 0),
+    ],
+)
+def test_a_run_is_stored_and_examined_with_the_same_health(
+    overrides: list[str], headline: str, exit_code: int, tmp_path: Path
+) -> None:
+    """The second run is compared with the majority class: the texts of the tests are easy for a linear model."""
+
+    def work() -> tuple[Any, Any, int]:
+        if headline == "learned":
+            baselines.fit_linear_baseline = lambda splits: None
+        finetune_config(tiny_config(*overrides), tmp_path / "run")
+        return examine_again(tmp_path / "run")
+
+    stored, computed, code = in_child(work)
+    assert (stored["headline"], code) == (headline, exit_code), stored
+    assert json.dumps(computed) == json.dumps(stored)
+    names = {finding["name"] for finding in stored["findings"]}
+    assert (headline == "collapsed") == ("collapsed" in names)
+    assert stored["baselines"]["majority"]["accuracy"] == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_an_old_run_whose_data_is_gone_is_examined_by_its_predictions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = CheckResult("after", "loss_curve", "About the curve.")
-    result.note("a note", "nothing", "nothing")
-    result.warn("a warning", "harm", "a remedy")
-    result.fail("an error", "harm", "a remedy")
-    monkeypatch.setattr(runner, "run_checks", lambda subject, checks: Report([result]))
-    lines = check_at_end(tiny_config(), tmp_path)
-    assert [line.split(". ")[0].split(" Leads")[0] for line in lines] == [
-        "doctor: warning: a warning",
-        "doctor: error: an error",
-    ]
+    def refuse(*arguments: Any) -> Any:
+        raise UserError("data.train is gone.")
+
+    shutil.copytree(finished_run(), tmp_path / "old")
+    write_json(tmp_path / "old" / "metrics.json", {**without_health(RunFolder(finished_run()).metrics), "format": 3})
+    manifest.write(tmp_path / "old")
+    assert RunFolder(tmp_path / "old").health is None
+    monkeypatch.setattr(subject, "read_splits", refuse)
+    report, health = in_child(lambda: examine_finished(tmp_path / "old"))
+    assert health["headline"] == "collapsed" and health["against"] is None
+    assert [finding.message for finding in report.findings if not finding.name] == ["data.train is gone."]
+
+
+def test_a_run_that_diverges_leaves_the_reason_in_its_folder(tmp_path: Path) -> None:
+    def work() -> str:
+        with pytest.raises(UserError, match="training diverged") as error:
+            finetune_config(tiny_config("train.learning_rate=1e30", "train.clip_norm=null"), tmp_path / "run")
+        return str(error.value.problems[0])
+
+    message = in_child(work)
+    health = json.loads((tmp_path / "run" / "metrics.json").read_text())["health"]
+    assert health["headline"] == "diverged" and not is_finished(tmp_path / "run")
+    assert [(finding["name"], finding["message"]) for finding in health["findings"]] == [("diverged", message)]
+    report, again = examine_finished(tmp_path / "run")
+    assert again == health and report.exit_code == 2 and report.findings[0].message == message
+    with pytest.raises(UserError, match="holds no finished run"):
+        examine_finished(tmp_path)
 
 
 @pytest.mark.parametrize("cheap", [False, True])

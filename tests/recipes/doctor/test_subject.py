@@ -19,6 +19,7 @@ from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 TRAINING = {
     "gradients",
+    "trick_strength",
     "update_cost",
     "overfitting_one_batch",
     "learning_rate_range",

@@ -393,8 +393,8 @@ def test_labels_that_the_run_does_not_have_are_noted(prediction_request: Predict
     summary = run_job(replace(prediction_request, source=str(source)))
     assert summary.metrics and summary.metrics["unseen"] == 2
     assert summary.notes == [
-        f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss and ece: "
-        "'new' (2)."
+        f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss, brier and "
+        "ece: 'new' (2)."
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from recipes.metrics import Predictions, measure
 from recipes.reports import results
-from recipes.reports.results import PACKAGES, finish, show
+from recipes.reports.results import PACKAGES, show, write_results
 from recipes.runs.folder import FORMAT, RunFolder, is_finished
 from recipes.testing import finished_run, tiny_config, tiny_splits
 
@@ -23,17 +23,17 @@ def predictions_of(labels: list[str | None]) -> Predictions:
     return Predictions(ids, labels, decisions * 0.9, decisions, ["x", "y", "z"], False)
 
 
-def write_results(folder: Path, scored: dict[str, Predictions], *overrides: str) -> RunFolder:
+def write_some(folder: Path, scored: dict[str, Predictions], *overrides: str) -> RunFolder:
     config = tiny_config(*overrides)
     cost = {"train_seconds": 1.0, "peak_memory_mb": 2.0, "passes_per_update": 1.0}
     scores = {split: measure(predictions) for split, predictions in scored.items()}
     metrics = {**scores, "weights": "best", "candidates": {}, "cost": cost}
     (folder / "model").mkdir()
-    return finish(folder, config, tiny_splits(config), scored, metrics)
+    return write_results(folder, config, tiny_splits(config), scored, metrics)
 
 
 def test_finish_writes_predictions_pictures_card_and_metrics(tmp_path: Path) -> None:
-    run = write_results(tmp_path, {"validation": predictions_of(["x", "y"])}, "seed=3", "+tricks=[swa,mixup]")
+    run = write_some(tmp_path, {"validation": predictions_of(["x", "y"])}, "seed=3", "+tricks=[swa,mixup]")
     assert run == RunFolder(tmp_path) and is_finished(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
         "confusion_matrix.png",
@@ -56,7 +56,7 @@ def test_a_run_is_finished_only_when_all_else_is_written(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(results, "render_card", fail)
     with pytest.raises(RuntimeError, match="no card"):
-        write_results(tmp_path, {"validation": predictions_of(["x", "y"])})
+        write_some(tmp_path, {"validation": predictions_of(["x", "y"])})
     assert not is_finished(tmp_path)
 
 
@@ -71,7 +71,7 @@ def test_the_confusion_matrix_is_of_test_where_it_has_labels(
         scored["test"] = predictions_of(test_labels)
     sources: list[Predictions] = []
     monkeypatch.setattr(results, "draw_confusion", lambda predictions, path: sources.append(predictions))
-    write_results(tmp_path, scored)
+    write_some(tmp_path, scored)
     assert sources == [scored[split]]
 
 
@@ -79,7 +79,7 @@ def test_the_card_has_the_token_limit_of_the_tokenizer(tmp_path: Path) -> None:
     text = (finished_run() / "model" / "README.md").read_text(encoding="utf-8")
     limit = json.loads((finished_run() / "model" / "tokenizer_config.json").read_text())["model_max_length"]
     assert f"An input has at most {limit:,} tokens" in text
-    run = write_results(tmp_path, {"validation": predictions_of(["x", "y"])})
+    run = write_some(tmp_path, {"validation": predictions_of(["x", "y"])})
     assert "An input has at most" not in (run.folder / "model" / "README.md").read_text(encoding="utf-8")
 
 

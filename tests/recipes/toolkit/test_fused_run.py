@@ -74,6 +74,12 @@ class TestFusedRun:
         for folder in run.folder.glob("members/*/*"):
             assert FinishedRun(folder).splits == ["validation"]
 
+    def test_the_ensemble_and_each_member_are_judged(self, run: FinishedRun) -> None:
+        for folder in (run.folder, *run.folder.glob("members/*/fold-*")):
+            health = FinishedRun(folder).health
+            is_linear = "linear" in str(folder.relative_to(run.folder))
+            assert health and health["against"]["baseline"] == ("majority" if is_linear else "linear"), folder
+
     def test_metrics_describe_the_ensemble(self, run: FinishedRun) -> None:
         metrics = run.metrics
         names = ["1-tiny", "2-linear", "3-tiny"]

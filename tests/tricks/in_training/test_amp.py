@@ -12,19 +12,22 @@ from torch import nn
 
 from recipes.base import Base
 from recipes.errors import UserError
+from recipes.runtime.precision import Measurement
 from recipes.testing import in_child, tiny_config, tiny_run
+from tricks.in_training import amp
 from tricks.in_training.amp import Amp
 
 
 class Machine:
     """A pretended machine, and the run on it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, gpu: str = "none", amx: bool = False) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, gpu: str = "none") -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu != "none")
         monkeypatch.setattr(
             torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or gpu == "new"
         )
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        device = None if gpu == "none" else torch.device("cuda")
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: device)
         self.notes: list[str] = []
 
     def requested(self, precision: str, device: str = "auto", **options: Any) -> dict[str, Any]:
@@ -37,23 +40,21 @@ class Machine:
 
 class TestAuto:
     @pytest.mark.parametrize(
-        ("gpu", "amx", "device", "expected"),
+        ("gpu", "device", "expected"),
         [
-            ("new", False, "auto", "bf16"),
-            ("new", False, "cuda", "bf16"),
-            ("old", False, "auto", "fp16"),
-            ("old", True, "cuda", "fp16"),
-            ("new", False, "cpu", "no"),
-            ("none", True, "auto", "bf16"),
-            ("new", True, "cpu", "bf16"),
-            ("none", False, "auto", "no"),
-            ("none", False, "cpu", "no"),
+            ("new", "auto", "bf16"),
+            ("new", "cuda", "bf16"),
+            ("old", "auto", "fp16"),
+            ("old", "cuda", "fp16"),
+            ("new", "cpu", "no"),
+            ("none", "auto", "no"),
+            ("none", "cpu", "no"),
         ],
     )
-    def test_takes_what_the_hardware_computes(
-        self, monkeypatch: pytest.MonkeyPatch, gpu: str, amx: bool, device: str, expected: str
+    def test_a_gpu_has_a_rule_and_a_cpu_without_a_measurement_is_in_fp32(
+        self, monkeypatch: pytest.MonkeyPatch, gpu: str, device: str, expected: str
     ) -> None:
-        machine = Machine(monkeypatch, gpu, amx)
+        machine = Machine(monkeypatch, gpu)
         assert machine.requested("auto", device) == {"mixed_precision": expected}
         assert bool(machine.notes) == (expected == "no")
 
@@ -63,6 +64,34 @@ class TestAuto:
         (note,) = machine.notes
         assert "stays in fp32" in note
         assert "tricks.amp.precision=bf16" in note
+
+    @pytest.mark.parametrize(
+        ("gpu", "device", "is_measured"),
+        [
+            ("none", "auto", True),
+            ("none", "cpu", True),
+            ("new", "cpu", True),
+            ("new", "auto", False),
+            ("old", "cuda", False),
+        ],
+    )
+    def test_only_a_cpu_that_trains_is_measured(
+        self, monkeypatch: pytest.MonkeyPatch, gpu: str, device: str, is_measured: bool
+    ) -> None:
+        Machine(monkeypatch, gpu)
+        monkeypatch.setattr(amp, "measure_once", lambda folder: Measurement(fp32=1.0, bf16=0.5))
+        config: Any = SimpleNamespace(train=SimpleNamespace(device=device, threads=None))
+        measured = Amp(precision="auto").measure_settings(config)
+        assert {name: value for name, (value, _) in measured.items()} == ({"precision": "bf16"} if is_measured else {})
+
+    def test_the_measurement_is_on_the_threads_of_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Machine(monkeypatch)
+        set_threads: list[int] = []
+        monkeypatch.setattr(torch, "set_num_threads", set_threads.append)
+        monkeypatch.setattr(amp, "measure_once", lambda folder: Measurement(fp32=float(len(set_threads)), bf16=0.5))
+        config: Any = SimpleNamespace(train=SimpleNamespace(device="cpu", threads=3))
+        assert Amp(precision="auto").measure_settings(config)["precision"][0] == "bf16"
+        assert set_threads == [3]
 
 
 class TestForced:

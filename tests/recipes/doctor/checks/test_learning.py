@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from recipes.doctor import memorize
 from recipes.doctor.checks import learning
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.subject import Subject
@@ -16,7 +17,8 @@ from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 
 def test_overfitting_is_skipped_after_too_few_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "SECONDS", 0.05)
+    for module in (learning, memorize):
+        monkeypatch.setattr(module, "SECONDS", 0.05)
 
     def skip_reason() -> str:
         run = tiny_run(tiny_config("train.learning_rate=0.0"), tmp_path, tmp_path / "run")

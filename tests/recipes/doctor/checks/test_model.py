@@ -27,6 +27,7 @@ def check_loss(
         multi_label=multi_label,
         accelerator=SimpleNamespace(device=torch.device("cpu")),
         seams=SimpleNamespace(loss=loss),
+        tricks={},
     )
     result, subject = CheckResult("model", "loss_minimum", ""), SimpleNamespace(run=run)
     loss_minimum(subject, result)  # type: ignore[arg-type]  (only `run` is used)

@@ -13,10 +13,10 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
+from recipes.doctor.alone import only_tricks
 from recipes.doctor.checks.tricks import (
     RARELY_HELPFUL,
     _measure_cost,
-    _without_tricks,
     passes_per_update,
     trick_pairs,
     update_cost,
@@ -58,7 +58,7 @@ def test_the_cost_of_an_update_is_relative_to_one_without_tricks(tmp_path: Path)
         run = tiny_run(tiny_config("+tricks=[r_drop]"), tmp_path, tmp_path / "run")
         seams_before, batches = run.seams, run.seams.batches(run.train, 0)
         cost = _measure_cost(run, batches)
-        with _without_tricks(run):
+        with only_tricks(run, {}):
             plain = _measure_cost(run, batches)
         result = CheckResult("tricks", "update_cost", "")
         update_cost(Subject(run.config, run=run, splits=tiny_splits(run.config)), result)

@@ -296,7 +296,7 @@ CONFIG = [
     ),
     Fault(
         "a warm-up too long",
-        "schedule",
+        "advised_values",
         "train.warmup=0.9",
         overrides=["train.warmup=0.9"],
         remedy=["train.warmup=0.1"],
@@ -313,10 +313,35 @@ CONFIG = [
         "updates",
         "makes 6 updates",
         overrides=["train.batch_size=240"],
-        remedy=["train.batch_size=4"],
+        remedy=["train.batch_size=8"],
     ),
     Fault(
-        "a batch of one", "updates", "train.batch_size=1", "note", ["train.batch_size=1"], remedy=["train.batch_size=8"]
+        "a batch of one",
+        "advised_values",
+        "train.batch_size=1 is below",
+        overrides=["train.batch_size=1"],
+        remedy=["train.batch_size=32"],
+    ),
+    Fault(
+        "no warm-up",
+        "advised_values",
+        "train.warmup=0 is below",
+        overrides=["train.warmup=0.0"],
+        remedy=["train.warmup=0.1"],
+    ),
+    Fault(
+        "a patience too short",
+        "advised_values",
+        "evaluate.early_stopping=1 is below",
+        overrides=["evaluate.early_stopping=1"],
+        remedy=["evaluate.early_stopping=null"],
+    ),
+    Fault(
+        "a patience of a twentieth",
+        "evaluations",
+        "evaluate.early_stopping=2",
+        overrides=["evaluate.early_stopping=2", "evaluate.every=0.2", "train.epochs=9"],
+        remedy=["evaluate.early_stopping=9"],
     ),
     Fault(
         "rows never used",
@@ -343,20 +368,20 @@ CONFIG = [
     ),
     Fault(
         "too much weight decay",
-        "regularization",
+        "advised_values",
         "weight_decay",
         overrides=["train.weight_decay=0.5"],
         remedy=["train.weight_decay=0.01"],
     ),
     Fault(
         "a gradient clipped to nothing",
-        "regularization",
+        "advised_values",
         "clip_norm",
         overrides=["train.clip_norm=1e-4"],
         remedy=["train.clip_norm=1.0"],
     ),
     Fault(
-        "too much dropout", "regularization", "dropout", overrides=["model.dropout=0.9"], remedy=["model.dropout=0.1"]
+        "too much dropout", "advised_values", "dropout", overrides=["model.dropout=0.9"], remedy=["model.dropout=null"]
     ),
     Fault(
         "a metric of two classes",
@@ -641,7 +666,14 @@ TRICKS = [
         "ineffective_tricks",
         "fgm does nothing",
         overrides=["+tricks=[fgm]", "tricks.fgm.epsilon=0.0"],
-        remedy=["tricks.fgm.epsilon=0.2"],
+        remedy=["tricks.fgm.epsilon=0.03"],
+    ),
+    Fault(
+        "steps longer than the ball",
+        "ineffective_tricks",
+        "tricks.pgd.alpha=0.3, the length of a step, is more than epsilon=0.03",
+        overrides=["+tricks=[pgd]", "tricks.pgd.alpha=0.3"],
+        remedy=["tricks.pgd.alpha=0.015"],
     ),
     Fault(
         "focal without a focus",

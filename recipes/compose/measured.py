@@ -1,0 +1,52 @@
+"""Settings whose value is measured at the first start of a run, and then belongs to its config."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recipes.compose.tricks import build
+from recipes.config import Config, value_at
+from recipes.runs.folder import read_config
+
+
+def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
+    """Replace each setting of a trick that asks for a measurement by the measured value.
+
+    A run that is resumed, or is finished, has the values in the `config.yaml` of its folder, whatever a measurement
+    would say now. The folder's name is not concerned: it is made of what the user typed.
+
+    Args:
+        config: of the run, with its `_target_`s trusted.
+        folder: of the run; it may not exist.
+
+    Returns:
+        The config, and a line of the header for each value.
+
+    Raises:
+        UserError: the folder's `config.yaml` is damaged.
+    """
+    tricks = build(config.tricks)
+    asking = {name: _asking(vars(trick), trick.measurable) for name, trick in tricks.items()}
+    if not any(asking.values()):
+        return config, []
+    before = read_config(folder) if config.resume else None
+    values, notes = {name: dict(settings) for name, settings in config.tricks.items()}, []
+    for name, settings in asking.items():
+        if not settings:
+            continue
+        measured = tricks[name].measure_settings(config) if before is None else {}
+        for setting in settings:
+            stored = value_at(before, f"tricks.{name}.{setting}")
+            if setting in measured:
+                values[name][setting], note = measured[setting]
+                notes.append(note)
+            elif stored is not None and stored != values[name][setting]:
+                values[name][setting] = stored
+                notes.append(f"tricks.{name}.{setting}={stored}, as was measured at the first start of this run.")
+    return replace(config, tricks=values), notes
+
+
+def _asking(values: Mapping[str, Any], measurable: Mapping[str, Any]) -> list[str]:
+    """The settings whose value asks for a measurement."""
+    return [setting for setting, request in measurable.items() if values[setting] == request]

@@ -1,0 +1,164 @@
+"""The contribution of each validation row to a score, so that the score is their mean; for every metric."""
+
+import numpy as np
+
+from recipes.errors import UserError
+from recipes.metrics import (
+    LOWER_IS_BETTER,
+    MIN_PROBABILITY,
+    PROBABILITY_MARGIN,
+    Predictions,
+    available,
+    f1,
+    label_matrices,
+    measure,
+    measure_probabilities,
+)
+
+# For these metrics of probabilities no two rows are equal, and leaving out each row costs an evaluation of all others.
+MAX_EVALUATIONS = 200
+GROUPED_METRICS = ("ece", "roc_auc", "average_precision")
+PROPER_SCORES = ("loss", "brier")
+"""Metrics that only the true probabilities make best. Each is a mean over rows, so it is exact by row."""
+# Numbers that are in memory at a time.
+NUMBERS_AT_ONCE = 1 << 22
+
+
+def score_rows(predictions: Predictions, metric: str) -> np.ndarray:
+    """Compute Tukey's pseudo-values: n times the score minus (n - 1) times the score without the row.
+
+    For accuracy, a pseudo-value is 1 if the row is right and 0 if it is wrong. For the loss it is that of the row;
+    a probability below 1e-7 counts as 1e-7.
+
+    Args:
+        predictions: of one split.
+        metric: one of `metrics.json`. Its sign is flipped if lower is better, so that higher is always better.
+
+    Returns:
+        A value for each row that has a label, in order. For a metric of `GROUPED_METRICS`, a value for each of at most
+        200 random groups of rows, the same groups for every run. The mean of the values is the score.
+
+    Raises:
+        UserError: there is no such metric, or fewer than two rows with a label.
+    """
+    count = int(predictions.has_label.sum())
+    names = available(len(predictions.classes), predictions.multi_label)
+    if metric not in names:
+        raise UserError(f"evaluate.metric={metric} does not exist for this data, which has {', '.join(names)}.")
+    if count < 2:
+        raise UserError("data.validation has fewer than two rows with a label; effects need more to be measured on.")
+    if metric in PROPER_SCORES:
+        return -_score_rows_properly(predictions, metric)
+    score = measure(predictions)[metric]
+    if metric in GROUPED_METRICS:
+        scores_without = _score_without_groups(predictions, metric, score)
+    else:
+        scores_without = _score_without_rows(predictions, metric)
+    count = len(scores_without)
+    values: np.ndarray = count * score - (count - 1) * scores_without
+    # Shift, so that the mean is exactly the score.
+    values += score - values.mean()
+    return -values if metric in LOWER_IS_BETTER else values
+
+
+def _score_rows_properly(predictions: Predictions, metric: str) -> np.ndarray:
+    """Compute the pseudo-values of a proper score, (row with a label).
+
+    A row whose label training does not have is not scored. Leaving it out changes nothing, so its value is the score.
+    """
+    true, probabilities, is_scored = _align(predictions)
+    if metric == "brier":
+        terms = (probabilities - true) ** 2
+    else:
+        p = np.clip(probabilities, PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN if predictions.multi_label else 1)
+        terms = -true * np.log(p)
+        if predictions.multi_label:
+            terms -= (1 - true) * np.log(1 - p)
+    rows = terms.mean(1) if predictions.multi_label else terms.sum(1)
+    scored = int(is_scored.sum())
+    score = float(rows[is_scored].mean()) if scored else 0.0
+    # n times the score minus (n - 1) times the score of the other scored rows.
+    factor = (len(rows) - 1) / max(1, scored - 1)
+    values: np.ndarray = np.where(is_scored, score + factor * (rows - score), score)
+    return values
+
+
+def _align(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labels and probabilities of the rows with a label, each (row, class), and whether a row is scored, (row)."""
+    true, _, unseen = label_matrices(predictions)
+    probabilities = predictions.probabilities[predictions.has_label].astype(np.float64)
+    return true, probabilities, (unseen == 0) | predictions.multi_label
+
+
+def count_clipped_rows(predictions: Predictions) -> int:
+    """Count the rows whose log loss is clipped: what is true has a probability below 1e-7."""
+    true, probabilities, is_scored = _align(predictions)
+    of_truth = np.where(true == 1, probabilities, 1 - probabilities if predictions.multi_label else 1.0)
+    return int((is_scored & (of_truth < PROBABILITY_MARGIN).any(1)).sum())
+
+
+def count_unseen_rows(predictions: Predictions) -> int:
+    """Count the rows with a label that training does not have."""
+    *_, unseen = label_matrices(predictions)
+    return int((unseen > 0).sum())
+
+
+def _score_without_groups(predictions: Predictions, metric: str, score: float) -> np.ndarray:
+    """The score without each of at most 200 random groups of rows, (group)."""
+    true, _, _ = label_matrices(predictions)
+    probabilities = np.clip(predictions.probabilities[predictions.has_label].astype(np.float64), MIN_PROBABILITY, 1.0)
+    shuffled = np.random.default_rng(0).permutation(len(true))
+    groups = np.array_split(shuffled, min(MAX_EVALUATIONS, len(true)))
+    # Rows with a label that training does not have have no part in these metrics.
+    is_seen, classes = np.asarray(true.any(1)), true.argmax(1)
+    scores = []
+    for group in groups:
+        stays = is_seen.copy()
+        stays[group] = False
+        # Without the last rows of a label a metric may be undefined; then the score itself stands in.
+        scores.append(measure_probabilities(classes[stays], probabilities[stays], [metric]).get(metric, score))
+    return np.array(scores)
+
+
+def _score_without_rows(predictions: Predictions, metric: str) -> np.ndarray:
+    """The score without each row, (row), computed from counts: no score is evaluated again."""
+    true, predicted, unseen = label_matrices(predictions)
+    if metric == "mcc":
+        return _correlation_without_rows(true, predicted)
+    if metric in ("accuracy", "subset_accuracy"):
+        is_right = (true == predicted).all(1) & (unseen == 0)
+        return np.asarray((is_right.sum() - is_right) / (len(is_right) - 1))
+    hits, positives = (true * predicted).sum(0), true.sum(0) + predicted.sum(0)
+    if metric == "micro_f1":
+        all_hits, all_positives = hits.sum() - (true * predicted).sum(1), positives.sum() + unseen.sum()
+        without: np.ndarray = 2 * all_hits / np.maximum(1, all_positives - (true + predicted).sum(1) - unseen)
+        return without
+    weights = true.sum(0)
+    at_once = max(1, NUMBERS_AT_ONCE // len(weights))
+    scores = []
+    for first in range(0, len(true), at_once):
+        rows = slice(first, first + at_once)
+        of_classes = f1(hits - true[rows] * predicted[rows], positives - true[rows] - predicted[rows])
+        if metric == "weighted_f1":
+            weights_without = weights - true[rows]
+            scores.append((of_classes * weights_without).sum(1) / np.maximum(1, weights_without.sum(1)))
+        else:
+            scores.append(of_classes.mean(1))
+    return np.concatenate(scores)
+
+
+def _correlation_without_rows(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The Matthews correlation without each row, (row); the formula is that of `recipes.metrics`."""
+    # An unseen label is one more class, as in `measure`.
+    true_class, predicted_class = np.where(true.any(1), true.argmax(1), -1) + 1, predicted.argmax(1) + 1
+    is_right, rows = true_class == predicted_class, len(true) - 1
+    true_counts, predicted_counts = (
+        np.bincount(classes, minlength=true.shape[1] + 1) for classes in (true_class, predicted_class)
+    )
+    true_squares = true_counts @ true_counts - 2 * true_counts[true_class] + 1
+    predicted_squares = predicted_counts @ predicted_counts - 2 * predicted_counts[predicted_class] + 1
+    products = true_counts @ predicted_counts - predicted_counts[true_class] - true_counts[predicted_class] + is_right
+    variances = (rows**2 - true_squares).astype(float) * (rows**2 - predicted_squares)
+    covariances = (is_right.sum() - is_right) * rows - products
+    correlations: np.ndarray = np.where(variances > 0, covariances / np.sqrt(np.maximum(variances, 1)), 0.0)
+    return correlations
