@@ -100,15 +100,10 @@ def run_study(
             plan.print_plan(checks)
 
     by_length: dict[float, Findings] = {}
-    rows = study_runs.rows_of(longest)
-    health = examine_base(rows, metric)
-    if any(each.is_hopeless for each in health):
-        findings, seeds = _refuse_verdicts(longest, admissible, design, rows, health, settings.margin), settings.seeds
-    else:
-        for length in settings.lengths:
-            at_length = longest if length == longest.length else replace(space, length=length)
-            findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
-            by_length[length] = findings
+    for length in settings.lengths:
+        at_length = longest if length == longest.length else replace(space, length=length)
+        findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
+        by_length[length] = findings
     findings = replace(
         findings,
         rotates=settings.rotate,

@@ -7,7 +7,7 @@ import pytest
 
 from recipes import api
 from recipes.api import finetune_config
-from recipes.testing import tiny_config
+from recipes.testing import tiny_config, tiny_splits
 
 
 @pytest.mark.parametrize("test", [True, False])
@@ -28,8 +28,9 @@ def test_the_test_split_is_read_only_if_it_is_scored(
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "read_splits", lambda *arguments: None)
+    config = tiny_config()
+    monkeypatch.setattr(api, "read_splits", lambda *arguments: tiny_splits(config))
     monkeypatch.setattr(api, "train", lambda config, splits, folder: (folder / "metrics.json").write_text("{}"))
-    run = finetune_config(tiny_config(), tmp_path / "run")
+    run = finetune_config(config, tmp_path / "run")
     monkeypatch.setattr(api, "train", None)
-    assert finetune_config(tiny_config(), tmp_path / "run") == run
+    assert finetune_config(config, tmp_path / "run") == run

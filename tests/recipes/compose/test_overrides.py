@@ -26,7 +26,7 @@ def problems(*overrides: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("data.trian=x", "data.trian does not exist; did you mean train? There are: encoding, group, "),
+        ("data.trian=x", "data.trian does not exist; did you mean train? There are: encoding, fold, group, "),
         ("trian.epochs=2", "trian does not exist; did you mean train? There are: checkpoint, data, "),
         ("train.epochs=abc", "train.epochs must be a number in (0, inf), got abc."),
         ("train.epochs=null", "train.epochs must be a number in (0, inf), got null."),

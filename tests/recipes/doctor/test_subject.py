@@ -52,7 +52,7 @@ def find_changes(folder: Path, updates: int, uses: Mapping[str, Callable[[Subjec
     """Use a run after some updates, and list what each use has changed of its optimizer."""
 
     def work() -> Mapping[str, list[str]]:
-        run = tiny_run(tiny_config("+tricks=[layerwise_learning_rate]"), folder, folder / "run")
+        run = tiny_run(tiny_config("+tricks=[layerwise_learning_rate,focal]"), folder, folder / "run")
         for index in range(updates):
             run._step(run.seams.batches(run.train, 0)[index])
         run.console.waiting.clear()

@@ -4,7 +4,7 @@ from typing import Any
 from recipes.runs.claim import claim
 
 # Settings that are newer than run folders of the first version.
-NEWER = {"header": True, "encoding": None}
+NEWER = {"header": True, "encoding": None, "fold": None}
 
 
 def values(**changes: Any) -> dict[str, Any]:
