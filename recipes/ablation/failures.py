@@ -171,11 +171,6 @@ class BaseHealth:
             return f"{self.metric} {self.score:.4f}; the linear baseline has {linear:.4f}"
         return ""
 
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether the first runs of the base are enough to end a study: its seeds agree that it did not learn."""
-        return bool(self.reason) and self.broken in (0, self.count)
-
 
 def is_mostly_broken(broken: int, count: int) -> bool:
     """Whether at least half of the runs are broken, so that the base did not learn."""
