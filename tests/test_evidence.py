@@ -151,3 +151,13 @@ def test_the_studies_in_the_docs_compose(evidence: ModuleType, study: str) -> No
     assert len(content.arms) > 1
     for own in content.arms.values():
         compose_config([*content.overrides, "data=files", "data.train=x.csv", *own])
+
+
+@pytest.mark.parametrize("study", sorted(path.stem for path in (ROOT / "docs" / "evidence").glob("*.yaml")))
+def test_a_page_has_the_tables_of_its_lines(evidence: ModuleType, study: str) -> None:
+    """Studies from before the CSV files have none, and share pages."""
+    lines, page = (ROOT / "docs" / "evidence" / f"{study}.{kind}" for kind in ("csv", "md"))
+    if lines.exists():
+        content = evidence.Study(**yaml.safe_load(lines.with_suffix(".yaml").read_text(encoding="utf-8")))
+        tables = [text for text in evidence.describe(content, evidence.read_results(lines)) if text.startswith("|")]
+        assert tables and all(table in page.read_text(encoding="utf-8") for table in tables)
