@@ -213,7 +213,16 @@ def test_a_frozen_matrix_cannot_be_attacked_along_its_gradient() -> None:
     matrix.weight.requires_grad_(False)
     (message,) = trick.check(run)
     assert "is frozen; tricks.fgm.scope=text." in message
-    assert list(Fgm(scope="text", epsilon=1.0, start=0.0).check(run)) == []
+    assert list(Fgm(scope="text", epsilon=0.05, start=0.0).check(run)) == []
+
+
+@pytest.mark.parametrize(("epsilon", "is_reported"), [(0.06, True), (0.05, False)])
+def test_a_text_that_moves_farther_than_was_trained_is_reported(epsilon: float, is_reported: bool) -> None:
+    run: Any = SimpleNamespace()
+    messages = list(Fgm(scope="text", epsilon=epsilon, start=0.0).check(run))
+    assert [message.partition(" mean norms")[0] for message in messages] == (
+        ["tricks.fgm.epsilon=0.06 is above 0.05"] if is_reported else []
+    )
 
 
 @pytest.mark.parametrize("trick", ["fgm", "pgd"])

@@ -31,11 +31,13 @@ def test_pgd_on_the_matrix_is_the_code_in_wide_use(tmp_path: Path) -> None:
     assert gap(tmp_path, [(0.2, 0.3)] * 4, plain, *settings) > 1e-6
 
 
-@pytest.mark.parametrize(("alpha", "epsilon", "is_reported"), [(0.3, 0.2, True), (0.2, 0.2, False), (0.1, 0.0, False)])
+@pytest.mark.parametrize(
+    ("alpha", "epsilon", "is_reported"), [(0.03, 0.02, True), (0.02, 0.02, False), (0.01, 0, False)]
+)
 def test_a_step_longer_than_the_radius_is_reported(alpha: float, epsilon: float, is_reported: bool) -> None:
     run: Any = SimpleNamespace()
     messages = list(Pgd(scope="text", epsilon=epsilon, start=0.0, alpha=alpha, count=3).check(run))
     assert bool(messages) == is_reported
     for message in messages:
-        assert "tricks.pgd.alpha=0.3, the length of a step, is more than epsilon=0.2" in message
-        assert message.endswith("; tricks.pgd.alpha=0.1.")
+        assert "tricks.pgd.alpha=0.03, the length of a step, is more than epsilon=0.02" in message
+        assert message.endswith("; tricks.pgd.alpha=0.01.")
