@@ -62,7 +62,7 @@ class TrainingRun(LiveRun):
         self.classes, self.multi_label = splits.classes, splits.multi_label
         self.notes, self.fingerprint = list(splits.notes), splits.fingerprint
         self.seams = training_seams(self, tricks)
-        self.is_plain = not (seams.tricks_around("loss", tricks) or seams.tricks_around("objective", tricks))
+        self.is_plain = seams.is_plain(tricks)
         self._start_counting()
         self._set_up_device()
         self._set_up_model_and_data(splits)

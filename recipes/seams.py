@@ -83,6 +83,11 @@ def tricks_around(seam: str, tricks: Mapping[str, Wrapper]) -> list[str]:
     return sorted(wrapping, key=lambda name: (ranks.index(tricks[name].slots[seam]), name))
 
 
+def is_plain(tricks: Mapping[str, Wrapper]) -> bool:
+    """Whether no trick changes what is minimized, so that the loss is the cross-entropy of the model's output."""
+    return not (tricks_around("loss", tricks) or tricks_around("objective", tricks))
+
+
 def compose(seam: str, base: Seam, tricks: Mapping[str, Wrapper], run: object) -> Seam:
     """Wrap the base function of a seam in every trick that overrides it.
 

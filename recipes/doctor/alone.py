@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from recipes import seams
 from recipes.base import training_seams
 from recipes.compose.remedies import default_setting
 from recipes.config import Config
 from recipes.loop import TrainingRun
 from recipes.ranges import as_yaml
-from recipes.seams import tricks_around
 from recipes.trick import Trick
 
 
@@ -18,7 +18,7 @@ def only_tricks(run: TrainingRun, tricks: Mapping[str, Trick]) -> Iterator[None]
     """Inside this context only these tricks wrap the seams; what others did to the data and the model stays."""
     seams_with_tricks, is_plain = run.seams, run.is_plain
     run.seams = training_seams(run, tricks)
-    run.is_plain = not (tricks_around("loss", tricks) or tricks_around("objective", tricks))
+    run.is_plain = seams.is_plain(tricks)
     try:
         yield
     finally:
