@@ -33,6 +33,7 @@ BASE_RUNS = 2
 """Seeds of the base that run before the other arms."""
 LONGER = 2
 """Multiple of the updates in the run that checks the length."""
+HOW_TO_GO_ON = "Nothing else has run. To study this base nevertheless: hydra.sweeper.check_base=false."
 RunAll = Callable[[Space, Sequence[Arm], Sequence[int]], Sequence[Row]]
 
 
@@ -159,10 +160,8 @@ def _on_fold_of(run: Row, rows: Sequence[Row]) -> list[Row]:
     def fold_of(row: Row) -> Any:
         return value_at(RunFolder(row.folder).config, "data.fold")
 
-    return [row for row in rows if fold_of(row) == fold_of(run)]
-
-
-HOW_TO_GO_ON = "Nothing else has run. To study this base nevertheless: hydra.sweeper.check_base=false."
+    fold = fold_of(run)
+    return [row for row in rows if fold_of(row) == fold]
 
 
 def _describe_gain(comparison: Comparison, metric: str) -> str:

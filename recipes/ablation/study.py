@@ -139,9 +139,9 @@ def _run_in_rounds(
         study_runs.run(space, rounds.arms, range(seeds))
         rows = study_runs.rows_of(space)
         base = examine_base(rows, metric)
-        blocks = load_blocks(design, rows, metric)
         if explain_no_verdict(base):
             return _refuse_verdicts(space, admissible, design, rows, base, settings.margin), seeds
+        blocks = load_blocks(design, rows, metric)
         # A level that breaks training ends the study: further seeds would be spent on its arms too.
         breaking = find_breaking(design, [(row.arm, row.is_broken) for row in rows if row.is_broken is not None])
         rounds.judge(analysis, blocks, is_last=bool(breaking))
