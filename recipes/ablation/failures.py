@@ -21,21 +21,21 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import fisher_exact, t
+from scipy.stats import fisher_exact
 
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.factors import Space
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import INSEPARABLE, LOST, NO_EVIDENCE, NOT_ESTIMABLE, RUNS_LEFT_OUT, Verdict
-from recipes.doctor.pseudo_values import score_rows
+from recipes.doctor.pseudo_values import mean_interval, score_rows
 from recipes.errors import list_names
 from recipes.metrics import LOWER_IS_BETTER, Predictions, is_better
+from recipes.reports.health import BASELINES
 from recipes.runs.folder import RunFolder
 
 MAX_CHANCE = 0.05
 FEWEST_BROKEN = 2
 NO_VERDICT = "No verdict: "
-BASELINES = {"majority": "the majority class", "linear": "the linear baseline"}
 MAKE_IT_LEARN = "Make the base learn first: more updates, or another learning rate."
 
 
@@ -177,11 +177,6 @@ def is_mostly_broken(broken: int, count: int) -> bool:
     return 2 * broken >= count
 
 
-def name_baseline(name: str) -> str:
-    """Name a baseline in a sentence."""
-    return {"linear": "the linear baseline", "majority": "the majority class"}[name]
-
-
 def examine_base(rows: Sequence[Row], metric: str) -> list[BaseHealth]:
     """Examine the runs of the base on each data set.
 
@@ -220,8 +215,7 @@ def _examine(data: str, rows: Sequence[Row], metric: str) -> BaseHealth:
 
 def _find_low_end(predictions: Predictions, metric: str) -> float:
     """The worse end of the 95 % interval of a score over rows."""
-    rows = score_rows(predictions, metric)
-    end = float(rows.mean() - t.ppf(0.975, len(rows) - 1) * rows.std(ddof=1) / len(rows) ** 0.5)
+    end, _ = mean_interval(score_rows(predictions, metric))
     return -end if metric in LOWER_IS_BETTER else end
 
 

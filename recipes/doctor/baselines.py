@@ -15,11 +15,10 @@ import numpy as np
 import sklearn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from scipy import stats
 
 from recipes.data.cache import cache_folder
 from recipes.data.splits import Splits
-from recipes.doctor.pseudo_values import score_rows
+from recipes.doctor.pseudo_values import mean_interval, score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear, is_chinese, join_pairs
@@ -164,6 +163,4 @@ def compare(predictions: Predictions, baseline: Predictions, metric: str) -> Imp
         gains = score_rows(predictions, metric) - score_rows(baseline, metric)
     except (UserError, KeyError):  # too few rows, or rows for which the metric is not defined
         return None
-    difference = float(gains.mean())
-    width = float(stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / len(gains) ** 0.5)
-    return Improvement(difference, difference - width, difference + width)
+    return Improvement(float(gains.mean()), *mean_interval(gains))

@@ -1,6 +1,7 @@
 """The contribution of each validation row to a score, so that the score is their mean; for every metric."""
 
 import numpy as np
+from scipy.stats import t
 
 from recipes.errors import UserError
 from recipes.metrics import (
@@ -59,6 +60,12 @@ def score_rows(predictions: Predictions, metric: str) -> np.ndarray:
     # Shift, so that the mean is exactly the score.
     values += score - values.mean()
     return -values if metric in LOWER_IS_BETTER else values
+
+
+def mean_interval(rows: np.ndarray) -> tuple[float, float]:
+    """The ends of the 95 % interval of the mean of rows, by Student's t."""
+    mean, half = rows.mean(), t.ppf(0.975, len(rows) - 1) * rows.std(ddof=1) / len(rows) ** 0.5
+    return float(mean - half), float(mean + half)
 
 
 def _score_rows_properly(predictions: Predictions, metric: str) -> np.ndarray:

@@ -12,6 +12,8 @@ HEADLINES: Mapping[str, str] = {
     "learned": "it learned",
 }
 """What each headline says."""
+BASELINES = {"linear": "the linear baseline", "majority": "the majority class"}
+"""The name of each baseline in a sentence."""
 
 
 def describe_headline(health: Mapping[str, Any]) -> str:
@@ -20,10 +22,9 @@ def describe_headline(health: Mapping[str, Any]) -> str:
     against = health.get("against")
     if not against:
         return f"{text}."
-    baseline = {"linear": "the linear baseline", "majority": "the majority class"}[against["baseline"]]
     return (
-        f"{text}. {against['metric']} against {baseline}: {against['difference']:+.4f} (95 % interval "
-        f"{against['low']:+.4f} to {against['high']:+.4f}, better is positive)."
+        f"{text}. {against['metric']} against {BASELINES[against['baseline']]}: {against['difference']:+.4f} "
+        f"(95 % interval {against['low']:+.4f} to {against['high']:+.4f}, better is positive)."
     )
 
 

@@ -15,6 +15,7 @@ from recipes.doctor.health import judge
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.metrics import answer_spread, intervals, is_better, measure
+from recipes.reports.health import BASELINES
 from recipes.reports.run_page import SURE
 
 FEW_UPDATES = 300
@@ -157,9 +158,10 @@ def linear_baseline(subject: Subject, result: CheckResult) -> None:
         )
         return
     score, baseline = run.metrics["validation"][metric], comparison["baselines"][against["baseline"]][metric]
-    name = "the linear baseline" if against["baseline"] == "linear" else "the majority class"
     interval = f"95 % interval of the difference {against['low']:+.4f} to {against['high']:+.4f}, better is positive"
-    message = f"{metric} on validation is {score:.4f}, that of {name} {baseline:.4f} ({interval})."
+    message = (
+        f"{metric} on validation is {score:.4f}, that of {BASELINES[against['baseline']]} {baseline:.4f} ({interval})."
+    )
     if against["difference"] > 0:
         consequence = f"{count:,} validation rows do not show that the model is better"
         remedy = "more validation rows, or longer training"
