@@ -75,7 +75,7 @@ class TrainingRun(LiveRun):
     def _start_counting(self) -> None:
         """The loop's own state at its start; a checkpoint replaces what it holds."""
         self.updates = self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
-        self.rows_passed = self.seconds = self.factor = 0.0
+        self.rows_passed = self.seconds = self.seconds_at_save = self.factor = 0.0
         self.best = None
         self.grad_norm = torch.zeros(())
         self.logged: dict[str, Any] = {}
@@ -187,7 +187,7 @@ class TrainingRun(LiveRun):
         self.console.print_header()
         with interruptions() as received, self.console.show_progress():
             self.lap = time.perf_counter()
-            while self.batches_done < self.total_updates and not self._patience_is_over():
+            while not self._is_over():
                 # The position in training alone says which epoch this is and where in it a resumed run goes on.
                 batches = self.seams.batches(self.train, self.batches_done // self.updates_per_epoch)
                 if len(batches) != self.updates_per_epoch:
@@ -198,15 +198,14 @@ class TrainingRun(LiveRun):
                         self._evaluate()
                         if stop := self.early_stop:
                             self.say(describe_early_stop(stop))
-                    ended = self.batches_done == self.total_updates or self._patience_is_over()
                     # A signal may reach one process only; all of them must stop after the same update.
                     stopped = bool(self._sum_over_processes(int(received() > 0)))
-                    if ended or stopped or self._is_due(self.config.checkpoint.every):
+                    if stopped or self._is_checkpoint_due():
                         self._save()
                     if stopped:
                         message = f"Stopped after update {self.batches_done}; the same command goes on."
                         raise Interrupted(received() or signal.SIGTERM, message)
-                    if ended:
+                    if self._is_over():
                         break
 
     def _step(self, batch: Batch) -> None:
@@ -251,6 +250,27 @@ class TrainingRun(LiveRun):
         reached = times > 0 and round(times * every * self.updates_per_epoch) == self.batches_done
         return reached or self.batches_done == self.total_updates
 
+    def _is_checkpoint_due(self) -> bool:
+        """Whether to save here: at the end and at multiples of `checkpoint.every`, if there is enough to lose.
+
+        What a kill costs is the training since the last checkpoint. If that is short, a checkpoint costs more.
+        """
+        settings = self.config.checkpoint
+        if self._is_over() and settings.after_finish == "keep":
+            return True
+        is_long = self.seconds - self.seconds_at_save >= settings.min_seconds
+        return is_long and (self._is_over() or self._is_due(settings.every))
+
+    @property
+    def _needs_best(self) -> bool:
+        """Whether the best weights so far must be on disk: not those of the last update, unless the run may go on."""
+        is_last = self.batches_done == self.total_updates
+        return self.config.evaluate.weights == "best" and (not is_last or self._is_checkpoint_due())
+
+    def _is_over(self) -> bool:
+        """Whether training ends here."""
+        return self.batches_done == self.total_updates or self._patience_is_over()
+
     def _patience_is_over(self) -> bool:
         """Whether early stopping ends the run here."""
         patience = self.config.evaluate.early_stopping
@@ -280,7 +300,7 @@ class TrainingRun(LiveRun):
             name = self.config.evaluate.metric
             if self.best is None or is_better(name, metrics[name], self.best["metrics"][name]):
                 self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
-                if self.accelerator.is_main_process:
+                if self.accelerator.is_main_process and self._needs_best:
                     self.checkpoints.save_best(self.batches_done, self.bare_model.state_dict())
             else:
                 self.since_best += 1
@@ -311,6 +331,7 @@ class TrainingRun(LiveRun):
         if self.accelerator.is_main_process:
             tensors, counters = state.capture(self)
             self.checkpoints.save(self.batches_done, tensors, {**counters, "history": self.history.mark()})
+        self.seconds_at_save = self.seconds
         self.lap = time.perf_counter()
 
     def _resume(self) -> None:
@@ -319,10 +340,11 @@ class TrainingRun(LiveRun):
         self.notes += notes
         if tensors is not None:
             state.restore(self, tensors, counters)
+            self.seconds_at_save = self.seconds
             self.note(f"going on after update {self.batches_done}.")
             # After the last evaluation there is nothing to select from; `_choose_weights` refuses a damaged file.
-            is_over = self.batches_done == self.total_updates or self._patience_is_over()
-            if self.best and not is_over and not self.checkpoints.has_best(self.best["update"], self.batches_done):
+            looks_back = self.config.evaluate.weights == "best" and not self._is_over()
+            if self.best and looks_back and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None
                 self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
         if self.accelerator.is_main_process:
