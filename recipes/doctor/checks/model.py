@@ -302,17 +302,17 @@ def targets(subject: Subject, result: CheckResult) -> None:
 
 def _innermost_targets(run: TrainingRun, batch: Batch) -> Tensor:
     """The targets that the tricks on the loss pass on; the batch's own where a trick replaces the loss."""
-    passed_on = [batch.targets]
+    recorded = [batch.targets]
 
     def record(logits: Tensor, targets: Tensor) -> Tensor:
-        passed_on.append(targets)
+        recorded.append(targets)
         return Base(run).loss(logits, targets)
 
     device = run.accelerator.device
     with torch.no_grad():
         logits = torch.zeros_like(batch.targets, device=device)
         seams.compose("loss", record, run.tricks, run)(logits, batch.targets.to(device))
-    return passed_on[-1].to(batch.targets.device)
+    return recorded[-1].to(batch.targets.device)
 
 
 @check("model")
