@@ -66,8 +66,8 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
     with trusting(config.trusted):
-        config, notes = settle_measured(config, folder)
         tricks = build(config.tricks)
+        config, notes = settle_measured(config, tricks, folder)
         with claim_once(folder, config):
             if is_finished(folder):
                 manifest.remove_unneeded(folder)

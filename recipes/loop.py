@@ -12,7 +12,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
 from recipes import guards, seams, state
@@ -43,6 +44,7 @@ from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import START, History
 from recipes.runtime.randomness import generator
 from recipes.runtime.signals import Interrupted, interruptions
+from recipes.runtime.steps import Answer, StepCount
 from recipes.state import LiveRun
 from recipes.trick import Trick
 
@@ -74,7 +76,9 @@ class TrainingRun(LiveRun):
 
     def _start_counting(self) -> None:
         """The loop's own state at its start; a checkpoint replaces what it holds."""
-        self.updates = self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
+        self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
+        self.steps = StepCount()
+        self.unchecked: guards.Update | None = None
         self.rows_passed = self.seconds = self.seconds_at_save = self.factor = 0.0
         self.best = None
         self.grad_norm = torch.zeros(())
@@ -83,6 +87,7 @@ class TrainingRun(LiveRun):
 
     def _set_up_device(self) -> None:
         self.accelerator = self.seams.accelerator()
+        self.steps.waits = self.accelerator.device.type != "cuda"
         self.cost_of_pass = COST_OF_PASS.get(self.accelerator.device.type, COST_OF_PASS_ON_GPU)
 
     def _set_up_model_and_data(self, splits: Splits) -> None:
@@ -100,6 +105,8 @@ class TrainingRun(LiveRun):
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
         self.bare_model = self.seams.model().to(self.accelerator.device)
         self.bare_model.train()
+        # `after_step` acts after the next forward pass, which may change what such a model keeps of its batches.
+        self.steps.waits |= any(isinstance(module, _BatchNorm) for module in self.bare_model.modules())
         if self.tokenizer.pad_token != pad_token:
             self.note(f"the tokenizer's padding token is {pad_token}; rows are padded with {self.tokenizer.pad_token}.")
         if self.max_length < config.data.max_length:
@@ -137,6 +144,24 @@ class TrainingRun(LiveRun):
         self.total_updates = self.config.train.max_updates or in_epochs
 
     # What tricks may ask.
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps so far."""
+        return self.steps.count
+
+    @updates.setter
+    def updates(self, count: int) -> None:
+        self.steps.restart(count)
+        self.unchecked = None
+
+    def by_updates(self, answer: Callable[[int], Answer]) -> Answer:
+        """What `answer(run.updates)` returns; the last step is waited for only if it makes a difference."""
+        return self.steps.ask(answer)
+
+    def after_step(self, action: Callable[[int], None]) -> None:
+        """Call a function once it is known that this update's step was made."""
+        self.steps.follow(action)
 
     def generator(self, purpose: str, batch: Batch) -> np.random.Generator:
         """A trick's draws for one batch: the same on every pass over it, whatever else is on."""
@@ -210,11 +235,13 @@ class TrainingRun(LiveRun):
 
     def _step(self, batch: Batch) -> None:
         """One update: gradient, optimizer step, and a line of the history."""
-        parts, updates, self.logged = self.parts_passed, self.updates, {}
+        parts, self.logged = self.parts_passed, {}
         with explain_out_of_memory(self, batch):
             loss = self.seams.gradient(batch.to(self.accelerator.device))
             self.seams.update()
-        guards.check_update(self, batch, updates)
+        self.unchecked = guards.Update(self.batches_done + 1, batch.ids, self.grad_norm)
+        if self.steps.waits:
+            self.settle_step()
         self.batches_done += 1
         self.console.add_update(
             update=self.batches_done,
@@ -230,6 +257,17 @@ class TrainingRun(LiveRun):
         )
         if self.console.is_due():
             self.console.flush()
+
+    def settle_step(self) -> None:
+        """Do what waits for the outcome of the last step.
+
+        Raises:
+            UserError: training diverged.
+        """
+        self.steps.settle()
+        if self.unchecked is not None:
+            update, self.unchecked = self.unchecked, None
+            guards.check_update(self, update, self.steps.last_was_made)
 
     def _time_lap(self) -> float:
         """The seconds since the last lap ended, collation included. Evaluations and checkpoints are not timed."""
@@ -293,6 +331,7 @@ class TrainingRun(LiveRun):
 
     def _evaluate(self) -> None:
         """Score the validation split, and save the weights if they are the best so far."""
+        self.settle_step()
         self.console.flush()
         self._time_lap()
         with self.seams.weights():
@@ -327,9 +366,9 @@ class TrainingRun(LiveRun):
 
     def _save(self) -> None:
         """Write a checkpoint."""
+        tensors, counters = state.capture(self)
         self.console.flush()
         if self.accelerator.is_main_process:
-            tensors, counters = state.capture(self)
             self.checkpoints.save(self.batches_done, tensors, {**counters, "history": self.history.mark()})
         self.seconds_at_save = self.seconds
         self.lap = time.perf_counter()

@@ -7,12 +7,13 @@ from recipes.testing import TrickLaws
         overrides = ("hydra.searchpath=[path/to/conf]",)
 
 Each law trains a tiny model on made-up text in a forked child of the test process (0.2 s where a fresh one costs 7),
-so nothing leaks from one to the next. Set `torch.set_num_threads(1)` before anything is computed: a child of a process
-that has used several threads hangs.
+so nothing leaks from one to the next. `warm_up` finishes one run in the test process itself, before the first child.
+Set `torch.set_num_threads(1)` before anything is computed: a child of a process that has used several threads hangs.
 """
 
 import atexit
 import gc
+import io
 import json
 import os
 import pickle
@@ -23,7 +24,7 @@ import socket
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from recipes import base, seams
 from recipes.api import finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
+from recipes.compose.remedies import available_tricks
 from recipes.compose.tricks import build
 from recipes.compose.trust import find_targets, trusting
 from recipes.config import CONF, Config, as_values
@@ -84,6 +86,28 @@ def temporary_root() -> Path:
 
 def in_child(work: Callable[[], Result]) -> Result:
     """Run a function in a forked child process, and return its result or raise its error here."""
+    warm_up()
+    return fork(work)
+
+
+@cache
+def warm_up() -> Path:
+    """Finish a tiny run in this process, so that no child imports or compiles the same again.
+
+    Returns:
+        The run folder.
+    """
+    folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        finetune_config(tiny_config("train.max_updates=2", longest=9), folder)
+    list(available_tricks())  # reads their files once
+    # The children may be one of several processes.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return folder
+
+
+def fork(work: Callable[[], Result]) -> Result:
+    """Run a function in a child of this process as it is now."""
     temporary_root()
     reading, writing = os.pipe()
     child = os.fork()
@@ -133,12 +157,9 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
     return read(compose_config([*TINY, *files, *overrides])[0])
 
 
-@cache
 def finished_run() -> Path:
     """The folder of a tiny finished run, on other texts than the runs under test."""
-    folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
-    in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder))
-    return folder
+    return warm_up()
 
 
 def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:

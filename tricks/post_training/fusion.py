@@ -99,7 +99,7 @@ class Fusion(Trick):
                     try_member(member, parts[0].splits)
         for name, member in configs.items():
             for part, path in zip(parts, runs[name], strict=True):
-                settled, notes = settle_measured(member, path)
+                settled, notes = settle_measured(member, build(member.tricks), path)
                 with claim_once(path, settled):
                     check_rows(path, part.splits)
                     if not is_finished(path):

@@ -16,6 +16,7 @@ from recipes.doctor.checks import model
 from recipes.doctor.checks.model import _class_losses, _row_losses, disk_space, loss_minimum, sizes, targets
 from recipes.doctor.findings import CheckResult, Finding
 from recipes.testing import tiny_config
+from recipes.trick import Trick
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -75,15 +76,31 @@ def test_any_number_of_labels_may_belong_to_one_row(num_classes: int) -> None:
         assert "for wrong ones" in finding.message
 
 
-def check_targets(rows: list[list[float]], weights: list[float]) -> list[Finding]:
+def check_targets(
+    rows: list[list[float]], weights: list[float], change: Callable[[Tensor], Tensor] = lambda targets: targets
+) -> list[Finding]:
+    """Check a batch, with a trick on the loss that changes its targets."""
     ids = [f"row {row}" for row in range(len(rows))]
 
     class Batch(SimpleNamespace):
         def __len__(self) -> int:
             return len(ids)
 
+    class ChangedTargets(Trick):
+        slots = {"loss": "targets"}
+
+        def loss(self, run: Any, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+            return inner(logits, change(targets))
+
     batch = Batch(ids=ids, targets=torch.tensor(rows), weights=torch.tensor(weights))
-    subject: Any = SimpleNamespace(run=SimpleNamespace(multi_label=False), rows=None, batch=lambda rows: batch)
+    run = SimpleNamespace(
+        multi_label=False,
+        train=None,
+        tricks={"changed": ChangedTargets()},
+        accelerator=SimpleNamespace(device=torch.device("cpu")),
+        seams=SimpleNamespace(batches=lambda rows, epoch: [batch]),
+    )
+    subject: Any = SimpleNamespace(run=run)
     result = CheckResult("model", "targets", "")
     targets(subject, result)
     return result.findings
@@ -92,9 +109,17 @@ def check_targets(rows: list[list[float]], weights: list[float]) -> list[Finding
 def test_targets_sum_to_one_on_rows_with_a_weight() -> None:
     assert check_targets([[1.0, 0.0], [0.3, 0.7], [0.0, 0.0]], [1.0, 1.0, 0.0]) == []
     (finding,) = check_targets([[1.0, 0.0], [0.3, 0.3], [0.0, 0.0]], [1.0, 1.0, 0.0])
-    assert finding.message == "the targets of 1 rows do not sum to 1." and finding.rows == ["row 1"]
+    assert finding.message == "the targets of the first batch do not sum to 1 in 1 of 3 rows, but to 0.6."
+    assert finding.rows == ["row 1"]
     (finding,) = check_targets([[1.0, 0.0]], [0.0])
-    assert finding.message == "no row has any weight."
+    assert finding.message == "no row of the first batch has any weight."
+
+
+def test_the_targets_that_a_trick_passes_on_sum_to_one() -> None:
+    rows, weights = [[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0]
+    assert check_targets(rows, weights, lambda targets: 0.9 * targets + 0.05) == []
+    (finding,) = check_targets(rows, weights, lambda targets: targets + 0.05)
+    assert finding.message == "the targets that reach the loss do not sum to 1 in 2 of 2 rows, but to 1.1."
 
 
 def test_row_losses_are_cross_entropies() -> None:
