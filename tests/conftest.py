@@ -1,6 +1,7 @@
 """Settings of all tests (one thread, no hub, a separate cache) and shared fixtures."""
 
 import atexit
+import gc
 import importlib.util
 import os
 import shutil
@@ -72,6 +73,8 @@ def warmed_process(blank_pictures: None, no_waiting_for_the_disk: None) -> None:
     """Where a selected test may fork, its children find all imported; no patch of a test is at work yet."""
     if "recipes.testing" in sys.modules:
         sys.modules["recipes.testing"].warm_up()
+    gc.collect()
+    gc.freeze()  # no later collection looks through all that was imported
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ class ClipGradient(Trick):
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Clip, then step; with a loss scaler the gradients are still scaled here."""
         scaler = run.accelerator.scaler
-        limit = torch.full((), self.limit, device=run.accelerator.device)
+        limit = run.head.weight.new_full((), self.limit)
         # A scaled tensor, since reading the scale would wait for the GPU.
         limit = limit if scaler is None else scaler.scale(limit)
         head = set(run.head.parameters())
