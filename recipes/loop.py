@@ -223,9 +223,10 @@ class TrainingRun(LiveRun):
                         self._evaluate()
                         if stop := self.early_stop:
                             self.say(describe_early_stop(stop))
-                    # A signal may reach one process only; all of them must stop after the same update.
-                    stopped = bool(self._sum_over_processes(int(received() > 0)))
-                    if stopped or self._is_checkpoint_due():
+                    # A signal may reach one process only, and clocks differ; all must do the same after an update.
+                    signs = [int(received() > 0), int(self._is_checkpoint_due())]
+                    stopped, is_due = map(bool, self._sum_over_processes(signs))
+                    if stopped or is_due:
                         self._save()
                     if stopped:
                         message = f"Stopped after update {self.batches_done}; the same command goes on."
@@ -382,8 +383,8 @@ class TrainingRun(LiveRun):
             self.seconds_at_save = self.seconds
             self.note(f"going on after update {self.batches_done}.")
             # After the last evaluation there is nothing to select from; `_choose_weights` refuses a damaged file.
-            looks_back = self.config.evaluate.weights == "best" and not self._is_over()
-            if self.best and looks_back and not self.checkpoints.has_best(self.best["update"], self.batches_done):
+            selects_best = self.config.evaluate.weights == "best" and not self._is_over()
+            if self.best and selects_best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None
                 self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
         if self.accelerator.is_main_process:

@@ -353,8 +353,8 @@ def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_p
     assert in_child(lambda: list_written(seldom, "evaluate.weights=last")) == []
     assert in_child(lambda: list_written("evaluate.weights=last"))[-1] == "00000020"
     assert set(in_child(lambda: list_written(seldom, "evaluate.every=6"))) == set()
-    kept = in_child(lambda: list_written(seldom, "evaluate.every=6", "checkpoint.after_finish=keep"))
-    assert kept == ["best", "00000020"]
+    files = in_child(lambda: list_written(seldom, "evaluate.every=6", "checkpoint.after_finish=keep"))
+    assert files == ["best", "00000020"]
 
 
 def test_an_ensemble_without_its_models(tmp_path: Path) -> None:
