@@ -33,7 +33,7 @@ UNDECIDING = (
 )
 CONF = Path(__file__).parents[1] / "conf"
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {"data.header": True, "data.encoding": None, "data.fold": None}
+NEWER_SETTINGS = {"data.header": True, "data.encoding": None, "data.fold": None, "train.cuda_graphs": "auto"}
 
 
 @dataclass
@@ -158,6 +158,8 @@ class Train:
     )
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
+    cuda_graphs: str = allowed("auto | on | off")
+    """Whether forward and backward passes are recorded once for each shape and replayed, on a CUDA card."""
     threads: int | None = allowed("[1, 1024]")
     """Threads of each process; null: torch's default."""
 

@@ -28,6 +28,7 @@ from recipes.base import Base
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.errors import UserError
+from recipes.graphs.parts import Parts
 from recipes.loop import TrainingRun
 from recipes.reports import results, run_page
 from recipes.runs import checkpoint, manifest
@@ -430,6 +431,7 @@ def test_passes_per_update_are_counted_by_rows() -> None:
         rows_passed=24.0,
         seconds=4.0,
         updates=2,
+        graphs=Parts(),
         history=SimpleNamespace(read=lambda: [{"examples": 8}, {"split": "validation"}, {"examples": 4}]),
     )
     memory: Any = SimpleNamespace(cost=lambda device: {"peak_memory_mb": 1.0})
@@ -438,6 +440,7 @@ def test_passes_per_update_are_counted_by_rows() -> None:
         "examples_per_second": 3.0,
         "peak_memory_mb": 1.0,
         "passes_per_update": 2.0,
+        "graphs": False,
     }
 
 
