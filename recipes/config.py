@@ -128,7 +128,12 @@ class Train:
         above="an epoch has few updates, and the usual learning rates are too low",
     )
     """Documents of one update, over all processes."""
-    epochs: float = allowed("(0, inf)")
+    epochs: float = allowed(
+        "(0, inf)",
+        advised="(0, 200]",
+        source="2 to 20 in Mosbach et al. 2021, arXiv 2006.04884",
+        above="the rows are memorized long before the end",
+    )
     max_updates: int | None = allowed("[1, inf)")
     """Updates of the whole run; null: as `epochs` says."""
     learning_rate: float = allowed("[0, inf)")

@@ -52,8 +52,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     valid = sorted(names)
     close = difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
-    suggestion = f"did you mean {' or '.join(close)}? There" if close else "there"
-    return f"{suggestion} are: {', '.join(valid) or 'none'}."
+    suggestion = f"did you mean {' or '.join(map(_show, close))}? There" if close else "there"
+    hidden = [each for each in close if not each.isprintable()]
+    advice = f" {_show(hidden[0])} has characters that no font shows; remove them in its source." if hidden else ""
+    return f"{suggestion} are: {', '.join(map(_show, valid)) or 'none'}.{advice}"
+
+
+def _show(name: str) -> str:
+    """A name as it is, or with escapes where it has characters that cannot be seen."""
+    return name if name.isprintable() else repr(name)
 
 
 def list_names(names: Sequence[str], most: int | None = None, quoted: bool = True, last: str = ", ") -> str:
