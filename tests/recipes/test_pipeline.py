@@ -410,7 +410,8 @@ def test_a_full_disk_is_a_user_error_and_the_next_start_goes_on(
         return str(caught.value)
 
     message = in_child(work)
-    assert f"{file}: " in message and "No space left on device." in message
+    assert f"{file}: " in message
+    assert "No space left on device. Free some space and start the same command again; what was saved" in message
     assert not is_finished(folder) and not list(folder.rglob(".*.trickbook-draft"))
     in_child(lambda: finetune_config(config, folder))
     assert is_finished(folder)
