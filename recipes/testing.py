@@ -66,6 +66,7 @@ TINY = (
     "train.device=cpu",
     "evaluate.every=1.5",
     "checkpoint.every=0.7",
+    "checkpoint.min_seconds=0",
     "doctor=off",
 )
 NO_DROPOUT = ("model.dropout=0.0",)
