@@ -272,7 +272,7 @@ class TrainingRun(LiveRun):
         self.steps.settle()
         if self.unchecked is not None:
             update, self.unchecked = self.unchecked, None
-            guards.check_update(self, update, self.steps.last_was_made)
+            guards.check_update(self, update, self.steps.last_succeeded)
 
     def _time_lap(self) -> float:
         """The seconds since the last lap ended, collation included. Evaluations and checkpoints are not timed."""
