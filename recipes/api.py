@@ -25,7 +25,7 @@ from recipes.prediction.predictors import predict
 from recipes.runs import manifest
 from recipes.runs.claim import claim
 from recipes.runs.folder import RunFolder, finished_run, is_finished
-from recipes.runtime.distributed import connect, say
+from recipes.runtime.distributed import connect, is_first, say, wait_for_all
 
 
 @dataclass
@@ -66,13 +66,19 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
     with trusting(config.trusted):
-        config, notes = settle_measured(config, folder)
         tricks = build(config.tricks)
+        config, notes = settle_measured(config, tricks, folder)
         with claim_once(folder, config):
             if is_finished(folder):
+                manifest.remove_unneeded(folder)
                 manifest.check(folder)
-                say(f"{folder} is finished already; resume=false starts over.")
-                return FinishedRun(folder, tuple(config.trusted))
+                if RunFolder(folder).has_model or not config.checkpoint.save_model:
+                    say(f"{folder} is finished already; resume=false starts over.")
+                    return FinishedRun(folder, tuple(config.trusted))
+                wait_for_all()  # every process must have seen the manifest
+                if is_first():
+                    manifest.remove(folder)
+                notes.append("the run was finished without its model; it is trained again, to the same scores.")
             splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
             procedure = seams.compose("train", train, tricks, None)
             procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)

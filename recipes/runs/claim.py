@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from recipes.config import UNDECIDING, value_at
+from recipes.config import deciding_values, value_at
 from recipes.errors import InputsChanged, UserError
 from recipes.runs import manifest
 from recipes.runs.files import (
@@ -61,7 +61,7 @@ def claim(
     try:
         with lock_folder(folder, busy):
             try:
-                config = {name: value for name, value in values.items() if name not in UNDECIDING}
+                config = deciding_values(values)
                 # Nothing is written before both fit.
                 previous = _read_fitting_config(folder, config)
                 _check_inputs(folder, values, inputs or {}, command)
@@ -138,7 +138,9 @@ def _read_fitting_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]
     if previous is None or not has_results(folder):
         return None
     changes = list(differences(previous, config, ""))
-    if changes and not _is_only_longer(previous, changes):
+    if changes and _is_only_longer(previous, changes):
+        _require_checkpoints(folder)
+    elif changes:
         listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in changes)
         raise UserError(
             f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
@@ -146,6 +148,16 @@ def _read_fitting_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]
             "train.schedule=constant, train.warmup=0 and no tricks."
         )
     return previous
+
+
+def _require_checkpoints(folder: Path) -> None:
+    """Refuse to train a finished run further whose checkpoints are gone."""
+    if manifest.is_unneeded(folder, manifest.CHECKPOINTS):
+        raise UserError(
+            f"hydra.run.dir={folder}: this run is finished, and its checkpoints are removed, so it cannot be trained "
+            "further; checkpoint.after_finish=keep would have kept them. Start over with resume=false, or train a new "
+            f"run from its weights: +tricks=[incremental] tricks.incremental.folder={folder}."
+        )
 
 
 def _check_inputs(folder: Path, values: Mapping[str, Any], inputs: Mapping[str, str | None], command: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from transformers import BertConfig, BertForSequenceClassification
 
 from recipes.compose.measured import settle_measured
 from recipes.config import as_values, digest
@@ -56,7 +57,7 @@ def test_the_first_start_settles_auto_and_a_resumed_run_goes_on_in_its_mode(
     card: None, checked: None, tmp_path: Path
 ) -> None:
     config = tiny_config("train.device=auto")
-    settled, (note,) = settle_measured(config, tmp_path / "new")
+    settled, (note,) = settle_measured(config, {}, tmp_path / "new")
     assert settled.train.cuda_graphs == "on" and "is on" in note
     for stored, expected in (("off", "off"), ("on", "on"), (None, "auto")):  # the last is of an earlier version
         values = as_values(config)
@@ -64,7 +65,7 @@ def test_the_first_start_settles_auto_and_a_resumed_run_goes_on_in_its_mode(
         if stored is None:
             del values["train"]["cuda_graphs"]
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-        settled, (note,) = settle_measured(config, tmp_path)
+        settled, (note,) = settle_measured(config, {}, tmp_path)
         assert settled.train.cuda_graphs == expected
         assert f"is {'on' if expected == 'on' else 'off'}, as at the first start" in note
 
@@ -72,7 +73,7 @@ def test_the_first_start_settles_auto_and_a_resumed_run_goes_on_in_its_mode(
 def test_nothing_is_said_on_a_cpu_and_what_the_user_typed_stays(card: None, checked: None, tmp_path: Path) -> None:
     for overrides in (["train.device=cpu"], ["train.device=auto", "train.cuda_graphs=off"]):
         config = tiny_config(*overrides)
-        assert settle_measured(config, tmp_path) == (config, [])
+        assert settle_measured(config, {}, tmp_path) == (config, [])
 
 
 def test_the_mode_is_part_of_the_identity_of_a_run() -> None:
@@ -172,3 +173,12 @@ def test_a_whole_run_is_replayed_and_reports_it() -> None:
     assert eager == {"graphs": False, "recordings": 0}
     assert replayed["graphs"] is True and 1 <= replayed["recordings"] <= 4
     assert any("are recorded and replayed" in note for note in notes)
+
+
+@pytest.mark.parametrize(("layers", "width", "thousands"), [(12, 768, 16), (6, 384, 65)])
+def test_small_layers_take_as_long_to_launch_as_many_tokens_to_compute(layers: int, width: int, thousands: int) -> None:
+    """BERT-base and MiniLM, whose layers are a quarter as large."""
+    with torch.device("meta"):
+        config = BertConfig(hidden_size=width, num_hidden_layers=layers, intermediate_size=4 * width)
+        model = BertForSequenceClassification(config)
+    assert round(mode.launch_in_tokens(model) / 1000) == pytest.approx(thousands, rel=0.1)
