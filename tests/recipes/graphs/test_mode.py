@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from transformers import BertConfig, BertForSequenceClassification
 
 from recipes.compose.measured import settle_measured
 from recipes.config import as_values, digest
@@ -172,3 +173,12 @@ def test_a_whole_run_is_replayed_and_reports_it() -> None:
     assert eager == {"graphs": False, "recordings": 0}
     assert replayed["graphs"] is True and 1 <= replayed["recordings"] <= 4
     assert any("are recorded and replayed" in note for note in notes)
+
+
+@pytest.mark.parametrize(("layers", "width", "thousands"), [(12, 768, 16), (6, 384, 65)])
+def test_small_layers_take_as_long_to_launch_as_many_tokens_to_compute(layers: int, width: int, thousands: int) -> None:
+    """BERT-base and MiniLM, whose layers are a quarter as large."""
+    with torch.device("meta"):
+        config = BertConfig(hidden_size=width, num_hidden_layers=layers, intermediate_size=4 * width)
+        model = BertForSequenceClassification(config)
+    assert round(mode.launch_in_tokens(model) / 1000) == pytest.approx(thousands, rel=0.1)
