@@ -128,7 +128,12 @@ class Train:
         above="an epoch has few updates, and the usual learning rates are too low",
     )
     """Documents of one update, over all processes."""
-    epochs: float = allowed("(0, inf)")
+    epochs: float = allowed(
+        "(0, inf)",
+        advised="(0, 200]",
+        source="2 to 20 in Mosbach et al. 2021, arXiv 2006.04884",
+        above="the rows are memorized long before the end",
+    )
     max_updates: int | None = allowed("[1, inf)")
     """Updates of the whole run; null: as `epochs` says."""
     learning_rate: float = allowed("[0, inf)")
@@ -331,8 +336,16 @@ def threads_of_each(workers: int) -> str:
     return str(max(1, cores // (workers if workers > 0 else cores)))
 
 
+def runs_at_a_time() -> int:
+    """Runs that joblib makes at a time: one for each GPU, since more on one GPU are not faster; 2 without a GPU."""
+    from recipes.runtime.workers import visible_gpus
+
+    return len(visible_gpus()) or 2
+
+
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
 OmegaConf.register_new_resolver("threads_of_each", threads_of_each, replace=True)
+OmegaConf.register_new_resolver("runs_at_a_time", runs_at_a_time, replace=True)
 ConfigStore.instance().store(name="schema", node=_schema())
 
 

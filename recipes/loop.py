@@ -83,6 +83,7 @@ class TrainingRun(LiveRun):
         self.unchecked: guards.Update | None = None
         self.rows_passed = self.seconds = self.seconds_at_save = self.factor = 0.0
         self.best = None
+        self.evaluated: tuple[int, Predictions] | None = None
         self.grad_norm = torch.zeros(())
         self.graphs = Parts()
         self.logged: dict[str, Any] = {}
@@ -227,9 +228,10 @@ class TrainingRun(LiveRun):
                         self._evaluate()
                         if stop := self.early_stop:
                             self.say(describe_early_stop(stop))
-                    # A signal may reach one process only; all of them must stop after the same update.
-                    stopped = bool(self._sum_over_processes(int(received() > 0)))
-                    if stopped or self._is_checkpoint_due():
+                    # A signal may reach one process only, and clocks differ; all must do the same after an update.
+                    signs = [int(received() > 0), int(self._is_checkpoint_due())]
+                    stopped, is_due = map(bool, self._sum_over_processes(signs))
+                    if stopped or is_due:
                         self._save()
                     if stopped:
                         message = f"Stopped after update {self.batches_done}; the same command goes on."
@@ -271,7 +273,7 @@ class TrainingRun(LiveRun):
         self.steps.settle()
         if self.unchecked is not None:
             update, self.unchecked = self.unchecked, None
-            guards.check_update(self, update, self.steps.last_was_made)
+            guards.check_update(self, update, self.steps.last_succeeded)
 
     def _time_lap(self) -> float:
         """The seconds since the last lap ended, collation included. Evaluations and checkpoints are not timed."""
@@ -338,8 +340,10 @@ class TrainingRun(LiveRun):
         self.settle_step()
         self.console.flush()
         self._time_lap()
-        with self.seams.weights():
-            metrics = measure(self.predictions(self.validation))
+        with self.seams.weights() as is_owned:
+            predictions = self.predictions(self.validation)
+            self.evaluated = None if is_owned else (self.batches_done, predictions)
+            metrics = measure(predictions)
             name = self.config.evaluate.metric
             if self.best is None or is_better(name, metrics[name], self.best["metrics"][name]):
                 self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
@@ -366,6 +370,12 @@ class TrainingRun(LiveRun):
             raise guards.Diverged(self, f"the predictions after update {self.batches_done} contain NaN or inf")
         return predicted
 
+    def predict_validation(self) -> Predictions:
+        """Predict the validation split with the last weights, unless the last evaluation has just done so."""
+        if self.evaluated is not None and self.evaluated[0] == self.batches_done:
+            return self.evaluated[1]
+        return self.predictions(self.validation)
+
     # Stopping and resuming.
 
     def _save(self) -> None:
@@ -386,8 +396,8 @@ class TrainingRun(LiveRun):
             self.seconds_at_save = self.seconds
             self.note(f"going on after update {self.batches_done}.")
             # After the last evaluation there is nothing to select from; `_choose_weights` refuses a damaged file.
-            looks_back = self.config.evaluate.weights == "best" and not self._is_over()
-            if self.best and looks_back and not self.checkpoints.has_best(self.best["update"], self.batches_done):
+            selects_best = self.config.evaluate.weights == "best" and not self._is_over()
+            if self.best and selects_best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None
                 self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
         if self.accelerator.is_main_process:

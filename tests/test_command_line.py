@@ -239,7 +239,7 @@ def test_more_epochs_need_the_checkpoints_of_the_run(folder: Path) -> None:
     # That it asks to keep them now is too late.
     refused = run_refused(folder, *CONSTANT, "train.epochs=2")
     assert f"hydra.run.dir={folder / 'run'}: this run is finished, and its checkpoints are removed" in refused
-    assert "checkpoint.after_finish=keep would have kept them" in refused
+    assert "Start over with resume=false and checkpoint.after_finish=keep" in refused
     assert f"+tricks=[incremental] tricks.incremental.folder={folder / 'run'}" in refused
     assert (folder / "run" / "manifest.json").read_bytes() == before
 

@@ -93,3 +93,18 @@ def test_the_page_can_be_rehearsed_on_a_cpu(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert all(f"## {gpu_check.read_title(path.stem)}" in text for path in SECTIONS)
     assert text.rstrip().endswith("All checks passed.") and "**FAILED**" not in text
+
+
+def test_the_fastest_number_of_processes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scripts.gpu import processes, work
+
+    def describe(device: str, measured: dict[int, float]) -> list[str]:
+        monkeypatch.setattr(work, "DEVICE", device)
+        monkeypatch.setattr(processes, "measure", lambda seconds: measured.items())
+        return list(processes.describe(1.0))
+
+    page = describe("cuda", {1: 3.0, 2: 5.6, 4: 11.2})
+    assert "| 4 | 11.20 | 2.80 |" in page and "Left out for lack of time: 8 processes." in page
+    assert page[-1].startswith("passed: 2 at a time are fastest: 1.07 times as fast as one after another")
+    assert describe("cuda", {1: 4.0, 2: 4.0})[-1].startswith("**FAILED**: 2 at a time are fastest: 2.00 times")
+    assert describe("cpu", {1: 4.0, 2: 4.0})[-1].startswith("2 at a time are fastest")

@@ -32,6 +32,10 @@ FILES = (INPUTS, "learning_curve.png", "confusion_matrix.png", "skipped.jsonl")
 ALWAYS = ("seed", "data", "model", "train")
 
 
+class CheckpointsRemoved(UserError):
+    """A finished run cannot be trained further, since it did not keep its checkpoints."""
+
+
 @contextmanager
 def claim(
     folder: Path, values: dict[str, Any], inputs: Mapping[str, str | None] | None = None, command: str = ""
@@ -49,6 +53,7 @@ def claim(
 
     Raises:
         UserError: it holds a run with other values, another process works in it, or it cannot be written.
+        CheckpointsRemoved: it holds a shorter run that is finished and cannot be trained further.
         InputsChanged: it holds a run of the same values that has read something else.
     """
     _refuse_other_folders(folder)
@@ -151,12 +156,15 @@ def _read_fitting_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]
 
 
 def _require_checkpoints(folder: Path) -> None:
-    """Refuse to train a finished run further whose checkpoints are gone."""
+    """Refuse to train a finished run further whose checkpoints are gone.
+
+    Raises:
+        CheckpointsRemoved: they are.
+    """
     if manifest.is_unneeded(folder, manifest.CHECKPOINTS):
-        raise UserError(
+        raise CheckpointsRemoved(
             f"hydra.run.dir={folder}: this run is finished, and its checkpoints are removed, so it cannot be trained "
-            "further; checkpoint.after_finish=keep would have kept them. Start over with resume=false, or train a new "
-            f"run from its weights: +tricks=[incremental] tricks.incremental.folder={folder}."
+            "further. Start over with resume=false and checkpoint.after_finish=keep, which keeps them."
         )
 
 

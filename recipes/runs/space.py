@@ -42,8 +42,8 @@ def estimate(config: Config, weights: int, trained: int, updates: int, rows: int
     model = weights if settings.save_model else 0
     result = model + updates * OF_AN_UPDATE + rows * (OF_A_ROW + classes * OF_A_CLASS) + OF_FILES
     most = (settings.keep + 1) * checkpoint + best + result
-    is_kept = settings.after_finish == "keep"
-    return Need(checkpoint, most, result + (settings.keep * checkpoint + best if is_kept else 0))
+    has_checkpoints = settings.after_finish == "keep"
+    return Need(checkpoint, most, result + (settings.keep * checkpoint + best if has_checkpoints else 0))
 
 
 def free_bytes(folder: Path) -> int:

@@ -354,8 +354,26 @@ def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_p
     assert in_child(lambda: list_written(seldom, "evaluate.weights=last")) == []
     assert in_child(lambda: list_written("evaluate.weights=last"))[-1] == "00000020"
     assert set(in_child(lambda: list_written(seldom, "evaluate.every=6"))) == set()
-    kept = in_child(lambda: list_written(seldom, "evaluate.every=6", "checkpoint.after_finish=keep"))
-    assert kept == ["best", "00000020"]
+    files = in_child(lambda: list_written(seldom, "evaluate.every=6", "checkpoint.after_finish=keep"))
+    assert files == ["best", "00000020"]
+
+
+@pytest.mark.parametrize(("tricks", "count"), [((), 3), (("+tricks=[ema]",), 5)])
+def test_the_last_weights_predict_validation_once(tricks: tuple[str, ...], count: int, tmp_path: Path) -> None:
+    """After 9, 18 and 20 updates. The average predicts once more at the end, and so do the last weights without it."""
+
+    def count_predictions() -> int:
+        calls, predict = [0], TrainingRun.predictions
+
+        def predict_and_count(run: TrainingRun, dataset: Any) -> Any:
+            calls[0] += dataset is run.validation
+            return predict(run, dataset)
+
+        TrainingRun.predictions = predict_and_count  # type: ignore[method-assign]
+        finetune_config(tiny_config("evaluate.weights=last", "evaluate.test=false", *tricks), tmp_path / "run")
+        return calls[0]
+
+    assert in_child(count_predictions) == count
 
 
 def test_an_ensemble_without_its_models(tmp_path: Path) -> None:
@@ -410,7 +428,8 @@ def test_a_full_disk_is_a_user_error_and_the_next_start_goes_on(
         return str(caught.value)
 
     message = in_child(work)
-    assert f"{file}: " in message and "No space left on device." in message
+    assert f"{file}: " in message
+    assert "No space left on device. Free some space and start the same command again; what was saved" in message
     assert not is_finished(folder) and not list(folder.rglob(".*.trickbook-draft"))
     in_child(lambda: finetune_config(config, folder))
     assert is_finished(folder)

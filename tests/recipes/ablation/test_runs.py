@@ -74,12 +74,12 @@ def test_only_unfinished_runs_are_launched(tmp_path: Path) -> None:
 
 
 def test_a_run_has_a_model_only_if_the_study_needs_it_or_the_user_asks(tmp_path: Path) -> None:
-    asked = replace(SPACE, shared=("checkpoint.save_model=true",))
+    requested = replace(SPACE, shared=("checkpoint.save_model=true",))
     run, needed = Run(SPACE, "set", (0,), 0, tmp_path), Run(SPACE, "set", (0,), 0, tmp_path, needs_model=True)
     setting = "checkpoint.save_model"
     # The last one counts.
     assert [line for line in run.overrides if setting in line] == [f"{setting}=false"]
-    assert [line for line in replace(run, space=asked).overrides if setting in line] == [
+    assert [line for line in replace(run, space=requested).overrides if setting in line] == [
         f"{setting}=false",
         f"{setting}=true",
     ]

@@ -16,7 +16,7 @@ from recipes.compose.reading import read
 from recipes.compose.remedies import available_tricks, remedies_for
 from recipes.compose.trust import trusting
 from recipes.config import CONF
-from recipes.findings import FINDINGS
+from recipes.findings import FINDINGS, values_in
 from recipes.testing import in_child, names
 
 Write = Callable[[str, str | bytes], Path]
@@ -52,7 +52,7 @@ def test_every_finding_has_a_remedy_and_every_remedy_a_finding() -> None:
     compose_config([])
     assert {finding for _, _, trick in available_tricks() for finding in trick.remedies} == set(FINDINGS)
     for finding, meaning in FINDINGS.items():
-        values = {"rows": 7} if "{rows}" in meaning else {}
+        values = dict.fromkeys(values_in(meaning), 7)
         for remedy in remedies_for(finding, {}, **values):
             assert "tricks=[" in remedy and "{" not in remedy
 

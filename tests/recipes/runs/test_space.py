@@ -40,14 +40,14 @@ def test_what_a_run_needs(overrides: list[str], checkpoints: int, best: int, mod
 
 def test_the_free_space_of_a_folder_that_does_not_exist_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
-    asked: list[Path] = []
+    requested: list[Path] = []
 
     def disk_usage(path: Path) -> object:
-        asked.append(path)
+        requested.append(path)
         return usage._replace(free=7)
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
-    assert free_bytes(tmp_path / "a" / "b") == 7 and asked == [tmp_path]
+    assert free_bytes(tmp_path / "a" / "b") == 7 and requested == [tmp_path]
 
 
 def test_the_size_of_a_folder(tmp_path: Path) -> None:
