@@ -5,10 +5,11 @@ host and ends before the console reads its numbers. The outcome of a step is rea
 and behind an event. torch does not count that, and the GPU has the next gradient to compute meanwhile.
 """
 
+import io
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
 from time import monotonic
 
@@ -85,7 +86,7 @@ def count_waits(overrides: Sequence[str]) -> Counter[str]:
     run.graphs = set_up_parts(run, run.cost_of_pass)
     # The same batches before and while calls are counted, so that all graphs have been recorded by then.
     batches = list(run.seams.batches(run.train, 0))[:BATCHES] * ROUNDS
-    with without_flushes(run), closing(run.graphs):
+    with without_flushes(run), closing(run.graphs), redirect_stdout(io.StringIO()):
         for batch in batches:
             run._step(batch)
         with warnings.catch_warnings(record=True) as caught, counting():
