@@ -19,6 +19,7 @@ from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.models.inputs import count_embeddings
 from recipes.models.loading import labels_of_head
+from recipes.runs.space import describe_bytes, estimate, free_bytes
 from recipes.trick import Trick
 
 FEW_ROWS, SHOWN = 16, 5
@@ -47,6 +48,29 @@ def sizes(subject: Subject, result: CheckResult) -> None:
             f"the tokenizer gives token id {largest}, the model has {vocabulary:g} embeddings.",
             "an index out of range",
             "use the tokenizer of the model (model.name)",
+        )
+
+
+@check("model", cheap=True)
+def disk_space(subject: Subject, result: CheckResult) -> None:
+    """The checkpoints, the model and the predictions fit on the disk."""
+    run, config = subject.run, subject.config
+    rows = len(run.validation) + sum(map(len, subject.splits.hidden_splits().values()))
+    weights = sum(each.nbytes for each in run.bare_model.state_dict().values())
+    trained = sum(each.nbytes for each in run.parameters if each.requires_grad)
+    need = estimate(config, weights, trained, run.total_updates, rows, len(run.classes))
+    folder = subject.folder or run.folder
+    free = free_bytes(folder)
+    result.add_inspected(1, "disk")
+    if need.most > free:
+        smaller = "checkpoint.keep=1, " if config.checkpoint.keep > 1 else ""
+        smaller += "checkpoint.save_model=false, " if config.checkpoint.save_model else ""
+        result.fail(
+            f"{folder}: {describe_bytes(need.most)} are needed while the run trains ({config.checkpoint.keep + 1} "
+            f"checkpoints of {describe_bytes(need.checkpoint)}), {describe_bytes(need.result)} when it is finished, "
+            f"and {describe_bytes(free)} are free.",
+            "the disk fills and the run stops midway",
+            f"free some space, {smaller}or another disk with hydra.run.dir=<folder>",
         )
 
 

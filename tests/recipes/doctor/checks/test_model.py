@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recipes.doctor.checks.model import _class_losses, _row_losses, loss_minimum, sizes, targets
+from recipes.doctor.checks import model
+from recipes.doctor.checks.model import _class_losses, _row_losses, disk_space, loss_minimum, sizes, targets
 from recipes.doctor.findings import CheckResult, Finding
+from recipes.testing import tiny_config
 from recipes.trick import Trick
 
 
@@ -167,3 +170,26 @@ def test_the_last_embedding_may_be_used(token: int, messages: list[str]) -> None
     result = CheckResult("model", "sizes", "")
     sizes(subject, result)
     assert [finding.message for finding in result.findings] == messages
+
+
+@pytest.mark.parametrize(("megabytes", "fits"), [(6, True), (5, False)])
+def test_a_disk_that_will_fill(megabytes: int, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 kB of weights: 3 checkpoints of 300 kB, the best weights and the model, and 4 MB of other files."""
+    monkeypatch.setattr(model, "free_bytes", lambda folder: megabytes * 1_000_000)
+    layer = nn.Linear(25_000, 1, bias=False)
+    run = SimpleNamespace(
+        bare_model=layer,
+        parameters=list(layer.parameters()),
+        validation=range(10),
+        classes=["a", "b"],
+        total_updates=10,
+        folder=Path("runs/one"),
+    )
+    splits = SimpleNamespace(hidden_splits=lambda: {"test": range(20)})
+    result = CheckResult("model", "disk_space", "")
+    disk_space(SimpleNamespace(run=run, config=tiny_config(), splits=splits, folder=None), result)  # type: ignore[arg-type]
+    assert len(result.findings) == (not fits)
+    for finding in result.findings:
+        assert finding.severity == "error" and finding.message.endswith("and 5 MB are free.")
+        assert "runs/one: 6 MB are needed while the run trains (3 checkpoints of 1 MB), 5 MB when" in finding.message
+        assert "checkpoint.keep=1, checkpoint.save_model=false, or another disk" in finding.remedy
