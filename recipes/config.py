@@ -95,7 +95,7 @@ class Data:
 class Model:
     """What is fine-tuned."""
 
-    source: str = allowed("minilm | tiny | linear | hub")
+    source: str = allowed("minilm | e5 | mpnet | tiny | linear | hub")
     name: str | None = allowed("")
     """The hub's name, or a local folder."""
     dropout: float | None = allowed(

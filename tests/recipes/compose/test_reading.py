@@ -32,12 +32,14 @@ MODELS = {
     "bert_chinese",
     "deberta_v3",
     "distilbert",
+    "e5",
     "hub",
     "linear",
     "longformer",
     "macbert",
     "minilm",
     "modernbert",
+    "mpnet",
     "roberta",
     "tiny",
     "xlm_roberta",
@@ -82,7 +84,7 @@ def test_every_choice_composes_and_is_whole(choice: str) -> None:
         assert found.data.source == (name if name in ("pydocs", "files") else "hub")
         assert found.data.text
     else:
-        assert found.model.source == (name if name in ("minilm", "tiny", "linear") else "hub")
+        assert found.model.source == (name if name in ("minilm", "e5", "mpnet", "tiny", "linear") else "hub")
         assert found.train.epochs > 0
 
 
