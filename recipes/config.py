@@ -26,7 +26,12 @@ from recipes.ranges import allowed, escape_interpolations
 UNDECIDING = ("resume", "doctor", "trusted")
 CONF = Path(__file__).parents[1] / "conf"
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {"data.header": True, "data.encoding": None, "data.fold": None}
+NEWER_SETTINGS = {
+    "data.header": True,
+    "data.encoding": None,
+    "data.fold": None,
+    "model.trim_vocabulary": False,
+}
 
 
 @dataclass
@@ -107,6 +112,8 @@ class Model:
     """Of every layer; null: as it was pretrained."""
     gradient_checkpointing: bool = allowed("")
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    trim_vocabulary: bool = allowed("")
+    """Leave out the pieces of a SentencePiece vocabulary that no training or validation text uses."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Load a tokenizer and a classifier: from the hub or a folder, from a package, or a tiny random model."""
 
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from recipes.config import Model
 from recipes.errors import UserError
 from recipes.models.packages import PACKAGES, packaged_folder
+from recipes.models.vocabulary import trim_embeddings, trim_rules
 from recipes.runs.files import expand_home
 
 TINY_VOCABULARY = 4000
@@ -42,18 +44,35 @@ transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
 
 
-def load_tokenizer(settings: Model, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    settings: Model, texts: Sequence[str], validation_texts: Sequence[str] = ()
+) -> PreTrainedTokenizerBase:
     """Load the tokenizer of the model.
 
     Args:
         settings: the config's `model`.
         texts: the training texts; `model=tiny` makes its vocabulary from them.
+        validation_texts: a trimmed vocabulary has their pieces too.
 
     Raises:
-        UserError: there is no such model, or it comes without a tokenizer.
+        UserError: there is no such model, it comes without a tokenizer, or its vocabulary cannot be trimmed.
     """
     if settings.source == "tiny":
         return _tiny_tokenizer(texts)
+    tokenizer = _load_own_tokenizer(settings)
+    if not settings.trim_vocabulary:
+        return tokenizer
+    rules = trim_rules(tokenizer, [*texts, *validation_texts], setting_of(settings))
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        (Path(folder) / "tokenizer.json").write_text(rules, encoding="utf-8")
+        trimmed = cast(PreTrainedTokenizerBase, load_saved(AutoTokenizer, Path(folder)))
+    trimmed.name_or_path = tokenizer.name_or_path
+    return trimmed
+
+
+def _load_own_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that the model comes with."""
     source = _folder_or_hub_name(settings)
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source, trust_remote_code=False))
@@ -103,6 +122,8 @@ def load_model(
                 output_loading_info=True,
             )
             _check_missing_weights(settings, model, report["missing_keys"])
+            if settings.trim_vocabulary:
+                trim_embeddings(model, _load_own_tokenizer(settings), tokenizer)
         else:
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
         if settings.gradient_checkpointing:

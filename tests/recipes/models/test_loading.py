@@ -297,7 +297,7 @@ class TestRefused:
 
 
 class TestTiny:
-    SETTINGS = Model(source="tiny", name=None, dropout=None, gradient_checkpointing=False)
+    SETTINGS = Model(source="tiny", name=None, dropout=None, gradient_checkpointing=False, trim_vocabulary=False)
 
     def test_the_vocabulary_does_not_depend_on_the_order_of_the_texts(self) -> None:
         texts = ["The cat sat", "on the mat", "THE end"]
@@ -344,7 +344,7 @@ class TestTiny:
 
 
 class TestMinilm:
-    SETTINGS = Model(source="minilm", name=None, dropout=None, gradient_checkpointing=False)
+    SETTINGS = Model(source="minilm", name=None, dropout=None, gradient_checkpointing=False, trim_vocabulary=False)
 
     def test_it_loads_pretrained_weights(self) -> None:
         tokenizer = load_tokenizer(self.SETTINGS, [])
