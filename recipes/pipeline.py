@@ -58,7 +58,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
                 name: run.predictions(run.encode_rows(run.clean_rows(rows)))
                 for name, rows in splits.hidden_splits().items()
             }
-            if run.accelerator.is_main_process:
+            if run.accelerator.is_main_process and config.checkpoint.save_model:
                 _save_model(run)
         metrics = {
             "candidates": candidates,
@@ -118,8 +118,9 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
     }
     details = {"candidates": {"last": metrics["validation"]}, "weights": "last", "cost": cost, "seams": {}}
     if is_first():
-        with atomic_write(folder / "model") as draft:
-            model.save(draft)
+        if config.checkpoint.save_model:
+            with atomic_write(folder / "model") as draft:
+                model.save(draft)
         finish(folder, config, splits, scored, {**metrics, **details})
     wait_for_all()
     return RunFolder(folder)

@@ -7,12 +7,13 @@ from recipes.testing import TrickLaws
         overrides = ("hydra.searchpath=[path/to/conf]",)
 
 Each law trains a tiny model on made-up text in a forked child of the test process (0.2 s where a fresh one costs 7),
-so nothing leaks from one to the next. Set `torch.set_num_threads(1)` before anything is computed: a child of a process
-that has used several threads hangs.
+so nothing leaks from one to the next. `warm_up` finishes one run in the test process itself, before the first child.
+Set `torch.set_num_threads(1)` before anything is computed: a child of a process that has used several threads hangs.
 """
 
 import atexit
 import gc
+import io
 import json
 import os
 import pickle
@@ -23,7 +24,7 @@ import socket
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -34,9 +35,10 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 
 from recipes import base, seams
-from recipes.api import finetune_config
+from recipes.api import FinishedRun, finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
+from recipes.compose.remedies import available_tricks
 from recipes.compose.tricks import build
 from recipes.compose.trust import find_targets, trusting
 from recipes.config import CONF, Config, as_values
@@ -64,9 +66,11 @@ TINY = (
     "train.device=cpu",
     "evaluate.every=1.5",
     "checkpoint.every=0.7",
+    "checkpoint.min_seconds=0",
     "doctor=off",
 )
 NO_DROPOUT = ("model.dropout=0.0",)
+TWO_EPOCHS = f"train.max_updates={2 * -(-ROWS // BATCH_SIZE)}"
 FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
 
@@ -83,6 +87,28 @@ def temporary_root() -> Path:
 
 def in_child(work: Callable[[], Result]) -> Result:
     """Run a function in a forked child process, and return its result or raise its error here."""
+    warm_up()
+    return fork(work)
+
+
+@cache
+def warm_up() -> Path:
+    """Finish a tiny run in this process, so that no child imports or compiles the same again.
+
+    Returns:
+        The run folder.
+    """
+    folder = _new_run_folder()
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        finetune_config(tiny_config("train.max_updates=2", longest=9), folder)
+    list(available_tricks())  # reads their files once
+    # The children may be one of several processes.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return folder
+
+
+def fork(work: Callable[[], Result]) -> Result:
+    """Run a function in a child of this process as it is now."""
     temporary_root()
     reading, writing = os.pipe()
     child = os.fork()
@@ -132,12 +158,9 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
     return read(compose_config([*TINY, *files, *overrides])[0])
 
 
-@cache
 def finished_run() -> Path:
     """The folder of a tiny finished run, on other texts than the runs under test."""
-    folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
-    in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder))
-    return folder
+    return warm_up()
 
 
 def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,10 +190,13 @@ def train_tiny(config: Config) -> dict[str, Any]:
     with temporary_folder() as folder:
         run = tiny_run(config, folder)
         run.fit()
-        with run.seams.weights():
-            weights = copy_weights(run)
-        lines = run.history.read()
-    return {"weights": weights, "losses": [line["loss"] for line in lines if "split" not in line]}
+        return _results_of(run)
+
+
+def _results_of(run: TrainingRun) -> dict[str, Any]:
+    with run.seams.weights():
+        weights = copy_weights(run)
+    return {"weights": weights, "losses": [line["loss"] for line in run.history.read() if "split" not in line]}
 
 
 def train_once(config: Config) -> dict[str, Any]:
@@ -178,14 +204,30 @@ def train_once(config: Config) -> dict[str, Any]:
     return _remember(train_tiny, config)
 
 
-def finish_once(config: Config) -> Path:
-    """The folder of a finished run, made once for each config."""
+def _new_run_folder() -> Path:
+    return Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
 
-    def finish(settings: Config) -> Path:
-        folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
-        finetune_config(settings, folder)
-        return folder
 
+def finish(config: Config) -> dict[str, Any]:
+    """Finish a run, and return what `train_tiny` does and its `folder`, which stays until the process ends."""
+    folder = _new_run_folder()
+    trained: dict[str, Any] = {"folder": folder}
+    fit = TrainingRun.fit
+
+    def fit_and_copy(run: TrainingRun) -> None:
+        fit(run)
+        trained.update(_results_of(run))
+
+    TrainingRun.fit = fit_and_copy  # type: ignore[method-assign]
+    try:
+        finetune_config(config, folder)
+    finally:
+        TrainingRun.fit = fit  # type: ignore[method-assign]
+    return trained
+
+
+def finish_once(config: Config) -> dict[str, Any]:
+    """`finish` in a child process, once for each config."""
     return _remember(finish, config)
 
 
@@ -337,15 +379,13 @@ class TrickLaws:
         values = {name: value for name, value in neutral.items() if "." not in name}
         off = self.config(overrides=overrides)
         on = self.config(self.trick, overrides=overrides, **values)
-        without, neutralized = train_once(off), in_child(lambda: train_tiny(on))
+        without, neutralized = finish_once(off), in_child(partial(finish, on))
         assert difference(without["weights"], neutralized["weights"]) <= self.tolerance <= 1e-6
         assert largest_distance(without["losses"], neutralized["losses"]) <= self.tolerance
         if not self.tolerance:  # and so are all files of a finished run
-            with temporary_folder() as folder:
-                in_child(partial(finetune_config, on, folder / "on"))
-                # A trick that is neutral only together with settings of the base still makes its passes.
-                passes = ("passes_per_update",) if overrides else ()
-                _assert_same(finish_once(off), folder / "on", ("tricks", "seams", *passes))
+            # A trick that is neutral only together with settings of the base still makes its passes.
+            passes = ("passes_per_update",) if overrides else ()
+            _assert_same(without["folder"], neutralized["folder"], ("tricks", "seams", *passes))
 
     def test_leaves_no_trace(self) -> None:
         """A run of the same process without the trick, afterwards, is as it would have been before."""
@@ -359,21 +399,28 @@ class TrickLaws:
         assert difference(alone["weights"], second["weights"]) == 0
         assert alone["losses"] == second["losses"]
 
-    def test_is_reached(self) -> None:
-        """In a whole run with the values of its YAML file, every seam that the trick names is called."""
-        config = self.config(self.trick)
+    def whole_run(self) -> tuple[Path, set[str]]:
+        """The folder of a finished run with the values of the YAML file, and the trick's seams that were called in it.
 
-        def calls() -> set[str]:
-            reached: set[str] = set()
+        Several laws are about this run, so it is made once.
+        """
+
+        def finish_and_count(config: Config) -> tuple[Path, set[str]]:
+            folder, reached = _new_run_folder(), set[str]()
             kind = type(self.declared())
             for seam in kind.slots:
                 setattr(kind, seam, _count_calls(getattr(kind, seam), seam, reached))
-            with temporary_folder() as folder:
-                os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # cached rows would not be encoded again
-                finetune_config(config, folder / "run")
-            return reached
+            with temporary_folder() as cache:
+                os.environ["TRICKBOOK_CACHE"] = str(cache)  # cached rows would not be encoded again
+                finetune_config(config, folder)
+            return folder, reached
 
-        assert in_child(calls) == set(self.declared().slots)
+        return _remember(finish_and_count, self.config(self.trick))
+
+    def test_is_reached(self) -> None:
+        """In a whole run with the values of its YAML file, every seam that the trick names is called."""
+        _, reached = self.whole_run()
+        assert reached == set(self.declared().slots)
 
     def test_order_is_free(self) -> None:
         """Law 3: the order of `+tricks=[...]` changes nothing."""
@@ -386,7 +433,7 @@ class TrickLaws:
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
             needs = required_overrides(selected, self.overrides)
-            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
+            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values, TWO_EPOCHS)
             config = replace(
                 config, tricks={name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
             )
@@ -401,7 +448,7 @@ class TrickLaws:
         splits = self.declared().slots.get("gradient") == "split"
 
         def config(*tricks: str, **settings: Any) -> Config:
-            return self.config(*tricks, overrides=NO_DROPOUT, longest=30, **settings)
+            return self.config(*tricks, overrides=[*NO_DROPOUT, TWO_EPOCHS], longest=30, **settings)
 
         def run(settings: Config, cost_of_pass: float) -> dict[str, Any]:
             with float64():
@@ -446,8 +493,8 @@ class TrickLaws:
             TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
             finetune_config(config, folder)
 
+        whole, _ = self.whole_run()
         with temporary_folder() as folder:
-            in_child(lambda: finetune_config(config, folder / "whole"))
             for updates in (2, 9, 13, UPDATES):
                 try:
                     in_child(partial(killed, folder / "killed", updates))
@@ -455,8 +502,8 @@ class TrickLaws:
                     continue
                 raise AssertionError(f"the run was not killed at update {updates}")
             in_child(lambda: finetune_config(config, folder / "killed"))
-            _assert_same(folder / "whole", folder / "killed")
-            first, second = saved_files(folder / "whole"), saved_files(folder / "killed")
+            _assert_same(whole, folder / "killed")
+            first, second = saved_files(whole), saved_files(folder / "killed")
             assert [name for name in first if first[name] != second.get(name)] == []
             assert first.keys() == second.keys()
 
@@ -487,8 +534,7 @@ class TrickLaws:
 
         others = self.compatible()
         base_run, with_it, with_others, with_all = (
-            in_child(partial(observe, self.config(*tricks)))
-            for tricks in ((), (self.trick,), others, (self.trick, *others))
+            _remember(observe, self.config(*tricks)) for tricks in ((), (self.trick,), others, (self.trick, *others))
         )
         if not slots & {"clean", "examples", "encode", "batches"}:
             assert base_run["batches"] == with_it["batches"]
@@ -575,15 +621,15 @@ class TrickLaws:
 
         In float32 a probability depends on the batch in its last digits, and `predictions/test.csv` has six digits.
         """
-        config = self.config(self.trick, overrides=["train.max_updates=4"])
+        config = self.config(self.trick)
+        folder, _ = self.whole_run()
 
         def compare() -> tuple[float, bool]:
-            with temporary_folder() as folder:
-                run = finetune_config(config, folder / "run")
-                rows = read_splits(config.data, {}, True).test
-                assert rows is not None
-                pairs = list(rows["text_pair"]) if config.data.text_pair else None
-                predicted, saved = run.predict(list(rows["text"]), pairs), run.load_predictions("test")
+            run = FinishedRun(folder, tuple(config.trusted))
+            rows = read_splits(config.data, {}, True).test
+            assert rows is not None
+            pairs = list(rows["text_pair"]) if config.data.text_pair else None
+            predicted, saved = run.predict(list(rows["text"]), pairs), run.load_predictions("test")
             # The majority class has its scores, so the run was judged.
             assert run.health and run.health["headline"] and run.health["baselines"]["majority"]
             distance = float(np.abs(predicted.probabilities - saved.probabilities).max())
@@ -650,8 +696,13 @@ def names() -> list[str]:
 @cache
 def yaml_values(trick: str, overrides: tuple[str, ...] = ()) -> Mapping[str, Any]:
     """What a trick's YAML file says, and what it leaves to the user."""
-    values = tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick]
+    values = _compose_tricks(tuple(names()) if trick in names() else (trick,), overrides)[trick]
     return {**values, **values_to_supply(values)}
+
+
+@cache
+def _compose_tricks(tricks: tuple[str, ...], overrides: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+    return tiny_config(*overrides, f"+tricks=[{','.join(tricks)}]").tricks
 
 
 @cache

@@ -41,6 +41,7 @@ from recipes.data.batch import Batch, Loss, Outcome
 from recipes.errors import nearest
 from recipes.findings import FINDINGS, values_in
 from recipes.ranges import out_of_range
+from recipes.runtime.steps import Answer
 from recipes.seams import SEAMS, slots_of
 
 if TYPE_CHECKING:
@@ -164,7 +165,10 @@ class Run(ModelContext):
     batches_done: int
     """Batches consumed so far; the position in training."""
     updates: int
-    """Optimizer steps so far; fewer than `batches_done` where a step was skipped."""
+    """Optimizer steps so far; fewer than `batches_done` where a step was skipped.
+
+    On a GPU, reading it waits for the last step: `by_updates` and `after_step` wait for nothing.
+    """
     rows_passed: float
     """Rows that went through the model so far, to report passes; whoever runs another pass adds its rows."""
     parts_passed: int
@@ -185,6 +189,25 @@ class Run(ModelContext):
 
     def log(self, **values: Any) -> None:
         """Add numbers to this update's line of `history.jsonl`; those of the first process are written."""
+        raise NotImplementedError
+
+    def by_updates(self, answer: Callable[[int], Answer]) -> Answer:
+        """What `answer(run.updates)` returns. A GPU is waited for only where its last step makes a difference.
+
+        Args:
+            answer: a function of the number of optimizer steps, such as "has the start been reached?".
+        """
+        raise NotImplementedError
+
+    def after_step(self, action: Callable[[int], None]) -> None:
+        """Call a function once it is known that this update's step was made; never if it was skipped.
+
+        Ask for it after `inner()`. On a GPU it is called later, but before the weights change again: right before the
+        next step, an evaluation or a checkpoint.
+
+        Args:
+            action: is given the number of optimizer steps, this one included.
+        """
         raise NotImplementedError
 
     def no_sync(self) -> AbstractContextManager[None]:
@@ -348,7 +371,7 @@ class Trick:
         return inner(batch)
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Clip, step, count. `run.updates` does not change when the step was skipped."""
+        """Clip, step, count. Use `run.after_step` for what follows a step: one that was skipped has no consequences."""
         inner()
 
     # Post-training seams.

@@ -187,7 +187,7 @@ def studies(folder: Path) -> Iterator[list[Study]]:
             each.process.wait()
 
 
-LONG = ("train.epochs=20", "evaluate.every=20", "checkpoint.every=4", "doctor=off")
+LONG = ("train.epochs=20", "evaluate.every=20", "checkpoint.every=4", "checkpoint.min_seconds=0", "doctor=off")
 
 
 def threads(folder: Path) -> set[str]:

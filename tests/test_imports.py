@@ -56,6 +56,7 @@ CALLS_BY_STRING = {
     ("recipes/compose/trust.py", "find_spec"): "where a class would come from, before it is imported",
     ("recipes/models/loading.py", "find_spec"): "weights that come as a package, which may be missing",
     ("scripts/calibrate.py", "import_module"): "only the chosen simulation is imported: start-up time",
+    ("scripts/gpu_check.py", "import_module"): "each section is imported in its own process",
     ("scripts/bench/__main__.py", "import_module"): "only the chosen benchmark is imported: start-up time",
     ("scripts/bench/loop.py", "import_module"): "peers that may be missing",
     ("scripts/bench/eda_peers.py", "find_spec"): "peers that may be missing",

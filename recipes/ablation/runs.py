@@ -32,12 +32,22 @@ class Run:
     """The override of its length, if the study changes that."""
     fold: int | None = None
     """The fold that it is validated on, if folds rotate."""
+    needs_model: bool = False
+    """Whether the study will predict with it."""
 
     @property
     def overrides(self) -> list[str]:
-        """The overrides that `train.py` gets."""
+        """The overrides that `train.py` gets; a run has a model only if the study or the user needs it."""
         of_fold = [] if self.fold is None else [f"data.fold={self.fold}"]
-        return [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
+        overrides = [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
+        if self.needs_model:
+            return [*overrides, "checkpoint.save_model=true"]
+        return ["checkpoint.save_model=false", *overrides]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has all that the study needs of it."""
+        return is_finished(self.folder) and (not self.needs_model or RunFolder(self.folder).has_model)
 
     @property
     def has_begun(self) -> bool:
@@ -47,7 +57,7 @@ class Run:
     @property
     def has_ended(self) -> bool:
         """Whether it has a result or a reason for its failure."""
-        return is_finished(self.folder) or (self.folder / FAILURE).exists()
+        return self.is_finished or (self.folder / FAILURE).exists()
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def finish_runs(runs: Sequence[Run], launch: Launch, at_once: int | None) -> Non
     Raises:
         UserError: the launcher does not start any run.
     """
-    unfinished = [run for run in runs if not is_finished(run.folder)]
+    unfinished = [run for run in runs if not run.is_finished]
     for run in unfinished:
         for name in (OUTPUT, FAILURE):
             (run.folder / name).unlink(missing_ok=True)

@@ -5,19 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipes.compose.tricks import build
 from recipes.config import Config, value_at
 from recipes.runs.folder import read_config
+from recipes.trick import Trick
 
 
-def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
+def settle_measured(config: Config, tricks: Mapping[str, Trick], folder: Path) -> tuple[Config, list[str]]:
     """Replace each setting of a trick that asks for a measurement by the measured value.
 
     A run that is resumed, or is finished, has the values in the `config.yaml` of its folder, whatever a measurement
     would say now. The folder's name is not concerned: it is made of what the user typed.
 
     Args:
-        config: of the run, with its `_target_`s trusted.
+        config: of the run.
+        tricks: built from it; they get the values too.
         folder: of the run; it may not exist.
 
     Returns:
@@ -26,7 +27,6 @@ def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
     Raises:
         UserError: the folder's `config.yaml` is damaged.
     """
-    tricks = build(config.tricks)
     asking = {name: _asking(vars(trick), trick.measurable) for name, trick in tricks.items()}
     if not any(asking.values()):
         return config, []
@@ -44,6 +44,7 @@ def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
             elif stored is not None and stored != values[name][setting]:
                 values[name][setting] = stored
                 notes.append(f"tricks.{name}.{setting}={stored}, as was measured at the first start of this run.")
+            setattr(tricks[name], setting, values[name][setting])
     return replace(config, tricks=values), notes
 
 

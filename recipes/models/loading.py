@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from recipes.config import Model
 from recipes.errors import UserError
+from recipes.models import masks
 from recipes.models.packages import PACKAGES, packaged_folder
 from recipes.models.vocabulary import trim_embeddings, trim_rules
 from recipes.runs.files import expand_home
@@ -42,6 +43,7 @@ transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 # Where a caller does not decide, transformers asks "[y/N]" whether to run a model's code: without time, it refuses.
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+masks.register()
 
 
 def load_tokenizer(

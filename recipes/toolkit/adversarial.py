@@ -105,7 +105,7 @@ class Attack(Trick, ABC):
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Run the clean pass, one pass for each further step, and the pass whose gradient is added."""
-        if self.unit is None or run.updates < self.start * run.total_updates:
+        if self.unit is None or run.by_updates(lambda updates: updates < self.start * run.total_updates):
             return inner(batch)
         moves = [(length * self.unit, radius * self.unit) for length, radius in self.steps()]
         return (self._attack_matrix if self.scope == "matrix" else self._attack_texts)(run, inner, batch, moves)

@@ -97,9 +97,10 @@ class FusedRun(Context):
         }
         say(_summarize(summary))
         if is_first():
-            fused = Ensemble(self.splits.classes, self.multi_label, self._weight_by_folder(weights))
-            ensemble.write(self.folder, fused)
-            write_tricks(self.folder / "model", self.deciding_tricks)
+            if self.config.checkpoint.save_model:
+                fused = Ensemble(self.splits.classes, self.multi_label, self._weight_by_folder(weights))
+                ensemble.write(self.folder, fused)
+                write_tricks(self.folder / "model", self.deciding_tricks)
             metrics = {
                 **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},

@@ -15,6 +15,7 @@ from transformers import BertTokenizer
 
 from recipes.base import Base
 from recipes.data.batch import Batch, Loss, Outcome
+from recipes.runtime.steps import StepCount
 
 ROWS, TOKENS, CLASSES = 5, 3, 3
 
@@ -181,8 +182,12 @@ def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
         fractions.append(fraction)
         return 0.5
 
+    steps = StepCount()
+    steps.restart(3)
     base = make_base(
         updates=3,
+        steps=steps,
+        settle_step=steps.settle,
         batches_done=5,
         total_updates=10,
         base_rates=[1.0],
@@ -190,7 +195,9 @@ def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
         optimizer=optimizer,
         config=SimpleNamespace(train=SimpleNamespace(clip_norm=None)),
         seams=SimpleNamespace(schedule=schedule),
-        accelerator=SimpleNamespace(scaler=scaler, clip_grad_norm_=torch.nn.utils.clip_grad_norm_),
+        accelerator=SimpleNamespace(
+            scaler=scaler, device=torch.device("cpu"), clip_grad_norm_=torch.nn.utils.clip_grad_norm_
+        ),
     )
     return base, fractions
 
@@ -198,9 +205,9 @@ def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
 @pytest.mark.parametrize(("scale_after", "count"), [(4.0, 1), (8.0, 1), (2.0, 0)])
 def test_a_step_counts_unless_the_loss_scale_fell(scale_after: float, count: int) -> None:
     scales = iter([4.0, scale_after])
-    base, _ = base_with_schedule(SimpleNamespace(get_scale=lambda: next(scales)))
+    base, _ = base_with_schedule(SimpleNamespace(scale=lambda tensor: next(scales) * tensor))
     base.update()
-    assert base.run.updates == 3 + count
+    assert base.run.steps.count == 3 + count
 
 
 def test_the_schedule_depends_on_steps_and_not_on_batches() -> None:
@@ -209,7 +216,38 @@ def test_the_schedule_depends_on_steps_and_not_on_batches() -> None:
     base.update()
     assert fractions == [0.35]
     assert [group["lr"] for group in base.run.optimizer.param_groups] == [pytest.approx(0.5)]
-    assert base.run.updates == 4
+    assert base.run.steps.count == 4
+
+
+class Counted(torch.optim.SGD):
+    """Counts its calls."""
+
+    calls = 0
+
+    def step(self, closure: Any = None) -> None:
+        self.calls += 1
+        super().step(closure)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize(("fused", "calls"), [(True, 1), (False, 0)])
+def test_an_infinite_gradient_is_skipped_by_the_optimizer_itself_if_it_can(
+    waits: bool, fused: bool, calls: int
+) -> None:
+    """An optimizer that can skip is called, so that nobody waits for the gradient; another one is not."""
+    base, _ = base_with_schedule()
+    (weight,) = base.run.parameters
+    weight.grad = torch.full((1,), torch.inf)
+    optimizer = Counted([weight], lr=1.0, fused=fused)
+    base.run.optimizer = SimpleNamespace(optimizer=optimizer, param_groups=optimizer.param_groups)  # type: ignore[assignment]
+    base.run.steps.waits = waits
+    base.update()
+    assert (weight.item(), base.run.steps.count) == (1.0, 3)
+    assert optimizer.calls == (0 if waits else calls)
+    # The next gradient is finite, so the step is made.
+    weight.grad = torch.full((1,), 0.5)
+    base.update()
+    assert (weight.item(), base.run.steps.count) == (0.75, 4)
 
 
 # Texts and probabilities.

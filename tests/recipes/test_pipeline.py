@@ -5,7 +5,9 @@ import errno
 import gc
 import json
 import os
+import shutil
 import signal
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -298,6 +300,70 @@ def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name
     in_child(finish)
     assert is_finished(tmp_path / "run") and load(tmp_path / "run").metrics["format"] == FORMAT
     assert not list(tmp_path.rglob(".*.trickbook-draft"))
+
+
+@pytest.mark.parametrize(("after_finish", "stays"), [("remove", False), ("keep", True)])
+def test_the_checkpoints_of_a_finished_run(after_finish: str, stays: bool, tmp_path: Path) -> None:
+    config = tiny_config("train.max_updates=3", f"checkpoint.after_finish={after_finish}")
+    in_child(lambda: finetune_config(config, tmp_path / "run"))
+    assert (tmp_path / "run" / "checkpoints").exists() == stays
+
+
+def test_a_run_killed_while_its_checkpoints_are_removed(tmp_path: Path) -> None:
+    config, folder = tiny_config("train.max_updates=3"), tmp_path / "run"
+    train_and_die(config, folder, die_before(shutil, "rmtree"))
+    assert is_finished(folder) and (folder / "checkpoints").exists()
+    # A look at the run changes nothing; the same command removes the rest.
+    assert load(folder).metrics["format"] == FORMAT and (folder / "checkpoints").exists()
+    in_child(lambda: finetune_config(config, folder))
+    assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("source", ["tiny", "linear"])
+def test_a_run_without_its_model(source: str, tmp_path: Path) -> None:
+    overrides, folder = (f"model={source}", "train.max_updates=3"), tmp_path / "run"
+    without = tiny_config(*overrides, "checkpoint.save_model=false")
+    in_child(lambda: finetune_config(without, folder))
+    assert not (folder / "model").exists() and not (folder / "checkpoints").exists()
+    run = load(folder)
+    scores = run.metrics["test"]
+    with pytest.raises(UserError, match=r"run has no model, .* checkpoint\.save_model=true") as caught:
+        run.predict(["w1"])
+    assert str(caught.value).count(". ") == 1
+
+    def start_again(config: Config) -> bool:
+        return finetune_config(config, folder).has_model
+
+    # The same command shows it, and the one that the message names trains it again.
+    assert not in_child(lambda: start_again(without))
+    assert in_child(lambda: start_again(tiny_config(*overrides)))
+    assert load(folder).metrics["test"] == scores and len(load(folder).predict(["w1"]).ids) == 1
+    assert in_child(lambda: start_again(without)), "a model that is there stays"
+
+
+def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_path: Path) -> None:
+    def list_written(*overrides: str) -> list[str]:
+        names: list[str] = []
+        checkpoint.write = lambda path, *contents: names.append(path.stem)
+        finetune_config(tiny_config("checkpoint.every=0.5", *overrides), Path(tempfile.mkdtemp(dir=tmp_path)))
+        return names
+
+    # 20 updates, an evaluation after every 9, a checkpoint every 3.
+    seldom = "checkpoint.min_seconds=3600"
+    assert in_child(lambda: list_written(seldom, "evaluate.weights=last")) == []
+    assert in_child(lambda: list_written("evaluate.weights=last"))[-1] == "00000020"
+    assert set(in_child(lambda: list_written(seldom, "evaluate.every=6"))) == set()
+    files = in_child(lambda: list_written(seldom, "evaluate.every=6", "checkpoint.after_finish=keep"))
+    assert files == ["best", "00000020"]
+
+
+def test_an_ensemble_without_its_models(tmp_path: Path) -> None:
+    overrides = ("+tricks=[fusion]", "tricks.fusion.folds=2", "train.max_updates=2", "checkpoint.save_model=false")
+    in_child(lambda: finetune_config(tiny_config(*overrides), tmp_path / "run"))
+    assert not (tmp_path / "run" / "members").exists() and not (tmp_path / "run" / "model").exists()
+    assert load(tmp_path / "run").predictions("out_of_fold")
+    with pytest.raises(UserError, match="has no model"):
+        load(tmp_path / "run").predict(["w1"])
 
 
 def test_a_run_is_not_finished_without_its_best_weights(tmp_path: Path) -> None:
