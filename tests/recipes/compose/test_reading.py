@@ -173,8 +173,8 @@ def test_a_forgotten_choice_of_data_or_model_is_told() -> None:
         "data.name=b/c: data=files does not read it; choose data=hub, or leave it out.",
     )
     assert problems("model=linear", "model.trim_vocabulary=true") == (
-        "model.trim_vocabulary=true: model=linear does not read it, since its vocabulary is made of the training texts; "
-        "choose model=e5, or leave it out.",
+        "model.trim_vocabulary=true: model=linear does not read it, since its vocabulary is made of the training "
+        "texts; choose model=e5, or leave it out.",
     )
     assert problems("model=tiny", "model.name=b/c") == (
         "model.name=b/c: model=tiny does not read it; choose model=hub, or leave it out.",

@@ -12,7 +12,9 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer, BertModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from recipes.models import e5
+from recipes.models.anatomy import depths, head, layers, word_embeddings
 from recipes.models.packages import packaged_folder
+from tests.recipes.models.families import CLASSES, load_classifier
 
 WIDTH, LAYERS, HEADS, INNER, POSITIONS, SEGMENTS, SPARE_ROWS = 32, 2, 4, 64, 16, 2, 3
 PIECES = [
@@ -163,6 +165,27 @@ class TestTokenizer:
         assert ids == (0, 1, 2, 3)
         assert (len(tokenizer), tokenizer.mask_token_id) == (len(PIECES), len(PIECES) - 1)
         assert tokenizer.model_max_length == POSITIONS
+
+
+class TestClassifier:
+    """What tricks and batches ask of a model of any family."""
+
+    def test_its_parts_are_found(self, folder: Path) -> None:
+        model = load_classifier(str(folder))
+        assert len(layers(model)) == LAYERS
+        assert word_embeddings(model).weight.shape == (ROWS, WIDTH)
+        assert head(model).out_features == len(CLASSES)
+        rates = depths(model)
+        assert rates[word_embeddings(model).weight] == LAYERS + 1
+        assert set(rates.values()) == set(range(LAYERS + 2))
+
+    def test_no_result_depends_on_the_batch(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        model = load_classifier(str(folder)).eval()
+        texts = ["good", "good 好的 good", "x"]
+        together = tokenizer(texts, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            alone = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])
+            assert torch.allclose(model(**together).logits, alone, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -161,9 +161,7 @@ class TestWhen:
             requested.append((purpose, batch))
             return np.random.default_rng(3)
 
-        run: Any = SimpleNamespace(
-            by_updates=lambda answer: answer(updates), total_updates=100, generator=generator
-        )
+        run: Any = SimpleNamespace(by_updates=lambda answer: answer(updates), total_updates=100, generator=generator)
         trick = mixup(**values)
         batch, result = make_batch().reordered(np.arange(self.ROWS) % 2), []
         trick.gradient(run, lambda each: result.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
