@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -167,8 +168,6 @@ class Base(PredictionBase):
         """Forward, then the loss of each row."""
         run = self.run
         run.rows_passed += len(batch)
-        # Dropout depends on the batch and the part alone, so a replayed or resumed pass draws the same.
-        seed_forward(run.config.seeds.dropout, batch.epoch, batch.index, batch.part, run.accelerator.device.type)
         with pooled_vectors(run.head) as features:
             logits = cast(Tensor, run.model(**batch.inputs).logits)
         return Outcome(run.seams.loss(logits, batch.targets), logits, batch.targets, features[-1])
@@ -207,6 +206,14 @@ class Base(PredictionBase):
 
     def _backward(self, part: Batch) -> Loss:
         """Forward and backward of a part: its contribution to the update's mean loss and to `.grad`."""
+        seed, device = self.run.config.seeds.dropout, self.run.accelerator.device.type
+        # Dropout depends on the batch and the part alone, so a repeated or resumed part draws the same. All passes of
+        # an objective have one seed: a graph that is replayed cannot be seeded on the way.
+        seed_part = partial(seed_forward, seed, part.epoch, part.index, part.part, device)
+        return self.run.graphs.run(part, self._pass, seed_part)
+
+    def _pass(self, part: Batch) -> Loss:
+        """Forward and backward on the device alone, so that it can be recorded once and replayed."""
         run, processes = self.run, self.run.accelerator.num_processes
         outcome = run.seams.objective(part)
         loss = (outcome.loss * part.weights).sum() / part.total

@@ -37,6 +37,7 @@ NEWER_SETTINGS = {
     "data.header": True,
     "data.encoding": None,
     "data.fold": None,
+    "train.cuda_graphs": "auto",
     "model.trim_vocabulary": False,
 }
 
@@ -135,7 +136,12 @@ class Train:
         above="an epoch has few updates, and the usual learning rates are too low",
     )
     """Documents of one update, over all processes."""
-    epochs: float = allowed("(0, inf)")
+    epochs: float = allowed(
+        "(0, inf)",
+        advised="(0, 200]",
+        source="2 to 20 in Mosbach et al. 2021, arXiv 2006.04884",
+        above="the rows are memorized long before the end",
+    )
     max_updates: int | None = allowed("[1, inf)")
     """Updates of the whole run; null: as `epochs` says."""
     learning_rate: float = allowed("[0, inf)")
@@ -165,6 +171,8 @@ class Train:
     )
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
+    cuda_graphs: str = allowed("auto | on | off")
+    """Whether forward and backward passes are recorded once for each shape and replayed, on a CUDA card."""
     threads: int | None = allowed("[1, 1024]")
     """Threads of each process; null: torch's default."""
 

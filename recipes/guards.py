@@ -51,20 +51,20 @@ class Update:
     grad_norm: Tensor
 
 
-def check_update(run: LiveRun, update: Update, was_made: bool) -> None:
+def check_update(run: LiveRun, update: Update, succeeded: bool) -> None:
     """Record an update that was skipped in `skipped.jsonl`, and end the run after several in a row.
 
     Args:
         run: the run; its loss scale, if it has one, is the one after the update.
         update: the update.
-        was_made: whether its step was made.
+        succeeded: whether its step was made.
 
     Raises:
         Diverged: too many in a row were skipped.
     """
     # Under fp16 the scaler skips steps to find its scale, which is normal as long as the scale stays above 1.
     scaler = run.accelerator.scaler
-    if was_made or (scaler is not None and scaler.get_scale() >= 1):
+    if succeeded or (scaler is not None and scaler.get_scale() >= 1):
         run.skipped = 0
         return
     run.skipped += 1

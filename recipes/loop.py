@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ from recipes.data.batch import Batch
 from recipes.data.batching import weight_of_label
 from recipes.data.encoding import Encoded, clean_rows, encode
 from recipes.data.splits import Splits
+from recipes.graphs.mode import set_up_parts
+from recipes.graphs.parts import Parts
 from recipes.guards import explain_out_of_memory
 from recipes.metrics import Predictions, is_better, measure
 from recipes.models.anatomy import head
@@ -82,6 +84,7 @@ class TrainingRun(LiveRun):
         self.rows_passed = self.seconds = self.seconds_at_save = self.factor = 0.0
         self.best = None
         self.grad_norm = torch.zeros(())
+        self.graphs = Parts()
         self.logged: dict[str, Any] = {}
         self.lap = time.perf_counter()
 
@@ -212,8 +215,9 @@ class TrainingRun(LiveRun):
             UserError: training diverged, the data has changed since the checkpoint, the disk is full.
         """
         self._resume()
+        self.graphs = set_up_parts(self, self.cost_of_pass)
         self.console.print_header()
-        with interruptions() as received, self.console.show_progress():
+        with interruptions() as received, self.console.show_progress(), closing(self.graphs):
             self.lap = time.perf_counter()
             while not self._is_over():
                 # The position in training alone says which epoch this is and where in it a resumed run goes on.
@@ -271,7 +275,7 @@ class TrainingRun(LiveRun):
         self.steps.settle()
         if self.unchecked is not None:
             update, self.unchecked = self.unchecked, None
-            guards.check_update(self, update, self.steps.last_was_made)
+            guards.check_update(self, update, self.steps.last_succeeded)
 
     def _time_lap(self) -> float:
         """The seconds since the last lap ended, collation included. Evaluations and checkpoints are not timed."""

@@ -15,6 +15,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.doctor.health import describe_divergence
 from recipes.doctor.runner import check_at_start, diagnose_rows, finish
+from recipes.graphs.parts import Parts
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
@@ -115,6 +116,7 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
         "examples_per_second": round(len(splits.train) / seconds, 3),
         **memory.cost(torch.device("cpu")),
         "passes_per_update": 1.0,
+        **Parts().cost(),
     }
     details = {"candidates": {"last": metrics["validation"]}, "weights": "last", "cost": cost, "seams": {}}
     if is_first():
@@ -136,6 +138,7 @@ def _cost(run: TrainingRun, memory: PeakMemory) -> dict[str, Any]:
         "examples_per_second": round(examples / max(run.seconds, 1e-9), 3),
         **memory.cost(run.accelerator.device),
         "passes_per_update": round(passed / examples, 4),
+        **run.graphs.cost(),
     }
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from recipes.errors import UserError
+from recipes.graphs.parts import Parts
 from recipes.runs import checkpoint
 from recipes.runs.checkpoint import inside
 from recipes.runs.history import History
@@ -48,6 +49,8 @@ class LiveRun(Run):
     """Whether the loss that is minimized is the plain cross-entropy."""
     cost_of_pass: float
     """What one more pass costs, in tokens."""
+    graphs: Parts
+    """Runs the parts of an update."""
     label_weight: float
     """How much batches sort by the rank within the label (`recipes.data.batching.weight_of_label`)."""
 

@@ -46,16 +46,21 @@ from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
 from recipes.doctor.runner import check_at_start
 from recipes.errors import UserError
+from recipes.graphs.frozen import FrozenRecorder
+from recipes.graphs.parts import PaddedParts
+from recipes.graphs.shapes import Plan
 from recipes.loop import TrainingRun
 from recipes.ranges import as_yaml
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
-from recipes.trick import Trick
+from recipes.trick import INSIDE_A_PASS, Trick
 
 Result = TypeVar("Result")
 
 UPDATES = 20
 ROWS, BATCH_SIZE = 44, 8
+PADDED_WIDTH = 16
+"""Tokens to a multiple of which the laws about replays pad: texts of `make_text_file` then have one or two widths."""
 LONGER_THAN_THE_MODEL = 600
 """Words of a text; model=tiny has 512 positions."""
 TINY = (
@@ -218,7 +223,7 @@ def finish(config: Config) -> dict[str, Any]:
         fit(run)
         trained.update(_results_of(run))
 
-    TrainingRun.fit = fit_and_copy  # type: ignore[method-assign]
+    TrainingRun.fit = fit_and_copy  # type: ignore[method-assign, assignment]
     try:
         finetune_config(config, folder)
     finally:
@@ -255,6 +260,39 @@ def compute_gradients(run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
     gradients = {name: each.grad.numpy().copy() for name, each in parameters if each.grad is not None}
     run.optimizer.zero_grad()
     return gradients
+
+
+def pad_parts(run: TrainingRun) -> PaddedParts:
+    """Let a run pad its parts as far as `train.cuda_graphs` may, and replay nothing."""
+    run.graphs = PaddedParts(run, Plan(PADDED_WIDTH, run.max_length), None)
+    return run.graphs
+
+
+def freeze_parts(run: TrainingRun, batches: Iterable[Batch]) -> PaddedParts:
+    """Let a run on the CPU replay its parts, with Python frozen as in a CUDA graph, wherever these batches may lead."""
+    plan = Plan(PADDED_WIDTH, run.max_length)
+    shapes = {
+        plan.pad((rows, each.inputs["input_ids"].shape[1])) for each in batches for rows in range(1, len(each) + 1)
+    }
+    run.graphs = PaddedParts(run, replace(plan, recorded=frozenset(shapes)), FrozenRecorder(run.parameters))
+    return run.graphs
+
+
+def replay_difference(run: TrainingRun) -> float:
+    """The largest distance between gradients of four batches, run and replayed; the first of each kind is recorded.
+
+    Raises:
+        AssertionError: a part could not be recorded, or nothing was replayed.
+    """
+    run.updates = int(0.8 * UPDATES)  # far enough for tricks that start late
+    batches = [run.seams.batches(run.train, 0)[index] for index in range(4)]
+    pad_parts(run)
+    expected = [compute_gradients(run, batch) for batch in batches]
+    parts = freeze_parts(run, batches)
+    actual = [compute_gradients(run, batch) for batch in batches]
+    assert parts.replayed == parts.passed, "a part was not replayed"
+    assert parts.recordings < parts.passed, "nothing was replayed on another part than the recorded one"
+    return max(map(difference, expected, actual))
 
 
 def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
@@ -328,7 +366,7 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
 
 
 class TrickLaws:
-    """Laws 2 to 10 for one trick; law 1 is about the loop alone."""
+    """Laws 2 to 12 for one trick; law 1 is about the loop alone."""
 
     trick: ClassVar[str]
     """The trick's name: that of its YAML file."""
@@ -476,6 +514,47 @@ class TrickLaws:
         config = self.config(self.trick, overrides=[*NO_DROPOUT, "train.max_updates=1"], longest=30)
         undivided, parts = (in_child(partial(trained_in_parts, config, cost)) for cost in (1e9, 0))
         assert largest_distance(undivided["losses"], parts["losses"]) < 1e-6
+
+    def test_padding_is_invisible(self) -> None:
+        """Law 11: rows of weight 0 and further padding change no gradient and no update."""
+        self._compare_padded(updates=2)
+
+    def test_padding_is_invisible_in_all_updates(self) -> None:
+        """Law 11 over a whole run."""
+        self._compare_padded(updates=UPDATES)
+
+    def _compare_padded(self, updates: int) -> None:
+        config = self.config(self.trick, overrides=NO_DROPOUT)
+
+        def train(is_padded: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+            with float64(), temporary_folder() as folder:
+                run = tiny_run(config, folder)
+                # Far enough for tricks that start late.
+                run.updates = run.batches_done = UPDATES - updates
+                if is_padded:
+                    pad_parts(run)
+                batches = run.seams.batches(run.train, 0)
+                gradients = compute_gradients(run, batches[len(batches) - 1])  # the smallest
+                for index in range(updates):
+                    run._step(run.seams.batches(run.train, index // len(batches))[index % len(batches)])
+                return gradients, copy_weights(run)
+
+        for plain, padded in zip(*(in_child(partial(train, each)) for each in (False, True)), strict=True):
+            assert difference(plain, padded) < 1e-10
+
+    def test_replays_are_exact(self) -> None:
+        """Law 12: replayed with Python frozen, passes have the gradients of passes that run, dropout included."""
+        trick = self.declared()
+        is_inside = bool(set(trick.slots) & set(INSIDE_A_PASS))
+        if not is_inside or trick.replays is not True:
+            assert not is_inside or len(str(trick.replays).split()) > 3, f"{self.trick} does not say why not"
+            return
+
+        def compare() -> float:
+            with float64(), temporary_folder() as folder:
+                return replay_difference(tiny_run(self.config(self.trick), folder))
+
+        assert in_child(compare) < 1e-10
 
     def test_stopping_is_invisible(self) -> None:
         """Law 5: killed anywhere and started again, a run ends the same to the bit."""

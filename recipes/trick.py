@@ -31,7 +31,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from torch import Tensor
 from torch.nn import Linear, Module, Parameter
@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from recipes.data.splits import Splits, VisibleSplits
     from recipes.metrics import Predictions
     from recipes.runs.folder import RunFolder
+
+INSIDE_A_PASS = ("accelerator", "model", "loss", "objective", "gradient")
+"""The seams with which a trick changes what happens in the forward and backward pass of a part."""
 
 CONTROLS: Mapping[str, str] = {
     "more_rows": "unchanged copies of the training rows, as many as the trick adds",
@@ -254,7 +257,15 @@ class Trick:
     passes: ClassVar[float] = 1.0
     """Forward and backward passes of one update, with the values of the YAML file."""
 
-    # Without an annotation it is no field: no user sets it.
+    # Without an annotation these are no fields: no user sets them.
+    replays = cast(bool | str, "its class does not say that its passes can be replayed")
+    """True if a pass may be recorded once and replayed as a CUDA graph, else why not, as a clause.
+
+    Only asked of tricks around a seam of `INSIDE_A_PASS`. A replay repeats the operations on the device with the
+    tensors of another part, and runs no Python. So in `loss` and `objective`, and in what they call, a trick may not
+    read the batch's ids, lengths or position, draw on the host, count, or branch on a tensor's values. In `gradient` it
+    may: it leaves what it drew in `carried`, where a tensor may also require a gradient. A law verifies the claim.
+    """
     name = ""
     """The name under which it is selected, from `__post_init__` on; where it was made by hand, that of its class."""
 

@@ -25,6 +25,7 @@ ORDER = (
         "models",
         "seams",
         "trick",
+        "graphs",
         "compose",
     ),
     *("state", "base", "guards", "prediction", "reports", "loop", "doctor", "toolkit", "pipeline", "api"),

@@ -81,6 +81,8 @@ class Row:
     """Peak memory, in MB."""
     memory_of: str | None = None
     """`run`, or `process` if the peak is that of all runs of one process."""
+    graphs: bool | str | None = None
+    """Whether its passes were replayed as CUDA graphs: true, false or `partial`; None: unknown, and taken as false."""
     collapsed: bool | None = None
     """Whether it answers one class for nearly every validation row; None if it has no predictions."""
 
@@ -107,6 +109,7 @@ def read_row(run: Run, metric: str) -> Row:
             passes=cost["passes_per_update"],
             memory=cost["peak_memory_mb"],
             memory_of=cost.get("peak_memory_of", "process"),
+            graphs=cost.get("graphs", False),
         )
     failure = run.folder / FAILURE
     return (
@@ -167,7 +170,7 @@ def write_csv(path: Path, spaces: Mapping[Space, Sequence[Row]]) -> None:
     """Write `runs.csv`: a line for each run, with a column for each factor, and one for the length if that varies."""
     has_lengths = len({space.length for space in spaces}) > 1
     factors = list(dict.fromkeys(factor.name for space in spaces for factor in space.factors))
-    fields = ("status", "score", "collapsed", "seconds", "passes", "memory", "memory_of", "reason")
+    fields = ("status", "score", "collapsed", "seconds", "passes", "memory", "memory_of", "graphs", "reason")
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["data", *(["length"] if has_lengths else []), *factors, "seed", *fields, "folder"])

@@ -28,8 +28,8 @@ class Batch:
     """(row, class) float: a distribution over classes, or, if multi-label, 0 and 1."""
     weights: Tensor
     """(row) float: weight of each row in the loss; 0 leaves a row out."""
-    total: float
-    """Sum of the weights over the full update, by which the loss of each part is divided."""
+    total: float | Tensor
+    """Sum of the weights over the full update, by which the loss of each part is divided; a tensor in padded parts."""
     epoch: int
     index: int
     """Index of the update in its epoch."""

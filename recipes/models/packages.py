@@ -17,12 +17,13 @@ from pathlib import Path
 from filelock import FileLock
 
 from recipes.data.cache import cache_folder
+from recipes.data.inputs import fingerprint
 from recipes.errors import UserError, unreadable
 from recipes.models import e5
-from recipes.runs.files import atomic_write, checksum, read_json, remove_drafts, write_json
+from recipes.runs.files import atomic_write, read_json, remove_drafts, write_json
 
 CHECKSUMS = "checksums.json"
-"""Length and checksum of each file of a converted model."""
+"""The fingerprint of each file of a converted model."""
 CONVERSION = 1
 """Part of the name of a converted model: raise it when a conversion writes something else."""
 
@@ -100,7 +101,7 @@ def packaged_folder(source: str) -> Path:
     package = PACKAGES[source]
     files = [_find_file(source, module, name) for module, name in package.parts.items()]
     if package.convert is None:
-        _join(source, files)
+        _check(source, files, fingerprint(files[0]).removeprefix("sha256:"))
         return files[0].parent
     folder = cache_folder() / "models" / f"{source}-{package.sha256[:12]}-{CONVERSION}"
     if _is_complete(folder):
@@ -115,11 +116,12 @@ def packaged_folder(source: str) -> Path:
         remove_drafts(folder.parent)
         # Another process may have made it while this one waited.
         if not _is_complete(folder):
-            data = _join(source, files)
+            data = b"".join(file.read_bytes() for file in files)
+            _check(source, files, hashlib.sha256(data).hexdigest())
             with atomic_write(folder) as draft:
                 draft.mkdir()
                 package.convert(data, draft)
-                write_json(draft / CHECKSUMS, {path.name: checksum(path) for path in draft.iterdir()})
+                write_json(draft / CHECKSUMS, {path.name: fingerprint(path) for path in draft.iterdir()})
     return folder
 
 
@@ -136,24 +138,21 @@ def _find_file(source: str, module: str, name: str) -> Path:
     return path
 
 
-def _join(source: str, files: Iterable[Path]) -> bytes:
-    """The contents of all files as one, if it is the one that is expected."""
-    data = b"".join(file.read_bytes() for file in files)
-    if (sha256 := hashlib.sha256(data).hexdigest()) != PACKAGES[source].sha256:
+def _check(source: str, files: Iterable[Path], sha256: str) -> None:
+    """Compare the checksum of the joined files with the one that is expected."""
+    if sha256 != PACKAGES[source].sha256:
         names = ", ".join(map(str, files))
         raise UserError(
             f"model={source}: {names} holds other weights than {PACKAGES[source].model} (SHA-256 {sha256}); install "
             f"the package again: {PACKAGES[source].install}."
         )
-    return data
 
 
 def _is_complete(folder: Path) -> bool:
     """Whether every file of a converted model is as it was written."""
-    try:
+    with suppress(OSError, UserError):  # it is not there, or a part of it
         recorded = read_json(folder / CHECKSUMS)
         return isinstance(recorded, dict) and all(
-            checksum(folder / name) == expected for name, expected in recorded.items()
+            fingerprint(folder / name) == expected for name, expected in recorded.items()
         )
-    except UserError:  # it is not there, or a part of it
-        return False
+    return False

@@ -32,22 +32,22 @@ class StepCount:
         self._actions: list[Callable[[int], None]] = []
 
     @property
-    def last_was_made(self) -> bool:
+    def last_succeeded(self) -> bool:
         """Whether the last step was made, and not skipped."""
         return self._last.read() > 0
 
     @property
     def count(self) -> int:
         """Steps that were made so far."""
-        return self._before + self.last_was_made
+        return self._before + self.last_succeeded
 
-    def add(self, made: Tensor) -> None:
+    def add(self, success: Tensor) -> None:
         """Add a step.
 
         Args:
-            made: whether it was made, one number on any device.
+            success: whether it was made, one number on any device.
         """
-        self._before, self._last = self.count, ReadBack(made)
+        self._before, self._last = self.count, ReadBack(success)
 
     def ask(self, answer: Callable[[int], Answer]) -> Answer:
         """Return `answer(count)`, and wait for the last step only if it makes a difference."""
@@ -63,6 +63,6 @@ class StepCount:
     def settle(self) -> None:
         """Call what follows the last step."""
         actions, self._actions = self._actions, []
-        if actions and self.last_was_made:
+        if actions and self.last_succeeded:
             for action in actions:
                 action(self.count)

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from functools import cache
+from os import getpid
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ def deal_gpu(sweep_id: int, device: str) -> None:
         device: the value of `train.device`.
     """
     gpus = visible_gpus()
-    if device == "auto" and os.getpid() != sweep_id and len(gpus) > 1:
-        number, _ = _claim_number(sweep_id, os.getpid())
+    if device == "auto" and getpid() != sweep_id and len(gpus) > 1:
+        number, _ = _claim_number(sweep_id, getpid())
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
 
 

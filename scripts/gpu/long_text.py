@@ -18,15 +18,18 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface, BertModel
 
+from recipes.base import COST_OF_PASS_ON_GPU
 from recipes.data.batch import Batch
-from recipes.data.batching import cut_by_length
+from recipes.data.batching import cut_by_length, group, padding_waste
 from scripts.gpu import work
-from scripts.gpu.work import make_config, make_model_folder, make_run, table, time_calls, verdict
+from scripts.gpu.work import LENGTHS, SHAPES, make_config, make_model_folder, make_run, table, time_calls, verdict
 
 PAYS = 1.5
 ROUNDED_TO = 1024
 """Tokens to a multiple of which a packed batch is filled."""
 BATCHES = 4
+ROWS = 25_000
+"""Of the training split of imdb."""
 PEAK = {"H100": 990e12, "H200": 990e12, "A100": 312e12}
 """Dense bf16 operations a second, by a word of the card's name; of the SXM version."""
 
@@ -52,6 +55,7 @@ def describe(seconds: float) -> Iterator[str]:
     Args:
         seconds: of all measurements.
     """
+    yield from describe_bound()
     AttentionInterface.register("packed", attend)
     yield from check_gradients()
     run = make_run(make_config("BERT-base", "long", rows=1600 if work.DEVICE == "cuda" else 40))
@@ -77,6 +81,29 @@ def describe(seconds: float) -> Iterator[str]:
             gain = times[f"padded{suffix}"] / times[f"packed{suffix}"]
             answer = "pays" if gain >= PAYS else f"does not pay (below {PAYS})"
             yield f"Packed{suffix}: {gain:.2f} times as fast as padded; it {answer}."
+
+
+def describe_bound() -> Iterator[str]:
+    """What packing can save at most: the padding of the batches, and attention itself. Nothing is trained."""
+    mean, deviation, longest = LENGTHS["long"]
+    random = np.random.default_rng(0)
+    words = np.maximum(1, random.lognormal(mean, deviation, ROWS).round()).astype(int)
+    lengths = np.minimum(words + 2, longest)
+    batches = group(lengths, random.integers(0, 2, ROWS), 32, 0.0, random)
+    parts = [batch[rows] for batch in batches for rows in cut_by_length(lengths[batch], COST_OF_PASS_ON_GPU)]
+    rounded = sum(-(-int(lengths[rows].max()) // 64) * 64 * (-(-len(rows) // 8) * 8) for rows in parts)
+    shuffled = np.array_split(random.permutation(ROWS), len(batches))
+    waste = {
+        "random batches": padding_waste(lengths, shuffled),
+        "batches as trained": padding_waste(lengths, parts),
+        "the same, sizes rounded up for graphs (64 tokens, 8 rows)": rounded / lengths.sum(),
+    }
+    yield f"{ROWS:,} rows with the lengths of imdb, {lengths.mean():.0f} tokens on average, in batches of 32:"
+    yield from table(["plan", "computed / real tokens"], [[name, f"{ratio:.3f}"] for name, ratio in waste.items()])
+    # Of forward: 24 width^2 operations a token in matrices with weights, 4 length width in attention.
+    attention = (lengths**2).sum() / lengths.sum() / 6 / SHAPES["BERT-base"][1]
+    yield f"Attention has {attention / (1 + attention):.1%} of the encoder's operations at these lengths (BERT-base)."
+    yield ""
 
 
 def attend(

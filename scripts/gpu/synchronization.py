@@ -59,8 +59,8 @@ def describe(seconds: float) -> Iterator[str]:
             continue
         waits[arm] = calls.total()
         if calls:
-            places = ", ".join(f"{place} ({count / UPDATES:g})" for place, count in calls.most_common(3))
-            rows.append([arm, f"{calls.total() / UPDATES:g}", places, EXPECTED.get(arm, "")])
+            lines = ", ".join(f"{line} ({count / UPDATES:g})" for line, count in calls.most_common(3))
+            rows.append([arm, f"{calls.total() / UPDATES:g}", lines, EXPECTED.get(arm, "")])
     if work.DEVICE == "cpu":
         yield "Nothing is counted on a CPU."
     yield f"{len(waits)} arms, {UPDATES} updates each; {len(waits) - len(rows)} of them wait in none."
@@ -87,7 +87,7 @@ def count_waits(overrides: Sequence[str]) -> Counter[str]:
             warnings.simplefilter("always")
             for batch in batches:
                 run._step(batch)
-    return Counter(_place(each) for each in caught if "synchronizing CUDA operation" in str(each.message))
+    return Counter(_line_of(each) for each in caught if "synchronizing CUDA operation" in str(each.message))
 
 
 def _with_amp(overrides: Sequence[str]) -> list[str]:
@@ -109,5 +109,5 @@ def counting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def _place(message: warnings.WarningMessage) -> str:
+def _line_of(message: warnings.WarningMessage) -> str:
     return f"{'/'.join(Path(message.filename).parts[-2:])}:{message.lineno}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from transformers import BertTokenizer
 
 from recipes.base import Base
 from recipes.data.batch import Batch, Loss, Outcome
+from recipes.graphs.parts import Parts
 from recipes.runtime.steps import StepCount
 
 ROWS, TOKENS, CLASSES = 5, 3, 3
@@ -55,17 +56,27 @@ def test_processes_draw_different_dropout_for_the_same_part() -> None:
     batch, model, masks, part_numbers = make_batch(), DropoutOnly(), [], []
     for rank in range(2):
         base = make_base(
-            accelerator=SimpleNamespace(num_processes=2, process_index=rank, device=torch.device("cpu")),
+            accelerator=SimpleNamespace(
+                num_processes=2, process_index=rank, device=torch.device("cpu"), backward=lambda loss: None
+            ),
             config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)),
             rows_passed=0,
             model=model,
             head=model.head,
-            seams=SimpleNamespace(loss=lambda logits, targets: logits.sum(1)),
+            is_plain=True,
+            graphs=Parts(),
         )
+
+        def objective(part: Batch, base: Base = base) -> Outcome:
+            outcome = base.objective(part)
+            masks.append(tuple(outcome.logits[0].tolist()))
+            return outcome
+
+        base.run.seams = cast(Any, SimpleNamespace(loss=lambda logits, targets: logits.sum(1), objective=objective))
         for number, rows in enumerate(([0, 1], [2, 3], [4])):
             part = base._own_rows(batch, np.array(rows), number, 3)
             part_numbers.append(part.part)
-            masks.append(tuple(base.objective(part).logits[0].tolist()))
+            base._backward(part)
     assert part_numbers == [(0,), (2,), (4,), (1,), (3,), (5,)]
     assert len(set(masks)) == 6
 
@@ -91,7 +102,7 @@ def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None
         seams=SimpleNamespace(objective=lambda part: Outcome(minimized, logits, mixed, logits)),
         is_plain=False,
     )
-    loss_of_batch: Loss = base._backward(batch)
+    loss_of_batch: Loss = base._pass(batch)
     log_probabilities = logits.detach().log_softmax(1)
     expected = -(batch.weights[:, None] * mixed * log_probabilities).sum() / 6
     on_own_targets = -(batch.weights[:, None] * batch.targets * log_probabilities).sum() / 6

@@ -48,6 +48,7 @@ def test_a_newer_setting_changes_the_hash_only_at_another_value_than_before() ->
     old = {"data": {"separator": "|"}, "tricks": {"swa": {"rate": 0.5, "every": 1}}, "resume": True}
     new = add_newer_settings(rename_settings(old, renamed_settings()))
     assert new["data"] == {"label_separator": "|", "header": True, "encoding": None, "fold": None}
+    assert "train" not in new  # a setting of a part that is not there stays away
     assert digest(new) == "0444a264"
     for path in NEWER_SETTINGS:
         changed = add_newer_settings(new)

@@ -144,7 +144,7 @@ def test_a_skipped_update_counts_only_if_the_loss_scale_is_below_one(
     )
     update = guards.Update(10, ["b", "a", "b"], torch.tensor(torch.inf))
     with pytest.raises(guards.Diverged) if skipped == 3 else nullcontext():
-        guards.check_update(run, update, was_made=False)
+        guards.check_update(run, update, succeeded=False)
     assert run.skipped == skipped
 
 

@@ -28,6 +28,7 @@ from recipes.base import Base
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.errors import UserError
+from recipes.graphs.parts import Parts
 from recipes.loop import TrainingRun
 from recipes.reports import results, run_page
 from recipes.runs import checkpoint, manifest
@@ -409,7 +410,8 @@ def test_a_full_disk_is_a_user_error_and_the_next_start_goes_on(
         return str(caught.value)
 
     message = in_child(work)
-    assert f"{file}: " in message and "No space left on device." in message
+    assert f"{file}: " in message
+    assert "No space left on device. Free some space and start the same command again; what was saved" in message
     assert not is_finished(folder) and not list(folder.rglob(".*.trickbook-draft"))
     in_child(lambda: finetune_config(config, folder))
     assert is_finished(folder)
@@ -430,6 +432,7 @@ def test_passes_per_update_are_counted_by_rows() -> None:
         rows_passed=24.0,
         seconds=4.0,
         updates=2,
+        graphs=Parts(),
         history=SimpleNamespace(read=lambda: [{"examples": 8}, {"split": "validation"}, {"examples": 4}]),
     )
     memory: Any = SimpleNamespace(cost=lambda device: {"peak_memory_mb": 1.0})
@@ -438,6 +441,7 @@ def test_passes_per_update_are_counted_by_rows() -> None:
         "examples_per_second": 3.0,
         "peak_memory_mb": 1.0,
         "passes_per_update": 2.0,
+        "graphs": False,
     }
 
 

@@ -43,6 +43,7 @@ class Awp(Trick):
     neutral = {"gamma": 0.0}
     control = "train_longer"
     passes = 2.0
+    replays = True
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Return the loss of the clean pass; weights move only if its gradient is finite."""

@@ -55,6 +55,7 @@ class Focal(Trick):
         "rare_labels": "+tricks=[{name}] tricks.{name}.scheme=balanced gives rare labels more weight; with "
         "tricks.{name}.gamma=0 it does nothing else"
     }
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -99,6 +99,8 @@ class Mixup(Trick):
             raise ValueError(f"mask must be one of {masks} at level={self.level}, got {self.mask}: {reason}.")
         if not self.depths or not all(0 <= depth < 1 for depth in self.depths):
             raise ValueError(f"depths must be a list of numbers in [0, 1), got {self.depths}.")
+        drawn_layer = "at level=hidden each batch is mixed before a layer of its own"
+        self.replays = drawn_layer if self.level == "hidden" else True
 
     def excludes(self) -> Mapping[str, str]:
         """Exclude segments, which leave no layer that sees all tokens of a text."""

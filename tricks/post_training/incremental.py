@@ -61,6 +61,7 @@ class Incremental(Trick):
     slots = {"train": "data", "examples": "join", "model": "load", "results": "results"}
     remedies = {"removed_checkpoints": "+tricks=[{name}] tricks.{name}.folder={folder}"}
     neutral = "training starts from the weights of another run, so no value leaves it as it was"
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

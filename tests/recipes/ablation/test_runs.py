@@ -144,11 +144,27 @@ def test_runs_csv_has_a_column_for_each_factor_of_any_space(tmp_path: Path) -> N
         "passes",
         "memory",
         "memory_of",
+        "graphs",
         "reason",
         "folder",
     ]
-    assert first == ["set", "none", "", "0", "finished", "0.75", "False", "2.0", "1.0", "300.0", "run", "", "0"]
-    assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "", "no, not this", "b"]
+    assert first == [
+        "set",
+        "none",
+        "",
+        "0",
+        "finished",
+        "0.75",
+        "False",
+        "2.0",
+        "1.0",
+        "300.0",
+        "run",
+        "False",
+        "",
+        "0",
+    ]
+    assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "", "", "no, not this", "b"]
 
 
 def test_a_run_is_broken_if_it_collapsed_or_diverged(tmp_path: Path) -> None:

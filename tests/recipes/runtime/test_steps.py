@@ -24,7 +24,7 @@ class Unread(StepCount):
     """A count of steps that fails if somebody reads the outcome of the last one."""
 
     @property
-    def last_was_made(self) -> bool:
+    def last_succeeded(self) -> bool:
         """Refuse to read."""
         raise AssertionError("the last step was waited for")
 

@@ -25,7 +25,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def deal_to(worker: int, monkeypatch: pytest.MonkeyPatch, device: str = "auto") -> str | None:
     """The GPU of a worker, which is stood in for by its process number."""
-    monkeypatch.setattr(os, "getpid", lambda: worker)
+    monkeypatch.setattr(workers, "getpid", lambda: worker)
     deal_gpu(SWEEP, device)
     # Each process has an environment of its own.
     return os.environ.pop("CUDA_VISIBLE_DEVICES", None)
@@ -53,6 +53,6 @@ def test_the_process_of_the_sweep_and_a_chosen_device_are_left_alone(monkeypatch
 @pytest.mark.parametrize(("named", "dealt"), [("3", "3"), ("", ""), ("5,7", "5")])
 def test_only_gpus_that_the_launcher_allows_are_dealt(named: str, dealt: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    monkeypatch.setattr(os, "getpid", lambda: 11)
+    monkeypatch.setattr(workers, "getpid", lambda: 11)
     deal_gpu(SWEEP, "auto")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == dealt

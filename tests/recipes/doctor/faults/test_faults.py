@@ -200,6 +200,11 @@ def separate_labels(rows: Rows) -> None:
             row["text"] += f" {row['label']}{'one' if index % 2 else 'two'}" * 3
 
 
+def exchange_validation_labels(rows: Rows) -> None:
+    for row in rows["validation"]:
+        row["label"] = {"x": "y", "y": "x", "z": "z"}[row["label"]]
+
+
 def add_unknown_label(rows: Rows) -> None:
     rows["test"][0]["label"] = "unheard"
 
@@ -602,6 +607,12 @@ DATA = [
     Fault("the label's name in every text", "shortcuts", "contain the name of their label", rows=name_labels),
     Fault("a word that only one label has", "shortcuts", "the word 'qqq' alone separates 'x'", rows=mark_x),
     Fault("texts that give the label away", "learnability", "hardly any real task is that easy", rows=separate_labels),
+    Fault(
+        "labels exchanged in validation",
+        "labels_of_splits",
+        "rows of 'y' look like train's 'x'",
+        rows=exchange_validation_labels,
+    ),
     Fault("wrong labels", "label_errors", "labels look wrong", rows=change_labels),
     Fault("batches of one label", "batches", "of one label only", planted="SortedBatches"),
     Fault("rows in no batch", "batches", "in no batch", planted="HalfTheRows"),
