@@ -29,7 +29,8 @@ from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
 from recipes.metrics import Predictions, measure
-from recipes.prediction.predictors import AnyPredictor, in_precision, load_predictor
+from recipes.prediction.precision import in_precision
+from recipes.prediction.predictors import AnyPredictor, load_predictor
 from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
 from recipes.runs.folder import finished_run
 from recipes.runtime.precision import fastest_on_gpu
@@ -55,7 +56,7 @@ class PredictionRequest:
     look_ahead: int = 4096
     """Rows that are read, grouped by length and predicted together."""
     precision: str = "auto"
-    """auto, fp32, bf16 or fp16."""
+    """One of `recipes.prediction.precision.PRECISIONS`."""
     metrics: bool = False
     """Whether to score the rows that have a label."""
     encoding: str | None = None
@@ -143,7 +144,14 @@ class PredictionJob:
     @cached_property
     def predictor(self) -> AnyPredictor:
         """The predictor of the run; loading it takes seconds."""
-        return load_predictor(self.finished_run)
+        with in_precision(self.precision):
+            return load_predictor(self.finished_run)
+
+    @cached_property
+    def precision(self) -> str:
+        """The precision of the request; on a GPU auto stands for 16 bits."""
+        requested = self.request.precision
+        return fastest_on_gpu() if requested == "auto" and torch.cuda.is_available() else requested
 
     @cached_property
     def columns(self) -> list[str]:
@@ -384,10 +392,8 @@ class PredictionJob:
         texts = [record.values[text] or "" for record in good]
         pairs = [record.values[text_pair] or "" for record in good] if text_pair else None
         ids = [record.values[own_id] or "" if own_id else str(record.number) for record in good]
-        precision = self.request.precision
-        if precision == "auto" and torch.cuda.is_available():
-            precision = fastest_on_gpu()
-        with in_precision(precision):
+        # A fused run loads its members while it predicts.
+        with in_precision(self.precision):
             predictions = self.predictor.predict(texts, pairs, ids)
         return replace(predictions, labels=[self._label_cells(record.values) for record in good])
 

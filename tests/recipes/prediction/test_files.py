@@ -276,15 +276,15 @@ def test_batches_are_halved_when_memory_runs_out(
 ) -> None:
     predict_split, sizes = batched.predict_split, []
 
-    def predict_small(run: Any, dataset: Any, batch_size: int, accelerator: Any = None) -> Any:
+    def predict_small(run: Any, dataset: Any, batch_size: int, **options: Any) -> Any:
         sizes.append(batch_size)
-        if batch_size > 16:
+        if batch_size > 256:
             raise torch.OutOfMemoryError
-        return predict_split(run, dataset, batch_size, accelerator)
+        return predict_split(run, dataset, batch_size, **options)
 
     monkeypatch.setattr(predictors, "predict_split", predict_small)
     PredictionJob(prediction_request).run()
-    assert sizes == [64, 32, 16, 16, 16, 16, 16]
+    assert sizes == [4096, 2048, 1024, 512, 256, 256, 256, 256, 256]
 
 
 @pytest.mark.parametrize(
