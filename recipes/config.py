@@ -33,7 +33,13 @@ UNDECIDING = (
 )
 CONF = Path(__file__).parents[1] / "conf"
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {"data.header": True, "data.encoding": None, "data.fold": None, "train.cuda_graphs": "auto"}
+NEWER_SETTINGS = {
+    "data.header": True,
+    "data.encoding": None,
+    "data.fold": None,
+    "train.cuda_graphs": "auto",
+    "model.trim_vocabulary": False,
+}
 
 
 @dataclass
@@ -102,7 +108,7 @@ class Data:
 class Model:
     """What is fine-tuned."""
 
-    source: str = allowed("minilm | tiny | linear | hub")
+    source: str = allowed("minilm | e5 | mpnet | tiny | linear | hub")
     name: str | None = allowed("")
     """The hub's name, or a local folder."""
     dropout: float | None = allowed(
@@ -114,6 +120,8 @@ class Model:
     """Of every layer; null: as it was pretrained."""
     gradient_checkpointing: bool = allowed("")
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    trim_vocabulary: bool = allowed("")
+    """Leave out the pieces of a SentencePiece vocabulary that no training or validation text uses."""
 
 
 @dataclass

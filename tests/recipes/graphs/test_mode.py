@@ -1,9 +1,12 @@
 """Where parts are replayed: the table of cards, what stands against it, and the shapes that a run will have."""
 
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -182,3 +185,36 @@ def test_small_layers_take_as_long_to_launch_as_many_tokens_to_compute(layers: i
         config = BertConfig(hidden_size=width, num_hidden_layers=layers, intermediate_size=4 * width)
         model = BertForSequenceClassification(config)
     assert round(mode.launch_in_tokens(model) / 1000) == pytest.approx(thousands, rel=0.1)
+
+
+@pytest.mark.slow
+def test_a_replayed_run_that_is_killed_goes_on_as_it_would_have() -> None:
+    """The plan is the same after each start, so the same parts are recorded and replayed."""
+    config = tiny_config("+tricks=[fgm,swa]")
+
+    def train(folder: Path, dies_at: int = 0) -> dict[str, Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            run = tiny_run(config, folder, folder)
+            step = run._step
+
+            def step_or_die(batch: Any) -> None:
+                step(batch)
+                if run.batches_done == dies_at:
+                    run.console.flush()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            def set_up_parts(*arguments: Any) -> PaddedParts:
+                return mode.make_padded_parts(run, run.cost_of_pass, FrozenRecorder(run.parameters))
+
+            patch.setattr(run, "_step", step_or_die)
+            patch.setattr("recipes.loop.set_up_parts", set_up_parts)
+            run.fit()
+            return {**copy_weights(run), "losses": np.array([line.get("loss") or 0.0 for line in run.history.read()])}
+
+    with temporary_folder() as folder:
+        for name in ("whole", "killed"):
+            (folder / name).mkdir()
+        whole = in_child(lambda: train(folder / "whole"))
+        with pytest.raises(ChildProcessError):
+            in_child(lambda: train(folder / "killed", dies_at=9))
+        assert difference(whole, in_child(lambda: train(folder / "killed"))) == 0

@@ -252,7 +252,7 @@ def save_model_for(*classes: str) -> Callable[[Path], None]:
 
     def save(folder: Path) -> None:
         texts = [row["text"] for row in healthy_rows()["train"]]
-        settings = Model("tiny", None, None, False)
+        settings = Model("tiny", None, None, gradient_checkpointing=False, trim_vocabulary=False)
         tokenizer = load_tokenizer(settings, texts)
         load_model(settings, tokenizer, classes, False).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
