@@ -29,11 +29,10 @@ from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
 from recipes.metrics import Predictions, measure
-from recipes.prediction.precision import in_precision
+from recipes.prediction.precision import choose_precision, in_precision
 from recipes.prediction.predictors import AnyPredictor, load_predictor
 from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
 from recipes.runs.folder import finished_run
-from recipes.runtime.precision import fastest_on_gpu
 
 MOST_ROWS_AHEAD = 10_000_000
 # The files of `<output>.parts` that are no pieces: what is predicted, the joined output, and the joined bad rows.
@@ -63,8 +62,8 @@ class PredictionRequest:
     """Of an input that is not UTF-8; None: as the run's `data.encoding`, and UTF-8 for a stream."""
 
 
-# The fields of a request that decide its results: pieces of a request that differs in one of them are not used.
-DECIDING_FIELDS = ("source", "source_format", "encoding", "run", "precision", "metrics")
+# With the precision, what decides the results of a request: pieces of one that differs in a field are not used.
+DECIDING_FIELDS = ("source", "source_format", "encoding", "run", "metrics")
 
 
 @dataclass
@@ -137,6 +136,8 @@ class PredictionJob:
             self._predict_to_standard_output()
         else:
             self._predict_to_file()
+        if self.request.precision == "fastest":
+            self.summary.notes.append(f"--precision fastest: this machine predicts in {self.precision}.")
         self.summary.notes = [*self.records.notes, *self.summary.notes]
         self.summary.seconds = time.perf_counter() - began
         return self.summary
@@ -149,9 +150,12 @@ class PredictionJob:
 
     @cached_property
     def precision(self) -> str:
-        """The precision of the request; on a GPU auto stands for 16 bits."""
-        requested = self.request.precision
-        return fastest_on_gpu() if requested == "auto" and torch.cuda.is_available() else requested
+        """The precision of the request, measured if it is the fastest; on a GPU auto stands for the fastest too."""
+        requested, device = self.request.precision, "cuda" if torch.cuda.is_available() else "cpu"
+        if requested != "fastest" and (requested, device) != ("auto", "cuda"):
+            return requested
+        with in_precision("fastest"):
+            return choose_precision(device, "fp32")
 
     @cached_property
     def columns(self) -> list[str]:
@@ -295,7 +299,8 @@ class PredictionJob:
         """What decides the predictions: input, run and options."""
         files = [Path(self.request.source), self.finished_run.folder / "metrics.json"]
         state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
-        return {"state": state, **{name: getattr(self.request, name) for name in DECIDING_FIELDS}}
+        fields = {name: getattr(self.request, name) for name in DECIDING_FIELDS}
+        return {"state": state, **fields, "precision": self.precision}
 
     def _write_request(self, summary: Mapping[str, Any] | None) -> None:
         write_json(self.parts / REQUEST, {**self._identify_request(), "summary": summary})
