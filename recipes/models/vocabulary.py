@@ -46,14 +46,14 @@ def trim_rules(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], name: s
     pieces, added = rules["model"]["vocab"], rules["added_tokens"]
     # Up to the last token that surrounds, fills or stands in for a text, so that these have the same ids as before.
     special = [*tokenizer("", "").input_ids, tokenizer.pad_token_id, tokenizer.unk_token_id]
-    kept = {*range(1 + max(number for number in special if number is not None)), *(token["id"] for token in added)}
+    remaining = {*range(1 + max(number for number in special if number is not None)), *(token["id"] for token in added)}
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         chunk = list(texts[start : start + TEXTS_AT_ONCE])
-        kept.update(*tokenizer(chunk, add_special_tokens=False, verbose=False).input_ids)
-    kept.update(number for number, (piece, _) in enumerate(pieces) if len(piece.removeprefix(WORD_START)) <= 1)
+        remaining.update(*tokenizer(chunk, add_special_tokens=False, verbose=False).input_ids)
+    remaining.update(number for number, (piece, _) in enumerate(pieces) if len(piece.removeprefix(WORD_START)) <= 1)
     # The score of an unknown character follows from the lowest score.
-    kept.add(min(range(len(pieces)), key=lambda number: pieces[number][1]))
-    new = {old: number for number, old in enumerate(sorted(kept))}
+    remaining.add(min(range(len(pieces)), key=lambda number: pieces[number][1]))
+    new = {old: number for number, old in enumerate(sorted(remaining))}
     rules["model"]["vocab"] = [pieces[old] for old in new if old < len(pieces)]
     rules["added_tokens"] = [{**token, "id": new[token["id"]]} for token in added]
     return json.dumps(rules, ensure_ascii=False)
