@@ -6,6 +6,8 @@ A trick is *settled* when one of these holds:
 - its interval ends below the margin, so the trick cannot be worth much,
 - it has a chance below 5 % to be shown to help with all the seeds that the budget allows (predictive power).
 
+A level that may break training (`recipes/ablation/failures.py`) is never settled.
+
 When every trick is settled, no further round is likely to change the recipe, and the study ends. Intervals hold over
 all looks (`recipes/ablation/boundaries.py`), whatever ends the study. Arms that only settled tricks need get no more
 seeds. A trick that is shown to hurt or to make no difference, and that costs more passes, takes its arms out of later
@@ -71,6 +73,8 @@ class Rounds:
         """The confidence level of the last look."""
         self.mains: dict[Effect, Verdict] = {}
         self.pairs: dict[Effect, Verdict] = {}
+        self.doubted: Sequence[Effect] = ()
+        """The main effects of levels that may break training, at this look: their numbers show nothing yet."""
         self.chances: dict[Effect, float] = {}
         """How likely each trick is shown to help at the last look."""
         self._seeds = np.repeat(np.array(analyses)[:, None], len(design.arms), axis=1)
@@ -96,7 +100,15 @@ class Rounds:
             self._seeds = self._seeds[: analysis + 1]
         self.level = 1 - ALPHA if len(self._seeds) == 1 else self._find_level(analysis, blocks, idle)
         mains, pairs = judge(self.design, blocks, self.margin, self.level, idle)
-        self.mains, self.pairs = merge_verdicts(self.mains, mains), merge_verdicts(self.pairs, pairs)
+        # A verdict is not final while it is doubted, and a final one is taken back.
+        mains = [self._take_back(verdict) for verdict in mains]
+        previous = {effect: verdict for effect, verdict in self.mains.items() if effect not in self.doubted}
+        self.mains, self.pairs = merge_verdicts(previous, mains), merge_verdicts(self.pairs, pairs)
+
+    def _take_back(self, verdict: Verdict) -> Verdict:
+        """Take back what a verdict says of a doubted level; its numbers stay."""
+        is_doubted = verdict.effect in self.doubted and verdict.word != IDENTICAL
+        return replace(verdict, word=NO_EVIDENCE) if is_doubted else verdict
 
     def restrict_to(self, design: Design, blocks: Sequence[Block]) -> None:
         """Judge the last look again with some of the arms only.
@@ -185,8 +197,8 @@ class Rounds:
         counts = list_names(list(map(str, self.analyses[: self.analysis + 1])), quoted=False, last=" and ")
         yield f"Seeds were added in rounds: the study was judged with {counts} seeds, of {most} that the budget allows."
         unclear = [verdict for verdict in self.mains.values() if verdict.has_estimate and not is_clear(verdict)]
-        small = [verdict.effect for verdict in unclear if verdict.interval[1] <= self.margin]
-        others = [verdict.effect for verdict in unclear if verdict.interval[1] > self.margin]
+        small = [each.effect for each in unclear if each.interval[1] <= self.margin and each.effect not in self.doubted]
+        others = [each.effect for each in unclear if each.effect not in small]
         is_decided = self.analysis < len(self._seeds) - 1
         if is_decided:
             yield "It ended because the recipe is decided."
@@ -228,11 +240,12 @@ class Rounds:
         return [
             effect
             for effect, verdict in self.mains.items()
-            if verdict.has_estimate
-            and not is_clear(verdict)
-            and verdict.interval[1] > self.margin
-            and self.chances.get(effect, 0.0) >= LEAST_CHANCE
+            if verdict.has_estimate and not is_clear(verdict) and (effect in self.doubted or self._may_help(verdict))
         ]
+
+    def _may_help(self, verdict: Verdict) -> bool:
+        """Whether a trick without a clear verdict may still be shown to help by more than the margin."""
+        return verdict.interval[1] > self.margin and self.chances.get(verdict.effect, 0.0) >= LEAST_CHANCE
 
     def _without(self, leaves: np.ndarray) -> np.ndarray:
         """Plan the seeds if some arms get no more after this look, and all others get all, (analysis, arm)."""
