@@ -22,7 +22,7 @@ NAMES = {"loss": "log loss", "brier": "Brier score"}
 
 @dataclass(frozen=True)
 class Interval:
-    """An effect on the second endpoint; above 0 is better."""
+    """An effect on the second endpoint, or a difference of effects; above 0 is better."""
 
     value: float
     low: float

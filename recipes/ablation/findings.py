@@ -10,7 +10,7 @@ from statistics import mean
 import numpy as np
 
 from recipes.ablation.design import Arm, Design, Effect, design_matrix
-from recipes.ablation.endpoints import SecondEndpoint
+from recipes.ablation.endpoints import Interval, SecondEndpoint
 from recipes.ablation.factors import Space
 from recipes.ablation.failures import BaseHealth, BrokenLevel
 from recipes.ablation.runs import FINISHED, Row
@@ -54,6 +54,8 @@ class Findings:
     """What biases the comparison, in sentences."""
     by_length: Mapping[float, "Findings"] = field(default_factory=dict)
     """The same study at each multiple of the updates, shortest first."""
+    differences: Mapping[Effect, Interval] = field(default_factory=dict)
+    """How much larger each main effect is at the longest training than at the shortest."""
     length_checks: Sequence[str] = ()
     """What the base gains from twice the updates, on each data set."""
     deviations: Mapping[str, float] = field(default_factory=dict)

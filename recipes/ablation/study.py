@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from recipes.ablation import plan
 from recipes.ablation.base_check import LONGER, check_base, run_base
+from recipes.ablation.by_length import measure_differences
 from recipes.ablation.composer import Composer
 from recipes.ablation.confirmation import confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
@@ -123,6 +124,7 @@ def run_study(
         search_path=composer.search_path,
         trusted=composer.trusted,
         by_length=by_length,
+        differences=measure_differences(by_length[settings.lengths[0]], findings) if len(by_length) > 1 else {},
         length=composer.find_length(longest, findings.recommended_arm),
     )
     write_report(findings, composer.sweep)
