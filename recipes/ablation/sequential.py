@@ -306,18 +306,43 @@ def expect_runs(
         row_degrees_of_freedom=1e6,
         by_block={},
     )
-    law = draw_joint_law(family, np.repeat(np.array(analyses, float)[:, None], count, axis=1), 0)
+    runs, _ = draw_rounds(design, family, analyses, margin, np.zeros(count))
+    return float(runs.mean())
+
+
+def draw_rounds(
+    design: Design, family: Estimates, analyses: Sequence[int], margin: float, truth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw studies in rounds from the joint law of their looks, in which no trick leaves before the others.
+
+    Args:
+        design: the arms.
+        family: the effects with their variances at the first look.
+        analyses: the number of seeds at each look.
+        margin: effects smaller than this do not matter.
+        truth: the true effects, (effect).
+
+    Returns:
+        The number of runs of each study on each data set, (draw), and the sign of the effects that are shown to help or
+        to hurt, 0 for the others, (effect, draw).
+    """
+    contrasts = design.contrasts()
+    has_weight = np.array([contrasts[effect] != 0 for effect in family.effects]).T.astype(float)
+    law = draw_joint_law(family, np.repeat(np.array(analyses, float)[:, None], len(truth), axis=1), 0)
     boundaries = find_boundaries(law)
-    runs = float(len(design.arms) * analyses[0])
-    is_clear_by_now = np.zeros((count, DRAWS), dtype=bool)
+    runs = np.full(DRAWS, float(len(design.arms) * analyses[0]))
+    claims = np.zeros((len(truth), DRAWS))
     is_running = np.ones(DRAWS, dtype=bool)
-    for analysis, boundary in enumerate(boundaries[:-1]):
-        values, scale = law.deviations[analysis], law.scales[analysis]
+    for analysis, boundary in enumerate(boundaries):
+        values, scale = law.deviations[analysis] + truth[:, None], law.scales[analysis]
         half = np.sqrt(law.squared_half_widths(analysis, boundary.multiplier, scale))
-        is_clear_by_now |= np.abs(values) > half
+        is_new = is_running & (claims == 0) & (np.abs(values) > half)
+        claims = np.where(is_new, np.sign(values), claims)
+        if analysis == len(boundaries) - 1:
+            break
         chances = law.chances(analysis, values, boundaries[-1].multiplier, scale)
-        is_open = ~is_clear_by_now & (values + half > margin) & (chances >= LEAST_CHANCE)
+        is_open = (claims == 0) & (values + half > margin) & (chances >= LEAST_CHANCE)
         is_running &= is_open.any(0)
-        is_needed = (weights.T != 0).astype(float) @ is_open.astype(float) > 0
-        runs += float((is_needed.sum(0) * is_running).mean()) * (analyses[analysis + 1] - analyses[analysis])
-    return runs
+        is_needed = has_weight @ is_open.astype(float) > 0
+        runs += is_needed.sum(0) * is_running * (analyses[analysis + 1] - analyses[analysis])
+    return runs, claims
