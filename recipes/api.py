@@ -14,18 +14,20 @@ from recipes import seams
 from recipes.compose.measured import settle_measured
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
+from recipes.compose.remedies import remedies_for
 from recipes.compose.tricks import build
 from recipes.compose.trust import trusting
 from recipes.config import Config, as_values
 from recipes.data.inputs import identify_inputs
 from recipes.data.splits import read_splits
+from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.pipeline import train
 from recipes.prediction.predictors import predict
 from recipes.runs import manifest
-from recipes.runs.claim import claim
+from recipes.runs.claim import CheckpointsRemoved, claim
 from recipes.runs.folder import RunFolder, finished_run, is_finished
-from recipes.runtime.distributed import connect, say
+from recipes.runtime.distributed import connect, is_first, say, wait_for_all
 
 
 @dataclass
@@ -66,13 +68,19 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
     with trusting(config.trusted):
-        config, notes = settle_measured(config, folder)
         tricks = build(config.tricks)
+        config, notes = settle_measured(config, tricks, folder)
         with claim_once(folder, config):
             if is_finished(folder):
+                manifest.remove_unneeded(folder)
                 manifest.check(folder)
-                say(f"{folder} is finished already; resume=false starts over.")
-                return FinishedRun(folder, tuple(config.trusted))
+                if RunFolder(folder).has_model or not config.checkpoint.save_model:
+                    say(f"{folder} is finished already; resume=false starts over.")
+                    return FinishedRun(folder, tuple(config.trusted))
+                wait_for_all()  # every process must have seen the manifest
+                if is_first():
+                    manifest.remove(folder)
+                notes.append("the run was finished without its model; it is trained again, to the same scores.")
             splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
             procedure = seams.compose("train", train, tricks, None)
             procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)
@@ -82,7 +90,7 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
 @contextmanager
 def claim_once(folder: Path, config: Config) -> Iterator[None]:
     """The folder is one run's own; under torchrun the first process claims it before the others look at it."""
-    claim_folder = partial(claim, folder, as_values(config), identify_inputs(config), _command_to_start_over(folder))
+    claim_folder = partial(_claim_or_explain, folder, config)
     if "RANK" not in os.environ:
         with claim_folder():
             yield
@@ -91,6 +99,17 @@ def claim_once(folder: Path, config: Config) -> Iterator[None]:
     with claim_folder() if state.is_main_process else nullcontext():
         state.wait_for_everyone()
         yield
+
+
+@contextmanager
+def _claim_or_explain(folder: Path, config: Config) -> Iterator[None]:
+    """Claim the folder; where a finished run cannot be trained further, name the other ways."""
+    try:
+        with claim(folder, as_values(config), identify_inputs(config), _command_to_start_over(folder)):
+            yield
+    except CheckpointsRemoved as error:
+        others = " or ".join(remedies_for("removed_checkpoints", config.tricks, folder=folder))
+        raise UserError(f"{error} Or start a new run from its weights: {others}.") from error
 
 
 def _command_to_start_over(folder: Path) -> str:

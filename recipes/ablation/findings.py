@@ -80,11 +80,38 @@ class Findings:
     @cached_property
     def costs(self) -> dict[Effect, dict[str, float]]:
         """The cost of each level, as a multiple of the cost without it, by the keys of `COSTS`."""
-        ratios = {cost: self.ratios(attrgetter(cost)) for cost in COSTS}
+        ratios = {cost: self.ratios(self.cost_reader(cost)) for cost in COSTS}
         return {
             effect: {cost: by_effect[effect] for cost, by_effect in ratios.items() if effect in by_effect}
             for effect in self.design.mains
         }
+
+    @cached_property
+    def compares_replays(self) -> bool:
+        """Whether time and memory are compared between runs that replayed their passes, as most runs of the study do.
+
+        Else between those that did not. A mixture would show what the mode costs, and not what a level costs.
+        """
+        modes = [row.graphs or False for row in self.finished_rows]
+        return modes.count(True) > modes.count(False)
+
+    def cost_reader(self, cost: str) -> Callable[[Row], float | None]:
+        """Read a cost of a run; None for the time and memory of a run in another mode."""
+
+        def read(row: Row) -> float | None:
+            amount: float | None = getattr(row, cost)
+            return amount if cost == "passes" or self._is_compared(row) else None
+
+        return read
+
+    @property
+    def arms_in_other_modes(self) -> list[Arm]:
+        """The arms with runs whose time and memory are not compared."""
+        arms = {row.arm for row in self.finished_rows if not self._is_compared(row)}
+        return [arm for arm in self.design.arms if arm in arms]
+
+    def _is_compared(self, row: Row) -> bool:
+        return (row.graphs or False) is self.compares_replays
 
     def ratios(self, measured: Callable[[Row], float | None]) -> dict[Effect, float]:
         """Compute by which factor each effect multiplies an amount, with the contrasts that estimate the effect.
@@ -146,6 +173,7 @@ class Findings:
         return front
 
     def means(self) -> dict[Arm, tuple[float, float]]:
-        """Compute the mean score and the mean seconds of each arm that has finished runs on every data set."""
-        scores, seconds = self._average_by_arm(attrgetter("score")), self._average_by_arm(attrgetter("seconds"))
-        return {arm: (scores[arm], seconds[arm]) for arm in self.design.arms if arm in scores}
+        """Compute the mean score and the mean seconds of each arm that has both on every data set."""
+        scores = self._average_by_arm(attrgetter("score"))
+        seconds = self._average_by_arm(self.cost_reader("seconds"))
+        return {arm: (scores[arm], seconds[arm]) for arm in self.design.arms if arm in scores and arm in seconds}

@@ -303,6 +303,12 @@ def _cost_parts(findings: Findings) -> Iterator[Part]:
     if not means:
         return
     yield Heading("What it costs")
+    if others := findings.arms_in_other_modes:
+        mode = "were replayed as CUDA graphs" if findings.compares_replays else "were not replayed as CUDA graphs"
+        yield (
+            f"Time and memory are compared between runs whose passes {mode}. These arms have other runs, which are "
+            f"left out: {'; '.join(map(findings.space.name_arm, others))}."
+        )
     yield "No other arm scores above these without taking more time. Scores are means over the seeds, noise included."
     yield Table(
         ["", f"validation {findings.metric}", "seconds"],

@@ -1,6 +1,6 @@
 """A study from its command line to its verdicts: choose the arms, run them, judge the effects, confirm the recipe."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -14,7 +14,7 @@ from recipes.ablation import plan
 from recipes.ablation.base_check import LONGER, check_base, run_base
 from recipes.ablation.by_length import measure_differences
 from recipes.ablation.composer import Composer
-from recipes.ablation.confirmation import confirm, plan_confirmation
+from recipes.ablation.confirmation import BASE, RECIPE, confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import estimate_by_data, measure_spreads, restrict_to_finished
 from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
@@ -32,6 +32,7 @@ from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import ScoredRun, are_alike, load_blocks
 from recipes.ablation.preflight import (
+    check_disk,
     check_rotation,
     check_tricks,
     count_validation_rows,
@@ -105,6 +106,10 @@ def run_study(
     if admissible(space.base):
         base = run_base(longest, design, settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
+        finished = [row.folder for rows in base.finished.values() for row in rows]
+        runs = settings.seeds * len(space.data) * len(design.arms) * len(settings.lengths) - len(finished)
+        if finished:
+            plan.print_plan([("disk", check_disk(composer.sweep, finished, runs))])
         if settings.check_base:
             checks = check_base(base, settings.margin, settings.lengths, study_runs.run)
             plan.print_plan(checks)
@@ -134,7 +139,9 @@ def run_study(
         config = read(composer(space.overrides_of(findings.recommended_arm, 0, next(iter(space.data)))))
         confirmation = plan_confirmation(findings, config)
         fresh_seeds = range(seeds, seeds + settings.seeds)
-        fresh = study_runs.run(confirmation.space, confirmation.arms, fresh_seeds)
+        # The recipe and the base predict the test split.
+        compared = [confirmation.arms[each] for each in (RECIPE, BASE)]
+        fresh = study_runs.run(confirmation.space, confirmation.arms, fresh_seeds, with_model=compared)
         write_report(confirm(findings, confirmation, fresh, composer.sweep), composer.sweep)
 
 
@@ -318,9 +325,11 @@ class StudyRuns:
         self.settings, self.composer, self.launch = settings, composer, launch
         self.by_space: dict[Space, dict[Path, Row]] = {}
 
-    def run(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Row]:
-        """Make all runs of these arms that are not finished, and return the rows of all."""
-        runs = list(self.composer.list_runs(space, arms, seeds))
+    def run(
+        self, space: Space, arms: Sequence[Arm], seeds: Sequence[int], with_model: Collection[Arm] = ()
+    ) -> list[Row]:
+        """Make all runs of these arms that are not finished, and return the rows of all; some need a model."""
+        runs = list(self.composer.list_runs(space, arms, seeds, with_model))
         metric = str(self.composer.master.evaluate.metric)
         # A file that has changed since the first runs of the study would make two studies of it.
         for folder in compare_inputs(run.folder for run in runs):

@@ -1,23 +1,25 @@
-"""Settings whose value is measured at the first start of a run, and then belongs to its config."""
+"""Settings whose value is found at the first start of a run, and then belongs to its config."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipes.compose.tricks import build
 from recipes.config import Config, value_at
+from recipes.graphs.mode import find_card, settle_mode
 from recipes.runs.folder import read_config
+from recipes.trick import Trick
 
 
-def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
-    """Replace each setting of a trick that asks for a measurement by the measured value.
+def settle_measured(config: Config, tricks: Mapping[str, Trick], folder: Path) -> tuple[Config, list[str]]:
+    """Replace each setting of a trick that asks for a measurement by the measured value, and settle the CUDA graphs.
 
     A run that is resumed, or is finished, has the values in the `config.yaml` of its folder, whatever a measurement
     would say now. The folder's name is not concerned: it is made of what the user typed.
 
     Args:
-        config: of the run, with its `_target_`s trusted.
+        config: of the run.
+        tricks: built from it; they get the values too.
         folder: of the run; it may not exist.
 
     Returns:
@@ -26,12 +28,16 @@ def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
     Raises:
         UserError: the folder's `config.yaml` is damaged.
     """
-    tricks = build(config.tricks)
     asking = {name: _asking(vars(trick), trick.measurable) for name, trick in tricks.items()}
-    if not any(asking.values()):
+    card = find_card(config.train.device) if config.train.cuda_graphs == "auto" else None
+    if not any(asking.values()) and card is None:
         return config, []
     before = read_config(folder) if config.resume else None
-    values, notes = {name: dict(settings) for name, settings in config.tricks.items()}, []
+    values, notes = {name: dict(settings) for name, settings in config.tricks.items()}, list[str]()
+    if card is not None:
+        mode, note = settle_mode(card) if before is None else _stored_mode(before)
+        config = replace(config, train=replace(config.train, cuda_graphs=mode))
+        notes.append(note)
     for name, settings in asking.items():
         if not settings:
             continue
@@ -44,7 +50,14 @@ def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
             elif stored is not None and stored != values[name][setting]:
                 values[name][setting] = stored
                 notes.append(f"tricks.{name}.{setting}={stored}, as was measured at the first start of this run.")
+            setattr(tricks[name], setting, values[name][setting])
     return replace(config, tricks=values), notes
+
+
+def _stored_mode(before: Mapping[str, Any]) -> tuple[str, str]:
+    """How the run was begun. One of an earlier version, or without a CUDA card, has `auto`, which then means off."""
+    mode = value_at(before, "train.cuda_graphs") or "auto"
+    return mode, f"train.cuda_graphs is {'on' if mode == 'on' else 'off'}, as at the first start of this run."
 
 
 def _asking(values: Mapping[str, Any], measurable: Mapping[str, Any]) -> list[str]:

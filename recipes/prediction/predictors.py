@@ -154,8 +154,9 @@ def load_predictor(run: RunFolder) -> AnyPredictor:
     """Load the predictor of a finished run.
 
     Raises:
-        UserError: its folder, or the folder of one of its members, is incomplete or damaged.
+        UserError: its folder, or the folder of one of its members, is incomplete or damaged, or it has no model.
     """
+    run.require_model()
     run.checked("model")
     if not (run.folder / "config.yaml").is_file() or not (run.folder / "model").is_dir():
         raise UserError(

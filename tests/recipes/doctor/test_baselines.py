@@ -56,6 +56,13 @@ def test_the_majority_class_is_that_of_the_training_rows() -> None:
     assert predict_majority(make_splits(list("ba"), ["a"])).names() == ["a"]
 
 
+def test_texts_are_read_once_for_their_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(baselines, "is_chinese", lambda texts: bool(asked.append(len(texts))))
+    baselines._choose_rows(make_splits(list("abab"), list("ab")))
+    assert asked == [4]
+
+
 def test_with_more_than_one_label_it_is_the_most_frequent_set() -> None:
     majority = predict_majority(make_splits([["a", "b"], ["b", "a"], ["b"], []], [["a"]]))
     assert majority.names() == [["a", "b"]]
