@@ -68,11 +68,11 @@ def describe(seconds: float) -> Iterator[str]:
     yield f"{BATCHES} batches have {real:,} real tokens; padded, {computed / real:.3f} times as many are computed."
     ways = {"padded": make_padded(parts), "packed": make_packed(parts)}
     if work.DEVICE == "cuda":
-        ways |= {f"{name}, replayed": record(call) for name, call in list(ways.items())}
+        ways |= {f"{name}, replayed": record(run_once) for name, run_once in list(ways.items())}
     start, rows, times = monotonic(), [], {}
-    for number, (name, call) in enumerate(ways.items()):
+    for number, (name, run_once) in enumerate(ways.items()):
         left = 0.8 * seconds - (monotonic() - start)
-        times[name] = time_calls(call, max(1.0, left / (len(ways) - number)))
+        times[name] = time_calls(run_once, max(1.0, left / (len(ways) - number)))
         rate = count_operations(run.bare_model, real) / (times[name] / 1000)
         rows.append([name, f"{times[name] / BATCHES:.2f}", f"{rate / 1e12:.1f}", describe_fraction(rate)])
     yield from table(["forward and backward", "ms a batch", "TFLOP/s of real tokens", "of the card's bf16 rate"], rows)
@@ -174,17 +174,17 @@ def make_packed(parts: list[Batch]) -> Callable[[], None]:
     return run
 
 
-def record(call: Callable[[], None]) -> Callable[[], None]:
+def record(run_once: Callable[[], None]) -> Callable[[], None]:
     """The same work as a CUDA graph."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
-            call()
+            run_once()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        call()
+        run_once()
     return graph.replay
 
 
