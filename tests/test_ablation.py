@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from recipes.config import threads_of_each
+from recipes.runs.folder import RunFolder
 from recipes.testing import make_text_file
 from tests.test_command_line import TEXT, run_refused, run_to_end, run_train
 
@@ -242,6 +243,46 @@ def write_letters(path: Path, split: str) -> Path:
         lines.append(f"{' '.join(words)},{'xyz'[row % 3]}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def letters_study(folder: Path, updates: int, rate: str) -> list[str]:
+    """A study of short runs at two learning rates, of which the larger is better. The texts are clean already."""
+    return [
+        "-m",
+        "hydra/sweeper=ablation",
+        f"train.learning_rate={rate},5e-3",
+        "data=files",
+        *(f"data.{split}={write_letters(folder / f'{split}.csv', split)}" for split in SPLITS),
+        "model=tiny",
+        f"train.max_updates={updates}",
+        "train.batch_size=16",
+        "evaluate.weights=last",
+        "doctor=off",
+        "hydra.sweep.dir=study",
+        "hydra.sweeper.check_base=false",
+    ]
+
+
+@pytest.mark.slow
+def test_a_recipe_is_confirmed_at_the_longest_length(folder: Path) -> None:
+    arguments = letters_study(folder, 15, "2.2e-3")
+    done = run_train(folder, *arguments, "hydra.sweeper.lengths=[1,2]", "hydra.sweeper.seeds=4")
+    assert done.code == 0, done
+    assert "With fresh seeds" in done.out
+    runs = rows(folder)
+    # Two arms, four seeds, two lengths; then the recipe and the base at the longer length, with fresh seeds.
+    lengths = [row["length"] for row in runs]
+    assert (lengths.count("1"), lengths.count("2"), len(lengths)) == (8, 16, 24)
+    updates = {
+        (row["length"], int(row["seed"]) >= 4): RunFolder(folder / "study" / row["folder"]).config["train"][
+            "max_updates"
+        ]
+        for row in runs
+    }
+    assert updates == {("1", False): 15, ("2", False): 30, ("2", True): 30}
+    report = (folder / "study" / "report.md").read_text(encoding="utf-8")
+    assert "| 1 x the updates | 2 x the updates | difference |" in report
+    assert "max_updates: 30" in (folder / "study" / "conf" / "recipe" / "recommended.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
