@@ -286,6 +286,41 @@ def test_a_recipe_is_confirmed_at_the_longest_length(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_study_in_rounds_to_its_end(folder: Path) -> None:
+    """`normalize` changes nothing, so it leaves after the first round."""
+    rounds = ("hydra.sweeper.stop=when_clear", "hydra.sweeper.seeds=2", "hydra.sweeper.budget=30")
+    arguments = [
+        *letters_study(folder, 60, "1.5e-3"),
+        "+tricks=[normalize]",
+        "hydra.sweeper.design=one_at_a_time",
+        *rounds,
+    ]
+    done = run_train(folder, *arguments)
+    assert done.code == 0, done
+    assert "looks     2, 3, 4, 5, 6, 8 and 10 seeds, until the recipe is decided: 6 to 30 runs" in done.out
+    assert re.search(r"It ended because the (recipe is decided|budget is used up)\.", done.out)
+    assert "normalize changes nothing at all" in done.out
+    assert "train.learning_rate=0.005 (+" in done.out and "helps" in done.out
+    assert "Recommended: train.learning_rate=0.005." in done.out and "With fresh seeds" in done.out
+    runs = rows(folder)
+    seeds = {
+        name: sorted(int(row["seed"]) for row in runs if (row["normalize"], row["train.learning_rate"]) == levels)
+        for name, levels in {
+            "base": ("none", "0.0015"),
+            "faster": ("none", "0.005"),
+            "normalize": ("normalize", "0.0015"),
+        }.items()
+    }
+    # The recipe and the base are confirmed with two fresh seeds.
+    assert seeds["normalize"] == [0, 1] and seeds["base"] == seeds["faster"] == list(range(len(seeds["base"])))
+    judged = len(seeds["base"]) - 2
+    assert judged in (2, 3, 4, 5, 6, 8, 10)
+    assert ("Left early: normalize with 2 seeds." in done.out) == (judged > 2)
+    before = results(folder)
+    assert run_train(folder, *arguments).code == 0 and results(folder) == before
+
+
+@pytest.mark.slow
 def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
     texts = [f"data.{split}={write_letters(folder / f'{split}.csv', split)}" for split in SPLITS]
     base = [
