@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from recipes.config import threads_of_each
+from recipes.runs.folder import RunFolder
 from recipes.testing import make_text_file
 from tests.test_command_line import TEXT, run_refused, run_to_end, run_train
 
@@ -242,6 +243,81 @@ def write_letters(path: Path, split: str) -> Path:
         lines.append(f"{' '.join(words)},{'xyz'[row % 3]}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def letters_study(folder: Path, updates: int, rate: str) -> list[str]:
+    """A study of short runs at two learning rates, of which the larger is better. The texts are clean already."""
+    return [
+        "-m",
+        "hydra/sweeper=ablation",
+        f"train.learning_rate={rate},5e-3",
+        "data=files",
+        *(f"data.{split}={write_letters(folder / f'{split}.csv', split)}" for split in SPLITS),
+        "model=tiny",
+        f"train.max_updates={updates}",
+        "train.batch_size=16",
+        "evaluate.weights=last",
+        "doctor=off",
+        "hydra.sweep.dir=study",
+        "hydra.sweeper.check_base=false",
+    ]
+
+
+@pytest.mark.slow
+def test_a_recipe_is_confirmed_at_the_longest_length(folder: Path) -> None:
+    arguments = letters_study(folder, 15, "2.2e-3")
+    done = run_train(folder, *arguments, "hydra.sweeper.lengths=[1,2]", "hydra.sweeper.seeds=4")
+    assert done.code == 0, done
+    assert "With fresh seeds" in done.out
+    runs = rows(folder)
+    # Two arms, four seeds, two lengths; then the recipe and the base at the longer length, with fresh seeds.
+    lengths = [row["length"] for row in runs]
+    assert (lengths.count("1"), lengths.count("2"), len(lengths)) == (8, 16, 24)
+    updates = {
+        (row["length"], int(row["seed"]) >= 4): RunFolder(folder / "study" / row["folder"]).config["train"][
+            "max_updates"
+        ]
+        for row in runs
+    }
+    assert updates == {("1", False): 15, ("2", False): 30, ("2", True): 30}
+    report = (folder / "study" / "report.md").read_text(encoding="utf-8")
+    assert "| 1 x the updates | 2 x the updates | difference |" in report
+    assert "max_updates: 30" in (folder / "study" / "conf" / "recipe" / "recommended.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_study_in_rounds_to_its_end(folder: Path) -> None:
+    """`normalize` changes nothing, so it leaves after the first round."""
+    rounds = ("hydra.sweeper.stop=when_clear", "hydra.sweeper.seeds=2", "hydra.sweeper.budget=30")
+    arguments = [
+        *letters_study(folder, 60, "1.5e-3"),
+        "+tricks=[normalize]",
+        "hydra.sweeper.design=one_at_a_time",
+        *rounds,
+    ]
+    done = run_train(folder, *arguments)
+    assert done.code == 0, done
+    assert "looks     2, 3, 4, 5, 6, 8 and 10 seeds, until the recipe is decided: 6 to 30 runs" in done.out
+    assert re.search(r"It ended because the (recipe is decided|budget is used up)\.", done.out)
+    assert "normalize changes nothing at all" in done.out
+    assert "train.learning_rate=0.005 (+" in done.out and "helps" in done.out
+    assert "Recommended: train.learning_rate=0.005." in done.out and "With fresh seeds" in done.out
+    runs = rows(folder)
+    seeds = {
+        name: sorted(int(row["seed"]) for row in runs if (row["normalize"], row["train.learning_rate"]) == levels)
+        for name, levels in {
+            "base": ("none", "0.0015"),
+            "faster": ("none", "0.005"),
+            "normalize": ("normalize", "0.0015"),
+        }.items()
+    }
+    # The recipe and the base are confirmed with two fresh seeds.
+    assert seeds["normalize"] == [0, 1] and seeds["base"] == seeds["faster"] == list(range(len(seeds["base"])))
+    judged = len(seeds["base"]) - 2
+    assert judged in (2, 3, 4, 5, 6, 8, 10)
+    assert ("Left early: normalize with 2 seeds." in done.out) == (judged > 2)
+    before = results(folder)
+    assert run_train(folder, *arguments).code == 0 and results(folder) == before
 
 
 @pytest.mark.slow
