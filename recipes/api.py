@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -23,7 +23,8 @@ from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.pipeline import train
-from recipes.prediction.predictors import predict
+from recipes.prediction.precision import in_precision
+from recipes.prediction.predictors import AnyPredictor, check_arguments, load_predictor
 from recipes.runs import manifest
 from recipes.runs.claim import CheckpointsRemoved, claim
 from recipes.runs.folder import RunFolder, finished_run, is_finished
@@ -36,6 +37,14 @@ class FinishedRun(RunFolder):
 
     trusted: Sequence[str] = ()
     """Further classes that its config may name."""
+    precision: str = "auto"
+    """That it predicts in: one of `recipes.prediction.precision.PRECISIONS`."""
+
+    @cached_property
+    def predictor(self) -> AnyPredictor:
+        """Its model and tokenizer; loading them takes seconds, so they stay in memory."""
+        with trusting(self.trusted), in_precision(self.precision):
+            return load_predictor(self)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Predictions:
         """Predict texts, or pairs of texts, with the saved model; rows keep the order given.
@@ -43,8 +52,10 @@ class FinishedRun(RunFolder):
         Raises:
             UserError: a text has no pair though the run was trained on pairs, or the other way round.
         """
-        with trusting(self.trusted):
-            return predict(self, texts, pairs)
+        check_arguments(self, texts, pairs)
+        # A fused run loads its members while it predicts.
+        with trusting(self.trusted), in_precision(self.precision):
+            return self.predictor.predict(texts, pairs, [str(number) for number in range(len(texts))])
 
 
 def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> FinishedRun:
@@ -119,14 +130,17 @@ def _command_to_start_over(folder: Path) -> str:
     return shlex.join(["python", "train.py", *others, f"hydra.run.dir={folder}", "resume=false"])
 
 
-def load(folder: str | Path, trusted: Sequence[str] = ()) -> FinishedRun:
+def load(folder: str | Path, trusted: Sequence[str] = (), precision: str = "auto") -> FinishedRun:
     """A finished run from its folder.
 
     Args:
         folder: the run folder. It may be from somebody else: nothing in it is imported or run.
         trusted: names of further classes that its config may name, such as `my_tricks.Cutoff`.
+        precision: that it predicts in. auto: on a CPU that of its training, on a GPU fp32. fastest: the one that this
+            machine computes fastest, measured once. Or fp32, bf16, fp16.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or there is no such precision.
     """
-    return FinishedRun(finished_run(folder).folder, trusted)
+    with in_precision(precision):
+        return FinishedRun(finished_run(folder).folder, trusted, precision)

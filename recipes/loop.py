@@ -83,6 +83,7 @@ class TrainingRun(LiveRun):
         self.unchecked: guards.Update | None = None
         self.rows_passed = self.seconds = self.seconds_at_save = self.factor = 0.0
         self.best = None
+        self.evaluated: tuple[int, Predictions] | None = None
         self.grad_norm = torch.zeros(())
         self.graphs = Parts()
         self.logged: dict[str, Any] = {}
@@ -342,8 +343,10 @@ class TrainingRun(LiveRun):
         self.settle_step()
         self.console.flush()
         self._time_lap()
-        with self.seams.weights():
-            metrics = measure(self.predictions(self.validation))
+        with self.seams.weights() as is_owned:
+            predictions = self.predictions(self.validation)
+            self.evaluated = None if is_owned else (self.batches_done, predictions)
+            metrics = measure(predictions)
             name = self.config.evaluate.metric
             if self.best is None or is_better(name, metrics[name], self.best["metrics"][name]):
                 self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
@@ -369,6 +372,12 @@ class TrainingRun(LiveRun):
         if not np.isfinite(predicted.probabilities).all():
             raise guards.Diverged(self, f"the predictions after update {self.batches_done} contain NaN or inf")
         return predicted
+
+    def predict_validation(self) -> Predictions:
+        """Predict the validation split with the last weights, unless the last evaluation has just done so."""
+        if self.evaluated is not None and self.evaluated[0] == self.batches_done:
+            return self.evaluated[1]
+        return self.predictions(self.validation)
 
     # Stopping and resuming.
 

@@ -148,7 +148,7 @@ def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]
     Returns:
         The final weights' predictions of the validation split, the scores of all candidates, and which one is final.
     """
-    predictions = run.predictions(run.validation)
+    predictions = run.predict_validation()
     candidates: dict[str, Any] = {"last": measure(predictions)}
     if run.best is not None:
         candidates["best"] = {**run.best["metrics"], "update": run.best["update"]}

@@ -437,7 +437,7 @@ class TrickLaws:
         assert difference(alone["weights"], second["weights"]) == 0
         assert alone["losses"] == second["losses"]
 
-    def whole_run(self) -> tuple[Path, set[str]]:
+    def full_run(self) -> tuple[Path, set[str]]:
         """The folder of a finished run with the values of the YAML file, and the trick's seams that were called in it.
 
         Several laws are about this run, so it is made once.
@@ -457,7 +457,7 @@ class TrickLaws:
 
     def test_is_reached(self) -> None:
         """In a whole run with the values of its YAML file, every seam that the trick names is called."""
-        _, reached = self.whole_run()
+        _, reached = self.full_run()
         assert reached == set(self.declared().slots)
 
     def test_order_is_free(self) -> None:
@@ -572,7 +572,7 @@ class TrickLaws:
             TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
             finetune_config(config, folder)
 
-        whole, _ = self.whole_run()
+        uninterrupted, _ = self.full_run()
         with temporary_folder() as folder:
             for updates in (2, 9, 13, UPDATES):
                 try:
@@ -581,8 +581,8 @@ class TrickLaws:
                     continue
                 raise AssertionError(f"the run was not killed at update {updates}")
             in_child(lambda: finetune_config(config, folder / "killed"))
-            _assert_same(whole, folder / "killed")
-            first, second = saved_files(whole), saved_files(folder / "killed")
+            _assert_same(uninterrupted, folder / "killed")
+            first, second = saved_files(uninterrupted), saved_files(folder / "killed")
             assert [name for name in first if first[name] != second.get(name)] == []
             assert first.keys() == second.keys()
 
@@ -701,7 +701,7 @@ class TrickLaws:
         In float32 a probability depends on the batch in its last digits, and `predictions/test.csv` has six digits.
         """
         config = self.config(self.trick)
-        folder, _ = self.whole_run()
+        folder, _ = self.full_run()
 
         def compare() -> tuple[float, bool]:
             run = FinishedRun(folder, tuple(config.trusted))

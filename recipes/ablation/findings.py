@@ -10,9 +10,9 @@ from statistics import mean
 import numpy as np
 
 from recipes.ablation.design import Arm, Design, Effect, design_matrix
-from recipes.ablation.endpoints import SecondEndpoint
+from recipes.ablation.endpoints import Interval, SecondEndpoint
 from recipes.ablation.factors import Space
-from recipes.ablation.failures import BaseHealth, Breaking
+from recipes.ablation.failures import BaseHealth, BrokenLevel
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
 from recipes.metrics import LOWER_IS_BETTER
@@ -39,12 +39,14 @@ class Findings:
     """The looks of a study in rounds, and why it ended, in sentences."""
     base: Sequence[BaseHealth] = ()
     """How the base did on each data set."""
-    breaking: Sequence[Breaking] = ()
+    breaking: Sequence[BrokenLevel] = ()
     """The levels that break training; `design` has none of their arms."""
+    doubted: Sequence[BrokenLevel] = ()
+    """The levels that may break training, and have no verdict."""
     planned: Design | None = None
     """The design with all arms."""
     over_all_runs: Mapping[Effect, Verdict] = field(default_factory=dict)
-    """The verdicts on main effects if no level left, if a level breaks training."""
+    """The verdicts on main effects if no level left and none was doubted, where a level does or is."""
     second: SecondEndpoint | None = None
     rotates: bool = False
     """Whether each seed is validated on another fold."""
@@ -52,6 +54,8 @@ class Findings:
     """What biases the comparison, in sentences."""
     by_length: Mapping[float, "Findings"] = field(default_factory=dict)
     """The same study at each multiple of the updates, shortest first."""
+    differences: Mapping[Effect, Interval] = field(default_factory=dict)
+    """How much larger each main effect is at the longest training than at the shortest."""
     length_checks: Sequence[str] = ()
     """What the base gains from twice the updates, on each data set."""
     deviations: Mapping[str, float] = field(default_factory=dict)

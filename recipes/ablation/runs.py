@@ -81,6 +81,8 @@ class Row:
     """Peak memory, in MB."""
     memory_of: str | None = None
     """`run`, or `process` if the peak is that of all runs of one process."""
+    fold: int | None = None
+    """The fold that it is validated on, if folds rotate."""
     graphs: bool | str | None = None
     """Whether its passes were replayed as CUDA graphs: true, false or `partial`; None: unknown, and taken as false."""
     collapsed: bool | None = None
@@ -95,7 +97,7 @@ class Row:
 
 def read_row(run: Run, metric: str) -> Row:
     """Read a run's result from disk."""
-    row = Row(run.data, run.arm, run.seed, run.folder, MISSING)
+    row = Row(run.data, run.arm, run.seed, run.folder, MISSING, fold=run.fold)
     if is_finished(run.folder):
         folder = RunFolder(run.folder)
         metrics = folder.metrics

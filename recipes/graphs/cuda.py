@@ -1,6 +1,8 @@
 """Record passes as CUDA graphs. All graphs of a run share their memory and the buffers of their gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,10 @@ from recipes.graphs.recording import Pass, clear_gradients, empty_gradients, han
 
 WARM_UPS = 2
 """Passes before a capture, in which libraries choose their kernels and tricks make what they use again."""
+
+
+IN_THIS_THREAD = "thread_local"
+"""What a capture forbids. In other threads batches may be copied to the device meanwhile."""
 
 
 class CudaRecorder:
@@ -25,7 +31,7 @@ class CudaRecorder:
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = parameters
-        self.pool = torch.cuda.graph_pool_handle()
+        self.pool: Any = None
         self.buffers: dict[nn.Parameter, Tensor] = {}
 
     def __call__(self, work: Pass, part: Batch) -> Pass:
@@ -47,11 +53,12 @@ class CudaRecorder:
             buffers = [self.buffers[each] for each in reached]
             sources = {name: each for name, each in inputs.items() if each.grad is not None}
             of_sources = [each.grad for each in sources.values() if each.grad is not None]
+            # Not before: a device without graphs fails here, where the run can go on without them.
+            self.pool = self.pool or torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
-            # Another thread may copy batches to the device meanwhile.
-            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-                for buffer in (*buffers, *of_sources):
-                    buffer.zero_()
+            with _usable_generator(), torch.cuda.graph(graph, pool=self.pool, capture_error_mode=IN_THIS_THREAD):
+                if buffers or of_sources:
+                    torch._foreach_zero_([*buffers, *of_sources])
                 captured = work(static)
 
         def replay(other: Batch) -> Loss:
@@ -65,6 +72,20 @@ class CudaRecorder:
             return Loss(_copy(captured.composed), _copy(captured.cross_entropy))
 
         return replay
+
+
+@contextmanager
+def _usable_generator() -> Iterator[None]:
+    """If a capture fails in this context, the device's generator of random numbers can be used afterwards.
+
+    torch leaves it waiting for the end of the capture, and every later dropout would fail.
+    """
+    try:
+        yield
+    except RuntimeError:
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(torch.Generator(generator.device))
+        raise
 
 
 def _as_leaf(tensor: Tensor) -> Tensor:

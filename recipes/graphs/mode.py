@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import torch
 import yaml
+from torch import nn
 
 from recipes.config import CONF
 from recipes.data.batching import cut_by_length
 from recipes.graphs.cuda import CudaRecorder
 from recipes.graphs.parts import PaddedParts, Parts
 from recipes.graphs.recording import Recorder
-from recipes.graphs.shapes import Shape, plan_shapes
+from recipes.graphs.shapes import LAUNCH, Shape, plan_shapes
 from recipes.trick import INSIDE_A_PASS
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def set_up_parts(run: "Run", cost_of_pass: float) -> Parts:
 def make_padded_parts(run: "Run", cost_of_pass: float, recorder: Recorder) -> PaddedParts:
     """Plan the shapes of a run, and note what is replayed or why nothing is."""
     reasons = list(_obstacles(run))
-    plan = plan_shapes(count_shapes(run, cost_of_pass), run.max_length)
+    plan = plan_shapes(count_shapes(run, cost_of_pass), run.max_length, launch_in_tokens(run.bare_model))
     if reasons:
         run.note(f"train.cuda_graphs=on: parts are launched kernel by kernel, since {'; '.join(reasons)}.")
         return PaddedParts(run, plan.without_recordings(), None)
@@ -87,6 +88,16 @@ def _obstacles(run: "Run") -> Iterator[str]:
     for name, trick in run.tricks.items():
         if set(trick.slots) & set(INSIDE_A_PASS) and trick.replays is not True:
             yield f"tricks.{name}: {trick.replays}"
+
+
+def launch_in_tokens(model: nn.Module) -> int:
+    """The tokens that a GPU computes while the CPU launches a pass: many where layers are small.
+
+    Launches go with the number of weights, and computation with their size. Looking up an embedding computes nothing.
+    """
+    modules = [module for module in model.modules() if not isinstance(module, nn.Embedding)]
+    sizes = [weight.numel() for module in modules for weight in module.parameters(recurse=False)]
+    return round(LAUNCH * len(sizes) / sum(sizes))
 
 
 def count_shapes(run: "Run", cost_of_pass: float) -> Counter[Shape]:

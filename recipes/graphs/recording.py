@@ -63,8 +63,8 @@ def hand_over(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -
             filled.append((parameter.grad, gradient))
     # One launch for all: one for each parameter would take as long as the pass.
     if empty:
-        copies = torch._foreach_clone([gradient for _, gradient in empty])
-        for (parameter, _), copy in zip(empty, copies, strict=True):
-            parameter.grad = copy
+        clones = torch._foreach_mul([gradient for _, gradient in empty], 1.0)
+        for (parameter, _), clone in zip(empty, clones, strict=True):
+            parameter.grad = clone
     if filled:
         torch._foreach_add_([own for own, _ in filled], [gradient for _, gradient in filled])

@@ -17,8 +17,12 @@ STEPS = (8, 16, 32, 64, 128)
 """Widths are padded to a multiple of one of these."""
 MOST = 16
 """Shapes that are recorded. Each takes memory for its inputs and activations."""
-LAUNCH = 16_384
-"""Tokens that the GPU computes while the CPU launches one pass; an estimate from MiniLM and BERT-base on an H100."""
+LAUNCH = 7e9
+"""Weights times tokens that the GPU computes while the CPU launches the kernels of one weight.
+
+An estimate from an H100: a pass of BERT-base, with 199 weights of 86 million values, takes as long to launch as to
+compute 16,000 tokens; one of MiniLM, with as many kernels a layer and an eighth of the work, 60,000.
+"""
 RECORDING = 4
 """Passes that a recording costs: two to warm up, one that is recorded, and the work around them."""
 
@@ -51,23 +55,23 @@ class Plan:
         return replace(self, recorded=frozenset(), rows=1, fraction=0.0)
 
 
-def plan_shapes(parts: Mapping[Shape, int], widest: int, steps: tuple[int, ...] = STEPS) -> Plan:
+def plan_shapes(parts: Mapping[Shape, int], widest: int, launch: int) -> Plan:
     """Choose the step of the widths, and the shapes that are worth recording.
 
     Args:
         parts: how often each shape occurs in the whole run.
         widest: the most tokens that the model reads.
-        steps: the steps to choose from; of equal costs the first one.
+        launch: tokens that the GPU computes while the CPU launches a pass.
     """
-    return min((_plan_with(step, parts, widest) for step in steps), key=lambda planned: planned[0])[1]
+    return min((_plan_with(step, parts, widest, launch) for step in STEPS), key=lambda planned: planned[0])[1]
 
 
-def _plan_with(step: int, parts: Mapping[Shape, int], widest: int) -> tuple[int, Plan]:
+def _plan_with(step: int, parts: Mapping[Shape, int], widest: int, launch: int) -> tuple[int, Plan]:
     """The cost, in tokens, and the plan with this step."""
     plan, counts = Plan(step, widest), Counter[Shape]()
     for shape, count in parts.items():
         counts[plan.pad(shape)] += count
-    launched = {shape: max(shape[0] * shape[1], LAUNCH) for shape in counts}
+    launched = {shape: max(shape[0] * shape[1], launch) for shape in counts}
     gains = {
         shape: count * (launched[shape] - shape[0] * shape[1]) - RECORDING * launched[shape]
         for shape, count in counts.items()

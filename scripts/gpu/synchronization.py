@@ -5,22 +5,25 @@ host and ends before the console reads its numbers. The outcome of a step is rea
 and behind an event. torch does not count that, and the GPU has the next gradient to compute meanwhile.
 """
 
+import io
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import cycle, islice
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
 from time import monotonic
 
 import torch
 
 from recipes.errors import UserError
+from recipes.graphs.mode import set_up_parts
 from recipes.testing import names
 from scripts.gpu import work
 from scripts.gpu.work import make_config, make_run, table, verdict, without_flushes
 
-WARM_UP, UPDATES = 3, 5
+BATCHES, ROUNDS = 3, 2
+"""Batches of each arm, and how often they come again: before and while calls are counted."""
+UPDATES = BATCHES * ROUNDS
 EXPECTED = {
     "noise_scale": "the two halves of a measured update are compared on the host",
     "segments": "the segments of a batch are counted on the host",
@@ -29,6 +32,7 @@ EXPECTED = {
 """Arms that may wait, and why."""
 ARMS = {
     "base": (),
+    "replayed": ("train.cuda_graphs=on",),
     "fp16": ("+tricks=[amp]", "tricks.amp.precision=fp16"),
     "mixup, hidden": ("+tricks=[mixup]", "tricks.mixup.level=hidden"),
     "mixup, words": ("+tricks=[mixup]", "tricks.mixup.mask=span"),
@@ -79,9 +83,11 @@ def count_waits(overrides: Sequence[str]) -> Counter[str]:
     is_mixed = any("amp" in override for override in overrides)
     options = overrides if is_mixed or work.DEVICE == "cpu" else _with_amp(overrides)
     run = make_run(make_config("MiniLM", "short", *options, "train.max_updates=20", rows=400))
-    batches = islice(cycle(run.seams.batches(run.train, 0)), WARM_UP + UPDATES)
-    with without_flushes(run):
-        for batch in islice(batches, WARM_UP):
+    run.graphs = set_up_parts(run, run.cost_of_pass)
+    # The same batches before and while calls are counted, so that all graphs have been recorded by then.
+    batches = list(run.seams.batches(run.train, 0))[:BATCHES] * ROUNDS
+    with without_flushes(run), closing(run.graphs), redirect_stdout(io.StringIO()):
+        for batch in batches:
             run._step(batch)
         with warnings.catch_warnings(record=True) as caught, counting():
             warnings.simplefilter("always")
@@ -92,7 +98,8 @@ def count_waits(overrides: Sequence[str]) -> Counter[str]:
 
 def _with_amp(overrides: Sequence[str]) -> list[str]:
     """The same overrides with amp on as well."""
-    selected, *others = overrides or ["+tricks=[]"]
+    selected = next((each for each in overrides if each.startswith("+tricks=")), "+tricks=[]")
+    others = [each for each in overrides if each != selected]
     return [selected.replace("]", ",amp]").replace("[,", "["), *others, "tricks.amp.precision=bf16"]
 
 

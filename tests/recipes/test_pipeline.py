@@ -358,6 +358,24 @@ def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_p
     assert files == ["best", "00000020"]
 
 
+@pytest.mark.parametrize(("tricks", "count"), [((), 3), (("+tricks=[ema]",), 5)])
+def test_the_last_weights_predict_validation_once(tricks: tuple[str, ...], count: int, tmp_path: Path) -> None:
+    """After 9, 18 and 20 updates. The average predicts once more at the end, and so do the last weights without it."""
+
+    def count_predictions() -> int:
+        calls, predict = [0], TrainingRun.predictions
+
+        def predict_and_count(run: TrainingRun, dataset: Any) -> Any:
+            calls[0] += dataset is run.validation
+            return predict(run, dataset)
+
+        TrainingRun.predictions = predict_and_count  # type: ignore[method-assign]
+        finetune_config(tiny_config("evaluate.weights=last", "evaluate.test=false", *tricks), tmp_path / "run")
+        return calls[0]
+
+    assert in_child(count_predictions) == count
+
+
 def test_an_ensemble_without_its_models(tmp_path: Path) -> None:
     overrides = ("+tricks=[fusion]", "tricks.fusion.folds=2", "train.max_updates=2", "checkpoint.save_model=false")
     in_child(lambda: finetune_config(tiny_config(*overrides), tmp_path / "run"))

@@ -231,8 +231,8 @@ def _sample_with_all_labels(labels: Sequence[Any], random: np.random.Generator) 
     """Random rows, in their order, with one of each label: some metrics are not defined without."""
     order = random.permutation(len(labels))
     first = {str(labels[row]): row for row in order[::-1]}
-    chosen = dict.fromkeys([*list(first.values())[:METRIC_ROWS], *order])
-    return np.sort(np.array(list(chosen)[:METRIC_ROWS]))
+    in_turn = dict.fromkeys([*list(first.values())[:METRIC_ROWS], *order])
+    return np.sort(np.array(list(in_turn)[:METRIC_ROWS]))
 
 
 @check("learning")

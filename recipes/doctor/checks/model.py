@@ -307,15 +307,13 @@ def targets(subject: Subject, result: CheckResult) -> None:
         return
     if run.multi_label:
         return
-    for where, found in (
-        ("of the first batch", batch.targets),
-        ("that reach the loss", _innermost_targets(run, batch)),
-    ):
-        sums = found.sum(1)
+    passed_on = _innermost_targets(run, batch)
+    for which, matrix in (("of the first batch", batch.targets), ("that reach the loss", passed_on)):
+        sums = matrix.sum(1)
         wrong = _indices(known & ((sums - 1).abs() > LARGEST_GAP))
         if wrong:
             result.fail(
-                f"the targets {where} do not sum to 1 in {len(wrong)} of {len(batch)} rows, but to "
+                f"the targets {which} do not sum to 1 in {len(wrong)} of {len(batch)} rows, but to "
                 f"{float(sums[wrong[0]]):.3g}.",
                 "the loss is on another scale for these rows",
                 "leave out the trick that changes them (seam `batches` or `loss`), or divide each row by its sum",

@@ -13,7 +13,6 @@ from recipes.compose.measured import settle_measured
 from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.loop import TrainingRun
-from recipes.prediction.predictors import in_precision
 from recipes.runtime.precision import Measurement
 from recipes.testing import in_child, tiny_config
 from tricks.in_training import amp
@@ -119,8 +118,7 @@ def test_a_run_keeps_its_precision_through_a_stop_and_predicts_in_it(
         stored = yaml.safe_load((folder / "config.yaml").read_text())["tricks"]["amp"]["precision"]
         probabilities = {}
         for precision in ("auto", "bf16", "fp32"):
-            with in_precision(precision):
-                probabilities[precision] = run.predict(texts).probabilities.tolist()
+            probabilities[precision] = replace(run, precision=precision).predict(texts).probabilities.tolist()
         assert probabilities["auto"] != probabilities["fp32"]
         is_same = probabilities["auto"] == probabilities["bf16"]
         return (folder / "model" / "model.safetensors").read_bytes(), stored, is_same

@@ -57,6 +57,9 @@ class Capture(TorchDispatchMode):
         return results
 
 
+Make = Callable[[list[nn.Parameter]], CudaRecorder]
+
+
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[nn.Parameter]], CudaRecorder]:
     """Make a recorder, with the CPU in the place of a card."""
@@ -85,7 +88,26 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[nn.Parameter]], 
     return CudaRecorder
 
 
-Make = Callable[[list[nn.Parameter]], CudaRecorder]
+def test_after_a_failed_capture_the_generator_can_be_used(recorder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every later dropout would fail: "Offset increment outside graph capture encountered unexpectedly"."""
+    states: list[torch.Generator] = []
+    generator = SimpleNamespace(device="cpu", graphsafe_set_state=states.append)
+    monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    weight, calls = nn.Parameter(torch.ones(2)), list[Batch]()
+    weight.grad = own = torch.ones(2)
+
+    def work(part: Batch) -> Loss:
+        calls.append(part)
+        weight.sum().backward()
+        if len(calls) > WARM_UPS:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return Loss()
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        recorder([weight])(work, pad_part(make_part(), 2, 3, {}))
+    assert len(states) == 1 and isinstance(states[0], torch.Generator)
+    assert weight.grad is own and own.tolist() == [1, 1]
 
 
 def test_a_replay_adds_its_gradients_to_whatever_is_there(recorder: Make) -> None:

@@ -1,12 +1,16 @@
 """Where parts are replayed: the table of cards, what stands against it, and the shapes that a run will have."""
 
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from transformers import BertConfig, BertForSequenceClassification
 
 from recipes.compose.measured import settle_measured
 from recipes.config import as_values, digest
@@ -172,3 +176,45 @@ def test_a_whole_run_is_replayed_and_reports_it() -> None:
     assert eager == {"graphs": False, "recordings": 0}
     assert replayed["graphs"] is True and 1 <= replayed["recordings"] <= 4
     assert any("are recorded and replayed" in note for note in notes)
+
+
+@pytest.mark.parametrize(("layers", "width", "thousands"), [(12, 768, 16), (6, 384, 65)])
+def test_small_layers_take_as_long_to_launch_as_many_tokens_to_compute(layers: int, width: int, thousands: int) -> None:
+    """BERT-base and MiniLM, whose layers are a quarter as large."""
+    with torch.device("meta"):
+        config = BertConfig(hidden_size=width, num_hidden_layers=layers, intermediate_size=4 * width)
+        model = BertForSequenceClassification(config)
+    assert round(mode.launch_in_tokens(model) / 1000) == pytest.approx(thousands, rel=0.1)
+
+
+@pytest.mark.slow
+def test_a_replayed_run_that_is_killed_goes_on_as_it_would_have() -> None:
+    """The plan is the same after each start, so the same parts are recorded and replayed."""
+    config = tiny_config("+tricks=[fgm,swa]")
+
+    def train(folder: Path, dies_at: int = 0) -> dict[str, Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            run = tiny_run(config, folder, folder)
+            step = run._step
+
+            def step_or_die(batch: Any) -> None:
+                step(batch)
+                if run.batches_done == dies_at:
+                    run.console.flush()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            def set_up_parts(*arguments: Any) -> PaddedParts:
+                return mode.make_padded_parts(run, run.cost_of_pass, FrozenRecorder(run.parameters))
+
+            patch.setattr(run, "_step", step_or_die)
+            patch.setattr("recipes.loop.set_up_parts", set_up_parts)
+            run.fit()
+            return {**copy_weights(run), "losses": np.array([line.get("loss") or 0.0 for line in run.history.read()])}
+
+    with temporary_folder() as folder:
+        for name in ("whole", "killed"):
+            (folder / name).mkdir()
+        whole = in_child(lambda: train(folder / "whole"))
+        with pytest.raises(ChildProcessError):
+            in_child(lambda: train(folder / "killed", dies_at=9))
+        assert difference(whole, in_child(lambda: train(folder / "killed"))) == 0

@@ -620,6 +620,14 @@ DATA = [
 ]
 
 MODEL = [
+    Fault(
+        "checkpoints that no disk has room for",
+        "disk_space",
+        "checkpoints of 1 MB",
+        "error",
+        overrides=["checkpoint.keep=1000000000"],
+        remedy=["checkpoint.keep=1"],
+    ),
     Fault("a head too small", "sizes", "the head has 2 outputs, the data 3", "error", planted="HeadTooSmall"),
     Fault("labels outside the head", "initial_loss", "all labelled z", "error", planted="HeadTooSmall"),
     Fault(
