@@ -126,13 +126,13 @@ def packaged_folder(source: str) -> Path:
 
 
 def _find_file(source: str, module: str, name: str) -> Path:
-    found = importlib.util.find_spec(module)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"model={source} needs the weights of {PACKAGES[source].model}: {PACKAGES[source].install} (the package "
             f"{module.replace('_', '-')} is missing)."
         )
-    path = Path(found.submodule_search_locations[0]) / name
+    path = Path(spec.submodule_search_locations[0]) / name
     if not path.is_file():
         raise UserError(f"model={source}: {path} is missing; install the package again: {PACKAGES[source].install}.")
     return path

@@ -1,7 +1,7 @@
 """Leave out the pieces of a vocabulary that no text uses, with their word vectors.
 
-Most parameters of a multilingual model are words of languages that a task does not need. Without them an update takes
-less time and memory, and the saved model is smaller. The tokens of the given texts stay the same, and so their logits.
+Most parameters of a multilingual model are words of languages that a task does not need. Without them training takes
+less memory, and the saved model is smaller. The tokens of the given texts stay the same, and so do their logits.
 """
 
 import json
