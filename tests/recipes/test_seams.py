@@ -256,7 +256,8 @@ def test_gradient_is_planned_then_sharpened_then_attacked_then_split() -> None:
     """One plan for the full batch; weights and word vectors are perturbed once per batch; parts are innermost."""
 
     def record_all_orders() -> list[dict[str, Any]]:
-        overrides = ["tricks.accumulate.part_size=3", "tricks.awp.gamma=0.1", "tricks.awp.start=0.0", "tricks.fgm.epsilon=1.0"]
+        awp = ["tricks.awp.gamma=0.1", "tricks.awp.start=0.0"]
+        overrides = ["tricks.accumulate.part_size=3", *awp, "tricks.fgm.epsilon=1.0"]
         settings = ["model.dropout=0.0", "train.warmup=0.0", *overrides]
         config = tiny_config("+tricks=[accumulate,awp,fgm,mixup]", *settings)
         with temporary_folder() as folder:
