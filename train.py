@@ -33,10 +33,10 @@ def train(composed: DictConfig) -> float:
     with carry_past_hydra(job.overrides.task, sweeping), removed_if_empty(folder):
         config = read(composed)
         from recipes.api import finetune_config
-        from recipes.reports.results import show
+        from recipes.reports.results import show_health
 
         run = finetune_config(config, folder)
-        show(run)
+        show_health(run)
         return float(run.metrics["validation"][config.evaluate.metric])
 
 

@@ -14,16 +14,15 @@ from recipes import seams
 from recipes.compose.measured import settle_measured
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
-from recipes.compose.tricks import build
 from recipes.compose.trust import trusting
 from recipes.config import Config, as_values
 from recipes.data.inputs import identify_inputs
-from recipes.data.splits import read_splits
+from recipes.data.paths import check_files
 from recipes.metrics import Predictions
-from recipes.pipeline import train
-from recipes.prediction.predictors import predict
+from recipes.reports.results import show_scores
+from recipes.reports.start import describe_start
 from recipes.runs import manifest
-from recipes.runs.claim import claim
+from recipes.runs.claim import claim, has_results
 from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.runtime.distributed import connect, say
 
@@ -41,6 +40,9 @@ class FinishedRun(RunFolder):
         Raises:
             UserError: a text has no pair though the run was trained on pairs, or the other way round.
         """
+        # A finished run is opened, and its scores are read, without torch, which takes seconds.
+        from recipes.prediction.predictors import predict
+
         with trusting(self.trusted):
             return predict(self, texts, pairs)
 
@@ -65,18 +67,33 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
+    say(describe_start(config, folder))
     with trusting(config.trusted):
+        # Of a run that has begun, its claim says more about a file that is gone.
+        if not has_results(folder):
+            check_files(config)
         config, notes = settle_measured(config, folder)
-        tricks = build(config.tricks)
         with claim_once(folder, config):
             if is_finished(folder):
                 manifest.check(folder)
                 say(f"{folder} is finished already; resume=false starts over.")
-                return FinishedRun(folder, tuple(config.trusted))
-            splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
-            procedure = seams.compose("train", train, tricks, None)
-            procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)
+                show_scores(RunFolder(folder))
+            else:
+                _run_pipeline(config, folder, notes)
     return FinishedRun(folder, tuple(config.trusted))
+
+
+def _run_pipeline(config: Config, folder: Path, notes: list[str]) -> None:
+    """Read the data and train, in a claimed folder."""
+    # Late: torch, transformers and datasets take seconds, and a mistake or a finished run is answered before.
+    from recipes import pipeline
+    from recipes.compose.tricks import build
+    from recipes.data.splits import read_splits
+
+    tricks = build(config.tricks)
+    splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
+    procedure = seams.compose("train", pipeline.train, tricks, None)
+    procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)
 
 
 @contextmanager

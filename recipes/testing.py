@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -67,6 +68,17 @@ TINY = (
     "doctor=off",
 )
 NO_DROPOUT = ("model.dropout=0.0",)
+# What a run imports only when it needs it.
+LATE_MODULES = (
+    "matplotlib.figure",
+    "recipes.pipeline",
+    "recipes.prediction.predictors",
+    "recipes.reports.model_card",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "torch.utils.tensorboard",
+)
 FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
 
@@ -81,9 +93,17 @@ def temporary_root() -> Path:
     return folder
 
 
+@cache
+def import_late_modules() -> None:
+    """Import what a run imports when it needs it, so that not each forked child does it again."""
+    for name in LATE_MODULES:
+        import_module(name)
+
+
 def in_child(work: Callable[[], Result]) -> Result:
     """Run a function in a forked child process, and return its result or raise its error here."""
     temporary_root()
+    import_late_modules()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -55,6 +55,7 @@ CALLS_BY_STRING = {
     ("recipes/compose/trust.py", "get_class"): "a class that a config names and somebody trusts",
     ("recipes/compose/trust.py", "find_spec"): "where a class would come from, before it is imported",
     ("recipes/models/loading.py", "find_spec"): "weights that come as a package, which may be missing",
+    ("recipes/testing.py", "import_module"): "what each forked child would import again",
     ("scripts/calibrate.py", "import_module"): "only the chosen simulation is imported: start-up time",
     ("scripts/bench/__main__.py", "import_module"): "only the chosen benchmark is imported: start-up time",
     ("scripts/bench/loop.py", "import_module"): "peers that may be missing",

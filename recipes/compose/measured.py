@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipes.compose.tricks import build
-from recipes.config import Config, value_at
+from recipes.config import Config, as_values, digest, value_at
+from recipes.runs.claim import differences
 from recipes.runs.folder import read_config
 
 
@@ -26,11 +26,24 @@ def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
     Raises:
         UserError: the folder's `config.yaml` is damaged.
     """
+    if not config.tricks:
+        return config, []
+    before = read_config(folder) if config.resume else None
+    stored = (before or {}).get("tricks")
+    # Where the folder has all answers, no trick is imported: that would import torch, and a finished run is shown.
+    if stored == config.tricks:
+        return config, []
+    # A folder with the name of this very config differs from it by what was measured alone.
+    if stored and folder.name.endswith(f"-{digest(as_values(config))}"):
+        changes = [path for path, _, _ in differences(config.tricks, stored, "tricks")]
+        notes = [_describe_stored(path, value_at(before, path)) for path in changes]
+        return replace(config, tricks=stored), notes
+    from recipes.compose.tricks import build
+
     tricks = build(config.tricks)
     asking = {name: _asking(vars(trick), trick.measurable) for name, trick in tricks.items()}
     if not any(asking.values()):
         return config, []
-    before = read_config(folder) if config.resume else None
     values, notes = {name: dict(settings) for name, settings in config.tricks.items()}, []
     for name, settings in asking.items():
         if not settings:
@@ -43,8 +56,12 @@ def settle_measured(config: Config, folder: Path) -> tuple[Config, list[str]]:
                 notes.append(note)
             elif stored is not None and stored != values[name][setting]:
                 values[name][setting] = stored
-                notes.append(f"tricks.{name}.{setting}={stored}, as was measured at the first start of this run.")
+                notes.append(_describe_stored(f"tricks.{name}.{setting}", stored))
     return replace(config, tricks=values), notes
+
+
+def _describe_stored(setting: str, value: Any) -> str:
+    return f"{setting}={value}, as was measured at the first start of this run."
 
 
 def _asking(values: Mapping[str, Any], measurable: Mapping[str, Any]) -> list[str]:

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from datasets import Dataset
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.model_selection import StratifiedKFold
 
 from recipes.doctor.findings import Skip
 from recipes.models.linear import is_chinese, join_pairs
@@ -71,6 +68,11 @@ def score_out_of_fold(texts: Sequence[str], labels: Sequence[str], seed: int) ->
     Raises:
         Skip: the texts have no words.
     """
+    # Imported when the probe is fitted: scikit-learn takes half a second, and the checks at a start need none of it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+    from sklearn.model_selection import StratifiedKFold
+
     analyzer = "char" if is_chinese(texts) else "word"
     targets = np.array(labels)
     classes = sorted(set(labels))
