@@ -94,7 +94,7 @@ class TrainingRun(LiveRun):
         config = self.config
         self.splits = splits.hide_test(self.clean_rows)
         train, validation = self.clean_rows(splits.train), self.clean_rows(splits.validation)
-        texts = [text for column in ("text", "text_pair") for text in train[column] if text is not None]
+        texts = [text for column in ("text", "text_pair") for text in train[column][:] if text is not None]
         self.tokenizer = load_tokenizer(config.model, texts)
         pad_token = self.tokenizer.pad_token
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)

@@ -3,7 +3,8 @@
 Trick classes are imported only when somebody asks, never at start-up. A third party's tricks are found in the same way.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from hydra._internal.config_repository import ConfigRepository
@@ -81,8 +82,18 @@ def default_setting(path: str, target: str | None = None) -> str | None:
 
 def _files_of(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name and the values of every readable config file of a group."""
+    folders = tuple((element.provider, element.path) for element in _search_path().get_path())
+    yield from _read_group(group, folders)
+
+
+@functools.cache
+def _read_group(group: str, folders: Sequence[tuple[str, str]]) -> list[tuple[str, dict[str, Any]]]:
+    """Read the config files of a group, once in a process: each finding of the doctor asks for remedies."""
     Plugins.instance()  # registers the readers of config folders
-    repository = ConfigRepository(_search_path())
+    path = ConfigSearchPathImpl()
+    for provider, folder in folders:
+        path.append(provider, folder)
+    repository, files = ConfigRepository(path), []
     for name in repository.get_group_options(group):
         try:
             loaded = repository.load_config(f"{group}/{name}")
@@ -90,7 +101,8 @@ def _files_of(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         values = OmegaConf.to_container(loaded.config) if loaded else None
         if isinstance(values, dict):
-            yield name, {str(key): value for key, value in values.items()}
+            files.append((name, {str(key): value for key, value in values.items()}))
+    return files
 
 
 def _search_path() -> ConfigSearchPathImpl:
