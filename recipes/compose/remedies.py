@@ -3,8 +3,7 @@
 Trick classes are imported only when somebody asks, never at start-up. A third party's tricks are found in the same way.
 """
 
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from hydra._internal.config_repository import ConfigRepository
@@ -82,18 +81,8 @@ def default_setting(path: str, target: str | None = None) -> str | None:
 
 def _files_of(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name and the values of every readable config file of a group."""
-    folders = tuple((element.provider, element.path) for element in _search_path().get_path())
-    yield from _read_group(group, folders)
-
-
-@functools.cache
-def _read_group(group: str, folders: Sequence[tuple[str, str]]) -> list[tuple[str, dict[str, Any]]]:
-    """Read the config files of a group, once in a process: each finding of the doctor asks for remedies."""
     Plugins.instance()  # registers the readers of config folders
-    path = ConfigSearchPathImpl()
-    for provider, folder in folders:
-        path.append(provider, folder)
-    repository, files = ConfigRepository(path), []
+    repository = ConfigRepository(_search_path())
     for name in repository.get_group_options(group):
         try:
             loaded = repository.load_config(f"{group}/{name}")
@@ -101,8 +90,7 @@ def _read_group(group: str, folders: Sequence[tuple[str, str]]) -> list[tuple[st
             continue
         values = OmegaConf.to_container(loaded.config) if loaded else None
         if isinstance(values, dict):
-            files.append((name, {str(key): value for key, value in values.items()}))
-    return files
+            yield name, {str(key): value for key, value in values.items()}
 
 
 def _search_path() -> ConfigSearchPathImpl:
