@@ -32,6 +32,10 @@ def train(composed: DictConfig) -> float:
     # Hydra makes the folder before it is known whether the run can start.
     with carry_past_hydra(job.overrides.task, sweeping), removed_if_empty(folder):
         config = read(composed)
+        if sweeping:
+            from recipes.runtime.workers import deal_gpu
+
+            deal_gpu(START, config.train.device)
         from recipes.api import finetune_config
         from recipes.reports.results import show_health
 

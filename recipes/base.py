@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -167,8 +168,6 @@ class Base(PredictionBase):
         """Forward, then the loss of each row."""
         run = self.run
         run.rows_passed += len(batch)
-        # Dropout depends on the batch and the part alone, so a replayed or resumed pass draws the same.
-        seed_forward(run.config.seeds.dropout, batch.epoch, batch.index, batch.part, run.accelerator.device.type)
         with pooled_vectors(run.head) as features:
             logits = cast(Tensor, run.model(**batch.inputs).logits)
         return Outcome(run.seams.loss(logits, batch.targets), logits, batch.targets, features[-1])
@@ -207,6 +206,14 @@ class Base(PredictionBase):
 
     def _backward(self, part: Batch) -> Loss:
         """Forward and backward of a part: its contribution to the update's mean loss and to `.grad`."""
+        seed, device = self.run.config.seeds.dropout, self.run.accelerator.device.type
+        # Dropout depends on the batch and the part alone, so a repeated or resumed part draws the same. All passes of
+        # an objective have one seed: a graph that is replayed cannot be seeded on the way.
+        seed_part = partial(seed_forward, seed, part.epoch, part.index, part.part, device)
+        return self.run.graphs.run(part, self._pass, seed_part)
+
+    def _pass(self, part: Batch) -> Loss:
+        """Forward and backward on the device alone, so that it can be recorded once and replayed."""
         run, processes = self.run, self.run.accelerator.num_processes
         outcome = run.seams.objective(part)
         loss = (outcome.loss * part.weights).sum() / part.total
@@ -221,22 +228,41 @@ class Base(PredictionBase):
     def update(self) -> None:
         """Clip, set the learning rate, step, and count the step. A gradient that is not finite makes no step."""
         run = self.run
+        # The step before this one: on a GPU its outcome is read only now, where this gradient is queued behind it.
+        run.settle_step()
         limit = run.config.train.clip_norm
         run.grad_norm = run.accelerator.clip_grad_norm_(run.parameters, math.inf if limit is None else limit)
         # The middle of the update: neither the first nor the last update is at rate 0.
         run.factor = run.seams.schedule((run.updates + 0.5) / run.total_updates)
         for parameters, rate in zip(run.optimizer.param_groups, run.base_rates, strict=True):
             parameters["lr"] = rate * run.factor
-        if run.accelerator.scaler is not None:
-            scale = run.accelerator.scaler.get_scale()
-            run.optimizer.step()
-            # Not `optimizer_step_was_skipped`: a fused optimizer is called even then, and skips by itself.
-            run.updates += run.accelerator.scaler.get_scale() >= scale
-        elif torch.isfinite(run.grad_norm):
-            # Not through accelerate's wrapper: it looks for another package on every step, which takes 0.1 ms.
-            run.optimizer.optimizer.step()
-            run.updates += 1
+        run.steps.add(self._step() if run.accelerator.scaler is None else self._step_with_scale())
         run.optimizer.optimizer.zero_grad()
+
+    def _step(self) -> Tensor:
+        """Make the optimizer's step if the gradient is finite, and return whether it is."""
+        run = self.run
+        # Not accelerate's wrapper: it looks for another package on every step, which takes 0.1 ms.
+        optimizer: Any = run.optimizer.optimizer
+        is_finite = torch.isfinite(run.grad_norm)
+        # torch's protocol for optimizers that skip a step on the device, so that nobody waits for the gradient.
+        if not run.steps.waits and getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer.found_inf = is_finite.logical_not().float()
+            optimizer.step()
+        elif is_finite:
+            optimizer.step()
+        return is_finite
+
+    def _step_with_scale(self) -> Tensor:
+        """Make the optimizer's step with a loss scale, and return whether it was made: if not, the scale falls."""
+        run = self.run
+        scale: Callable[[Tensor], Tensor] = run.accelerator.scaler.scale
+        one = torch.ones((), device=run.accelerator.device)
+        # Scaled tensors show the scale without waiting for it. `optimizer_step_was_skipped` does not: a fused optimizer
+        # is called even then, and skips by itself.
+        before = scale(one)
+        run.optimizer.step()
+        return scale(one) >= before
 
     def weights(self) -> AbstractContextManager[bool]:
         """The current weights; False, since they are not other ones."""

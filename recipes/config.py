@@ -23,10 +23,23 @@ from recipes.errors import UserError, describe
 from recipes.ranges import allowed, escape_interpolations
 
 # Settings that change no number of a run. A run folder does not store them.
-UNDECIDING = ("resume", "doctor", "trusted")
+UNDECIDING = (
+    "resume",
+    "doctor",
+    "trusted",
+    "checkpoint.min_seconds",
+    "checkpoint.after_finish",
+    "checkpoint.save_model",
+)
 CONF = Path(__file__).parents[1] / "conf"
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {"data.header": True, "data.encoding": None, "data.fold": None}
+NEWER_SETTINGS = {
+    "data.header": True,
+    "data.encoding": None,
+    "data.fold": None,
+    "train.cuda_graphs": "auto",
+    "model.trim_vocabulary": False,
+}
 
 
 @dataclass
@@ -95,7 +108,7 @@ class Data:
 class Model:
     """What is fine-tuned."""
 
-    source: str = allowed("minilm | tiny | linear | hub")
+    source: str = allowed("minilm | e5 | mpnet | tiny | linear | hub")
     name: str | None = allowed("")
     """The hub's name, or a local folder."""
     dropout: float | None = allowed(
@@ -107,6 +120,8 @@ class Model:
     """Of every layer; null: as it was pretrained."""
     gradient_checkpointing: bool = allowed("")
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    trim_vocabulary: bool = allowed("")
+    """Leave out the pieces of a SentencePiece vocabulary that no training or validation text uses."""
 
 
 @dataclass
@@ -121,7 +136,12 @@ class Train:
         above="an epoch has few updates, and the usual learning rates are too low",
     )
     """Documents of one update, over all processes."""
-    epochs: float = allowed("(0, inf)")
+    epochs: float = allowed(
+        "(0, inf)",
+        advised="(0, 200]",
+        source="2 to 20 in Mosbach et al. 2021, arXiv 2006.04884",
+        above="the rows are memorized long before the end",
+    )
     max_updates: int | None = allowed("[1, inf)")
     """Updates of the whole run; null: as `epochs` says."""
     learning_rate: float = allowed("[0, inf)")
@@ -151,6 +171,8 @@ class Train:
     )
     """Largest norm of the gradient; null: no limit."""
     device: str = allowed("auto | cpu | cuda | mps")
+    cuda_graphs: str = allowed("auto | on | off")
+    """Whether forward and backward passes are recorded once for each shape and replayed, on a CUDA card."""
     threads: int | None = allowed("[1, 1024]")
     """Threads of each process; null: torch's default."""
 
@@ -185,6 +207,12 @@ class Checkpoint:
     """Epochs between checkpoints."""
     keep: int = allowed("[1, inf)")
     """Number of checkpoints that stay, in addition to the best weights."""
+    min_seconds: float = allowed("[0, inf)")
+    """Seconds of training between checkpoints, where `every` is shorter; a run that is stopped saves one at once."""
+    after_finish: str = allowed("remove | keep")
+    """What becomes of the checkpoints of a finished run; with keep it can be trained further."""
+    save_model: bool = allowed("")
+    """Whether a finished run has its model; without one it has scores and predictions alone."""
 
 
 @dataclass
@@ -231,7 +259,7 @@ def label_setting(value: Any) -> Any:
 
 def digest(values: Mapping[str, Any]) -> str:
     """A short hash of everything that decides a run's numbers."""
-    deciding = {name: value for name, value in values.items() if name not in UNDECIDING}
+    deciding = deciding_values(values)
     # With the old names of settings: a run that an earlier version has begun is found again.
     named = rename_settings(deciding, {new: old for old, new in renamed_settings().items()})
     for path, as_before in NEWER_SETTINGS.items():
@@ -240,6 +268,17 @@ def digest(values: Mapping[str, Any]) -> str:
         if isinstance(holder, dict) and holder.get(name) == as_before:
             holder.pop(name, None)
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def deciding_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tree of values without the settings that change no number of a run."""
+    deciding = copy.deepcopy(dict(values))
+    for path in UNDECIDING:
+        *parents, name = path.split(".")
+        holder = value_at(deciding, ".".join(parents)) if parents else deciding
+        if isinstance(holder, dict):
+            holder.pop(name, None)
+    return deciding
 
 
 @functools.cache
@@ -305,8 +344,16 @@ def threads_of_each(workers: int) -> str:
     return str(max(1, cores // (workers if workers > 0 else cores)))
 
 
+def runs_at_a_time() -> int:
+    """Runs that joblib makes at a time: one for each GPU, since more on one GPU are not faster; 2 without a GPU."""
+    from recipes.runtime.workers import visible_gpus
+
+    return len(visible_gpus()) or 2
+
+
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
 OmegaConf.register_new_resolver("threads_of_each", threads_of_each, replace=True)
+OmegaConf.register_new_resolver("runs_at_a_time", runs_at_a_time, replace=True)
 ConfigStore.instance().store(name="schema", node=_schema())
 
 
@@ -325,7 +372,7 @@ def saved_config(values: Mapping[str, Any]) -> Config:
         UserError: it holds a setting that there is not.
     """
     known = {item.name for item in fields(Config)}
-    stored = escape_interpolations({name: value for name, value in values.items() if name not in UNDECIDING})
+    stored = escape_interpolations(deciding_values(values))
     defaults = cast(DictConfig, OmegaConf.load(CONF / "train.yaml"))
     newest = OmegaConf.create({name: defaults[name] for name in map(str, defaults) if name in known})
     try:

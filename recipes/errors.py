@@ -5,6 +5,7 @@ The command line shows them without a traceback and ends with exit code 2 (`reci
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable, Sequence
 
 # Errors of the disk, or of permissions on it. ENOENT is not among them: a missing file may be a bug.
@@ -52,8 +53,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     valid = sorted(names)
     close = difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
-    suggestion = f"did you mean {' or '.join(close)}? There" if close else "there"
-    return f"{suggestion} are: {', '.join(valid) or 'none'}."
+    suggestion = f"did you mean {' or '.join(map(_show, close))}? There" if close else "there"
+    hidden = [each for each in close if not each.isprintable()]
+    advice = f" {_show(hidden[0])} has characters that no font shows; remove them in its source." if hidden else ""
+    return f"{suggestion} are: {', '.join(map(_show, valid)) or 'none'}.{advice}"
+
+
+def _show(name: str) -> str:
+    """A name as it is, or with escapes where it has characters that cannot be seen."""
+    return name if name.isprintable() else repr(name)
 
 
 def list_names(names: Sequence[str], most: int | None = None, quoted: bool = True, last: str = ", ") -> str:
@@ -79,7 +87,14 @@ def list_names(names: Sequence[str], most: int | None = None, quoted: bool = Tru
 
 def unreadable(path: str, error: OSError) -> UserError:
     """Convert an error of the operating system into a `UserError` about this path."""
-    return UserError(f"{path}: {os_error_reason(error)}.")
+    return disk_error(path, os_error_reason(error))
+
+
+def disk_error(path: str, reason: str) -> UserError:
+    """The error for a file that cannot be read or written; if the disk is full, with what to do."""
+    is_full = any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    advice = " Free some space and start the same command again; what was saved before is used." if is_full else ""
+    return UserError(f"{path}: {reason}.{advice}")
 
 
 def os_error_reason(error: OSError) -> str:

@@ -22,6 +22,7 @@ FINDINGS: Mapping[str, str] = {
     "noisy_loss": "the loss fluctuates from update to update",
     "overconfidence": "predicted probabilities are higher than the accuracy",
     "rare_labels": "rows have several labels, some of which are rare",
+    "removed_checkpoints": "the run in {folder} is finished, and cannot be trained further without its checkpoints",
     "update_out_of_memory": "an update does not fit into memory",
 }
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from recipes.compose.remedies import remedies_for
 from recipes.data.batch import Batch
@@ -38,29 +40,41 @@ class Diverged(UserError):
         return Diverged(self.run, self.observation, self.ids, diagnosis)
 
 
-def check_update(run: LiveRun, batch: Batch, updates: int) -> None:
+@dataclass(frozen=True)
+class Update:
+    """An update that was just made or skipped."""
+
+    number: int
+    """From 1."""
+    ids: Sequence[str]
+    """Its rows."""
+    grad_norm: Tensor
+
+
+def check_update(run: LiveRun, update: Update, succeeded: bool) -> None:
     """Record an update that was skipped in `skipped.jsonl`, and end the run after several in a row.
 
     Args:
-        run: the run after the update.
-        batch: the rows of the update.
-        updates: the number of updates before it.
+        run: the run; its loss scale, if it has one, is the one after the update.
+        update: the update.
+        succeeded: whether its step was made.
 
     Raises:
         Diverged: too many in a row were skipped.
     """
     # Under fp16 the scaler skips steps to find its scale, which is normal as long as the scale stays above 1.
     scaler = run.accelerator.scaler
-    if run.updates > updates or (scaler is not None and scaler.get_scale() >= 1):
+    if succeeded or (scaler is not None and scaler.get_scale() >= 1):
         run.skipped = 0
         return
     run.skipped += 1
+    ids = sorted(set(update.ids))
     if run.accelerator.is_main_process:
-        History(run.folder / SKIPPED).append([{"update": run.batches_done + 1, "ids": sorted(set(batch.ids))}])
-    run.say(f"update {run.batches_done + 1} is skipped: its gradient is {float(run.grad_norm)} ({SKIPPED})")
+        History(run.folder / SKIPPED).append([{"update": update.number, "ids": ids}])
+    run.say(f"update {update.number} is skipped: its gradient is {float(update.grad_norm)} ({SKIPPED})")
     if run.skipped == MAX_SKIPPED_IN_A_ROW:
         observation = f"{run.skipped} updates in a row had no finite gradient and were skipped"
-        raise Diverged(run, observation, sorted(set(batch.ids)))
+        raise Diverged(run, observation, ids)
 
 
 def forget_later_skips(run: LiveRun) -> None:

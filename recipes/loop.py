@@ -12,8 +12,8 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
 from recipes import guards, seams, state
@@ -31,6 +32,8 @@ from recipes.data.batch import Batch
 from recipes.data.batching import weight_of_label
 from recipes.data.encoding import Encoded, clean_rows, encode
 from recipes.data.splits import Splits
+from recipes.graphs.mode import set_up_parts
+from recipes.graphs.parts import Parts
 from recipes.guards import explain_out_of_memory
 from recipes.metrics import Predictions, is_better, measure
 from recipes.models.anatomy import head
@@ -43,6 +46,7 @@ from recipes.runs.checkpoint import Checkpoints
 from recipes.runs.history import START, History
 from recipes.runtime.randomness import generator
 from recipes.runtime.signals import Interrupted, interruptions
+from recipes.runtime.steps import Answer, StepCount
 from recipes.state import LiveRun
 from recipes.trick import Trick
 
@@ -74,15 +78,20 @@ class TrainingRun(LiveRun):
 
     def _start_counting(self) -> None:
         """The loop's own state at its start; a checkpoint replaces what it holds."""
-        self.updates = self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
-        self.rows_passed = self.seconds = self.factor = 0.0
+        self.batches_done = self.parts_passed = self.since_best = self.skipped = 0
+        self.steps = StepCount()
+        self.unchecked: guards.Update | None = None
+        self.rows_passed = self.seconds = self.seconds_at_save = self.factor = 0.0
         self.best = None
+        self.evaluated: tuple[int, Predictions] | None = None
         self.grad_norm = torch.zeros(())
+        self.graphs = Parts()
         self.logged: dict[str, Any] = {}
         self.lap = time.perf_counter()
 
     def _set_up_device(self) -> None:
         self.accelerator = self.seams.accelerator()
+        self.steps.waits = self.accelerator.device.type != "cuda"
         self.cost_of_pass = COST_OF_PASS.get(self.accelerator.device.type, COST_OF_PASS_ON_GPU)
 
     def _set_up_model_and_data(self, splits: Splits) -> None:
@@ -94,12 +103,17 @@ class TrainingRun(LiveRun):
         config = self.config
         self.splits = splits.hide_test(self.clean_rows)
         train, validation = self.clean_rows(splits.train), self.clean_rows(splits.validation)
-        texts = [text for column in ("text", "text_pair") for text in train[column][:] if text is not None]
-        self.tokenizer = load_tokenizer(config.model, texts)
+        texts = [
+            [text for column in ("text", "text_pair") for text in rows[column][:] if text is not None]
+            for rows in (train, validation)
+        ]
+        self.tokenizer = load_tokenizer(config.model, *texts)
         pad_token = self.tokenizer.pad_token
         self.max_length = min(config.data.max_length, self.tokenizer.model_max_length)
         self.bare_model = self.seams.model().to(self.accelerator.device)
         self.bare_model.train()
+        # `after_step` acts after the next forward pass, which may change what such a model keeps of its batches.
+        self.steps.waits |= any(isinstance(module, _BatchNorm) for module in self.bare_model.modules())
         if self.tokenizer.pad_token != pad_token:
             self.note(f"the tokenizer's padding token is {pad_token}; rows are padded with {self.tokenizer.pad_token}.")
         if self.max_length < config.data.max_length:
@@ -137,6 +151,24 @@ class TrainingRun(LiveRun):
         self.total_updates = self.config.train.max_updates or in_epochs
 
     # What tricks may ask.
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps so far."""
+        return self.steps.count
+
+    @updates.setter
+    def updates(self, count: int) -> None:
+        self.steps.restart(count)
+        self.unchecked = None
+
+    def by_updates(self, answer: Callable[[int], Answer]) -> Answer:
+        """What `answer(run.updates)` returns; the last step is waited for only if it makes a difference."""
+        return self.steps.ask(answer)
+
+    def after_step(self, action: Callable[[int], None]) -> None:
+        """Call a function once it is known that this update's step was made."""
+        self.steps.follow(action)
 
     def generator(self, purpose: str, batch: Batch) -> np.random.Generator:
         """A trick's draws for one batch: the same on every pass over it, whatever else is on."""
@@ -184,10 +216,11 @@ class TrainingRun(LiveRun):
             UserError: training diverged, the data has changed since the checkpoint, the disk is full.
         """
         self._resume()
+        self.graphs = set_up_parts(self, self.cost_of_pass)
         self.console.print_header()
-        with interruptions() as received, self.console.show_progress():
+        with interruptions() as received, self.console.show_progress(), closing(self.graphs):
             self.lap = time.perf_counter()
-            while self.batches_done < self.total_updates and not self._patience_is_over():
+            while not self._is_over():
                 # The position in training alone says which epoch this is and where in it a resumed run goes on.
                 batches = self.seams.batches(self.train, self.batches_done // self.updates_per_epoch)
                 if len(batches) != self.updates_per_epoch:
@@ -198,24 +231,26 @@ class TrainingRun(LiveRun):
                         self._evaluate()
                         if stop := self.early_stop:
                             self.say(describe_early_stop(stop))
-                    ended = self.batches_done == self.total_updates or self._patience_is_over()
-                    # A signal may reach one process only; all of them must stop after the same update.
-                    stopped = bool(self._sum_over_processes(int(received() > 0)))
-                    if ended or stopped or self._is_due(self.config.checkpoint.every):
+                    # A signal may reach one process only, and clocks differ; all must do the same after an update.
+                    signs = [int(received() > 0), int(self._is_checkpoint_due())]
+                    stopped, is_due = map(bool, self._sum_over_processes(signs))
+                    if stopped or is_due:
                         self._save()
                     if stopped:
                         message = f"Stopped after update {self.batches_done}; the same command goes on."
                         raise Interrupted(received() or signal.SIGTERM, message)
-                    if ended:
+                    if self._is_over():
                         break
 
     def _step(self, batch: Batch) -> None:
         """One update: gradient, optimizer step, and a line of the history."""
-        parts, updates, self.logged = self.parts_passed, self.updates, {}
+        parts, self.logged = self.parts_passed, {}
         with explain_out_of_memory(self, batch):
             loss = self.seams.gradient(batch.to(self.accelerator.device))
             self.seams.update()
-        guards.check_update(self, batch, updates)
+        self.unchecked = guards.Update(self.batches_done + 1, batch.ids, self.grad_norm)
+        if self.steps.waits:
+            self.settle_step()
         self.batches_done += 1
         self.console.add_update(
             update=self.batches_done,
@@ -231,6 +266,17 @@ class TrainingRun(LiveRun):
         )
         if self.console.is_due():
             self.console.flush()
+
+    def settle_step(self) -> None:
+        """Do what waits for the outcome of the last step.
+
+        Raises:
+            UserError: training diverged.
+        """
+        self.steps.settle()
+        if self.unchecked is not None:
+            update, self.unchecked = self.unchecked, None
+            guards.check_update(self, update, self.steps.last_succeeded)
 
     def _time_lap(self) -> float:
         """The seconds since the last lap ended, collation included. Evaluations and checkpoints are not timed."""
@@ -250,6 +296,27 @@ class TrainingRun(LiveRun):
         times = round(self.batches_done / (every * self.updates_per_epoch))
         reached = times > 0 and round(times * every * self.updates_per_epoch) == self.batches_done
         return reached or self.batches_done == self.total_updates
+
+    def _is_checkpoint_due(self) -> bool:
+        """Whether to save here: at the end and at multiples of `checkpoint.every`, if there is enough to lose.
+
+        What a kill costs is the training since the last checkpoint. If that is short, a checkpoint costs more.
+        """
+        settings = self.config.checkpoint
+        if self._is_over() and settings.after_finish == "keep":
+            return True
+        is_long = self.seconds - self.seconds_at_save >= settings.min_seconds
+        return is_long and (self._is_over() or self._is_due(settings.every))
+
+    @property
+    def _needs_best(self) -> bool:
+        """Whether the best weights so far must be on disk: not those of the last update, unless the run may go on."""
+        is_last = self.batches_done == self.total_updates
+        return self.config.evaluate.weights == "best" and (not is_last or self._is_checkpoint_due())
+
+    def _is_over(self) -> bool:
+        """Whether training ends here."""
+        return self.batches_done == self.total_updates or self._patience_is_over()
 
     def _patience_is_over(self) -> bool:
         """Whether early stopping ends the run here."""
@@ -273,14 +340,17 @@ class TrainingRun(LiveRun):
 
     def _evaluate(self) -> None:
         """Score the validation split, and save the weights if they are the best so far."""
+        self.settle_step()
         self.console.flush()
         self._time_lap()
-        with self.seams.weights():
-            metrics = measure(self.predictions(self.validation))
+        with self.seams.weights() as is_owned:
+            predictions = self.predictions(self.validation)
+            self.evaluated = None if is_owned else (self.batches_done, predictions)
+            metrics = measure(predictions)
             name = self.config.evaluate.metric
             if self.best is None or is_better(name, metrics[name], self.best["metrics"][name]):
                 self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
-                if self.accelerator.is_main_process:
+                if self.accelerator.is_main_process and self._needs_best:
                     self.checkpoints.save_best(self.batches_done, self.bare_model.state_dict())
             else:
                 self.since_best += 1
@@ -303,14 +373,21 @@ class TrainingRun(LiveRun):
             raise guards.Diverged(self, f"the predictions after update {self.batches_done} contain NaN or inf")
         return predicted
 
+    def predict_validation(self) -> Predictions:
+        """Predict the validation split with the last weights, unless the last evaluation has just done so."""
+        if self.evaluated is not None and self.evaluated[0] == self.batches_done:
+            return self.evaluated[1]
+        return self.predictions(self.validation)
+
     # Stopping and resuming.
 
     def _save(self) -> None:
         """Write a checkpoint."""
+        tensors, counters = state.capture(self)
         self.console.flush()
         if self.accelerator.is_main_process:
-            tensors, counters = state.capture(self)
             self.checkpoints.save(self.batches_done, tensors, {**counters, "history": self.history.mark()})
+        self.seconds_at_save = self.seconds
         self.lap = time.perf_counter()
 
     def _resume(self) -> None:
@@ -319,10 +396,11 @@ class TrainingRun(LiveRun):
         self.notes += notes
         if tensors is not None:
             state.restore(self, tensors, counters)
+            self.seconds_at_save = self.seconds
             self.note(f"going on after update {self.batches_done}.")
             # After the last evaluation there is nothing to select from; `_choose_weights` refuses a damaged file.
-            is_over = self.batches_done == self.total_updates or self._patience_is_over()
-            if self.best and not is_over and not self.checkpoints.has_best(self.best["update"], self.batches_done):
+            selects_best = self.config.evaluate.weights == "best" and not self._is_over()
+            if self.best and selects_best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None
                 self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
         if self.accelerator.is_main_process:

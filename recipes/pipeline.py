@@ -15,6 +15,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.doctor.health import describe_divergence
 from recipes.doctor.runner import check_at_start, diagnose_rows, finish
+from recipes.graphs.parts import Parts
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
@@ -57,7 +58,7 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
                 name: run.predictions(run.encode_rows(run.clean_rows(rows)))
                 for name, rows in splits.hidden_splits().items()
             }
-            if run.accelerator.is_main_process:
+            if run.accelerator.is_main_process and config.checkpoint.save_model:
                 _save_model(run)
         metrics = {
             "candidates": candidates,
@@ -113,11 +114,13 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
         "examples_per_second": round(len(splits.train) / seconds, 3),
         **memory.cost(torch.device("cpu")),
         "passes_per_update": 1.0,
+        **Parts().cost(),
     }
     details = {"candidates": {"last": metrics["validation"]}, "weights": "last", "cost": cost, "seams": {}}
     if is_first():
-        with atomic_write(folder / "model") as draft:
-            model.save(draft)
+        if config.checkpoint.save_model:
+            with atomic_write(folder / "model") as draft:
+                model.save(draft)
         finish(folder, config, splits, scored, {**metrics, **details})
     wait_for_all()
     return RunFolder(folder)
@@ -133,6 +136,7 @@ def _cost(run: TrainingRun, memory: PeakMemory) -> dict[str, Any]:
         "examples_per_second": round(examples / max(run.seconds, 1e-9), 3),
         **memory.cost(run.accelerator.device),
         "passes_per_update": round(passed / examples, 4),
+        **run.graphs.cost(),
     }
 
 
@@ -142,7 +146,7 @@ def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]
     Returns:
         The final weights' predictions of the validation split, the scores of all candidates, and which one is final.
     """
-    predictions = run.predictions(run.validation)
+    predictions = run.predict_validation()
     candidates: dict[str, Any] = {"last": measure(predictions)}
     if run.best is not None:
         candidates["best"] = {**run.best["metrics"], "update": run.best["update"]}

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from recipes.errors import UserError
+from recipes.graphs.parts import Parts
 from recipes.runs import checkpoint
 from recipes.runs.checkpoint import inside
 from recipes.runs.history import History
+from recipes.runtime.steps import StepCount
 from recipes.trick import Run, Trick
 
 TRICKS = "tricks.safetensors"
@@ -41,12 +43,24 @@ class LiveRun(Run):
     """What the schedule gave for this update."""
     grad_norm: Tensor
     """Norm of this update's gradient before clipping."""
+    steps: StepCount
+    """The count behind `updates`."""
     is_plain: bool
     """Whether the loss that is minimized is the plain cross-entropy."""
     cost_of_pass: float
     """What one more pass costs, in tokens."""
+    graphs: Parts
+    """Runs the parts of an update."""
     label_weight: float
     """How much batches sort by the rank within the label (`recipes.data.batching.weight_of_label`)."""
+
+    def settle_step(self) -> None:
+        """Do what waits for the outcome of the last step: `after_step`, and the record of a step that was skipped.
+
+        Raises:
+            UserError: training diverged.
+        """
+        raise NotImplementedError
 
 
 # What a checkpoint counts. Everything else is a tensor, or follows from the config. `batches_done` is the position in
@@ -55,7 +69,12 @@ COUNTERS = ("updates", "skipped", "batches_done", "rows_passed", "parts_passed",
 
 
 def capture(run: LiveRun) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All that the next update depends on: tensors and JSON values by name."""
+    """All that the next update depends on: tensors and JSON values by name.
+
+    Raises:
+        UserError: training diverged.
+    """
+    run.settle_step()
     optimizer = flatten_optimizer(run.optimizer)
     tensors, states = _capture_tricks(run.tricks)
     tensors |= {f"model.{name}": tensor for name, tensor in run.bare_model.state_dict().items()}

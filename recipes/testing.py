@@ -7,12 +7,13 @@ from recipes.testing import TrickLaws
         overrides = ("hydra.searchpath=[path/to/conf]",)
 
 Each law trains a tiny model on made-up text in a forked child of the test process (0.2 s where a fresh one costs 7),
-so nothing leaks from one to the next. Set `torch.set_num_threads(1)` before anything is computed: a child of a process
-that has used several threads hangs.
+so nothing leaks from one to the next. `warm_up` finishes one run in the test process itself, before the first child.
+Set `torch.set_num_threads(1)` before anything is computed: a child of a process that has used several threads hangs.
 """
 
 import atexit
 import gc
+import io
 import json
 import os
 import pickle
@@ -23,10 +24,9 @@ import socket
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache, partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -35,9 +35,10 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 
 from recipes import base, seams
-from recipes.api import finetune_config
+from recipes.api import FinishedRun, finetune_config
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
+from recipes.compose.remedies import available_tricks
 from recipes.compose.tricks import build
 from recipes.compose.trust import find_targets, trusting
 from recipes.config import CONF, Config, as_values
@@ -45,16 +46,21 @@ from recipes.data.batch import Batch
 from recipes.data.splits import Splits, read_splits
 from recipes.doctor.runner import check_at_start
 from recipes.errors import UserError
+from recipes.graphs.frozen import FrozenRecorder
+from recipes.graphs.parts import PaddedParts
+from recipes.graphs.shapes import Plan
 from recipes.loop import TrainingRun
 from recipes.ranges import as_yaml
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
-from recipes.trick import Trick
+from recipes.trick import INSIDE_A_PASS, Trick
 
 Result = TypeVar("Result")
 
 UPDATES = 20
 ROWS, BATCH_SIZE = 44, 8
+PADDED_WIDTH = 16
+"""Tokens to a multiple of which the laws about replays pad: texts of `make_text_file` then have one or two widths."""
 LONGER_THAN_THE_MODEL = 600
 """Words of a text; model=tiny has 512 positions."""
 TINY = (
@@ -65,20 +71,11 @@ TINY = (
     "train.device=cpu",
     "evaluate.every=1.5",
     "checkpoint.every=0.7",
+    "checkpoint.min_seconds=0",
     "doctor=off",
 )
 NO_DROPOUT = ("model.dropout=0.0",)
-# What a run imports only when it needs it.
-LATE_MODULES = (
-    "matplotlib.figure",
-    "recipes.pipeline",
-    "recipes.prediction.predictors",
-    "recipes.reports.model_card",
-    "scipy.stats",
-    "sklearn.linear_model",
-    "sklearn.metrics",
-    "torch.utils.tensorboard",
-)
+TWO_EPOCHS = f"train.max_updates={2 * -(-ROWS // BATCH_SIZE)}"
 FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
 
@@ -93,17 +90,31 @@ def temporary_root() -> Path:
     return folder
 
 
-@cache
-def import_late_modules() -> None:
-    """Import what a run imports when it needs it, so that not each forked child does it again."""
-    for name in LATE_MODULES:
-        import_module(name)
-
-
 def in_child(work: Callable[[], Result]) -> Result:
     """Run a function in a forked child process, and return its result or raise its error here."""
+    warm_up()
+    return fork(work)
+
+
+@cache
+def warm_up() -> Path:
+    """Finish a tiny run in this process, so that no child imports or compiles the same again.
+
+    Returns:
+        The run folder.
+    """
+    folder = _new_run_folder()
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        finetune_config(tiny_config("train.max_updates=2", longest=9), folder)
+    list(available_tricks())  # reads their files once
+    # The children may be one of several processes.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return folder
+
+
+def fork(work: Callable[[], Result]) -> Result:
+    """Run a function in a child of this process as it is now."""
     temporary_root()
-    import_late_modules()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -152,12 +163,9 @@ def tiny_config(*overrides: str, longest: int = 12) -> Config:
     return read(compose_config([*TINY, *files, *overrides])[0])
 
 
-@cache
 def finished_run() -> Path:
     """The folder of a tiny finished run, on other texts than the runs under test."""
-    folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
-    in_child(partial(finetune_config, tiny_config("train.max_updates=2", longest=9), folder))
-    return folder
+    return warm_up()
 
 
 def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,10 +195,13 @@ def train_tiny(config: Config) -> dict[str, Any]:
     with temporary_folder() as folder:
         run = tiny_run(config, folder)
         run.fit()
-        with run.seams.weights():
-            weights = copy_weights(run)
-        lines = run.history.read()
-    return {"weights": weights, "losses": [line["loss"] for line in lines if "split" not in line]}
+        return _results_of(run)
+
+
+def _results_of(run: TrainingRun) -> dict[str, Any]:
+    with run.seams.weights():
+        weights = copy_weights(run)
+    return {"weights": weights, "losses": [line["loss"] for line in run.history.read() if "split" not in line]}
 
 
 def train_once(config: Config) -> dict[str, Any]:
@@ -198,14 +209,30 @@ def train_once(config: Config) -> dict[str, Any]:
     return _remember(train_tiny, config)
 
 
-def finish_once(config: Config) -> Path:
-    """The folder of a finished run, made once for each config."""
+def _new_run_folder() -> Path:
+    return Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
 
-    def finish(settings: Config) -> Path:
-        folder = Path(tempfile.mkdtemp(dir=temporary_root())) / "run"
-        finetune_config(settings, folder)
-        return folder
 
+def finish(config: Config) -> dict[str, Any]:
+    """Finish a run, and return what `train_tiny` does and its `folder`, which stays until the process ends."""
+    folder = _new_run_folder()
+    trained: dict[str, Any] = {"folder": folder}
+    fit = TrainingRun.fit
+
+    def fit_and_copy(run: TrainingRun) -> None:
+        fit(run)
+        trained.update(_results_of(run))
+
+    TrainingRun.fit = fit_and_copy  # type: ignore[method-assign, assignment]
+    try:
+        finetune_config(config, folder)
+    finally:
+        TrainingRun.fit = fit  # type: ignore[method-assign]
+    return trained
+
+
+def finish_once(config: Config) -> dict[str, Any]:
+    """`finish` in a child process, once for each config."""
     return _remember(finish, config)
 
 
@@ -233,6 +260,39 @@ def compute_gradients(run: TrainingRun, batch: Batch) -> dict[str, np.ndarray]:
     gradients = {name: each.grad.numpy().copy() for name, each in parameters if each.grad is not None}
     run.optimizer.zero_grad()
     return gradients
+
+
+def pad_parts(run: TrainingRun) -> PaddedParts:
+    """Let a run pad its parts as far as `train.cuda_graphs` may, and replay nothing."""
+    run.graphs = PaddedParts(run, Plan(PADDED_WIDTH, run.max_length), None)
+    return run.graphs
+
+
+def freeze_parts(run: TrainingRun, batches: Iterable[Batch]) -> PaddedParts:
+    """Let a run on the CPU replay its parts, with Python frozen as in a CUDA graph, wherever these batches may lead."""
+    plan = Plan(PADDED_WIDTH, run.max_length)
+    shapes = {
+        plan.pad((rows, each.inputs["input_ids"].shape[1])) for each in batches for rows in range(1, len(each) + 1)
+    }
+    run.graphs = PaddedParts(run, replace(plan, recorded=frozenset(shapes)), FrozenRecorder(run.parameters))
+    return run.graphs
+
+
+def replay_difference(run: TrainingRun) -> float:
+    """The largest distance between gradients of four batches, run and replayed; the first of each kind is recorded.
+
+    Raises:
+        AssertionError: a part could not be recorded, or nothing was replayed.
+    """
+    run.updates = int(0.8 * UPDATES)  # far enough for tricks that start late
+    batches = [run.seams.batches(run.train, 0)[index] for index in range(4)]
+    pad_parts(run)
+    expected = [compute_gradients(run, batch) for batch in batches]
+    parts = freeze_parts(run, batches)
+    actual = [compute_gradients(run, batch) for batch in batches]
+    assert parts.replayed == parts.passed, "a part was not replayed"
+    assert parts.recordings < parts.passed, "nothing was replayed on another part than the recorded one"
+    return max(map(difference, expected, actual))
 
 
 def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
@@ -306,7 +366,7 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
 
 
 class TrickLaws:
-    """Laws 2 to 10 for one trick; law 1 is about the loop alone."""
+    """Laws 2 to 12 for one trick; law 1 is about the loop alone."""
 
     trick: ClassVar[str]
     """The trick's name: that of its YAML file."""
@@ -357,15 +417,13 @@ class TrickLaws:
         values = {name: value for name, value in neutral.items() if "." not in name}
         off = self.config(overrides=overrides)
         on = self.config(self.trick, overrides=overrides, **values)
-        without, neutralized = train_once(off), in_child(lambda: train_tiny(on))
+        without, neutralized = finish_once(off), in_child(partial(finish, on))
         assert difference(without["weights"], neutralized["weights"]) <= self.tolerance <= 1e-6
         assert largest_distance(without["losses"], neutralized["losses"]) <= self.tolerance
         if not self.tolerance:  # and so are all files of a finished run
-            with temporary_folder() as folder:
-                in_child(partial(finetune_config, on, folder / "on"))
-                # A trick that is neutral only together with settings of the base still makes its passes.
-                passes = ("passes_per_update",) if overrides else ()
-                _assert_same(finish_once(off), folder / "on", ("tricks", "seams", *passes))
+            # A trick that is neutral only together with settings of the base still makes its passes.
+            passes = ("passes_per_update",) if overrides else ()
+            _assert_same(without["folder"], neutralized["folder"], ("tricks", "seams", *passes))
 
     def test_leaves_no_trace(self) -> None:
         """A run of the same process without the trick, afterwards, is as it would have been before."""
@@ -379,21 +437,28 @@ class TrickLaws:
         assert difference(alone["weights"], second["weights"]) == 0
         assert alone["losses"] == second["losses"]
 
-    def test_is_reached(self) -> None:
-        """In a whole run with the values of its YAML file, every seam that the trick names is called."""
-        config = self.config(self.trick)
+    def full_run(self) -> tuple[Path, set[str]]:
+        """The folder of a finished run with the values of the YAML file, and the trick's seams that were called in it.
 
-        def calls() -> set[str]:
-            reached: set[str] = set()
+        Several laws are about this run, so it is made once.
+        """
+
+        def finish_and_count(config: Config) -> tuple[Path, set[str]]:
+            folder, reached = _new_run_folder(), set[str]()
             kind = type(self.declared())
             for seam in kind.slots:
                 setattr(kind, seam, _count_calls(getattr(kind, seam), seam, reached))
-            with temporary_folder() as folder:
-                os.environ["TRICKBOOK_CACHE"] = str(folder / "cache")  # cached rows would not be encoded again
-                finetune_config(config, folder / "run")
-            return reached
+            with temporary_folder() as cache:
+                os.environ["TRICKBOOK_CACHE"] = str(cache)  # cached rows would not be encoded again
+                finetune_config(config, folder)
+            return folder, reached
 
-        assert in_child(calls) == set(self.declared().slots)
+        return _remember(finish_and_count, self.config(self.trick))
+
+    def test_is_reached(self) -> None:
+        """In a whole run with the values of its YAML file, every seam that the trick names is called."""
+        _, reached = self.full_run()
+        assert reached == set(self.declared().slots)
 
     def test_order_is_free(self) -> None:
         """Law 3: the order of `+tricks=[...]` changes nothing."""
@@ -406,7 +471,7 @@ class TrickLaws:
         runs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
             needs = required_overrides(selected, self.overrides)
-            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values)
+            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values, TWO_EPOCHS)
             config = replace(
                 config, tricks={name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
             )
@@ -421,7 +486,7 @@ class TrickLaws:
         splits = self.declared().slots.get("gradient") == "split"
 
         def config(*tricks: str, **settings: Any) -> Config:
-            return self.config(*tricks, overrides=NO_DROPOUT, longest=30, **settings)
+            return self.config(*tricks, overrides=[*NO_DROPOUT, TWO_EPOCHS], longest=30, **settings)
 
         def run(settings: Config, cost_of_pass: float) -> dict[str, Any]:
             with float64():
@@ -450,6 +515,47 @@ class TrickLaws:
         undivided, parts = (in_child(partial(trained_in_parts, config, cost)) for cost in (1e9, 0))
         assert largest_distance(undivided["losses"], parts["losses"]) < 1e-6
 
+    def test_padding_is_invisible(self) -> None:
+        """Law 11: rows of weight 0 and further padding change no gradient and no update."""
+        self._compare_padded(updates=2)
+
+    def test_padding_is_invisible_in_all_updates(self) -> None:
+        """Law 11 over a whole run."""
+        self._compare_padded(updates=UPDATES)
+
+    def _compare_padded(self, updates: int) -> None:
+        config = self.config(self.trick, overrides=NO_DROPOUT)
+
+        def train(is_padded: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+            with float64(), temporary_folder() as folder:
+                run = tiny_run(config, folder)
+                # Far enough for tricks that start late.
+                run.updates = run.batches_done = UPDATES - updates
+                if is_padded:
+                    pad_parts(run)
+                batches = run.seams.batches(run.train, 0)
+                gradients = compute_gradients(run, batches[len(batches) - 1])  # the smallest
+                for index in range(updates):
+                    run._step(run.seams.batches(run.train, index // len(batches))[index % len(batches)])
+                return gradients, copy_weights(run)
+
+        for plain, padded in zip(*(in_child(partial(train, each)) for each in (False, True)), strict=True):
+            assert difference(plain, padded) < 1e-10
+
+    def test_replays_are_exact(self) -> None:
+        """Law 12: replayed with Python frozen, passes have the gradients of passes that run, dropout included."""
+        trick = self.declared()
+        is_inside = bool(set(trick.slots) & set(INSIDE_A_PASS))
+        if not is_inside or trick.replays is not True:
+            assert not is_inside or len(str(trick.replays).split()) > 3, f"{self.trick} does not say why not"
+            return
+
+        def compare() -> float:
+            with float64(), temporary_folder() as folder:
+                return replay_difference(tiny_run(self.config(self.trick), folder))
+
+        assert in_child(compare) < 1e-10
+
     def test_stopping_is_invisible(self) -> None:
         """Law 5: killed anywhere and started again, a run ends the same to the bit."""
         config = self.config(self.trick)
@@ -466,8 +572,8 @@ class TrickLaws:
             TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
             finetune_config(config, folder)
 
+        uninterrupted, _ = self.full_run()
         with temporary_folder() as folder:
-            in_child(lambda: finetune_config(config, folder / "whole"))
             for updates in (2, 9, 13, UPDATES):
                 try:
                     in_child(partial(killed, folder / "killed", updates))
@@ -475,8 +581,8 @@ class TrickLaws:
                     continue
                 raise AssertionError(f"the run was not killed at update {updates}")
             in_child(lambda: finetune_config(config, folder / "killed"))
-            _assert_same(folder / "whole", folder / "killed")
-            first, second = saved_files(folder / "whole"), saved_files(folder / "killed")
+            _assert_same(uninterrupted, folder / "killed")
+            first, second = saved_files(uninterrupted), saved_files(folder / "killed")
             assert [name for name in first if first[name] != second.get(name)] == []
             assert first.keys() == second.keys()
 
@@ -507,8 +613,7 @@ class TrickLaws:
 
         others = self.compatible()
         base_run, with_it, with_others, with_all = (
-            in_child(partial(observe, self.config(*tricks)))
-            for tricks in ((), (self.trick,), others, (self.trick, *others))
+            _remember(observe, self.config(*tricks)) for tricks in ((), (self.trick,), others, (self.trick, *others))
         )
         if not slots & {"clean", "examples", "encode", "batches"}:
             assert base_run["batches"] == with_it["batches"]
@@ -595,15 +700,15 @@ class TrickLaws:
 
         In float32 a probability depends on the batch in its last digits, and `predictions/test.csv` has six digits.
         """
-        config = self.config(self.trick, overrides=["train.max_updates=4"])
+        config = self.config(self.trick)
+        folder, _ = self.full_run()
 
         def compare() -> tuple[float, bool]:
-            with temporary_folder() as folder:
-                run = finetune_config(config, folder / "run")
-                rows = read_splits(config.data, {}, True).test
-                assert rows is not None
-                pairs = list(rows["text_pair"]) if config.data.text_pair else None
-                predicted, saved = run.predict(list(rows["text"]), pairs), run.load_predictions("test")
+            run = FinishedRun(folder, tuple(config.trusted))
+            rows = read_splits(config.data, {}, True).test
+            assert rows is not None
+            pairs = list(rows["text_pair"]) if config.data.text_pair else None
+            predicted, saved = run.predict(list(rows["text"]), pairs), run.load_predictions("test")
             # The majority class has its scores, so the run was judged.
             assert run.health and run.health["headline"] and run.health["baselines"]["majority"]
             distance = float(np.abs(predicted.probabilities - saved.probabilities).max())
@@ -670,8 +775,13 @@ def names() -> list[str]:
 @cache
 def yaml_values(trick: str, overrides: tuple[str, ...] = ()) -> Mapping[str, Any]:
     """What a trick's YAML file says, and what it leaves to the user."""
-    values = tiny_config(*overrides, f"+tricks=[{trick}]").tricks[trick]
+    values = _compose_tricks(tuple(names()) if trick in names() else (trick,), overrides)[trick]
     return {**values, **values_to_supply(values)}
+
+
+@cache
+def _compose_tricks(tricks: tuple[str, ...], overrides: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+    return tiny_config(*overrides, f"+tricks=[{','.join(tricks)}]").tricks
 
 
 @cache

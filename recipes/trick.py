@@ -31,7 +31,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from torch import Tensor
 from torch.nn import Linear, Module, Parameter
@@ -41,6 +41,7 @@ from recipes.data.batch import Batch, Loss, Outcome
 from recipes.errors import nearest
 from recipes.findings import FINDINGS, values_in
 from recipes.ranges import out_of_range
+from recipes.runtime.steps import Answer
 from recipes.seams import SEAMS, slots_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
     from recipes.data.splits import Splits, VisibleSplits
     from recipes.metrics import Predictions
     from recipes.runs.folder import RunFolder
+
+INSIDE_A_PASS = ("accelerator", "model", "loss", "objective", "gradient")
+"""The seams with which a trick changes what happens in the forward and backward pass of a part."""
 
 CONTROLS: Mapping[str, str] = {
     "more_rows": "unchanged copies of the training rows, as many as the trick adds",
@@ -164,7 +168,10 @@ class Run(ModelContext):
     batches_done: int
     """Batches consumed so far; the position in training."""
     updates: int
-    """Optimizer steps so far; fewer than `batches_done` where a step was skipped."""
+    """Optimizer steps so far; fewer than `batches_done` where a step was skipped.
+
+    On a GPU, reading it waits for the last step: `by_updates` and `after_step` wait for nothing.
+    """
     rows_passed: float
     """Rows that went through the model so far, to report passes; whoever runs another pass adds its rows."""
     parts_passed: int
@@ -185,6 +192,25 @@ class Run(ModelContext):
 
     def log(self, **values: Any) -> None:
         """Add numbers to this update's line of `history.jsonl`; those of the first process are written."""
+        raise NotImplementedError
+
+    def by_updates(self, answer: Callable[[int], Answer]) -> Answer:
+        """What `answer(run.updates)` returns. A GPU is waited for only where its last step makes a difference.
+
+        Args:
+            answer: a function of the number of optimizer steps, such as "has the start been reached?".
+        """
+        raise NotImplementedError
+
+    def after_step(self, action: Callable[[int], None]) -> None:
+        """Call a function once it is known that this update's step was made; never if it was skipped.
+
+        Ask for it after `inner()`. On a GPU it is called later, but before the weights change again: right before the
+        next step, an evaluation or a checkpoint.
+
+        Args:
+            action: is given the number of optimizer steps, this one included.
+        """
         raise NotImplementedError
 
     def no_sync(self) -> AbstractContextManager[None]:
@@ -231,7 +257,15 @@ class Trick:
     passes: ClassVar[float] = 1.0
     """Forward and backward passes of one update, with the values of the YAML file."""
 
-    # Without an annotation it is no field: no user sets it.
+    # Without an annotation these are no fields: no user sets them.
+    replays = cast(bool | str, "its class does not say that its passes can be replayed")
+    """True if a pass may be recorded once and replayed as a CUDA graph, else why not, as a clause.
+
+    Only asked of tricks around a seam of `INSIDE_A_PASS`. A replay repeats the operations on the device with the
+    tensors of another part, and runs no Python. So in `loss` and `objective`, and in what they call, a trick may not
+    read the batch's ids, lengths or position, draw on the host, count, or branch on a tensor's values. In `gradient` it
+    may: it leaves what it drew in `carried`, where a tensor may also require a gradient. A law verifies the claim.
+    """
     name = ""
     """The name under which it is selected, from `__post_init__` on; where it was made by hand, that of its class."""
 
@@ -348,7 +382,7 @@ class Trick:
         return inner(batch)
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Clip, step, count. `run.updates` does not change when the step was skipped."""
+        """Clip, step, count. Use `run.after_step` for what follows a step: one that was skipped has no consequences."""
         inner()
 
     # Post-training seams.

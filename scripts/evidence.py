@@ -35,14 +35,15 @@ from recipes.cli import exit_on_user_error, positive_integer
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.data.splits import read_splits
+from recipes.doctor.health import HEADLINES
 from recipes.errors import UserError, list_names
 from recipes.guards import Diverged
-from recipes.metrics import has_collapsed
 from recipes.reports.tables import markdown_table
 
 DRAWN_ROWS = Path("runs/drawn")
 PREDICTIONS = Path("runs/evidence")
-LEARNED, COLLAPSED, DIVERGED = "learned", "collapsed", "diverged"
+BROKEN = HEADLINES[:2]
+"""Headlines of a run that learned nothing: it diverged, or collapsed. The others compare models that did."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Result:
     digest: str
     """Of the overrides."""
     health: str
-    """`learned`, or `collapsed` on validation, or `diverged`, which has no scores."""
+    """The headline of the run's `health`. Older lines have `learned`, `collapsed` and `diverged` alone."""
     score: float
     """Of the study's metric on test; NaN if training diverged."""
     validation: float
@@ -100,15 +101,14 @@ def run(overrides: Sequence[str], metric: str, target: Path) -> tuple[str, float
         with redirect_stdout(io.StringIO()):
             finished = recipes.finetune(overrides)
     except Diverged:
-        return DIVERGED, float("nan"), float("nan"), float("nan"), float("nan")
+        return "diverged", float("nan"), float("nan"), float("nan"), float("nan")
     metrics = finished.metrics
-    health = COLLAPSED if has_collapsed(finished.load_predictions("validation")) else LEARNED
     # Predictions first: a run that is stopped here is read again.
     shutil.copytree(finished.folder / "predictions", target, dirs_exist_ok=True)
     shutil.copy(finished.folder / "metrics.json", target)
     cost = metrics["cost"]
     return (
-        health,
+        metrics["health"]["headline"],
         metrics["test"][metric],
         metrics["validation"][metric],
         cost["train_seconds"],
@@ -177,7 +177,7 @@ def summarize_arms(results: Mapping[str, Mapping[int, Result]]) -> list[list[str
         shared = sorted(runs.keys() & base.keys())
         differences = [runs[seed].score - base[seed].score for seed in shared]
         seconds = [mean(each[seed].seconds for seed in shared) for each in (runs, base)] if shared else []
-        broken = sum(each.health != LEARNED for each in runs.values())
+        broken = sum(each.health in BROKEN for each in runs.values())
         lines.append(
             [
                 name,

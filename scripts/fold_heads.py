@@ -92,7 +92,7 @@ def embed(texts: list[str]) -> np.ndarray:
     from recipes.config import Model
     from recipes.models.loading import load_model, load_tokenizer
 
-    settings = Model("minilm", None, None, False)
+    settings = Model("minilm", None, None, gradient_checkpointing=False, trim_vocabulary=False)
     tokenizer = load_tokenizer(settings, texts)
     encoder = load_model(settings, tokenizer, ["a", "b"], False).base_model.eval()
     by_length = np.argsort([len(text) for text in texts])

@@ -38,9 +38,10 @@ def main() -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=["auto", "fp32", "bf16", "fp16"],
+        choices=["auto", "fastest", "fp32", "bf16", "fp16"],
         default="auto",
-        help="auto (default): on a GPU 16 bits, on a CPU the precision that the run was trained in",
+        help="auto (default): on a GPU 16 bits, on a CPU the precision that the run was trained in; fastest: on a CPU "
+        "bf16 if it is measured to be faster, which moves probabilities a little (docs/benchmarks.md)",
     )
     parser.add_argument(
         "--memory-limit", help="a fraction such as 0.5, or bytes such as 4GB; of the GPU, if there is one"

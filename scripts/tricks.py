@@ -53,10 +53,9 @@ INSIDE = {
 @cache
 def tricks() -> dict[str, Trick]:
     """Every trick, at the values of its YAML file."""
-    tricks_by_name = {}
-    for path in sorted((CONF / "tricks").glob("*.yaml")):
-        tricks_by_name[path.stem] = build(read(compose_config([f"+tricks=[{path.stem}]"])[0]).tricks)[path.stem]
-    return tricks_by_name
+    names = sorted(path.stem for path in (CONF / "tricks").glob("*.yaml"))
+    values = read(compose_config([f"+tricks=[{','.join(names)}]"])[0]).tricks
+    return {name: build({name: values[name]})[name] for name in names}
 
 
 def table(root: str = "") -> str:

@@ -1,6 +1,7 @@
 """Settings of all tests (one thread, no hub, a separate cache) and shared fixtures."""
 
 import atexit
+import gc
 import importlib.util
 import os
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRICKBOOK_CACHE"] = tempfile.mkdtemp(prefix="trickbook-caches-")
@@ -17,6 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from recipes.runtime import precision
 
@@ -31,6 +34,47 @@ def cpu_without_bf16() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "measure_cpu", lambda: precision.Measurement(fp32=1.0, bf16=2.0))
         yield
+
+
+DRAW = Figure.savefig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_pictures() -> Iterator[None]:
+    """A PNG has no more than its first bytes, which saves a third of a short run; `real_pictures` undoes it."""
+
+    def save(figure: Figure, path: Any, **options: Any) -> None:
+        if options["format"] == "png":
+            Path(path).write_bytes(b"\x89PNG\r\n\x1a\n")
+        else:
+            DRAW(figure, path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
+
+
+@pytest.fixture
+def real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn."""
+    monkeypatch.setattr(Figure, "savefig", DRAW)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A process that is killed loses nothing that it has written, so tests of kills need no `fsync`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warmed_process(blank_pictures: None, no_waiting_for_the_disk: None) -> None:
+    """Where a selected test may fork, its children find all imported; no patch of a test is at work yet."""
+    if "recipes.testing" in sys.modules:
+        sys.modules["recipes.testing"].warm_up()
+    gc.collect()
+    gc.freeze()  # no later collection looks through all that was imported
 
 
 @pytest.fixture(scope="session")

@@ -187,7 +187,7 @@ def studies(folder: Path) -> Iterator[list[Study]]:
             each.process.wait()
 
 
-LONG = ("train.epochs=20", "evaluate.every=20", "checkpoint.every=4", "doctor=off")
+LONG = ("train.epochs=20", "evaluate.every=20", "checkpoint.every=4", "checkpoint.min_seconds=0", "doctor=off")
 
 
 def threads(folder: Path) -> set[str]:
@@ -275,6 +275,10 @@ def test_a_study_from_its_overrides_to_the_recipe(folder: Path) -> None:
     runs = rows(folder)
     assert len(runs) == 20 + 10 and {row["status"] for row in runs} == {"finished"}
     assert {row["seed"] for row in runs} == {str(seed) for seed in range(10)}
+    # Only those that predict the test split have a model, and none has checkpoints.
+    with_model = {path.parent.name for path in (folder / "study").glob("*/model")}
+    assert with_model == {row["folder"] for row in runs if int(row["seed"]) >= 5}
+    assert not list((folder / "study").glob("*/checkpoints")) and "disk      1 MB for each run" in done.out
     before = results(folder)
     assert len(before) == len(runs)
     assert "All runs" in (folder / "study" / "report.html").read_text(encoding="utf-8")

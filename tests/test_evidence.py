@@ -1,6 +1,7 @@
 """The script that runs the studies of `docs/evidence`: its arithmetic, the sampled rows, a small study end to end."""
 
 import csv
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -60,6 +61,14 @@ def test_differences_are_paired_by_seed(evidence: ModuleType) -> None:
         ["begun", "1", "0.9000", "+0.2000", "2.00", "1.00", ""],
         ["other", "0", "", "", "", "", ""],
     ]
+
+
+def test_a_run_is_broken_if_it_collapsed_or_diverged_alone(evidence: ModuleType) -> None:
+    """Other headlines, which lines of earlier versions do not have, are of runs that trained."""
+    words = ["learned", "collapsed", "diverged", "not_better", "memorized", "best_at_end"]
+    runs = {seed: result(evidence, 0.5, health=word) for seed, word in enumerate(words)}
+    ((*_, broken),) = evidence.summarize_arms({"base": runs})
+    assert broken == "2 of 6"
 
 
 def test_contrasts_are_sums_of_arms_seed_by_seed(evidence: ModuleType) -> None:
@@ -122,6 +131,10 @@ def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     assert len(evidence.read_results(study_file.with_suffix(".csv"))) == 4
     assert not list(Path("runs").rglob("*.safetensors"))
     assert len(list(Path("runs/evidence/study").glob("*/validation.csv"))) == 4
+    for line in evidence.read_results(study_file.with_suffix(".csv")):
+        name = "-".join(map(str, (line.data, line.rows, line.arm, line.seed, line.digest)))
+        metrics = json.loads(Path(f"runs/evidence/study/{name}/metrics.json").read_text(encoding="utf-8"))
+        assert line.health == metrics["health"]["headline"]
     # Only the tables, from the lines.
     run_script(evidence, monkeypatch, study_file)
     assert capsys.readouterr() == (output, "")

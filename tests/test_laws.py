@@ -65,6 +65,8 @@ def test_every_trick_is_under_the_laws() -> None:
 
 # Most pairs are tested in the fast suite; these are the others.
 pytest.mark.slow(TrickLaws.test_remaining_pairs)
+# The fast suite has the same law over two updates.
+pytest.mark.slow(TrickLaws.test_padding_is_invisible_in_all_updates)
 
 # Settings that do not matter to a law and save much time.
 SETTINGS = {"fusion": {"folds": 2}}

@@ -87,5 +87,6 @@ def test_every_trick_has_a_card_and_every_setting_a_comment(name: str) -> None:
 def test_every_trick_file_has_a_config() -> None:
     files = {path.stem for path in (ROOT / "tricks").rglob("*.py")} - {"__init__"}
     assert files == set(names())
-    kinds = {type(build(read(compose_config([f"+tricks=[{name}]"])[0]).tricks)[name]) for name in names()}
+    values = read(compose_config([f"+tricks=[{','.join(names())}]"])[0]).tricks
+    kinds = {type(build({name: values[name]})[name]) for name in names()}
     assert len(kinds) == len(files) and all(issubclass(kind, Trick) for kind in kinds)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from recipes.config import CONF
 from tests.test_command_line import FILE, TEXT, TINY, run_to_end, run_train
@@ -26,6 +27,11 @@ def test_all_searches_have_a_test() -> None:
 @pytest.mark.parametrize("name", SEARCHES)
 def test_the_header_of_a_search_has_its_command(name: str) -> None:
     assert f"#   python train.py -m search={name} " in SEARCHES[name].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_saves_no_models(name: str) -> None:
+    assert yaml.safe_load(SEARCHES[name].read_text(encoding="utf-8"))["checkpoint"] == {"save_model": False}
 
 
 def runs(folder: Path, name: str) -> int:

@@ -31,6 +31,7 @@ class Cutoff(Trick):
 
     slots = {"gradient": "plan", "objective": "term"}
     neutral = {"fraction": 0.0}
+    replays = True
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Draw the visible tokens, for the whole batch at once."""

@@ -14,7 +14,6 @@ fold are compared: another fold has other rows.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -24,7 +23,6 @@ from recipes.ablation.factors import Space
 from recipes.ablation.failures import examine_base, explain_no_verdict
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.spread import PRIOR, RANGE, Spread
-from recipes.config import value_at
 from recipes.errors import UserError
 from recipes.metrics import LOWER_IS_BETTER
 from recipes.runs.folder import RunFolder
@@ -156,12 +154,7 @@ def check_base(base: BaseRuns, margin: float, lengths: Sequence[float], run: Run
 
 def _on_fold_of(run: Row, rows: Sequence[Row]) -> list[Row]:
     """Select the runs that are scored on the same fold as one run."""
-
-    def fold_of(row: Row) -> Any:
-        return value_at(RunFolder(row.folder).config, "data.fold")
-
-    fold = fold_of(run)
-    return [row for row in rows if fold_of(row) == fold]
+    return [row for row in rows if row.fold == run.fold]
 
 
 def _describe_gain(comparison: Comparison, metric: str) -> str:

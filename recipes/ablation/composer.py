@@ -1,6 +1,6 @@
 """The configs of a study's runs, composed exactly as the launcher composes them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
@@ -52,8 +52,17 @@ class Composer:
         del composed["hydra"]
         return composed
 
-    def list_runs(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Run]:
-        """List the runs of some arms, seed by seed, so that a study can be compared while it is still running."""
+    def list_runs(
+        self, space: Space, arms: Sequence[Arm], seeds: Sequence[int], with_model: Collection[Arm] = ()
+    ) -> Iterator[Run]:
+        """List the runs of some arms, seed by seed, so that a study can be compared while it is still running.
+
+        Args:
+            space: what varies.
+            arms: the arms.
+            seeds: the seeds of each arm.
+            with_model: the arms whose runs must have a model.
+        """
         composed = {(data, arm): self._compose_with_length(space, arm, data) for data in space.data for arm in arms}
         fold_counts = self.count_folds(space) if self.rotate else {}
         for seed in seeds:
@@ -63,7 +72,8 @@ class Composer:
                 fold = None
                 if self.rotate:
                     config.data.fold = fold = seed % fold_counts[data]
-                yield Run(space, data, arm, seed, self.sweep / str(config.hydra.sweep.subdir), length, fold)
+                folder = self.sweep / str(config.hydra.sweep.subdir)
+                yield Run(space, data, arm, seed, folder, length, fold, arm in with_model)
 
     def count_folds(self, space: Space) -> dict[str, int]:
         """Count the folds of each data set, K; the settings decide it, so it is known before any run."""

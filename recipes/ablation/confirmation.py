@@ -16,7 +16,7 @@ from datasets import Dataset
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
-from recipes.ablation.observations import build_block, load_blocks
+from recipes.ablation.observations import build_block, load_blocks, score_run
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict, judge
 from recipes.api import FinishedRun
@@ -167,5 +167,6 @@ def _judge_on_test(rows: Sequence[Row], test: Dataset, findings: Findings) -> Ve
     predictions = [FinishedRun(row.folder).predict(list(test["text"]), pairs) for row in rows]
     labelled = [replace(each, labels=list(test["label"])) for each in predictions]
     design = Design("one_at_a_time", (2,), ((RECIPE,), (BASE,)))
-    ((verdict,), _) = judge(design, [build_block(design, rows, labelled, findings.metric)], findings.margin)
+    block = build_block(design, rows, [score_run(each, findings.metric) for each in labelled])
+    ((verdict,), _) = judge(design, [block], findings.margin)
     return verdict

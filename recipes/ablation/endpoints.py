@@ -22,7 +22,7 @@ NAMES = {"loss": "log loss", "brier": "Brier score"}
 
 @dataclass(frozen=True)
 class Interval:
-    """An effect on the second endpoint; above 0 is better."""
+    """An effect on the second endpoint, or a difference of effects; above 0 is better."""
 
     value: float
     low: float
@@ -51,7 +51,11 @@ class SecondEndpoint:
 
 
 def estimate_second_endpoint(
-    design: Design, blocks: Sequence[Block], level: float, identical: Collection[Effect]
+    design: Design,
+    blocks: Sequence[Block],
+    level: float,
+    identical: Collection[Effect],
+    doubted: Collection[Effect] = (),
 ) -> dict[Effect, Interval]:
     """Estimate the effects on a proper score; the intervals of each family hold for all of it at once.
 
@@ -60,6 +64,7 @@ def estimate_second_endpoint(
         blocks: the runs, scored by it.
         level: the confidence level of the intervals.
         identical: main effects that are known to be 0.
+        doubted: main effects that get no interval, and nor do their pairs.
     """
     intervals: dict[Effect, Interval] = {}
     for family in estimate(design, blocks, identical):
@@ -67,7 +72,11 @@ def estimate_second_endpoint(
             ((lows, highs),) = family.simultaneous_intervals(level)
             numbers = zip(family.values.tolist(), lows.tolist(), highs.tolist(), strict=True)
             intervals |= {effect: Interval(*each) for effect, each in zip(family.effects, numbers, strict=True)}
-    return intervals
+    return {
+        effect: interval
+        for effect, interval in intervals.items()
+        if not any(Effect((term,)) in doubted for term in effect.terms)
+    }
 
 
 def count_unscored(rows: Sequence[Row], metric: str) -> Iterator[str]:

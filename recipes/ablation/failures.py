@@ -4,10 +4,16 @@ A run is *broken* if it collapsed (`recipes.metrics.has_collapsed`) or diverged.
 logs, where a run is broken if it failed or did not learn.
 
 - A level *breaks training* if at least two of its runs are broken, and Fisher's exact test against the runs without the
-  level, one-sided, gives at most 0.05. All runs at the level leave the other effects, the healthy ones too.
+  level, one-sided, gives at most 0.05. All runs at the level leave the other effects, the healthy ones too. The p value
+  is multiplied by the number of levels, unless at least half of the level's runs are broken and none without it. In a
+  study in rounds it is multiplied by the number of the look as well. Without this, up to 28 % of studies called a
+  harmless level breaking where any run may collapse, and up to 50 % in rounds.
 - If more than one level does, the most certain one leaves first, and the others are tested again on what remains.
   Levels that the remaining arms always have together are found together.
 - Any other broken run stays in with its score: no run is left out because of its own score.
+- A level is *doubted* if it has broken runs, not enough for that test but more than chance explains in two of three
+  cases, and fewer runs than there are without it. The noise is then measured mostly on healthy runs, and an interval is
+  too narrow. It has no verdict; more seeds would tell.
 - The base *did not learn* on a data set if at least half of its runs are broken. Nor did it if it is no better than its
   baselines (`health` in `metrics.json`): the low end of its 95 % interval over rows is not above the score of the
   majority class, or its score is below that of the linear baseline. Both are means over its runs. Then no level has a
@@ -18,15 +24,24 @@ Where the base has no run, the arms with the fewest levels on stand in for it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import fisher_exact
+from scipy.stats import hypergeom
 
 from recipes.ablation.design import Arm, Design, Effect
 from recipes.ablation.factors import Space
 from recipes.ablation.runs import FINISHED, Row
-from recipes.ablation.verdicts import INSEPARABLE, LOST, NO_EVIDENCE, NOT_ESTIMABLE, RUNS_LEFT_OUT, Verdict
+from recipes.ablation.verdicts import (
+    DOUBTED,
+    INSEPARABLE,
+    LOST,
+    NO_EVIDENCE,
+    NOT_ESTIMABLE,
+    RUNS_LEFT_OUT,
+    Verdict,
+)
 from recipes.doctor.pseudo_values import mean_interval, score_rows
 from recipes.errors import list_names
 from recipes.metrics import LOWER_IS_BETTER, Predictions, is_better
@@ -34,54 +49,105 @@ from recipes.reports.health import BASELINES
 from recipes.runs.folder import RunFolder
 
 MAX_CHANCE = 0.05
+"""Of an innocent level, or of any of them, to be called breaking."""
+DOUBTFUL_CHANCE = 1 / 3
+"""A level whose broken runs chance explains less often than this has no verdict of its own."""
 FEWEST_BROKEN = 2
 NO_VERDICT = "No verdict: "
 MAKE_IT_LEARN = "Make the base learn first: more updates, or another learning rate."
 
 
 @dataclass(frozen=True)
-class Breaking:
-    """A level that breaks training."""
+class BrokenLevel:
+    """A level with broken runs."""
 
     effect: Effect
     broken: int
     """Number of its runs that are broken."""
     count: int
     """Number of its runs."""
+    chance: float
+    """How often chance alone breaks as many of its runs; of a level that breaks training, with its correction."""
 
     @property
-    def word(self) -> str:
-        """The verdict."""
+    def breaks(self) -> str:
+        """The verdict if it breaks training."""
         return f"breaks training ({self.broken} of {self.count} runs)"
 
+    @property
+    def cannot_tell(self) -> str:
+        """The verdict if it is doubted."""
+        return f"cannot tell ({self.broken} of {self.count} runs did not learn)"
 
-def find_breaking(design: Design, outcomes: Sequence[tuple[Arm, bool]]) -> list[Breaking]:
+
+def find_breaking(design: Design, outcomes: Sequence[tuple[Arm, bool]], analysis: int = 1) -> list[BrokenLevel]:
     """Find the levels that break training, the most certain one first.
 
     Args:
         design: has the levels.
         outcomes: the arm of each run, and whether the run is broken.
+        analysis: its number, counted from 1, for a study that is judged more than once.
     """
     remaining, untested = list(outcomes), list(design.mains)
-    breaking: list[Breaking] = []
+    breaking: list[BrokenLevel] = []
     while untested:
-        chances = {effect: _test(effect, remaining) for effect in untested}
-        best = min(untested, key=chances.__getitem__)
+        chances = {
+            effect: counts.chance * analysis * (1 if counts.is_obvious else len(untested))
+            for effect in untested
+            if (counts := _count(effect, remaining)).broken >= FEWEST_BROKEN
+        }
+        best = min(chances, key=chances.__getitem__, default=None)
         # Rounding, since the chance of 3 broken runs of 3 against 0 of 3 is 0.05 exactly.
-        if round(chances[best], 9) > MAX_CHANCE:
+        if best is None or round(chances[best], 9) > MAX_CHANCE:
             break
         arms = {arm for arm, _ in remaining}
         own = select_arms(arms, best)
         for effect in [effect for effect in untested if select_arms(arms, effect) == own]:
             of_level = [is_broken for arm, is_broken in remaining if arm in own]
-            breaking.append(Breaking(effect, sum(of_level), len(of_level)))
+            breaking.append(BrokenLevel(effect, sum(of_level), len(of_level), chances[best]))
             untested.remove(effect)
         remaining = [outcome for outcome in remaining if outcome[0] not in own]
     return breaking
 
 
-def _test(effect: Effect, outcomes: Sequence[tuple[Arm, bool]]) -> float:
-    """The p value of a level's broken runs against the runs without it; 1 if too few are broken.
+def find_doubted(design: Design, outcomes: Sequence[tuple[Arm, bool]]) -> list[BrokenLevel]:
+    """Find the levels that may break training, and whose own effect therefore has no interval.
+
+    Args:
+        design: has the levels; none of them breaks training.
+        outcomes: the arm of each run, and whether the run is broken; runs of other arms are not looked at.
+    """
+    arms = set(design.arms)
+    counts = {effect: _count(effect, [each for each in outcomes if each[0] in arms]) for effect in design.mains}
+    return [
+        BrokenLevel(effect, each.broken, each.count, each.chance)
+        for effect, each in counts.items()
+        if each.broken and each.count < each.other_count and each.chance <= DOUBTFUL_CHANCE + 1e-9
+    ]
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """The runs at a level, and those without it; broken ones, and all."""
+
+    broken: int
+    count: int
+    other_broken: int
+    other_count: int
+
+    @property
+    def is_obvious(self) -> bool:
+        """Whether at least half of the level's runs are broken, and none without it."""
+        return is_mostly_broken(self.broken, self.count) and not self.other_broken
+
+    @property
+    def chance(self) -> float:
+        """The p value of Fisher's exact test, one-sided."""
+        return _test_exactly(self.broken, self.count, self.other_broken, self.other_count)
+
+
+def _count(effect: Effect, outcomes: Sequence[tuple[Arm, bool]]) -> _Counts:
+    """Count the runs at a level and without it.
 
     Other levels of its factor that never learned say nothing about what happens without it.
     """
@@ -89,10 +155,13 @@ def _test(effect: Effect, outcomes: Sequence[tuple[Arm, bool]]) -> float:
     learning_levels = {arm[factor] for arm, is_broken in outcomes if not is_broken}
     own = [is_broken for arm, is_broken in outcomes if arm[factor] == level]
     others = [is_broken for arm, is_broken in outcomes if arm[factor] != level and arm[factor] in learning_levels]
-    if sum(own) < FEWEST_BROKEN:
-        return 1.0
-    table = [[sum(own), len(own) - sum(own)], [sum(others), len(others) - sum(others)]]
-    return float(fisher_exact(table, "greater").pvalue)
+    return _Counts(sum(own), len(own), sum(others), len(others))
+
+
+@lru_cache(maxsize=1 << 16)
+def _test_exactly(broken: int, count: int, other_broken: int, other_count: int) -> float:
+    """How often `broken` or more of all broken runs are among `count` of all runs by chance."""
+    return float(hypergeom.sf(broken - 1, count + other_count, broken + other_broken, count))
 
 
 def select_arms(arms: set[Arm], effect: Effect) -> set[Arm]:
@@ -100,35 +169,45 @@ def select_arms(arms: set[Arm], effect: Effect) -> set[Arm]:
     return {arm for arm in arms if all(arm[factor] == level for factor, level in effect.terms)}
 
 
-def leave_out(design: Design, breaking: Sequence[Breaking]) -> Design:
+def leave_out(design: Design, breaking: Sequence[BrokenLevel]) -> Design:
     """Return the design without the arms of the levels that break training."""
     arms = set(design.arms)
     return design.restrict_to(arms.difference(*(select_arms(arms, each.effect) for each in breaking)))
 
 
-def mark(verdicts: Sequence[Verdict], breaking: Sequence[Breaking], planned: Design) -> list[Verdict]:
-    """Replace the verdicts on levels that break training, and on effects that are lost with their runs.
+def mark(
+    verdicts: Sequence[Verdict],
+    breaking: Sequence[BrokenLevel],
+    doubted: Sequence[BrokenLevel],
+    planned: Design,
+) -> list[Verdict]:
+    """Replace the verdicts on levels that break training or are doubted, and on effects that are lost.
 
     Args:
         verdicts: on what the remaining arms can estimate.
         breaking: the levels that break training.
+        doubted: the levels that may break training. Their pairs have no verdict either.
         planned: the design with all of its arms.
     """
-    if not breaking:
-        return list(verdicts)
-    words = {each.effect: each.word for each in breaking}
+    words = {each.effect: each.breaks for each in breaking}
+    doubts = {each.effect: each.cannot_tell for each in doubted}
     contrasts = planned.contrasts()
 
     def mark_one(verdict: Verdict) -> Verdict:
         if verdict.effect in words:
             return Verdict(verdict.effect, words[verdict.effect], RUNS_LEFT_OUT)
+        if verdict.effect in doubts:
+            return Verdict(verdict.effect, doubts[verdict.effect], DOUBTED)
         is_missing = verdict.why == NOT_ESTIMABLE or verdict.word == INSEPARABLE
-        return Verdict(verdict.effect, NO_EVIDENCE, LOST) if is_missing and verdict.effect in contrasts else verdict
+        if breaking and is_missing and verdict.effect in contrasts:
+            return Verdict(verdict.effect, NO_EVIDENCE, LOST)
+        is_doubted = any(Effect((term,)) in doubts for term in verdict.effect.terms)
+        return Verdict(verdict.effect, NO_EVIDENCE, DOUBTED) if is_doubted and verdict.has_estimate else verdict
 
     return [mark_one(verdict) for verdict in verdicts]
 
 
-def find_lost_effects(planned: Design, breaking: Sequence[Breaking]) -> list[Effect]:
+def find_lost_effects(planned: Design, breaking: Sequence[BrokenLevel]) -> list[Effect]:
     """Find the effects and pairs that the planned arms could estimate and the remaining arms cannot.
 
     The breaking levels themselves are not among them, nor are their pairs.
@@ -238,17 +317,44 @@ def describe_base(base: BaseHealth) -> str:
     return f"On {base.data} the base has {base.metric} {score}, {others}."
 
 
-def describe_breaking(breaking: Sequence[Breaking], planned: Design, space: Space) -> Iterator[str]:
+def describe_breaking(breaking: Sequence[BrokenLevel], planned: Design, space: Space) -> Iterator[str]:
     """Describe the levels that break training, and what is lost with their runs, in sentences."""
     if not breaking:
         return
     names = [space.name_effect(each.effect.terms) for each in breaking]
     for name, each in zip(names, breaking, strict=True):
-        yield f"{name} {each.word}. All its runs, the healthy ones too, are left out of the other effects."
+        yield (
+            f"{name} {each.breaks}, p = {each.chance:.2g}. All its runs, the healthy ones too, are left out of the "
+            "other effects."
+        )
     lost = len(planned.arms) - len(leave_out(planned, breaking).arms)
     effects = [space.name_effect(effect.terms) for effect in find_lost_effects(planned, breaking)]
     of_effects = f", and with them what {list_names(effects, quoted=False, last=' and ')} would show" if effects else ""
     yield (
         f"This loses {lost} of {len(planned.arms)} combinations{of_effects}. To measure all of it, repeat the study "
         f"without {list_names(names, quoted=False, last=' and ')}."
+    )
+
+
+def describe_doubted(doubted: Sequence[BrokenLevel], space: Space) -> Iterator[str]:
+    """Describe the levels that may break training, in sentences."""
+    for each in doubted:
+        yield (
+            f"Cannot tell what {space.name_effect(each.effect.terms)} does: {each.broken} of {each.count} runs did not "
+            "learn, which is too few to show that it breaks training, and too many for an interval. More seeds would "
+            "tell."
+        )
+
+
+def describe_rule(levels: int) -> str:
+    """Describe when a level breaks training.
+
+    Args:
+        levels: the number of levels that are tested.
+    """
+    return (
+        "A level breaks training if at least two of its runs answer one class or diverged, and Fisher's exact test "
+        f"against the runs without it gives p <= {MAX_CHANCE:g}. {levels} levels were tested, so p is multiplied by "
+        "their number, unless at least half of the level's runs are broken and none without it. In rounds it is also "
+        "multiplied by the number of the look. Any other such run stays in with its score."
     )

@@ -10,9 +10,9 @@ from statistics import mean
 import numpy as np
 
 from recipes.ablation.design import Arm, Design, Effect, design_matrix
-from recipes.ablation.endpoints import SecondEndpoint
+from recipes.ablation.endpoints import Interval, SecondEndpoint
 from recipes.ablation.factors import Space
-from recipes.ablation.failures import BaseHealth, Breaking
+from recipes.ablation.failures import BaseHealth, BrokenLevel
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
 from recipes.metrics import LOWER_IS_BETTER
@@ -39,12 +39,14 @@ class Findings:
     """The looks of a study in rounds, and why it ended, in sentences."""
     base: Sequence[BaseHealth] = ()
     """How the base did on each data set."""
-    breaking: Sequence[Breaking] = ()
+    breaking: Sequence[BrokenLevel] = ()
     """The levels that break training; `design` has none of their arms."""
+    doubted: Sequence[BrokenLevel] = ()
+    """The levels that may break training, and have no verdict."""
     planned: Design | None = None
     """The design with all arms."""
     over_all_runs: Mapping[Effect, Verdict] = field(default_factory=dict)
-    """The verdicts on main effects if no level left, if a level breaks training."""
+    """The verdicts on main effects if no level left and none was doubted, where a level does or is."""
     second: SecondEndpoint | None = None
     rotates: bool = False
     """Whether each seed is validated on another fold."""
@@ -52,6 +54,8 @@ class Findings:
     """What biases the comparison, in sentences."""
     by_length: Mapping[float, "Findings"] = field(default_factory=dict)
     """The same study at each multiple of the updates, shortest first."""
+    differences: Mapping[Effect, Interval] = field(default_factory=dict)
+    """How much larger each main effect is at the longest training than at the shortest."""
     length_checks: Sequence[str] = ()
     """What the base gains from twice the updates, on each data set."""
     deviations: Mapping[str, float] = field(default_factory=dict)
@@ -76,11 +80,38 @@ class Findings:
     @cached_property
     def costs(self) -> dict[Effect, dict[str, float]]:
         """The cost of each level, as a multiple of the cost without it, by the keys of `COSTS`."""
-        ratios = {cost: self.ratios(attrgetter(cost)) for cost in COSTS}
+        ratios = {cost: self.ratios(self.cost_reader(cost)) for cost in COSTS}
         return {
             effect: {cost: by_effect[effect] for cost, by_effect in ratios.items() if effect in by_effect}
             for effect in self.design.mains
         }
+
+    @cached_property
+    def compares_replays(self) -> bool:
+        """Whether time and memory are compared between runs that replayed their passes, as most runs of the study do.
+
+        Else between those that did not. A mixture would show what the mode costs, and not what a level costs.
+        """
+        modes = [row.graphs or False for row in self.finished_rows]
+        return modes.count(True) > modes.count(False)
+
+    def cost_reader(self, cost: str) -> Callable[[Row], float | None]:
+        """Read a cost of a run; None for the time and memory of a run in another mode."""
+
+        def read(row: Row) -> float | None:
+            amount: float | None = getattr(row, cost)
+            return amount if cost == "passes" or self._is_compared(row) else None
+
+        return read
+
+    @property
+    def arms_in_other_modes(self) -> list[Arm]:
+        """The arms with runs whose time and memory are not compared."""
+        arms = {row.arm for row in self.finished_rows if not self._is_compared(row)}
+        return [arm for arm in self.design.arms if arm in arms]
+
+    def _is_compared(self, row: Row) -> bool:
+        return (row.graphs or False) is self.compares_replays
 
     def ratios(self, measured: Callable[[Row], float | None]) -> dict[Effect, float]:
         """Compute by which factor each effect multiplies an amount, with the contrasts that estimate the effect.
@@ -142,6 +173,7 @@ class Findings:
         return front
 
     def means(self) -> dict[Arm, tuple[float, float]]:
-        """Compute the mean score and the mean seconds of each arm that has finished runs on every data set."""
-        scores, seconds = self._average_by_arm(attrgetter("score")), self._average_by_arm(attrgetter("seconds"))
-        return {arm: (scores[arm], seconds[arm]) for arm in self.design.arms if arm in scores}
+        """Compute the mean score and the mean seconds of each arm that has both on every data set."""
+        scores = self._average_by_arm(attrgetter("score"))
+        seconds = self._average_by_arm(self.cost_reader("seconds"))
+        return {arm: (scores[arm], seconds[arm]) for arm in self.design.arms if arm in scores and arm in seconds}

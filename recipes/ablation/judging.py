@@ -25,7 +25,9 @@ from recipes.ablation.failures import (
     MAKE_IT_LEARN,
     MAX_CHANCE,
     NO_VERDICT,
+    BrokenLevel,
     find_breaking,
+    find_doubted,
     is_mostly_broken,
     leave_out,
     mark,
@@ -37,8 +39,8 @@ from recipes.ablation.report import (
     second_cells,
     second_header,
     summarize,
-    table_with_and_without,
     verdict_cells,
+    with_and_without_parts,
 )
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, Verdict, judge
@@ -111,8 +113,10 @@ def judge_log(logged: Sequence[LoggedRun], question: Question) -> Judgement:
     if reason := _find_reason_for_no_verdict(runs, space):
         return Judgement(None, [NO_VERDICT + reason, *health], [])
     planned, scored_at_all = design, [run for run in runs if run.score is not None]
-    breaking = find_breaking(planned, [(run.arm, not run.has_learned) for run in runs])
+    outcomes = [(run.arm, not run.has_learned) for run in runs]
+    breaking = find_breaking(planned, outcomes)
     design = leave_out(planned, breaking)
+    doubted = find_doubted(design, outcomes)
     scored = [run for run in scored_at_all if run.arm in design.arms]
     deviation = _measure_deviation(scored)
     if deviation < SMALLEST_DEVIATION:
@@ -144,15 +148,16 @@ def judge_log(logged: Sequence[LoggedRun], question: Question) -> Judgement:
             )
             for run in runs
         ],
-        mains=mark(mains, breaking, planned),
-        pairs=mark([_require_digits(verdict, scored) for verdict in pairs], breaking, planned),
+        mains=mark(mains, breaking, doubted, planned),
+        pairs=mark([_require_digits(verdict, scored) for verdict in pairs], breaking, doubted, planned),
         metric=question.metric,
         margin=question.margin,
         by_data={},
         breaking=breaking,
+        doubted=doubted,
         planned=planned,
         over_all_runs={verdict.effect: verdict for verdict in over_all_runs},
-        second=_measure_second_endpoint(design, space, scored, is_paired, question, mains),
+        second=_measure_second_endpoint(design, space, scored, is_paired, question, mains, doubted),
     )
     noise = list(_describe_noise(mains, scored, deviation, is_paired, question))
     return Judgement(findings, health, noise)
@@ -304,7 +309,13 @@ def _build_blocks(
 
 
 def _measure_second_endpoint(
-    design: Design, space: Space, runs: Sequence[_Run], is_paired: bool, question: Question, mains: Sequence[Verdict]
+    design: Design,
+    space: Space,
+    runs: Sequence[_Run],
+    is_paired: bool,
+    question: Question,
+    mains: Sequence[Verdict],
+    doubted: Sequence[BrokenLevel],
 ) -> SecondEndpoint | None:
     """Measure the effects on the second endpoint; None if the log has no probabilities, or none is wanted."""
     predictions, metric = [run.logged.predictions for run in runs if run.logged.predictions], question.second_endpoint
@@ -312,7 +323,7 @@ def _measure_second_endpoint(
         return None
     identical = [verdict.effect for verdict in mains if verdict.word == IDENTICAL]
     blocks = _build_blocks(design, space, runs, is_paired, metric)
-    effects = estimate_second_endpoint(design, blocks, CONFIDENCE, identical)
+    effects = estimate_second_endpoint(design, blocks, CONFIDENCE, identical, [each.effect for each in doubted])
     return SecondEndpoint(metric, effects, list(describe_unscored(predictions, metric)))
 
 
@@ -416,9 +427,7 @@ def build_parts(judgement: Judgement, question: Question) -> Iterator[Part]:
     header = ["", "verdict", findings.metric, "interval", *second_header(findings)]
     yield Table(header, [_cells(findings, verdict) for verdict in findings.mains])
     yield from describe_second(findings.second)
-    if findings.breaking:
-        yield Heading("With and without the levels that break training")
-        yield table_with_and_without(findings)
+    yield from with_and_without_parts(findings)
     if pairs := [verdict for verdict in findings.pairs if verdict.has_estimate]:
         yield Heading("What pairs do beyond their sum")
         yield Table(header, [_cells(findings, verdict) for verdict in pairs])

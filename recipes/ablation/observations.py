@@ -2,35 +2,67 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from recipes.ablation.design import Design
 from recipes.ablation.effects import Block
 from recipes.ablation.runs import FINISHED, Row
-from recipes.config import saved_config, value_at
+from recipes.config import saved_config
 from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.folder import RunFolder
 
 
-def load_blocks(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
+@dataclass(frozen=True)
+class ScoredRun:
+    """The validation scores of one run."""
+
+    rows: np.ndarray
+    """What each row contributes to the score, (row)."""
+    fingerprint: str
+    """A hash of the predictions."""
+    validation: str
+    """A hash of the rows and their labels."""
+
+
+def score_run(predictions: Predictions, metric: str) -> ScoredRun:
+    """Score a run row by row."""
+    validation = hashlib.sha256(repr((predictions.ids, predictions.labels)).encode()).hexdigest()
+    return ScoredRun(score_rows(predictions, metric), _fingerprint(predictions), validation)
+
+
+def load_blocks(
+    design: Design, rows: Sequence[Row], metric: str, scored: dict[Path, ScoredRun] | None = None
+) -> list[Block]:
     """Load a block of validation scores for each data set that has finished runs.
+
+    Args:
+        design: the arms; other runs are left out.
+        rows: the runs.
+        metric: the score.
+        scored: the runs that were scored before by this metric; the others are added. It takes as much memory as the
+            blocks do.
 
     Raises:
         UserError: runs on one data set and fold were scored on different rows.
     """
+    scored = {} if scored is None else scored
     finished = [row for row in rows if row.status == FINISHED and row.arm in design.arms]
+    for row in finished:
+        if row.folder not in scored:
+            scored[row.folder] = score_run(_load_validation(row), metric)
     blocks = []
     for data in dict.fromkeys(row.data for row in finished):
         of_data = [row for row in finished if row.data == data]
         by_fold: dict[int | None, list[Row]] = {}
         for row in of_data:
-            by_fold.setdefault(value_at(RunFolder(row.folder).config, "data.fold"), []).append(row)
+            by_fold.setdefault(row.fold, []).append(row)
         of_folds = [
-            build_block(design, of_fold, [_load_validation(row) for row in of_fold], metric)
-            for of_fold in by_fold.values()
+            build_block(design, of_fold, [scored[row.folder] for row in of_fold]) for of_fold in by_fold.values()
         ]
         if len(of_folds) > 1:
             fold_count = saved_config(RunFolder(of_data[0].folder).config).data.fold_count
@@ -64,21 +96,19 @@ def combine_folds(blocks: Sequence[Block], fold_count: int) -> Block:
     )
 
 
-def build_block(design: Design, rows: Sequence[Row], predictions: Sequence[Predictions], metric: str) -> Block:
+def build_block(design: Design, rows: Sequence[Row], scored: Sequence[ScoredRun]) -> Block:
     """Build the block of the runs on one data set.
 
     Args:
         design: the design that the runs' arms belong to.
         rows: the runs.
-        predictions: of each run, on the same rows.
-        metric: the score.
+        scored: the scores of each run, on the same rows.
 
     Raises:
-        UserError: the predictions are not of the same rows.
+        UserError: the scores are not of the same rows.
     """
-    first = predictions[0]
-    for row, each in zip(rows, predictions, strict=True):
-        if each.ids != first.ids or each.labels != first.labels:
+    for row, each in zip(rows, scored, strict=True):
+        if each.validation != scored[0].validation:
             raise UserError(
                 f"{row.folder} was scored on other validation rows than {rows[0].folder}; an ablation compares runs "
                 "row by row. Has a file of the data changed since?"
@@ -87,9 +117,9 @@ def build_block(design: Design, rows: Sequence[Row], predictions: Sequence[Predi
         name=rows[0].data,
         arms=np.array([design.arms.index(row.arm) for row in rows]),
         seeds=np.array([row.seed for row in rows]),
-        rows=np.stack([score_rows(each, metric) for each in predictions]),
-        fingerprints=[_fingerprint(each) for each in predictions],
-        validation=hashlib.sha256(repr((first.ids, first.labels)).encode()).hexdigest(),
+        rows=np.stack([each.rows for each in scored]),
+        fingerprints=[each.fingerprint for each in scored],
+        validation=scored[0].validation,
     )
 
 

@@ -164,7 +164,7 @@ def measure_run_seconds(config: Config) -> float:
         doctor="off",
         train=replace(config.train, max_updates=TRIAL_UPDATES),
         evaluate=replace(config.evaluate, every=never),
-        checkpoint=replace(config.checkpoint, every=never),
+        checkpoint=replace(config.checkpoint, every=never, save_model=False),
     )
     with tempfile.TemporaryDirectory(prefix="trickbook-trial-") as folder, redirect_stdout(StringIO()):
         with redirect_stderr(StringIO()):

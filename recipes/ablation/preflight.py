@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from datasets import Dataset
 from hydra.core.config_loader import ConfigLoader
@@ -19,6 +20,7 @@ from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.data.splits import read_splits
 from recipes.errors import UserError, nearest
+from recipes.runs.space import describe_bytes, free_bytes, size_of
 from recipes.trick import Trick
 
 
@@ -163,6 +165,28 @@ def estimate_duration(
     bases_in_total = sum(math.prod(ratios.get(level, 1.0) for level in enumerate(arm)) for arm in design.arms)
     duration = format_duration(sum(base_seconds.values()) * (bases_in_total * runs_of_arm + base_runs))
     return f"about {duration} one after another, by short trials"
+
+
+def check_disk(sweep: Path, finished: Sequence[Path], runs: int) -> str:
+    """Describe the disk that the runs of a study will need, as measured on its first ones.
+
+    Args:
+        sweep: the folder of the study.
+        finished: folders of finished runs, at least one.
+        runs: number of runs that may still be made.
+
+    Raises:
+        UserError: they will not fit.
+    """
+    of_a_run, free = max(map(size_of, finished)), free_bytes(sweep)
+    needed = f"{describe_bytes(of_a_run)} for each run, {describe_bytes(runs * of_a_run)} for {runs} more"
+    if runs * of_a_run > free:
+        raise UserError(
+            f"hydra.sweep.dir={sweep}: the study needs {needed}, and {describe_bytes(free)} are free. Free some space, "
+            "or name a folder on another disk; what is finished is used again. Without checkpoint.save_model=true runs "
+            "are small."
+        )
+    return f"{needed}; {describe_bytes(free)} are free"
 
 
 def check_tricks(names: Sequence[str], loader: ConfigLoader) -> None:

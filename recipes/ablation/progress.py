@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from rich.console import Console, Group
@@ -26,11 +28,18 @@ class Progress:
         runs: all runs of the study.
         metric: the score that is read.
         on_change: called with all rows whenever one of them has changed.
+        finished: the rows of runs that were read before, by their folder.
     """
 
-    def __init__(self, runs: Sequence[Run], metric: str, on_change: Callable[[Sequence[Row]], None]) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        metric: str,
+        on_change: Callable[[Sequence[Row]], None],
+        finished: Mapping[Path, Row] = MappingProxyType({}),
+    ) -> None:
         self.runs, self.metric, self.on_change = runs, metric, on_change
-        self.rows = [read_row(run, metric) for run in runs]
+        self.rows = [finished.get(run.folder) or read_row(run, metric) for run in runs]
         self.ended_before = sum(row.status in (FINISHED, FAILED) for row in self.rows)
         self.start = time.monotonic()
         on_change(self.rows)

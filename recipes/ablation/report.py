@@ -15,7 +15,13 @@ from recipes.ablation.by_data import build_data_parts, describe_open_populations
 from recipes.ablation.by_length import build_length_parts
 from recipes.ablation.design import Effect
 from recipes.ablation.endpoints import SecondEndpoint, describe_disagreement
-from recipes.ablation.failures import MAX_CHANCE, describe_base, describe_breaking, explain_no_verdict
+from recipes.ablation.failures import (
+    describe_base,
+    describe_breaking,
+    describe_doubted,
+    describe_rule,
+    explain_no_verdict,
+)
 from recipes.ablation.findings import COSTS, Findings
 from recipes.ablation.plan import POWER, estimate_detectable
 from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
@@ -111,6 +117,7 @@ def summarize(findings: Findings) -> Iterator[str]:
     yield from (describe_base(each) for each in findings.base if each.baselines)
     if findings.breaking:
         yield from describe_breaking(findings.breaking, findings.planned or findings.design, findings.space)
+    yield from describe_doubted(findings.doubted, findings.space)
     for word, (singular, plural) in MAIN_PHRASES.items():
         verdicts = [verdict for verdict in findings.mains if verdict.word == word]
         if not verdicts:
@@ -240,18 +247,16 @@ def _health_parts(findings: Findings) -> Iterator[Part]:
             "The base did not learn if half of its runs answer one class or diverged, if the low end of its 95 % "
             "interval is not better than the majority class, or if its score is worse than the linear baseline."
         )
-    if findings.breaking:
-        yield Heading("With and without the rule on levels that break training")
-        yield (
-            "A level breaks training if at least two of its runs answer one class or diverged, and Fisher's exact test "
-            f"against the runs without it gives p <= {MAX_CHANCE:g}. Any other such run stays in with its score."
-        )
-        yield table_with_and_without(findings)
+    yield from with_and_without_parts(findings)
 
 
-def table_with_and_without(findings: Findings) -> Table:
-    """The main effects without the runs of levels that break training, and over all runs."""
-    return Table(
+def with_and_without_parts(findings: Findings) -> Iterator[Part]:
+    """The main effects by the rules on levels that break training or may do so, and over all runs."""
+    if not (findings.breaking or findings.doubted):
+        return
+    yield Heading("With and without the rule on levels that break training")
+    yield describe_rule(len(findings.mains))
+    yield Table(
         ["", "verdict", findings.metric, "interval", "over all runs", "interval over all runs"],
         [
             [
@@ -298,6 +303,12 @@ def _cost_parts(findings: Findings) -> Iterator[Part]:
     if not means:
         return
     yield Heading("What it costs")
+    if others := findings.arms_in_other_modes:
+        mode = "were replayed as CUDA graphs" if findings.compares_replays else "were not replayed as CUDA graphs"
+        yield (
+            f"Time and memory are compared between runs whose passes {mode}. These arms have other runs, which are "
+            f"left out: {'; '.join(map(findings.space.name_arm, others))}."
+        )
     yield "No other arm scores above these without taking more time. Scores are means over the seeds, noise included."
     yield Table(
         ["", f"validation {findings.metric}", "seconds"],
@@ -391,6 +402,7 @@ def _assumption_parts(findings: Findings) -> Iterator[Part]:
     yield from findings.warnings
     yield from findings.length_checks
     yield from _describe_noise(findings)
+    yield from _describe_unseen_failures(findings)
     if aliases := design.aliases():
         yield (
             "Effects that also include part of a pair's effect, if pairs have any: "
@@ -429,6 +441,19 @@ def _describe_noise(findings: Findings) -> Iterator[str]:
         "(standard deviation, measured in these runs). With the variance over rows, this study detects effects of "
         f"{least:.3f} or more, {POWER:.0%} of the time; this replaces the range in the plan."
     )
+
+
+def _describe_unseen_failures(findings: Findings) -> Iterator[str]:
+    """Describe how often a level may break training without any broken run among these."""
+    levels = [verdict.effect.terms[0] for verdict in findings.mains if verdict.has_estimate]
+    known = [row.arm for row in findings.rows if row.is_broken is not None]
+    fewest = min((sum(arm[factor] == level for arm in known) for factor, level in levels), default=0)
+    if fewest:
+        fraction = f"{1 - 0.05 ** (1 / fewest):.0%}".replace("%", " %")
+        yield (
+            f"A level has at least {fewest} runs here. One that breaks up to {fraction} of its runs can look healthy "
+            "in as many: more seeds show it."
+        )
 
 
 def _describe_aliases(findings: Findings, effect: Effect, pairs: dict[Effect, float]) -> str:

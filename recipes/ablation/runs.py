@@ -32,12 +32,22 @@ class Run:
     """The override of its length, if the study changes that."""
     fold: int | None = None
     """The fold that it is validated on, if folds rotate."""
+    needs_model: bool = False
+    """Whether the study will predict with it."""
 
     @property
     def overrides(self) -> list[str]:
-        """The overrides that `train.py` gets."""
+        """The overrides that `train.py` gets; a run has a model only if the study or the user needs it."""
         of_fold = [] if self.fold is None else [f"data.fold={self.fold}"]
-        return [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
+        overrides = [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
+        if self.needs_model:
+            return [*overrides, "checkpoint.save_model=true"]
+        return ["checkpoint.save_model=false", *overrides]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has all that the study needs of it."""
+        return is_finished(self.folder) and (not self.needs_model or RunFolder(self.folder).has_model)
 
     @property
     def has_begun(self) -> bool:
@@ -47,7 +57,7 @@ class Run:
     @property
     def has_ended(self) -> bool:
         """Whether it has a result or a reason for its failure."""
-        return is_finished(self.folder) or (self.folder / FAILURE).exists()
+        return self.is_finished or (self.folder / FAILURE).exists()
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,10 @@ class Row:
     """Peak memory, in MB."""
     memory_of: str | None = None
     """`run`, or `process` if the peak is that of all runs of one process."""
+    fold: int | None = None
+    """The fold that it is validated on, if folds rotate."""
+    graphs: bool | str | None = None
+    """Whether its passes were replayed as CUDA graphs: true, false or `partial`; None: unknown, and taken as false."""
     collapsed: bool | None = None
     """Whether it answers one class for nearly every validation row; None if it has no predictions."""
 
@@ -83,7 +97,7 @@ class Row:
 
 def read_row(run: Run, metric: str) -> Row:
     """Read a run's result from disk."""
-    row = Row(run.data, run.arm, run.seed, run.folder, MISSING)
+    row = Row(run.data, run.arm, run.seed, run.folder, MISSING, fold=run.fold)
     if is_finished(run.folder):
         folder = RunFolder(run.folder)
         metrics = folder.metrics
@@ -97,6 +111,7 @@ def read_row(run: Run, metric: str) -> Row:
             passes=cost["passes_per_update"],
             memory=cost["peak_memory_mb"],
             memory_of=cost.get("peak_memory_of", "process"),
+            graphs=cost.get("graphs", False),
         )
     failure = run.folder / FAILURE
     return (
@@ -115,7 +130,7 @@ def finish_runs(runs: Sequence[Run], launch: Launch, at_once: int | None) -> Non
     Raises:
         UserError: the launcher does not start any run.
     """
-    unfinished = [run for run in runs if not is_finished(run.folder)]
+    unfinished = [run for run in runs if not run.is_finished]
     for run in unfinished:
         for name in (OUTPUT, FAILURE):
             (run.folder / name).unlink(missing_ok=True)
@@ -157,7 +172,7 @@ def write_csv(path: Path, spaces: Mapping[Space, Sequence[Row]]) -> None:
     """Write `runs.csv`: a line for each run, with a column for each factor, and one for the length if that varies."""
     has_lengths = len({space.length for space in spaces}) > 1
     factors = list(dict.fromkeys(factor.name for space in spaces for factor in space.factors))
-    fields = ("status", "score", "collapsed", "seconds", "passes", "memory", "memory_of", "reason")
+    fields = ("status", "score", "collapsed", "seconds", "passes", "memory", "memory_of", "graphs", "reason")
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["data", *(["length"] if has_lengths else []), *factors, "seed", *fields, "folder"])

@@ -6,6 +6,8 @@ A trick is *settled* when one of these holds:
 - its interval ends below the margin, so the trick cannot be worth much,
 - it has a chance below 5 % to be shown to help with all the seeds that the budget allows (predictive power).
 
+A level that may break training (`recipes/ablation/failures.py`) is never settled.
+
 When every trick is settled, no further round is likely to change the recipe, and the study ends. Intervals hold over
 all looks (`recipes/ablation/boundaries.py`), whatever ends the study. Arms that only settled tricks need get no more
 seeds. A trick that is shown to hurt or to make no difference, and that costs more passes, takes its arms out of later
@@ -71,6 +73,8 @@ class Rounds:
         """The confidence level of the last look."""
         self.mains: dict[Effect, Verdict] = {}
         self.pairs: dict[Effect, Verdict] = {}
+        self.doubted: Sequence[Effect] = ()
+        """The main effects of levels that may break training, at this look: their numbers show nothing yet."""
         self.chances: dict[Effect, float] = {}
         """How likely each trick is shown to help at the last look."""
         self._seeds = np.repeat(np.array(analyses)[:, None], len(design.arms), axis=1)
@@ -96,7 +100,15 @@ class Rounds:
             self._seeds = self._seeds[: analysis + 1]
         self.level = 1 - ALPHA if len(self._seeds) == 1 else self._find_level(analysis, blocks, idle)
         mains, pairs = judge(self.design, blocks, self.margin, self.level, idle)
-        self.mains, self.pairs = merge_verdicts(self.mains, mains), merge_verdicts(self.pairs, pairs)
+        # A verdict is not final while it is doubted, and a final one is taken back.
+        mains = [self._take_back(verdict) for verdict in mains]
+        previous = {effect: verdict for effect, verdict in self.mains.items() if effect not in self.doubted}
+        self.mains, self.pairs = merge_verdicts(previous, mains), merge_verdicts(self.pairs, pairs)
+
+    def _take_back(self, verdict: Verdict) -> Verdict:
+        """Take back what a verdict says of a doubted level; its numbers stay."""
+        is_doubted = verdict.effect in self.doubted and verdict.word != IDENTICAL
+        return replace(verdict, word=NO_EVIDENCE) if is_doubted else verdict
 
     def restrict_to(self, design: Design, blocks: Sequence[Block]) -> None:
         """Judge the last look again with some of the arms only.
@@ -185,8 +197,8 @@ class Rounds:
         counts = list_names(list(map(str, self.analyses[: self.analysis + 1])), quoted=False, last=" and ")
         yield f"Seeds were added in rounds: the study was judged with {counts} seeds, of {most} that the budget allows."
         unclear = [verdict for verdict in self.mains.values() if verdict.has_estimate and not is_clear(verdict)]
-        small = [verdict.effect for verdict in unclear if verdict.interval[1] <= self.margin]
-        others = [verdict.effect for verdict in unclear if verdict.interval[1] > self.margin]
+        small = [each.effect for each in unclear if each.interval[1] <= self.margin and each.effect not in self.doubted]
+        others = [each.effect for each in unclear if each.effect not in small]
         is_decided = self.analysis < len(self._seeds) - 1
         if is_decided:
             yield "It ended because the recipe is decided."
@@ -228,11 +240,12 @@ class Rounds:
         return [
             effect
             for effect, verdict in self.mains.items()
-            if verdict.has_estimate
-            and not is_clear(verdict)
-            and verdict.interval[1] > self.margin
-            and self.chances.get(effect, 0.0) >= LEAST_CHANCE
+            if verdict.has_estimate and not is_clear(verdict) and (effect in self.doubted or self._may_help(verdict))
         ]
+
+    def _may_help(self, verdict: Verdict) -> bool:
+        """Whether a trick without a clear verdict may still be shown to help by more than the margin."""
+        return verdict.interval[1] > self.margin and self.chances.get(verdict.effect, 0.0) >= LEAST_CHANCE
 
     def _without(self, leaves: np.ndarray) -> np.ndarray:
         """Plan the seeds if some arms get no more after this look, and all others get all, (analysis, arm)."""
@@ -293,18 +306,43 @@ def expect_runs(
         row_degrees_of_freedom=1e6,
         by_block={},
     )
-    law = draw_joint_law(family, np.repeat(np.array(analyses, float)[:, None], count, axis=1), 0)
+    runs, _ = draw_rounds(design, family, analyses, margin, np.zeros(count))
+    return float(runs.mean())
+
+
+def draw_rounds(
+    design: Design, family: Estimates, analyses: Sequence[int], margin: float, truth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw studies in rounds from the joint law of their looks, in which no trick leaves before the others.
+
+    Args:
+        design: the arms.
+        family: the effects with their variances at the first look.
+        analyses: the number of seeds at each look.
+        margin: effects smaller than this do not matter.
+        truth: the true effects, (effect).
+
+    Returns:
+        The number of runs of each study on each data set, (draw), and the sign of the effects that are shown to help or
+        to hurt, 0 for the others, (effect, draw).
+    """
+    contrasts = design.contrasts()
+    has_weight = np.array([contrasts[effect] != 0 for effect in family.effects]).T.astype(float)
+    law = draw_joint_law(family, np.repeat(np.array(analyses, float)[:, None], len(truth), axis=1), 0)
     boundaries = find_boundaries(law)
-    runs = float(len(design.arms) * analyses[0])
-    is_clear_by_now = np.zeros((count, DRAWS), dtype=bool)
+    runs = np.full(DRAWS, float(len(design.arms) * analyses[0]))
+    claims = np.zeros((len(truth), DRAWS))
     is_running = np.ones(DRAWS, dtype=bool)
-    for analysis, boundary in enumerate(boundaries[:-1]):
-        values, scale = law.deviations[analysis], law.scales[analysis]
+    for analysis, boundary in enumerate(boundaries):
+        values, scale = law.deviations[analysis] + truth[:, None], law.scales[analysis]
         half = np.sqrt(law.squared_half_widths(analysis, boundary.multiplier, scale))
-        is_clear_by_now |= np.abs(values) > half
+        is_new = is_running & (claims == 0) & (np.abs(values) > half)
+        claims = np.where(is_new, np.sign(values), claims)
+        if analysis == len(boundaries) - 1:
+            break
         chances = law.chances(analysis, values, boundaries[-1].multiplier, scale)
-        is_open = ~is_clear_by_now & (values + half > margin) & (chances >= LEAST_CHANCE)
+        is_open = (claims == 0) & (values + half > margin) & (chances >= LEAST_CHANCE)
         is_running &= is_open.any(0)
-        is_needed = (weights.T != 0).astype(float) @ is_open.astype(float) > 0
-        runs += float((is_needed.sum(0) * is_running).mean()) * (analyses[analysis + 1] - analyses[analysis])
-    return runs
+        is_needed = has_weight @ is_open.astype(float) > 0
+        runs += is_needed.sum(0) * is_running * (analyses[analysis + 1] - analyses[analysis])
+    return runs, claims

@@ -1,6 +1,6 @@
 """A study from its command line to its verdicts: choose the arms, run them, judge the effects, confirm the recipe."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -12,17 +12,27 @@ from omegaconf import DictConfig
 
 from recipes.ablation import plan
 from recipes.ablation.base_check import LONGER, check_base, run_base
+from recipes.ablation.by_length import measure_differences
 from recipes.ablation.composer import Composer
-from recipes.ablation.confirmation import confirm, plan_confirmation
+from recipes.ablation.confirmation import BASE, RECIPE, confirm, plan_confirmation
 from recipes.ablation.design import Arm, Design, Effect, choose
 from recipes.ablation.effects import estimate_by_data, measure_spreads, restrict_to_finished
 from recipes.ablation.endpoints import SecondEndpoint, count_unscored, estimate_second_endpoint
 from recipes.ablation.factors import Space, build_space
-from recipes.ablation.failures import BaseHealth, examine_base, explain_no_verdict, find_breaking, leave_out, mark
+from recipes.ablation.failures import (
+    BaseHealth,
+    examine_base,
+    explain_no_verdict,
+    find_breaking,
+    find_doubted,
+    leave_out,
+    mark,
+)
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
-from recipes.ablation.observations import are_alike, load_blocks
+from recipes.ablation.observations import ScoredRun, are_alike, load_blocks
 from recipes.ablation.preflight import (
+    check_disk,
     check_rotation,
     check_tricks,
     count_validation_rows,
@@ -92,17 +102,24 @@ def run_study(
     study_runs = StudyRuns(settings, composer, launch)
     metric = str(composer.master.evaluate.metric)
     checks: list[tuple[str, str]] = []
+    base_rows: Sequence[Row] = ()
     if admissible(space.base):
         base = run_base(longest, design, settings.seeds, metric, study_runs.run)
         plan.print_plan([("detects", plan.describe_range(design, settings.seeds, row_counts, base.spreads))])
+        finished = [row.folder for rows in base.finished.values() for row in rows]
+        runs = settings.seeds * len(space.data) * len(design.arms) * len(settings.lengths) - len(finished)
+        if finished:
+            plan.print_plan([("disk", check_disk(composer.sweep, finished, runs))])
         if settings.check_base:
             checks = check_base(base, settings.margin, settings.lengths, study_runs.run)
             plan.print_plan(checks)
+        base_rows = () if space.base in design.arms else base.rows
 
     by_length: dict[float, Findings] = {}
     for length in settings.lengths:
         at_length = longest if length == longest.length else replace(space, length=length)
-        findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs)
+        outside = base_rows if at_length is longest else ()
+        findings, seeds = _run_in_rounds(at_length, admissible, design, study_runs, outside)
         by_length[length] = findings
     findings = replace(
         findings,
@@ -112,6 +129,7 @@ def run_study(
         search_path=composer.search_path,
         trusted=composer.trusted,
         by_length=by_length,
+        differences=measure_differences(by_length[settings.lengths[0]], findings) if len(by_length) > 1 else {},
         length=composer.find_length(longest, findings.recommended_arm),
     )
     write_report(findings, composer.sweep)
@@ -121,29 +139,46 @@ def run_study(
         config = read(composer(space.overrides_of(findings.recommended_arm, 0, next(iter(space.data)))))
         confirmation = plan_confirmation(findings, config)
         fresh_seeds = range(seeds, seeds + settings.seeds)
-        fresh = study_runs.run(confirmation.space, confirmation.arms, fresh_seeds)
+        # The recipe and the base predict the test split.
+        compared = [confirmation.arms[each] for each in (RECIPE, BASE)]
+        fresh = study_runs.run(confirmation.space, confirmation.arms, fresh_seeds, with_model=compared)
         write_report(confirm(findings, confirmation, fresh, composer.sweep), composer.sweep)
 
 
 def _run_in_rounds(
-    space: Space, admissible: Callable[[Arm], bool], design: Design, study_runs: "StudyRuns"
+    space: Space,
+    admissible: Callable[[Arm], bool],
+    design: Design,
+    study_runs: "StudyRuns",
+    base_rows: Sequence[Row] = (),
 ) -> tuple[Findings, int]:
     """Run and judge; with `stop=when_clear` repeat with more seeds until the recipe is decided.
+
+    Args:
+        space: what varies.
+        admissible: whether an arm can run.
+        design: the arms.
+        study_runs: makes the runs.
+        base_rows: the runs of a base that is no arm of the design; none if it is one, or never ran at this length.
 
     Returns:
         The findings, and the largest number of seeds of an arm.
     """
     settings, metric = study_runs.settings, str(study_runs.composer.master.evaluate.metric)
     rounds = Rounds(design, list_analyses(settings, design, len(space.data)), settings.margin)
+    scored: dict[Path, ScoredRun] = {}
     for analysis, seeds in enumerate(rounds.analyses):
         study_runs.run(space, rounds.arms, range(seeds))
         rows = study_runs.rows_of(space)
-        base = examine_base(rows, metric)
+        base = examine_base([*base_rows, *rows], metric)
         if explain_no_verdict(base):
             return _refuse_verdicts(space, admissible, design, rows, base, settings.margin), seeds
-        blocks = load_blocks(design, rows, metric)
+        blocks = load_blocks(design, rows, metric, scored)
         # A level that breaks training ends the study: further seeds would be spent on its arms too.
-        breaking = find_breaking(design, [(row.arm, row.is_broken) for row in rows if row.is_broken is not None])
+        outcomes = [(row.arm, row.is_broken) for row in rows if row.is_broken is not None]
+        breaking = find_breaking(design, outcomes, analysis + 1)
+        doubted = find_doubted(leave_out(design, breaking), outcomes)
+        rounds.doubted = [each.effect for each in doubted]
         rounds.judge(analysis, blocks, is_last=bool(breaking))
         so_far = Findings(space, admissible, design, rows, [], [], metric, settings.margin, {})
         rounds.choose_arms(so_far.ratios(attrgetter("passes")))
@@ -152,7 +187,7 @@ def _run_in_rounds(
     planned, over_all_runs = design, rounds.mains
     if breaking:
         design = leave_out(planned, breaking)
-        blocks = load_blocks(design, rows, metric)
+        blocks = load_blocks(design, rows, metric, scored)
         rounds.restrict_to(design, blocks)
     # A trick without a clear effect may change nothing at all.
     unclear = [
@@ -164,23 +199,28 @@ def _run_in_rounds(
         rounds.judge(analysis, blocks, idle)
     mains, pairs = list(rounds.mains.values()), list(rounds.pairs.values())
     identical = [verdict.effect for verdict in mains if verdict.word == IDENTICAL]
+    by_data = {
+        data: {effect: value for effect, value in effects.items() if effect not in rounds.doubted}
+        for data, effects in estimate_by_data(design, blocks, identical).items()
+    }
     findings = Findings(
         space=space,
         admissible=admissible,
         design=restrict_to_finished(design, blocks),
         rows=rows,
-        mains=mark(mains, breaking, planned),
-        pairs=mark(pairs, breaking, planned),
+        mains=mark(mains, breaking, doubted, planned),
+        pairs=mark(pairs, breaking, doubted, planned),
         metric=metric,
         margin=settings.margin,
-        by_data=estimate_by_data(design, blocks, identical),
+        by_data=by_data,
         deviations=measure_spreads(design, blocks),
         rounds=list(rounds.describe(lambda effect: space.name_effect(effect.terms))),
         base=base,
         breaking=breaking,
+        doubted=doubted,
         planned=planned,
         over_all_runs=over_all_runs,
-        second=_measure_second_endpoint(design, rows, study_runs, rounds.level, identical),
+        second=_measure_second_endpoint(design, rows, study_runs, rounds, identical),
     )
     return findings, seeds
 
@@ -230,13 +270,14 @@ def list_analyses(settings: Settings, design: Design, data_sets: int) -> list[in
 
 
 def _measure_second_endpoint(
-    design: Design, rows: Sequence[Row], study_runs: "StudyRuns", level: float, identical: Sequence[Effect]
+    design: Design, rows: Sequence[Row], study_runs: "StudyRuns", rounds: Rounds, identical: Sequence[Effect]
 ) -> SecondEndpoint | None:
     """Measure the effects on the second endpoint; None if there is none besides the chosen metric."""
     name = study_runs.settings.second_endpoint
     if name in ("none", str(study_runs.composer.master.evaluate.metric)):
         return None
-    effects = estimate_second_endpoint(design, load_blocks(design, rows, name), level, identical)
+    blocks = load_blocks(design, rows, name)
+    effects = estimate_second_endpoint(design, blocks, rounds.level, identical, rounds.doubted)
     return SecondEndpoint(name, effects, list(count_unscored([row for row in rows if row.arm in design.arms], name)))
 
 
@@ -284,9 +325,11 @@ class StudyRuns:
         self.settings, self.composer, self.launch = settings, composer, launch
         self.by_space: dict[Space, dict[Path, Row]] = {}
 
-    def run(self, space: Space, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Row]:
-        """Make all runs of these arms that are not finished, and return the rows of all."""
-        runs = list(self.composer.list_runs(space, arms, seeds))
+    def run(
+        self, space: Space, arms: Sequence[Arm], seeds: Sequence[int], with_model: Collection[Arm] = ()
+    ) -> list[Row]:
+        """Make all runs of these arms that are not finished, and return the rows of all; some need a model."""
+        runs = list(self.composer.list_runs(space, arms, seeds, with_model))
         metric = str(self.composer.master.evaluate.metric)
         # A file that has changed since the first runs of the study would make two studies of it.
         for folder in compare_inputs(run.folder for run in runs):
@@ -298,7 +341,9 @@ class StudyRuns:
                     f"{error} The report of the study so far is in {sweep}. To study what is there now, name another "
                     f"folder: hydra.sweep.dir={sweep}-2."
                 ) from error
-        progress = Progress(runs, metric, lambda rows: self._record(space, rows))
+        # A study in rounds asks for its finished runs again at each look.
+        finished = {row.folder: row for row in self.rows_of(space) if row.status == FINISHED}
+        progress = Progress(runs, metric, lambda rows: self._record(space, rows), finished)
         with show_progress(progress):
             finish_runs(runs, self.launch, self.settings.max_batch_size or max_concurrent_runs(self.composer.master))
         compare_inputs(run.folder for run in runs)

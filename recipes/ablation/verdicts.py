@@ -27,7 +27,8 @@ NOT_ESTIMABLE = "these arms cannot estimate it"
 RUNS_LEFT_OUT = "all of its runs are left out"
 LOST = "lost with the runs of a level that breaks training"
 NOT_LEARNED = "the base did not learn"
-NO_ESTIMATE = (RUNS_MISSING, NOT_ESTIMABLE, RUNS_LEFT_OUT, LOST, NOT_LEARNED)
+DOUBTED = "more seeds would tell whether it breaks training"
+NO_ESTIMATE = (RUNS_MISSING, NOT_ESTIMABLE, RUNS_LEFT_OUT, LOST, NOT_LEARNED, DOUBTED)
 ONE_IDENTICAL = "one of them changes nothing"
 MAX_TIMES = 100
 """A suggestion never exceeds this multiple of the seeds or rows."""

@@ -134,8 +134,13 @@ def _unread(config: Config) -> Iterator[str]:
             choices = " or ".join(f"data={source}" for source in sources)
             shown = "false" if value is False else value
             yield f"data.{name}={shown}: data={data.source} does not read it; choose {choices}, or leave it out."
-    if model.name is not None and model.source in ("minilm", "tiny", "linear"):
+    if model.name is not None and model.source != "hub":
         yield f"model.name={model.name}: model={model.source} does not read it; choose model=hub, or leave it out."
+    if model.trim_vocabulary and model.source in ("tiny", "linear"):
+        yield (
+            f"model.trim_vocabulary=true: model={model.source} does not read it, since its vocabulary is made of the "
+            "training texts; choose model=e5, or leave it out."
+        )
 
 
 def _misplaced_fold(config: Config) -> Iterator[str]:

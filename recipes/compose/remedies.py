@@ -3,7 +3,9 @@
 Trick classes are imported only when somebody asks, never at start-up. A third party's tricks are found in the same way.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from hydra._internal.config_repository import ConfigRepository
@@ -79,10 +81,25 @@ def default_setting(path: str, target: str | None = None) -> str | None:
     return as_yaml(value_at(files[0], path)) if files else None
 
 
-def _files_of(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name and the values of every readable config file of a group."""
+def _files_of(group: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    """List the name and the values of every readable config file of a group."""
+    search_path = _search_path()
+    folders = [Path(path.removeprefix("file://")) / group for _, path in search_path]
+    files = sorted(file for folder in folders for file in folder.glob("*.yaml"))
+    return _read_files(group, search_path, tuple((file, file.stat().st_mtime_ns) for file in files))
+
+
+@cache
+def _read_files(
+    group: str, search_path: tuple[tuple[str, str], ...], changes: tuple[tuple[Path, int], ...]
+) -> Sequence[tuple[str, Mapping[str, Any]]]:
+    """Read the config files of a group, again only after `changes`: an evaluation asks for them several times."""
     Plugins.instance()  # registers the readers of config folders
-    repository = ConfigRepository(_search_path())
+    folders = ConfigSearchPathImpl()
+    for provider, path in search_path:
+        folders.append(provider, path)
+    repository = ConfigRepository(folders)
+    files = []
     for name in repository.get_group_options(group):
         try:
             loaded = repository.load_config(f"{group}/{name}")
@@ -90,18 +107,17 @@ def _files_of(group: str) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         values = OmegaConf.to_container(loaded.config) if loaded else None
         if isinstance(values, dict):
-            yield name, {str(key): value for key, value in values.items()}
+            files.append((name, {str(key): value for key, value in values.items()}))
+    return files
 
 
-def _search_path() -> ConfigSearchPathImpl:
-    """The search path of the config that was composed last, followed by `conf/`."""
-    path = ConfigSearchPathImpl()
-    if HydraConfig.initialized():
-        for source in HydraConfig.get().runtime.config_sources:
-            if source.schema in ("file", "pkg"):
-                path.append(source.provider, f"{source.schema}://{source.path}")
-    path.append("main", f"file://{CONF}")
-    return path
+def _search_path() -> tuple[tuple[str, str], ...]:
+    """The search path of the config that was composed last, followed by `conf/`: each provider and its folder."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    composed = [
+        (source.provider, f"{source.schema}://{source.path}") for source in sources if source.schema in ("file", "pkg")
+    ]
+    return (*composed, ("main", f"file://{CONF}"))
 
 
 def remedies_for(finding: str, selected: Mapping[str, Mapping[str, Any]], **values: object) -> list[str]:

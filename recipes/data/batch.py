@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recipes.runtime.transfer import send
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -26,8 +28,8 @@ class Batch:
     """(row, class) float: a distribution over classes, or, if multi-label, 0 and 1."""
     weights: Tensor
     """(row) float: weight of each row in the loss; 0 leaves a row out."""
-    total: float
-    """Sum of the weights over the full update, by which the loss of each part is divided."""
+    total: float | Tensor
+    """Sum of the weights over the full update, by which the loss of each part is divided; a tensor in padded parts."""
     epoch: int
     index: int
     """Index of the update in its epoch."""
@@ -36,7 +38,7 @@ class Batch:
     partners: "Batch | None" = None
     """The rows that these are mixed with, row by row; None where no trick mixes rows."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
-    """Tensors that tricks planned for this batch, (row) or (row, token), by name."""
+    """Tensors that tricks planned for this batch, (row) or (row, token), by name; some stay on the CPU."""
     documents: Tensor | None = None
     """Index, within the update, of the document that each row is a window of, (row), on the CPU; None where each row is
     a document."""
@@ -73,10 +75,11 @@ class Batch:
         return self._select(rows, None, self.part)
 
     def _select(self, rows: np.ndarray, width: int | None, part: tuple[int, ...]) -> "Batch":
-        index = torch.from_numpy(rows).to(self.weights.device)
+        on_host = torch.from_numpy(rows)
+        index = send(on_host, self.weights.device)
 
         def select(values: Tensor) -> Tensor:
-            selected = values[index]
+            selected = values[index if values.device == index.device else on_host]
             if width is None or selected.dim() == 1:
                 return selected
             columns = slice(width) if self.padding_side == "right" else slice(selected.shape[1] - width, None)
@@ -86,13 +89,13 @@ class Batch:
             self,
             ids=[self.ids[row] for row in rows],
             inputs={name: select(values) for name, values in self.inputs.items()},
-            lengths=self.lengths[torch.from_numpy(rows)],
+            lengths=self.lengths[on_host],
             targets=self.targets[index],
             weights=self.weights[index],
             part=part,
             partners=None if self.partners is None else self.partners._select(rows, width, part),
             carried={name: select(values) for name, values in self.carried.items()},
-            documents=None if self.documents is None else self.documents[torch.from_numpy(rows)],
+            documents=None if self.documents is None else self.documents[on_host],
         )
 
     def without_weight(self) -> "Batch":
@@ -105,13 +108,13 @@ class Batch:
             return self
 
         def move(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: values.to(device, non_blocking=True) for name, values in tensors.items()}
+            return {name: send(values, device) for name, values in tensors.items()}
 
         return replace(
             self,
             inputs=move(self.inputs),
-            targets=self.targets.to(device, non_blocking=True),
-            weights=self.weights.to(device, non_blocking=True),
+            targets=send(self.targets, device),
+            weights=send(self.weights, device),
             partners=None if self.partners is None else self.partners.to(device),
             carried=move(self.carried),
         )

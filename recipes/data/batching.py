@@ -18,6 +18,7 @@ were always between the same rows, and 3 % at random.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -192,9 +193,40 @@ def by_length(lengths: np.ndarray, counts: np.ndarray, batch_size: int) -> list[
         Indices of the rows of each batch.
     """
     order = np.argsort(-lengths, kind="stable")
+    return _cut(order, counts, batch_size)
+
+
+def _cut(rows: np.ndarray, counts: np.ndarray, batch_size: int) -> list[np.ndarray]:
     # A row belongs to the batch in which its first window falls.
-    batch_numbers = (np.cumsum(counts[order]) - counts[order]) // batch_size
-    return np.split(order, np.flatnonzero(np.diff(batch_numbers)) + 1) if len(order) else []
+    batch_numbers = (np.cumsum(counts[rows]) - counts[rows]) // batch_size
+    return np.split(rows, np.flatnonzero(np.diff(batch_numbers)) + 1) if len(rows) else []
+
+
+def by_cost(lengths: np.ndarray, counts: np.ndarray, most_tokens: int, cost_of_pass: float) -> list[np.ndarray]:
+    """Group rows into the batches that cost least to predict, longest first.
+
+    As `cut_by_length` weighs padding against passes, over all rows: only rows of different lengths are worth cutting
+    apart, so that the optimum is found over the lengths that occur.
+
+    Args:
+        lengths: tokens of each row, (row).
+        counts: windows of each row, (row), of about the same length.
+        most_tokens: tokens per batch, padding included; the last row of a batch may exceed it.
+        cost_of_pass: cost of one more pass, in tokens.
+
+    Returns:
+        Indices of the rows of each batch.
+    """
+    widths = -(-lengths // counts)
+    order = np.argsort(-widths, kind="stable")
+    starts = np.flatnonzero(np.diff(widths[order], prepend=-1))
+    widest = widths[order][starts]
+    windows = np.concatenate([[0], np.cumsum(counts[order])])[[*starts, len(order)]]
+    batches: list[np.ndarray] = []
+    for begin, end in pairwise(_cheapest_cuts(widest, windows, cost_of_pass)):
+        part = order[starts[begin] : starts[end] if end < len(starts) else None]
+        batches += _cut(part, counts, max(1, most_tokens // int(widest[begin])))
+    return batches
 
 
 def padding_waste(lengths: np.ndarray, parts: Sequence[np.ndarray]) -> float:
@@ -247,18 +279,33 @@ def cut_by_length(lengths: np.ndarray, cost_of_pass: float) -> list[np.ndarray]:
         return [np.arange(count)]
     order = np.argsort(-lengths, kind="stable")
     longest = lengths[order]
-    # For the first `end` sorted rows: the least cost, and where the last part of that solution starts.
+    cuts = _cheapest_cuts(longest, np.arange(count + 1), cost_of_pass)
+    if len(cuts) == 2:
+        return [np.arange(count)]
+    return [np.sort(order[begin:end]) for begin, end in pairwise(cuts)]
+
+
+def _cheapest_cuts(widths: np.ndarray, before: np.ndarray, cost_of_pass: float) -> list[int]:
+    """Where to cut groups of rows, from the widest on, so that padded tokens and passes cost least.
+
+    Args:
+        widths: of the rows of each group, (group).
+        before: rows before each group, and all of them, (group + 1).
+        cost_of_pass: cost of one more pass, in tokens.
+
+    Returns:
+        The first group of each part, and the number of groups.
+    """
+    count = len(widths)
+    # For the first `end` groups: the least cost, and where the last part of that solution starts.
     cheapest = np.zeros(count + 1)
     start = np.zeros(count + 1, dtype=int)
     for end in range(1, count + 1):
-        costs = cheapest[:end] + cost_of_pass + longest[:end] * (end - np.arange(end))
+        costs = cheapest[:end] + cost_of_pass + widths[:end] * (before[end] - before[:end])
         start[end] = int(costs.argmin())
         cheapest[end] = costs[start[end]]
-    # Follow the starts back from the last row.
+    # Follow the starts back from the last group.
     cuts = [count]
     while cuts[-1]:
         cuts.append(int(start[cuts[-1]]))
-    cuts.reverse()
-    if len(cuts) == 2:
-        return [np.arange(count)]
-    return [np.sort(order[begin:end]) for begin, end in zip(cuts, cuts[1:], strict=False)]
+    return cuts[::-1]

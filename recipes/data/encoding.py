@@ -23,6 +23,9 @@ from recipes.data.batch import Batch
 from recipes.data.cache import cache_folder
 from recipes.errors import unreadable
 
+AT_ONCE = 1000
+"""Rows that are tokenized together."""
+
 Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
 
 
@@ -230,20 +233,24 @@ def encode(
         "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
     }
 
-    options: dict[str, Any] = {"remove_columns": examples.column_names}
-    if key is None:
-        encoded = examples.map(tokenize, keep_in_memory=True, new_fingerprint="uncached", batched=True, **options)
-    else:
-        encoded = map_cached(examples, tokenize, (_tokenizer_key(tokenizer), *key), **options)
     columns, offsets, window_offsets = {}, np.zeros(1, dtype=np.int64), None
-    table = encoded.with_format("arrow")[:]
-    for name in encoded.column_names:
+    if key is None:
+        # Not by `Dataset.map`, which takes 2 % of the time of MiniLM on short texts.
+        starts = range(0, len(examples), AT_ONCE)
+        table = pa.concat_tables([pa.table(tokenize(examples[start : start + AT_ONCE])) for start in starts])
+    else:
+        full_key = (_tokenizer_key(tokenizer), *key)
+        encoded = map_cached(examples, tokenize, full_key, remove_columns=examples.column_names)
+        table = encoded.with_format("arrow")[:]
+    for name in table.column_names:
         lists = table[name].combine_chunks()
         # Lists of lists: a row is a list of windows, and a window a list of tokens.
         if pa.types.is_list(lists.type.value_type):
             window_offsets, lists = np.asarray(lists.offsets, dtype=np.int64), lists.values
         offsets = np.asarray(lists.offsets, dtype=np.int64)
-        columns[name] = np.asarray(lists.values)
+        values = np.asarray(lists.values)
+        # What was not cached has 64 bits.
+        columns[name] = values.astype(np.int32) if values.itemsize > 4 else values
     # If each row has one window, it is not a split into windows.
     if window_offsets is not None and len(window_offsets) == len(offsets):
         window_offsets = None

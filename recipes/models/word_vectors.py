@@ -16,13 +16,13 @@ from recipes.models.anatomy import has_tokens_first, require_one_stack, word_emb
 
 
 @contextmanager
-def modify(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def modify(model: nn.Module, width: int | None, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Inside this context the model gets `change(word vectors)` instead of its word vectors.
 
     Args:
         model: the classifier.
         width: the number of tokens of the batch. The vectors of padding that a model (longformer) adds after them are
-            not changed.
+            not changed. None: all of them are.
         change: maps word vectors, (row, width, hidden), to vectors of the same shape.
 
     Raises:
@@ -34,6 +34,8 @@ def modify(model: nn.Module, width: int, change: Callable[[Tensor], Tensor]) -> 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if tokens_first:
             return change(output.transpose(0, 1)).transpose(0, 1)
+        if width is None:
+            return change(output)
         new = change(output[:, :width])
         return new if output.shape[1] == width else torch.cat([new, output[:, width:]], dim=1)
 

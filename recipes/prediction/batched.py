@@ -15,21 +15,26 @@ from recipes.trick import ModelContext
 
 
 def predict_split(
-    run: ModelContext, dataset: Encoded, batch_size: int, accelerator: Accelerator | None = None
+    run: ModelContext,
+    dataset: Encoded,
+    batch_size: int,
+    accelerator: Accelerator | None = None,
+    group: Callable[[np.ndarray, np.ndarray, int], list[np.ndarray]] = by_length,
 ) -> Predictions:
     """Predict a split with the present weights of the model, in the order of the data.
 
     Args:
         run: the model and the seams.
         dataset: the rows.
-        batch_size: windows in a batch.
+        batch_size: windows in a batch, or what `group` takes it for.
         accelerator: if given, each process predicts every n-th batch, and all of them get the full result.
+        group: makes batches from the tokens and windows of each row, and the batch size.
     """
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     device = next(run.bare_model.parameters()).device
     probabilities = np.zeros((len(dataset), dataset.num_classes), dtype=np.float32)
     decisions = np.zeros_like(probabilities, dtype=np.int8)
-    plan = by_length(dataset.lengths, dataset.counts, batch_size)
+    plan = group(dataset.lengths, dataset.counts, batch_size)
     with evaluating(run.bare_model):
         for number in range(rank, len(plan), processes):
             batch = dataset.collate(plan[number], -1, number).to(device)

@@ -29,10 +29,10 @@ from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
 from recipes.metrics import Predictions, measure
-from recipes.prediction.predictors import AnyPredictor, in_precision, load_predictor
+from recipes.prediction.precision import choose_precision, in_precision
+from recipes.prediction.predictors import AnyPredictor, load_predictor
 from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
 from recipes.runs.folder import finished_run
-from recipes.runtime.precision import fastest_on_gpu
 
 MOST_ROWS_AHEAD = 10_000_000
 # The files of `<output>.parts` that are no pieces: what is predicted, the joined output, and the joined bad rows.
@@ -55,15 +55,15 @@ class PredictionRequest:
     look_ahead: int = 4096
     """Rows that are read, grouped by length and predicted together."""
     precision: str = "auto"
-    """auto, fp32, bf16 or fp16."""
+    """One of `recipes.prediction.precision.PRECISIONS`."""
     metrics: bool = False
     """Whether to score the rows that have a label."""
     encoding: str | None = None
     """Of an input that is not UTF-8; None: as the run's `data.encoding`, and UTF-8 for a stream."""
 
 
-# The fields of a request that decide its results: pieces of a request that differs in one of them are not used.
-DECIDING_FIELDS = ("source", "source_format", "encoding", "run", "precision", "metrics")
+# With the precision, what decides the results of a request: pieces of one that differs in a field are not used.
+DECIDING_FIELDS = ("source", "source_format", "encoding", "run", "metrics")
 
 
 @dataclass
@@ -136,6 +136,8 @@ class PredictionJob:
             self._predict_to_standard_output()
         else:
             self._predict_to_file()
+        if self.request.precision == "fastest":
+            self.summary.notes.append(f"--precision fastest: this machine predicts in {self.precision}.")
         self.summary.notes = [*self.records.notes, *self.summary.notes]
         self.summary.seconds = time.perf_counter() - began
         return self.summary
@@ -143,7 +145,17 @@ class PredictionJob:
     @cached_property
     def predictor(self) -> AnyPredictor:
         """The predictor of the run; loading it takes seconds."""
-        return load_predictor(self.finished_run)
+        with in_precision(self.precision):
+            return load_predictor(self.finished_run)
+
+    @cached_property
+    def precision(self) -> str:
+        """The precision of the request, measured if it is the fastest; on a GPU auto stands for the fastest too."""
+        requested, device = self.request.precision, "cuda" if torch.cuda.is_available() else "cpu"
+        if requested != "fastest" and (requested, device) != ("auto", "cuda"):
+            return requested
+        with in_precision("fastest"):
+            return choose_precision(device, "fp32")
 
     @cached_property
     def columns(self) -> list[str]:
@@ -287,7 +299,8 @@ class PredictionJob:
         """What decides the predictions: input, run and options."""
         files = [Path(self.request.source), self.finished_run.folder / "metrics.json"]
         state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
-        return {"state": state, **{name: getattr(self.request, name) for name in DECIDING_FIELDS}}
+        fields = {name: getattr(self.request, name) for name in DECIDING_FIELDS}
+        return {"state": state, **fields, "precision": self.precision}
 
     def _write_request(self, summary: Mapping[str, Any] | None) -> None:
         write_json(self.parts / REQUEST, {**self._identify_request(), "summary": summary})
@@ -384,10 +397,8 @@ class PredictionJob:
         texts = [record.values[text] or "" for record in good]
         pairs = [record.values[text_pair] or "" for record in good] if text_pair else None
         ids = [record.values[own_id] or "" if own_id else str(record.number) for record in good]
-        precision = self.request.precision
-        if precision == "auto" and torch.cuda.is_available():
-            precision = fastest_on_gpu()
-        with in_precision(precision):
+        # A fused run loads its members while it predicts.
+        with in_precision(self.precision):
             predictions = self.predictor.predict(texts, pairs, ids)
         return replace(predictions, labels=[self._label_cells(record.values) for record in good])
 

@@ -1,12 +1,10 @@
 """Predict texts with a run folder: load its model, its tokenizer and its tricks."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,10 +15,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from recipes import seams
-from recipes.base import ContextBase, prediction_seams
+from recipes.base import COST_OF_PASS, COST_OF_PASS_ON_GPU, ContextBase, prediction_seams
 from recipes.compose.tricks import build
 from recipes.config import saved_config
-from recipes.data.encoding import clean_rows, encode
+from recipes.data.batching import by_cost
+from recipes.data.encoding import encode
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.models.inputs import check_token_ids, fixed_width
@@ -28,24 +27,14 @@ from recipes.models.linear import Linear, join_pairs
 from recipes.models.loading import load_saved, setting_of
 from recipes.prediction import ensemble
 from recipes.prediction.batched import halve_until_it_fits, predict_split
+from recipes.prediction.precision import autocast, choose_precision
 from recipes.runs.folder import RunFolder, finished_run
 from recipes.runtime.distributed import say
 from recipes.state import read_tricks
 from recipes.trick import Context, ModelContext, Trick
 
-BATCH_SIZE = 64
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_precision = ContextVar("precision", default="auto")
-
-
-@contextmanager
-def in_precision(precision: str) -> Iterator[None]:
-    """Inside this context models predict in a precision; auto: in the one that each was trained in, on a CPU."""
-    token = _precision.set(precision)
-    try:
-        yield
-    finally:
-        _precision.reset(token)
+MOST_TOKENS = {"cpu": 4096, "cuda": 32_768}
+"""Tokens in a batch: what stays in the caches of a CPU, and what fills a GPU."""
 
 
 class LinearPredictor:
@@ -77,12 +66,14 @@ class Predictor(ModelContext):
         self.tokenizer = load_saved(AutoTokenizer, run.folder / "model")
         self.max_length = self.tokenizer.model_max_length
         self.bare_model = _load_model(run.folder / "model", self.tricks, self)
-        self.bare_model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.precision = choose_precision(self.device, self._trained_in())
+        self.bare_model.to(self.device)
         model_config = cast(PreTrainedModel, self.bare_model).config
         labels = cast(dict[int, str], model_config.id2label)
         self.classes = [labels[number] for number in range(len(labels))]
         self.multi_label = model_config.problem_type == "multi_label_classification"
-        self.batch_size = BATCH_SIZE
+        self.most_tokens = MOST_TOKENS[self.device]
         self.seams = prediction_seams(self, self.tricks)
         read_tricks(run.folder / "model", self.tricks)
 
@@ -91,29 +82,29 @@ class Predictor(ModelContext):
         say(text)
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None, ids: Sequence[str]) -> Predictions:
-        """Predict texts, or pairs of texts; each time that memory runs out, the batch size is halved for good."""
-        empty = [None] * len(ids)
-        second = empty if pairs is None else pairs
-        rows = Dataset.from_dict({"id": ids, "source": ids, "text": texts, "text_pair": second, "label": empty})
-        rows = clean_rows(rows, self.seams.clean)
+        """Predict texts, or pairs of texts; each time that memory runs out, batches are halved for good."""
+        empty, clean = [None] * len(ids), self.seams.clean
+        second = empty if pairs is None else [clean(text) for text in pairs]
+        first = [clean(text) for text in texts]
+        rows = Dataset.from_dict({"id": ids, "source": ids, "text": first, "text_pair": second, "label": empty})
         width = fixed_width(self.bare_model)
         encoded = encode(rows, self.seams.encode, self.tokenizer, self.classes, None, width)
         check_token_ids(self.bare_model, self.tokenizer, encoded, setting_of(self.config.model))
+        group = partial(by_cost, cost_of_pass=COST_OF_PASS.get(self.device, COST_OF_PASS_ON_GPU))
         message = "one text does not fit in memory; allow more memory, or train with a smaller data.max_length."
-        with self._autocast():
-            predictions, self.batch_size = halve_until_it_fits(
-                partial(predict_split, self, encoded), self.batch_size, message
+        with autocast(self.device, self.precision):
+            predictions, self.most_tokens = halve_until_it_fits(
+                partial(predict_split, self, encoded, group=group),
+                self.most_tokens,
+                message,
+                int(encoded.window_lengths.max()),
             )
         return predictions
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        precision, device = _precision.get(), next(self.bare_model.parameters()).device.type
-        if precision == "auto" and device == "cpu":
-            # What training measured, or was asked for.
-            outside = seams.tricks_around("accelerator", self.tricks)
-            is_bf16 = any(getattr(self.tricks[name], "precision", None) == "bf16" for name in outside)
-            precision = "bf16" if is_bf16 else "fp32"
-        return torch.autocast(device, DTYPES[precision]) if precision in DTYPES else nullcontext()
+    def _trained_in(self) -> str:
+        """The precision that training measured on a CPU, or was asked for: bf16 or fp32."""
+        outside = seams.tricks_around("accelerator", self.tricks)
+        return "bf16" if any(getattr(self.tricks[name], "precision", None) == "bf16" for name in outside) else "fp32"
 
 
 class EnsemblePredictor(Context):
@@ -154,8 +145,9 @@ def load_predictor(run: RunFolder) -> AnyPredictor:
     """Load the predictor of a finished run.
 
     Raises:
-        UserError: its folder, or the folder of one of its members, is incomplete or damaged.
+        UserError: its folder, or the folder of one of its members, is incomplete or damaged, or it has no model.
     """
+    run.require_model()
     run.checked("model")
     if not (run.folder / "config.yaml").is_file() or not (run.folder / "model").is_dir():
         raise UserError(
@@ -194,18 +186,12 @@ def _load_model(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) ->
     return reshaped
 
 
-def predict(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> Predictions:
-    """Predict texts, or pairs of texts, in their order; the ids are their indices.
+def check_arguments(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
+    """Check that a run can predict these texts, or pairs of texts.
 
     Raises:
         UserError: a text has no pair though the run was trained on pairs, or the other way round.
     """
-    _check_arguments(run, texts, pairs)
-    ids = [str(number) for number in range(len(texts))]
-    return load_predictor(run).predict(texts, pairs, ids)
-
-
-def _check_arguments(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
     if isinstance(texts, str) or not len(texts):
         raise UserError("predict takes a list of texts, at least one: predict(['a text']).")
     if pairs is not None and len(pairs) != len(texts):

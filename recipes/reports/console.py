@@ -127,7 +127,7 @@ class RunConsole:
         """A sample of the training rows, (sample), and their tokens if nothing were cut, (sample)."""
         rows = np.unique(np.linspace(0, len(self.run.train) - 1, SAMPLE).astype(int))
         sample = self.run.train.examples.select(rows)
-        texts = zip(sample["text"], sample["text_pair"], strict=True)
+        texts = zip(sample["text"][:], sample["text_pair"][:], strict=True)
         # One by one: a long text takes much memory.
         return rows, np.array([len(self.run.tokenizer(text, pair)["input_ids"]) for text, pair in texts])
 

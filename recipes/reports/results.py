@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,10 @@ def write_results(
 ) -> RunFolder:
     """Write the results into a run folder.
 
-    `manifest.json` comes last: a folder that has it is a finished run.
+    `manifest.json` comes last: a folder that has it is a finished run, and its checkpoints are removed.
 
     Args:
-        folder: the run folder, with the model in `model/`.
+        folder: the run folder, with the model in `model/` unless `checkpoint.save_model` is false.
         config: of the run.
         splits: the data.
         scored: the predictions of each split.
@@ -51,8 +51,9 @@ def write_results(
     tokenizer = folder / "model" / "tokenizer_config.json"
     # `model=linear` and ensembles have no tokenizer, and no limit.
     limit = json.loads(tokenizer.read_text(encoding="utf-8"))["model_max_length"] if tokenizer.exists() else None
-    with atomic_write(folder / "model" / "README.md") as draft:
-        draft.write_text(render_card(config, splits, scored, metrics, limit), encoding="utf-8")
+    if (folder / "model").is_dir():
+        with atomic_write(folder / "model" / "README.md") as draft:
+            draft.write_text(render_card(config, splits, scored, metrics, limit), encoding="utf-8")
     write_json(
         folder / "metrics.json",
         {
@@ -64,8 +65,16 @@ def write_results(
             "tricks": sorted(config.tricks),
         },
     )
-    manifest.write(folder)
+    manifest.write(folder, list(_list_unneeded(config)))
     return RunFolder(folder)
+
+
+def _list_unneeded(config: Config) -> Iterator[str]:
+    """List the folders that a finished run does not need."""
+    if config.checkpoint.after_finish == "remove":
+        yield manifest.CHECKPOINTS
+    if not config.checkpoint.save_model:  # the members of an ensemble are its model
+        yield manifest.MEMBERS
 
 
 def show_scores(run: RunFolder) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from recipes.config import UNDECIDING, value_at
+from recipes.config import deciding_values, value_at
 from recipes.errors import InputsChanged, UserError
 from recipes.runs import manifest
 from recipes.runs.files import (
@@ -32,6 +32,10 @@ FILES = (INPUTS, "learning_curve.png", "confusion_matrix.png", "skipped.jsonl")
 ALWAYS = ("seed", "data", "model", "train")
 
 
+class CheckpointsRemoved(UserError):
+    """A finished run cannot be trained further, since it did not keep its checkpoints."""
+
+
 @contextmanager
 def claim(
     folder: Path, values: dict[str, Any], inputs: Mapping[str, str | None] | None = None, command: str = ""
@@ -49,6 +53,7 @@ def claim(
 
     Raises:
         UserError: it holds a run with other values, another process works in it, or it cannot be written.
+        CheckpointsRemoved: it holds a shorter run that is finished and cannot be trained further.
         InputsChanged: it holds a run of the same values that has read something else.
     """
     _refuse_other_folders(folder)
@@ -61,7 +66,7 @@ def claim(
     try:
         with lock_folder(folder, busy):
             try:
-                config = {name: value for name, value in values.items() if name not in UNDECIDING}
+                config = deciding_values(values)
                 # Nothing is written before both fit.
                 previous = _read_fitting_config(folder, config)
                 _check_inputs(folder, values, inputs or {}, command)
@@ -138,7 +143,9 @@ def _read_fitting_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]
     if previous is None or not has_results(folder):
         return None
     changes = list(differences(previous, config, ""))
-    if changes and not _is_only_longer(previous, changes):
+    if changes and _is_only_longer(previous, changes):
+        _require_checkpoints(folder)
+    elif changes:
         listing = "; ".join(f"{path}: {old} there, {new} here" for path, old, new in changes)
         raise UserError(
             f"hydra.run.dir={folder} holds a run with other values ({listing}). Name another folder, start over "
@@ -146,6 +153,19 @@ def _read_fitting_config(folder: Path, config: dict[str, Any]) -> dict[str, Any]
             "train.schedule=constant, train.warmup=0 and no tricks."
         )
     return previous
+
+
+def _require_checkpoints(folder: Path) -> None:
+    """Refuse to train a finished run further whose checkpoints are gone.
+
+    Raises:
+        CheckpointsRemoved: they are.
+    """
+    if manifest.is_unneeded(folder, manifest.CHECKPOINTS):
+        raise CheckpointsRemoved(
+            f"hydra.run.dir={folder}: this run is finished, and its checkpoints are removed, so it cannot be trained "
+            "further. Start over with resume=false and checkpoint.after_finish=keep, which keeps them."
+        )
 
 
 def _check_inputs(folder: Path, values: Mapping[str, Any], inputs: Mapping[str, str | None], command: str) -> None:

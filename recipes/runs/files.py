@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from recipes.config import CONF
-from recipes.errors import UserError, unreadable
+from recipes.errors import UserError, disk_error, unreadable
 
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
@@ -48,7 +48,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise unreadable(str(path), error) from error
     except SafetensorError as error:  # safetensors has an error of its own for a full disk
-        raise UserError(f"{path}: {error}.") from error
+        raise disk_error(str(path), str(error)) from error
     finally:
         remove_draft(draft)
 

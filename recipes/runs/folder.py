@@ -52,6 +52,28 @@ class RunFolder:
         run._loaded |= scored
         return run
 
+    @cached_property
+    def has_model(self) -> bool:
+        """Whether the run has a model; with `checkpoint.save_model=false` it has scores and predictions alone."""
+        files = manifest.read(self.folder)
+        return files is None or any(name.startswith("model/") for name in files)
+
+    def require_model(self, setting: str = "") -> None:
+        """Check that the run has a model.
+
+        Args:
+            setting: the setting that names the folder, for the message.
+
+        Raises:
+            UserError: it was finished without one.
+        """
+        if not self.has_model:
+            raise UserError(
+                f"{setting or self.folder} has no model, only scores and predictions (checkpoint.save_model=false, as "
+                "studies and searches set it). To get the model, start its command again with "
+                f"hydra.run.dir={self.folder} checkpoint.save_model=true: the run is trained again, to the same scores."
+            )
+
     def checked(self, name: str) -> Path:
         """The path of a file, or of a folder with all its files, after a comparison with the manifest.
 

@@ -5,11 +5,13 @@ files are not in it: a user may edit them.
 """
 
 import json
+import shutil
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from recipes.errors import UserError
+from recipes.errors import UserError, unreadable
 from recipes.runs.files import checksum, read_json, write_json
 
 FILE = "manifest.json"
@@ -18,18 +20,50 @@ IRREPLACEABLE = ("config.yaml", "inputs.json", "rows.json", "history.jsonl")
 COVERED = (*IRREPLACEABLE, "metrics.json", "predictions", "model")
 """Files, and folders with all their files."""
 CARD = "model/README.md"
+CHECKPOINTS, MEMBERS = "checkpoints", "members"
+"""Folders that an unfinished run needs, and a finished one only if it asks for them."""
 
 Files = dict[str, Any]
 
 
-def write(folder: Path) -> None:
-    """Write the manifest of a run folder: now it is finished.
+def write(folder: Path, unneeded: Collection[str] = ()) -> None:
+    """Write the manifest of a run folder: now it is finished. Then remove the folders that it no longer needs.
+
+    If a kill comes in between, the manifest still names them, and `remove_unneeded` removes them later.
+
+    Args:
+        folder: the run folder.
+        unneeded: `CHECKPOINTS`, `MEMBERS`, both or none.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     files = {name: checksum(folder / name) for name in _list_covered(folder)}
-    write_json(folder / FILE, {"format": 1, "checksum": _checksum_of(files), "files": files})
+    values = {"format": 1, "checksum": _checksum_of(files), "files": files, "unneeded": list(unneeded)}
+    write_json(folder / FILE, values)
+    remove_unneeded(folder)
+
+
+def remove_unneeded(folder: Path) -> None:
+    """Remove the folders that a finished run no longer needs.
+
+    Raises:
+        UserError: they cannot be removed.
+    """
+    for name in (CHECKPOINTS, MEMBERS):
+        if is_unneeded(folder, name) and (folder / name).exists():
+            try:
+                shutil.rmtree(folder / name)
+            except OSError as error:
+                raise unreadable(str(folder / name), error) from error
+
+
+def is_unneeded(folder: Path, name: str) -> bool:
+    """Whether the manifest of a finished run says that it does not need a folder, which has been removed."""
+    path = folder / FILE
+    values = read_json(path) if path.exists() else None
+    unneeded = values.get("unneeded", []) if isinstance(values, dict) else []
+    return isinstance(unneeded, list) and name in unneeded
 
 
 def remove(folder: Path) -> None:
@@ -111,7 +145,9 @@ def _remedy(folder: Path, name: str) -> str:
         again = "start over with resume=false, which renames the old folder"
     else:
         marker = folder / (FILE if (folder / FILE).exists() else name)
-        again = f"delete {marker} and start the same command again: only the finishing is redone"
+        is_trained_again = not any((folder / CHECKPOINTS).glob("[0-9]*.safetensors"))
+        consequence = "it is trained again" if is_trained_again else "only the finishing is redone"
+        again = f"delete {marker} and start the same command again: {consequence}"
     return f"If the folder is a copy, copy it again. If it is not, {again}."
 
 

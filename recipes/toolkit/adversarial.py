@@ -1,10 +1,10 @@
 """Attacks on word vectors: the common base of `fgm` and `pgd`, and the displacement of weights that `awp` uses too.
 
-With scope=text each row of the update has one perturbation, however the update is computed. `gradient` numbers the
-rows, every part of the batch carries these indices, and the hook on the embedding layer reads the perturbation of each
-row by its index. Parts of any size, several processes, mixtures and repeated passes therefore see the same perturbation
-of a row. With scope=matrix the word embedding matrix has one perturbation, from its gradient over the full update. The
-direction of both is the gradient of the full composed objective.
+With scope=text each row of the update has one perturbation, however the update is computed. The batch carries it, so
+every part has that of its own rows, and the hook on the embedding layer adds it. Parts of any size, several processes,
+mixtures and repeated passes therefore see the same perturbation of a row. With scope=matrix the word embedding matrix
+has one perturbation, from its gradient over the full update. The direction of both is the gradient of the full composed
+objective.
 """
 
 from abc import ABC, abstractmethod
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.models import word_vectors
@@ -26,7 +27,7 @@ from recipes.trick import ModelContext, Run, Trick
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ROWS = "attack.places"
+PERTURBATION = "attack.perturbation"
 FARTHEST = 0.05
 """The largest distance at scope=text with which minilm trained in 120 updates: docs/evidence/in-training.md."""
 
@@ -48,13 +49,14 @@ class Attack(Trick, ABC):
     """Fraction of all updates before the first attack."""
 
     slots = {"model": "measure", "gradient": "attack", "objective": "term"}
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # The rows of the pass that runs now, set by `objective` and read by the hook. They are kept on self because a
-        # forward hook gets only a module and tensors. The hook cannot be registered in `objective`, where the batch is
-        # at hand: the hook registered last runs first, so the attack would then act before the mixing of word vectors.
-        self._rows = torch.zeros(0, dtype=torch.long)
+        # That of the pass that runs now, set by `objective` and read by the hook. It is on self because a forward hook
+        # gets only a module and tensors. The hook cannot be registered in `objective`, where the batch is at hand: the
+        # hook registered last runs first, so the attack would then act before the mixing of word vectors.
+        self._perturbation = torch.zeros(0)
         self.unit: float | None = None
         """The length of 1 in the settings; None before it is measured, and where nothing is attacked."""
 
@@ -105,7 +107,7 @@ class Attack(Trick, ABC):
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Run the clean pass, one pass for each further step, and the pass whose gradient is added."""
-        if self.unit is None or run.updates < self.start * run.total_updates:
+        if self.unit is None or run.by_updates(lambda updates: updates < self.start * run.total_updates):
             return inner(batch)
         moves = [(length * self.unit, radius * self.unit) for length, radius in self.steps()]
         return (self._attack_matrix if self.scope == "matrix" else self._attack_texts)(run, inner, batch, moves)
@@ -117,20 +119,17 @@ class Attack(Trick, ABC):
         dtype = torch.promote_types(vectors.dtype, torch.float32)
         shape = (*batch.inputs["input_ids"].shape, vectors.shape[1])
         perturbation = torch.zeros(shape, dtype=dtype, device=vectors.device)
-        rows = torch.arange(len(batch), device=vectors.device)
-        indexed_batch = replace(batch, carried={**batch.carried, ROWS: rows})
         # The clean pass: its gradient stays in the parameters, and its direction is that of the first step.
         with run.no_sync():
-            loss, direction = self._direction(run, inner, indexed_batch, perturbation)
+            loss, direction = self._direction(run, inner, batch, perturbation)
         perturbation, skipped = take_step(perturbation, direction, *moves[0])
         # Further steps only look for a direction: their gradients of the weights are dropped.
         for move in moves[1:]:
             with run.no_sync(), set_gradients_aside(run.parameters):
-                _, direction = self._direction(run, inner, indexed_batch, perturbation)
+                _, direction = self._direction(run, inner, batch, perturbation)
             perturbation, more = take_step(perturbation, direction, *move)
             skipped = skipped | more
-        with self._perturb(run, indexed_batch, perturbation):
-            inner(indexed_batch)
+        self._run_perturbed(run, inner, batch, perturbation)
         run.log(rows_not_attacked=skipped.sum(), attack_radius=moves[-1][1])
         return loss
 
@@ -160,27 +159,23 @@ class Attack(Trick, ABC):
     ) -> tuple[Loss, Tensor]:
         """Run a pass and compute its gradient in the perturbation; it is 0 for the rows of other processes."""
         leaf = perturbation.clone().requires_grad_()
-        with self._perturb(run, batch, leaf):
-            loss = inner(batch)
+        loss = self._run_perturbed(run, inner, batch, leaf)
         return loss, torch.zeros_like(perturbation) if leaf.grad is None else leaf.grad
 
-    @contextmanager
-    def _perturb(self, run: Run, batch: Batch, perturbation: Tensor) -> Iterator[None]:
-        """Inside this context the perturbation is added to the word vectors."""
+    def _run_perturbed(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch, perturbation: Tensor) -> Loss:
+        """Run a pass in which the perturbation is added to the word vectors."""
 
         def add(vectors: Tensor) -> Tensor:
-            # A part is narrower than the batch: it has lost padding.
-            cut = perturbation.shape[1] - vectors.shape[1]
-            tokens = slice(vectors.shape[1]) if batch.padding_side == "right" else slice(cut, None)
-            return vectors + perturbation[self._rows, tokens].to(vectors.dtype)
+            behind = vectors.shape[1] - self._perturbation.shape[1]  # what longformer adds
+            return vectors + functional.pad(self._perturbation, (0, 0, 0, behind)).to(vectors.dtype)
 
-        with word_vectors.modify(run.bare_model, perturbation.shape[1], add):
-            yield
+        with word_vectors.modify(run.bare_model, None, add):
+            return inner(replace(batch, carried={**batch.carried, PERTURBATION: perturbation}))
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        """Tell the hook which rows of the update run now."""
-        if ROWS in batch.carried:
-            self._rows = batch.carried[ROWS]
+        """Tell the hook the perturbation of the rows that run now."""
+        if PERTURBATION in batch.carried:
+            self._perturbation = batch.carried[PERTURBATION]
         return inner(batch)
 
 

@@ -97,9 +97,10 @@ class FusedRun(Context):
         }
         say(_summarize(summary))
         if is_first():
-            fused = Ensemble(self.splits.classes, self.multi_label, self._weight_by_folder(weights))
-            ensemble.write(self.folder, fused)
-            write_tricks(self.folder / "model", self.deciding_tricks)
+            if self.config.checkpoint.save_model:
+                fused = Ensemble(self.splits.classes, self.multi_label, self._weight_by_folder(weights))
+                ensemble.write(self.folder, fused)
+                write_tricks(self.folder / "model", self.deciding_tricks)
             metrics = {
                 **measured,
                 "candidates": {**candidates, "fused": measured["validation"]},
@@ -175,12 +176,14 @@ class FusedRun(Context):
         seconds = sum(cost["train_seconds"] for cost in costs)
         heaviest = max(costs, key=lambda cost: float(cost["peak_memory_mb"]))
         rows = sum(cost["train_seconds"] * cost["examples_per_second"] for cost in costs)
+        modes = {cost.get("graphs", False) for cost in costs}
         return {
             "train_seconds": round(seconds, 3),
             "examples_per_second": round(rows / max(seconds, 1e-9), 3),
             "peak_memory_mb": heaviest["peak_memory_mb"],
             "peak_memory_of": heaviest["peak_memory_of"],
             "passes_per_update": round(sum(cost["passes_per_update"] for cost in costs), 4),
+            "graphs": modes.pop() if len(modes) == 1 else "partial",
         }
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from recipes.base import evaluating
 from recipes.data.batch import Batch
 from recipes.models import word_vectors
+from recipes.runtime.transfer import send
 
 if TYPE_CHECKING:
     from recipes.trick import Run
@@ -114,10 +115,10 @@ def exchange_tokens(batch: Batch, partner: np.ndarray, source: np.ndarray, own_f
         source: position that each token comes from, (row, token), as `choose_tokens` returns it.
         own_fractions: the fraction of its own words that each row keeps, (row).
     """
-    partners, positions = batch.reordered(partner), torch.from_numpy(source).to(batch.weights.device)
+    partners, positions = batch.reordered(partner), send(torch.from_numpy(source), batch.weights.device)
     partner_ids = partners.inputs["input_ids"].gather(1, positions.clamp(min=0))
     inputs = {**batch.inputs, "input_ids": torch.where(positions < 0, batch.inputs["input_ids"], partner_ids)}
-    fraction = torch.from_numpy(own_fractions).to(batch.weights)
+    fraction = send(torch.from_numpy(own_fractions).to(batch.weights.dtype), batch.weights.device)
     return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, fraction))
 
 

@@ -45,6 +45,7 @@ class WarmStart:
         self.config, self.metrics = self.run.config, self.run.metrics
         if self.config["model"]["source"] == "linear":
             raise UserError(f"{self.setting} is a run of model=linear, which has no weights to start from.")
+        self.run.require_model(self.setting)
         self.run.checked("model")
         if ensemble.read(self.run.folder):
             raise UserError(

@@ -32,7 +32,7 @@ BENCHMARKS = {
     "grouping": "scores after training on random and on grouped batches",
     "documents": "memory for one document, against its length",
     "eda": "augmented texts a second, against nlpaug and textaugment",
-    "predict": "texts a second, against transformers.pipeline",
+    "predict": "texts a second, against transformers.pipeline and sentence-transformers; precisions",
     "tricks": "passes, time and memory of each trick, against no trick",
     "attacks": "how far an epsilon for the word embedding matrix moves each text",
     "doctor": "cheap checks at every start, against the loading before them",

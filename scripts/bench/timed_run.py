@@ -19,9 +19,9 @@ class TimedConsole(RunConsole):
     seconds: float
 
     @contextmanager
-    def progress(self) -> Iterator[None]:
+    def show_progress(self) -> Iterator[None]:
         """Measure from the start of the loop until the history and TensorBoard are closed."""
-        with super().progress():
+        with super().show_progress():
             start = time.perf_counter()
             yield
         self.seconds = time.perf_counter() - start

@@ -1,4 +1,9 @@
-"""Studies in rounds against a fixed design of 10 seeds: false claims, power, runs, and the intervals at the stop."""
+"""Studies in rounds against a fixed design of 10 seeds: false claims, power, runs, and the intervals at the stop.
+
+The first table simulates whole studies. The second draws 20,000 studies a line from the joint law of the looks, with
+the variances of the same worlds. So it can compare settings to half a point: the first look, and the budget. It takes
+the variances as known, and no trick leaves early.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -6,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recipes.ablation.boundaries import ALPHA, draw_joint_law
 from recipes.ablation.design import Design, Effect
-from recipes.ablation.effects import Block
-from recipes.ablation.sequential import Rounds, schedule_analyses
+from recipes.ablation.effects import Block, Estimates, compute_max_t_multipliers, estimate
+from recipes.ablation.sequential import Rounds, draw_rounds, schedule_analyses
 from recipes.ablation.verdicts import HELPS, HURTS, Verdict, judge
 from recipes.reports.tables import markdown_table
 from scripts.calibrate import MARGIN, TRICKS, WORLDS, World, accuracy, designs, format_fraction, simulate_study
@@ -55,6 +61,24 @@ CASES = (
 )
 
 
+SHORT = 6
+"""60 % of the fixed design."""
+MEASURED = 60
+"""Studies that the variances of a world are measured in."""
+LAW_CASES = (
+    ("auto", "as seen", EFFECT),
+    ("auto", "as seen", 0.0),
+    ("auto", "noisy runs", EFFECT),
+    ("full", "as seen", EFFECT),
+    ("one_at_a_time", "as seen", EFFECT),
+    ("one trick", "as seen", EFFECT),
+    ("one trick", "as seen", 0.0),
+)
+"""The design, the world, and the effect of the first trick."""
+SETTINGS = ((3, 10), (3, 12), (5, 10), (5, 12))
+"""The seeds at the first look, and the most."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of one study in rounds, next to the fixed design on the same runs."""
@@ -98,6 +122,73 @@ def describe(studies: int, processes: int) -> Iterator[str]:
         "left early",
     ]
     yield markdown_table(header, [[case.name, *_count(case, each)] for case, each in zip(CASES, outcomes, strict=True)])
+    yield ""
+    yield from describe_settings()
+
+
+def describe_settings() -> Iterator[str]:
+    """Describe what the first look and the budget do, in lines of Markdown."""
+    yield "From the joint law of the looks, 20,000 studies a line"
+    yield ""
+    header = [
+        "design, world; effect; seeds",
+        "false claims",
+        f"helps, {FIXED} seeds fixed",
+        f"helps, {SHORT} seeds fixed",
+        "helps, in rounds",
+        "median runs",
+        "mean runs",
+    ]
+    yield markdown_table(header, [row for case in LAW_CASES for row in _draw_settings(*case)])
+
+
+def _draw_settings(kind: str, world: str, effect: float) -> Iterator[list[str]]:
+    design = next(design for name, (design, _) in designs().items() if name.startswith(kind))
+    family = measure_variances(design, WORLDS[world])
+    truth = np.zeros(len(family.effects))
+    truth[0] = effect
+    fixed, short = (
+        format_fraction(draw_fixed(scale_to(family, seeds), effect)) if effect else "" for seeds in (FIXED, SHORT)
+    )
+    for first, most in SETTINGS:
+        runs, claims = draw_rounds(design, scale_to(family, first), schedule_analyses(first, most), MARGIN, truth)
+        runs = runs / (FIXED * len(design.arms))
+        yield [
+            f"{kind}, {world}; {effect:+.2f}; {first} to {most}",
+            format_fraction((claims[truth == 0] != 0).any(0)),
+            fixed,
+            short,
+            format_fraction(claims[0] > 0) if effect else "",
+            f"{np.median(runs):.0%}",
+            format_fraction(runs),
+        ]
+
+
+def draw_fixed(family: Estimates, effect: float) -> np.ndarray:
+    """Draw studies with one look, and find those that show that the first trick helps, (draw)."""
+    law = draw_joint_law(family, np.ones((1, len(family.effects))), 0)
+    (multiplier,) = compute_max_t_multipliers(family.run_covariance + family.row_covariance, [1 - ALPHA])
+    squared_half = law.squared_half_widths(0, float(multiplier), law.scales[0])
+    return np.asarray(law.deviations[0, 0] + effect > np.sqrt(squared_half[0]))
+
+
+def measure_variances(design: Design, world: World) -> Estimates:
+    """Measure the mean variances of the effects with 10 seeds, in studies without effects."""
+    generator = np.random.default_rng(0)
+    families = [estimate(design, simulate_study(world, design.arms, FIXED, generator))[0] for _ in range(MEASURED)]
+    return replace(
+        families[0],
+        run_covariance=np.mean([family.run_covariance for family in families], axis=0),
+        row_covariance=np.mean([family.row_covariance for family in families], axis=0),
+    )
+
+
+def scale_to(family: Estimates, seeds: int) -> Estimates:
+    """The variances with another number of seeds than 10."""
+    degrees_of_freedom = family.run_degrees_of_freedom * (seeds - 1) / (FIXED - 1)
+    return replace(
+        family, run_covariance=family.run_covariance * FIXED / seeds, run_degrees_of_freedom=degrees_of_freedom
+    )
 
 
 def _count(case: Case, outcomes: list[Outcome]) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """Fine-tuning from a config: the splits that are read, and a run that is finished already."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from recipes import pipeline
 from recipes.api import finetune_config
@@ -11,7 +13,8 @@ from recipes.data import splits
 from recipes.loop import TrainingRun
 from recipes.reports import results
 from recipes.runs.folder import is_finished
-from recipes.testing import tiny_config, tiny_splits
+from recipes.runtime.memory import resident_bytes
+from recipes.testing import in_child, tiny_config, tiny_splits
 
 
 def write_scores(folder: Path) -> None:
@@ -68,3 +71,20 @@ def test_a_run_that_is_stopped_after_its_scores_is_completed_by_the_same_command
     assert is_finished(folder)
     files = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     assert {"learning_curve.png", "confusion_matrix.png", "model/README.md", "predictions/validation.csv"} <= files
+
+
+@pytest.mark.slow
+def test_twenty_runs_in_one_process_leave_no_tensor_behind(tmp_path: Path) -> None:
+    def work() -> tuple[list[int], list[int]]:
+        tensors, megabytes = [], []
+        for seed in range(20):
+            finetune_config(tiny_config("train.max_updates=2", f"seed={seed}", "+tricks=[ema]"), tmp_path / str(seed))
+            gc.collect()
+            tensors.append(sum(isinstance(each, torch.Tensor) for each in gc.get_objects()))
+            megabytes.append(resident_bytes() >> 20)
+        return tensors, megabytes
+
+    tensors, megabytes = in_child(work)
+    # The first runs import modules and fill caches.
+    assert max(tensors[3:]) == min(tensors[3:])
+    assert megabytes[-1] - megabytes[5] < 10

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from transformers import BertTokenizer
 
 from recipes.base import Base
 from recipes.data.batch import Batch, Loss, Outcome
+from recipes.graphs.parts import Parts
+from recipes.runtime.steps import StepCount
 
 ROWS, TOKENS, CLASSES = 5, 3, 3
 
@@ -54,17 +56,27 @@ def test_processes_draw_different_dropout_for_the_same_part() -> None:
     batch, model, masks, part_numbers = make_batch(), DropoutOnly(), [], []
     for rank in range(2):
         base = make_base(
-            accelerator=SimpleNamespace(num_processes=2, process_index=rank, device=torch.device("cpu")),
+            accelerator=SimpleNamespace(
+                num_processes=2, process_index=rank, device=torch.device("cpu"), backward=lambda loss: None
+            ),
             config=SimpleNamespace(seeds=SimpleNamespace(dropout=0)),
             rows_passed=0,
             model=model,
             head=model.head,
-            seams=SimpleNamespace(loss=lambda logits, targets: logits.sum(1)),
+            is_plain=True,
+            graphs=Parts(),
         )
+
+        def objective(part: Batch, base: Base = base) -> Outcome:
+            outcome = base.objective(part)
+            masks.append(tuple(outcome.logits[0].tolist()))
+            return outcome
+
+        base.run.seams = cast(Any, SimpleNamespace(loss=lambda logits, targets: logits.sum(1), objective=objective))
         for number, rows in enumerate(([0, 1], [2, 3], [4])):
             part = base._own_rows(batch, np.array(rows), number, 3)
             part_numbers.append(part.part)
-            masks.append(tuple(base.objective(part).logits[0].tolist()))
+            base._backward(part)
     assert part_numbers == [(0,), (2,), (4,), (1,), (3,), (5,)]
     assert len(set(masks)) == 6
 
@@ -90,7 +102,7 @@ def test_the_plain_cross_entropy_is_measured_against_the_mixed_targets() -> None
         seams=SimpleNamespace(objective=lambda part: Outcome(minimized, logits, mixed, logits)),
         is_plain=False,
     )
-    loss_of_batch: Loss = base._backward(batch)
+    loss_of_batch: Loss = base._pass(batch)
     log_probabilities = logits.detach().log_softmax(1)
     expected = -(batch.weights[:, None] * mixed * log_probabilities).sum() / 6
     on_own_targets = -(batch.weights[:, None] * batch.targets * log_probabilities).sum() / 6
@@ -181,8 +193,12 @@ def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
         fractions.append(fraction)
         return 0.5
 
+    steps = StepCount()
+    steps.restart(3)
     base = make_base(
         updates=3,
+        steps=steps,
+        settle_step=steps.settle,
         batches_done=5,
         total_updates=10,
         base_rates=[1.0],
@@ -190,7 +206,9 @@ def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
         optimizer=optimizer,
         config=SimpleNamespace(train=SimpleNamespace(clip_norm=None)),
         seams=SimpleNamespace(schedule=schedule),
-        accelerator=SimpleNamespace(scaler=scaler, clip_grad_norm_=torch.nn.utils.clip_grad_norm_),
+        accelerator=SimpleNamespace(
+            scaler=scaler, device=torch.device("cpu"), clip_grad_norm_=torch.nn.utils.clip_grad_norm_
+        ),
     )
     return base, fractions
 
@@ -198,9 +216,9 @@ def base_with_schedule(scaler: Any = None) -> tuple[Base, list[float]]:
 @pytest.mark.parametrize(("scale_after", "count"), [(4.0, 1), (8.0, 1), (2.0, 0)])
 def test_a_step_counts_unless_the_loss_scale_fell(scale_after: float, count: int) -> None:
     scales = iter([4.0, scale_after])
-    base, _ = base_with_schedule(SimpleNamespace(get_scale=lambda: next(scales)))
+    base, _ = base_with_schedule(SimpleNamespace(scale=lambda tensor: next(scales) * tensor))
     base.update()
-    assert base.run.updates == 3 + count
+    assert base.run.steps.count == 3 + count
 
 
 def test_the_schedule_depends_on_steps_and_not_on_batches() -> None:
@@ -209,7 +227,38 @@ def test_the_schedule_depends_on_steps_and_not_on_batches() -> None:
     base.update()
     assert fractions == [0.35]
     assert [group["lr"] for group in base.run.optimizer.param_groups] == [pytest.approx(0.5)]
-    assert base.run.updates == 4
+    assert base.run.steps.count == 4
+
+
+class Counted(torch.optim.SGD):
+    """Counts its calls."""
+
+    calls = 0
+
+    def step(self, closure: Any = None) -> None:
+        self.calls += 1
+        super().step(closure)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize(("fused", "calls"), [(True, 1), (False, 0)])
+def test_an_infinite_gradient_is_skipped_by_the_optimizer_itself_if_it_can(
+    waits: bool, fused: bool, calls: int
+) -> None:
+    """An optimizer that can skip is called, so that nobody waits for the gradient; another one is not."""
+    base, _ = base_with_schedule()
+    (weight,) = base.run.parameters
+    weight.grad = torch.full((1,), torch.inf)
+    optimizer = Counted([weight], lr=1.0, fused=fused)
+    base.run.optimizer = SimpleNamespace(optimizer=optimizer, param_groups=optimizer.param_groups)  # type: ignore[assignment]
+    base.run.steps.waits = waits
+    base.update()
+    assert (weight.item(), base.run.steps.count) == (1.0, 3)
+    assert optimizer.calls == (0 if waits else calls)
+    # The next gradient is finite, so the step is made.
+    weight.grad = torch.full((1,), 0.5)
+    base.update()
+    assert (weight.item(), base.run.steps.count) == (0.75, 4)
 
 
 # Texts and probabilities.

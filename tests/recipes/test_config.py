@@ -12,10 +12,12 @@ from recipes.config import (
     put_at,
     rename_settings,
     renamed_settings,
+    runs_at_a_time,
     saved_config,
     value_at,
 )
 from recipes.errors import UserError
+from recipes.runtime import workers
 
 
 def test_a_value_is_read_and_set_by_its_path() -> None:
@@ -48,6 +50,7 @@ def test_a_newer_setting_changes_the_hash_only_at_another_value_than_before() ->
     old = {"data": {"separator": "|"}, "tricks": {"swa": {"rate": 0.5, "every": 1}}, "resume": True}
     new = add_newer_settings(rename_settings(old, renamed_settings()))
     assert new["data"] == {"label_separator": "|", "header": True, "encoding": None, "fold": None}
+    assert "train" not in new  # a setting of a part that is not there stays away
     assert digest(new) == "0444a264"
     for path in NEWER_SETTINGS:
         changed = add_newer_settings(new)
@@ -69,3 +72,19 @@ def test_a_config_without_a_newer_setting_has_its_default() -> None:
 def test_a_value_of_no_setting_is_refused() -> None:
     with pytest.raises(UserError, match="nonsense"):
         saved_config({"data": {"nonsense": 1}})
+
+
+@pytest.mark.parametrize(("gpus", "runs"), [([], 2), (["0"], 1), (["0", "1", "2"], 3)])
+def test_joblib_makes_one_run_at_a_time_for_each_gpu(
+    gpus: list[str], runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "visible_gpus", lambda: gpus)
+    assert runs_at_a_time() == runs
+
+
+@pytest.mark.parametrize("setting", ["min_seconds", "after_finish", "save_model"])
+def test_what_becomes_of_files_changes_no_hash(setting: str) -> None:
+    old = {"checkpoint": {"every": 1.0, "keep": 2}, "seed": 0}
+    new = {"checkpoint": {"every": 1.0, "keep": 2, setting: "other"}, "seed": 0}
+    assert digest(new) == digest(old) != digest({**old, "checkpoint": {"every": 2.0, "keep": 2}})
+    assert new["checkpoint"][setting] == "other", "the argument is not modified"

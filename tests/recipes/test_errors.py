@@ -20,3 +20,11 @@ def test_nearest_suggests_similar_names_and_lists_all() -> None:
 def test_errors_of_the_operating_system_become_user_errors() -> None:
     assert str(unreadable("x", OSError(errno.EACCES, "Permission denied"))) == "x: Permission denied."
     assert str(unreadable("x", OSError("full"))) == "x: full."
+
+
+def test_a_name_with_characters_that_nobody_sees_is_shown_with_them() -> None:
+    message = nearest("text", ["\ufefftext", "label"])
+    assert message == (
+        "did you mean '\\ufefftext'? There are: label, '\\ufefftext'. '\\ufefftext' has characters that no font shows; "
+        "remove them in its source."
+    )

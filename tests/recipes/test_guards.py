@@ -137,17 +137,14 @@ def test_a_skipped_update_counts_only_if_the_loss_scale_is_below_one(
     """Two updates in a row were skipped before. With a scale below 1 the gradient itself is too large."""
     run: Any = SimpleNamespace(
         accelerator=SimpleNamespace(scaler=SimpleNamespace(get_scale=lambda: scale), is_main_process=True),
-        updates=7,
-        batches_done=9,
         skipped=2,
         folder=tmp_path,
-        grad_norm=torch.tensor(torch.inf),
         config=SimpleNamespace(train=SimpleNamespace(learning_rate=1e-3)),
         say=lambda text: None,
     )
-    batch: Any = SimpleNamespace(ids=["b", "a", "b"])
+    update = guards.Update(10, ["b", "a", "b"], torch.tensor(torch.inf))
     with pytest.raises(guards.Diverged) if skipped == 3 else nullcontext():
-        guards.check_update(run, batch, 7)
+        guards.check_update(run, update, succeeded=False)
     assert run.skipped == skipped
 
 

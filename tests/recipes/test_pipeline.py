@@ -5,7 +5,9 @@ import errno
 import gc
 import json
 import os
+import shutil
 import signal
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -26,6 +28,7 @@ from recipes.base import Base
 from recipes.config import Config
 from recipes.data.batch import Batch
 from recipes.errors import UserError
+from recipes.graphs.parts import Parts
 from recipes.loop import TrainingRun
 from recipes.reports import model_card, results, run_page
 from recipes.runs import checkpoint, manifest
@@ -300,6 +303,88 @@ def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name
     assert not list(tmp_path.rglob(".*.trickbook-draft"))
 
 
+@pytest.mark.parametrize(("after_finish", "stays"), [("remove", False), ("keep", True)])
+def test_the_checkpoints_of_a_finished_run(after_finish: str, stays: bool, tmp_path: Path) -> None:
+    config = tiny_config("train.max_updates=3", f"checkpoint.after_finish={after_finish}")
+    in_child(lambda: finetune_config(config, tmp_path / "run"))
+    assert (tmp_path / "run" / "checkpoints").exists() == stays
+
+
+def test_a_run_killed_while_its_checkpoints_are_removed(tmp_path: Path) -> None:
+    config, folder = tiny_config("train.max_updates=3"), tmp_path / "run"
+    train_and_die(config, folder, die_before(shutil, "rmtree"))
+    assert is_finished(folder) and (folder / "checkpoints").exists()
+    # A look at the run changes nothing; the same command removes the rest.
+    assert load(folder).metrics["format"] == FORMAT and (folder / "checkpoints").exists()
+    in_child(lambda: finetune_config(config, folder))
+    assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("source", ["tiny", "linear"])
+def test_a_run_without_its_model(source: str, tmp_path: Path) -> None:
+    overrides, folder = (f"model={source}", "train.max_updates=3"), tmp_path / "run"
+    without = tiny_config(*overrides, "checkpoint.save_model=false")
+    in_child(lambda: finetune_config(without, folder))
+    assert not (folder / "model").exists() and not (folder / "checkpoints").exists()
+    run = load(folder)
+    scores = run.metrics["test"]
+    with pytest.raises(UserError, match=r"run has no model, .* checkpoint\.save_model=true") as caught:
+        run.predict(["w1"])
+    assert str(caught.value).count(". ") == 1
+
+    def start_again(config: Config) -> bool:
+        return finetune_config(config, folder).has_model
+
+    # The same command shows it, and the one that the message names trains it again.
+    assert not in_child(lambda: start_again(without))
+    assert in_child(lambda: start_again(tiny_config(*overrides)))
+    assert load(folder).metrics["test"] == scores and len(load(folder).predict(["w1"]).ids) == 1
+    assert in_child(lambda: start_again(without)), "a model that is there stays"
+
+
+def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_path: Path) -> None:
+    def list_written(*overrides: str) -> list[str]:
+        names: list[str] = []
+        checkpoint.write = lambda path, *contents: names.append(path.stem)
+        finetune_config(tiny_config("checkpoint.every=0.5", *overrides), Path(tempfile.mkdtemp(dir=tmp_path)))
+        return names
+
+    # 20 updates, an evaluation after every 9, a checkpoint every 3.
+    seldom = "checkpoint.min_seconds=3600"
+    assert in_child(lambda: list_written(seldom, "evaluate.weights=last")) == []
+    assert in_child(lambda: list_written("evaluate.weights=last"))[-1] == "00000020"
+    assert set(in_child(lambda: list_written(seldom, "evaluate.every=6"))) == set()
+    files = in_child(lambda: list_written(seldom, "evaluate.every=6", "checkpoint.after_finish=keep"))
+    assert files == ["best", "00000020"]
+
+
+@pytest.mark.parametrize(("tricks", "count"), [((), 3), (("+tricks=[ema]",), 5)])
+def test_the_last_weights_predict_validation_once(tricks: tuple[str, ...], count: int, tmp_path: Path) -> None:
+    """After 9, 18 and 20 updates. The average predicts once more at the end, and so do the last weights without it."""
+
+    def count_predictions() -> int:
+        calls, predict = [0], TrainingRun.predictions
+
+        def predict_and_count(run: TrainingRun, dataset: Any) -> Any:
+            calls[0] += dataset is run.validation
+            return predict(run, dataset)
+
+        TrainingRun.predictions = predict_and_count  # type: ignore[method-assign]
+        finetune_config(tiny_config("evaluate.weights=last", "evaluate.test=false", *tricks), tmp_path / "run")
+        return calls[0]
+
+    assert in_child(count_predictions) == count
+
+
+def test_an_ensemble_without_its_models(tmp_path: Path) -> None:
+    overrides = ("+tricks=[fusion]", "tricks.fusion.folds=2", "train.max_updates=2", "checkpoint.save_model=false")
+    in_child(lambda: finetune_config(tiny_config(*overrides), tmp_path / "run"))
+    assert not (tmp_path / "run" / "members").exists() and not (tmp_path / "run" / "model").exists()
+    assert load(tmp_path / "run").predictions("out_of_fold")
+    with pytest.raises(UserError, match="has no model"):
+        load(tmp_path / "run").predict(["w1"])
+
+
 def test_a_run_is_not_finished_without_its_best_weights(tmp_path: Path) -> None:
     """Killed after its last update, it has no evaluation left from which they could be selected again."""
     # Without learning all scores are equal, and the first is the best.
@@ -343,7 +428,8 @@ def test_a_full_disk_is_a_user_error_and_the_next_start_goes_on(
         return str(caught.value)
 
     message = in_child(work)
-    assert f"{file}: " in message and "No space left on device." in message
+    assert f"{file}: " in message
+    assert "No space left on device. Free some space and start the same command again; what was saved" in message
     assert not is_finished(folder) and not list(folder.rglob(".*.trickbook-draft"))
     in_child(lambda: finetune_config(config, folder))
     assert is_finished(folder)
@@ -364,6 +450,7 @@ def test_passes_per_update_are_counted_by_rows() -> None:
         rows_passed=24.0,
         seconds=4.0,
         updates=2,
+        graphs=Parts(),
         history=SimpleNamespace(read=lambda: [{"examples": 8}, {"split": "validation"}, {"examples": 4}]),
     )
     memory: Any = SimpleNamespace(cost=lambda device: {"peak_memory_mb": 1.0})
@@ -372,6 +459,7 @@ def test_passes_per_update_are_counted_by_rows() -> None:
         "examples_per_second": 3.0,
         "peak_memory_mb": 1.0,
         "passes_per_update": 2.0,
+        "graphs": False,
     }
 
 

@@ -36,6 +36,7 @@ def make_run(number: float, **tricks: Any) -> Any:
         fingerprint=["rows"],
         folder=Path("run"),
         accelerator=SimpleNamespace(scaler=None, device=torch.device("cpu")),
+        settle_step=lambda: None,
         **{name: number for name in COUNTERS},
     )
 

@@ -1,6 +1,7 @@
 """The helpers under the laws: children, ranks, tiny runs."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -41,3 +42,19 @@ def test_every_pair_is_in_one_of_the_two_tests_of_pairs() -> None:
 
     first = [name for name in testing.names() if name > "focal" and Laws()._is_tried_first(name)]
     assert "label_smoothing" in first and len(first) < len([name for name in testing.names() if name > "focal"])
+
+
+def test_a_child_finds_all_that_a_run_imports() -> None:
+    def imports_of_a_run() -> set[str]:
+        before = set(sys.modules)
+        testing.finish(testing.tiny_config())
+        return set(sys.modules) - before
+
+    assert testing.in_child(imports_of_a_run) == set()
+
+
+def test_a_run_is_finished_once_for_each_config() -> None:
+    first, again = (testing.finish_once(testing.tiny_config("train.max_updates=1")) for _ in range(2))
+    assert first is again and (first["folder"] / "metrics.json").exists()
+    assert len(first["losses"]) == 1 and first["weights"].keys()
+    assert testing.finish_once(testing.tiny_config("train.max_updates=2"))["folder"] != first["folder"]

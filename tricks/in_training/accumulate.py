@@ -47,6 +47,7 @@ class Accumulate(Trick):
         "batch_out_of_memory": "+tricks=[{name}] tricks.{name}.part_size={rows}",
         "large_batch": "+tricks=[{name}] makes them fit",
     }
+    replays = "its parts are as small as memory is, and replays need memory of their own"
 
     def __post_init__(self) -> None:
         super().__post_init__()

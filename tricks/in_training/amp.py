@@ -37,6 +37,7 @@ class Amp(Trick):
     slots = {"accelerator": "accelerator"}
     neutral = {"precision": "fp32"}
     measurable = {"precision": "auto"}
+    replays = True
 
     def measure_settings(self, config: Config) -> Mapping[str, tuple[Any, str]]:
         """Measure which precision the CPU computes faster; a GPU has a rule."""

@@ -41,6 +41,7 @@ class ClassWeights(Trick):
     slots = {"loss": "weighting"}
     neutral = {"scheme": "effective_number", "beta": 0.0}
     remedies = {"class_imbalance": "+tricks=[{name}] tricks.{name}.scheme=balanced"}
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,7 +46,9 @@ class ClipGradient(Trick):
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Clip, then step; with a loss scaler the gradients are still scaled here."""
         scaler = run.accelerator.scaler
-        limit = self.limit * (1.0 if scaler is None else scaler.get_scale())
+        limit = run.head.weight.new_full((), self.limit)
+        # A scaled tensor, since reading the scale would wait for the GPU.
+        limit = limit if scaler is None else scaler.scale(limit)
         head = set(run.head.parameters())
         for weight in run.parameters:
             if weight.grad is None:

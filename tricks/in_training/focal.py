@@ -55,6 +55,7 @@ class Focal(Trick):
         "rare_labels": "+tricks=[{name}] tricks.{name}.scheme=balanced gives rare labels more weight; with "
         "tricks.{name}.gamma=0 it does nothing else"
     }
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,7 +71,7 @@ class Focal(Trick):
             return inner(logits, targets)
         # In 16 bits 1 - p of a confident row rounds to 0.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        present = targets * self._weights_of(run).to(targets)
+        present = targets * self._weights_of(run, targets)
         if run.multi_label:
             absent = (1 - targets) * self._focus(functional.logsigmoid(-logits))
             return (present * self._focus(functional.logsigmoid(logits)) + absent).mean(-1)
@@ -81,9 +82,10 @@ class Focal(Trick):
         rest = -torch.expm1(log_probability)
         return rest.clamp_min(torch.finfo(rest.dtype).tiny) ** self.gamma * -log_probability
 
-    def _weights_of(self, run: Run) -> Tensor:
+    def _weights_of(self, run: Run, targets: Tensor) -> Tensor:
         if self._weights is None:
-            self._weights = torch.ones(len(run.classes))
+            weights = torch.ones(len(run.classes))
             if self.scheme != "none":
-                self._weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}")
+                weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}")
+            self._weights = weights.to(targets)
         return self._weights

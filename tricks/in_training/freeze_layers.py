@@ -39,6 +39,7 @@ class FreezeLayers(Trick):
 
     slots = {"model": "freeze", "update": "clip"}
     neutral = {"fraction": 0.0}
+    replays = True
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Freeze for all of training; the optimizer then leaves these weights out."""

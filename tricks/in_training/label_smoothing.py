@@ -32,6 +32,7 @@ class LabelSmoothing(Trick):
 
     slots = {"loss": "targets"}
     neutral = {"amount": 0.0}
+    replays = True
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         """Smooth the targets towards 1/C, or 1/2 with multiple labels per row."""

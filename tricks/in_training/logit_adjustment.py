@@ -39,6 +39,7 @@ class LogitAdjustment(Trick):
     slots = {"loss": "weighting"}
     neutral = {"tau": 0.0}
     remedies = {"class_imbalance": "+tricks=[{name}]"}
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

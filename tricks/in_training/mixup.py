@@ -45,6 +45,7 @@ from torch.nn import functional
 
 from recipes import Batch, Loss, Outcome, Run, Trick, UserError, allowed
 from recipes.models import anatomy, hidden_states, word_vectors
+from recipes.runtime.transfer import send
 from recipes.toolkit import mixing
 
 LAMBDA, LAYER, FROM_PARTNER = "mixup.lambda", "mixup.layer", "mixup.taken"
@@ -98,6 +99,8 @@ class Mixup(Trick):
             raise ValueError(f"mask must be one of {masks} at level={self.level}, got {self.mask}: {reason}.")
         if not self.depths or not all(0 <= depth < 1 for depth in self.depths):
             raise ValueError(f"depths must be a list of numbers in [0, 1), got {self.depths}.")
+        drawn_layer = "at level=hidden each batch is mixed before a layer of its own"
+        self.replays = drawn_layer if self.level == "hidden" else True
 
     def excludes(self) -> Mapping[str, str]:
         """Exclude segments, which leave no layer that sees all tokens of a text."""
@@ -118,8 +121,7 @@ class Mixup(Trick):
 
     def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """Give every row a partner and a lambda; a row with lambda 1 is not mixed."""
-        done = run.updates / run.total_updates
-        if len(batch) < 2 or done < self.warmup or done >= 1 - self.cooldown:
+        if len(batch) < 2 or not run.by_updates(lambda updates: self._mixes(updates / run.total_updates)):
             return inner(batch)
         draws = run.generator("mixup", batch)
         partner = draws.permutation(len(batch))
@@ -129,15 +131,19 @@ class Mixup(Trick):
             return inner(batch)
         plans: dict[str, Tensor] = {}
         if self.level == "hidden":
+            # On the CPU, where `_hidden` reads it.
             plans[LAYER] = torch.full((len(batch),), self._layer(run, draws))
         if self.mask != "whole":
             source, lambdas = self._choose_tokens(run, draws, batch, partner, lambdas)
             if self.level == "embedding":
                 return inner(mixing.exchange_tokens(batch, partner, source, lambdas))
-            plans[FROM_PARTNER] = torch.from_numpy(source >= 0)
+            plans[FROM_PARTNER] = send(torch.from_numpy(source >= 0), batch.weights.device)
         planned = plan(batch, partner, lambdas)
-        plans = {name: values.to(batch.weights.device) for name, values in plans.items()}
         return inner(replace(planned, carried={**planned.carried, **plans}))
+
+    def _mixes(self, done: float) -> bool:
+        """Whether rows are mixed after a fraction of all updates."""
+        return self.warmup <= done < 1 - self.cooldown
 
     def _layer(self, run: Run, draws: np.random.Generator) -> int:
         """Draw the index of the layer before which this batch is mixed."""
@@ -236,6 +242,6 @@ def plan(batch: Batch, partner: np.ndarray, lambdas: np.ndarray) -> Batch:
     """
     indices = np.arange(len(batch))
     partners = batch.reordered(np.where(lambdas == 1.0, indices, partner))
-    own_fraction = torch.from_numpy(lambdas).to(batch.weights)
+    own_fraction = send(torch.from_numpy(lambdas).to(batch.weights.dtype), batch.weights.device)
     lengths = torch.maximum(batch.lengths, partners.lengths)
     return replace(batch, partners=partners, lengths=lengths, carried={**batch.carried, LAMBDA: own_fraction})

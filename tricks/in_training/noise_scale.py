@@ -43,6 +43,7 @@ class NoiseScale(Trick):
     slots = {"gradient": "plan"}
     neutral = {"every_updates": 0}
     remedies = {"noisy_loss": "+tricks=[{name}] reports whether it is noise and which batch size would reduce it"}
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +67,7 @@ class NoiseScale(Trick):
             half, previous = batch.take(rows, number), take_gradients(run.parameters)
             loss += inner(half)
             lengths.append(squared_length(run.parameters) / unit)
-            fractions.append(float(half.weights.sum()) / batch.total)
+            fractions.append(float(half.weights.sum()) / float(batch.total))
             add_gradients(run.parameters, previous)
         self.measure(lengths, fractions, squared_length(run.parameters) / unit, batch.examples)
         add_gradients(run.parameters, before)

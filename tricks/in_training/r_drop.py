@@ -43,9 +43,10 @@ class RDrop(Trick):
     neutral = {"alpha": 0.0, "model.dropout": 0.0}
     control = "train_longer"
     passes = 2.0
+    replays = True
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
-        """Run both passes; the second has another `part`, so it draws other dropout."""
+        """Run both passes; dropout of the second continues the draws of the first. Other draws go by its own `part`."""
         first = inner(batch)
         second = inner(replace(batch, part=(*batch.part, 1)))
         divergence = disagreement(first.logits, second.logits, run.multi_label)

@@ -16,6 +16,7 @@ Composes: update/average (collects after the step), weights/final (sets the weig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,17 +68,18 @@ class Ema(Trick):
         """Collect the weights after a step, unless it was skipped; the average starts before the first one."""
         if self.every_updates and self.average is None:
             self.average = self._new_average(run.parameters)
-        before = run.updates
         inner()
-        if self.average is not None and run.updates > before and run.updates % self.every_updates == 0:
-            self._collect(self.average, run.parameters)
+        if self.average is not None:
+            run.after_step(partial(self._collect, self.average, run.parameters))
 
     def _new_average(self, parameters: list[Any]) -> ExponentialMovingAverage:
         return ExponentialMovingAverage(parameters, self.decay, self.warmup)
 
     @torch.no_grad()
-    def _collect(self, average: ExponentialMovingAverage, parameters: list[Any]) -> None:
-        """Do the same as `average.update`, for all weights at once."""
+    def _collect(self, average: ExponentialMovingAverage, parameters: list[Any], updates: int) -> None:
+        """If it is due, do the same as `average.update`, for all weights at once."""
+        if updates % self.every_updates:
+            return
         decay = average.decay
         if average.num_updates is not None:
             average.num_updates += 1

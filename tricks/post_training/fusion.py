@@ -99,7 +99,7 @@ class Fusion(Trick):
                     try_member(member, parts[0].splits)
         for name, member in configs.items():
             for part, path in zip(parts, runs[name], strict=True):
-                settled, notes = settle_measured(member, path)
+                settled, notes = settle_measured(member, build(member.tricks), path)
                 with claim_once(path, settled):
                     check_rows(path, part.splits)
                     if not is_finished(path):
@@ -114,7 +114,9 @@ class Fusion(Trick):
         outside = {self.name, *seams.deciding_tricks(tricks)}
         member_tricks = {name: values for name, values in config.tricks.items() if name not in outside}
         evaluate = replace(config.evaluate, test=False, extra={})
-        defaults = replace(config, resume=True, tricks=member_tricks, evaluate=evaluate)
+        # The members predict before the run is finished, whatever becomes of their models then.
+        checkpoint = replace(config.checkpoint, save_model=True)
+        defaults = replace(config, resume=True, tricks=member_tricks, evaluate=evaluate, checkpoint=checkpoint)
         configs: dict[str, Config] = {}
         problems: list[str] = []
         for number, line in enumerate(self.members or [""], 1):

@@ -59,7 +59,9 @@ class Incremental(Trick):
     """Whether labels that differ from the old run are refused or extend the head."""
 
     slots = {"train": "data", "examples": "join", "model": "load", "results": "results"}
+    remedies = {"removed_checkpoints": "+tricks=[{name}] tricks.{name}.folder={folder}"}
     neutral = "training starts from the weights of another run, so no value leaves it as it was"
+    replays = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,6 +18,7 @@ Composes: update/average (takes a snapshot after the step), weights/final (sets 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,10 +60,12 @@ class Soup(Trick):
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Take a snapshot after the step if one is due; folders are read first, to report errors early."""
         self._read_folders(run)
-        before = run.updates
         inner()
-        if run.updates > before and self._is_time(run.updates, run.total_updates):
-            self.moments[run.updates] = copy_weights(run.bare_model)
+        run.after_step(partial(self._take, run))
+
+    def _take(self, run: Run, updates: int) -> None:
+        if self._is_time(updates, run.total_updates):
+            self.moments[updates] = copy_weights(run.bare_model)
 
     def _is_time(self, updates: int, total: int) -> bool:
         first, between = int(round(self.start * total, 6)), max(1, round(self.every_fraction * total))

@@ -18,6 +18,7 @@ Composes: schedule (the last phase), update/average (collects after the step), w
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,11 +84,9 @@ class Swa(Trick):
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Collect the weights after a step, unless it was skipped."""
-        before = run.updates
         inner()
         at_end = run.batches_done + 1 == run.total_updates
-        if run.updates > before and self._collects(run.updates, run.total_updates, at_end):
-            self._collect(run.bare_model)
+        run.after_step(partial(self._collect, run.bare_model, run.total_updates, at_end))
 
     def _first(self, total: int) -> int:
         """The number of updates before the last phase."""
@@ -102,7 +101,9 @@ class Swa(Trick):
         # The last cycle may be cut short by the end of training; what it learned counts too.
         return within > 0 and (within % self._between(total) == 0 or at_end)
 
-    def _collect(self, model: nn.Module) -> None:
+    def _collect(self, model: nn.Module, total: int, at_end: bool, updates: int) -> None:
+        if not self._collects(updates, total, at_end):
+            return
         current = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         if not self.collections:
             self.average = {name: tensor.clone() for name, tensor in current.items()}

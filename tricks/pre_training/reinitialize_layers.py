@@ -37,6 +37,7 @@ class ReinitializeLayers(Trick):
 
     slots = {"model": "adapt"}
     neutral = {"count": 0}
+    replays = True
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Reinitialize module by module, by the method of the model family."""

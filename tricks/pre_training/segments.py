@@ -47,6 +47,7 @@ class Segments(Trick):
     slots = {"encode": "cut", "model": "reshape"}
     neutral = {"max_segments": 1, "pooling": "mean"}
     remedies = {"long_texts": "+tricks=[{name}]"}
+    replays = "the number of its passes depends on the longest text of a part"
 
     def __post_init__(self) -> None:
         """Refuse concat without a fixed number of segments."""

@@ -195,6 +195,27 @@ def duplicates(subject: Subject, result: CheckResult) -> None:
                 remedy,
                 _ids(rows, leaked),
             )
+    _check_test_in_validation(subject, result)
+
+
+def _check_test_in_validation(subject: Subject, result: CheckResult) -> None:
+    """Rows of test by which the weights were chosen; rows that are in train too are reported there."""
+    rows = subject.rows_of_splits
+    if not {"validation", "test"} <= rows.keys():
+        return
+    texts = fold_rows(rows["test"])
+    seen = set(fold_rows(rows["validation"])) - set(fold_rows(rows["train"]))
+    shared = [row for row, text in enumerate(texts) if text in seen]
+    if len(shared) > 0.05 * len(texts):
+        is_set = subject.config.data.test is not None
+        result.warn(
+            f"test: {len(shared):,} of {len(texts):,} rows are also in validation.",
+            "the weights are chosen by rows that they are tested on, so test scores are too high",
+            "data.test=null cuts another test split; is its file the same as that of data.validation?"
+            if is_set
+            else "remove them from the source",
+            _ids(rows["test"], shared),
+        )
 
 
 def _check_repeated(subject: Subject, result: CheckResult, rows_of_text: dict[str, list[int]]) -> None:

@@ -5,12 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from datasets import Dataset
 
 from recipes.config import Data
 from recipes.data.labels import is_integer, is_number, spelling_key
 from recipes.data.splitting import label_counts
 from recipes.doctor.findings import CheckResult, Skip
-from recipes.doctor.linear_probe import sample_evenly, score_out_of_fold
+from recipes.doctor.linear_probe import MOST_ROWS, fit_words, sample_evenly, score_out_of_fold
 from recipes.doctor.registry import check
 from recipes.doctor.render import quote_names, shorten
 from recipes.doctor.subject import Subject
@@ -24,15 +25,19 @@ SUSPICIOUS_ACCURACY = 0.995
 """Of the linear probe: real tasks are harder."""
 SHORTCUT = 0.95
 """Fraction of texts with the name of their label, and F1 score of a single word, from which on they are reported."""
+SEPARATORS = (";", "|", ",", "/")
+"""Signs that usually join the labels of a row."""
 FEWEST_ROWS = 20
 """Of a label whose words are inspected."""
 LEAST_ACCURACY = 0.6
 """The linear probe must be at least this accurate before its doubts about labels count."""
+LARGEST_DROP = 0.2
+"""Of the linear probe's accuracy, from unseen rows of train to those of another split."""
 
 
 @check("data", cheap=True)
 def label_spelling(subject: Subject, result: CheckResult) -> None:
-    """Each label has one spelling, and is either a name or a number."""
+    """Each label has one spelling, is either a name or a number, and is no combination of others."""
     classes = subject.splits.classes
     result.add_inspected(len(classes), "labels")
     spellings: dict[str, list[str]] = defaultdict(list)
@@ -53,6 +58,19 @@ def label_spelling(subject: Subject, result: CheckResult) -> None:
             "if a number stands for a name, one label has two outputs",
             f"use names everywhere in the column data.label={subject.config.data.label}",
         )
+    for separator in () if subject.splits.multi_label else SEPARATORS:
+        joined = [name for name in classes if separator in name and _parts(name, separator) <= set(classes)]
+        if joined:
+            result.warn(
+                f"{quote_names(joined)} {'is' if len(joined) == 1 else 'are'} made of other labels, joined by "
+                f"{separator!r}.",
+                "each combination is a label of its own, with few rows, and predicting one of its parts is wrong",
+                f"data.label_separator='{separator}', if a row may have more than one label",
+            )
+
+
+def _parts(name: str, separator: str) -> set[str]:
+    return {part.strip() for part in name.split(separator)}
 
 
 def _consecutive_ids(count: int) -> list[list[int]]:
@@ -152,12 +170,15 @@ def _check_label_sets(subject: Subject, result: CheckResult, train: Counter[str]
             "the model learns to predict no label",
             "check data.label_separator, or remove rows that nobody has labelled",
         )
+    separator = subject.config.data.label_separator
     always = [name for name in subject.splits.classes if train[name] == total]
     if always:
         result.warn(
             f"every training row has {quote_names(always)}.",
             "there is nothing to learn about them",
-            "remove these labels",
+            f"remove these labels; or is data.label_separator={separator!r} part of a name? Then set it to null"
+            if separator
+            else "remove these labels",
         )
 
 
@@ -247,6 +268,13 @@ def learnability(subject: Subject, result: CheckResult) -> None:
         result.note(f"{message}; it cannot compare the two texts of a pair.")
     elif chance >= LITTLE_TO_GAIN:
         result.note(f"{message}: where nearly all rows have one label, accuracy cannot show more.")
+    elif shift := _find_shift(subject.original_rows, chance + 6 * deviation):
+        result.warn(
+            f"{message}, and with the labels moved by one row {shift[1]:.1%}: each label stands one row too "
+            f"{'low' if shift[0] < 0 else 'high'}.",
+            "texts have the labels of their neighbors, and no model will learn",
+            f"move the column data.label={subject.config.data.label} {'up' if shift[0] < 0 else 'down'} by one row",
+        )
     else:
         result.warn(
             f"{message}: words alone do not predict the labels.",
@@ -254,6 +282,52 @@ def learnability(subject: Subject, result: CheckResult) -> None:
             "check that each row's data.label belongs to its data.text: was one of the columns shuffled, or are many "
             "labels wrong?",
         )
+
+
+def _find_shift(rows: Dataset, least: float) -> tuple[int, float] | None:
+    """By how many rows the labels have to be moved to fit the texts, and the accuracy then; None if nothing helps."""
+    rows = rows.select(range(min(len(rows), MOST_ROWS)))
+    texts, labels = join_pairs(rows["text"][:], rows["text_pair"][:]), rows["label"][:]
+    for shift in (-1, 1):
+        score, _ = score_out_of_fold(texts, labels[-shift:] + labels[:-shift], 0)
+        if score >= least:
+            return shift, score
+    return None
+
+
+@check("data")
+def labels_of_splits(subject: Subject, result: CheckResult) -> None:
+    """The labels of validation and test mean what those of train mean: a linear model predicts them as well."""
+    probe = subject.linear_probe
+    if subject.config.data.text_pair or probe.score < max(LEAST_ACCURACY, 1.5 / len(probe.classes)):
+        raise Skip("the linear model is not accurate enough to doubt a label")
+    model = fit_words(probe.texts, probe.labels, 0)
+    for split, rows in list(subject.rows_of_splits.items())[1:]:
+        known = rows.select([row for row, label in enumerate(rows["label"][:]) if label in probe.classes])
+        if len(known) < FEWEST_ROWS:
+            continue
+        known = sample_evenly(known)
+        number_of = {name: number for number, name in enumerate(probe.classes)}
+        true = np.array([number_of[name] for name in known["label"][:]])
+        predicted = model(join_pairs(known["text"][:], known["text_pair"][:])).argmax(1)
+        result.add_inspected(len(known), f"rows of {split}")
+        score = float((predicted == true).mean())
+        deviation = (probe.score * (1 - probe.score) * (1 / len(known) + 1 / len(probe.rows))) ** 0.5
+        if score < probe.score - max(LARGEST_DROP, 4 * deviation):
+            is_wrong = predicted != true
+            pairs = Counter(zip(true[is_wrong].tolist(), predicted[is_wrong].tolist(), strict=True))
+            ((label, answer), count) = pairs.most_common(1)[0]
+            label_name, answer_name = probe.classes[label], probe.classes[answer]
+            total = int((true == label).sum())
+            result.warn(
+                f"a linear model of train has an accuracy of {score:.1%} on {split}, and of {probe.score:.1%} on rows "
+                f"of train that it has not seen; most errors: {count:,} of {total:,} rows of {label_name!r} look like "
+                f"train's {answer_name!r}.",
+                f"scores on {split} say nothing about what was learned",
+                f"compare texts of {label_name!r} in both files: are labels of {split} exchanged, shuffled, or "
+                "numbered in another order?",
+                [known["id"][int(row)] for row in np.flatnonzero((true == label) & (predicted == answer))],
+            )
 
 
 @check("data")

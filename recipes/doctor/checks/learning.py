@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from recipes import state
+from recipes import seams, state
 from recipes.base import evaluating
 from recipes.compose.remedies import usual_learning_rate
 from recipes.data.batch import Batch
@@ -17,6 +18,7 @@ from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.memorize import MOST_UPDATES, SECONDS, Memorized, make_step, memorize, small_batch
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
+from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import LOWER_IS_BETTER, measure
 from recipes.runtime.memory import PeakMemory
@@ -45,7 +47,7 @@ def overfitting_one_batch(subject: Subject, result: CheckResult) -> None:
     if got.accuracy >= 0.9 and got.loss <= most:
         result.note(f"{count} updates: accuracy {got.accuracy:.0%}, loss {got.loss:.2f}; in training {got.curve}.")
         return
-    is_finite = bool(np.isfinite(got.losses[-1]))
+    is_finite = bool(np.isfinite(got.losses[-1:]).all())
     if is_finite and count < (FEWEST_UPDATES if got.accuracy < 0.9 else MOST_UPDATES):
         raise Skip(f"{SECONDS:g} s are {count} updates, too few to judge; loss {got.curve}")
     harmful = _harmful_alone(run, lambda tricks: try_with(tricks).accuracy < 0.9)
@@ -188,24 +190,26 @@ def longest_batch(subject: Subject, result: CheckResult) -> None:
 
 @check("learning")
 def metric(subject: Subject, result: CheckResult) -> None:
-    """evaluate.metric can be computed, and is not already high before training."""
+    """Predictions are finite, and evaluate.metric is not already high before training."""
     subject.require_finite_values()
     run = subject.run
     name = run.config.evaluate.metric
     rows = run.validation.examples
     # At random: a file is often sorted by label.
     random = np.random.default_rng(0)
-    sample = run.encode_rows(rows.select(np.sort(random.permutation(len(rows))[:METRIC_ROWS])))
-    predictions = run.predictions(sample)
-    scores = measure(predictions)
+    sample = run.encode_rows(rows.select(_sample_with_all_labels(rows["label"][:], random)))
     result.add_inspected(len(sample), "validation rows")
-    if name not in scores or not np.isfinite(scores[name]):
+    try:
+        predictions = run.predictions(sample)
+    except Diverged:
+        names = " or ".join(seams.tricks_around("predict", run.tricks))
         result.fail(
-            f"evaluate.metric={name} is missing, NaN or inf on {len(sample)} validation rows.",
-            "the best weights cannot be selected",
-            f"evaluate.metric={next(iter(scores), 'accuracy')}",
+            f"the predictions for {len(sample)} validation rows contain NaN or inf, though the logits do not.",
+            "no evaluation can be scored, and the run ends at the first one",
+            f"leave out {names}, which changes predictions" if names else "check the model's logits for these rows",
         )
         return
+    scores = measure(predictions)
     shuffled = (random.permutation(len(predictions.labels)) for _ in range(SHUFFLES))
     chance = [
         measure(replace(predictions, labels=[predictions.labels[row] for row in order]))[name] for order in shuffled
@@ -217,10 +221,18 @@ def metric(subject: Subject, result: CheckResult) -> None:
         result.warn(
             f"{message}.",
             "the input contains the label, or the model was trained on these rows before",
-            "check the decoded inputs",
+            "check the decoded inputs (`inputs`), and that model.name is no model that was trained on this data",
         )
     else:
         result.note(f"{message}.")
+
+
+def _sample_with_all_labels(labels: Sequence[Any], random: np.random.Generator) -> np.ndarray:
+    """Random rows, in their order, with one of each label: some metrics are not defined without."""
+    order = random.permutation(len(labels))
+    first = {str(labels[row]): row for row in order[::-1]}
+    in_turn = dict.fromkeys([*list(first.values())[:METRIC_ROWS], *order])
+    return np.sort(np.array(list(in_turn)[:METRIC_ROWS]))
 
 
 @check("learning")

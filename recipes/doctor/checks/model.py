@@ -19,10 +19,13 @@ from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.models.inputs import count_embeddings
 from recipes.models.loading import labels_of_head
+from recipes.runs.space import describe_bytes, estimate, free_bytes
 from recipes.trick import Trick
 
 FEW_ROWS, SHOWN = 16, 5
 SMALLEST_DIFFERENCE = 1e-6
+LARGEST_GAP = 1e-5
+"""Between the sum of a row's targets and 1."""
 
 
 @check("model", cheap=True)
@@ -45,6 +48,29 @@ def sizes(subject: Subject, result: CheckResult) -> None:
             f"the tokenizer gives token id {largest}, the model has {vocabulary:g} embeddings.",
             "an index out of range",
             "use the tokenizer of the model (model.name)",
+        )
+
+
+@check("model", cheap=True)
+def disk_space(subject: Subject, result: CheckResult) -> None:
+    """The checkpoints, the model and the predictions fit on the disk."""
+    run, config = subject.run, subject.config
+    rows = len(run.validation) + sum(map(len, subject.splits.hidden_splits().values()))
+    weights = sum(each.nbytes for each in run.bare_model.state_dict().values())
+    trained = sum(each.nbytes for each in run.parameters if each.requires_grad)
+    need = estimate(config, weights, trained, run.total_updates, rows, len(run.classes))
+    folder = subject.folder or run.folder
+    free = free_bytes(folder)
+    result.add_inspected(1, "disk")
+    if need.most > free:
+        smaller = "checkpoint.keep=1, " if config.checkpoint.keep > 1 else ""
+        smaller += "checkpoint.save_model=false, " if config.checkpoint.save_model else ""
+        result.fail(
+            f"{folder}: {describe_bytes(need.most)} are needed while the run trains ({config.checkpoint.keep + 1} "
+            f"checkpoints of {describe_bytes(need.checkpoint)}), {describe_bytes(need.result)} when it is finished, "
+            f"and {describe_bytes(free)} are free.",
+            "the disk fills and the run stops midway",
+            f"free some space, {smaller}or another disk with hydra.run.dir=<folder>",
         )
 
 
@@ -269,22 +295,46 @@ def _problem_of_loss(run: TrainingRun, loss_of_rows: Callable[[Tensor, Tensor], 
 def targets(subject: Subject, result: CheckResult) -> None:
     """After every trick, rows have weights, and targets that sum to one."""
     run = subject.run
-    batch = subject.batch(subject.rows)
+    batch = run.seams.batches(run.train, 0)[0]
     result.add_inspected(len(batch), "rows")
-    sums = batch.targets.sum(1)
     known = batch.weights > 0
-    if not run.multi_label and not torch.allclose(sums[known], torch.ones_like(sums[known]), atol=1e-5):
-        wrong = _indices(known & ((sums - 1).abs() > 1e-5))
-        result.fail(
-            f"the targets of {len(wrong)} rows do not sum to 1.",
-            "the loss is on another scale for them",
-            "give each row a distribution over the classes",
-            [batch.ids[row] for row in wrong],
-        )
     if not known.any():
         result.fail(
-            "no row has any weight.", "the loss is 0 and the model learns nothing", "give rows a weight above 0"
+            "no row of the first batch has any weight.",
+            "the loss is 0 and the model learns nothing",
+            "leave out the trick that forms the batches (seam `batches`), or give its rows a weight above 0",
         )
+        return
+    if run.multi_label:
+        return
+    passed_on = _innermost_targets(run, batch)
+    for which, matrix in (("of the first batch", batch.targets), ("that reach the loss", passed_on)):
+        sums = matrix.sum(1)
+        wrong = _indices(known & ((sums - 1).abs() > LARGEST_GAP))
+        if wrong:
+            result.fail(
+                f"the targets {which} do not sum to 1 in {len(wrong)} of {len(batch)} rows, but to "
+                f"{float(sums[wrong[0]]):.3g}.",
+                "the loss is on another scale for these rows",
+                "leave out the trick that changes them (seam `batches` or `loss`), or divide each row by its sum",
+                [batch.ids[row] for row in wrong],
+            )
+            return
+
+
+def _innermost_targets(run: TrainingRun, batch: Batch) -> Tensor:
+    """The targets that the tricks on the loss pass on; the batch's own where a trick replaces the loss."""
+    recorded = [batch.targets]
+
+    def record(logits: Tensor, targets: Tensor) -> Tensor:
+        recorded.append(targets)
+        return Base(run).loss(logits, targets)
+
+    device = run.accelerator.device
+    with torch.no_grad():
+        logits = torch.zeros_like(batch.targets, device=device)
+        seams.compose("loss", record, run.tricks, run)(logits, batch.targets.to(device))
+    return recorded[-1].to(batch.targets.device)
 
 
 @check("model")

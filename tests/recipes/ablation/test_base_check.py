@@ -21,9 +21,9 @@ SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"one": (
 DESIGN = Design("full", (2,), ((0,), (1,)))
 
 
-def write_run(folder: Path, score: float, updates: int = 20, fold: int | None = None, **metrics: Any) -> None:
+def write_run(folder: Path, score: float, updates: int = 20, **metrics: Any) -> None:
     folder.mkdir(parents=True)
-    config = {"train": {"max_updates": updates or None, "epochs": 3.0}, "data": {"fold": fold}}
+    config = {"train": {"max_updates": updates or None, "epochs": 3.0}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "metrics.json").write_text(json.dumps({"validation": {"accuracy": score}, **metrics}))
     (folder / "history.jsonl").write_text("".join(f'{{"update": {updates}}}\n' for _ in range(updates > 0)))
@@ -45,10 +45,10 @@ class Runs:
                 score, run = self.scores[data, space.length][seed], self.folder / f"{data}-{space.length}-{seed}"
                 has_collapsed = None if score is None else score == 0.5
                 status = FAILED if score is None else FINISHED
-                row = Row(data, arms[0], seed, run, status, score=score, collapsed=has_collapsed)
+                fold = seed if self.rotates else None
+                row = Row(data, arms[0], seed, run, status, score=score, fold=fold, collapsed=has_collapsed)
                 if score is not None and not run.exists():
-                    fold = seed if self.rotates else None
-                    write_run(run, score, **{"updates": int(20 * space.length), "fold": fold, **self.how})
+                    write_run(run, score, **{"updates": int(20 * space.length), **self.how})
                 rows.append(row)
         return rows
 

@@ -16,15 +16,18 @@ from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.failures import (
     describe_base,
     describe_breaking,
+    describe_doubted,
+    describe_rule,
     examine_base,
     explain_no_verdict,
     find_breaking,
+    find_doubted,
     find_lost_effects,
     leave_out,
     mark,
 )
 from recipes.ablation.runs import FAILED, FINISHED, Row
-from recipes.ablation.verdicts import LOST, RUNS_LEFT_OUT, judge
+from recipes.ablation.verdicts import DOUBTED, LOST, RUNS_LEFT_OUT, Verdict, judge
 from recipes.metrics import Predictions
 from recipes.runs.predictions import write_predictions
 
@@ -41,7 +44,7 @@ def outcomes(design: Design, broken: dict[Arm, int], seeds: int = 3) -> list[tup
 
 
 def words(design: Design, runs: Sequence[tuple[Arm, bool]]) -> dict[str, str]:
-    return {SPACE.name_effect(each.effect.terms): each.word for each in find_breaking(design, runs)}
+    return {SPACE.name_effect(each.effect.terms): each.breaks for each in find_breaking(design, runs)}
 
 
 def test_a_level_whose_runs_are_all_broken_breaks_training() -> None:
@@ -57,8 +60,59 @@ def test_a_level_breaks_training_if_two_of_its_runs_are_more_than_chance() -> No
     # 1 of 3 is never enough, and 3 of 3 against 0 of 3 is 1 / 20, which is.
     assert words(SINGLE, outcomes(SINGLE, {(1, 0, 0): 1}, seeds=1)) == {}
     two = Design("full", (2,), ((0,), (1,)))
-    assert [each.word for each in find_breaking(two, outcomes(two, {(1,): 3}))] == ["breaks training (3 of 3 runs)"]
+    assert [each.breaks for each in find_breaking(two, outcomes(two, {(1,): 3}))] == ["breaks training (3 of 3 runs)"]
     assert find_breaking(two, outcomes(two, {(1,): 2})) == []
+
+
+def test_other_broken_runs_make_the_number_of_levels_count() -> None:
+    # 4 of 5 against 1 of 15: 5 * 15 + 1 of the 15,504 choices of 5 runs, and there are three levels.
+    four = {(1, 0, 0): 4, (0, 1, 0): 1}
+    (awp,) = find_breaking(SINGLE, outcomes(SINGLE, four, seeds=5))
+    chance = (5 * 15 + 1) / 15504
+    assert (awp.effect, awp.chance) == (AWP, pytest.approx(3 * chance))
+    # 3 of 5 against 1 of 15 is (10 * 15 + 5) / 4845 = 0.032, and three times as much is chance.
+    assert words(SINGLE, outcomes(SINGLE, {(1, 0, 0): 3, (0, 1, 0): 1}, seeds=5)) == {}
+    # Fewer than half of the level's runs: 2 of 5 against 0 of 15 is 10 / 190 = 0.053; 3 of 8 against 0 of 24 is 0.011.
+    assert words(SINGLE, outcomes(SINGLE, {(1, 0, 0): 3}, seeds=8)) == {"awp": "breaks training (3 of 8 runs)"}
+    assert find_breaking(SINGLE, outcomes(SINGLE, {(1, 0, 0): 3}, seeds=8), analysis=2) == []
+
+
+def test_each_look_counts() -> None:
+    two = Design("full", (2,), ((0,), (1,)))
+    # 1 / 20 at the first look; 1 / 70 at the third and at the fourth.
+    assert find_breaking(two, outcomes(two, {(1,): 3}), analysis=2) == []
+    assert find_breaking(two, outcomes(two, {(1,): 4}, seeds=4), analysis=3) != []
+    assert find_breaking(two, outcomes(two, {(1,): 4}, seeds=4), analysis=4) == []
+
+
+def test_a_level_with_too_few_broken_runs_is_doubted() -> None:
+    # 1 of 5 against 0 of 15 is 1 / 4; against 1 of 15 it is 0.45.
+    (awp,) = find_doubted(SINGLE, outcomes(SINGLE, {(1, 0, 0): 1}, seeds=5))
+    assert (awp.effect, awp.cannot_tell) == (AWP, "cannot tell (1 of 5 runs did not learn)")
+    assert awp.chance == pytest.approx(0.25)
+    assert find_doubted(SINGLE, outcomes(SINGLE, {(1, 0, 0): 1, (0, 1, 0): 1}, seeds=5)) == []
+    # The base does not count as a level, and half of all runs measure the noise well enough.
+    assert find_doubted(SINGLE, outcomes(SINGLE, {(0, 0, 0): 1}, seeds=5)) == []
+    assert find_doubted(FULL, outcomes(FULL, {(1, 0, 0): 3}, seeds=3)) == []
+    # Runs that have left do not count.
+    two = SINGLE.restrict_to([(0, 0, 0), (1, 0, 0), (0, 1, 0)])
+    assert find_doubted(two, outcomes(SINGLE, {(1, 0, 0): 1, (0, 0, 1): 5}, seeds=5))[0].chance == pytest.approx(1 / 3)
+    assert list(describe_doubted([awp], SPACE)) == [
+        "Cannot tell what awp does: 1 of 5 runs did not learn, which is too few to show that it breaks training, and "
+        "too many for an interval. More seeds would tell."
+    ]
+    pair = Effect((*AWP.terms, *EMA.terms))
+    verdicts = [Verdict(effect, "helps", "", 0.1, (0.0, 0.2)) for effect in (AWP, EMA, pair)]
+    marked = mark(verdicts, [], [awp], FULL)
+    assert [(each.word, each.why) for each in marked] == [
+        ("cannot tell (1 of 5 runs did not learn)", DOUBTED),
+        ("helps", ""),
+        ("no evidence", DOUBTED),
+    ]
+
+
+def test_the_rule_names_the_number_of_levels() -> None:
+    assert "8 levels were tested, so p is multiplied by their number" in describe_rule(8)
 
 
 def test_the_most_certain_level_leaves_first_and_explains_the_runs_of_others() -> None:
@@ -79,7 +133,7 @@ def test_levels_that_are_always_together_are_found_together() -> None:
 def test_another_level_that_never_learned_says_nothing_about_training_without_it() -> None:
     design = Design("full", (3,), ((0,), (1,), (2,)))
     breaking = find_breaking(design, outcomes(design, {(1,): 4, (2,): 4}, seeds=4))
-    assert [each.word for each in breaking] == ["breaks training (4 of 4 runs)"] * 2
+    assert [each.breaks for each in breaking] == ["breaks training (4 of 4 runs)"] * 2
 
 
 def make_block(design: Design, seeds: int, effect: float = 0.0) -> Block:
@@ -107,7 +161,7 @@ def test_the_other_effects_are_those_of_the_arms_that_remain() -> None:
         [block.fingerprints[run] for run in chosen],
     )
     mains, pairs = judge(remaining, [without], 0.01)
-    awp, fgm, ema = mark(mains, breaking, FULL)
+    awp, fgm, ema = mark(mains, breaking, [], FULL)
     assert (awp.word, awp.why, awp.has_estimate) == ("breaks training (8 of 12 runs)", RUNS_LEFT_OUT, False)
     means = {arm: block.rows[[FULL.arms[each] == arm for each in block.arms]].mean() for arm in remaining.arms}
     assert ema.value == pytest.approx((means[0, 0, 1] + means[0, 1, 1] - means[0, 0, 0] - means[0, 1, 0]) / 2)
@@ -124,12 +178,13 @@ def test_the_report_names_what_is_lost() -> None:
     # In the two arms that remain, fgm and ema are always together or always apart.
     assert find_lost_effects(fraction, breaking) == [FGM, EMA]
     assert list(describe_breaking(breaking, fraction, SPACE)) == [
-        "awp breaks training (6 of 6 runs). All its runs, the healthy ones too, are left out of the other effects.",
+        "awp breaks training (6 of 6 runs), p = 0.0011. All its runs, the healthy ones too, are left out of the other "
+        "effects.",
         "This loses 2 of 4 combinations, and with them what fgm and ema would show. To measure all of it, repeat the "
         "study without awp.",
     ]
     mains, _ = judge(leave_out(fraction, breaking), [make_block(leave_out(fraction, breaking), 3)], 0.01)
-    assert [verdict.why for verdict in mark(mains, breaking, fraction)] == [RUNS_LEFT_OUT, LOST, LOST]
+    assert [verdict.why for verdict in mark(mains, breaking, [], fraction)] == [RUNS_LEFT_OUT, LOST, LOST]
     leave_one_out = choose([2, 2, 2], lambda arm: True, "leave_one_out", 4)
     runs = outcomes(leave_one_out, {arm: 3 for arm in leave_one_out.arms if arm[0]})
     assert find_lost_effects(leave_one_out, find_breaking(leave_one_out, runs)) == [FGM, EMA]

@@ -115,6 +115,20 @@ def test_the_recommended_arm_has_the_tricks_that_help_and_no_two_that_fight(stud
     assert nothing.recommended_arm == (0, 0, 0, 0)
 
 
+def test_costs_are_compared_between_runs_in_the_same_mode(study: Findings) -> None:
+    """Replayed runs take a third of the time. Those with ema are not replayed, and one other run is partly."""
+    ema = {arm for arm in study.design.arms if arm[2] == 1}
+    rows = [row if row.arm in ema else replace(row, graphs=True, seconds=(row.seconds or 0) / 3) for row in study.rows]
+    partly = next(index for index, row in enumerate(rows) if row.graphs)
+    rows[partly] = replace(rows[partly], graphs="partial", seconds=1e6)
+    mixed = replace(study, rows=rows)
+    assert mixed.compares_replays and not study.compares_replays
+    assert set(mixed.arms_in_other_modes) == {*ema, rows[partly].arm} and study.arms_in_other_modes == []
+    assert mixed.costs[single(2, 1)] == pytest.approx({"passes": 1.0})
+    assert mixed.costs[single(1)] == pytest.approx({"passes": 2.0, "seconds": 2.0, "memory": 1.0})
+    assert not ema & set(mixed.means())
+
+
 def test_a_run_that_is_missing_on_a_slow_data_set_changes_no_cost() -> None:
     design = choose([2], lambda arm: True, "full", 2)
     space = Space((Factor("fgm", (NONE, trick("fgm"))),), {"fast": (), "slow": ()})

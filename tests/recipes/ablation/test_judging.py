@@ -130,7 +130,8 @@ def test_an_arm_that_breaks_training_leaves_with_its_healthy_runs() -> None:
 def test_the_report_of_a_log_shows_the_effects_with_and_without_the_level_that_breaks() -> None:
     runs = [replace(run, majority=0.55) for run in simulate(EFFECTS)]
     text = as_markdown("Judged", build_parts(judge_log(with_scores(runs, "fgm", [0.55] * 4), Question()), Question()))
-    assert "fgm breaks training (4 of 4 runs). All its runs, the healthy ones too, are left out" in text
+    # 1 of the 1,820 choices of 4 runs of 16.
+    assert "fgm breaks training (4 of 4 runs), p = 0.00055. All its runs, the healthy ones too, are left out" in text
     assert "This loses 1 of 4 combinations. To measure all of it, repeat the study without fgm." in text
     line = next(
         line for line in text.splitlines() if line.startswith("| fgm | breaks training (4 of 4 runs) |  |  | -0.")
@@ -169,10 +170,15 @@ def test_a_log_with_probabilities_has_a_second_endpoint() -> None:
     assert without.findings is not None and without.findings.second is None
 
 
-def test_a_single_collapsed_run_stays_in_with_its_score() -> None:
+def test_a_single_collapsed_run_stays_in_with_its_score_and_leaves_its_level_in_doubt() -> None:
     runs = [replace(run, majority=0.55) for run in simulate(EFFECTS)]
     judgement = judge_log(with_scores(runs, "fgm", [0.55, 0.8, 0.8, 0.8]), Question())
-    assert judgement.findings is not None and judgement.findings.mains[2].value < -0.1
+    assert judgement.findings is not None
+    fgm = judgement.findings.mains[2]
+    assert fgm.word == "cannot tell (1 of 4 runs did not learn)" and not fgm.has_estimate
+    assert judgement.findings.over_all_runs[fgm.effect].value < -0.1
+    text = as_markdown("", build_parts(judgement, Question()))
+    assert "Cannot tell what fgm does: 1 of 4 runs did not learn" in text and "3 levels were tested" in text
     assert "fgm: 1 of 4 runs did not learn" in " ".join(judgement.health)
 
 

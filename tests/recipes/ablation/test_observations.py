@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recipes.ablation.design import Design
-from recipes.ablation.observations import are_alike, build_block, load_blocks
+from recipes.ablation.observations import ScoredRun, are_alike, build_block, load_blocks, score_run
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.errors import UserError
 from recipes.metrics import Predictions
@@ -28,7 +28,7 @@ def write_run(folder: Path, data: str, arm: int, right: list[bool], fold: int | 
     (run / "config.yaml").write_text("{}\n" if fold is None else f"data: {{fold: {fold}, test: a.csv}}\n")
     (run / "metrics.json").write_text('{"validation": {}}')
     write_predictions(run / "predictions" / "validation.csv", predictions(right))
-    return Row(data, (arm,), fold or 0, run, FINISHED)
+    return Row(data, (arm,), fold or 0, run, FINISHED, fold=fold)
 
 
 def test_each_data_set_is_a_block_of_its_finished_runs(tmp_path: Path) -> None:
@@ -57,10 +57,19 @@ def test_runs_are_alike_only_if_probabilities_and_decisions_are_equal(tmp_path: 
 def test_runs_that_were_scored_on_other_rows_are_an_error() -> None:
     rows = [Row("one", (arm,), 0, Path(f"run{arm}"), FINISHED) for arm in (0, 1)]
     first = predictions([True, False])
-    with pytest.raises(UserError, match="run1 was scored on other validation rows than run0"):
-        build_block(DESIGN, rows, [first, replace(first, ids=["0", "2"])], "accuracy")
-    with pytest.raises(UserError, match="run1 was scored on other validation rows than run0"):
-        build_block(DESIGN, rows, [first, replace(first, labels=["a", "b"])], "accuracy")
+    for other in (replace(first, ids=["0", "2"]), replace(first, labels=["a", "b"])):
+        with pytest.raises(UserError, match="run1 was scored on other validation rows than run0"):
+            build_block(DESIGN, rows, [score_run(each, "accuracy") for each in (first, other)])
+
+
+def test_a_run_is_scored_once(tmp_path: Path) -> None:
+    rows = [write_run(tmp_path, "one", arm, [True, False]) for arm in (0, 1)]
+    scored: dict[Path, ScoredRun] = {}
+    (first,) = load_blocks(DESIGN, rows[:1], "accuracy", scored)
+    (tmp_path / "one0-None" / "predictions" / "validation.csv").unlink()
+    (both,) = load_blocks(DESIGN, rows, "accuracy", scored)
+    assert both.rows[0].tolist() == first.rows[0].tolist() and both.fingerprints[0] == first.fingerprints[0]
+    assert list(scored) == [row.folder for row in rows]
 
 
 def test_runs_on_different_folds_have_different_rows_in_one_block(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from recipes.ablation import plan
+from recipes.ablation import plan, preflight
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.factors import Space, build_space
 from recipes.ablation.preflight import (
+    check_disk,
     check_rotation,
     check_tricks,
     count_validation_rows,
@@ -125,3 +126,14 @@ def test_an_unknown_trick_that_should_be_always_on_is_an_error() -> None:
     check_tricks(["amp"], loader)
     with pytest.raises(UserError, match=r"hydra\.sweeper\.always: there is no trick swo; did you mean swa"):
         check_tricks(["swo"], loader)
+
+
+def test_the_disk_of_a_study_is_measured_on_its_first_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [tmp_path / name for name in "ab"]
+    for run, size in zip(runs, (1_000_000, 3_000_000), strict=True):
+        run.mkdir()
+        (run / "file").write_bytes(bytes(size))
+    monkeypatch.setattr(preflight, "free_bytes", lambda folder: 30_000_000)
+    assert check_disk(tmp_path, runs, 10) == "3 MB for each run, 30 MB for 10 more; 30 MB are free"
+    with pytest.raises(UserError, match=r"needs 3 MB for each run, 33 MB for 11 more, and 30 MB are free\."):
+        check_disk(tmp_path, runs, 11)

@@ -17,6 +17,7 @@ from recipes.ablation.worker import FAILURE, OUTPUT
 from recipes.errors import UserError
 from recipes.guards import Diverged
 from recipes.metrics import Predictions
+from recipes.runs import manifest
 from recipes.runs.predictions import write_predictions
 
 SPACE = Space((Factor("mixup", (NONE, Level("mixup", (), "mixup"))),), {"set": ()})
@@ -72,6 +73,31 @@ def test_only_unfinished_runs_are_launched(tmp_path: Path) -> None:
     assert len(worker.batches) == 2
 
 
+def test_a_run_has_a_model_only_if_the_study_needs_it_or_the_user_asks(tmp_path: Path) -> None:
+    requested = replace(SPACE, shared=("checkpoint.save_model=true",))
+    run, needed = Run(SPACE, "set", (0,), 0, tmp_path), Run(SPACE, "set", (0,), 0, tmp_path, needs_model=True)
+    setting = "checkpoint.save_model"
+    # The last one counts.
+    assert [line for line in run.overrides if setting in line] == [f"{setting}=false"]
+    assert [line for line in replace(run, space=requested).overrides if setting in line] == [
+        f"{setting}=false",
+        f"{setting}=true",
+    ]
+    assert needed.overrides[-1] == f"{setting}=true"
+
+
+def test_a_finished_run_without_a_needed_model_is_launched_again(tmp_path: Path) -> None:
+    runs = [replace(run, needs_model=run.seed > 0) for run in create_runs(tmp_path, 3)]
+    for run in runs:
+        (run.folder / "model").mkdir()
+        if run.seed == 2:
+            (run.folder / "model" / "weights").touch()
+        manifest.write(run.folder)
+    launched: list[Sequence[str]] = []
+    finish_runs(runs, lambda batch, first: launched.extend(batch), None)
+    assert [overrides[-2:] for overrides in launched] == [["seed=1", "checkpoint.save_model=true"]]
+
+
 def test_failed_runs_are_launched_again(tmp_path: Path) -> None:
     runs = create_runs(tmp_path, 1)
     (runs[0].folder / FAILURE).write_text("no such column\n")
@@ -118,11 +144,27 @@ def test_runs_csv_has_a_column_for_each_factor_of_any_space(tmp_path: Path) -> N
         "passes",
         "memory",
         "memory_of",
+        "graphs",
         "reason",
         "folder",
     ]
-    assert first == ["set", "none", "", "0", "finished", "0.75", "False", "2.0", "1.0", "300.0", "run", "", "0"]
-    assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "", "no, not this", "b"]
+    assert first == [
+        "set",
+        "none",
+        "",
+        "0",
+        "finished",
+        "0.75",
+        "False",
+        "2.0",
+        "1.0",
+        "300.0",
+        "run",
+        "False",
+        "",
+        "0",
+    ]
+    assert second == ["set", "", "eda", "3", "failed", "", "", "", "", "", "", "", "no, not this", "b"]
 
 
 def test_a_run_is_broken_if_it_collapsed_or_diverged(tmp_path: Path) -> None:

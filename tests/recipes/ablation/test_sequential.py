@@ -8,8 +8,8 @@ import pytest
 
 from recipes.ablation.boundaries import ALPHA, SPENDING_POWER
 from recipes.ablation.design import Arm, Design, Effect, choose
-from recipes.ablation.effects import Block
-from recipes.ablation.sequential import Rounds, expect_runs, merge_verdicts, schedule_analyses
+from recipes.ablation.effects import Block, Estimates
+from recipes.ablation.sequential import Rounds, draw_rounds, expect_runs, merge_verdicts, schedule_analyses
 from recipes.ablation.verdicts import HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOT_ESTIMABLE, NOTHING, Verdict, judge
 
 FIRST, SECOND = Effect(((0, 1),)), Effect(((1, 1),))
@@ -173,3 +173,23 @@ def test_the_plan_expects_between_the_least_and_the_most_runs() -> None:
     design, analyses = make_design("one_at_a_time", 4), [3, 4, 5, 6, 8, 10]
     quiet, noisy = (expect_runs(design, analyses, 0.01, variance, 1e-5) for variance in (1e-8, 1e-3))
     assert quiet == pytest.approx(15, abs=0.5) and 20 < noisy < 50
+
+
+def test_drawn_studies_have_the_power_of_the_joint_law() -> None:
+    design = make_design("full", 1)
+    family = Estimates(
+        effects=list(design.mains),
+        values=np.zeros(1),
+        run_covariance=np.array([[1e-12]]),
+        row_covariance=np.array([[1e-4]]),
+        run_degrees_of_freedom=np.full(1, 1e6),
+        row_degrees_of_freedom=1e6,
+        by_block={},
+    )
+    # All noise is of rows, which all looks share: a fixed design, whose power is one half at its critical value.
+    runs, claims = draw_rounds(design, family, [3, 6], 0.01, np.array([0.0196]))
+    assert (claims[0] > 0).mean() == pytest.approx(0.5, abs=0.015) and (claims[0] < 0).mean() < 0.001
+    _, claims = draw_rounds(design, family, [3, 6], 0.01, np.zeros(1))
+    assert (claims[0] != 0).mean() == pytest.approx(0.05, abs=0.005)
+    # A second look tells nothing new, so every study ends at the first.
+    assert set(runs.tolist()) == {2.0 * 3}

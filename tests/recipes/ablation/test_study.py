@@ -61,7 +61,7 @@ class StudyRuns:
         return list(self.by_folder.values())
 
 
-def blocks(design: Design, rows: Sequence[Row], metric: str) -> list[Block]:
+def blocks(design: Design, rows: Sequence[Row], metric: str, scored: Any = None) -> list[Block]:
     rows = [row for row in rows if row.arm in design.arms]
     scores = np.array([row.score for row in rows])
     arms = np.array([design.arms.index(row.arm) for row in rows])
@@ -165,6 +165,35 @@ def test_a_base_that_did_not_learn_ends_the_study_without_a_verdict(monkeypatch:
     assert not any(findings.recommended_arm)
     text = as_markdown("Ablation", build_parts(findings))
     assert text.startswith("# Ablation\n\nNo verdict: the base did not learn") and "| first | no verdict |" in text
+
+
+def test_a_base_that_is_no_arm_of_the_design_is_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `leave_one_out` the arms with the fewest tricks stand in for a base that has no run."""
+    monkeypatch.setattr(study, "load_blocks", blocks)
+    design = Design("leave_one_out", (2, 2), ((0, 1), (1, 0), (1, 1)))
+    base_rows = [Row("set", (0, 0), seed, Path(f"base-{seed}"), FINISHED, score=0.5) for seed in range(2)]
+    for has_collapsed, word in ((True, "no verdict"), (False, "helps")):
+        rows = [replace(row, collapsed=has_collapsed) for row in base_rows]
+        study_runs: Any = StudyRuns("fixed", 100)
+        findings, _ = study._run_in_rounds(SPACE, lambda arm: True, design, study_runs, rows)
+        assert findings.mains[0].word == word
+        assert (findings.base[0].count, findings.base[0].broken) == (2, 2 * has_collapsed)
+        assert len(findings.rows) == 9
+
+
+def test_a_doubted_level_gets_more_seeds_and_has_no_verdict_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second trick alone: 1 of 3 runs collapses against 0 of 6, and then 2 of 4 against 0 of 7."""
+    monkeypatch.setattr(StudyRuns, "has_collapsed", lambda self, arm, seed: arm == (0, 1) and seed in (0, 3))
+    study_runs, findings, _ = run_in_rounds(monkeypatch, "when_clear", 12, "one_at_a_time")
+    assert study_runs.requests[1] == ({(0, 0), (0, 1)}, 4)
+    first, second = findings.mains
+    assert first.word == "helps" and second.word == "cannot tell (2 of 4 runs did not learn)"
+    assert not second.has_estimate and findings.over_all_runs[second.effect].has_estimate
+    assert list(findings.by_data["set"]) == [first.effect]
+    text = as_markdown("Ablation", build_parts(findings))
+    # 0.37 ** 3 = 0.05
+    assert "A level has at least 3 runs here. One that breaks up to 63 % of its runs" in text
+    assert "Cannot tell what second does: 2 of 4 runs did not learn" in text and "Not settled: second." in text
 
 
 def test_an_open_trick_gets_one_more_run_if_no_two_arms_differ_in_it_only(

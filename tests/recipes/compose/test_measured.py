@@ -10,9 +10,9 @@ import yaml
 
 from recipes.api import finetune_config
 from recipes.compose.measured import settle_measured
+from recipes.compose.tricks import build
 from recipes.config import Config
 from recipes.loop import TrainingRun
-from recipes.prediction.predictors import in_precision
 from recipes.runtime.precision import Measurement
 from recipes.testing import in_child, tiny_config
 from tricks.in_training import amp
@@ -25,6 +25,16 @@ def measuring(seconds_of_bf16: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config_with_amp(precision: str = "auto") -> Config:
     return tiny_config("+tricks=[amp]", f"tricks.amp.precision={precision}", "train.max_updates=4")
+
+
+def settle(config: Config, folder: Path) -> tuple[Config, list[str]]:
+    """Settle a config and its tricks, which get the same values."""
+    tricks = build(config.tricks)
+    settled, notes = settle_measured(config, tricks, folder)
+    assert {name: vars(trick) for name, trick in tricks.items()} == {
+        name: vars(trick) for name, trick in build(settled.tricks).items()
+    }
+    return settled, notes
 
 
 def precision_of(config: Config) -> Any:
@@ -41,7 +51,7 @@ def test_the_first_start_measures_and_says_what(
 ) -> None:
     measuring(seconds, monkeypatch)
     typed = config_with_amp()
-    settled, (note,) = settle_measured(typed, tmp_path / "new")
+    settled, (note,) = settle(typed, tmp_path / "new")
     assert precision_of(settled) == expected
     assert precision_of(typed) == "auto"
     assert replace(settled, tricks=typed.tricks) == typed
@@ -53,13 +63,13 @@ def test_the_first_start_measures_and_says_what(
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_what_the_user_typed_is_not_measured(precision: str, tmp_path: Path) -> None:
     typed = config_with_amp(precision)
-    assert settle_measured(typed, tmp_path) == (typed, [])
+    assert settle(typed, tmp_path) == (typed, [])
 
 
 def test_another_device_is_not_measured(tmp_path: Path) -> None:
     typed = config_with_amp()
     typed = replace(typed, train=replace(typed.train, device="cuda"))
-    assert settle_measured(typed, tmp_path) == (typed, [])
+    assert settle(typed, tmp_path) == (typed, [])
 
 
 @pytest.mark.parametrize("stored", ["bf16", "fp32", "auto"])
@@ -69,7 +79,7 @@ def test_a_run_that_goes_on_has_what_its_folder_says(
     """Auto is in a folder of a GPU, or of an earlier version, which trained in fp32."""
     measuring(0.1 if stored == "fp32" else 9.0, monkeypatch)
     write_config(tmp_path, tricks={"amp": {"precision": stored}})
-    settled, notes = settle_measured(config_with_amp(), tmp_path)
+    settled, notes = settle(config_with_amp(), tmp_path)
     assert precision_of(settled) == stored
     note = f"tricks.amp.precision={stored}, as was measured at the first start of this run."
     assert notes == ([] if stored == "auto" else [note])
@@ -78,7 +88,7 @@ def test_a_run_that_goes_on_has_what_its_folder_says(
 def test_starting_over_measures_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(0.1, monkeypatch)
     write_config(tmp_path, tricks={"amp": {"precision": "fp32"}})
-    settled, _ = settle_measured(replace(config_with_amp(), resume=False), tmp_path)
+    settled, _ = settle(replace(config_with_amp(), resume=False), tmp_path)
     assert precision_of(settled) == "bf16"
 
 
@@ -108,8 +118,7 @@ def test_a_run_keeps_its_precision_through_a_stop_and_predicts_in_it(
         stored = yaml.safe_load((folder / "config.yaml").read_text())["tricks"]["amp"]["precision"]
         probabilities = {}
         for precision in ("auto", "bf16", "fp32"):
-            with in_precision(precision):
-                probabilities[precision] = run.predict(texts).probabilities.tolist()
+            probabilities[precision] = replace(run, precision=precision).predict(texts).probabilities.tolist()
         assert probabilities["auto"] != probabilities["fp32"]
         is_same = probabilities["auto"] == probabilities["bf16"]
         return (folder / "model" / "model.safetensors").read_bytes(), stored, is_same

@@ -32,12 +32,14 @@ MODELS = {
     "bert_chinese",
     "deberta_v3",
     "distilbert",
+    "e5",
     "hub",
     "linear",
     "longformer",
     "macbert",
     "minilm",
     "modernbert",
+    "mpnet",
     "roberta",
     "tiny",
     "xlm_roberta",
@@ -82,7 +84,7 @@ def test_every_choice_composes_and_is_whole(choice: str) -> None:
         assert found.data.source == (name if name in ("pydocs", "files") else "hub")
         assert found.data.text
     else:
-        assert found.model.source == (name if name in ("minilm", "tiny", "linear") else "hub")
+        assert found.model.source == (name if name in ("minilm", "e5", "mpnet", "tiny", "linear") else "hub")
         assert found.train.epochs > 0
 
 
@@ -169,6 +171,10 @@ def test_a_forgotten_choice_of_data_or_model_is_told() -> None:
     )
     assert problems("data=files", "data.train=a.csv", "data.name=b/c") == (
         "data.name=b/c: data=files does not read it; choose data=hub, or leave it out.",
+    )
+    assert problems("model=linear", "model.trim_vocabulary=true") == (
+        "model.trim_vocabulary=true: model=linear does not read it, since its vocabulary is made of the training "
+        "texts; choose model=e5, or leave it out.",
     )
     assert problems("model=tiny", "model.name=b/c") == (
         "model.name=b/c: model=tiny does not read it; choose model=hub, or leave it out.",

@@ -1,7 +1,7 @@
 """Remedies come from all tricks that are not selected, third-party ones too, under the names that select them."""
 
+import importlib
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from recipes.compose.reading import read
 from recipes.compose.remedies import available_tricks, remedies_for
 from recipes.compose.trust import trusting
 from recipes.config import CONF
-from recipes.findings import FINDINGS
-from recipes.testing import names
+from recipes.findings import FINDINGS, values_in
+from recipes.testing import in_child, names
 
 Write = Callable[[str, str | bytes], Path]
 THEIRS = """
@@ -52,7 +52,7 @@ def test_every_finding_has_a_remedy_and_every_remedy_a_finding() -> None:
     compose_config([])
     assert {finding for _, _, trick in available_tricks() for finding in trick.remedies} == set(FINDINGS)
     for finding, meaning in FINDINGS.items():
-        values = {"rows": 7} if "{rows}" in meaning else {}
+        values = dict.fromkeys(values_in(meaning), 7)
         for remedy in remedies_for(finding, {}, **values):
             assert "tricks=[" in remedy and "{" not in remedy
 
@@ -128,14 +128,15 @@ def test_a_file_that_is_no_trick_is_ignored(folder: Path, write: Write, text: st
 
 
 def test_trick_classes_are_imported_only_when_remedies_are_requested() -> None:
-    lines = [
-        "import sys, recipes.pipeline, recipes.compose.remedies as r",
-        "assert not [name for name in sys.modules if name.startswith('tricks.')]",
-        "assert r.remedies_for('duplicates', {})",
-        "assert 'tricks.pre_training.deduplicate' in sys.modules",
-    ]
-    process = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
+    def import_ours_again() -> tuple[list[str], bool]:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("recipes", "tricks")]:
+            del sys.modules[name]
+        importlib.import_module("recipes.pipeline")
+        imported = [name for name in sys.modules if name.startswith("tricks.")]
+        assert importlib.import_module("recipes.compose.remedies").remedies_for("duplicates", {})
+        return imported, "tricks.pre_training.deduplicate" in sys.modules
+
+    assert in_child(import_ours_again) == ([], True)
 
 
 def define_trick(**members: Any) -> type[Trick]:

@@ -1,5 +1,6 @@
 """Batches of similar length that are fair to every label, and their parts."""
 
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ from recipes.data.batching import (
     MAX_VARIANCE_RATIO,
     POOL,
     Batches,
+    by_cost,
     by_length,
     cut_by_length,
     group,
@@ -204,6 +206,30 @@ def test_by_length_counts_windows() -> None:
     # Longest first, the rows begin at windows 0, 7, 10, 12, 13, 14; those in the same four go together.
     assert [rows.tolist() for rows in by_length(lengths, counts, 4)] == [[1], [2], [3], [4, 0, 5]]
     assert [rows.tolist() for rows in by_length(lengths, counts, 100)] == [[1, 2, 3, 4, 0, 5]]
+
+
+def cost(lengths: np.ndarray, plan: Sequence[np.ndarray], cost_of_pass: float) -> float:
+    return sum(cost_of_pass + len(rows) * int(lengths[rows].max()) for rows in plan)
+
+
+@pytest.mark.parametrize("cost_of_pass", [0, 3, 20, 1000])
+def test_batches_for_prediction_cost_least(cost_of_pass: float) -> None:
+    lengths = np.random.default_rng(0).integers(1, 30, 40)
+    plan = by_cost(lengths, np.ones(40, int), 10**6, cost_of_pass)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(40))
+    assert cost(lengths, plan, cost_of_pass) == cost(lengths, cut_by_length(lengths, cost_of_pass), cost_of_pass)
+    assert lengths[plan[0]].max() == lengths.max()
+
+
+def test_batches_for_prediction_have_a_limit_of_tokens() -> None:
+    lengths, counts = np.array([3, 9, 4, 9, 1, 9]), np.ones(6, int)
+    assert [rows.tolist() for rows in by_cost(lengths, counts, 18, 0)] == [[1, 3], [5], [2], [0], [4]]
+    assert [rows.tolist() for rows in by_cost(lengths, counts, 18, 100)] == [[1, 3], [5, 2], [0, 4]]
+    assert [rows.tolist() for rows in by_cost(lengths, counts, 5, 0)] == [[1], [3], [5], [2], [0], [4]]
+    # Three windows of 10 tokens, and one of 9.
+    assert [rows.tolist() for rows in by_cost(np.array([9, 30]), np.array([1, 3]), 40, 100)] == [[1, 0]]
+    assert [rows.tolist() for rows in by_cost(np.array([9, 30]), np.array([1, 3]), 39, 100)] == [[1], [0]]
+    assert by_cost(np.zeros(0, int), np.zeros(0, int), 2, 5) == []
 
 
 def test_padding_waste_by_hand() -> None:

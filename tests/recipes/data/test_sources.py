@@ -121,7 +121,7 @@ def test_a_file_without_a_header_has_numbered_columns(write: Write) -> None:
     [
         ("a.tsv", "so good\t1\nso bad\t0\n", "use data.header=false and numbers: data.text=1 data.label=2."),
         ("a.csv", "a film that I liked so much,pos\nx,neg\n", "use data.header=false and numbers: data.text=1 data"),
-        ("a.csv", "text;label\nx;a\n", "Are the cells separated by ';'? In CSV it is ','."),
+        ("a.csv", "text;label\nx;a\n", "Are the cells separated by ';'? In CSV it is ',': replace them."),
         ("a.json", '{"data": [{"text": "x", "label": "a"}]}', "If the rows are in 'data', write that list alone to a "),
     ],
 )

@@ -130,7 +130,7 @@ def config_of(
 
 
 def settings(name: str, dropout: float | None = None, checkpointing: bool = False) -> Model:
-    return Model(source="hub", name=name, dropout=dropout, gradient_checkpointing=checkpointing)
+    return Model(source="hub", name=name, dropout=dropout, gradient_checkpointing=checkpointing, trim_vocabulary=False)
 
 
 def load_classifier(

@@ -22,11 +22,10 @@ from recipes.api import FinishedRun
 from recipes.base import Base
 from recipes.config import Model
 from recipes.errors import UserError
-from recipes.models import loading
+from recipes.models import loading, packages
 from recipes.models.anatomy import layers, word_embeddings
 from recipes.models.inputs import fit_tokenizer
 from recipes.models.loading import load_model, load_tokenizer
-from recipes.prediction.predictors import predict
 from recipes.runs import manifest
 from recipes.runtime.randomness import seed_forward
 from recipes.testing import finished_run
@@ -119,7 +118,7 @@ class TestShipping:
             yaml.safe_dump({"tricks": {}, "model": {"source": "hub"}, "data": {"text_pair": None}})
         )
         texts = [*TEXTS, "one that is much longer than twelve tokens"]
-        ours = predict(FinishedRun(tmp_path), texts, None)
+        ours = FinishedRun(tmp_path).predict(texts)
         theirs = pipeline("text-classification", model=str(tmp_path / "model"))(texts, top_k=None, truncation=True)
         for row, scores in enumerate(theirs):
             expected = {each["label"]: each["score"] for each in scores}
@@ -259,7 +258,7 @@ class TestRefused:
         manifest.write(tmp_path / "run")
         monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
         with pytest.raises(UserError, match=r"run/model is damaged \(.*; copy all of it, or train again"):
-            predict(FinishedRun(tmp_path / "run"), ["a1"], None)
+            FinishedRun(tmp_path / "run").predict(["a1"])
         assert not (tmp_path / "marker").exists()
 
     def test_the_pickle_of_a_run_folder_is_not_opened(self, tmp_path: Path) -> None:
@@ -268,7 +267,7 @@ class TestRefused:
         torch.save({"x": torch.zeros(3)}, tmp_path / "run" / "model" / "pytorch_model.bin")
         manifest.write(tmp_path / "run")
         with pytest.raises(UserError, match=r"run/model is damaged \(.*model\.safetensors"):
-            predict(FinishedRun(tmp_path / "run"), ["a1"], None)
+            FinishedRun(tmp_path / "run").predict(["a1"])
 
     def test_weights_of_another_model_are_refused(self, folders: dict[str, str], tmp_path: Path) -> None:
         AutoConfig.from_pretrained(folders["bert"]).save_pretrained(tmp_path)
@@ -297,7 +296,7 @@ class TestRefused:
 
 
 class TestTiny:
-    SETTINGS = Model(source="tiny", name=None, dropout=None, gradient_checkpointing=False)
+    SETTINGS = Model(source="tiny", name=None, dropout=None, gradient_checkpointing=False, trim_vocabulary=False)
 
     def test_the_vocabulary_does_not_depend_on_the_order_of_the_texts(self) -> None:
         texts = ["The cat sat", "on the mat", "THE end"]
@@ -344,7 +343,7 @@ class TestTiny:
 
 
 class TestMinilm:
-    SETTINGS = Model(source="minilm", name=None, dropout=None, gradient_checkpointing=False)
+    SETTINGS = Model(source="minilm", name=None, dropout=None, gradient_checkpointing=False, trim_vocabulary=False)
 
     def test_it_loads_pretrained_weights(self) -> None:
         tokenizer = load_tokenizer(self.SETTINGS, [])
@@ -365,15 +364,10 @@ class TestMinilm:
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "model.safetensors").write_bytes(b"other weights")
         package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-        monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: package)
+        monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: package)
         with pytest.raises(UserError, match="holds other weights than all-MiniLM-L6-v2 .SHA-256 [0-9a-f]{64}"):
             load_model(self.SETTINGS, modernbert_tokenizer(), CLASSES, False)
         with pytest.raises(UserError, match="holds other weights"):
-            load_tokenizer(self.SETTINGS, [])
-
-    def test_a_missing_package_is_reported_with_its_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(UserError, match=r"pip install -e '\.\[demo\]'"):
             load_tokenizer(self.SETTINGS, [])
 
 

@@ -18,9 +18,10 @@ from recipes.api import finetune_config
 from recipes.data.records import records
 from recipes.data.splits import read_splits
 from recipes.errors import UserError
-from recipes.prediction import batched, files, predictors
+from recipes.prediction import batched, files, precision, predictors
 from recipes.prediction.files import PredictionJob, PredictionRequest, PredictionSummary
 from recipes.prediction.predictors import Predictor
+from recipes.runtime.precision import Measurement
 from recipes.testing import finished_run, in_child, make_text_file, tiny_config
 
 ROWS = 44
@@ -276,15 +277,28 @@ def test_batches_are_halved_when_memory_runs_out(
 ) -> None:
     predict_split, sizes = batched.predict_split, []
 
-    def predict_small(run: Any, dataset: Any, batch_size: int, accelerator: Any = None) -> Any:
+    def predict_small(run: Any, dataset: Any, batch_size: int, **options: Any) -> Any:
         sizes.append(batch_size)
-        if batch_size > 16:
+        if batch_size > 256:
             raise torch.OutOfMemoryError
-        return predict_split(run, dataset, batch_size, accelerator)
+        return predict_split(run, dataset, batch_size, **options)
 
     monkeypatch.setattr(predictors, "predict_split", predict_small)
     PredictionJob(prediction_request).run()
-    assert sizes == [64, 32, 16, 16, 16, 16, 16]
+    assert sizes == [4096, 2048, 1024, 512, 256, 256, 256, 256, 256]
+
+
+def test_pieces_of_another_precision_are_not_reused(
+    prediction_request: PredictionRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a machine measures again and finds another precision fastest, nothing is mixed."""
+    identities = []
+    for seconds in (0.5, 2.0):
+        measured = Measurement(fp32=1.0, bf16=seconds)
+        monkeypatch.setattr(precision, "measure_once", lambda folder, measured=measured: measured)
+        job = PredictionJob(replace(prediction_request, precision="fastest"))
+        identities.append(job._identify_request()["precision"])
+    assert identities == ["bf16", "fp32"]
 
 
 @pytest.mark.parametrize(

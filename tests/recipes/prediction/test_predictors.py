@@ -11,10 +11,10 @@ import pytest
 
 import recipes
 from recipes.api import FinishedRun
-from recipes.prediction.predictors import load_predictor, predict
+from recipes.prediction.predictors import Predictor, load_predictor
 from recipes.runs import manifest
 from recipes.runs.folder import RunFolder
-from recipes.testing import finished_run
+from recipes.testing import finished_run, in_child
 
 WORDS = {
     "good": "fine great lovely happy bright warm".split(),
@@ -170,7 +170,7 @@ class TestPairs:
 def test_too_few_and_too_many_pairs_are_refused(count: int, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("data: {text_pair: other}", encoding="utf-8")
     with pytest.raises(recipes.UserError, match=f"was given 2 texts and {count} pairs"):
-        predict(RunFolder(tmp_path), ["a", "b"], ["c"] * count)
+        FinishedRun(tmp_path).predict(["a", "b"], ["c"] * count)
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "model"])
@@ -192,3 +192,20 @@ def test_a_damaged_model_is_refused(name: str, tmp_path: Path) -> None:
     manifest.remove(tmp_path / "run")
     with pytest.raises(recipes.UserError, match=r"model is damaged \(.*\); copy all of it, or train again\."):
         load_predictor(RunFolder(tmp_path / "run"))
+
+
+def test_a_run_loads_its_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def predict_twice() -> tuple[int, bool]:
+        run, count = recipes.load(finished_run()), 0
+        load = Predictor.__init__
+
+        def counting(predictor: Predictor, folder: RunFolder) -> None:
+            nonlocal count
+            count += 1
+            load(predictor, folder)
+
+        monkeypatch.setattr(Predictor, "__init__", counting)
+        one, other = (run.predict(["a1 b2", "c3"]).probabilities for _ in range(2))
+        return count, np.array_equal(one, other)
+
+    assert in_child(predict_twice) == (1, True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import image
 
 from recipes.metrics import Predictions, measure
 from recipes.reports import model_card, results
@@ -32,9 +33,11 @@ def write_some(folder: Path, scored: dict[str, Predictions], *overrides: str) ->
     return write_results(folder, config, tiny_splits(config), scored, metrics)
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_finish_writes_predictions_pictures_card_and_metrics(tmp_path: Path) -> None:
     run = write_some(tmp_path, {"validation": predictions_of(["x", "y"])}, "seed=3", "+tricks=[swa,mixup]")
     assert run == RunFolder(tmp_path) and is_finished(tmp_path)
+    assert image.imread(tmp_path / "confusion_matrix.png").ndim == 3
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
         "confusion_matrix.png",
         "manifest.json",

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from recipes.errors import InputsChanged, UserError
-from recipes.runs.claim import claim, differences
+from recipes.runs import manifest
+from recipes.runs.claim import CheckpointsRemoved, claim, differences
 from recipes.runs.folder import is_finished, read_config
 from tests.recipes.runs.helpers import NEWER, claim_once, values
 
@@ -114,6 +115,18 @@ def test_a_longer_run_of_a_constant_schedule_goes_on(changes: dict[str, Any], tm
     assert config is not None
     assert config["train"]["epochs"] == 2.0
     assert not is_finished(tmp_path / "run")
+
+
+def test_a_finished_run_without_checkpoints_is_not_trained_further(tmp_path: Path) -> None:
+    removing, keeping = {"every": 1.0, "after_finish": "remove"}, {"every": 1.0, "after_finish": "keep"}
+    claim_once(tmp_path / "run", values(checkpoint=removing))
+    manifest.write(tmp_path / "run", ["checkpoints"])
+    with pytest.raises(CheckpointsRemoved, match=r"this run is finished, and its checkpoints are removed"):
+        claim_once(tmp_path / "run", values(checkpoint=keeping, train__epochs=2.0))
+    assert is_finished(tmp_path / "run")
+    # A setting that changes no number is no other value.
+    claim_once(tmp_path / "run", values(checkpoint=keeping))
+    assert is_finished(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

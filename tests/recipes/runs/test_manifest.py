@@ -143,3 +143,46 @@ def test_damaged_scores_of_an_earlier_version_are_refused(run: FinishedRun) -> N
     (run.folder / "metrics.json").write_text("[1]")
     with pytest.raises(UserError, match=r"metrics\.json is damaged"):
         load(run.folder)
+
+
+def test_a_finished_run_has_no_folder_that_it_does_not_need(tmp_path: Path) -> None:
+    for name in ("checkpoints", "members"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    manifest.write(tmp_path, ["checkpoints"])
+    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "members"}
+    assert manifest.is_unneeded(tmp_path, "checkpoints") and not manifest.is_unneeded(tmp_path, "members")
+
+
+def test_a_kill_before_unneeded_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(manifest, "remove_unneeded", lambda folder: None)
+    manifest.write(tmp_path, ["checkpoints"])
+    monkeypatch.undo()
+    assert (tmp_path / "checkpoints").exists()
+    manifest.remove_unneeded(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_manifest_from_somebody_else_removes_nothing_else(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "file").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    manifest.write(tmp_path / "run", ["../mine", str(mine), "model"])
+    assert (mine / "file").exists()
+
+
+def test_an_unneeded_folder_that_cannot_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "target")
+    with pytest.raises(UserError, match="checkpoints: "):
+        manifest.write(tmp_path, ["checkpoints"])
+    assert (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(("has_checkpoint", "consequence"), [(True, "only the finishing is redone"), (False, "again$")])
+def test_what_a_damaged_file_costs(has_checkpoint: bool, consequence: str, tmp_path: Path) -> None:
+    if has_checkpoint:
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "00000008.safetensors").touch()
+    assert consequence.removesuffix("$") in str(manifest.damaged(tmp_path, "metrics.json", "is damaged"))

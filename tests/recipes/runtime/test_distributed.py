@@ -71,7 +71,7 @@ def test_torchrun_makes_the_same_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("trick", ["none", "mixup", "swa"])
 def test_a_killed_run_is_resumed(tmp_path: Path, trick: str) -> None:
     tricks = [] if trick == "none" else [f"+tricks=[{trick}]"]
-    overrides = [*tricks, "train.max_updates=400", "train.epochs=70", "checkpoint.every=3"]
+    overrides = [*tricks, "train.max_updates=400", "train.epochs=70", "checkpoint.every=3", "checkpoint.min_seconds=0"]
     uninterrupted = subprocess.run(
         [sys.executable, *train_command(tmp_path / "uninterrupted", *overrides)],
         env=ENVIRONMENT,

@@ -41,7 +41,14 @@ def by_hand(run: TrainingRun, batch: Batch, gamma: float) -> Any:
 def measure_difference(folder: Path, *overrides: str) -> tuple[float, float]:
     """How far the gradient is from the one by hand, and the weights from what they were."""
     with float64():
-        settings = ["+tricks=[awp]", "tricks.awp.gamma=0.1", "train.warmup=0.0", *overrides, *NO_DROPOUT]
+        settings = [
+            "+tricks=[awp]",
+            "tricks.awp.gamma=0.1",
+            "tricks.awp.start=0.0",
+            "train.warmup=0.0",
+            *overrides,
+            *NO_DROPOUT,
+        ]
         run = tiny_run(tiny_config(*settings), folder)
         batch = run.seams.batches(run.train, 0)[0]
         before = copy_weights(run)
@@ -77,7 +84,7 @@ def test_weights_move_from_the_later_of_start_and_warm_up_on(
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_nothing_moves_where_the_gradient_is_not_finite(bad: float, tmp_path: Path) -> None:
     def moved() -> int:
-        run = tiny_run(tiny_config("+tricks=[awp]", "train.warmup=0.0"), tmp_path)
+        run = tiny_run(tiny_config("+tricks=[awp]", "tricks.awp.start=0.0", "train.warmup=0.0"), tmp_path)
         batch = run.seams.batches(run.train, 0)[0]
         run.seams.loss = lambda logits, targets: logits.sum(-1) * bad
         run.seams.gradient(batch)

@@ -25,7 +25,7 @@ def clipped(how: str, limit: float, scale: float | None = None) -> Model:
     model = Model()
     for weight in model.parameters():
         weight.grad = torch.full_like(weight, scale or 1.0)
-    scaler = None if scale is None else SimpleNamespace(get_scale=lambda: scale)
+    scaler = None if scale is None else SimpleNamespace(scale=lambda values: scale * values)
     run: Any = SimpleNamespace(
         parameters=list(model.parameters()), head=model.head, accelerator=SimpleNamespace(scaler=scaler)
     )

@@ -161,7 +161,7 @@ class TestWhen:
             requested.append((purpose, batch))
             return np.random.default_rng(3)
 
-        run: Any = SimpleNamespace(updates=updates, total_updates=100, generator=generator)
+        run: Any = SimpleNamespace(by_updates=lambda answer: answer(updates), total_updates=100, generator=generator)
         trick = mixup(**values)
         batch, result = make_batch().reordered(np.arange(self.ROWS) % 2), []
         trick.gradient(run, lambda each: result.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
@@ -196,7 +196,7 @@ class TestWhen:
         assert abs(float(lambdas.var()) - 1 / (4 * (2 * alpha + 1))) < 0.02
 
     def test_one_row_has_nobody_to_be_mixed_with(self) -> None:
-        run: Any = SimpleNamespace(updates=0, total_updates=10)
+        run: Any = SimpleNamespace(by_updates=lambda answer: answer(0), total_updates=10)
         alone = make_batch().reordered(np.array([0]))
         result: list[Batch] = []
         trick = mixup()
@@ -238,7 +238,7 @@ def run_of(model: nn.Module, **values: Any) -> Any:
         bare_model=model,
         head=model.head,
         rows_passed=0.0,
-        updates=0,
+        by_updates=lambda answer: answer(0),
         total_updates=1,
         generator=draws,
         tokenizer=tokenizer,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recipes.data.batch import Batch, Outcome
+from recipes.testing import in_child, temporary_folder, tiny_config, tiny_run
 from tricks.in_training.r_drop import RDrop, disagreement
 
 ONE = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]], dtype=torch.float64)
@@ -101,3 +102,32 @@ def test_sixteen_bits_are_enough(multi: bool) -> None:
 def test_a_model_without_dropout_is_reported(fraction: float, message: int) -> None:
     run: Any = SimpleNamespace(bare_model=nn.Sequential(nn.Linear(1, 1), nn.Dropout(fraction)))
     assert len(list(RDrop(1.0).check(run))) == message
+
+
+def test_the_first_pass_draws_what_it_draws_without_the_trick_and_the_second_continues() -> None:
+    """Law 6 for draws on the device: one seed for both passes, set before the first."""
+
+    def logits(*overrides: str) -> list[Tensor]:
+        with temporary_folder() as folder:
+            run = tiny_run(tiny_config(*overrides), folder)
+            base, passes = run.seams.loss, list[Tensor]()
+
+            def record(logits: Tensor, targets: Tensor) -> Tensor:
+                passes.append(logits.detach().clone())
+                return base(logits, targets)
+
+            run.seams.loss = record  # type: ignore[method-assign]
+            for _ in range(2):
+                run.seams.gradient(run.seams.batches(run.train, 0)[0])
+            return passes
+
+    def compare() -> list[bool]:
+        plain, plain_again = logits()
+        first, second, first_again, second_again = logits("+tricks=[r_drop]")
+        return [
+            torch.equal(plain, plain_again) and torch.equal(plain, first),
+            torch.equal(first, first_again) and torch.equal(second, second_again),
+            not torch.equal(first, second),
+        ]
+
+    assert in_child(compare) == [True] * 3

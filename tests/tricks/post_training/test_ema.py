@@ -1,6 +1,6 @@
 """EMA: the average by hand and by torch-ema's own loop, its moments, giving the weights back, going on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +39,10 @@ class Training:
         if self.calls not in self.skipped:
             self.updates += 1
             self.weight.data.fill_(2.0 * self.updates)
+
+    def after_step(self, action: Callable[[int], None]) -> None:
+        if self.calls not in self.skipped:
+            action(self.updates)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Soup: the moments, the mean, the greedy choice by hand, other runs that join, going on."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors.numpy import load_file
 
 from recipes.api import FinishedRun, finetune_config
 from recipes.errors import UserError
+from recipes.runtime.steps import StepCount
 from recipes.testing import difference, in_child, tiny_config, tiny_run
 from tricks.post_training.soup import Soup, choose_greedily, mean
 
@@ -29,13 +31,10 @@ def soup(**values: Any) -> Soup:
 )
 def test_moments(values: dict[str, Any], expected: list[int]) -> None:
     trick = soup(**values)
-    run: Any = SimpleNamespace(updates=0, total_updates=20, bare_model=torch.nn.Linear(1, 1))
-
-    def step() -> None:
-        run.updates += 1
-
+    steps = StepCount()
+    run: Any = SimpleNamespace(total_updates=20, bare_model=torch.nn.Linear(1, 1), after_step=steps.follow)
     for call in range(25):  # some steps are skipped
-        trick.update(run, step if call % 5 else lambda: None)
+        trick.update(run, partial(steps.add, torch.tensor(call % 5 > 0)))
     assert list(trick.moments) == expected
 
 

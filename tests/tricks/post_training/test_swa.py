@@ -39,7 +39,7 @@ class Training:
 
     def __init__(self, total: int, skipped: tuple[int, ...] = ()) -> None:
         self.updates, self.batches_done, self.total_updates = 0, 0, total
-        self.bare_model, self.skipped = Counter(), skipped
+        self.bare_model, self.skipped, self.is_skipped = Counter(), skipped, False
 
     def go(self, trick: Swa) -> list[int]:
         """Train to the end; the updates after which something was collected."""
@@ -47,15 +47,21 @@ class Training:
         result = []
         for number in range(1, self.total_updates + 1):
             before = trick.collections
-            trick.update(run, self.step if number not in self.skipped else lambda: None)
+            self.is_skipped = number in self.skipped
+            trick.update(run, self.step)
             self.batches_done = number
             if trick.collections > before:
                 result.append(self.updates)
         return result
 
     def step(self) -> None:
-        self.updates += 1
-        self.bare_model.set(float(self.updates), self.updates)
+        if not self.is_skipped:
+            self.updates += 1
+            self.bare_model.set(float(self.updates), self.updates)
+
+    def after_step(self, action: Callable[[int], None]) -> None:
+        if not self.is_skipped:
+            action(self.updates)
 
 
 class TestSchedule:
@@ -137,12 +143,10 @@ class TestCollection:
 
     def test_one_collection_is_the_weights_bit_for_bit_and_no_view_of_them(self) -> None:
         trick, model = swa(start=0.0), Counter(1 / 3, 5)
-        run: Any = SimpleNamespace(updates=0, batches_done=0, total_updates=1, bare_model=model)
-
-        def step() -> None:
-            run.updates = 1
-
-        trick.update(run, step)
+        run: Any = SimpleNamespace(
+            batches_done=0, total_updates=1, bare_model=model, after_step=lambda action: action(1)
+        )
+        trick.update(run, lambda: None)
         assert torch.equal(trick.average["weight"], model.weight)
         model.set(7.0, 7)
         assert trick.average["weight"].tolist() == torch.tensor([1 / 3, 2 / 3]).tolist()

@@ -34,7 +34,8 @@ def run_check(check: Any, **subject: Any) -> list[Finding]:
 
 
 def find_duplicates(train: Dataset, **others: Dataset) -> list[Finding]:
-    return run_check(duplicates, original_rows=train, rows_of_splits={"train": train, **others})
+    config = SimpleNamespace(data=SimpleNamespace(test=None))
+    return run_check(duplicates, original_rows=train, rows_of_splits={"train": train, **others}, config=config)
 
 
 def distinct_texts(count: int) -> list[str]:
@@ -67,10 +68,11 @@ def test_rows_of_other_splits_that_are_also_in_train_are_counted_for_each_split(
     train = make_rows(distinct_texts(9))
     validation = make_rows(["text 3", "other", "TEXT  3", "text 8"], prefix="validation")
     test = make_rows(["other", "text 0"], prefix="test")
-    first, second = find_duplicates(train, validation=validation, test=test)
+    first, second, third = find_duplicates(train, validation=validation, test=test)
     assert first.message == "validation: 3 of 4 rows are also in train."
     assert first.rows == ["validation 0", "validation 2", "validation 3"]
     assert second.message == "test: 1 of 2 rows are also in train." and second.rows == ["test 1"]
+    assert third.message == "test: 1 of 2 rows are also in validation." and third.rows == ["test 0"]
 
 
 def test_a_text_of_white_space_is_empty() -> None:

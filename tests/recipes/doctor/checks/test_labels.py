@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, Features, Value
 
-from recipes.doctor.checks.labels import label_errors, label_spelling, labels
+from recipes.doctor.checks.labels import _find_shift, label_errors, label_spelling, labels
 from recipes.doctor.findings import CheckResult, Finding, Skip
 from recipes.doctor.linear_probe import LinearProbe
 from recipes.testing import tiny_config
@@ -98,7 +98,9 @@ def test_the_remedy_for_an_absent_label_fits_how_the_split_was_made() -> None:
 
 
 def check_spelling(*classes: str) -> list[Finding]:
-    subject: Any = SimpleNamespace(splits=SimpleNamespace(classes=list(classes)), config=tiny_config())
+    subject: Any = SimpleNamespace(
+        splits=SimpleNamespace(classes=list(classes), multi_label=False), config=tiny_config()
+    )
     result = CheckResult("data", "label_spelling", "")
     label_spelling(subject, result)
     return result.findings
@@ -114,3 +116,21 @@ def test_numbers_next_to_names_are_a_warning_and_a_scale_is_none() -> None:
     (finding,) = check_spelling("0", "1", "x")
     assert finding.message == "'0', '1' are numbers, 'x' names."
     assert check_spelling("0", "1", "0.5") == check_spelling("9" * 5000, "0", "1") == []
+
+
+def test_labels_that_are_made_of_others_are_a_warning() -> None:
+    (finding,) = check_spelling("x", "y", "x;y", "a;b", "x;c")
+    assert finding.message == "'x;y' is made of other labels, joined by ';'."
+    assert finding.remedy.startswith("data.label_separator=';'")
+    assert check_spelling("sci;space", "rec;autos") == []
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_labels_that_stand_one_row_off_are_moved_back(shift: int) -> None:
+    names = [str(name) for name in np.random.default_rng(0).choice(["x", "y"], 60)]
+    moved = np.roll(names, -shift).tolist()
+    rows = Dataset.from_dict(
+        {"text": [f"word{name} common" for name in names], "text_pair": [None] * 60, "label": moved}
+    )
+    assert _find_shift(rows, 0.9) == (shift, 1.0)
+    assert _find_shift(rows, 1.1) is None

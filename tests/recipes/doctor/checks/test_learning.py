@@ -43,7 +43,9 @@ def find_high_scores(metric: str, labels: str, predicted: str) -> list[str]:
 
     run = SimpleNamespace(
         config=SimpleNamespace(evaluate=SimpleNamespace(metric=metric)),
-        validation=SimpleNamespace(examples=Dataset.from_dict({"id": list(map(str, range(len(labels))))})),
+        validation=SimpleNamespace(
+            examples=Dataset.from_dict({"id": list(map(str, range(len(labels)))), "label": list(labels)})
+        ),
         encode_rows=lambda rows: rows,
         predictions=predict,
     )
@@ -65,3 +67,11 @@ def test_rows_are_drawn_from_all_of_a_sorted_split() -> None:
     """Half of the labels are predicted: the first 256 rows alone would all be right."""
     assert find_high_scores("accuracy", "x" * 500 + "y" * 500, "x" * 1000) == ["note"]
     assert find_high_scores("accuracy", "x" * 500 + "y" * 500, "x" * 500 + "y" * 500) == ["warning"]
+
+
+def test_a_label_of_one_row_is_always_drawn() -> None:
+    """Without it some metrics are not defined, though they are on all of validation."""
+    for seed in range(5):
+        rows = learning._sample_with_all_labels(["x"] * 5000 + ["y"], np.random.default_rng(seed))
+        assert len(rows) == 256 and rows[-1] == 5000 and (np.diff(rows) > 0).all()
+    assert len(learning._sample_with_all_labels(["x", "y", "x"], np.random.default_rng(0))) == 3

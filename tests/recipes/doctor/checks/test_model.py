@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recipes.doctor.checks.model import _class_losses, _row_losses, loss_minimum, sizes, targets
+from recipes.doctor.checks import model
+from recipes.doctor.checks.model import _class_losses, _row_losses, disk_space, loss_minimum, sizes, targets
 from recipes.doctor.findings import CheckResult, Finding
+from recipes.testing import tiny_config
+from recipes.trick import Trick
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -72,15 +76,31 @@ def test_any_number_of_labels_may_belong_to_one_row(num_classes: int) -> None:
         assert "for wrong ones" in finding.message
 
 
-def check_targets(rows: list[list[float]], weights: list[float]) -> list[Finding]:
+def check_targets(
+    rows: list[list[float]], weights: list[float], change: Callable[[Tensor], Tensor] = lambda targets: targets
+) -> list[Finding]:
+    """Check a batch, with a trick on the loss that changes its targets."""
     ids = [f"row {row}" for row in range(len(rows))]
 
     class Batch(SimpleNamespace):
         def __len__(self) -> int:
             return len(ids)
 
+    class ChangedTargets(Trick):
+        slots = {"loss": "targets"}
+
+        def loss(self, run: Any, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+            return inner(logits, change(targets))
+
     batch = Batch(ids=ids, targets=torch.tensor(rows), weights=torch.tensor(weights))
-    subject: Any = SimpleNamespace(run=SimpleNamespace(multi_label=False), rows=None, batch=lambda rows: batch)
+    run = SimpleNamespace(
+        multi_label=False,
+        train=None,
+        tricks={"changed": ChangedTargets()},
+        accelerator=SimpleNamespace(device=torch.device("cpu")),
+        seams=SimpleNamespace(batches=lambda rows, epoch: [batch]),
+    )
+    subject: Any = SimpleNamespace(run=run)
     result = CheckResult("model", "targets", "")
     targets(subject, result)
     return result.findings
@@ -89,9 +109,17 @@ def check_targets(rows: list[list[float]], weights: list[float]) -> list[Finding
 def test_targets_sum_to_one_on_rows_with_a_weight() -> None:
     assert check_targets([[1.0, 0.0], [0.3, 0.7], [0.0, 0.0]], [1.0, 1.0, 0.0]) == []
     (finding,) = check_targets([[1.0, 0.0], [0.3, 0.3], [0.0, 0.0]], [1.0, 1.0, 0.0])
-    assert finding.message == "the targets of 1 rows do not sum to 1." and finding.rows == ["row 1"]
+    assert finding.message == "the targets of the first batch do not sum to 1 in 1 of 3 rows, but to 0.6."
+    assert finding.rows == ["row 1"]
     (finding,) = check_targets([[1.0, 0.0]], [0.0])
-    assert finding.message == "no row has any weight."
+    assert finding.message == "no row of the first batch has any weight."
+
+
+def test_the_targets_that_a_trick_passes_on_sum_to_one() -> None:
+    rows, weights = [[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0]
+    assert check_targets(rows, weights, lambda targets: 0.9 * targets + 0.05) == []
+    (finding,) = check_targets(rows, weights, lambda targets: targets + 0.05)
+    assert finding.message == "the targets that reach the loss do not sum to 1 in 2 of 2 rows, but to 1.1."
 
 
 def test_row_losses_are_cross_entropies() -> None:
@@ -142,3 +170,26 @@ def test_the_last_embedding_may_be_used(token: int, messages: list[str]) -> None
     result = CheckResult("model", "sizes", "")
     sizes(subject, result)
     assert [finding.message for finding in result.findings] == messages
+
+
+@pytest.mark.parametrize(("megabytes", "fits"), [(6, True), (5, False)])
+def test_a_disk_that_will_fill(megabytes: int, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 kB of weights: 3 checkpoints of 300 kB, the best weights and the model, and 4 MB of other files."""
+    monkeypatch.setattr(model, "free_bytes", lambda folder: megabytes * 1_000_000)
+    layer = nn.Linear(25_000, 1, bias=False)
+    run = SimpleNamespace(
+        bare_model=layer,
+        parameters=list(layer.parameters()),
+        validation=range(10),
+        classes=["a", "b"],
+        total_updates=10,
+        folder=Path("runs/one"),
+    )
+    splits = SimpleNamespace(hidden_splits=lambda: {"test": range(20)})
+    result = CheckResult("model", "disk_space", "")
+    disk_space(SimpleNamespace(run=run, config=tiny_config(), splits=splits, folder=None), result)  # type: ignore[arg-type]
+    assert len(result.findings) == (not fits)
+    for finding in result.findings:
+        assert finding.severity == "error" and finding.message.endswith("and 5 MB are free.")
+        assert "runs/one: 6 MB are needed while the run trains (3 checkpoints of 1 MB), 5 MB when" in finding.message
+        assert "checkpoint.keep=1, checkpoint.save_model=false, or another disk" in finding.remedy

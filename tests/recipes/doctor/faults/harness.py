@@ -4,7 +4,9 @@ import csv
 import random
 import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +95,26 @@ def make_config(fault: Fault, folder: Path, with_fault: bool, *further: str) -> 
     rows = healthy_rows()
     if with_fault and fault.rows:
         fault.rows(rows)
-    overrides = [*HEALTHY, *write_splits(rows, folder)]
+    write_splits(rows, folder)
+    overrides = [*HEALTHY, *(f"data.{split}={split}.csv" for split in rows)]
     if fault.model:
         (folder / "model").mkdir(exist_ok=True)
         fault.model(folder / "model")
         overrides += ["model=hub", f"model.name={folder / 'model'}", "train.epochs=6"]
-    config = read(compose_config([*overrides, *fault.overrides, *further])[0])
+    config = deepcopy(_compose(*overrides, *fault.overrides, *further))
+    for split in rows:
+        if getattr(config.data, split) == f"{split}.csv":
+            setattr(config.data, split, str(folder / f"{split}.csv"))
     if with_fault and fault.planted:
         config.trusted.append(f"tests.recipes.doctor.faults.planted.{fault.planted}")
         config.tricks["planted"] = {"_target_": config.trusted[-1]}
     return config
+
+
+@cache
+def _compose(*overrides: str) -> Config:
+    """Many faults differ in their rows alone."""
+    return read(compose_config(overrides)[0])
 
 
 def find_problems(config: Config, checks: Sequence[Check], folder: Path | None = None) -> list[Finding]:

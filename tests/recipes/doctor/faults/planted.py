@@ -1,5 +1,6 @@
 """Tricks with a fault, each a mistake that people make in their own training code."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from recipes import Batch, Loss, Outcome, Run, Trick
+from recipes.base import evaluating
 from recipes.data.batching import Batches
 from recipes.data.encoding import Encoded
 from recipes.models.anatomy import head
@@ -49,6 +51,16 @@ class ShiftedTargets(Trick):
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
         return inner(logits, targets.roll(1, -1))
+
+
+@dataclass
+class DoubledTargets(Trick):
+    """Smoothing that adds to the targets and does not scale them."""
+
+    slots = {"loss": "targets"}
+
+    def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
+        return inner(logits, targets + 1 / targets.shape[1])
 
 
 @dataclass
@@ -206,6 +218,42 @@ class DropoutAlways(BrokenModel):
 
 
 @dataclass
+class EvaluationMode(BrokenModel):
+    """A model that was left in evaluation mode after it was loaded."""
+
+    def break_model(self, model: Any) -> None:
+        model.eval()
+        model.train = lambda mode=True: model
+
+
+@dataclass
+class DropoutBypassed(BrokenModel):
+    """An encoder that goes to evaluation mode inside each pass."""
+
+    def break_model(self, model: Any) -> None:
+        inner = model.forward
+
+        def forward(**inputs: Any) -> Any:
+            grad = torch.is_grad_enabled()
+            with evaluating(model), torch.set_grad_enabled(grad):
+                return inner(**inputs)
+
+        model.forward = forward
+
+
+@dataclass
+class RoundedWhenLoaded(BrokenModel):
+    """A layer that rounds its weights whenever a state is loaded into it."""
+
+    def break_model(self, model: Any) -> None:
+        def round_weights(layer: nn.Module, errors: Any) -> None:
+            with torch.no_grad():
+                layer.weight.copy_(layer.weight.bfloat16().float())
+
+        model.bert.encoder.layer[0].output.dense.register_load_state_dict_post_hook(round_weights)
+
+
+@dataclass
 class AcrossRows(BrokenModel):
     def break_model(self, model: Any) -> None:
         model.dropout.forward = lambda values: values - values.mean(0, keepdim=True)
@@ -310,6 +358,58 @@ class HalfTheRows(Trick):
     def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
         rows, size = np.arange(len(dataset) // 2), run.config.train.batch_size
         return Batches(dataset, [rows[start : start + size] for start in range(0, len(rows), size)], epoch)
+
+
+class WithoutWeights(Batches):
+    """Batches whose rows count for nothing."""
+
+    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]
+        return super().__getitem__(index).without_weight()
+
+
+@dataclass
+class RowsWithoutWeight(Trick):
+    slots = {"batches": "batches"}
+
+    def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
+        return WithoutWeights(dataset, inner(dataset, epoch).plan, epoch)
+
+
+class SlowBatches(Batches):
+    """Batches that take long to collate."""
+
+    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]
+        time.sleep(0.1)
+        return super().__getitem__(index)
+
+
+@dataclass
+class SlowCollation(Trick):
+    slots = {"batches": "batches"}
+
+    def batches(self, run: Run, inner: Callable[..., Batches], dataset: Encoded, epoch: int) -> Batches:
+        return SlowBatches(dataset, inner(dataset, epoch).plan, epoch)
+
+
+@dataclass
+class LabelsInPrediction(Trick):
+    """A prediction that reads the labels of its rows."""
+
+    slots = {"predict": "vote"}
+
+    def predict(self, run: Run, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        return 0.5 * inner(batch) + 0.5 * batch.targets
+
+
+@dataclass
+class PredictionOfNaN(Trick):
+    """A prediction that is divided by its sum, which is 0 once small probabilities are cut."""
+
+    slots = {"predict": "vote"}
+
+    def predict(self, run: Run, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        cut = inner(batch) * 0
+        return cut / cut.sum(1, keepdim=True)
 
 
 # Faults of the step.

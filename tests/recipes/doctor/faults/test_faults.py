@@ -8,6 +8,7 @@ from string import ascii_lowercase
 import pytest
 
 from recipes.config import Model
+from recipes.doctor.registry import CHECKS
 from recipes.models.loading import load_model, load_tokenizer
 from tests.recipes.doctor.faults.harness import (
     Fault,
@@ -199,6 +200,11 @@ def separate_labels(rows: Rows) -> None:
             row["text"] += f" {row['label']}{'one' if index % 2 else 'two'}" * 3
 
 
+def exchange_validation_labels(rows: Rows) -> None:
+    for row in rows["validation"]:
+        row["label"] = {"x": "y", "y": "x", "z": "z"}[row["label"]]
+
+
 def add_unknown_label(rows: Rows) -> None:
     rows["test"][0]["label"] = "unheard"
 
@@ -246,7 +252,7 @@ def save_model_for(*classes: str) -> Callable[[Path], None]:
 
     def save(folder: Path) -> None:
         texts = [row["text"] for row in healthy_rows()["train"]]
-        settings = Model("tiny", None, None, False)
+        settings = Model("tiny", None, None, gradient_checkpointing=False, trim_vocabulary=False)
         tokenizer = load_tokenizer(settings, texts)
         load_model(settings, tokenizer, classes, False).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -601,6 +607,12 @@ DATA = [
     Fault("the label's name in every text", "shortcuts", "contain the name of their label", rows=name_labels),
     Fault("a word that only one label has", "shortcuts", "the word 'qqq' alone separates 'x'", rows=mark_x),
     Fault("texts that give the label away", "learnability", "hardly any real task is that easy", rows=separate_labels),
+    Fault(
+        "labels exchanged in validation",
+        "labels_of_splits",
+        "rows of 'y' look like train's 'x'",
+        rows=exchange_validation_labels,
+    ),
     Fault("wrong labels", "label_errors", "labels look wrong", rows=change_labels),
     Fault("batches of one label", "batches", "of one label only", planted="SortedBatches"),
     Fault("rows in no batch", "batches", "in no batch", planted="HalfTheRows"),
@@ -608,6 +620,14 @@ DATA = [
 ]
 
 MODEL = [
+    Fault(
+        "checkpoints that no disk has room for",
+        "disk_space",
+        "checkpoints of 1 MB",
+        "error",
+        overrides=["checkpoint.keep=1000000000"],
+        remedy=["checkpoint.keep=1"],
+    ),
     Fault("a head too small", "sizes", "the head has 2 outputs, the data 3", "error", planted="HeadTooSmall"),
     Fault("labels outside the head", "initial_loss", "all labelled z", "error", planted="HeadTooSmall"),
     Fault(
@@ -668,6 +688,10 @@ MODEL = [
     Fault("a loss with the wrong sign", "loss_minimum", "wrong ones", "error", planted="WrongSign"),
     Fault("targets shifted by one", "loss_minimum", "wrong ones", "error", planted="ShiftedTargets"),
     Fault("the logarithm of 0", "loss_minimum", "is NaN or inf", "error", planted="NaiveLogarithm"),
+    Fault("targets that sum to two", "targets", "reach the loss do not sum to 1", "error", planted="DoubledTargets"),
+    Fault("rows without weight", "targets", "has any weight", "error", planted="RowsWithoutWeight"),
+    Fault("a model left in evaluation mode", "dropout", "evaluation mode", "error", planted="EvaluationMode"),
+    Fault("dropout bypassed", "dropout", "two passes give the same", "note", planted="DropoutBypassed"),
     Fault("no special tokens", "special_tokens", "do not begin with", planted="NoSpecialTokens"),
     Fault("padding inside the texts", "special_tokens", "are padding", planted="PaddedTexts"),
     Fault("labels that reach no loss", "gradients", "no weight gets a gradient", "error", planted="LabelsLost"),
@@ -850,6 +874,16 @@ LEARNING = [
         "note",
         planted="FewRowsFitPredicted",
     ),
+    Fault("batches that take long to collate", "speed", "is spent on collating", planted="SlowCollation"),
+    Fault(
+        "predictions of NaN",
+        "metric",
+        "validation rows contain NaN or inf, though the logits do not",
+        "error",
+        planted="PredictionOfNaN",
+    ),
+    Fault("labels in the prediction", "metric", "before training accuracy is", planted="LabelsInPrediction"),
+    Fault("weights rounded when loaded", "resuming", "differ from the saved", "error", planted="RoundedWhenLoaded"),
     Fault(
         "a row that memory does not hold",
         "longest_batch",
@@ -883,6 +917,13 @@ def test_a_fault_is_found_and_its_remedy_fixes_it(fault: Fault, tmp_path: Path) 
         fixed = make_config(fault, tmp_path, fault.remedy is not None, *(fault.remedy or ()))
     left = find_problems(fixed, checks_named(fault.check))
     assert not any(matches(finding, fault) for finding in left), list_findings(left)
+
+
+def test_every_check_that_can_warn_has_a_fault() -> None:
+    """The others only describe, or have tests of their own (strength, length of training)."""
+    described = {"inputs", "passes_per_update", "update_cost", "trick_strength", "trained_layers", "training_length"}
+    planted = {fault.check for fault in [*ALL, *(fault for fault, _ in FAULTS)]}
+    assert {each.name for each in CHECKS} - planted == described
 
 
 def test_the_docs_have_the_counts_of_faults() -> None:

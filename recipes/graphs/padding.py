@@ -1,0 +1,73 @@
+"""Pad a part of an update to a planned shape, and name the tensors that its pass reads.
+
+Rows that are added have weight 0, and tokens that are added are padding, so no gradient changes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recipes.data.batch import Batch
+
+
+def pad_part(part: Batch, rows: int, width: int, values: Mapping[str, int]) -> Batch:
+    """Pad a part with copies of its first row and with tokens of padding. Its `total` becomes a tensor.
+
+    Args:
+        part: the part.
+        rows: rows of the result, at least as many as the part has.
+        width: tokens of the result, at least as many as the part has.
+        values: the padding value of each model input; others are padded with 0.
+    """
+    missing, behind = rows - len(part), width - part.inputs["input_ids"].shape[1]
+
+    def widen(tensor: Tensor, value: int = 0) -> Tensor:
+        if tensor.dim() == 1 or not behind:
+            return tensor
+        sides = (0, behind) if part.padding_side == "right" else (behind, 0)
+        return functional.pad(tensor, [0, 0] * (tensor.dim() - 2) + [*sides], value=value)
+
+    def lengthen(tensor: Tensor) -> Tensor:
+        return torch.cat([tensor, tensor[:1].expand(missing, *tensor.shape[1:])]) if missing else tensor
+
+    return replace(
+        part,
+        ids=[*part.ids, *part.ids[:1] * missing],
+        inputs={name: lengthen(widen(tensor, values.get(name, 0))) for name, tensor in part.inputs.items()},
+        lengths=lengthen(part.lengths),
+        targets=lengthen(part.targets),
+        weights=functional.pad(part.weights, (0, missing)) if missing else part.weights,
+        total=torch.full((), float(part.total), dtype=part.weights.dtype, device=part.weights.device),
+        partners=None if part.partners is None else pad_part(part.partners, rows, width, values),
+        carried={name: lengthen(widen(tensor)) for name, tensor in part.carried.items()},
+        documents=None if part.documents is None else lengthen(part.documents),
+    )
+
+
+def tensors_of(part: Batch) -> dict[str, Tensor]:
+    """All tensors on the device that a pass over a padded part may read, by name."""
+    return dict(_walk(part, ""))
+
+
+def _walk(part: Batch, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    yield from ((f"{prefix}inputs.{name}", tensor) for name, tensor in part.inputs.items())
+    yield from ((f"{prefix}carried.{name}", tensor) for name, tensor in part.carried.items())
+    yield from ((f"{prefix}{name}", getattr(part, name)) for name in ("targets", "weights", "total"))
+    if part.partners is not None:
+        yield from _walk(part.partners, f"{prefix}partners.")
+
+
+def with_tensors(part: Batch, tensors: Mapping[str, Tensor], prefix: str = "") -> Batch:
+    """The same part with other tensors, by the names of `tensors_of`."""
+    return replace(
+        part,
+        inputs={name: tensors[f"{prefix}inputs.{name}"] for name in part.inputs},
+        carried={name: tensors[f"{prefix}carried.{name}"] for name in part.carried},
+        targets=tensors[f"{prefix}targets"],
+        weights=tensors[f"{prefix}weights"],
+        total=tensors[f"{prefix}total"],
+        partners=None if part.partners is None else with_tensors(part.partners, tensors, f"{prefix}partners."),
+    )
