@@ -37,10 +37,10 @@ def train(composed: DictConfig) -> float:
 
             deal_gpu(START, config.train.device)
         from recipes.api import finetune_config
-        from recipes.reports.results import show
+        from recipes.reports.results import show_health
 
         run = finetune_config(config, folder)
-        show(run)
+        show_health(run)
         return float(run.metrics["validation"][config.evaluate.metric])
 
 

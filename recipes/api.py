@@ -7,28 +7,30 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
 from recipes import seams
-from recipes.compose.measured import settle_measured
+from recipes.compose.measured import find_settled, settle_measured
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
-from recipes.compose.remedies import remedies_for
-from recipes.compose.tricks import build
 from recipes.compose.trust import trusting
 from recipes.config import Config, as_values
 from recipes.data.inputs import identify_inputs
-from recipes.data.splits import read_splits
+from recipes.data.paths import check_files
 from recipes.errors import UserError
 from recipes.metrics import Predictions
-from recipes.pipeline import train
-from recipes.prediction.precision import in_precision
-from recipes.prediction.predictors import AnyPredictor, check_arguments, load_predictor
+from recipes.reports.results import show_scores
+from recipes.reports.start import describe_start
 from recipes.runs import manifest
-from recipes.runs.claim import CheckpointsRemoved, claim
+from recipes.runs.claim import CheckpointsRemoved, claim, has_results
 from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.runtime.distributed import connect, is_first, say, wait_for_all
+
+# Late imports in this module: a finished run is opened, and a mistake answered, without torch, which takes seconds.
+if TYPE_CHECKING:
+    from recipes.prediction.predictors import AnyPredictor
 
 
 @dataclass
@@ -41,8 +43,11 @@ class FinishedRun(RunFolder):
     """That it predicts in: one of `recipes.prediction.precision.PRECISIONS`."""
 
     @cached_property
-    def predictor(self) -> AnyPredictor:
+    def predictor(self) -> "AnyPredictor":
         """Its model and tokenizer; loading them takes seconds, so they stay in memory."""
+        from recipes.prediction.precision import in_precision
+        from recipes.prediction.predictors import load_predictor
+
         with trusting(self.trusted), in_precision(self.precision):
             return load_predictor(self)
 
@@ -52,6 +57,9 @@ class FinishedRun(RunFolder):
         Raises:
             UserError: a text has no pair though the run was trained on pairs, or the other way round.
         """
+        from recipes.prediction.precision import in_precision
+        from recipes.prediction.predictors import check_arguments
+
         check_arguments(self, texts, pairs)
         # A fused run loads its members while it predicts.
         with trusting(self.trusted), in_precision(self.precision):
@@ -78,24 +86,43 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
+    say(describe_start(config, folder))
     with trusting(config.trusted):
-        tricks = build(config.tricks)
-        config, notes = settle_measured(config, tricks, folder)
+        settled = find_settled(config, folder)
+        if settled is None:
+            # Of a run that has begun, its claim says more about a file that is gone.
+            if not has_results(folder):
+                check_files(config)
+            from recipes.compose.tricks import build
+
+            settled = settle_measured(config, build(config.tricks), folder)
+        config, notes = settled
         with claim_once(folder, config):
             if is_finished(folder):
                 manifest.remove_unneeded(folder)
                 manifest.check(folder)
                 if RunFolder(folder).has_model or not config.checkpoint.save_model:
                     say(f"{folder} is finished already; resume=false starts over.")
+                    show_scores(RunFolder(folder))
                     return FinishedRun(folder, tuple(config.trusted))
                 wait_for_all()  # every process must have seen the manifest
                 if is_first():
                     manifest.remove(folder)
                 notes.append("the run was finished without its model; it is trained again, to the same scores.")
-            splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
-            procedure = seams.compose("train", train, tricks, None)
-            procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)
+            _run_pipeline(config, folder, notes)
     return FinishedRun(folder, tuple(config.trusted))
+
+
+def _run_pipeline(config: Config, folder: Path, notes: list[str]) -> None:
+    """Read the data and train, in a claimed folder."""
+    from recipes import pipeline
+    from recipes.compose.tricks import build
+    from recipes.data.splits import read_splits
+
+    tricks = build(config.tricks)
+    splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
+    procedure = seams.compose("train", pipeline.train, tricks, None)
+    procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)
 
 
 @contextmanager
@@ -119,6 +146,8 @@ def _claim_or_explain(folder: Path, config: Config) -> Iterator[None]:
         with claim(folder, as_values(config), identify_inputs(config), _command_to_start_over(folder)):
             yield
     except CheckpointsRemoved as error:
+        from recipes.compose.remedies import remedies_for
+
         others = " or ".join(remedies_for("removed_checkpoints", config.tricks, folder=folder))
         raise UserError(f"{error} Or start a new run from its weights: {others}.") from error
 
@@ -142,5 +171,8 @@ def load(folder: str | Path, trusted: Sequence[str] = (), precision: str = "auto
     Raises:
         UserError: there is none, or there is no such precision.
     """
+    finished = finished_run(folder)
+    from recipes.prediction.precision import in_precision
+
     with in_precision(precision):
-        return FinishedRun(finished_run(folder).folder, trusted, precision)
+        return FinishedRun(finished.folder, trusted, precision)

@@ -104,7 +104,7 @@ class TrainingRun(LiveRun):
         self.splits = splits.hide_test(self.clean_rows)
         train, validation = self.clean_rows(splits.train), self.clean_rows(splits.validation)
         texts = [
-            [text for column in ("text", "text_pair") for text in rows[column] if text is not None]
+            [text for column in ("text", "text_pair") for text in rows[column][:] if text is not None]
             for rows in (train, validation)
         ]
         self.tokenizer = load_tokenizer(config.model, *texts)

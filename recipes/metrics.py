@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
-from sklearn import metrics as sk
 
 SINGLE = ("accuracy", "macro_f1", "weighted_f1", "mcc", "loss", "brier", "ece")
 RANKING = ("roc_auc", "average_precision")
@@ -73,6 +71,9 @@ def measure(predictions: Predictions) -> dict[str, float]:
     Returns:
         Values by name; empty if no row has a label.
     """
+    # Imported when there is something to score: scikit-learn takes half a second, and no start has to wait for it.
+    from sklearn.metrics import f1_score
+
     labelled = [row for row, label in enumerate(predictions.labels) if label is not None]
     if not labelled:
         return {}
@@ -88,8 +89,8 @@ def measure(predictions: Predictions) -> dict[str, float]:
     classes = np.arange(len(class_index))
     scores: dict[str, float] = {
         "accuracy": float((true == predicted).mean()),
-        "macro_f1": sk.f1_score(true, predicted, labels=classes, average="macro", zero_division=0),
-        "weighted_f1": sk.f1_score(true, predicted, labels=classes, average="weighted", zero_division=0),
+        "macro_f1": f1_score(true, predicted, labels=classes, average="macro", zero_division=0),
+        "weighted_f1": f1_score(true, predicted, labels=classes, average="weighted", zero_division=0),
         "mcc": _matthews_correlation(true, predicted),
         **measure_probabilities(true[is_seen], probabilities[is_seen]),
     }
@@ -149,6 +150,8 @@ def measure_probabilities(
         probabilities: (row, class).
         names: of the metrics; those that these rows do not define are left out of the result.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score  # late, as in `measure`
+
     if not len(true):
         return {}
     of_true = probabilities[np.arange(len(true)), true]
@@ -159,8 +162,8 @@ def measure_probabilities(
         "ece": lambda: calibration_error(probabilities.max(1), probabilities.argmax(1) == true),
     }
     if probabilities.shape[1] == 2 and len(set(true)) == 2:
-        scores["roc_auc"] = lambda: sk.roc_auc_score(true, probabilities[:, 1])
-        scores["average_precision"] = lambda: sk.average_precision_score(true, probabilities[:, 1])
+        scores["roc_auc"] = lambda: roc_auc_score(true, probabilities[:, 1])
+        scores["average_precision"] = lambda: average_precision_score(true, probabilities[:, 1])
     return {name: score() for name, score in scores.items() if name in names}
 
 
@@ -257,6 +260,8 @@ def intervals(predictions: Predictions, draws: int = 1000, seed: int = 0) -> dic
     Returns:
         Lower and upper ends by name of the metric; empty if no row has a label.
     """
+    from scipy.sparse import csr_array  # late, as in `measure`
+
     true, predicted, unseen = label_matrices(predictions)
     count = len(true)
     if not count:

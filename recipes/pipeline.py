@@ -20,7 +20,6 @@ from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear
-from recipes.reports.plots import draw_learning_curve
 from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
@@ -69,7 +68,6 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
             "seams": seams.wrapped_seams(tricks),
         }
         if run.accelerator.is_main_process:
-            draw_learning_curve(run.history.read(), config.evaluate.metric, folder / "learning_curve.png")
             scored = {"validation": validation, **hidden}
             finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
         run.accelerator.wait_for_everyone()

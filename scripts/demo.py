@@ -1,5 +1,7 @@
 """The demonstration of `make demo`: fine-tune the default model with three tricks and compare it with two baselines."""
 
+import os
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,7 +26,25 @@ def main() -> None:
     console = console_for_tables()
     console.print(score_table(rows, "test split of data=pydocs", "model"))
     seconds = run.metrics["cost"]["train_seconds"]
-    console.print(f"trained in {seconds / 60:.1f} minutes; the run folder is {run.folder}", markup=False)
+    console.print(
+        f"trained in {seconds / 60:.1f} minutes; the run folder is {run.folder}", markup=False, soft_wrap=True
+    )
+    console.print("\nTry next:", markup=False)
+    for what, command in next_commands(run.folder).items():
+        console.print(f"\n# {what}\n{command}", markup=False, soft_wrap=True)
+
+
+def next_commands(folder: Path) -> dict[str, str]:
+    """Three commands to try on a finished run, each under what it does. They work in the folder that this ran in."""
+    python, run = shlex.quote(os.path.relpath(sys.executable)), shlex.quote(os.path.relpath(folder))
+    row = shlex.quote('{"text": "Parse an XML document from a string and return its root element."}')
+    return {
+        "A page about this run: scores, curves, suspicious rows.": f"{python} scripts/report.py {run}",
+        "Predict a text.": f"echo {row} | {python} scripts/predict.py {run} - -",
+        "What a study of these tricks would run, and what it could tell.": (
+            f"{python} train.py -m hydra/sweeper=ablation '+tricks=[mixup,amp,swa]' hydra.sweeper.plan=true"
+        ),
+    }
 
 
 if __name__ == "__main__":

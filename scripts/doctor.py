@@ -28,16 +28,21 @@ def main() -> None:
     parser.add_argument("--config-dir", help="a further config folder, as for train.py")
     arguments = parser.parse_args()
 
-    # Importing PyTorch takes seconds, so --help comes first.
+    folders = [each for each in arguments.overrides if "=" not in each and Path(each).is_dir()]
+    if folders and len(arguments.overrides) > 1:
+        raise UserError(f"{folders[0]} is a folder; give one run folder alone, or overrides alone.")
+    # Importing PyTorch takes seconds, so --help and mistakes come first.
+    from recipes.compose.overrides import compose_config
+    from recipes.compose.reading import read
+
+    if not folders:
+        read(compose_config(arguments.overrides, arguments.config_dir)[0])
     from recipes.doctor import examine
     from recipes.doctor.render import report_lines, report_table, verdict
     from recipes.doctor.runner import examine_finished
     from recipes.reports.health import describe_headline
     from recipes.reports.tables import console_for_tables
 
-    folders = [each for each in arguments.overrides if "=" not in each and Path(each).is_dir()]
-    if folders and len(arguments.overrides) > 1:
-        raise UserError(f"{folders[0]} is a folder; give one run folder alone, or overrides alone.")
     if folders:
         report, health = examine_finished(Path(folders[0]))
         values, last_line = {**report.as_json(), "health": health}, f"health: {describe_headline(health)}"

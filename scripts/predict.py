@@ -58,6 +58,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from recipes.compose.trust import read_targets, trusting
+    from recipes.runs.folder import finished_run
+
+    # Importing PyTorch takes seconds, so a wrong folder is refused first.
+    finished_run(arguments.run)
     from recipes.prediction.files import PredictionJob, PredictionRequest
     from recipes.reports.tables import progress, score_table
     from recipes.runtime.memory import limit_memory

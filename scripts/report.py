@@ -23,11 +23,13 @@ def main() -> None:
 
     from recipes.api import load
     from recipes.data.inputs import compare_inputs
-    from recipes.reports.html import PAGE_START
-    from recipes.reports.run_page import page
     from recipes.runs.files import atomic_write
 
     runs = [load(folder) for folder in arguments.runs]
+    # What makes the page takes seconds to import, so a wrong folder is refused first.
+    from recipes.reports.html import PAGE_START
+    from recipes.reports.run_page import page
+
     compare_inputs(run.folder for run in runs)
     if arguments.output is None and len(runs) > 1:
         raise UserError(f"A page of {len(runs)} runs needs a file to write: --output=report.html.")

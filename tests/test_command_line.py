@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch.utils.tensorboard  # noqa: F401  (each child would import it again)
 from hydra.core.global_hydra import GlobalHydra
 
-import recipes.api  # noqa: F401
+from recipes.testing import warm_up
 
 ROOT = Path(__file__).parents[1]
 TEXT = "".join(
@@ -49,6 +48,7 @@ class TrainProcess:
 
     def __init__(self, folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> None:
         self.folder = folder
+        warm_up()
         self.process = os.fork()
         if self.process == 0:
             os._exit(self._run(arguments, prepare))
@@ -504,7 +504,6 @@ def test_a_bug_keeps_its_traceback(folder: Path) -> None:
         import recipes.pipeline
 
         recipes.pipeline.train = None  # type: ignore[assignment]
-        recipes.api.train = None  # type: ignore[attr-defined]
 
     result = run_train(folder, *FILE, *TINY, prepare=break_training)
     assert result.code == 1

@@ -5,7 +5,6 @@ from typing import IO
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from recipes.ablation.findings import Findings
 from recipes.ablation.verdicts import (
@@ -18,7 +17,7 @@ from recipes.ablation.verdicts import (
     TOGETHER,
     Verdict,
 )
-from recipes.reports.plots import save
+from recipes.reports.plots import new_figure, save
 
 PALE = 0.3
 COLORS = {
@@ -35,7 +34,7 @@ COLORS = {
 def draw_effects(findings: Findings, to: IO[str]) -> None:
     """Draw a line for each main effect: its interval, and in bold the narrower equivalence interval."""
     verdicts = [verdict for verdict in reversed(findings.mains) if verdict.has_estimate]
-    figure = Figure(figsize=(8, 1.2 + 0.4 * len(verdicts)), layout="constrained")
+    figure = new_figure(8, 1.2 + 0.4 * len(verdicts))
     axes = figure.add_subplot()
     axes.axvspan(-findings.margin, findings.margin, color="gray", alpha=0.15, linewidth=0)
     axes.axvline(0, color="gray", linewidth=0.8)
@@ -62,7 +61,7 @@ def draw_effects(findings: Findings, to: IO[str]) -> None:
 def draw_lengths(findings: Findings, to: IO[str]) -> None:
     """Draw each main effect against the length of training, with its interval."""
     verdicts = [verdict for verdict in findings.mains if verdict.has_estimate]
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = new_figure(8, 4.5)
     axes = figure.add_subplot()
     axes.axhspan(-findings.margin, findings.margin, color="gray", alpha=0.15, linewidth=0)
     axes.axhline(0, color="gray", linewidth=0.8)
@@ -102,7 +101,7 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
             opacity[row, column] = 1.0 if verdict.word in (FIGHTS, TOGETHER) else PALE
             cells.append((row, column, verdict))
     side = 2.5 + 0.6 * len(effects)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
     most = max(float(np.nanmax(np.abs(values))) if cells else 0.0, findings.margin)
     scale = Normalize(-most, most)
@@ -134,7 +133,7 @@ def draw_pairs(findings: Findings, to: IO[str]) -> None:
 def draw_costs(findings: Findings, to: IO[str]) -> None:
     """Draw each arm's mean score against its mean time; the line is the Pareto front."""
     means = findings.means()
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = new_figure(8, 4.5)
     axes = figure.add_subplot()
     scores, seconds = zip(*means.values(), strict=True)
     axes.scatter(seconds, scores, color="tab:gray", s=18)

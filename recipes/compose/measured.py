@@ -3,15 +3,41 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recipes.config import Config, value_at
-from recipes.graphs.mode import find_card, settle_mode
-from recipes.runs.folder import read_config
-from recipes.trick import Trick
+from recipes.config import Config, as_values, digest, value_at
+from recipes.runs.claim import differences
+from recipes.runs.folder import is_finished, read_config
+
+if TYPE_CHECKING:
+    from recipes.trick import Trick
+
+# The settings that a measurement may replace.
+SETTLED = ("tricks", "train.cuda_graphs")
 
 
-def settle_measured(config: Config, tricks: Mapping[str, Trick], folder: Path) -> tuple[Config, list[str]]:
+def find_settled(config: Config, folder: Path) -> tuple[Config, list[str]] | None:
+    """The settled config of a finished run, and a line for each measured value; None if its tricks must be asked.
+
+    No trick is imported for it: that would import torch, and a finished run is shown at once.
+    """
+    before = read_config(folder) if config.resume and is_finished(folder) else None
+    if before is None:
+        return None
+    values, stored = ({name: value_at(each, name) for name in SETTLED} for each in (as_values(config), before))
+    if stored != values and not folder.name.endswith(f"-{digest(as_values(config))}"):
+        return None
+    # A folder with the name of this very config differs from it by what was measured alone.
+    notes = [
+        f"{path}={new}, as was measured at the first start of this run."
+        for name in SETTLED
+        for path, _, new in differences(values[name], stored[name], name)
+    ]
+    train = replace(config.train, cuda_graphs=stored["train.cuda_graphs"] or config.train.cuda_graphs)
+    return replace(config, train=train, tricks=stored["tricks"]), notes
+
+
+def settle_measured(config: Config, tricks: Mapping[str, "Trick"], folder: Path) -> tuple[Config, list[str]]:
     """Replace each setting of a trick that asks for a measurement by the measured value, and settle the CUDA graphs.
 
     A run that is resumed, or is finished, has the values in the `config.yaml` of its folder, whatever a measurement
@@ -28,6 +54,8 @@ def settle_measured(config: Config, tricks: Mapping[str, Trick], folder: Path) -
     Raises:
         UserError: the folder's `config.yaml` is damaged.
     """
+    from recipes.graphs.mode import find_card, settle_mode  # late: it imports torch
+
     asking = {name: _asking(vars(trick), trick.measurable) for name, trick in tricks.items()}
     card = find_card(config.train.device) if config.train.cuda_graphs == "auto" else None
     if not any(asking.values()) and card is None:

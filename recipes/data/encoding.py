@@ -258,7 +258,7 @@ def encode(
         examples,
         columns,
         offsets,
-        _encode_labels(examples["label"], classes),
+        _encode_labels(examples["label"][:], classes),
         len(classes),
         Padding({name: padding.get(name, 0) for name in columns}, tokenizer.padding_side, width),
         window_offsets,

@@ -16,7 +16,6 @@ from typing import Any
 
 from recipes.config import Config, Data, as_values, saved_config, value_at
 from recipes.data.cache import cache_folder
-from recipes.data.sources import read_hub
 from recipes.errors import UserError
 from recipes.runs.claim import changed_inputs, read_inputs
 from recipes.runs.files import expand_home, write_json
@@ -77,6 +76,8 @@ def _paths_of_tricks(values: Any, setting: str) -> Iterator[tuple[str, str]]:
 
 
 def _identify_split(settings: Data, setting: str, split: str) -> str | None:
+    from recipes.data.sources import read_hub  # late: `datasets` takes half a second, and files need none of it
+
     try:
         rows = read_hub(settings, setting.rpartition(".")[2], split)
     except UserError:  # no network: the run goes on as far as it can

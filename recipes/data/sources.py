@@ -1,12 +1,7 @@
-"""Read rows from a file, from the Hugging Face hub, or from the standard library's docstrings."""
+"""Read rows from a file, or from the Hugging Face hub."""
 
-import ast
-import functools
-import sysconfig
-from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -15,16 +10,13 @@ from datasets import Dataset
 
 from recipes.config import Data
 from recipes.data.columns import find_problem, used_columns
-from recipes.data.formats import FORMATS, format_of
+from recipes.data.formats import format_of
+from recipes.data.paths import find_file, setting_of_file
 from recipes.data.records import records
 from recipes.errors import UserError, nearest
-from recipes.runs.files import expand_home
 
 ROWS_AT_ONCE = 1000
 LABEL_LIST = pa.list_(pa.large_string())
-# Classes of the embedded data set, and the words that a docstring must have.
-PYDOCS_CLASSES = 12
-PYDOCS_WORDS = 8
 
 
 def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]]:
@@ -41,16 +33,7 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     Raises:
         UserError: the file does not exist, a record cannot be read, or columns are missing; with the line.
     """
-    file = expand_home(path)
-    setting = f"data.{split}={path}" if split in ("train", "validation", "test") else f"evaluate.extra.{split}={path}"
-    if file.is_dir():
-        raise UserError(f"{setting}: this is a folder; name a file in it.")
-    if not file.is_file():
-        siblings = [
-            entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(map(str.lower, entry.suffixes))
-        ]
-        hint = nearest(file.name, siblings[:50]) if siblings else f"{file.parent.resolve()} holds no data files."
-        raise UserError(f"{setting}: there is no such file; {hint}")
+    file, setting = find_file(split, path), setting_of_file(split, path)
     try:
         kind = format_of(file.name)
     except UserError as error:
@@ -138,32 +121,3 @@ def read_hub(settings: Data, split: str, source: str) -> Dataset:
             f"data.name={settings.name}: split {source} cannot be loaded ({reason}). Check data.name, data.subset, "
             f"data.{split} and the network; or download it elsewhere and use data=files."
         ) from error
-
-
-@functools.cache
-def read_pydocs() -> Dataset:
-    """Collect docstrings of the standard library, labelled with their package.
-
-    The 12 packages with the most docstrings are the classes. Each text occurs once and has at least 8 words.
-    """
-    root = Path(sysconfig.get_paths()["stdlib"])
-    packages: dict[str, str] = {}
-    for package in sorted(entry for entry in root.iterdir() if (entry / "__init__.py").is_file()):
-        if package.name in ("test", "site-packages", "lib2to3") or package.name.startswith("_"):
-            continue
-        for file in sorted(package.rglob("*.py")):
-            if {"test", "tests"} & set(file.parts):
-                continue
-            for text in _docstrings(file):
-                packages.setdefault(text, package.name)
-    by_size = sorted(Counter(packages.values()).items(), key=lambda item: (-item[1], item[0]))
-    classes = {name for name, _ in by_size[:PYDOCS_CLASSES]}
-    rows = [{"text": text, "label": package} for text, package in packages.items() if package in classes]
-    return Dataset.from_list(rows)
-
-
-def _docstrings(file: Path) -> list[str]:
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    nodes = [node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, kinds)]
-    texts = [ast.get_docstring(node) or "" for node in nodes]
-    return [text for text in texts if len(text.split()) >= PYDOCS_WORDS]

@@ -24,7 +24,8 @@ from recipes.config import Data
 from recipes.data import duplicates
 from recipes.data.columns import as_examples, read_column
 from recipes.data.labels import Labels, describe_labels, is_number, is_unlabelled, sort_labels
-from recipes.data.sources import read_file, read_hub, read_pydocs
+from recipes.data.pydocs import read_pydocs
+from recipes.data.sources import read_file, read_hub
 from recipes.data.splitting import factorize, has_label_lists, select_fold, split_off, table_label_counts
 from recipes.errors import UserError, list_names
 

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from recipes.errors import UserError
 
@@ -92,6 +91,9 @@ def assign_folds(classes: np.ndarray, groups: np.ndarray | None, count: int, see
     num_groups = len(classes) if groups is None else len(np.unique(groups))
     fold_of_row = np.zeros(len(classes), dtype=int)
     if np.bincount(classes).max() >= count and num_groups >= count:
+        # Late: scikit-learn takes half a second, and only folds need it.
+        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
         splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
         with warnings.catch_warnings():
             # A class with fewer rows than folds is allowed: its rows go to as many folds as there are rows.

@@ -8,11 +8,11 @@ import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -114,7 +114,9 @@ def _spaced(count: int, most: int) -> np.ndarray:
 
 
 def _cache_path(splits: Splits) -> Path:
-    key = [VERSION, MAX_ROWS, MAX_WORK, sklearn.__version__, splits.multi_label, splits.classes, *splits.fingerprint]
+    # Not `sklearn.__version__`: where the cache has the predictions, scikit-learn is not imported.
+    learner = version("scikit-learn")
+    key = [VERSION, MAX_ROWS, MAX_WORK, learner, splits.multi_label, splits.classes, *splits.fingerprint]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     return cache_folder() / "baselines" / f"{name}.safetensors"
 

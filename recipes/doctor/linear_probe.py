@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from datasets import Dataset
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.model_selection import StratifiedKFold
 
 from recipes.doctor.findings import Skip
 from recipes.models.linear import is_chinese, join_pairs
@@ -71,6 +68,8 @@ def score_out_of_fold(texts: Sequence[str], labels: Sequence[str], seed: int) ->
     Raises:
         Skip: the texts have no words.
     """
+    from sklearn.model_selection import StratifiedKFold  # late, as in `fit_words`
+
     targets = np.array(labels)
     classes = sorted(set(labels))
     probabilities = np.zeros((len(texts), len(classes)))
@@ -96,6 +95,10 @@ def fit_words(texts: Sequence[str], labels: Sequence[str], seed: int) -> Callabl
     Raises:
         Skip: the texts have no words.
     """
+    # Imported when a model is fitted: scikit-learn takes half a second, and the checks at a start need none of it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+
     analyzer = "char" if is_chinese(texts) else "word"
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, sublinear_tf=True, max_features=20_000)
     try:

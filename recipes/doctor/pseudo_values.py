@@ -1,7 +1,6 @@
 """The contribution of each validation row to a score, so that the score is their mean; for every metric."""
 
 import numpy as np
-from scipy.stats import t
 
 from recipes.errors import UserError
 from recipes.metrics import (
@@ -64,6 +63,8 @@ def score_rows(predictions: Predictions, metric: str) -> np.ndarray:
 
 def mean_interval(rows: np.ndarray) -> tuple[float, float]:
     """The ends of the 95 % interval of the mean of rows, by Student's t."""
+    from scipy.stats import t  # late: it takes half a second, and only a run that ends needs it
+
     mean, half = rows.mean(), t.ppf(0.975, len(rows) - 1) * rows.std(ddof=1) / len(rows) ** 0.5
     return float(mean - half), float(mean + half)
 

@@ -20,7 +20,7 @@ from recipes.doctor.subject import CHEAP_SAMPLE, SAMPLE, Subject
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
-from recipes.reports.results import write_results
+from recipes.reports.results import show_scores, write_results
 from recipes.runs.folder import RunFolder, finished_run, is_finished
 
 
@@ -61,7 +61,9 @@ def check_at_start(run: TrainingRun, splits: Splits) -> None:
 def finish(
     folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
 ) -> RunFolder:
-    """Examine a run that has ended, and write its results, with its `health`, into the run folder.
+    """Show the scores of a run that has ended, examine it, and write its results, with its `health`, into its folder.
+
+    A run that is stopped while this goes on is not finished: the same command shows the scores again, and goes on.
 
     Args:
         folder: the run folder, with the model in `model/`.
@@ -70,9 +72,11 @@ def finish(
         scored: the predictions of each split.
         metrics: the scores of each split, and what the run cost.
     """
+    run = RunFolder.in_memory(folder, scored, metrics)
+    show_scores(run)
     subject = Subject(config, folder)
     # In place of what the cached properties would read.
-    subject.__dict__ |= {"finished_run": RunFolder.in_memory(folder, scored, metrics), "splits": splits}
+    subject.__dict__ |= {"finished_run": run, "splits": splits}
     report = run_checks(subject, [each for each in CHECKS if each.section == "after"])
     health = summarize(report.findings, subject.comparison)
     return write_results(folder, config, splits, scored, {**metrics, "health": health})

@@ -7,17 +7,19 @@ JSON and the numbers as safetensors.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
 from safetensors.numpy import load_file, save_file
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
+
+if TYPE_CHECKING:
+    # Imported where a model is fitted or read: scikit-learn takes half a second, and most starts need none of it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 INVERSE_REGULARIZATION = 10.0
 NEVER = -30.0
@@ -47,7 +49,12 @@ class Linear:
     """
 
     def __init__(
-        self, vectorizer: TfidfVectorizer, weights: np.ndarray, bias: np.ndarray, classes: list[str], multi_label: bool
+        self,
+        vectorizer: "TfidfVectorizer",
+        weights: np.ndarray,
+        bias: np.ndarray,
+        classes: list[str],
+        multi_label: bool,
     ) -> None:
         self.vectorizer, self.weights, self.bias = vectorizer, weights, bias
         self.classes, self.multi_label = classes, multi_label
@@ -59,6 +66,8 @@ class Linear:
         Raises:
             UserError: no text has a word in it.
         """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         texts = join_pairs(splits.train["text"], splits.train["text_pair"])
         analyzer = "char" if is_chinese(texts) else "word"
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer=analyzer, dtype=np.float32)
@@ -114,6 +123,8 @@ class Linear:
     @classmethod
     def load(cls, folder: Path) -> "Linear":
         """Read a model that `save` wrote."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         settings = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
         numbers = load_file(folder / "linear.safetensors")
         vectorizer = TfidfVectorizer(
@@ -144,6 +155,8 @@ def _expand_to_all_classes(
 
 
 def _solve(terms: Any, targets: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.linear_model import LogisticRegression
+
     if len(set(targets)) == 1:  # every row has the label, or none has
         return np.zeros((1, terms.shape[1]), np.float32), np.array([-NEVER if targets[0] else NEVER], np.float32)
     solver = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000, random_state=seed).fit(terms, targets)

@@ -8,14 +8,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard import SummaryWriter
 
 from recipes import seams
 from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
@@ -24,6 +22,9 @@ from recipes.reports.monitor import Monitor
 from recipes.reports.smoothing import SmoothedLoss
 from recipes.reports.tables import score_table
 from recipes.state import LiveRun
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 SAMPLE = 1000
 """Training rows that are tokenized in full to see how much `max_length` cuts off."""
@@ -48,6 +49,7 @@ class RunConsole:
         self.monitor = Monitor(len(run.classes), run.multi_label, run.config.tricks)
         self.bar: Progress | None = None
         self.tensorboard: SummaryWriter | None = None
+        self.first_update: int | None = None
 
     @property
     def is_silent(self) -> bool:
@@ -167,11 +169,11 @@ class RunConsole:
 
     @contextmanager
     def show_progress(self) -> Iterator[None]:
-        """Inside this context a bar is shown in a terminal, and TensorBoard is open."""
+        """Inside this context a bar is shown in a terminal, and what is written goes to TensorBoard too."""
         if self.is_silent:
             yield
             return
-        self.tensorboard = SummaryWriter(str(self.run.folder), purge_step=self.run.batches_done + 1)
+        self.first_update = self.run.batches_done + 1
         # A resumed run continues the smoothed loss, and repeats no message of the monitor.
         for line in self.run.history.read():
             if "split" not in line:
@@ -184,7 +186,8 @@ class RunConsole:
                 yield
             finally:
                 self.flush()
-                self.tensorboard.close()
+                if self.tensorboard is not None:
+                    self.tensorboard.close()
 
     def add_update(self, **record: Any) -> None:
         """Add an update's record. Tensors are read at the next flush, so that nothing waits for a GPU here."""
@@ -237,8 +240,16 @@ class RunConsole:
         self._add_scalars("train", scalars, record["update"])
 
     def _add_scalars(self, split: str, scalars: Mapping[str, float], update: int) -> None:
-        # One event for all scalars: an event costs the writer the same whatever it holds.
-        if self.tensorboard is not None and self.tensorboard.file_writer is not None:
+        if self.first_update is None:
+            return
+        # Late: the first numbers come after the first updates, which need not wait for these imports.
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self.tensorboard is None:
+            self.tensorboard = SummaryWriter(str(self.run.folder), purge_step=self.first_update)
+        if self.tensorboard.file_writer is not None:
+            # One event for all scalars: an event costs the writer the same whatever it holds.
             values = [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in scalars.items()]
             self.tensorboard.file_writer.add_summary(Summary(value=values), update)
 

@@ -2,28 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import matplotlib
-import matplotlib.figure
-import matplotlib.font_manager
 import numpy as np
 
 from recipes.metrics import BINS, Predictions, confidences
 from recipes.reports.smoothing import smooth
 from recipes.runs.files import atomic_write
 
-# Names of classes and runs may hold dollar signs, which are no formulas here.
-matplotlib.rcParams["text.parse_math"] = False
+# Late imports in this module: matplotlib takes a third of a second, and pictures are the last files of a run.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MAX_NAME_LENGTH = 40
 """Characters of a class name; the rest is cut off."""
 MAX_TICKS = 30
 """Classes up to which the confusion matrix has names and counts."""
 
 
+def new_figure(width: float, height: float) -> "Figure":
+    """Make an empty figure, in inches."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # Names of classes and runs may hold dollar signs, which are no formulas here.
+    matplotlib.rcParams["text.parse_math"] = False
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path: Path | IO[str]) -> None:
     """Draw the training loss, raw and smoothed, and the validation metric over the updates."""
-    figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
+    figure = new_figure(8, 4.5)
     axes = figure.add_subplot()
     updates = [line for line in history if "split" not in line and line["loss"] is not None]
     if updates:
@@ -69,7 +78,7 @@ def draw_confusion(predictions: Predictions, path: Path | IO[str]) -> None:
     counts = count_confusions(predictions)
     fractions = counts / np.maximum(1, counts.sum(1, keepdims=True))
     side = min(14.0, 3.5 + 0.45 * len(counts))
-    figure = matplotlib.figure.Figure(figsize=(side + 1, side), layout="constrained")
+    figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
     image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="fraction of the label's rows", shrink=0.8)
@@ -88,7 +97,7 @@ def draw_confusion(predictions: Predictions, path: Path | IO[str]) -> None:
 def draw_reliability(predictions: Predictions, path: Path | IO[str]) -> None:
     """Draw accuracy against confidence, in bins; a calibrated model is on the diagonal."""
     confidence, right = confidences(predictions)
-    figure = matplotlib.figure.Figure(figsize=(5, 4.5), layout="constrained")
+    figure = new_figure(5, 4.5)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="gray", linestyle="--", linewidth=0.8)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -105,7 +114,7 @@ def draw_reliability(predictions: Predictions, path: Path | IO[str]) -> None:
 
 def draw_scores(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, path: Path | IO[str]) -> None:
     """Draw the validation metric of several runs over the updates."""
-    figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
+    figure = new_figure(8, 4.5)
     axes = figure.add_subplot()
     for name, history in histories.items():
         scores = [line for line in history if line.get("split") == "validation" and metric in line]
@@ -115,7 +124,7 @@ def draw_scores(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: st
     save(figure, path)
 
 
-def save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
+def save(figure: "Figure", path: Path | IO[str]) -> None:
     """Write a figure.
 
     Args:
@@ -129,18 +138,22 @@ def save(figure: matplotlib.figure.Figure, path: Path | IO[str]) -> None:
         with atomic_write(path) as draft:
             figure.savefig(draft, dpi=120, format="png")
     else:
+        import matplotlib
+
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trickbook"}):
             figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def _drawable_names(names: Sequence[str]) -> tuple[list[str], Path | None]:
     """Shortened names and a font that has all their characters; numbers and None if no installed font does."""
+    from matplotlib import font_manager
+
     short = [name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 3]}..." for name in names]
     characters = {ord(character) for name in short for character in name}
-    fonts = sorted(matplotlib.font_manager.fontManager.ttflist, key=lambda font: font.name != "DejaVu Sans")
+    fonts = sorted(font_manager.fontManager.ttflist, key=lambda font: font.name != "DejaVu Sans")
     for font in fonts:
         # The Last Resort font has a box for every character.
         is_plain = font.style == "normal" and font.weight == 400 and not font.name.startswith("Last Resort")
-        if is_plain and characters <= matplotlib.font_manager.get_font(font.fname).get_charmap().keys():
+        if is_plain and characters <= font_manager.get_font(font.fname).get_charmap().keys():
             return short, Path(font.fname)
     return [str(index) for index in range(len(names))], None

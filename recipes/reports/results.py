@@ -5,26 +5,28 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipes.config import Config
-from recipes.data.splits import Splits
 from recipes.metrics import Predictions
 from recipes.reports.health import describe_health
-from recipes.reports.model_card import render_card
-from recipes.reports.plots import draw_confusion
+from recipes.reports.plots import draw_confusion, draw_learning_curve
 from recipes.reports.tables import console_for_tables, score_table
 from recipes.runs import manifest
 from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder
+from recipes.runs.history import History
 from recipes.runs.predictions import write_predictions
 from recipes.runtime.distributed import is_first
+
+if TYPE_CHECKING:
+    from recipes.data.splits import Splits
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "hydra-core", "omegaconf", "scikit-learn")
 
 
 def write_results(
-    folder: Path, config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
+    folder: Path, config: Config, splits: "Splits", scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
 ) -> RunFolder:
     """Write the results into a run folder.
 
@@ -37,9 +39,14 @@ def write_results(
         scored: the predictions of each split.
         metrics: the scores of each split, and what the run cost.
     """
+    from recipes.reports.model_card import render_card  # late: it imports torch, and a finished run is shown without
+
     for name, predictions in scored.items():
         write_predictions(folder / "predictions" / f"{name}.csv", predictions)
     main_split = "test" if metrics.get("test") else "validation"
+    if (folder / "history.jsonl").exists():
+        history = History(folder / "history.jsonl").read()
+        draw_learning_curve(history, config.evaluate.metric, folder / "learning_curve.png")
     draw_confusion(scored[main_split], folder / "confusion_matrix.png")
     tokenizer = folder / "model" / "tokenizer_config.json"
     # `model=linear` and ensembles have no tokenizer, and no limit.
@@ -70,16 +77,24 @@ def _list_unneeded(config: Config) -> Iterator[str]:
         yield manifest.MEMBERS
 
 
-def show(run: RunFolder) -> None:
-    """Print a finished run's scores, its health and its folder, from the first process only."""
+def show_scores(run: RunFolder) -> None:
+    """Print the scores of a run, from the first process only. They come before all that its folder still lacks."""
     if not is_first():
         return
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}
     console = console_for_tables()
-    console.print(score_table(scored, f"finished: {metrics['weights']} weights"))
+    console.print(score_table(scored, f"scores: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:
         console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
-    for line in describe_health(metrics):
+    sys.stdout.flush()  # the next lines may take seconds, and the output may be a file
+
+
+def show_health(run: RunFolder) -> None:
+    """Print a finished run's health and its folder, from the first process only."""
+    if not is_first():
+        return
+    console = console_for_tables()
+    for line in describe_health(run.metrics):
         console.print(line, markup=False, soft_wrap=True)
     console.print(str(run.folder), markup=False, soft_wrap=True)

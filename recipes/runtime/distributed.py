@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
-from accelerate import PartialState
+from typing import TYPE_CHECKING
 
 from recipes.errors import UserError
+
+# Late imports in this module: a finished run is shown without torch, which takes seconds.
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def is_first() -> bool:
@@ -22,11 +24,13 @@ def uses_cpu(device: str) -> bool:
     """
     if device != "auto" or "RANK" not in os.environ:
         return device == "cpu"
+    import torch
+
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return accelerator is None or accelerator.type == "mps"
 
 
-def connect(device: str) -> PartialState:
+def connect(device: str) -> "PartialState":
     """Connect the processes that torchrun started.
 
     Args:
@@ -35,6 +39,9 @@ def connect(device: str) -> PartialState:
     Raises:
         UserError: they cannot work together on this device.
     """
+    import torch
+    from accelerate import PartialState
+
     local, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if not uses_cpu(device) and 0 < gpus < local:
         raise UserError(
@@ -53,18 +60,23 @@ def connect(device: str) -> PartialState:
 def say(text: str) -> None:
     """Print a line in the first process only."""
     if is_first():
-        print(text)
+        # At once, also where the output is a file or a pipe.
+        print(text, flush=True)
 
 
 def wait_for_all() -> None:
     """Wait until every process has called this; a single process goes on at once."""
     if "RANK" in os.environ:
+        from accelerate import PartialState
+
         PartialState().wait_for_everyone()
 
 
 @contextmanager
 def on_threads(count: int | None) -> Iterator[None]:
     """Inside this context torch computes on `count` threads; None: the number stays as it is."""
+    import torch
+
     before = torch.get_num_threads()
     if count is not None and count != before:
         torch.set_num_threads(count)

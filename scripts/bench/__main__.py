@@ -36,6 +36,7 @@ BENCHMARKS = {
     "tricks": "passes, time and memory of each trick, against no trick",
     "attacks": "how far an epsilon for the word embedding matrix moves each text",
     "doctor": "cheap checks at every start, against the loading before them",
+    "start": "CPU seconds of a start, against importing torch, transformers and the model class",
 }
 
 

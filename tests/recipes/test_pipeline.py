@@ -30,7 +30,7 @@ from recipes.data.batch import Batch
 from recipes.errors import UserError
 from recipes.graphs.parts import Parts
 from recipes.loop import TrainingRun
-from recipes.reports import results, run_page
+from recipes.reports import model_card, results, run_page
 from recipes.runs import checkpoint, manifest
 from recipes.runs.folder import FORMAT, is_finished
 from recipes.testing import comparable_contents, in_child, saved_files, tiny_config
@@ -284,7 +284,7 @@ def test_a_repeated_run_and_a_killed_one_write_the_same_bytes(tmp_path: Path) ->
     [
         (pipeline, "_save_model"),
         pytest.param(results, "write_predictions", marks=pytest.mark.slow),
-        pytest.param(results, "render_card", marks=pytest.mark.slow),
+        pytest.param(model_card, "render_card", marks=pytest.mark.slow),
         pytest.param(results, "write_json", marks=pytest.mark.slow),
         (manifest, "write"),
     ],

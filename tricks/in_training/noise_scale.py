@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import nn
 
 from recipes import Batch, Loss, Run, Trick, allowed
@@ -119,6 +118,8 @@ class NoiseScale(Trick):
             return {}
         freedom = 1 / self.squared_weights - 1
         # Squared half widths of intervals: the quantile squared times the (co)variances of both means.
+        from scipy.stats import t as student  # late: the doctor imports every trick at a start, and this takes long
+
         unit = student.ppf(0.975, freedom) ** 2 / freedom
         signal_width = unit * (self.means["signal_squared"] - signal**2)
         noise_width = unit * (self.means["noise_squared"] - noise**2)

@@ -11,8 +11,8 @@ import pytest
 from matplotlib import image
 
 from recipes.metrics import Predictions, measure
-from recipes.reports import results
-from recipes.reports.results import PACKAGES, show, write_results
+from recipes.reports import model_card, results
+from recipes.reports.results import PACKAGES, show_health, show_scores, write_results
 from recipes.runs.folder import FORMAT, RunFolder, is_finished
 from recipes.testing import finished_run, tiny_config, tiny_splits
 
@@ -57,7 +57,7 @@ def test_a_run_is_finished_only_when_all_else_is_written(tmp_path: Path, monkeyp
     def fail(*arguments: Any) -> str:
         raise RuntimeError("no card")
 
-    monkeypatch.setattr(results, "render_card", fail)
+    monkeypatch.setattr(model_card, "render_card", fail)
     with pytest.raises(RuntimeError, match="no card"):
         write_some(tmp_path, {"validation": predictions_of(["x", "y"])})
     assert not is_finished(tmp_path)
@@ -89,9 +89,10 @@ def test_the_card_has_the_token_limit_of_the_tokenizer(tmp_path: Path) -> None:
 def test_show_prints_scores_candidates_and_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     run = RunFolder(finished_run())
     assert len(run.metrics["candidates"]) > 1
-    show(run)
+    show_scores(run)
+    show_health(run)
     output = capsys.readouterr().out
-    assert f"finished: {run.metrics['weights']} weights" in output and "candidates on validation" in output
+    assert f"scores: {run.metrics['weights']} weights" in output and "candidates on validation" in output
     assert f"{run.metrics['test']['accuracy']:.4f}" in output
     assert output.endswith(f"\n{run.folder}\n")
 
@@ -100,5 +101,6 @@ def test_show_prints_from_the_first_process_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(results, "is_first", lambda: False)
-    show(RunFolder(finished_run()))
+    show_scores(RunFolder(finished_run()))
+    show_health(RunFolder(finished_run()))
     assert capsys.readouterr().out == ""

@@ -8,7 +8,7 @@ import pytest
 
 from recipes.api import finetune_config
 from recipes.doctor.registry import CHECKS
-from recipes.reports.results import show
+from recipes.reports.results import show_health
 from recipes.testing import in_child
 from tests.recipes.doctor.faults.harness import (
     Fault,
@@ -134,7 +134,7 @@ def test_checks_of_finished_runs_are_skipped_without_one(tmp_path: Path) -> None
 
 def test_train_shows_the_problems_of_its_scores_at_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = make_config(Fault("none", "", ""), tmp_path, True, "train.learning_rate=1e-7", "doctor=cheap")
-    in_child(lambda: show(finetune_config(config, tmp_path / "run")))
+    in_child(lambda: show_health(finetune_config(config, tmp_path / "run")))
     output = capfd.readouterr().out
     assert "health: the model has collapsed: it predicts one class. accuracy against the linear baseline: -" in output
     assert "error: validation: the prediction is '" in output and "' for every row. Leads to: " in output
