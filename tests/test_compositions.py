@@ -40,7 +40,8 @@ IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & s
 
 def start_run(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tuple[TrainingRun, Batch]:
     """A tiny run with these tricks, and its first batch. It has no warm-up, during which some do nothing."""
-    settings = [f"+tricks=[{','.join(tricks)}]", "train.warmup=0.0", *required_overrides(tricks), *overrides]
+    late = ["tricks.awp.start=0.0"] if "awp" in tricks else []
+    settings = [f"+tricks=[{','.join(tricks)}]", "train.warmup=0.0", *late, *required_overrides(tricks), *overrides]
     run = tiny_run(tiny_config(*settings), folder)
     return run, run.seams.batches(run.train, 0)[0]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,7 +162,9 @@ def test_warnings_of_a_trick_use_the_new_name(
 )
 def test_remedies_use_the_new_name(rename: Rename, old: str, finding: str) -> None:
     compose_config([rename(old)])
-    values = {"rows": 4} if finding == "batch_out_of_memory" else {}
+    values: dict[str, Any] = {"batch_out_of_memory": {"rows": 4}, "removed_checkpoints": {"folder": "runs/old"}}.get(
+        finding, {}
+    )
     ours = [remedy for remedy in remedies_for(finding, {}, **values) if NEW in remedy]
     theirs = [remedy for remedy in remedies_for(finding, {}, **values) if f"[{old}]" in remedy]
     assert [remedy.replace(NEW, old) for remedy in ours] == theirs != []

@@ -223,7 +223,7 @@ def _load(way: str, dropout: float = 0.1) -> BertModel:
     """The encoder of a run's model, in training mode."""
     shape = "BERT-base" if dropout else "MiniLM"
     folder = make_model_folder(shape, dropout)
-    model = BertModel.from_pretrained(folder, attn_implementation=way, add_pooling_layer=False)
+    model = BertModel.from_pretrained(folder, attn_implementation=way, add_pooling_layer=False, trust_remote_code=False)
     return model.to(work.DEVICE).train()
 
 

@@ -215,4 +215,4 @@ def test_every_number_is_advised_or_listed_and_every_default_is_inside_its_advis
             unadvised |= {f"{name}.{field}" for field, kind in kinds.items() if "int" in kind or "float" in kind}
     assert outside == []
     assert {each for each in unadvised if not each.endswith((".values", ".depths"))} == UNADVISED
-    assert advised == 35
+    assert advised == 36

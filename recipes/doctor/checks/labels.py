@@ -176,7 +176,7 @@ def _check_label_sets(subject: Subject, result: CheckResult, train: Counter[str]
         result.warn(
             f"every training row has {quote_names(always)}.",
             "there is nothing to learn about them",
-            f"remove these labels; or is data.label_separator={separator!r} part of a name? Then set it to null"
+            f"remove these labels, or if {separator!r} is part of a name, data.label_separator=null"
             if separator
             else "remove these labels",
         )

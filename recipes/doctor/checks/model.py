@@ -331,9 +331,11 @@ def _innermost_targets(run: TrainingRun, batch: Batch) -> Tensor:
         return Base(run).loss(logits, targets)
 
     device = run.accelerator.device
+    # Weights of classes are in the targets that such a trick passes on, so these do not sum to 1.
+    tricks = {name: trick for name, trick in run.tricks.items() if trick.slots.get("loss") != "weighting"}
     with torch.no_grad():
         logits = torch.zeros_like(batch.targets, device=device)
-        seams.compose("loss", record, run.tricks, run)(logits, batch.targets.to(device))
+        seams.compose("loss", record, tricks, run)(logits, batch.targets.to(device))
     return recorded[-1].to(batch.targets.device)
 
 

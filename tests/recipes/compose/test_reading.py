@@ -100,6 +100,7 @@ def test_the_yaml_files_hold_every_value_and_the_class_none() -> None:
         "clip_norm": 1.0,
         "device": "auto",
         "threads": None,
+        "cuda_graphs": "auto",
     }
     with pytest.raises(TypeError):
         Config()  # type: ignore[call-arg]
@@ -141,8 +142,8 @@ def test_numbers_that_are_none(value: str) -> None:
 def test_a_setting_that_nobody_reads_is_an_error() -> None:
     assert problems("+foo=1")[0].startswith("foo does not exist; there are: checkpoint, ")
     assert problems("+train.epoch=1", "+foo=1") == (
-        "train.epoch does not exist; did you mean epochs? There are: batch_size, clip_norm, device, epochs, "
-        "learning_rate, max_updates, schedule, threads, warmup, weight_decay.",
+        "train.epoch does not exist; did you mean epochs? There are: batch_size, clip_norm, cuda_graphs, device, "
+        "epochs, learning_rate, max_updates, schedule, threads, warmup, weight_decay.",
         *problems("+foo=1"),
     )
 

@@ -9,7 +9,7 @@ import recipes
 from recipes.prediction import precision
 from recipes.prediction.precision import PRECISIONS, choose_precision, in_precision
 from recipes.runtime.precision import Measurement
-from recipes.testing import finished_run, in_child
+from recipes.testing import finished_run, in_child, warm_up
 
 TEXTS = ["a1 b2 w3", "c4", "w1 w2 w3 w4 w5 w6", "b7 a9"]
 
@@ -34,9 +34,9 @@ def test_the_precision_that_is_chosen(
         assert choose_precision(device, "trained") == expected
 
 
-def test_an_unknown_precision_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(recipes.UserError, match="precision=int4: choose one of auto, fastest, fp32, bf16, fp16"):
-        recipes.load(tmp_path, precision="int4")
+        recipes.load(warm_up(), precision="int4")
 
 
 def test_the_command_line_has_all_precisions() -> None:

@@ -9,7 +9,8 @@ NEWER = {"header": True, "encoding": None, "fold": None}
 
 def values(**changes: Any) -> dict[str, Any]:
     train = {"epochs": 1.0, "max_updates": None, "schedule": "constant", "warmup": 0.0, "learning_rate": 1e-5}
-    config: dict[str, Any] = {"seed": 0, "resume": True, "data": dict(NEWER), "model": {}, "train": train, "tricks": {}}
+    config: dict[str, Any] = {"seed": 0, "resume": True, "data": dict(NEWER), "train": train, "tricks": {}}
+    config["model"], train["cuda_graphs"] = {"trim_vocabulary": False}, "auto"
     for path, value in changes.items():
         node = config
         *parts, name = path.split("__")

@@ -100,7 +100,7 @@ def test_processes_that_cannot_work_together_are_refused(monkeypatch: pytest.Mon
     with pytest.raises(UserError, match=r"2 processes .* fewer GPUs \(1\); .*--nproc-per-node=1"):
         connect("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr("recipes.runtime.distributed.PartialState", lambda cpu: SimpleNamespace(num_processes=1))
+    monkeypatch.setattr("accelerate.PartialState", lambda cpu: SimpleNamespace(num_processes=1))
     with pytest.raises(UserError, match="^train.device=mps: .* set train.device=auto"):
         connect("mps")
 

@@ -32,7 +32,7 @@ def test_every_cell_is_under_the_laws(cell: str, law: str) -> None:
 
 
 def test_every_cell_has_its_laws() -> None:
-    assert len(LAWS) == 13 and FAST < set(LAWS)
+    assert len(LAWS) == 16 and FAST < set(LAWS)
 
 
 def refusal(*overrides: str) -> tuple[str, ...]:
