@@ -15,7 +15,7 @@ INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.demo ## Set up, fine-tune the default with mixup, amp and swa, and show the scores
+demo: .venv/.demo ## Set up, fine-tune with mixup, amp and swa for some minutes, and show the scores
 	@$(BIN) scripts/demo.py
 
 test: .venv/.test ## Set up and run the fast tests, a process for each core
