@@ -204,6 +204,19 @@ def _results_of(run: TrainingRun) -> dict[str, Any]:
     return {"weights": weights, "losses": [line["loss"] for line in run.history.read() if "split" not in line]}
 
 
+def kill_after(update: int) -> None:
+    """Kill this process right after an update of the run that it trains: only in a child process."""
+    step = TrainingRun._step
+
+    def step_or_die(run: TrainingRun, batch: Batch) -> None:
+        step(run, batch)
+        if run.batches_done == update:
+            run.console.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    TrainingRun._step = step_or_die  # type: ignore[method-assign, assignment]
+
+
 def train_once(config: Config) -> dict[str, Any]:
     """`train_tiny` in a child process, once for each config: many tests compare with the same plain run."""
     return _remember(train_tiny, config)
@@ -561,15 +574,7 @@ class TrickLaws:
         config = self.config(self.trick)
 
         def killed(folder: Path, updates: int) -> None:
-            step = TrainingRun._step
-
-            def fatal(run: TrainingRun, batch: Batch) -> None:
-                step(run, batch)
-                if run.batches_done == updates:
-                    run.console.flush()
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            TrainingRun._step = fatal  # type: ignore[method-assign, assignment]
+            kill_after(updates)
             finetune_config(config, folder)
 
         uninterrupted, _ = self.full_run()

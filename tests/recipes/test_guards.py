@@ -1,8 +1,6 @@
 """Updates whose gradient is not finite are skipped, not counted, logged; three in a row are an error."""
 
 import json
-import os
-import signal
 from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
@@ -22,7 +20,16 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.pipeline import fit
 from recipes.runs.history import History
-from recipes.testing import UPDATES, comparable_contents, copy_weights, difference, in_child, tiny_config, tiny_run
+from recipes.testing import (
+    UPDATES,
+    comparable_contents,
+    copy_weights,
+    difference,
+    in_child,
+    kill_after,
+    tiny_config,
+    tiny_run,
+)
 
 
 def add_infinite_gradients(run: TrainingRun, at: Collection[int]) -> None:
@@ -103,19 +110,14 @@ def test_a_run_killed_between_two_skipped_updates_ends_the_same(tmp_path: Path) 
     at, config = {6, 7, 11, 12}, tiny_config("checkpoint.every=0.17")
 
     def finetune_or_die(folder: Path, dies_at: int) -> FinishedRun:
-        initialize, step = TrainingRun.__init__, TrainingRun._step
+        initialize = TrainingRun.__init__
 
         def initialize_with_inf(run: TrainingRun, *arguments: Any) -> None:
             initialize(run, *arguments)
             add_infinite_gradients(run, at)
 
-        def step_or_die(run: TrainingRun, batch: Batch) -> None:
-            step(run, batch)
-            if run.batches_done == dies_at:
-                run.console.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        TrainingRun.__init__, TrainingRun._step = initialize_with_inf, step_or_die  # type: ignore[method-assign]
+        TrainingRun.__init__ = initialize_with_inf  # type: ignore[method-assign]
+        kill_after(dies_at)
         return finetune_config(config, folder)
 
     in_child(partial(finetune_or_die, tmp_path / "uninterrupted", 0))

@@ -20,7 +20,7 @@ from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
 from recipes.runs import checkpoint
 from recipes.runtime.signals import Interrupted
-from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, temporary_folder, tiny_config, tiny_run
+from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, kill_after, temporary_folder, tiny_config, tiny_run
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
 
@@ -219,14 +219,8 @@ STOPPING = ("evaluate.every=0.5", "evaluate.early_stopping=2")
 def fit_with_scores(run: TrainingRun, scores: Mapping[int, float], killed_at: int | None = None) -> dict[str, Any]:
     """Train a run whose evaluations return the given score of their update."""
     loop.measure = lambda predictions: {"accuracy": scores[run.batches_done]}  # type: ignore[attr-defined]
-    step = run._step
-
-    def step_or_die(batch: Batch) -> None:
-        step(batch)
-        if run.batches_done == killed_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    run._step = step_or_die  # type: ignore[method-assign]
+    if killed_at is not None:
+        kill_after(killed_at)
     run.fit()
     assert run.best is not None
     return {"end": run.batches_done, "best": run.best["update"], "evaluated": evaluated_updates(run)}

@@ -1,7 +1,5 @@
 """Where parts are replayed: the table of cards, what stands against it, and the shapes that a run will have."""
 
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from recipes.config import as_values, digest
 from recipes.graphs import mode
 from recipes.graphs.frozen import FrozenRecorder
 from recipes.graphs.parts import PaddedParts, Parts
-from recipes.testing import copy_weights, difference, in_child, temporary_folder, tiny_config, tiny_run
+from recipes.testing import copy_weights, difference, in_child, kill_after, temporary_folder, tiny_config, tiny_run
 
 CARD = "NVIDIA H100 80GB HBM3"
 
@@ -195,18 +193,11 @@ def test_a_replayed_run_that_is_killed_goes_on_as_it_would_have() -> None:
     def train(folder: Path, dies_at: int = 0) -> dict[str, Any]:
         with pytest.MonkeyPatch.context() as patch:
             run = tiny_run(config, folder, folder)
-            step = run._step
-
-            def step_or_die(batch: Any) -> None:
-                step(batch)
-                if run.batches_done == dies_at:
-                    run.console.flush()
-                    os.kill(os.getpid(), signal.SIGKILL)
+            kill_after(dies_at)
 
             def set_up_parts(*arguments: Any) -> PaddedParts:
                 return mode.make_padded_parts(run, run.cost_of_pass, FrozenRecorder(run.parameters))
 
-            patch.setattr(run, "_step", step_or_die)
             patch.setattr("recipes.loop.set_up_parts", set_up_parts)
             run.fit()
             return {**copy_weights(run), "losses": np.array([line.get("loss") or 0.0 for line in run.history.read()])}

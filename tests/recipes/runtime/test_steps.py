@@ -1,7 +1,5 @@
 """Counting steps whose outcome is read later, as on a GPU; a run that reads late is the run that waits, bit for bit."""
 
-import os
-import signal
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from recipes.data.batch import Batch, Loss
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.runtime.steps import StepCount
-from recipes.testing import UPDATES, copy_weights, difference, in_child, tiny_config, tiny_run
+from recipes.testing import UPDATES, copy_weights, difference, in_child, kill_after, tiny_config, tiny_run
 
 MADE, SKIPPED = torch.tensor(True), torch.tensor(False)
 
@@ -120,14 +118,7 @@ def train_with_skips(config: Config, folder: Path, late: bool, dies_at: int = 0)
     add_infinite_gradients({3, 9, 10, UPDATES})
     if late:
         read_steps_late()
-    step = TrainingRun._step
-
-    def step_or_die(run: TrainingRun, batch: Batch) -> None:
-        step(run, batch)
-        if run.batches_done == dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    TrainingRun._step = step_or_die  # type: ignore[method-assign]
+    kill_after(dies_at)
     folder.mkdir(exist_ok=True)
     run = tiny_run(config, folder, folder)
     run.fit()
