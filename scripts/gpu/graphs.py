@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -22,7 +23,6 @@ from transformers import (
     DataCollatorWithPadding,
     Trainer,
     TrainerCallback,
-    TrainingArguments,
     get_linear_schedule_with_warmup,
 )
 
@@ -35,6 +35,7 @@ from recipes.graphs.mode import make_padded_parts
 from recipes.graphs.parts import PaddedParts
 from recipes.loop import TrainingRun
 from scripts.bench.peer_batches import sort_in_pools
+from scripts.bench.peer_transformers import make_arguments
 from scripts.gpu import work
 from scripts.gpu.work import table, verdict
 
@@ -275,25 +276,9 @@ def train_with_transformers(config: Config) -> Timing:
     """The Trainer of transformers, in batches of similar length."""
     run = work.make_run(config)
     train, watch = run.config.train, Stopwatch(run.total_updates)
-    arguments = TrainingArguments(
-        output_dir=tempfile.mkdtemp(dir=run.folder),
-        use_cpu=work.DEVICE != "cuda",
-        bf16=True,
-        per_device_train_batch_size=train.batch_size,
-        train_sampling_strategy="group_by_length",
-        max_steps=run.total_updates,
-        optim="adamw_torch_fused",
-        learning_rate=train.learning_rate,
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.clip_norm,
-        lr_scheduler_type="linear",
-        warmup_steps=train.warmup,
-        report_to="none",
-        logging_strategy="no",
-        save_strategy="no",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-    )
+    folder = Path(tempfile.mkdtemp(dir=run.folder))
+    use_cpu = work.DEVICE != "cuda"
+    arguments = make_arguments(train, run.total_updates, folder, "group_by_length", use_cpu=use_cpu, bf16=True)
     model: nn.Module = run.bare_model
     collate, rows = DataCollatorWithPadding(run.tokenizer), list_rows(run.train)
     peer = Trainer(model, arguments, data_collator=collate, train_dataset=rows, callbacks=[Ticker(watch)])  # type: ignore[arg-type]
