@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -31,6 +31,7 @@ from recipes.runtime.distributed import connect, is_first, say, wait_for_all
 # Late imports in this module: a finished run is opened, and a mistake answered, without torch, which takes seconds.
 if TYPE_CHECKING:
     from recipes.prediction.predictors import AnyPredictor
+    from recipes.trick import Trick
 
 
 @dataclass
@@ -88,14 +89,15 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
     say(describe_start(config, folder))
     with trusting(config.trusted):
-        settled = find_settled(config, folder)
+        settled, tricks = find_settled(config, folder), None
         if settled is None:
             # Of a run that has begun, its claim says more about a file that is gone.
             if not has_results(folder):
                 check_files(config)
             from recipes.compose.tricks import build
 
-            settled = settle_measured(config, build(config.tricks), folder)
+            tricks = build(config.tricks)
+            settled = settle_measured(config, tricks, folder)
         config, notes = settled
         with claim_once(folder, config):
             if is_finished(folder):
@@ -109,17 +111,18 @@ def finetune_config(config: Config, folder: Path) -> FinishedRun:
                 if is_first():
                     manifest.remove(folder)
                 notes.append("the run was finished without its model; it is trained again, to the same scores.")
-            _run_pipeline(config, folder, notes)
+            _run_pipeline(config, tricks, folder, notes)
     return FinishedRun(folder, tuple(config.trusted))
 
 
-def _run_pipeline(config: Config, folder: Path, notes: list[str]) -> None:
-    """Read the data and train, in a claimed folder."""
+def _run_pipeline(config: Config, tricks: "Mapping[str, Trick] | None", folder: Path, notes: list[str]) -> None:
+    """Read the data and train, in a claimed folder; None: the tricks have not been built yet."""
     from recipes import pipeline
     from recipes.compose.tricks import build
     from recipes.data.splits import read_splits
 
-    tricks = build(config.tricks)
+    if tricks is None:
+        tricks = build(config.tricks)
     splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
     procedure = seams.compose("train", pipeline.train, tricks, None)
     procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)

@@ -29,7 +29,7 @@ def find_settled(config: Config, folder: Path) -> tuple[Config, list[str]] | Non
         return None
     # A folder with the name of this very config differs from it by what was measured alone.
     notes = [
-        f"{path}={new}, as was measured at the first start of this run."
+        _describe_stored(path, new)
         for name in SETTLED
         for path, _, new in differences(values[name], stored[name], name)
     ]
@@ -77,9 +77,13 @@ def settle_measured(config: Config, tricks: Mapping[str, "Trick"], folder: Path)
                 notes.append(note)
             elif stored is not None and stored != values[name][setting]:
                 values[name][setting] = stored
-                notes.append(f"tricks.{name}.{setting}={stored}, as was measured at the first start of this run.")
+                notes.append(_describe_stored(f"tricks.{name}.{setting}", stored))
             setattr(tricks[name], setting, values[name][setting])
     return replace(config, tricks=values), notes
+
+
+def _describe_stored(path: str, value: Any) -> str:
+    return f"{path}={value}, as was measured at the first start of this run."
 
 
 def _stored_mode(before: Mapping[str, Any]) -> tuple[str, str]:

@@ -16,12 +16,12 @@ from typing import Any
 
 from recipes.config import Config, Data, as_values, saved_config, value_at
 from recipes.data.cache import cache_folder
+from recipes.data.paths import SPLITS
 from recipes.errors import UserError
 from recipes.runs.claim import changed_inputs, read_inputs
 from recipes.runs.files import expand_home, write_json
 from recipes.runs.folder import read_config
 
-SPLITS = ("train", "validation", "test")
 # Settings of tricks that name a file or a folder.
 PATH_SETTING = re.compile(r"(.*_)?(file|folder|path)s?")
 # A file may change twice within one tick of the file system's clock, so a file this fresh is hashed again.
