@@ -90,7 +90,7 @@ class Outcome:
     finds_others: bool = False
     """Whether another level is."""
     doubted: float = 0.0
-    """The fraction of the effects that cannot be told."""
+    """The fraction of the effects without a verdict for lack of seeds."""
 
 
 def simulate(world: World, failures: Failures, design: Design, seeds: int, random: np.random.Generator) -> Outcome:
