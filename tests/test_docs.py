@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import recipes
+from recipes.commands.tricks import INSIDE
 from recipes.compose.overrides import compose_config, mistakes
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
@@ -33,7 +34,7 @@ def test_the_catalogue_is_up_to_date() -> None:
     assert page == script["catalogue"](), "run python scripts/tricks.py --write"
     for name in names():
         assert page.count(f"\n### [`{name}`]") == 1
-    assert set(script["INSIDE"]) == set(SEAMS)
+    assert set(INSIDE) == set(SEAMS)
 
 
 def test_pairs_are_listed_unless_they_wrap_different_seams() -> None:
