@@ -15,11 +15,11 @@ import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 
 from recipes.cli import exit_on_user_error
 from recipes.commands import COMMANDS
 from recipes.errors import UserError, nearest
+from recipes.runtime.program import ROOT
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,8 +50,7 @@ def describe() -> str:
 
 def describe_version() -> str:
     """The version, and where it is, since an environment and a checkout may both have one."""
-    folder = Path(__file__).parents[2]
-    return f"trickbook {metadata.version('trickbook')} in {folder} (Python {platform.python_version()})"
+    return f"trickbook {metadata.version('trickbook')} in {ROOT} (Python {platform.python_version()})"
 
 
 if __name__ == "__main__":

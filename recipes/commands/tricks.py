@@ -28,7 +28,7 @@ from recipes.config import CONF
 from recipes.errors import UserError, nearest
 from recipes.ranges import as_yaml, describe_field
 from recipes.reports.tables import console_for_tables
-from recipes.runtime.program import CHECKOUT
+from recipes.runtime.program import ROOT
 
 if TYPE_CHECKING:
     from recipes.trick import Trick
@@ -137,7 +137,7 @@ def read_cards() -> dict[str, tuple[str, str]]:
     for path in sorted((CONF / "tricks").glob("*.yaml")):
         target = re.search(r"^_target_: (tricks\.(\w+)\.\w+)\.\w+$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert target is not None, path
-        source = CHECKOUT.joinpath(*target[1].split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        source = ROOT.joinpath(*target[1].split(".")).with_suffix(".py").read_text(encoding="utf-8")
         cards[path.stem] = target[2].replace("_", "-"), ast.get_docstring(ast.parse(source)) or ""
     return cards
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import get_class
 
-from recipes.config import CONF
+from recipes.compose.folders import GROUPS, explain_unusable
 from recipes.errors import UserError
+from recipes.runtime.program import ROOT
 
 ENTRY_POINTS = "trickbook.tricks"
-TRICKS = CONF.parent / "tricks"
-# The folders of a config folder that Hydra composes from.
-GROUPS = ("data", "model", "recipe", "search", "tricks")
+TRICKS = ROOT / "tricks"
 
 _trusted: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
 
@@ -64,15 +63,29 @@ def import_class(target: object, setting: str, package: str | None = None) -> ty
     if not isinstance(target, str) or not is_trusted(target, package):
         raise UserError(explain_distrust(target, setting))
     try:
+        if is_listed(target):
+            _search_working_folder(target)
         imported = get_class(target)
     except (HydraException, ImportError, ValueError, TypeError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
-        raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error
+        raise UserError(
+            f"{setting}={target} cannot be imported ({reason}); is its file in this folder, or on PYTHONPATH?"
+        ) from error
     # A module of the package also holds what it imports, such as subprocess.Popen.
     is_of_package = target.partition(".")[0] == package and not is_listed(target)
     if is_of_package and not imported.__module__.startswith(f"{package}."):
         raise UserError(f"{setting}={target} is not a class of {package}.")
     return imported
+
+
+def _search_working_folder(target: str) -> None:
+    """Let Python find a class that the user trusts in the working folder too.
+
+    The folder comes last, so that no file in it hides a package, and only where nothing else has the module.
+    """
+    top, folder = target.partition(".")[0], str(Path.cwd())
+    if _find_spec(top) is None and PathFinder.find_spec(top, [folder]) is not None:
+        sys.path.append(folder)
 
 
 def is_trusted(target: str, package: str | None = None) -> bool:
@@ -140,8 +153,8 @@ def read_targets(folder: str | Path) -> Iterator[str]:
     Raises:
         UserError: there is no such folder.
     """
-    if not Path(folder).is_dir():
-        raise UserError(f"--config-dir={folder}: there is no such folder.")
+    if problem := explain_unusable(folder, "--config-dir"):
+        raise UserError(problem)
     for group in GROUPS:
         for path in sorted(Path(folder, group).rglob("*.yaml")):
             try:

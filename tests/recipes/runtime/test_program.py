@@ -24,5 +24,5 @@ def test_in_a_checkout(started: str, predict: str, train: str, monkeypatch: pyte
 
 def test_where_it_is_installed_there_are_no_files_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["notebook.py"])
-    monkeypatch.setattr(program, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(program, "ROOT", tmp_path)
     assert name_command("report") == "trickbook report"
