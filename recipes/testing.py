@@ -210,7 +210,7 @@ def compose_again(overrides: Sequence[str]) -> DictConfig:
 
 
 @cache
-def _compose_once(overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig | None]:
+def _compose_once(overrides: tuple[str, ...]) -> tuple[DictConfig, Any]:
     return compose_config(overrides)[0], HydraConfig.instance().cfg
 
 
