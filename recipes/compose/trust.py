@@ -1,11 +1,12 @@
-"""Which classes a config may name. A class is imported only after its name is trusted, since importing runs code.
+"""Which classes and functions a config may name. One is imported only if it is trusted, since importing runs code.
 
 Trusted are, exactly:
 
 - the classes of this project's own `tricks` package;
 - classes that an installed distribution registers as entry points of the group `trickbook.tricks`;
 - each `_target_` in the YAML files of the `--config-dir` on this command line;
-- the names in `trusted=[...]`, in Python or on this command line.
+- the names in `trusted=[...]`, in Python or on this command line;
+- as a metric, the public functions of `sklearn.metrics`.
 
 Nothing in a run folder extends this list: somebody else may have written it.
 """
@@ -13,7 +14,7 @@ Nothing in a run folder extends this list: somebody else may have written it.
 import importlib.util
 import site
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
@@ -24,13 +25,15 @@ from typing import Any
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.utils import get_class
+from hydra.utils import get_class, get_method
 
 from recipes.config import CONF
 from recipes.errors import UserError
 
 ENTRY_POINTS = "trickbook.tricks"
 TRICKS = CONF.parent / "tricks"
+# The module whose functions may score, whoever names them.
+SCORES = "sklearn.metrics"
 # The folders of a config folder that Hydra composes from.
 GROUPS = ("data", "model", "recipe", "search", "tricks")
 
@@ -63,16 +66,40 @@ def import_class(target: object, setting: str, package: str | None = None) -> ty
     """
     if not isinstance(target, str) or not is_trusted(target, package):
         raise UserError(explain_distrust(target, setting))
-    try:
-        imported = get_class(target)
-    except (HydraException, ImportError, ValueError, TypeError) as error:
-        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
-        raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error
+    imported: type = _import(get_class, target, setting)
     # A module of the package also holds what it imports, such as subprocess.Popen.
     is_of_package = target.partition(".")[0] == package and not is_listed(target)
     if is_of_package and not imported.__module__.startswith(f"{package}."):
         raise UserError(f"{setting}={target} is not a class of {package}.")
     return imported
+
+
+def import_function(target: str, setting: str) -> Callable[..., Any]:
+    """Import a function that a config names, if it is trusted; also each public function of `sklearn.metrics`.
+
+    Args:
+        target: the name, `module.function`.
+        setting: where the config names it, for messages.
+
+    Raises:
+        UserError: the name is not trusted, or it cannot be imported, or it is not a function.
+    """
+    module, _, name = target.rpartition(".")
+    is_of_sklearn = module == SCORES and _is_installed(SCORES.partition(".")[0])
+    if not is_of_sklearn and not is_trusted(target):
+        raise UserError(explain_distrust(target, setting))
+    function: Callable[..., Any] = _import(get_method, target, setting)
+    if is_of_sklearn and name not in sys.modules[SCORES].__all__:
+        raise UserError(f"{setting}={target} is not a public function of {SCORES}.")
+    return function
+
+
+def _import(get: Callable[[str], Any], target: str, setting: str) -> Any:
+    try:
+        return get(target)
+    except (HydraException, ImportError, ValueError, TypeError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error
 
 
 def is_trusted(target: str, package: str | None = None) -> bool:
