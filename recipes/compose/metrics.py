@@ -2,15 +2,17 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from recipes.compose.trust import import_function
 from recipes.errors import UserError, list_names, nearest
-from recipes.metrics import FURTHER_MULTI, FURTHER_SINGLE, MULTI, TWO_CLASSES, CustomMetric
+from recipes.metrics import FURTHER_MULTI, FURTHER_SINGLE, MULTI, TWO_CLASSES, CustomMetric, scoring
 
 SETTING = "evaluate.metrics"
-BUILT_IN = tuple(dict.fromkeys([*TWO_CLASSES, *MULTI, *FURTHER_SINGLE, *FURTHER_MULTI]))
+ON_REQUEST = (*FURTHER_SINGLE, *FURTHER_MULTI)
+BUILT_IN = tuple(dict.fromkeys([*TWO_CLASSES, *MULTI, *ON_REQUEST]))
 # Keys of a function that are about it; all others are its keyword arguments.
 TARGET, NAME, INPUT, DIRECTION = "_target_", "name", "input", "greater_is_better"
 INPUTS = ("labels", "probabilities")
@@ -18,6 +20,24 @@ INPUTS = ("labels", "probabilities")
 OF_PROBABILITIES = ("y_score", "y_proba", "y_prob", "y_scores", "probas_pred", "pred_decision", "probabilities")
 OF_ERRORS = re.compile(r"(^|_)(loss|error|deviance)$")
 EXAMPLE = f"{SETTING}='[kappa,{{_target_: sklearn.metrics.fbeta_score, beta: 2, average: macro}}]'"
+
+
+@contextmanager
+def scoring_by(evaluate: Mapping[str, Any], of_folder: bool = False) -> Iterator[None]:
+    """Inside this context runs are scored by the metrics of a config too.
+
+    Args:
+        evaluate: the settings of `evaluate`.
+        of_folder: whether a run folder has them, as for `build_metrics`.
+
+    Raises:
+        UserError: with each metric that is wrong, or that nobody trusts.
+    """
+    items, metric = list(evaluate.get("metrics") or []), evaluate.get("metric")
+    if metric in ON_REQUEST and metric not in items:
+        items.append(metric)
+    with scoring(build_metrics(items, of_folder)):
+        yield
 
 
 def build_metrics(items: Sequence[Any], of_folder: bool = False) -> list[str | CustomMetric]:

@@ -66,7 +66,8 @@ def import_class(target: object, setting: str, package: str | None = None) -> ty
     """
     if not isinstance(target, str) or not is_trusted(target, package):
         raise UserError(explain_distrust(target, setting))
-    imported: type = _import(get_class, target, setting)
+    with _explained_import(target, setting):
+        imported = get_class(target)
     # A module of the package also holds what it imports, such as subprocess.Popen.
     is_of_package = target.partition(".")[0] == package and not is_listed(target)
     if is_of_package and not imported.__module__.startswith(f"{package}."):
@@ -88,15 +89,18 @@ def import_function(target: str, setting: str) -> Callable[..., Any]:
     is_of_sklearn = module == SCORES and _is_installed(SCORES.partition(".")[0])
     if not is_of_sklearn and not is_trusted(target):
         raise UserError(explain_distrust(target, setting))
-    function: Callable[..., Any] = _import(get_method, target, setting)
+    with _explained_import(target, setting):
+        function = get_method(target)
     if is_of_sklearn and name not in sys.modules[SCORES].__all__:
         raise UserError(f"{setting}={target} is not a public function of {SCORES}.")
     return function
 
 
-def _import(get: Callable[[str], Any], target: str, setting: str) -> Any:
+@contextmanager
+def _explained_import(target: str, setting: str) -> Iterator[None]:
+    """Inside this context an import that fails is an error of the user."""
     try:
-        return get(target)
+        yield
     except (HydraException, ImportError, ValueError, TypeError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from recipes import seams
 from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import class_counts
+from recipes.metrics import Predictions, explain_missing
 from recipes.reports.monitor import Monitor
 from recipes.reports.smoothing import SmoothedLoss
 from recipes.reports.tables import score_table
@@ -50,6 +51,7 @@ class RunConsole:
         self.bar: Progress | None = None
         self.tensorboard: SummaryWriter | None = None
         self.first_update: int | None = None
+        self.explained: set[str] = set()
 
     @property
     def is_silent(self) -> bool:
@@ -265,6 +267,13 @@ class RunConsole:
         else:
             scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             self.say(f"update {update}/{self.run.total_updates} · {split} · {scores}")
+
+    def explain_missing(self, predictions: Predictions, metrics: Mapping[str, float]) -> None:
+        """Say once for each metric why it has no value on validation."""
+        for name, sentence in explain_missing(predictions, metrics).items():
+            if name not in self.explained:
+                self.say(f"note: {sentence}")
+                self.explained.add(name)
 
 
 def _to_number(value: Any) -> Any:

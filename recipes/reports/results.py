@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import Config
-from recipes.metrics import Predictions
+from recipes.metrics import Predictions, explain_missing, measure_classes
 from recipes.reports.health import describe_health
 from recipes.reports.plots import draw_confusion, draw_learning_curve
 from recipes.reports.tables import console_for_tables, score_table
@@ -67,6 +67,23 @@ def write_results(
     )
     manifest.write(folder, list(_list_unneeded(config)))
     return RunFolder(folder)
+
+
+def describe_scores(scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `metrics.json` next to the scores of the splits.
+
+    Args:
+        scored: the predictions of each split.
+        metrics: the scores of each split.
+
+    Returns:
+        `classes`: precision, recall, F1 and support of each class of each split. `unscored`: why a metric has no value
+        on a split, a sentence each, if there are any.
+    """
+    classes = {split: measure_classes(predictions) for split, predictions in scored.items()}
+    unscored = {split: explain_missing(predictions, metrics[split]) for split, predictions in scored.items()}
+    missing = {split: sentences for split, sentences in unscored.items() if sentences}
+    return {"classes": classes, **({"unscored": missing} if missing else {})}
 
 
 def _list_unneeded(config: Config) -> Iterator[str]:
