@@ -11,7 +11,7 @@ from recipes.config import Config
 from recipes.metrics import Predictions, explain_missing, measure_classes
 from recipes.reports.health import describe_health
 from recipes.reports.plots import draw_confusion, draw_learning_curve
-from recipes.reports.tables import console_for_tables, score_table
+from recipes.reports.tables import ScoreTable, console_for_tables, print_classes
 from recipes.runs import manifest
 from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder
@@ -101,9 +101,15 @@ def show_scores(run: RunFolder) -> None:
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}
     console = console_for_tables()
-    console.print(score_table(scored, f"scores: {metrics['weights']} weights"))
+    console.print(ScoreTable(scored, f"scores: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:
-        console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
+        console.print(ScoreTable(metrics["candidates"], "candidates on validation"))
+    main_split = "test" if metrics.get("test") else "validation"
+    if classes := metrics.get("classes", {}).get(main_split):  # a run of an earlier version has none
+        print_classes(console, classes, f"classes on {main_split}")
+    for split, sentences in metrics.get("unscored", {}).items():
+        for sentence in sentences.values():
+            console.print(f"note: on {split}, {sentence}", markup=False, soft_wrap=True)
     sys.stdout.flush()  # the next lines may take seconds, and the output may be a file
 
 
