@@ -28,6 +28,7 @@ from recipes.runs import manifest
 from recipes.runs.claim import CheckpointsRemoved, claim, has_results
 from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.runtime.distributed import connect, is_first, say, wait_for_all
+from recipes.runtime.program import name_command
 
 # Late imports in this module: a finished run is opened, and a mistake answered, without torch, which takes seconds.
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _command_to_start_over(folder: Path) -> str:
     """The command that starts the run in this folder over, also if it is one of a sweep or was started from Python."""
     lines = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     others = [line for line in lines if not line.startswith("resume=")]
-    return shlex.join(["python", "train.py", *others, f"hydra.run.dir={folder}", "resume=false"])
+    return f"{name_command('train')} {shlex.join([*others, f'hydra.run.dir={folder}', 'resume=false'])}"
 
 
 def load(folder: str | Path, trusted: Sequence[str] = (), precision: str = "auto") -> FinishedRun:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -21,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import UserError, describe
 from recipes.ranges import allowed, escape_interpolations
+from recipes.runtime.program import ROOT
 
 # Settings that change no number of a run. A run folder does not store them.
 UNDECIDING = (
@@ -31,7 +31,8 @@ UNDECIDING = (
     "checkpoint.after_finish",
     "checkpoint.save_model",
 )
-CONF = Path(__file__).parents[1] / "conf"
+# Inside the package where it is installed, next to it in a checkout.
+CONF = next(folder for folder in (ROOT / "recipes" / "conf", ROOT / "conf") if folder.is_dir())
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
 NEWER_SETTINGS: Mapping[str, Any] = {
     "data.header": True,

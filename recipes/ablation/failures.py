@@ -1,6 +1,6 @@
 """Runs that did not learn: which levels break training, and whether the base has learned.
 
-A run is *broken* if it collapsed (`recipes.metrics.has_collapsed`) or diverged. `scripts/judge.py` applies the rules to
+A run is *broken* if it collapsed (`recipes.metrics.has_collapsed`) or diverged. `trickbook judge` applies the rules to
 logs, where a run is broken if it failed or did not learn.
 
 - A level *breaks training* if at least two of its runs are broken, and Fisher's exact test against the runs without the

@@ -33,6 +33,7 @@ from recipes.metrics import is_lower_better
 from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.reports.tables import console_for_tables
 from recipes.runs.files import atomic_write
+from recipes.runtime.program import name_command
 
 RECOMMENDED = "recommended"
 # For one trick, and for more than one.
@@ -365,7 +366,8 @@ def render_recipe(findings: Findings, folder: Path) -> str:
     overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
     overrides += [f"trusted=[{','.join(findings.trusted)}]"] if findings.trusted else []
     config_dir = str(folder / "conf")
-    command = shlex.join(["python", "train.py", "--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+    arguments = shlex.join(["--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+    command = f"{name_command('train')} {arguments}"
 
     summary = textwrap.wrap(" ".join(summarize(findings)), 110)
     lines = ["# @package _global_", *(f"# {line}" for line in summary), f"#   {command}"]

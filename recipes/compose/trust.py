@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import get_class, get_method
 
-from recipes.config import CONF
+from recipes.compose.folders import GROUPS, explain_unusable
 from recipes.errors import UserError
+from recipes.runtime.program import ROOT
 
 ENTRY_POINTS = "trickbook.tricks"
-TRICKS = CONF.parent / "tricks"
+TRICKS = ROOT / "tricks"
 # The module whose functions may score, whoever names them.
 SCORES = "sklearn.metrics"
-# The folders of a config folder that Hydra composes from.
-GROUPS = ("data", "model", "recipe", "search", "tricks")
 
 _trusted: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
 
@@ -100,10 +99,24 @@ def import_function(target: str, setting: str) -> Callable[..., Any]:
 def _explained_import(target: str, setting: str) -> Iterator[None]:
     """Inside this context an import that fails is an error of the user."""
     try:
+        if is_listed(target):
+            _search_working_folder(target)
         yield
     except (HydraException, ImportError, ValueError, TypeError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
-        raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error
+        raise UserError(
+            f"{setting}={target} cannot be imported ({reason}); is its file in this folder, or on PYTHONPATH?"
+        ) from error
+
+
+def _search_working_folder(target: str) -> None:
+    """Let Python find a class that the user trusts in the working folder too.
+
+    The folder comes last, so that no file in it hides a package, and only where nothing else has the module.
+    """
+    top, folder = target.partition(".")[0], str(Path.cwd())
+    if _find_spec(top) is None and PathFinder.find_spec(top, [folder]) is not None:
+        sys.path.append(folder)
 
 
 def is_trusted(target: str, package: str | None = None) -> bool:
@@ -171,8 +184,8 @@ def read_targets(folder: str | Path) -> Iterator[str]:
     Raises:
         UserError: there is no such folder.
     """
-    if not Path(folder).is_dir():
-        raise UserError(f"--config-dir={folder}: there is no such folder.")
+    if problem := explain_unusable(folder, "--config-dir"):
+        raise UserError(problem)
     for group in GROUPS:
         for path in sorted(Path(folder, group).rglob("*.yaml")):
             try:
@@ -239,5 +252,5 @@ def explain_distrust(target: object, setting: str) -> str:
         return f"{sentence} {origin or 'Another folder'} hides the tricks of this project; work in another folder."
     return (
         f"{sentence} If you wrote it, or trust whoever did, add 'trusted=[{target}]' (--trusted={target} for "
-        "predict.py), or --config-dir=<the folder of its YAML file>."
+        "trickbook predict), or --config-dir=<the folder of its YAML file>."
     )

@@ -18,7 +18,7 @@ WIDTH_OF_FILES = 160
 LEAST_WIDTH = 6
 """Of a score."""
 WIDTH_OF_FIGURES = 9
-"""Of a number of a class, so that a long name of a class is cut and not its numbers."""
+"""Of a number of a class."""
 PADDING = 4
 """Next to a cell, with the edge of the table."""
 MOST_CLASSES, WORST_CLASSES = 20, 5
@@ -126,9 +126,11 @@ def print_classes(console: Console, classes: Mapping[str, Mapping[str, float]], 
         shown = sorted(scored, key=lambda name: classes[name]["f1"])[:WORST_CLASSES]
         title = f"{title}: the {len(shown)} with the lowest F1"
     table = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("class", no_wrap=True, overflow="ellipsis")
+    # A long name is cut, and not the numbers.
+    room = console.width - 4 * (WIDTH_OF_FIGURES + PADDING) - PADDING
+    table.add_column("class", no_wrap=True, overflow="ellipsis", max_width=room)
     for header in ("rows", "precision", "recall", "f1"):
-        table.add_column(header, justify="right", no_wrap=True, min_width=WIDTH_OF_FIGURES)
+        table.add_column(header, justify="right", min_width=WIDTH_OF_FIGURES)
     for name in shown:
         scores = classes[name]
         cells = (f"{scores[kind]:.4f}" for kind in ("precision", "recall", "f1"))
