@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.utils import _locate  # `hydra.utils.get_class` also logs what it raises
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.utils import get_class
 
 from recipes.compose.folders import GROUPS, explain_unusable
 from recipes.errors import UserError
@@ -65,7 +65,9 @@ def import_class(target: object, setting: str, package: str | None = None) -> ty
     try:
         if is_listed(target):
             _search_working_folder(target)
-        imported = get_class(target)
+        imported = _locate(target)
+        if not isinstance(imported, type):
+            raise TypeError(f"it is no class: {imported!r}")
     except (HydraException, ImportError, ValueError, TypeError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         raise UserError(
