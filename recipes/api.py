@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from recipes import seams
 from recipes.compose.measured import find_settled, settle_measured
+from recipes.compose.metrics import scoring_by
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.trust import trusting
@@ -89,7 +90,7 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
     say(describe_start(config, folder))
-    with trusting(config.trusted):
+    with trusting(config.trusted), scoring_by(vars(config.evaluate)):
         settled, tricks = find_settled(config, folder), None
         if settled is None:
             # Of a run that has begun, its claim says more about a file that is gone.

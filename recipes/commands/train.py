@@ -1,5 +1,6 @@
 """Fine-tune: `trickbook train '+tricks=[mixup,amp,swa]'`. Hydra composes `conf/`, and the pipeline runs it."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -45,7 +46,8 @@ class Training:
 
             run = finetune_config(config, folder)
             show_health(run)
-            return float(run.metrics["validation"][config.evaluate.metric])
+            # A function of the user's own may fail to score; no sweeper takes NaN for the best.
+            return float(run.metrics["validation"].get(config.evaluate.metric, math.nan))
 
 
 def main(arguments: list[str] | None = None) -> None:
