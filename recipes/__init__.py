@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipes.api import FinishedRun, finetune, load
+    from recipes.api import FinishedRun, diagnose, finetune, load
     from recipes.data.batch import Batch, Loss, Outcome
     from recipes.errors import UserError
     from recipes.ranges import allowed
@@ -27,6 +27,7 @@ _HOMES = {
     "Trick": "trick",
     "UserError": "errors",
     "allowed": "ranges",
+    "diagnose": "api",
     "finetune": "api",
     "load": "api",
 }
@@ -42,6 +43,7 @@ __all__ = [
     "Trick",
     "UserError",
     "allowed",
+    "diagnose",
     "finetune",
     "load",
 ]
