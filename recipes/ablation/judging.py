@@ -44,8 +44,8 @@ from recipes.ablation.report import (
 )
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, Verdict, judge
-from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError, list_names, nearest
+from recipes.prediction.pseudo_values import score_rows
 from recipes.reports.document import Heading, Part, Table
 from recipes.reports.tables import figure_table
 
