@@ -30,7 +30,7 @@ from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import ADDS_UP, FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.config import put_at
 from recipes.errors import list_names
-from recipes.metrics import LOWER_IS_BETTER
+from recipes.metrics import is_lower_better
 from recipes.reports.document import (
     Answer,
     Charts,
@@ -47,6 +47,7 @@ from recipes.reports.document import (
 )
 from recipes.reports.tables import console_for_tables
 from recipes.runs.files import atomic_write
+from recipes.runtime.program import name_command
 
 RECOMMENDED = "recommended"
 # For one trick, and for more than one.
@@ -98,7 +99,7 @@ def build_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("What to do next")
     yield Steps(list(_next_steps(findings)))
     yield Heading("What each does")
-    reversed_note = f" Less {findings.metric} is better: + is less of it." if findings.metric in LOWER_IS_BETTER else ""
+    reversed_note = f" Less {findings.metric} is better: + is less of it." if is_lower_better(findings.metric) else ""
     yield (
         f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies."
         f"{reversed_note}"
@@ -440,7 +441,8 @@ def _recipe_command(findings: Findings, folder: Path) -> str:
     overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
     overrides += [f"trusted=[{','.join(findings.trusted)}]"] if findings.trusted else []
     config_dir = str(folder / "conf")
-    return shlex.join(["python", "train.py", "--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+    arguments = shlex.join(["--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+    return f"{name_command('train')} {arguments}"
 
 
 def _group_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.cells import cell_len
 
-from recipes.metrics import BINS, Predictions, confidences, f1, label_matrices
+from recipes.metrics import BINS, Predictions, confidences, measure_classes
 from recipes.reports.charts import Plot, Series, fit_axis
 from recipes.reports.document import Cell, Charts, Folded, Heading, Part, Table
 from recipes.reports.plots import count_confusions
@@ -48,14 +48,9 @@ def class_parts(main: Predictions, split: str, level: int) -> Iterator[Part]:
 
 def _class_rows(predictions: Predictions) -> Iterator[tuple[float, list[str | Cell]]]:
     """The F1 of each class, and its row; a class without rows comes last."""
-    labels, predicted, _ = label_matrices(predictions)
-    label_counts, predicted_counts, hits = labels.sum(0), predicted.sum(0), (labels * predicted).sum(0)
-    precision = hits / np.maximum(1, predicted_counts)
-    recall = hits / np.maximum(1, label_counts)
-    scores = f1(hits, label_counts + predicted_counts)
-    for index, name in enumerate(predictions.classes):
-        cells = [Cell(f"{each[index]:.3f}", bar=float(each[index])) for each in (precision, recall, scores)]
-        yield float(scores[index]) if label_counts[index] else 2.0, [name, f"{label_counts[index]:,}", *cells]
+    for name, scores in measure_classes(predictions).items():
+        cells = [Cell(f"{scores[kind]:.3f}", bar=scores[kind]) for kind in ("precision", "recall", "f1")]
+        yield scores["f1"] if scores["support"] else 2.0, [name, f"{scores['support']:,}", *cells]
 
 
 def _confusion_matrix(classes: Sequence[str], counts: np.ndarray) -> Table:

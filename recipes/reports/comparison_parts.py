@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from recipes.metrics import LOWER_IS_BETTER
+from recipes.metrics import is_lower_better
 from recipes.prediction.comparison import Improvement, compare, has_same_rows
 from recipes.reports.charts import Estimate, Intervals, Plot, fit_axis
 from recipes.reports.document import Answer, Cell, Charts, Heading, Items, Part, Table
@@ -122,7 +122,7 @@ def _describe(difference: Difference, base: str, metric: str) -> str:
 def _side_by_side(runs: Mapping[str, RunFolder], anchors: Mapping[str, str]) -> Table:
     scores = {name: scores_of(run.metrics, main_split(run)) for name, run in runs.items()}
     metrics = list(dict.fromkeys(metric for values in scores.values() for metric in values))
-    names = [f"{metric} ↓" if metric in LOWER_IS_BETTER else metric for metric in metrics]
+    names = [f"{metric} ↓" if is_lower_better(metric) else metric for metric in metrics]
     return Table(
         ["run", "split", "health", *names, "seconds", "MB"],
         [

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from recipes.metrics import LOWER_IS_BETTER, Predictions, intervals
+from recipes.metrics import Predictions, intervals, is_lower_better
 from recipes.reports.charts import Estimate, Intervals, Plot, Series, fit_axis
 from recipes.reports.class_parts import class_parts
 from recipes.reports.document import Answer, Charts, Figures, Heading, Items, Part, Step, Steps, Table
@@ -14,6 +14,7 @@ from recipes.reports.health import BASELINES, HEADLINES, describe_early_stop
 from recipes.reports.monitor import Monitor
 from recipes.reports.smoothing import smooth
 from recipes.runs.folder import RunFolder
+from recipes.runtime.program import name_command
 
 READ_THEM = "read them under “Errors to read”"
 TONES = {"diverged": "error", "collapsed": "error", "learned": "good", "best_at_end": "good"}
@@ -39,6 +40,8 @@ def run_parts(run: RunFolder, level: int = 2) -> Iterator[Part]:
     yield Steps(list(_next_steps(run)))
     yield Heading("Scores", level)
     yield _score_table(predictions, metrics)
+    if reasons := {each: None for split in (metrics.get("unscored") or {}).values() for each in split.values()}:
+        yield Items([_sentence(reason) for reason in reasons])
     yield from _candidate_tables(metrics)
     yield from _learning_parts(run, main, level)
     if scores_of(metrics, split):
@@ -110,7 +113,7 @@ def _baseline_chart(
     if split == "test" and (score := scores_of(run.metrics, split).get(metric)) is not None:
         rows.append(Estimate("this run, test", score, intervals(main).get(metric), f"{score:.4f}"))
     ends = [end for row in rows for end in (row.value, *(row.interval or ()))]
-    note = "less is better" if metric in LOWER_IS_BETTER else "more is better"
+    note = "less is better" if is_lower_better(metric) else "more is better"
     return Intervals(
         "This run and its baselines",
         fit_axis(f"{metric}; {note}", ends),
@@ -158,11 +161,11 @@ def _next_steps(run: RunFolder) -> Iterator[Step]:
         reason = f"{_sentence(finding['message'])} {_sentence(finding['consequence'])}."
         yield Step(f"{_sentence(remedy)}.", reason)
     if not health:
-        yield Step("Examine it.", "This compares it with its baselines.", f"python scripts/doctor.py {folder}")
+        yield Step("Examine it.", "This compares it with its baselines.", f"{name_command('doctor')} {folder}")
     if TONES.get(health.get("headline", "")) == "error":
         return
     if run.has_model:
-        command = f"python scripts/predict.py {folder} texts.csv predictions.csv"
+        command = f"{name_command('predict')} {folder} texts.csv predictions.csv"
         yield Step("Predict a file with it.", command=command)
     yield Step(
         "Before you prefer these settings to others, train both with more seeds.",
@@ -179,7 +182,7 @@ def _score_table(predictions: Mapping[str, Predictions], metrics: Mapping[str, A
         ["metric", *chain.from_iterable((split, "95 % interval") for split in predictions)],
         [
             [
-                f"{name} ↓" if name in LOWER_IS_BETTER else name,
+                f"{name} ↓" if is_lower_better(name) else name,
                 *chain.from_iterable(
                     (format_score(scores[split].get(name)), _format_interval(bounds[split].get(name)))
                     for split in predictions
