@@ -84,13 +84,13 @@ def plot_lengths(findings: Findings) -> list[Plot]:
     for group in groups:
         series = []
         for style, verdict in enumerate(group):
-            found = [
+            estimates = [
                 (length + (style - (len(group) - 1) / 2) * step, own)
                 for length, each in findings.by_length.items()
                 for own in each.mains
                 if own.effect == verdict.effect and own.has_estimate
             ]
-            points, intervals = [(x, own.value) for x, own in found], [own.interval for _, own in found]
+            points, intervals = [(x, own.value) for x, own in estimates], [own.interval for _, own in estimates]
             series.append(Series(findings.name(verdict.effect), points, style, intervals=intervals))
         ends = [end for each in series for interval in each.intervals for end in interval]
         xs = [x for each in series for x, _ in each.points]

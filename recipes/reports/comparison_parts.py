@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from recipes.compose.metrics import scoring_by
 from recipes.metrics import is_lower_better
 from recipes.prediction.comparison import Improvement, compare, has_same_rows
 from recipes.reports.charts import Estimate, Intervals, Plot, fit_axis
@@ -44,7 +45,9 @@ def comparison_parts(runs: Sequence[RunFolder]) -> Iterator[Part]:
     """The parts of a page of runs: the comparison, and then each run by itself."""
     by_name = dict(zip(name_runs(runs), runs, strict=True))
     anchors = {name: f"run-{number}" for number, name in enumerate(by_name, 1)}
-    yield from _difference_parts(by_name)
+    with scoring_by(runs[0].config["evaluate"], of_folder=True):
+        differences = list(_difference_parts(by_name))
+    yield from differences
     yield Heading("Side by side")
     yield _side_by_side(by_name, anchors)
     if plots := list(_score_plots(by_name)):
@@ -73,10 +76,10 @@ def _difference_parts(runs: Mapping[str, RunFolder]) -> Iterator[Part]:
     differences = []
     for name, run in others:
         predictions = run.load_predictions(split)
-        paired = compare(predictions, reference, metric) if has_same_rows(predictions, reference) else None
-        differences.append(Difference(name, paired))
-    found = {word: [each.name for each in differences if each.word == word] for word in (BETTER, WORSE)}
-    shown = [f"{word.title()} than {base}: {', '.join(found[word])}" for word in (BETTER, WORSE) if found[word]]
+        improvement = compare(predictions, reference, metric) if has_same_rows(predictions, reference) else None
+        differences.append(Difference(name, improvement))
+    names = {word: [each.name for each in differences if each.word == word] for word in (BETTER, WORSE)}
+    shown = [f"{word.title()} than {base}: {', '.join(names[word])}" for word in (BETTER, WORSE) if names[word]]
     yield Answer(
         "note",
         ". ".join(shown) or f"No run is shown to differ from {base}",
@@ -85,17 +88,15 @@ def _difference_parts(runs: Mapping[str, RunFolder]) -> Iterator[Part]:
     yield Items([_describe(each, base, metric) for each in differences])
     compared = [(each.name, each.word, each.improvement) for each in differences if each.improvement]
     if compared:
-        ends = [end for _, _, found in compared for end in (found.low, found.high, 0.0)]
+        ends = [end for _, _, gain in compared for end in (gain.low, gain.high, 0.0)]
         yield Charts(
             [
                 Intervals(
                     f"Difference to {base}",
                     fit_axis(f"{metric}, + is better", ends),
                     [
-                        Estimate(
-                            name, found.difference, (found.low, found.high), f"{found.difference:+.4f}", STYLES[word]
-                        )
-                        for name, word, found in compared
+                        Estimate(name, gain.difference, (gain.low, gain.high), f"{gain.difference:+.4f}", STYLES[word])
+                        for name, word, gain in compared
                     ],
                     "Lines are 95 % intervals over the rows that both runs predicted, each for itself.",
                     styles=[(style, word) for word, style in STYLES.items()],
@@ -109,13 +110,13 @@ def _difference_parts(runs: Mapping[str, RunFolder]) -> Iterator[Part]:
 
 
 def _describe(difference: Difference, base: str, metric: str) -> str:
-    found = difference.improvement
-    if found is None:
+    gain = difference.improvement
+    if gain is None:
         return f"{difference.name} is not compared with {base}: they have other rows, or too few."
     verdict = {BETTER: "is better than", WORSE: "is worse than", OPEN: "is not shown to differ from"}[difference.word]
     return (
-        f"{difference.name} {verdict} {base}: {found.difference:+.4f} {metric} (95 % paired interval "
-        f"{found.low:+.4f} to {found.high:+.4f}; better is positive)."
+        f"{difference.name} {verdict} {base}: {gain.difference:+.4f} {metric} (95 % paired interval "
+        f"{gain.low:+.4f} to {gain.high:+.4f}; better is positive)."
     )
 
 

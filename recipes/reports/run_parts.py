@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from recipes.compose.metrics import scoring_by
 from recipes.metrics import Predictions, intervals, is_lower_better
 from recipes.reports.charts import Estimate, Intervals, Plot, Series, fit_axis
 from recipes.reports.class_parts import class_parts
@@ -23,13 +24,21 @@ SEVERITIES = ("error", "warning", "note")
 """Of the findings; the worst comes first."""
 
 
-def run_parts(run: RunFolder, level: int = 2) -> Iterator[Part]:
+def run_parts(run: RunFolder, level: int = 2) -> list[Part]:
     """The parts of a run's page.
 
     Args:
         run: a finished run.
         level: of its headings.
     """
+    with scoring_by(run.config["evaluate"], of_folder=True):
+        return list(_run_parts(run, level))
+
+
+def _run_parts(run: RunFolder, level: int) -> Iterator[Part]:
+    if not run.splits:
+        yield from _unfinished_parts(run, level)
+        return
     metrics, split = run.metrics, main_split(run)
     predictions = {each: run.load_predictions(each) for each in run.splits}
     main = predictions[split]
@@ -43,14 +52,28 @@ def run_parts(run: RunFolder, level: int = 2) -> Iterator[Part]:
     if reasons := {each: None for split in (metrics.get("unscored") or {}).values() for each in split.values()}:
         yield Items([_sentence(reason) for reason in reasons])
     yield from _candidate_tables(metrics)
-    yield from _learning_parts(run, main, level)
+    yield from _learning_parts(run, level)
+    monitor = Monitor(len(main.classes), main.multi_label, run.config["tricks"])
+    if warnings := [sentence for line in run.history for sentence in monitor.read_line(line)]:
+        yield Heading("Warnings during training", level + 1)
+        yield Items(list(map(_sentence, warnings)))
     if scores_of(metrics, split):
         yield from class_parts(main, split, level)
         yield from error_parts(run, predictions["validation"], level)
     else:
         yield f"No row of {split} has a label."
     yield Heading("How it was trained", level)
-    yield Table(["setting", "value"], list(_facts(run)))
+    yield Table(["setting", "value"], [*_settings(run), *_results(run)])
+
+
+def _unfinished_parts(run: RunFolder, level: int) -> Iterator[Part]:
+    """The parts of a run that diverged: it has a history, and neither a model nor scores."""
+    yield _describe_health(run)
+    yield Heading("What to do next", level)
+    yield Steps(list(_next_steps(run)))
+    yield from _learning_parts(run, level)
+    yield Heading("How it was trained", level)
+    yield Table(["setting", "value"], list(_settings(run)))
 
 
 def main_split(run: RunFolder) -> str:
@@ -199,20 +222,15 @@ def _candidate_tables(metrics: Mapping[str, Any]) -> Iterator[Table]:
     candidates = metrics.get("candidates") or {}
     if len(candidates) > 1:
         names = list(dict.fromkeys(chain.from_iterable(candidates.values())))
-        rows = [[name, *(format_score(scores.get(each)) for each in names)] for name, scores in candidates.items()]
-        yield Table(["weights", *names], rows, f"Weights to choose from, on validation; chosen: {metrics['weights']}.")
+        rows = [[name, *(format_score(scores.get(name)) for scores in candidates.values())] for name in names]
+        caption = f"Weights to choose from, on validation. Chosen: {metrics['weights']}."
+        yield Table(["metric", *candidates], rows, caption)
 
 
-def _learning_parts(run: RunFolder, main: Predictions, level: int) -> Iterator[Part]:
-    history = run.history
-    if not history:
-        return
-    yield Heading("How it learned", level)
-    yield Charts(list(_learning_plots(history, metric_of(run))))
-    monitor = Monitor(len(main.classes), main.multi_label, run.config["tricks"])
-    if warnings := [sentence for line in history for sentence in monitor.read_line(line)]:
-        yield Heading("Warnings during training", level + 1)
-        yield Items(list(map(_sentence, warnings)))
+def _learning_parts(run: RunFolder, level: int) -> Iterator[Part]:
+    if run.history:
+        yield Heading("How it learned", level)
+        yield Charts(list(_learning_plots(run.history, metric_of(run))))
 
 
 def _learning_plots(history: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Plot]:
@@ -241,24 +259,28 @@ def score_series(name: str, history: Sequence[Mapping[str, Any]], metric: str, s
     return Series(name, [(line["update"], line[metric]) for line in lines], style)
 
 
-def _facts(run: RunFolder) -> Iterator[list[str]]:
-    """The settings and the cost of a run, each with its name."""
-    config, metrics = run.config, run.metrics
-    data, model = config["data"], config["model"]
-    yield ["model", str(model["name"] or model["source"])]
-    yield ["data", str(data["name"] or data["source"])]
-    yield from (["data." + each, str(data[each])] for each in ("train", "validation", "test") if data.get(each))
-    yield ["tricks", ", ".join(map(str, metrics["tricks"])) or "none"]
+def _settings(run: RunFolder) -> Iterator[list[str]]:
+    """The settings of a run that people ask for first, each with its name."""
+    config = run.config
+    data, model, train = config["data"], config["model"], config["train"]
+    yield ["model", str(model.get("name") or model.get("source"))]
+    yield ["data", str(data.get("name") or data.get("source"))]
+    yield from ([f"data.{each}", str(data[each])] for each in ("train", "validation", "test") if data.get(each))
+    yield ["tricks", ", ".join(sorted(config["tricks"])) or "none"]
     for name, settings in config["tricks"].items():
         values = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
         yield [f"tricks.{name}", values or "no settings"]
-    train = config["train"]
-    length = f"{train['max_updates']} updates" if train.get("max_updates") else f"{train['epochs']} epochs"
+    length = f"{train['max_updates']} updates" if train.get("max_updates") else f"{train.get('epochs')} epochs"
     yield ["length", length]
     yield from ([f"train.{each}", str(train[each])] for each in ("batch_size", "learning_rate") if each in train)
-    yield ["seed", str(metrics.get("seed", config.get("seed", "")))]
-    yield ["final weights", str(metrics["weights"])]
+    yield ["seed", str(config.get("seed", "not recorded"))]
+
+
+def _results(run: RunFolder) -> Iterator[list[str]]:
+    """What a finished run used and cost."""
+    metrics = run.metrics
     seconds, memory, passes = describe_cost(run)
+    yield ["final weights", str(metrics["weights"])]
     yield ["seconds of training", seconds]
     yield ["peak memory in MB", memory]
     yield ["passes of an update", passes]

@@ -15,7 +15,7 @@ TEST = answers(LABELS, list("xxxyyyyy"), "xy")
 
 
 def parts_of(**changed: Any) -> list[Part]:
-    return list(run_parts(make_run("one", {"validation": VALIDATION, "test": TEST}, **changed)))
+    return run_parts(make_run("one", {"validation": VALIDATION, "test": TEST}, **changed))
 
 
 def steps_of(parts: list[Part]) -> list[str]:
@@ -104,3 +104,35 @@ def test_rows_without_labels_leave_the_scores_of_validation() -> None:
     unlabelled = answers([None] * 8, list("xxxxyyyy"), "xy")
     run = make_run("one", {"validation": VALIDATION, "test": unlabelled}, test={})
     assert "accuracy on 8 validation rows" in as_html("one", run_parts(run))
+
+
+def test_a_run_that_diverged_has_a_page_without_scores() -> None:
+    run = make_run("one", {"validation": VALIDATION})
+    health = {
+        **HEALTH,
+        "headline": "diverged",
+        "findings": [finding("diverged", "error", "slow down")],
+        "against": None,
+    }
+    run.__dict__ |= {"metrics": {"format": 4, "health": health}, "splits": []}
+    parts = run_parts(run)
+    assert isinstance(parts[0], Answer) and parts[0].headline == "Health: training diverged"
+    assert steps_of(parts) == ["Slow down."]
+    text = as_html("one", parts)
+    check_page(text)
+    assert "<title>Training loss</title>" in text and "Scores" not in text
+
+
+def test_weights_to_choose_from_are_compared_where_there_was_a_choice() -> None:
+    candidates = {"last": {"accuracy": 0.5}, "best": {"accuracy": 0.75, "update": 20}}
+    text = as_html("one", parts_of(candidates=candidates))
+    assert "Weights to choose from, on validation. Chosen: best." in text
+    assert "Weights to choose from" not in as_html("one", parts_of(candidates={"last": {"accuracy": 0.5}}))
+
+
+def test_a_metric_without_a_value_says_why() -> None:
+    unscored = {
+        "validation": {"roc_auc": "roc_auc needs two classes."},
+        "test": {"roc_auc": "roc_auc needs two classes."},
+    }
+    assert as_html("one", parts_of(unscored=unscored)).count("Roc_auc needs two classes.") == 1
