@@ -66,6 +66,17 @@ class FinishedRun(RunFolder):
         with trusting(self.trusted), in_precision(self.precision):
             return self.predictor.predict(texts, pairs, [str(number) for number in range(len(texts))])
 
+    def export_onnx(self, folder: str | Path | None = None) -> Path:
+        """Export to ONNX, into a new folder or `onnx/` of the run, and return the folder (docs/export.md).
+
+        Raises:
+            UserError: the run cannot be exported, or the exported model does not agree with `predict`.
+        """
+        from recipes.export.onnx import export_onnx
+
+        with trusting(self.trusted):
+            return export_onnx(self, None if folder is None else Path(folder))[0]
+
 
 def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> FinishedRun:
     """Fine-tune as `python train.py <overrides>` does, or return the finished run of the same config.
