@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from recipes import seams
 from recipes.compose.measured import find_settled, settle_measured
+from recipes.compose.metrics import scoring_by
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.trust import trusting
@@ -27,6 +28,7 @@ from recipes.runs import manifest
 from recipes.runs.claim import CheckpointsRemoved, claim, has_results
 from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.runtime.distributed import connect, is_first, say, wait_for_all
+from recipes.runtime.program import name_command
 
 # Late imports in this module: a finished run is opened, and a mistake answered, without torch, which takes seconds.
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def finetune(overrides: Sequence[str] = (), trusted: Sequence[str] = ()) -> Fini
 def finetune_config(config: Config, folder: Path) -> FinishedRun:
     """Fine-tune from a typed config, into a folder."""
     say(describe_start(config, folder))
-    with trusting(config.trusted):
+    with trusting(config.trusted), scoring_by(vars(config.evaluate)):
         settled, tricks = find_settled(config, folder), None
         if settled is None:
             # Of a run that has begun, its claim says more about a file that is gone.
@@ -170,7 +172,7 @@ def _command_to_start_over(folder: Path) -> str:
     """The command that starts the run in this folder over, also if it is one of a sweep or was started from Python."""
     lines = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     others = [line for line in lines if not line.startswith("resume=")]
-    return shlex.join(["python", "train.py", *others, f"hydra.run.dir={folder}", "resume=false"])
+    return f"{name_command('train')} {shlex.join([*others, f'hydra.run.dir={folder}', 'resume=false'])}"
 
 
 def load(folder: str | Path, trusted: Sequence[str] = (), precision: str = "auto") -> FinishedRun:

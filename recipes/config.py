@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -21,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import UserError, describe
 from recipes.ranges import allowed, escape_interpolations
+from recipes.runtime.program import ROOT
 
 # Settings that change no number of a run. A run folder does not store them.
 UNDECIDING = (
@@ -31,14 +31,16 @@ UNDECIDING = (
     "checkpoint.after_finish",
     "checkpoint.save_model",
 )
-CONF = Path(__file__).parents[1] / "conf"
+# Inside the package where it is installed, next to it in a checkout.
+CONF = next(folder for folder in (ROOT / "recipes" / "conf", ROOT / "conf") if folder.is_dir())
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {
+NEWER_SETTINGS: Mapping[str, Any] = {
     "data.header": True,
     "data.encoding": None,
     "data.fold": None,
     "train.cuda_graphs": "auto",
     "model.trim_vocabulary": False,
+    "evaluate.metrics": [],
 }
 
 
@@ -185,6 +187,8 @@ class Evaluate:
     """Epochs between evaluations on validation; 0.5 is twice an epoch."""
     metric: str = allowed("")
     """Chooses the best checkpoint, and is the value that train.py returns."""
+    metrics: list[Any] = allowed("")
+    """Metrics in addition to the usual ones: names of built-in ones, and functions by `_target_`."""
     weights: str = allowed("best | last")
     """Which weights are tested and saved, unless a trick owns them."""
     early_stopping: int | None = allowed(
@@ -231,7 +235,7 @@ class Config:
     doctor: str = allowed("cheap | off")
     """Which of the doctor's checks run before training."""
     trusted: list[str] = allowed("")
-    """Further classes that `_target_` may name, each as `package.module.Class`."""
+    """Further classes and functions that `_target_` may name, each as `package.module.Class`."""
 
 
 def _run_name(*, _root_: DictConfig) -> str:

@@ -104,7 +104,7 @@ def test_its_names_exist() -> None:
         "recipes/trick.py": ("Seams", "PredictionSeams"),
         "recipes/base.py": ("training_seams", "prediction_seams"),
         "recipes/testing.py": ("test_restore",),
-        "scripts/tricks.py": ("INSIDE",),
+        "recipes/commands/tricks.py": ("INSIDE",),
         "recipes/data/formats.py": ("FORMATS", "SEPARATORS"),
         "recipes/data/records.py": ("records", "Record"),
         "recipes/data/pieces.py": ("write_piece", "join_pieces"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import recipes
+from recipes.commands.tricks import INSIDE
 from recipes.compose.overrides import compose_config, mistakes
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
@@ -33,7 +34,7 @@ def test_the_catalogue_is_up_to_date() -> None:
     assert page == script["catalogue"](), "run python scripts/tricks.py --write"
     for name in names():
         assert page.count(f"\n### [`{name}`]") == 1
-    assert set(script["INSIDE"]) == set(SEAMS)
+    assert set(INSIDE) == set(SEAMS)
 
 
 def test_pairs_are_listed_unless_they_wrap_different_seams() -> None:
@@ -57,16 +58,19 @@ def find_commands() -> list[str]:
     train_lines = []
     for document in (README, *((path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs").glob("*.md")))):
         blocks = re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
-        inline = re.findall(r"`((?:python|torchrun)[^`]*train\.py[^`]*)`", document)
+        inline = re.findall(r"`((?:python|torchrun|trickbook)[^`]*train(?:\.py)? [^`]*)`", document)
         lines = [line for block in blocks for line in block.splitlines()] + inline
-        train_lines += [line.partition("#")[0].strip() for line in lines if "train.py" in line]
+        train_lines += [
+            line.partition("#")[0].strip() for line in lines if re.search(r"train\.py|trickbook train ", line)
+        ]
     return train_lines
 
 
 @pytest.mark.parametrize("command", find_commands())
 def test_a_documented_command_composes(command: str) -> None:
     words = shlex.split(command)
-    arguments = words[words.index("train.py") + 1 :]
+    start = words.index("train.py") if "train.py" in words else words.index("trickbook") + 1
+    arguments = words[start + 1 :]
     if "--config-dir" in arguments:
         arguments[arguments.index("--config-dir") + 1] = str(ROOT / "docs" / "third_party" / "conf")
     assert mistakes(arguments) == []

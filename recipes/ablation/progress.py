@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.runs import FAILED, FINISHED, MISSING, Row, Run, read_row
-from recipes.metrics import LOWER_IS_BETTER
+from recipes.metrics import is_lower_better
 
 POLL_SECONDS = 1.0
 
@@ -93,7 +93,7 @@ class Progress:
         if not complete:
             return {}
         design = Design("full", tuple(len(factor.choices) for factor in space.factors), arms)
-        means = np.mean(complete, axis=0) * (-1 if self.metric in LOWER_IS_BETTER else 1)
+        means = np.mean(complete, axis=0) * (-1 if is_lower_better(self.metric) else 1)
         effects = {effect: float(weights @ means) for effect, weights in design.contrasts().items()}
         return {space.name_effect(effect.terms): effects[effect] for effect in design.mains if effect in effects}
 

@@ -29,10 +29,11 @@ from recipes.ablation.runs import FINISHED
 from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.config import put_at
 from recipes.errors import list_names
-from recipes.metrics import LOWER_IS_BETTER
+from recipes.metrics import is_lower_better
 from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
 from recipes.reports.tables import console_for_tables
 from recipes.runs.files import atomic_write
+from recipes.runtime.program import name_command
 
 RECOMMENDED = "recommended"
 # For one trick, and for more than one.
@@ -79,7 +80,7 @@ def build_parts(findings: Findings) -> Iterator[Part]:
     """Build the parts of the report, in order."""
     yield " ".join(summarize(findings))
     yield Heading("What each does")
-    reversed_note = f" Less {findings.metric} is better: + is less of it." if findings.metric in LOWER_IS_BETTER else ""
+    reversed_note = f" Less {findings.metric} is better: + is less of it." if is_lower_better(findings.metric) else ""
     yield (
         f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies."
         f"{reversed_note}"
@@ -365,7 +366,8 @@ def render_recipe(findings: Findings, folder: Path) -> str:
     overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
     overrides += [f"trusted=[{','.join(findings.trusted)}]"] if findings.trusted else []
     config_dir = str(folder / "conf")
-    command = shlex.join(["python", "train.py", "--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+    arguments = shlex.join(["--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+    command = f"{name_command('train')} {arguments}"
 
     summary = textwrap.wrap(" ".join(summarize(findings)), 110)
     lines = ["# @package _global_", *(f"# {line}" for line in summary), f"#   {command}"]

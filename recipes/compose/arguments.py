@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from recipes.compose.folders import explain_unusable
 from recipes.config import CONF, Config, renamed_settings
 from recipes.errors import UserError
 from recipes.runs.files import expand_home, is_shared_folder
@@ -22,6 +24,7 @@ from recipes.runs.files import expand_home, is_shared_folder
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\((.*)\)")
 # Settings of Hydra that name a folder.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+CONFIG_DIR = "--config-dir"
 # Every way in which people write a choice of tricks.
 TRICKS = re.compile(r"[-+~]*tricks?\b(?![.@])[^\w]*.*")
 
@@ -89,6 +92,15 @@ def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     for option, value in (("--resolve", parsed.resolve and not parsed.help), ("--package", parsed.package)):
         if value and not parsed.cfg:
             raise UserError(f"{option} is about the config that --cfg prints; write --cfg=job {option}.")
+    # Hydra says nothing of a folder that has no config; it reports one that does not exist.
+    folder = parsed.config_dir
+    if (
+        folder
+        and Path(folder).is_dir()
+        and not parsed.config_name
+        and (problem := explain_unusable(folder, CONFIG_DIR))
+    ):
+        raise UserError(problem)
     if unknown := [argument for argument in unknown if argument.startswith("-")]:
         raise UserError(*_explain_options(unknown, arguments))
     options = list(arguments)

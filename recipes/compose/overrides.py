@@ -18,14 +18,22 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.compose.arguments import TRICKS, counterpart, explain_tricks, field_at, len_of_list, prepare_overrides
+from recipes.compose.arguments import (
+    CONFIG_DIR,
+    TRICKS,
+    counterpart,
+    explain_tricks,
+    field_at,
+    len_of_list,
+    prepare_overrides,
+)
+from recipes.compose.folders import explain_unusable
 from recipes.config import CONF
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import describe_field
 
 # The config that Hydra cannot find where its plug-in is not installed.
 PLUG_IN = re.compile(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'")
-CONFIG_DIR = "--config-dir"
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> tuple[DictConfig, Path]:
@@ -162,14 +170,14 @@ def _find_wrong_tricks(overrides: Sequence[str], sweeps: bool) -> Iterator[Seque
 
 
 def _add_config_folders(folders: Any, setting: str) -> Iterator[str]:
-    """Let Hydra find configs in further folders; a sentence for each folder that does not exist."""
+    """Let Hydra find configs in further folders; a sentence for each folder that has none."""
     if not isinstance(folders, list):
         yield f"{setting} must be a list of folders, got {folders}."
         return
     loader: Any = GlobalHydra.instance().config_loader()
     for folder in map(str, folders):
-        if "://" not in folder and not Path(folder).is_dir():
-            yield f"{setting}={folder}: there is no such folder."
+        if "://" not in folder and (problem := explain_unusable(folder, setting)):
+            yield problem
             continue
         path = folder if "://" in folder else f"file://{Path(folder).resolve()}"
         # Under the name that Hydra gives it: `recipes.compose.trust` looks for it.

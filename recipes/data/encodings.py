@@ -120,7 +120,7 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
     if is_ascii and not requested and has_escapes:
         raise FormatError(
             "it has the escape sequences of ISO-2022-JP or a similar encoding; name it (data.encoding=iso2022_jp; for "
-            "predict.py --encoding=iso2022_jp), or convert the file to UTF-8."
+            "trickbook predict --encoding=iso2022_jp), or convert the file to UTF-8."
         )
     if is_utf8 and requested in FREQUENT and _may_be_chance(bytes(sample)):
         is_utf8 = is_ascii
@@ -137,8 +137,8 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
             fit = f"both {fitting[0]} and {fitting[1]} fit" if fitting else "no other encoding fits"
             one = fitting[0] if fitting else "cp1252"
             raise FormatError(
-                f"line {line} is not UTF-8, and {fit}; name the right encoding (data.encoding={one}; for predict.py "
-                f"--encoding={one}), or convert the file to UTF-8."
+                f"line {line} is not UTF-8, and {fit}; name the right encoding (data.encoding={one}; for trickbook "
+                f"predict --encoding={one}), or convert the file to UTF-8."
             )
         encoding = fitting[0]
     _check(path, encoding)

@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.compose.metrics import scoring_by
 from recipes.data.columns import find_problem, used_columns
 from recipes.data.formats import STANDARD, format_of
 from recipes.data.labels import is_unlabelled, read_label_columns, read_labels
 from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
-from recipes.metrics import Predictions, measure
+from recipes.metrics import Predictions, explain_missing, measure, measure_classes
 from recipes.prediction.precision import choose_precision, in_precision
 from recipes.prediction.predictors import AnyPredictor, load_predictor
 from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
@@ -77,6 +78,8 @@ class PredictionSummary:
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
     """The scores, if the request asks for them."""
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The scores of each class, likewise."""
     notes: list[str] = field(default_factory=list)
     """How the input and its labels are read, where a user may not expect it."""
     problems: list[str] = field(default_factory=list)
@@ -170,7 +173,12 @@ class PredictionJob:
         probabilities, decisions = (np.concatenate([chunk[part] for chunk in self.scored]) for part in (1, 2))
         ids = [str(row) for row in range(len(labels))]
         classes, multi_label = self.predictor.classes, self.predictor.multi_label
-        return measure(Predictions(ids, labels, probabilities, decisions, classes, multi_label))
+        predictions = Predictions(ids, labels, probabilities, decisions, classes, multi_label)
+        with scoring_by(self.finished_run.config["evaluate"], of_folder=True):
+            scores = measure(predictions)
+            self.summary.notes += explain_missing(predictions, scores).values()
+        self.summary.classes = measure_classes(predictions)
+        return scores
 
     def _read_labels(self, cells: Sequence[Any]) -> Sequence[Any]:
         """Read the labels of all rows, by the rules of training."""

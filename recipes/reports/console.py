@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from rich.columns import Columns
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recipes import seams
 from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import class_counts
+from recipes.metrics import Predictions, explain_missing
 from recipes.reports.monitor import Monitor
 from recipes.reports.smoothing import SmoothedLoss
-from recipes.reports.tables import score_table
 from recipes.state import LiveRun
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class RunConsole:
         self.bar: Progress | None = None
         self.tensorboard: SummaryWriter | None = None
         self.first_update: int | None = None
+        self.explained: set[str] = set()
 
     @property
     def is_silent(self) -> bool:
@@ -261,10 +264,23 @@ class RunConsole:
         self._print_warnings({"update": update, "split": split, **metrics})
         self._add_scalars(split, metrics, update)
         if self.rich_console.is_terminal:
-            self.rich_console.print(score_table({split: metrics}, f"after update {update}"))
+            chosen = self.run.config.evaluate.metric
+            cells = [
+                f"{name} [bold]{value:.4f}[/]" if name == chosen else f"{name} {value:.4f}"
+                for name, value in metrics.items()
+            ]
+            self.rich_console.print(f"[bold]after update {update}, {split}[/]")
+            self.rich_console.print(Padding(Columns(cells, equal=True, padding=(0, 3)), (0, 0, 0, 2)))
         else:
             scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             self.say(f"update {update}/{self.run.total_updates} · {split} · {scores}")
+
+    def explain_missing(self, predictions: Predictions, metrics: Mapping[str, float]) -> None:
+        """Say once for each metric why it has no value on validation."""
+        for name, sentence in explain_missing(predictions, metrics).items():
+            if name not in self.explained:
+                self.say(f"note: {sentence}")
+                self.explained.add(name)
 
 
 def _to_number(value: Any) -> Any:

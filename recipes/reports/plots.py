@@ -42,7 +42,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, Any]], metric: str, path:
     axes.set(xlabel="update", ylabel="training loss")
     axes.set_ylim(bottom=0)
     right = axes.twinx()
-    scores = [line for line in history if line.get("split") == "validation"]
+    scores = [line for line in history if line.get("split") == "validation" and metric in line]
     right.plot(
         [line["update"] for line in scores],
         [line[metric] for line in scores],

@@ -112,7 +112,7 @@ class RunFolder:
     def health(self) -> dict[str, Any] | None:
         """Whether the run learned: a headline, the findings, and the comparison with the baselines.
 
-        None for a run of an earlier version; `scripts/doctor.py <folder>` examines it.
+        None for a run of an earlier version; `trickbook doctor <folder>` examines it.
         """
         health: dict[str, Any] | None = self.metrics.get("health")
         return health

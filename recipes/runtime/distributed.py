@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from recipes.errors import UserError
+from recipes.runtime.program import name_command
 
 # Late imports in this module: a finished run is shown without torch, which takes seconds.
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def connect(device: str) -> "PartialState":
     if state.num_processes != int(os.environ.get("WORLD_SIZE", "1")):
         raise UserError(
             f"train.device={device}: the processes of torchrun cannot work together on it here; set train.device=auto, "
-            "or start one process with python train.py."
+            f"or start one process with {name_command('train')}."
         )
     return state
 

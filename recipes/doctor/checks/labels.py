@@ -355,7 +355,7 @@ def label_errors(subject: Subject, result: CheckResult) -> None:
             f"{len(doubted):,} of {len(rows):,} labels look wrong, most of all {shorten(rows['text'][int(first)])} as "
             f"{probe.labels[first]!r} ({classes[predicted[first]]!r} at {probabilities[first].max():.0%}).",
             "the model learns wrong labels, and wrong labels in validation distort the scores",
-            "check these rows; scripts/report.py lists the most suspicious ones after training",
+            "check these rows; trickbook report lists the most suspicious ones after training",
             [rows["id"][int(row)] for row in doubted],
         )
     elif len(doubted):

@@ -53,7 +53,7 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("metric=f1", "metric does not exist; write evaluate.metric=macro_f1."),
         ("seeds=5", "seeds must be settings of its own, such as seeds.order=<value>, got 5."),
         ("seeds=${seed}", "seeds must be a mapping of settings, got 0; set them one by one."),
-        ("trusted=${seed}", "trusted must be a list of classes, got 0; write trusted=[my_tricks.Cutoff]."),
+        ("trusted=${seed}", "trusted must be a list in brackets, such as [a,b], got 0."),
         ("evaluate.extra=${seed}", "evaluate.extra must be a mapping of settings, got 0; set them one by one."),
         ("seed=${seed}", "seed: Recursive interpolation detected."),
         ("=5", "=5 is not an override; write it as name=value, such as train.epochs=2."),

@@ -408,7 +408,8 @@ def test_labels_that_the_run_does_not_have_are_noted(prediction_request: Predict
     assert summary.metrics and summary.metrics["unseen"] == 2
     assert summary.notes == [
         f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss, brier and "
-        "ece: 'new' (2)."
+        "ece: 'new' (2).",
+        "roc_auc has no value: it ranks rows with a class above rows without it, and all rows have the same.",
     ]
 
 

@@ -1,0 +1,58 @@
+"""Fine-tune: `trickbook train '+tricks=[mixup,amp,swa]'`. Hydra composes `conf/`, and the pipeline runs it."""
+
+import math
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from recipes.cli import carry_past_hydra
+from recipes.compose.arguments import prepare_arguments
+from recipes.compose.overrides import explained
+from recipes.compose.reading import read
+from recipes.config import CONF
+from recipes.runs.files import removed_if_empty
+
+
+class Training:
+    """The function that Hydra calls for each config. A launcher pickles it for its workers."""
+
+    def __init__(self) -> None:
+        # Workers end when this process does.
+        self.start = os.getpid()
+
+    def __call__(self, composed: DictConfig) -> float:
+        """Run one config; returns the chosen validation metric, so that any sweeper can optimize it."""
+        job = HydraConfig.get()
+        folder = Path(job.runtime.output_dir)
+        sweeping = job.mode == RunMode.MULTIRUN
+        if sweeping:
+            from recipes.runtime.watchdog import end_with
+
+            end_with(self.start)
+        # Hydra makes the folder before it is known whether the run can start.
+        with carry_past_hydra(job.overrides.task, sweeping), removed_if_empty(folder):
+            config = read(composed)
+            if sweeping:
+                from recipes.runtime.workers import deal_gpu
+
+                deal_gpu(self.start, config.train.device)
+            from recipes.api import finetune_config
+            from recipes.reports.results import show_health
+
+            run = finetune_config(config, folder)
+            show_health(run)
+            # A function of the user's own may fail to score; no sweeper takes NaN for the best.
+            return float(run.metrics["validation"].get(config.evaluate.metric, math.nan))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line as Hydra does, and run what it describes."""
+    # Hydra reads the arguments of the process.
+    sys.argv[1:] = prepare_arguments(sys.argv[1:] if arguments is None else arguments)
+    with explained(sys.argv[1:]):
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(Training())()

@@ -1,0 +1,15 @@
+"""How this program was started, so that a message names commands as its reader can type them."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The folder that holds `recipes/` and `tricks/`: a checkout, or the one that pip installs into."""
+
+
+def name_command(name: str) -> str:
+    """Name a command: `trickbook predict`, or `python scripts/predict.py` where a checkout's own file was started."""
+    is_installed = not (ROOT / "train.py").is_file()
+    if is_installed or Path(sys.argv[0]).stem == "trickbook":
+        return f"trickbook {name}"
+    return "python train.py" if name == "train" else f"python scripts/{name}.py"
