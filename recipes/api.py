@@ -129,6 +129,17 @@ class FinishedRun(RunFolder):
 
         return run_html(self)
 
+    def export_onnx(self, folder: str | Path | None = None) -> Path:
+        """Export to ONNX, into a new folder or `onnx/` of the run, and return the folder (docs/export.md).
+
+        Raises:
+            UserError: the run cannot be exported, or the exported model does not agree with `predict`.
+        """
+        from recipes.export.onnx import export_onnx
+
+        with trusting(self.trusted):
+            return export_onnx(self, None if folder is None else Path(folder))[0]
+
 
 def finetune(
     overrides: Sequence[str] = (),

@@ -25,7 +25,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -75,7 +75,8 @@ TINY = (
     "doctor=off",
 )
 NO_DROPOUT = ("model.dropout=0.0",)
-TWO_EPOCHS = f"train.max_updates={2 * -(-ROWS // BATCH_SIZE)}"
+SHORT = ("train.max_updates=8", "evaluate.every=1")
+"""A run that ends in its second epoch and is evaluated twice, for laws that are not about when something happens."""
 FREE_OF_ORDER: set[tuple[frozenset[str], tuple[str, ...]]] = set()
 
 
@@ -219,7 +220,7 @@ def kill_after(update: int) -> None:
 
 def train_once(config: Config) -> dict[str, Any]:
     """`train_tiny` in a child process, once for each config: many tests compare with the same plain run."""
-    return _remember(train_tiny, config)
+    return _remember(train_tiny, config)[0]
 
 
 def _new_run_folder() -> Path:
@@ -246,18 +247,20 @@ def finish(config: Config) -> dict[str, Any]:
 
 def finish_once(config: Config) -> dict[str, Any]:
     """`finish` in a child process, once for each config."""
-    return _remember(finish, config)
+    return _remember(finish, config)[0]
 
 
 REMEMBERED: dict[tuple[str, str], Any] = {}
 
 
-def _remember(work: Callable[[Config], Result], config: Config) -> Result:
-    name = (work.__qualname__, json.dumps(as_values(config), sort_keys=True))
-    if name not in REMEMBERED:
-        REMEMBERED[name] = in_child(partial(work, config))
-    result: Result = REMEMBERED[name]
-    return result
+def _remember(work: Callable[[Config], Result], *configs: Config) -> list[Result]:
+    """The results of runs, which a child process makes one after the other unless they are remembered."""
+    names = [(work.__qualname__, json.dumps(as_values(config), sort_keys=True)) for config in configs]
+    missing = {name: config for name, config in zip(names, configs, strict=True) if name not in REMEMBERED}
+    if missing:
+        results = in_child(lambda: [work(config) for config in missing.values()])
+        REMEMBERED.update(zip(missing, results, strict=True))
+    return [REMEMBERED[name] for name in names]
 
 
 def copy_weights(run: TrainingRun) -> dict[str, np.ndarray]:
@@ -378,6 +381,17 @@ def on_ranks(count: int, work: Callable[[], Result]) -> Result:
             os.waitpid(child, 0)
 
 
+@dataclass(frozen=True)
+class FullRun:
+    """A finished run with one trick."""
+
+    folder: Path
+    reached: set[str]
+    """The trick's seams that were called in it."""
+    plain_run_afterwards: dict[str, Any]
+    """What `train_tiny` returns for a run without the trick, in the same process."""
+
+
 class TrickLaws:
     """Laws 2 to 12 for one trick; law 1 is about the loop alone."""
 
@@ -438,25 +452,14 @@ class TrickLaws:
             passes = ("passes_per_update",) if overrides else ()
             _assert_same(without["folder"], neutralized["folder"], ("tricks", "seams", *passes))
 
-    def test_leaves_no_trace(self) -> None:
-        """A run of the same process without the trick, afterwards, is as it would have been before."""
-        plain = self.config()
-
-        def after_another() -> dict[str, Any]:
-            train_tiny(self.config(self.trick))
-            return train_tiny(plain)
-
-        alone, second = train_once(plain), in_child(after_another)
-        assert difference(alone["weights"], second["weights"]) == 0
-        assert alone["losses"] == second["losses"]
-
-    def full_run(self) -> tuple[Path, set[str]]:
-        """The folder of a finished run with the values of the YAML file, and the trick's seams that were called in it.
+    def full_run(self) -> FullRun:
+        """A finished run with the values of the YAML file.
 
         Several laws are about this run, so it is made once.
         """
+        plain = self.short_config()
 
-        def finish_and_count(config: Config) -> tuple[Path, set[str]]:
+        def finish_and_count(config: Config) -> FullRun:
             folder, reached = _new_run_folder(), set[str]()
             kind = type(self.declared())
             for seam in kind.slots:
@@ -464,14 +467,23 @@ class TrickLaws:
             with temporary_folder() as cache:
                 os.environ["TRICKBOOK_CACHE"] = str(cache)  # cached rows would not be encoded again
                 finetune_config(config, folder)
-            return folder, reached
+                return FullRun(folder, reached, train_tiny(plain))
 
-        return _remember(finish_and_count, self.config(self.trick))
+        return _remember(finish_and_count, self.config(self.trick))[0]
+
+    def short_config(self) -> Config:
+        """A short run without the trick, which shows that the process is as it was."""
+        return self.config(overrides=SHORT)
+
+    def test_leaves_no_trace(self) -> None:
+        """A run of the same process without the trick, afterwards, is as it would have been before."""
+        alone, second = train_once(self.short_config()), self.full_run().plain_run_afterwards
+        assert difference(alone["weights"], second["weights"]) == 0
+        assert alone["losses"] == second["losses"]
 
     def test_is_reached(self) -> None:
         """In a whole run with the values of its YAML file, every seam that the trick names is called."""
-        _, reached = self.full_run()
-        assert reached == set(self.declared().slots)
+        assert self.full_run().reached == set(self.declared().slots)
 
     def test_order_is_free(self) -> None:
         """Law 3: the order of `+tricks=[...]` changes nothing."""
@@ -481,14 +493,13 @@ class TrickLaws:
         attempt = (frozenset(selected), (*self.overrides, *values))
         if attempt in FREE_OF_ORDER:
             return
-        runs = []
+        configs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
             needs = required_overrides(selected, self.overrides)
-            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values, TWO_EPOCHS)
-            config = replace(
-                config, tricks={name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
-            )
-            runs.append(in_child(partial(train_tiny, config)))
+            config = tiny_config(*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values, *SHORT)
+            tricks = {name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
+            configs.append(replace(config, tricks=tricks))
+        runs = in_child(lambda: [train_tiny(config) for config in configs])
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
             assert runs[0]["losses"] == other["losses"]
@@ -499,25 +510,24 @@ class TrickLaws:
         splits = self.declared().slots.get("gradient") == "split"
 
         def config(*tricks: str, **settings: Any) -> Config:
-            return self.config(*tricks, overrides=[*NO_DROPOUT, TWO_EPOCHS], longest=30, **settings)
+            return self.config(*tricks, overrides=[*NO_DROPOUT, *SHORT], longest=30, **settings)
 
         def run(settings: Config, cost_of_pass: float) -> dict[str, Any]:
             with float64():
                 return trained_in_parts(settings, cost_of_pass)
 
         alone, undivided = config(self.trick), 1e9
-        expected = in_child(partial(run, config() if splits else alone, undivided))
-        runs = {
-            "parts by length": in_child(partial(run, alone, 0)),
-            "two processes": on_ranks(2, partial(run, alone, undivided)),
-        }
+        attempts = {"whole": (config() if splits else alone, undivided), "parts by length": (alone, 0)}
         splitter = next(name for name in names() if declared_trick(name).slots.get("gradient") == "split")
         setting = next(iter(declared_trick(splitter).neutral))
         for size in (1, 3):
             in_parts = config(*{self.trick, splitter})
             in_parts.tricks[splitter][setting] = size
             if not splits or self.trick == splitter:
-                runs[f"parts of {size}"] = in_child(partial(run, in_parts, undivided))
+                attempts[f"parts of {size}"] = (in_parts, undivided)
+        runs = in_child(lambda: {division: run(*attempt) for division, attempt in attempts.items()})
+        expected = runs.pop("whole")
+        runs["two processes"] = on_ranks(2, partial(run, alone, undivided))
         for division, other in runs.items():
             assert difference(expected["weights"], other["weights"]) < 1e-10, division
             assert largest_distance(expected["losses"], other["losses"]) < 1e-10, division
@@ -525,7 +535,7 @@ class TrickLaws:
     def test_splitting_is_invisible_in_32_bits(self) -> None:
         """Law 4, in the precision that people train in: the loss of the first update."""
         config = self.config(self.trick, overrides=[*NO_DROPOUT, "train.max_updates=1"], longest=30)
-        undivided, parts = (in_child(partial(trained_in_parts, config, cost)) for cost in (1e9, 0))
+        undivided, parts = in_child(lambda: [trained_in_parts(config, cost) for cost in (1e9, 0)])
         assert largest_distance(undivided["losses"], parts["losses"]) < 1e-6
 
     def test_padding_is_invisible(self) -> None:
@@ -552,7 +562,7 @@ class TrickLaws:
                     run._step(run.seams.batches(run.train, index // len(batches))[index % len(batches)])
                 return gradients, copy_weights(run)
 
-        for plain, padded in zip(*(in_child(partial(train, each)) for each in (False, True)), strict=True):
+        for plain, padded in zip(*in_child(lambda: [train(False), train(True)]), strict=True):
             assert difference(plain, padded) < 1e-10
 
     def test_replays_are_exact(self) -> None:
@@ -577,7 +587,7 @@ class TrickLaws:
             kill_after(updates)
             finetune_config(config, folder)
 
-        uninterrupted, _ = self.full_run()
+        uninterrupted = self.full_run().folder
         with temporary_folder() as folder:
             for updates in (2, 9, 13, UPDATES):
                 try:
@@ -617,9 +627,9 @@ class TrickLaws:
                 return {"batches": batches, "weights": weights, "draws": draws}
 
         others = self.compatible()
-        base_run, with_it, with_others, with_all = (
-            _remember(observe, self.config(*tricks)) for tricks in ((), (self.trick,), others, (self.trick, *others))
-        )
+        selections = ((), (self.trick,), others, (self.trick, *others))
+        observed = _remember(observe, *(self.config(*tricks) for tricks in selections))
+        base_run, with_it, with_others, with_all = observed
         if not slots & {"clean", "examples", "encode", "batches"}:
             assert base_run["batches"] == with_it["batches"]
         if "model" not in slots:
@@ -676,7 +686,7 @@ class TrickLaws:
 
     def _raise_while_setting_up(self, seam: str) -> None:
         """Raise inside the base of a seam; a plain run in the same process is afterwards as it always is."""
-        plain = self.config()
+        plain = self.short_config()
         expected = train_once(plain)
         broken = _breakable([seam] if seam != "train" else [])
         config = self.config(self.trick)
@@ -706,7 +716,7 @@ class TrickLaws:
         In float32 a probability depends on the batch in its last digits, and `predictions/test.csv` has six digits.
         """
         config = self.config(self.trick)
-        folder, _ = self.full_run()
+        folder = self.full_run().folder
 
         def compare() -> tuple[float, bool]:
             run = FinishedRun(folder, tuple(config.trusted))
