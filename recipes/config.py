@@ -259,12 +259,12 @@ def _run_name(*, _root_: DictConfig) -> str:
     data, model = plain["data"], plain["model"]
     of_data = data["train"] if choices.data == "files" else data["name"] if choices.data == "hub" else None
     of_model = model["name"] if choices.model == "hub" else None
-    earlier = f"{choices.data}-{choices.model}-{end}"
+    previous = f"{choices.data}-{choices.model}-{end}"
     name = f"{_folder_name(of_data) or choices.data}-{_folder_name(of_model) or choices.model}-{end}"
     # The folder of runs has this name, unless the user has given another: then nothing is looked for.
     parents = ["runs", str(_root_.hydra.sweep.dir)]
-    is_earlier = any(Path(parent, earlier).is_dir() and not Path(parent, name).exists() for parent in parents)
-    return earlier if is_earlier else name
+    is_found = any(Path(parent, previous).is_dir() and not Path(parent, name).exists() for parent in parents)
+    return previous if is_found else name
 
 
 def _folder_name(path: Any) -> str:

@@ -11,16 +11,20 @@ import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from recipes.ablation.ranking import SweepLog, ranked_at_end
 from recipes.cli import carry_past_hydra
 from recipes.compose.arguments import prepare_arguments
 from recipes.compose.baseline import ABLATION
+from recipes.compose.help import fill_template
 from recipes.compose.overrides import explained
 from recipes.compose.reading import read
 from recipes.config import CONF
 from recipes.runs.files import removed_if_empty
+
+# `hydra.help` in `conf/train.yaml` names it; workers import this module too.
+OmegaConf.register_new_resolver("help_page", fill_template, replace=True)
 
 
 class Training:

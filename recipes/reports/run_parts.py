@@ -1,5 +1,6 @@
 """The parts of a run's page. The answer comes first: the score, its baselines, its health, what to do next."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -112,7 +113,7 @@ def _answer_parts(run: RunFolder, split: str, main: Predictions) -> Iterator[Par
         )
     majority = (baselines.get("majority") or {}).get(against["metric"] if against else metric)
     if majority is not None:
-        figures.append(("the majority class, on validation", f"{majority:.4f}", "what guessing one class scores"))
+        figures.append(("the majority class, on validation", f"{majority:.4f}", "what always the same answer scores"))
     yield Figures(figures)
     if against and (validation := scores_of(metrics, "validation").get(against["metric"])) is not None:
         yield Charts([_baseline_chart(run, against["metric"], validation, baselines, split, main)])
@@ -173,7 +174,8 @@ def _describe_against(against: Mapping[str, Any]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Begin with a capital letter, unless a setting or a metric comes first."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+[\s,:]", text) else text
 
 
 def _next_steps(run: RunFolder) -> Iterator[Step]:
@@ -182,7 +184,7 @@ def _next_steps(run: RunFolder) -> Iterator[Step]:
     for finding in sorted(health.get("findings", ()), key=lambda each: SEVERITIES.index(each["severity"])):
         remedy = READ_THEM if finding["name"] == "confident_errors" else finding["remedy"]
         reason = f"{_sentence(finding['message'])} {_sentence(finding['consequence'])}."
-        yield Step(f"{_sentence(remedy)}.", reason)
+        yield Step(_sentence(remedy), reason)
     if not health:
         yield Step("Examine it.", "This compares it with its baselines.", f"{name_command('doctor')} {folder}")
     if TONES.get(health.get("headline", "")) == "error":

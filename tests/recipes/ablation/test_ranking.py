@@ -164,15 +164,15 @@ def test_deviations_are_pooled_over_candidates_with_more_than_one_run() -> None:
 def test_the_log_is_read_once_and_an_error_does_not_hide_the_ranking(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept: list[SweepLog] = []
+    logs: list[SweepLog] = []
     with pytest.raises(ZeroDivisionError), ranked_at_end() as log:
-        kept.append(log)
+        logs.append(log)
         log.add(write_run(tmp_path / "run", [0]), ["a=1", "+tricks=[x]"])
         log.add(write_run(tmp_path / "other", [0, 1]), ["a=1", "+tricks=[]"])
         raise ZeroDivisionError
     output = capsys.readouterr().out
     assert "ranking by validation accuracy" in output and "+tricks=[x]" in output
-    assert kept[0].read() == [] and not kept[0].path.exists()
+    assert logs[0].read() == [] and not logs[0].path.exists()
 
 
 def test_nothing_is_said_of_a_single_run(capsys: pytest.CaptureFixture[str]) -> None:
