@@ -23,7 +23,7 @@ MAX_MARKS = 40
 """Points up to which a curve has a mark at each."""
 MAX_POINTS = 300
 """Points of a curve that are drawn."""
-MAX_COLUMNS = 34
+MAX_COLUMNS = 30
 """Width of a name in a chart, in characters; a Chinese one counts as two. A phone has room for this."""
 
 
