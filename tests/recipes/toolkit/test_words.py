@@ -1,8 +1,10 @@
 """Words and gaps: what is a word, that all else stays, and how texts are put together again."""
 
+import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -163,6 +165,14 @@ def test_nothing_slow_hides_in_the_pattern() -> None:
     for part in ("-", ".", "a-", "a.", "1,", "a_", "<", "@", "#", "'", "&a", ":", "1-a"):
         text = part * 3000
         assert join(*split(text)) == text
+
+
+def test_jieba_keeps_its_dictionary_in_the_cache_and_says_nothing(tmp_path: Path) -> None:
+    code = "from recipes.toolkit.words import split; print(split('房间很干净').words)"
+    environment = {**os.environ, "TRICKBOOK_CACHE": str(tmp_path)}
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert finished.stdout == "['房间', '很', '干净']\n" and finished.stderr == ""
+    assert (tmp_path / "trickbook" / "jieba.cache").is_file()
 
 
 def test_jieba_is_imported_late_and_named_if_missing() -> None:
