@@ -50,7 +50,11 @@ def describe() -> str:
 
 def describe_version() -> str:
     """The version, and where it is, since an environment and a checkout may both have one."""
-    return f"trickbook {metadata.version('trickbook')} in {ROOT} (Python {platform.python_version()})"
+    try:
+        version = metadata.version("trickbook")
+    except metadata.PackageNotFoundError:
+        version = "(not installed)"
+    return f"trickbook {version} in {ROOT} (Python {platform.python_version()})"
 
 
 if __name__ == "__main__":

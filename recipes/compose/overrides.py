@@ -1,7 +1,7 @@
 """From overrides to a composed config. Where that fails: every mistake at once, each with what to write instead."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,25 @@ def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> t
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, folder
+
+
+def start_sweep(overrides: Sequence[str], task: Callable[[DictConfig], Any]) -> Any:
+    """Start a sweep in this process, as the command line does with `-m`.
+
+    Args:
+        overrides: as after `train.py -m`.
+        task: runs one config.
+
+    Returns:
+        What its sweeper returns.
+
+    Raises:
+        UserError: with every override that is wrong.
+    """
+    overrides = prepare_overrides(overrides)
+    with explained([*overrides, "-m"]), _composing_conf():
+        hydra: Any = GlobalHydra.instance().hydra
+        return hydra.multirun("train", task, overrides, with_log_configuration=False)
 
 
 @contextmanager

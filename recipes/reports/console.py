@@ -264,9 +264,9 @@ class RunConsole:
         self._print_warnings({"update": update, "split": split, **metrics})
         self._add_scalars(split, metrics, update)
         if self.rich_console.is_terminal:
-            chosen = self.run.config.evaluate.metric
+            metric = self.run.config.evaluate.metric
             cells = [
-                f"{name} [bold]{value:.4f}[/]" if name == chosen else f"{name} {value:.4f}"
+                f"{name} [bold]{value:.4f}[/]" if name == metric else f"{name} {value:.4f}"
                 for name, value in metrics.items()
             ]
             self.rich_console.print(f"[bold]after update {update}, {split}[/]")

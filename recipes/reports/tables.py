@@ -22,7 +22,7 @@ WIDTH_OF_FIGURES = 9
 PADDING = 4
 """Next to a cell, with the edge of the table."""
 MOST_CLASSES, WORST_CLASSES = 20, 5
-"""Up to so many classes are printed, and of more so many."""
+"""Classes that are printed: up to this number all of them, and of more this number."""
 # What Markdown would take for emphasis, code, a link or a picture. An underscore inside a word is none of these.
 MARKDOWN = re.compile(r"[\\`*~\[]|(?<!\w)_|_(?!\w)")
 ENTITY, TAG = re.compile(r"&(?=#?\w+;)"), re.compile(r"<(?=[A-Za-z/!?])")

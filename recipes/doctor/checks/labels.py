@@ -328,6 +328,8 @@ def labels_of_splits(subject: Subject, result: CheckResult) -> None:
                 "numbered in another order?",
                 [known["id"][int(row)] for row in np.flatnonzero((true == label) & (predicted == answer))],
             )
+    if not result.inspected:
+        raise Skip(f"each split has fewer than {FEWEST_ROWS} rows with a label of train")
 
 
 @check("data")

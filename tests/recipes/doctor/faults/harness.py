@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.trust import trusting
 from recipes.config import Config
@@ -18,7 +17,7 @@ from recipes.doctor import Finding
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.runner import run_checks
 from recipes.doctor.subject import Subject
-from recipes.testing import in_child
+from recipes.testing import compose_again, in_child
 
 Row = dict[str, str]
 Rows = dict[str, list[Row]]
@@ -114,7 +113,7 @@ def make_config(fault: Fault, folder: Path, with_fault: bool, *further: str) -> 
 @cache
 def _compose(*overrides: str) -> Config:
     """Many faults differ in their rows alone."""
-    return read(compose_config(overrides)[0])
+    return read(compose_again(overrides))
 
 
 def find_problems(config: Config, checks: Sequence[Check], folder: Path | None = None) -> list[Finding]:
