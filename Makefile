@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin/python
-PINS := pyproject.toml constraints.txt
+PINS := pyproject.toml setup.py constraints.txt
 # The two variables also pin the packages that build others: pip up to 25.2 reads the first, from 25.3 on the second.
 INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt

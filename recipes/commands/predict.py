@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Importing PyTorch takes seconds, so a wrong folder is refused first.
     finished_run(options.run)
     from recipes.prediction.files import PredictionJob, PredictionRequest
-    from recipes.reports.tables import progress, score_table
+    from recipes.reports.tables import ScoreTable, print_classes, progress
     from recipes.runtime.memory import limit_memory
 
     request = PredictionRequest(
@@ -86,4 +86,6 @@ def main(arguments: list[str] | None = None) -> None:
         for note in summary.notes:
             console.print(f"note: {note}", markup=False, soft_wrap=True)
         if summary.metrics is not None:
-            console.print(score_table({Path(options.input).name: summary.metrics}, "scores", "input"))
+            console.print(ScoreTable({Path(options.input).name: summary.metrics}, "scores"))
+            if summary.classes:
+                print_classes(console, summary.classes, "classes")

@@ -103,9 +103,8 @@ def remove_drafts(folder: Path) -> None:
 def _flush(path: Path) -> None:
     for entry in path.rglob("*") if path.is_dir() else [path]:
         if entry.is_file():
-            descriptor = os.open(entry, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            with entry.open("rb+") as file:  # Windows flushes only what may be written
+                os.fsync(file.fileno())
 
 
 def checksum(path: Path, length: int | None = None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from recipes.doctor.health import judge
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.metrics import answer_spread, intervals, is_better, measure
+from recipes.reports.error_parts import SURE
 from recipes.reports.health import BASELINES
-from recipes.reports.run_page import SURE
 
 FEW_UPDATES = 300
 """A run of fewer updates that learned nothing is advised to train for longer."""
@@ -145,6 +145,8 @@ def confident_errors(subject: Subject, result: CheckResult) -> None:
 def linear_baseline(subject: Subject, result: CheckResult) -> None:
     """The validation score is above that of the linear baseline, or of the majority class if there is none."""
     run, metric, comparison = subject.finished_run, subject.config.evaluate.metric, subject.comparison
+    if metric not in run.metrics["validation"]:
+        raise Skip(f"{metric} has no value on validation")
     against, count = comparison["against"], int(run.load_predictions("validation").has_label.sum())
     result.add_inspected(count, "validation rows with a label")
     if against is None:

@@ -62,7 +62,7 @@ def test_other_values_that_are_refused() -> None:
         (problem,) = refusal(f"tricks.mixup.depths={depths}")
         assert problem.startswith("tricks.mixup.depths must be a list of numbers in [0, 1), got [")
     (problem,) = refusal("tricks.mixup.depths=0.5")
-    assert problem == "tricks.mixup.depths must be a list, got 0.5."
+    assert problem == "tricks.mixup.depths must be a list in brackets, such as [a,b], got 0.5."
 
 
 # Presets: recipes by their published names.
