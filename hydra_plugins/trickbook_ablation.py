@@ -39,7 +39,7 @@ class AblationSweeper(Sweeper):
             run_study, values=self.settings, master=config, loader=hydra_context.config_loader, launch=launcher.launch
         )
 
-    def sweep(self, arguments: list[str]) -> None:
-        """Run the study that the overrides describe."""
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the study that the overrides describe, and return its findings."""
         with self.trusting, self.scoring():
-            self.run(arguments)
+            return self.run(arguments)

@@ -56,8 +56,7 @@ BY_STRING += (
 CALLS_BY_STRING = {
     ("recipes/__init__.py", "import_module"): "a public name is imported when first asked for: start-up time",
     ("recipes/commands/trickbook.py", "import_module"): "only the chosen command is imported: start-up time",
-    ("recipes/compose/trust.py", "get_class"): "a class that a config names and somebody trusts",
-    ("recipes/compose/trust.py", "get_method"): "a function that scores, which a config names and somebody trusts",
+    ("recipes/compose/trust.py", "_locate"): "a class or function that a config names and somebody trusts",
     ("recipes/compose/trust.py", "find_spec"): "where a class would come from, before it is imported",
     ("recipes/models/packages.py", "find_spec"): "weights that come as a package, which may be missing",
     ("scripts/calibrate.py", "import_module"): "only the chosen simulation is imported: start-up time",

@@ -13,8 +13,8 @@ from recipes.ablation.design import Design, Effect
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict
-from recipes.doctor.pseudo_values import count_clipped_rows, count_unseen_rows
 from recipes.metrics import Predictions, is_lower_better
+from recipes.prediction.pseudo_values import count_clipped_rows, count_unseen_rows
 from recipes.runs.folder import RunFolder
 
 NAMES = {"loss": "log loss", "brier": "Brier score"}

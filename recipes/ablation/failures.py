@@ -42,9 +42,9 @@ from recipes.ablation.verdicts import (
     RUNS_LEFT_OUT,
     Verdict,
 )
-from recipes.doctor.pseudo_values import mean_interval, score_rows
 from recipes.errors import list_names
 from recipes.metrics import Predictions, is_better, is_lower_better
+from recipes.prediction.pseudo_values import mean_interval, score_rows
 from recipes.reports.health import BASELINES
 from recipes.runs.folder import RunFolder
 

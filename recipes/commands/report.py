@@ -21,8 +21,12 @@ def main(arguments: list[str] | None = None) -> None:
     from recipes.api import load
     from recipes.data.inputs import compare_inputs
     from recipes.runs.files import atomic_write
+    from recipes.runs.folder import RunFolder, has_diverged
 
-    runs = [load(folder) for folder in options.runs]
+    # A single run that diverged has a page too, which says what to do.
+    diverged = [each for each in map(Path, options.runs) if has_diverged(each)]
+    is_diverged = len(options.runs) == len(diverged) == 1
+    runs = [RunFolder(diverged[0])] if is_diverged else [load(folder) for folder in options.runs]
     # What makes the page takes seconds to import, so a wrong folder is refused first.
     from recipes.reports.html import PAGE_START
     from recipes.reports.run_page import page

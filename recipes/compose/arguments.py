@@ -49,7 +49,9 @@ def prepare_overrides(overrides: Iterable[str]) -> list[str]:
     choices = [override for override in overrides if override.startswith("+tricks=")]
     if len(choices) > 1:
         raise UserError(explain_tricks(choices))
-    return [quote(_check_hydra(override)) for override in with_new_names(overrides)]
+    checked = map(_check_hydra, with_new_names(overrides))
+    # Names of tricks never need quotes, and a message about them should show what was typed.
+    return [override if TRICKS.fullmatch(override) else quote(override) for override in checked]
 
 
 def _check_hydra(override: str) -> str:
@@ -59,7 +61,11 @@ def _check_hydra(override: str) -> str:
         UserError: the folder of runs holds other things, or a value is of a wrong type.
     """
     name, _, value = override.partition("=")
-    if name == "hydra.verbose" and (parsed := _parse(override)) and not isinstance(parsed.value(), bool | str | list):
+    if (
+        name == "hydra.verbose"
+        and (parsed := parse_override(override))
+        and not isinstance(parsed.value(), bool | str | list)
+    ):
         raise UserError(f"{override}: hydra.verbose must be true, false, the name of a logger, or a list of names.")
     if name not in FOLDERS:
         return override
@@ -206,7 +212,7 @@ def quote(override: str) -> str:
         return override
     is_text = _is_text(name.lstrip("+"))
     quoted = f"{name}={_quote_value(value, name, is_text)}"
-    return quoted if _parse(quoted) is not None else override
+    return quoted if parse_override(quoted) is not None else override
 
 
 def _quote_value(value: str, name: str, is_text: bool) -> str:
@@ -219,7 +225,7 @@ def _quote_value(value: str, name: str, is_text: bool) -> str:
         return f"{{{','.join(f'{key}{colon}{_quote_value(rest, name, is_text)}' for key, colon, rest in pairs)}}}"
     if call := FUNCTION.fullmatch(text):
         inside = [_quote_value(element, name, is_text) for element in _split(call[2])]
-        if _parse(f"{name}={value}"):
+        if parse_override(f"{name}={value}"):
             return value
         # Hydra drops quotes inside choice(), but not those of the same choice without it.
         return ",".join(inside) if call[1] == "choice" else f"{call[1]}({','.join(inside)})"
@@ -228,17 +234,18 @@ def _quote_value(value: str, name: str, is_text: bool) -> str:
     elements = _split(value)
     if len(elements) > 1:
         return ",".join(_quote_value(element, name, is_text) for element in elements)
-    parsed = _parse(f"{name}={value}")
+    parsed = parse_override(f"{name}={value}")
     if parsed is not None and not parsed.is_sweep_override():
         read = parsed.value()
         # A column called 1e3 or true is not a number or a truth value.
         is_changed = is_text and isinstance(read, bool | int | float) and str(read) != text
         if not is_changed:
             return value
-    return _in_quotes(text)
+    return in_quotes(text)
 
 
-def _in_quotes(text: str) -> str:
+def in_quotes(text: str) -> str:
+    """A text as Hydra reads it back, whatever it holds."""
     # Hydra reads backslashes before a quote, and at the end, as escapes; elsewhere they are characters.
     escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
     return f"'{escaped}'"
@@ -262,7 +269,7 @@ def _split(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _parse(override: str) -> Override | None:
+def parse_override(override: str) -> Override | None:
     """Parse an override; None if Hydra cannot."""
     try:
         return OverridesParser.create().parse_override(override)

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.utils import _locate  # `get_class` and `get_method` log what they raise
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.utils import get_class, get_method
 
 from recipes.compose.folders import GROUPS, explain_unusable
 from recipes.errors import UserError
@@ -66,7 +66,9 @@ def import_class(target: object, setting: str, package: str | None = None) -> ty
     if not isinstance(target, str) or not is_trusted(target, package):
         raise UserError(explain_distrust(target, setting))
     with _explained_import(target, setting):
-        imported = get_class(target)
+        imported = _locate(target)
+        if not isinstance(imported, type):
+            raise TypeError(f"it is no class: {imported!r}")
     # A module of the package also holds what it imports, such as subprocess.Popen.
     is_of_package = target.partition(".")[0] == package and not is_listed(target)
     if is_of_package and not imported.__module__.startswith(f"{package}."):
@@ -89,7 +91,9 @@ def import_function(target: str, setting: str) -> Callable[..., Any]:
     if not is_of_sklearn and not is_trusted(target):
         raise UserError(explain_distrust(target, setting))
     with _explained_import(target, setting):
-        function = get_method(target)
+        function: Callable[..., Any] = _locate(target)
+        if not callable(function):
+            raise TypeError(f"it is no function: {function!r}")
     if is_of_sklearn and name not in sys.modules[SCORES].__all__:
         raise UserError(f"{setting}={target} is not a public function of {SCORES}.")
     return function

@@ -135,10 +135,7 @@ def _check_packages() -> None:
         for name in PACKAGES:
             version(name)
     except PackageNotFoundError as error:
-        raise UserError(
-            f"--onnx needs the package {error.name}: pip install 'trickbook[onnx]', or pip install -e '.[onnx]' in a "
-            "checkout."
-        ) from error
+        raise UserError(f"--onnx needs the package {error.name}: pip install 'trickbook[onnx]'.") from error
 
 
 def _check_kind(run: RunFolder) -> None:

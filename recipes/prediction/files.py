@@ -8,6 +8,7 @@ grow with the rows.
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -24,7 +25,7 @@ import torch
 
 from recipes.compose.metrics import scoring_by
 from recipes.data.columns import find_problem, used_columns
-from recipes.data.formats import STANDARD, format_of
+from recipes.data.formats import SEPARATORS, STANDARD, format_of
 from recipes.data.labels import is_unlabelled, read_label_columns, read_labels
 from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
@@ -292,8 +293,15 @@ class PredictionJob:
 
     def _join(self, pieces: Sequence[Path]) -> None:
         """Join the pieces, and add the summary to the request: from then on only moving is left."""
+        # Excel wrote such a table, and reads UTF-8 only behind a byte order mark.
+        has_mark = self.target_format in SEPARATORS and not self.records.is_utf8
         with atomic_write(self.parts / JOINED) as draft:
-            join_pieces(pieces, draft, self.target_format, self.columns)
+            join_pieces(pieces, draft, self.target_format, self.columns, "utf-8-sig" if has_mark else "utf-8")
+        if has_mark:
+            name = self.target.name
+            self.summary.notes.append(
+                f"{name} begins with a byte order mark like the tables of Excel; Python reads it as utf-8-sig."
+            )
         if self.summary.bad:
             with atomic_write(self.parts / JOINED_BAD) as draft:
                 join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
@@ -386,7 +394,7 @@ class PredictionJob:
                 problem = self.records.find_swallowed_row(record, label, labels)
             if problem:
                 report = {"row": record.number, "problem": problem, "record": dict(record.values)}
-                bad.append(json.dumps(report, default=str) + "\n")
+                bad.append(_as_readable_json(report) + "\n")
             else:
                 good.append(record)
         predictions = self._predict_records(good)
@@ -418,6 +426,12 @@ class PredictionJob:
     def _count(self, rows: int, bad: int) -> None:
         self.summary.rows += rows
         self.summary.bad += bad
+
+
+def _as_readable_json(report: Mapping[str, Any]) -> str:
+    """A line of JSON with letters as they are, unless a cell has bytes that cannot be decoded."""
+    line = json.dumps(report, default=str, ensure_ascii=False)
+    return json.dumps(report, default=str) if re.search("[\ud800-\udfff]", line) else line
 
 
 def _files_of(piece: Path, scored: bool) -> list[Path]:

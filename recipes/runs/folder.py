@@ -216,6 +216,14 @@ def is_finished(folder: Path) -> bool:
     return manifest.read(folder) is not None or _is_finished_without_manifest(folder)
 
 
+def has_diverged(folder: Path) -> bool:
+    """Whether the run in a folder ended because it diverged: `metrics.json` says so, and there is no manifest."""
+    if manifest.read(folder) is not None or not (folder / "metrics.json").exists():
+        return False
+    values = read_json(folder / "metrics.json")
+    return isinstance(values, dict) and (values.get("health") or {}).get("headline") == "diverged"
+
+
 def _is_finished_without_manifest(folder: Path) -> bool:
     """Whether a run was finished before there were manifests: `metrics.json` came last then."""
     if not (folder / "metrics.json").exists():

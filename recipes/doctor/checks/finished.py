@@ -15,8 +15,8 @@ from recipes.doctor.health import judge
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.metrics import answer_spread, intervals, is_better, measure
+from recipes.reports.error_parts import SURE
 from recipes.reports.health import BASELINES
-from recipes.reports.run_page import SURE
 
 FEW_UPDATES = 300
 """A run of fewer updates that learned nothing is advised to train for longer."""

@@ -91,7 +91,7 @@ def test_of_more_the_worst_five_that_have_rows_are_printed() -> None:
 def test_a_long_name_leaves_room_for_the_scores() -> None:
     classes = {"很长的名字" * 20: {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 7}}
     *_, row = lines_of(lambda console: print_classes(console, classes, "classes"), 80)
-    assert row.split()[1:] == ["7", "0.5000", "0.2500", "0.3333"] and "…" in row
+    assert row.split()[-4:] == ["7", "0.5000", "0.2500", "0.3333"] and "…" in row
 
 
 def test_figures_are_on_the_right() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recipes.doctor.pseudo_values import GROUPED_METRICS, count_clipped_rows, count_unseen_rows, score_rows
 from recipes.errors import UserError
 from recipes.metrics import (
     LOWER_IS_BETTER,
@@ -19,6 +18,7 @@ from recipes.metrics import (
     scoring,
     select,
 )
+from recipes.prediction.pseudo_values import GROUPED_METRICS, count_clipped_rows, count_unseen_rows, score_rows
 
 
 def predictions(count: int, classes: int, multi_label: bool = False) -> Predictions:
