@@ -108,6 +108,7 @@ def _describe(width: int) -> Iterator[str]:
         ("--config-dir <folder>", "your own configs, next to those of Trickbook"),
         ("--cfg job", "print the config and stop"),
         ("--hydra-help", "all options of Hydra"),
+        ("-sc install=bash", f'completion by the Tab key: eval "$({command} -sc install=bash)"'),
     ):
         yield from _wrap(option, meaning, width, COLUMN)
 
