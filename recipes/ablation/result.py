@@ -46,8 +46,8 @@ class Study:
         findings = self._judged
         levels = findings.space.levels_of(findings.recommended_arm)
         tricks = sorted({*findings.space.always, *(level.trick for level in levels if level.trick)})
-        chosen = [f"+tricks=[{','.join(tricks)}]"] if tricks else []
-        return [*chosen, *(line for level in levels for line in level.overrides), *findings.length]
+        selection = [f"+tricks=[{','.join(tricks)}]"] if tricks else []
+        return [*selection, *(line for level in levels for line in level.overrides), *findings.length]
 
     @cached_property
     def summary(self) -> list[str]:

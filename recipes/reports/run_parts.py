@@ -1,5 +1,6 @@
 """The parts of a run's page. The answer comes first: the score, its baselines, its health, what to do next."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -112,7 +113,7 @@ def _answer_parts(run: RunFolder, split: str, main: Predictions) -> Iterator[Par
         )
     majority = (baselines.get("majority") or {}).get(against["metric"] if against else metric)
     if majority is not None:
-        figures.append(("the majority class, on validation", f"{majority:.4f}", "what guessing one class scores"))
+        figures.append(("the majority class, on validation", f"{majority:.4f}", "what always the same answer scores"))
     yield Figures(figures)
     if against and (validation := scores_of(metrics, "validation").get(against["metric"])) is not None:
         yield Charts([_baseline_chart(run, against["metric"], validation, baselines, split, main)])
@@ -127,8 +128,10 @@ def _baseline_chart(
 ) -> Intervals:
     """The run on validation and on the main split, under its baselines."""
     rows = [
-        Estimate(f"{BASELINES[name]}, validation", scores[metric], text=f"{scores[metric]:.4f}", style=5)
-        for name in ("majority", "linear")
+        Estimate(
+            f"{BASELINES[name].removeprefix('the ')}, validation", scores[metric], text=f"{scores[metric]:.4f}", style=5
+        )
+        for name, label in (("majority", "majority class"), ("linear", "linear baseline"))
         if (scores := baselines.get(name)) and scores.get(metric) is not None
     ]
     bounds = intervals(run.load_predictions("validation")).get(metric)
@@ -173,16 +176,20 @@ def _describe_against(against: Mapping[str, Any]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Begin with a capital letter, unless a setting, a metric or a command comes first."""
+    is_word = re.match(r"(?!trickbook |python )[a-z]+[\s,:]", text)
+    return text[:1].upper() + text[1:] if is_word else text
 
 
 def _next_steps(run: RunFolder) -> Iterator[Step]:
     """What to do next: the remedies of the findings, then what any finished run is for."""
     health, folder = run.health or {}, shlex.quote(str(run.folder))
+    reasons: dict[str, list[str]] = {}
     for finding in sorted(health.get("findings", ()), key=lambda each: SEVERITIES.index(each["severity"])):
         remedy = READ_THEM if finding["name"] == "confident_errors" else finding["remedy"]
         reason = f"{_sentence(finding['message'])} {_sentence(finding['consequence'])}."
-        yield Step(f"{_sentence(remedy)}.", reason)
+        reasons.setdefault(_sentence(remedy), []).append(reason)
+    yield from (Step(remedy, " ".join(each)) for remedy, each in reasons.items())
     if not health:
         yield Step("Examine it.", "This compares it with its baselines.", f"{name_command('doctor')} {folder}")
     if TONES.get(health.get("headline", "")) == "error":

@@ -40,7 +40,7 @@ def test_the_frame_has_the_numbers_of_the_verdicts(findings: Findings, tmp_path:
 def test_the_best_recipe_is_written_as_overrides(findings: Findings, tmp_path: Path) -> None:
     study = Study(tmp_path, findings)
     assert findings.space.name_arm(findings.recommended_arm) == "mixup alpha=1.0"
-    assert study.best == ["+tricks=[amp,mixup]", "tricks.mixup.alpha=1.0"]
+    assert study.best == ["+tricks=[amp,mixup]", "tricks.mixup.alpha=1.0", "train.learning_rate=1e-5"]
     assert Study(tmp_path, replace(findings, length=("train.epochs=6",))).best[-1] == "train.epochs=6"
     assert study.summary == list(summarize(findings)) == str(study).splitlines()
 

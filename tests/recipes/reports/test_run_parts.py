@@ -40,8 +40,8 @@ def test_the_answer_is_the_score_the_baselines_and_the_health() -> None:
     check_page(text)
     rows = re.findall(r'<text class="name"[^>]*>([^<]*)</text><text class="name end"[^>]*>([^<]*)<', text)
     assert rows == [
-        ("the majority class, validation", "0.5000"),
-        ("the linear baseline, validation", "0.6250"),
+        ("majority class, validation", "0.5000"),
+        ("linear baseline, validation", "0.6250"),
         ("this run, validation", "0.7500"),
         ("this run, test", "0.8750"),
     ]
@@ -60,18 +60,28 @@ def test_a_difference_is_claimed_where_its_interval_excludes_0(low: float, high:
 def test_a_broken_run_says_so_before_its_score_and_is_not_advised_for_use(headline: str) -> None:
     parts = parts_of(health={**HEALTH, "headline": headline, "findings": [finding(headline, "error", "train better")]})
     assert isinstance(parts[0], Answer) and parts[0].tone == "error"
-    assert steps_of(parts) == ["Train better."]
+    assert steps_of(parts) == ["Train better"]
 
 
 def test_what_to_do_next_begins_with_the_worst_finding() -> None:
-    findings = [finding("best_at_end", "note", "b"), finding("memorized", "warning", "a")]
+    findings = [
+        finding("best_at_end", "note", "train.max_updates=80"),
+        finding("memorized", "warning", "a shorter run"),
+    ]
     findings.append(finding("confident_errors", "note", "scripts/report.py shows them"))
     assert steps_of(parts_of(health={**HEALTH, "findings": findings}))[:4] == [
-        "A.",
-        "B.",
-        "Read them under “Errors to read”.",
+        "A shorter run",
+        "train.max_updates=80",
+        "Read them under “Errors to read”",
         "Predict a file with it.",
     ]
+
+
+def test_one_remedy_of_two_findings_is_one_step() -> None:
+    findings = [finding(name, "warning", "trickbook doctor x") for name in ("split_gap", "memorized")]
+    steps = next(part for part in parts_of(health={**HEALTH, "findings": findings}) if isinstance(part, Steps))
+    assert steps.items[0].action == "trickbook doctor x"
+    assert steps.items[0].reason == "The split_gap of it. It is bad. The memorized of it. It is bad."
 
 
 def test_a_run_of_an_earlier_version_is_shown_without_health() -> None:
@@ -117,7 +127,7 @@ def test_a_run_that_diverged_has_a_page_without_scores() -> None:
     run.__dict__ |= {"metrics": {"format": 4, "health": health}, "splits": []}
     parts = run_parts(run)
     assert isinstance(parts[0], Answer) and parts[0].headline == "Health: training diverged"
-    assert steps_of(parts) == ["Slow down."]
+    assert steps_of(parts) == ["Slow down"]
     text = as_html("one", parts)
     check_page(text)
     assert "<title>Training loss</title>" in text and "Scores" not in text
@@ -135,4 +145,4 @@ def test_a_metric_without_a_value_says_why() -> None:
         "validation": {"roc_auc": "roc_auc needs two classes."},
         "test": {"roc_auc": "roc_auc needs two classes."},
     }
-    assert as_html("one", parts_of(unscored=unscored)).count("Roc_auc needs two classes.") == 1
+    assert as_html("one", parts_of(unscored=unscored)).count("roc_auc needs two classes.") == 1
