@@ -40,8 +40,8 @@ class Setting:
         item = field_at(self.path.split("."))
         allowed = item.metadata.get("allowed", "") if item else ""
         words = [word.strip() for word in allowed.split("|")] if "|" in allowed else [allowed]
-        is_said = all(word in self.comment for word in words)
-        return self.comment if is_said else f"{self.comment}; allowed: {' or '.join(words)}"
+        is_named = all(word in self.comment for word in words)
+        return self.comment if is_named else f"{self.comment}; allowed: {' or '.join(words)}"
 
 
 def read_settings() -> list[Setting]:
