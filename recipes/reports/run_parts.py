@@ -255,7 +255,7 @@ def _learning_plots(history: Sequence[Mapping[str, Any]], metric: str) -> Iterat
             [Series("each update", raw, 0, "faint"), Series("smoothed", smoothed, 0, "line")],
         )
     scores = score_series("validation", history, metric, 1)
-    if scores.points:
+    if len(scores.points) > 1:
         values = [value for _, value in scores.points]
         yield Plot(f"Validation {metric}", x, fit_axis(metric, values), [scores])
 
