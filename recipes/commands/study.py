@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from recipes.ablation.ranking import ranked_at_end
 from recipes.ablation.result import Study
 from recipes.ablation.settings import Settings
 from recipes.api import independent_call
@@ -75,8 +76,8 @@ def ablate(
         target = _find_folder(lines, folder)
         sweep = ["hydra/sweeper=ablation", *of_study, f"{FOLDER}{as_text(target, 'folder')}"]
         others = [line for line in lines if not line.startswith((FOLDER, "hydra/sweeper="))]
-        with raise_user_error():
-            findings = start_sweep([*others, *sweep], Training())
+        with raise_user_error(), ranked_at_end() as log:
+            findings = start_sweep([*others, *sweep], Training(log))
     return Study(target, findings)
 
 

@@ -1,6 +1,6 @@
 """What a training run prints: the header, the progress bar, scores. TensorBoard gets the same numbers.
 
-Outside a terminal, lines take the place of the bar.
+Outside a terminal, lines take the place of the bar; in a notebook, one line that is updated.
 """
 
 import sys
@@ -22,7 +22,9 @@ from recipes.data.batching import cut_by_length, length_goes_with_label, padding
 from recipes.data.encoding import class_counts
 from recipes.metrics import Predictions, explain_missing
 from recipes.reports.monitor import Monitor
+from recipes.reports.notebook import NotebookLine
 from recipes.reports.smoothing import SmoothedLoss
+from recipes.runtime.program import in_notebook
 from recipes.state import LiveRun
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ class RunConsole:
 
     def __init__(self, run: LiveRun) -> None:
         self.run = run
-        self.rich_console = Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.rich_console = Console(
+            stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty(), force_jupyter=False
+        )
+        self.line = NotebookLine()
         self.waiting: list[dict[str, Any]] = []
         self.last_flush = time.monotonic()
         self.smoothed_loss = SmoothedLoss()
@@ -226,6 +231,8 @@ class RunConsole:
         )
         if self.bar is not None:
             self.bar.update(self.task, completed=last["update"], description=line)
+        if self.line.show(f"update {last['update']}/{self.run.total_updates} · {line}"):
+            return
         # Outside a terminal, a line for each tenth of training that these records complete.
         tenth = max(1, self.run.total_updates // 10)
         if not self.rich_console.is_terminal and last["update"] // tenth > (records[0]["update"] - 1) // tenth:
@@ -272,7 +279,8 @@ class RunConsole:
             self.rich_console.print(f"[bold]after update {update}, {split}[/]")
             self.rich_console.print(Padding(Columns(cells, equal=True, padding=(0, 3)), (0, 0, 0, 2)))
         else:
-            scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            shown = {self.run.config.evaluate.metric, "loss"} if in_notebook() else metrics
+            scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name in shown)
             self.say(f"update {update}/{self.run.total_updates} · {split} · {scores}")
 
     def explain_missing(self, predictions: Predictions, metrics: Mapping[str, float]) -> None:

@@ -3,7 +3,6 @@
 The HTML has no colour of its own, so it follows a light and a dark theme. All text is escaped.
 """
 
-import sys
 import webbrowser
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -12,9 +11,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from recipes.config import value_at
 from recipes.metrics import Predictions
 from recipes.reports.health import BASELINES, describe_headline
 from recipes.runs.folder import RunFolder
+from recipes.runtime.program import in_notebook
 
 MOST_ROWS = 10
 """Rows of a table of predictions."""
@@ -26,24 +27,21 @@ PAGE_HEIGHT = 600
 """Pixels of a page inside a notebook."""
 
 
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, such as Jupyter's."""
-    shells = sys.modules.get("IPython")
-    shell = shells.get_ipython() if shells is not None else None
-    return hasattr(shell, "kernel")
-
-
 class NotebookLine:
-    """A line of a notebook's output that is replaced by the next one; elsewhere nothing is shown."""
+    """A line of a notebook's output that is replaced by the next one; elsewhere nothing is shown.
+
+    Whether there is a notebook is decided when the first line is shown: a job may redirect the output later.
+    """
 
     @cached_property
     def handle(self) -> Any:
         """The output, which appears with the first line; None outside a notebook."""
         if not in_notebook():
             return None
-        from IPython.display import display
+        from IPython import display
 
-        return display({"text/plain": ""}, raw=True, display_id=True)
+        outputs: Any = display
+        return outputs.display({"text/plain": ""}, raw=True, display_id=True)
 
     def show(self, line: str) -> bool:
         """Show a line in place of the one before; returns whether there is a notebook to show it."""
@@ -59,11 +57,12 @@ def show_page(page: Path) -> None:
     if not in_notebook():
         webbrowser.open(page.resolve().as_uri())
         return
-    from IPython.display import HTML, display
+    from IPython import display
 
+    outputs: Any = display
     # The page is part of the notebook, since a notebook may not open files of the machine that computes.
     frame = '<iframe srcdoc="{}" style="width:100%;height:{}px;border:1px solid rgba(128,128,128,.4)"></iframe>'
-    display(HTML(Markup(frame).format(page.read_text(encoding="utf-8"), PAGE_HEIGHT)))
+    outputs.display(outputs.HTML(Markup(frame).format(page.read_text(encoding="utf-8"), PAGE_HEIGHT)))
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Markup:
@@ -103,20 +102,22 @@ def begin_upper(sentence: str) -> str:
 
 def run_html(run: RunFolder) -> Markup:
     """A finished run: its headline, its scores next to those of its baselines, and its findings."""
-    metrics, health = run.metrics, run.health
-    scores = {split: metrics[split] for split in reversed(run.splits) if metrics[split]}
-    for name, values in (health or {}).get("baselines", {}).items():
-        if values:
-            scores[f"validation, {BASELINES[name]}"] = values
-    names = list(dict.fromkeys(name for split in run.splits for name in metrics[split]))
-    rows = [[split, *(_score(values.get(name)) for name in names)] for split, values in scores.items()]
-    lines = [begin_upper(describe_headline(health))] if health else []
-    findings = [
-        f"{each['severity']}: {each['message']} Do: {each['remedy']}." for each in (health or {}).get("findings", ())
+    metrics, health = run.metrics, run.health or {}
+    columns = {split: metrics[split] for split in reversed(run.splits) if metrics[split]}
+    names = dict.fromkeys(name for scores in columns.values() for name in scores)
+    for name, scores in health.get("baselines", {}).items():
+        if scores:
+            columns[f"validation, {BASELINES[name]}"] = scores
+    # The metric that has chosen the weights comes first.
+    first = value_at(run.config, "evaluate.metric")
+    rows = [
+        [name, *(_score(scores.get(name)) for scores in columns.values())]
+        for name in sorted(names, key=lambda name: name != first)
     ]
+    findings = [f"{each['severity']}: {each['message']} Do: {each['remedy']}." for each in health.get("findings", ())]
     return Markup("<div>{}{}{}</div>").format(
-        html_lines(lines),
-        html_table(["", *names], rows),
+        html_lines([begin_upper(describe_headline(health))] if health else []),
+        html_table(["", *columns], rows),
         html_lines([*findings[:MOST_FINDINGS], f"{run.folder} · .show() opens the page of this run."]),
     )
 

@@ -128,8 +128,10 @@ def _baseline_chart(
 ) -> Intervals:
     """The run on validation and on the main split, under its baselines."""
     rows = [
-        Estimate(f"{BASELINES[name]}, validation", scores[metric], text=f"{scores[metric]:.4f}", style=5)
-        for name in ("majority", "linear")
+        Estimate(
+            f"{BASELINES[name].removeprefix('the ')}, validation", scores[metric], text=f"{scores[metric]:.4f}", style=5
+        )
+        for name, label in (("majority", "majority class"), ("linear", "linear baseline"))
         if (scores := baselines.get(name)) and scores.get(metric) is not None
     ]
     bounds = intervals(run.load_predictions("validation")).get(metric)
@@ -174,17 +176,20 @@ def _describe_against(against: Mapping[str, Any]) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Begin with a capital letter, unless a setting or a metric comes first."""
-    return text[:1].upper() + text[1:] if re.match(r"[a-z]+[\s,:]", text) else text
+    """Begin with a capital letter, unless a setting, a metric or a command comes first."""
+    is_word = re.match(r"(?!trickbook |python )[a-z]+[\s,:]", text)
+    return text[:1].upper() + text[1:] if is_word else text
 
 
 def _next_steps(run: RunFolder) -> Iterator[Step]:
     """What to do next: the remedies of the findings, then what any finished run is for."""
     health, folder = run.health or {}, shlex.quote(str(run.folder))
+    reasons: dict[str, list[str]] = {}
     for finding in sorted(health.get("findings", ()), key=lambda each: SEVERITIES.index(each["severity"])):
         remedy = READ_THEM if finding["name"] == "confident_errors" else finding["remedy"]
         reason = f"{_sentence(finding['message'])} {_sentence(finding['consequence'])}."
-        yield Step(_sentence(remedy), reason)
+        reasons.setdefault(_sentence(remedy), []).append(reason)
+    yield from (Step(remedy, " ".join(each)) for remedy, each in reasons.items())
     if not health:
         yield Step("Examine it.", "This compares it with its baselines.", f"{name_command('doctor')} {folder}")
     if TONES.get(health.get("headline", "")) == "error":

@@ -14,7 +14,10 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from recipes.runtime.program import in_notebook
+
 WIDTH_OF_FILES = 160
+WIDTH_OF_NOTEBOOKS = 100
 LEAST_WIDTH = 6
 """Of a score."""
 WIDTH_OF_FIGURES = 9
@@ -32,8 +35,9 @@ def console_for_tables(stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough for tables where the output is a file."""
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
     # rich would assume 80 columns of a file, and cut wide tables for good.
-    width = shutil.get_terminal_size().columns if is_terminal else WIDTH_OF_FILES
-    return Console(stderr=stderr, highlight=False, width=width)
+    width_elsewhere = WIDTH_OF_NOTEBOOKS if in_notebook() else WIDTH_OF_FILES
+    width = shutil.get_terminal_size().columns if is_terminal else width_elsewhere
+    return Console(stderr=stderr, highlight=False, width=width, force_jupyter=False)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""How this program was started, so that a message names commands as its reader can type them."""
+"""How this program was started: which command a reader can type, and whether a notebook shows what is printed."""
 
 import sys
 from pathlib import Path
@@ -13,3 +13,8 @@ def name_command(name: str) -> str:
     if is_installed or Path(sys.argv[0]).stem == "trickbook":
         return f"trickbook {name}"
     return "python train.py" if name == "train" else f"python scripts/{name}.py"
+
+
+def in_notebook() -> bool:
+    """Whether what is printed now goes to a notebook, such as Jupyter's."""
+    return type(sys.stdout).__module__.startswith("ipykernel.")

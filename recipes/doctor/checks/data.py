@@ -266,7 +266,7 @@ def near_duplicates(subject: Subject, result: CheckResult) -> None:
     try:
         first = first_near_duplicates(train, unseen, NEAR, SHINGLE, inside=False)
     except ImportError as error:
-        raise Skip("near-duplicates need the package datasketch: pip install -e '.[deduplicate]'") from error
+        raise Skip("near-duplicates need the package datasketch: pip install 'trickbook[deduplicate]'") from error
     result.add_inspected(len(train), "distinct training texts")
     split_again = "split the data again, with data.group"
     for split, texts in other_splits.items():

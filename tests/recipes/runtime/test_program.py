@@ -1,11 +1,13 @@
-"""Commands are named as the user can type them."""
+"""Commands are named as the user can type them; output that goes to a notebook is recognised."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
 
 from recipes.runtime import program
-from recipes.runtime.program import name_command
+from recipes.runtime.program import in_notebook, name_command
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,10 @@ def test_where_it_is_installed_there_are_no_files_to_start(tmp_path: Path, monke
     monkeypatch.setattr("sys.argv", ["notebook.py"])
     monkeypatch.setattr(program, "ROOT", tmp_path)
     assert name_command("report") == "trickbook report"
+
+
+def test_the_output_of_a_kernel_goes_to_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not in_notebook()
+    kind = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    monkeypatch.setattr(sys, "stdout", kind())
+    assert in_notebook()
