@@ -21,7 +21,7 @@ RANGE, HARD_SPACE = re.compile(r"[\[(][\w.]+, [\w.]+[\])]"), "\N{NO-BREAK SPACE}
 GROUPS = {
     "data": "the data set",
     "model": "the model",
-    "recipe": "tricks and values by a published name",
+    "recipe": "tricks and values by name; in their own evidence most are no better than plain",
     "search": "what a sweep (-m) tries",
 }
 
