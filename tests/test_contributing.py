@@ -105,6 +105,8 @@ def test_its_names_exist() -> None:
         "recipes/base.py": ("training_seams", "prediction_seams"),
         "recipes/testing.py": ("test_restore",),
         "recipes/commands/tricks.py": ("INSIDE",),
+        "recipes/commands/__init__.py": ("COMMANDS",),
+        "recipes/commands/arguments.py": ("make_parser",),
         "recipes/data/formats.py": ("FORMATS", "SEPARATORS"),
         "recipes/data/records.py": ("records", "Record"),
         "recipes/data/pieces.py": ("write_piece", "join_pieces"),

@@ -221,8 +221,8 @@ def _compare(
     import numpy as np
     from scipy.stats import t
 
-    from recipes.doctor.pseudo_values import score_rows
     from recipes.errors import UserError
+    from recipes.prediction.pseudo_values import score_rows
 
     predictions = [[runs[path].load_predictions("validation") for path in each.folders] for each in (first, other)]
     try:

@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     folders = [each for each in options.overrides if "=" not in each and Path(each).is_dir()]
     if folders and len(options.overrides) > 1:
         raise UserError(f"{folders[0]} is a folder; give one run folder alone, or overrides alone.")
+    if len(options.overrides) == 1 and "=" not in options.overrides[0] and not folders:
+        raise UserError(f"{options.overrides[0]}: there is no such folder; an override is written as name=value.")
     # Importing PyTorch takes seconds, so --help and mistakes come first.
     from recipes.compose.overrides import compose_config
     from recipes.compose.reading import read

@@ -17,6 +17,7 @@ from recipes.ablation.ranking import SweepLog, ranked_at_end
 from recipes.cli import carry_past_hydra
 from recipes.compose.arguments import prepare_arguments
 from recipes.compose.baseline import ABLATION
+from recipes.compose.completion import complete
 from recipes.compose.help import fill_template
 from recipes.compose.overrides import explained
 from recipes.compose.reading import read
@@ -30,7 +31,7 @@ OmegaConf.register_new_resolver("help_page", fill_template, replace=True)
 class Training:
     """The function that Hydra calls for each config. A launcher pickles it for its workers."""
 
-    def __init__(self, log: SweepLog) -> None:
+    def __init__(self, log: SweepLog | None = None) -> None:
         self.log = log
         # Workers end when this process does.
         self.start = os.getpid()
@@ -65,13 +66,17 @@ class Training:
         try:
             yield
         finally:
-            if job.mode == RunMode.MULTIRUN and not str(job.sweeper["_target_"]).endswith(ABLATION):
+            if self.log and job.mode == RunMode.MULTIRUN and not str(job.sweeper["_target_"]).endswith(ABLATION):
                 self.log.add(folder, list(job.overrides.task))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line as Hydra does, and run what it describes."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if (words := complete(arguments)) is not None:
+        print(" ".join(words))
+        return
     # Hydra reads the arguments of the process.
-    sys.argv[1:] = prepare_arguments(sys.argv[1:] if arguments is None else arguments)
+    sys.argv[1:] = prepare_arguments(arguments)
     with explained(sys.argv[1:]), ranked_at_end() as log:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(Training(log))()

@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
                 print(describe())
             elif name == "--version":
                 print(describe_version())
+            elif name in ("-sc", "--shell-completion"):
+                complete_line([name, *rest])
             elif name in COMMANDS:
                 importlib.import_module(f"recipes.commands.{name}").main(rest)
             else:
@@ -39,6 +41,15 @@ def main(arguments: list[str] | None = None) -> None:
             # Python flushes standard output once more when it exits, which would raise again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+
+
+def complete_line(arguments: list[str]) -> None:
+    """Answer a shell: the commands after `trickbook`, and after `trickbook train` what may follow."""
+    _, *words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) == 1:
+        print(" ".join(each for each in COMMANDS if each.startswith(words[0])))
+    elif not words or words[0] == "train":
+        importlib.import_module("recipes.commands.train").main(arguments)
 
 
 def describe() -> str:

@@ -245,7 +245,7 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
         error: what Hydra or OmegaConf raised.
     """
     if plug_in := PLUG_IN.search(str(error)):
-        return f"{line} needs a plug-in of Hydra: pip install -e '.[{plug_in[1]}]'."
+        return f"{line} needs a plug-in of Hydra: pip install 'trickbook[{plug_in[1]}]'."
     override = OverridesParser.create().parse_override(line)
     name, value = override.key_or_group, override.value()
     if options := GlobalHydra.instance().config_loader().get_group_options(name):

@@ -23,7 +23,7 @@ MAX_MARKS = 40
 """Points up to which a curve has a mark at each."""
 MAX_POINTS = 300
 """Points of a curve that are drawn."""
-MAX_COLUMNS = 34
+MAX_COLUMNS = 30
 """Width of a name in a chart, in characters; a Chinese one counts as two. A phone has room for this."""
 
 
@@ -65,8 +65,9 @@ def fit_axis(label: str, values: Iterable[float], low: float | None = None, high
     finite = [value for value in values if math.isfinite(value)]
     least = low if low is not None else min(finite, default=0.0)
     most = high if high is not None else max(finite, default=1.0)
-    if most <= least:
-        most = least + (abs(least) or 1.0)
+    if most <= least:  # a single value is drawn in the middle
+        margin = abs(least) / 10 or 0.5
+        least, most = least - margin * (low is None), most + margin * (high is None)
     power = 10.0 ** math.floor(math.log10((most - least) / 4))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= (most - least) / 5)
     return Axis(

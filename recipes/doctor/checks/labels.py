@@ -25,7 +25,7 @@ SUSPICIOUS_ACCURACY = 0.995
 """Of the linear probe: real tasks are harder."""
 SHORTCUT = 0.95
 """Fraction of texts with the name of their label, and F1 score of a single word, from which on they are reported."""
-SEPARATORS = (";", "|", ",", "/")
+SEPARATORS = (";", "|", ",", "/", "、", "；", "，")
 """Signs that usually join the labels of a row."""
 FEWEST_ROWS = 20
 """Of a label whose words are inspected."""

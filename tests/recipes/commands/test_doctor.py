@@ -24,3 +24,10 @@ def test_a_finished_run_as_json(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_folder_and_overrides_are_refused() -> None:
     with pytest.raises(UserError, match="is a folder; give one run folder alone, or overrides alone"):
         main([str(finished_run()), "train.epochs=1"])
+
+
+def test_a_folder_that_is_not_there() -> None:
+    with pytest.raises(
+        UserError, match=r"^runs/none: there is no such folder; an override is written as name=value\.$"
+    ):
+        main(["runs/none"])

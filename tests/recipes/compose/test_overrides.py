@@ -172,7 +172,7 @@ def test_a_missing_plug_in_is_reported_with_its_install_command() -> None:
         return mistakes(["-m", "hydra/launcher=slurm_workers", "search=tricks", "hydra/launcher=submitit_slurm"])
 
     assert in_child(find_mistakes) == [
-        "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install -e '.[submitit]'.",
-        "search=tricks needs a plug-in of Hydra: pip install -e '.[optuna]'.",
-        "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install -e '.[submitit]'.",
+        "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install 'trickbook[submitit]'.",
+        "search=tricks needs a plug-in of Hydra: pip install 'trickbook[optuna]'.",
+        "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install 'trickbook[submitit]'.",
     ]

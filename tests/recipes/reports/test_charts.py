@@ -14,7 +14,8 @@ from recipes.reports.charts import Axis, Estimate, Intervals, Plot, Series, fit_
         ([], 0, 60, ["0", "20", "40", "60"]),
         ([], 0, 51, ["0", "20", "40"]),
         ([], 0, 120_000, ["0", "50,000", "100,000"]),
-        ([0.5, 0.5], None, None, ["0.5", "0.6", "0.7", "0.8", "0.9", "1.0"]),
+        ([0.5, 0.5], None, None, ["0.45", "0.50", "0.55"]),
+        ([0.0], 0.0, None, ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]),
         ([float("nan"), float("inf")], None, None, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
     ],
 )
@@ -64,8 +65,8 @@ def test_intervals_are_explained_by_their_styles_and_in_words() -> None:
 
 
 def test_a_name_is_cut_by_its_width() -> None:
-    assert shorten("a" * 34) == "a" * 34
-    assert shorten("a" * 35) == "a" * 33 + "…"
-    assert shorten("物" * 17) == "物" * 17
-    assert shorten("物" * 18) == "物" * 16 + "…"
+    assert shorten("a" * 30) == "a" * 30
+    assert shorten("a" * 31) == "a" * 29 + "…"
+    assert shorten("物" * 15) == "物" * 15
+    assert shorten("物" * 16) == "物" * 14 + "…"
     assert shorten("two\nlines  here") == "two lines here"

@@ -40,8 +40,8 @@ def test_the_answer_is_the_score_the_baselines_and_the_health() -> None:
     check_page(text)
     rows = re.findall(r'<text class="name"[^>]*>([^<]*)</text><text class="name end"[^>]*>([^<]*)<', text)
     assert rows == [
-        ("the majority class, validation", "0.5000"),
-        ("the linear baseline, validation", "0.6250"),
+        ("majority class, validation", "0.5000"),
+        ("linear baseline, validation", "0.6250"),
         ("this run, validation", "0.7500"),
         ("this run, test", "0.8750"),
     ]
@@ -75,6 +75,13 @@ def test_what_to_do_next_begins_with_the_worst_finding() -> None:
         "Read them under “Errors to read”",
         "Predict a file with it.",
     ]
+
+
+def test_one_remedy_of_two_findings_is_one_step() -> None:
+    findings = [finding(name, "warning", "trickbook doctor x") for name in ("split_gap", "memorized")]
+    steps = next(part for part in parts_of(health={**HEALTH, "findings": findings}) if isinstance(part, Steps))
+    assert steps.items[0].action == "trickbook doctor x"
+    assert steps.items[0].reason == "The split_gap of it. It is bad. The memorized of it. It is bad."
 
 
 def test_a_run_of_an_earlier_version_is_shown_without_health() -> None:

@@ -183,5 +183,5 @@ def test_jieba_is_imported_late_and_named_if_missing() -> None:
         "try: split('我')\nexcept UserError as error: print(type(error).__name__, error)"
     )
     summary = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert summary.startswith("UserError") and "pip install -e '.[chinese]'" in summary
+    assert summary.startswith("UserError") and "pip install 'trickbook[chinese]'" in summary
     assert chinese_cutter() is chinese_cutter()

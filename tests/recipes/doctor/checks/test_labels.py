@@ -123,6 +123,9 @@ def test_labels_that_are_made_of_others_are_a_warning() -> None:
     assert finding.message == "'x;y' is made of other labels, joined by ';'."
     assert finding.remedy.startswith("data.label_separator=';'")
     assert check_spelling("sci;space", "rec;autos") == []
+    (finding,) = check_spelling("体育", "财经", "体育、财经")
+    assert finding.message == "'体育、财经' is made of other labels, joined by '、'."
+    assert finding.remedy.startswith("data.label_separator='、'")
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
