@@ -34,7 +34,9 @@ def train(composed: DictConfig) -> float:
         config = read(composed)
         if sweeping:
             from recipes.runtime.workers import deal_gpu
+            from recipes.trackers.identity import label_in_sweep
 
+            label_in_sweep(config, Path(job.sweep.dir), job.overrides.task)
             deal_gpu(START, config.train.device)
         from recipes.api import finetune_config
         from recipes.reports.results import show_health

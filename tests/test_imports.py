@@ -28,7 +28,7 @@ ORDER = (
         "graphs",
         "compose",
     ),
-    *("state", "base", "guards", "prediction", "reports", "loop", "doctor", "toolkit", "pipeline", "api"),
+    *("state", "base", "guards", "prediction", "reports", "trackers", "loop", "doctor", "toolkit", "pipeline", "api"),
 )
 # These may import all of them, and none of them imports these.
 ON_TOP = ("testing", "ablation", "cli")

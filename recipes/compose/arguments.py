@@ -223,10 +223,11 @@ def _quote_value(value: str, name: str, is_text: bool) -> str:
         is_changed = is_text and isinstance(read, bool | int | float) and str(read) != text
         if not is_changed:
             return value
-    return _in_quotes(text)
+    return in_quotes(text)
 
 
-def _in_quotes(text: str) -> str:
+def in_quotes(text: str) -> str:
+    """A text as Hydra reads it back, whatever characters it has."""
     # Hydra reads backslashes before a quote, and at the end, as escapes; elsewhere they are characters.
     escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
     return f"'{escaped}'"
