@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipes.api import FinishedRun, finetune, load
+    from recipes.ablation.result import Study
+    from recipes.api import FinishedRun, diagnose, finetune, load
+    from recipes.commands.study import ablate
     from recipes.data.batch import Batch, Loss, Outcome
     from recipes.errors import UserError
     from recipes.ranges import allowed
@@ -24,9 +26,12 @@ _HOMES = {
     "ModelContext": "trick",
     "Outcome": "data.batch",
     "Run": "trick",
+    "Study": "ablation.result",
     "Trick": "trick",
     "UserError": "errors",
+    "ablate": "commands.study",
     "allowed": "ranges",
+    "diagnose": "api",
     "finetune": "api",
     "load": "api",
 }
@@ -39,9 +44,12 @@ __all__ = [
     "ModelContext",
     "Outcome",
     "Run",
+    "Study",
     "Trick",
     "UserError",
+    "ablate",
     "allowed",
+    "diagnose",
     "finetune",
     "load",
 ]

@@ -89,6 +89,15 @@ def carry_past_hydra(overrides: Iterable[str], sweeping: bool) -> Iterator[None]
         raise
 
 
+@contextmanager
+def raise_user_error() -> Iterator[None]:
+    """Within this context, for callers in Python, an error that was carried past Hydra is raised as itself."""
+    try:
+        yield
+    except _CarriedPastHydra as carrier:
+        raise carrier.__cause__ or carrier from None
+
+
 def positive_integer(text: str) -> int:
     """Parse a positive integer; for the `type` of an argparse argument."""
     number = int(text)

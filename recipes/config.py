@@ -8,6 +8,8 @@ import copy
 import functools
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipes.errors import UserError, describe
 from recipes.ranges import allowed, escape_interpolations
+from recipes.runtime.program import ROOT
 
 # Settings that change no number of a run. A run folder does not store them.
 UNDECIDING = (
@@ -32,14 +35,19 @@ UNDECIDING = (
     "checkpoint.after_finish",
     "checkpoint.save_model",
 )
-CONF = Path(__file__).parents[1] / "conf"
+# Inside the package where it is installed, next to it in a checkout.
+CONF = next(folder for folder in (ROOT / "recipes" / "conf", ROOT / "conf") if folder.is_dir())
+# What the names of files end in, and a folder's name leaves out.
+ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl?|ndjson|parquet))?(\.gz)?$", re.IGNORECASE)
+MOST_BYTES = 60
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
-NEWER_SETTINGS = {
+NEWER_SETTINGS: Mapping[str, Any] = {
     "data.header": True,
     "data.encoding": None,
     "data.fold": None,
     "train.cuda_graphs": "auto",
     "model.trim_vocabulary": False,
+    "evaluate.metrics": [],
 }
 
 
@@ -186,6 +194,8 @@ class Evaluate:
     """Epochs between evaluations on validation; 0.5 is twice an epoch."""
     metric: str = allowed("")
     """Chooses the best checkpoint, and is the value that train.py returns."""
+    metrics: list[Any] = allowed("")
+    """Metrics in addition to the usual ones: names of built-in ones, and functions by `_target_`."""
     weights: str = allowed("best | last")
     """Which weights are tested and saved, unless a trick owns them."""
     early_stopping: int | None = allowed(
@@ -259,17 +269,43 @@ class Config:
     doctor: str = allowed("cheap | off")
     """Which of the doctor's checks run before training."""
     trusted: list[str] = allowed("")
-    """Further classes that `_target_` may name, each as `package.module.Class`."""
+    """Further classes and functions that `_target_` may name, each as `package.module.Class`."""
 
 
 def _run_name(*, _root_: DictConfig) -> str:
-    """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so a run finds its folder."""
+    """`<data>-<model>-<tricks>-s<seed>-<hash of the resolved config>`: no clock, so a run finds its folder.
+
+    The hash alone makes it unique. The name of a file, or of a data set or model on the hub, says what a run is of; a
+    folder that an earlier version has named by `files` or `hub` is found again.
+    """
     values = {name: _root_[name] for name in _root_ if name != "hydra"}
     plain: Any = OmegaConf.to_container(OmegaConf.create(values, parent=_root_._get_parent()), resolve=True)  # type: ignore[arg-type]
     plain["data"]["label"] = label_setting(plain["data"]["label"])
     choices = _root_.hydra.runtime.choices
     tricks = "+".join(sorted(values["tricks"])) or "base"
-    return f"{choices.data}-{choices.model}-{tricks[:100]}-s{values['seed']}-{digest(plain)}"
+    end = f"{tricks[:100]}-s{values['seed']}-{digest(plain)}"
+    data, model = plain["data"], plain["model"]
+    of_data = data["train"] if choices.data == "files" else data["name"] if choices.data == "hub" else None
+    of_model = model["name"] if choices.model == "hub" else None
+    previous = f"{choices.data}-{choices.model}-{end}"
+    name = f"{_folder_name(of_data) or choices.data}-{_folder_name(of_model) or choices.model}-{end}"
+    # The folder of runs has this name, unless the user has given another: then nothing is looked for.
+    parents = ["runs", str(_root_.hydra.sweep.dir)]
+    is_found = any(Path(parent, previous).is_dir() and not Path(parent, name).exists() for parent in parents)
+    return previous if is_found else name
+
+
+def _folder_name(path: Any) -> str:
+    r"""The name of a file, or the last part of a name on the hub, as every file system allows it in a folder's name.
+
+    Letters of every script stay. Windows allows neither <>:"/\|?* nor a dot at the end.
+    """
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", str(path or "").rstrip("/\\"))[-1])
+    stem = ENDINGS.sub("", name)
+    is_legal = [each.isalnum() or each in "_.+-" or unicodedata.category(each)[0] == "M" for each in stem]
+    legal = "".join(each if keep else "-" for each, keep in zip(stem, is_legal, strict=True)).strip("-.")
+    # Most file systems allow 255 bytes; the rest of the name takes less than 150.
+    return legal.encode()[:MOST_BYTES].decode(errors="ignore")
 
 
 def label_setting(value: Any) -> Any:

@@ -6,6 +6,7 @@ The command line shows them without a traceback and ends with exit code 2 (`reci
 import difflib
 import errno
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 # Errors of the disk, or of permissions on it. ENOENT is not among them: a missing file may be a bug.
@@ -52,11 +53,18 @@ def nearest(name: str, names: Iterable[str]) -> str:
         'did you mean mixup? There are: mixup, swa.'
     """
     valid = sorted(names)
-    close = difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
+    # ｔｅｘｔ looks like text, and shares no character with it.
+    same = [each for each in valid if _fold(each) == _fold(name)]
+    close = same or difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
     suggestion = f"did you mean {' or '.join(map(_show, close))}? There" if close else "there"
     hidden = [each for each in close if not each.isprintable()]
     advice = f" {_show(hidden[0])} has characters that no font shows; remove them in its source." if hidden else ""
     return f"{suggestion} are: {', '.join(map(_show, valid)) or 'none'}.{advice}"
+
+
+def _fold(name: str) -> str:
+    """A name in small letters, with full-width characters as half-width ones."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _show(name: str) -> str:

@@ -358,13 +358,14 @@ class TrainingRun(LiveRun):
             self.evaluated = None if is_owned else (self.batches_done, predictions)
             metrics = measure(predictions)
             name = self.config.evaluate.metric
-            if self.best is None or is_better(name, metrics[name], self.best["metrics"][name]):
+            if is_better(name, metrics.get(name), self.best["metrics"][name] if self.best else None):
                 self.best, self.since_best = {"update": self.batches_done, "metrics": metrics}, 0
                 if self.accelerator.is_main_process and self._needs_best:
                     self.checkpoints.save_best(self.batches_done, self.bare_model.state_dict())
             else:
                 self.since_best += 1
         self.console.add_evaluation(update=self.batches_done, split="validation", **metrics)
+        self.console.explain_missing(predictions, metrics)
         self.trackers.send()
         self.lap = time.perf_counter()
 

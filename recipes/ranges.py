@@ -17,7 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 from recipes.errors import nearest
 
 # The types of fields, in words.
-KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", dict: "a mapping", list: "a list"}
+KINDS = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "a mapping",
+    list: "a list in brackets, such as [a,b]",
+}
 
 # OmegaConf takes a backslash before `${` as an escape, and a double one as a backslash.
 INTERPOLATION = re.compile(r"(\\*)\$\{")

@@ -418,6 +418,21 @@ class Trick:
         """The answers, (row, class) of 0 and 1, to probabilities, (row, class)."""
         return inner(probabilities)
 
+    def export(self, run: ModelContext, in_pairs: bool) -> Mapping[str, Any] | None:
+        """How a program without Trickbook does what this trick does when texts are predicted; None: it cannot.
+
+        Only tricks around a seam of `recipes.seams.PREDICTING` are asked.
+
+        Args:
+            run: the loaded run.
+            in_pairs: whether it reads pairs of texts.
+
+        Returns:
+            Entries of `settings.json`, as `recipes/export/reader.py` reads them: `clean`, `cut`, `windows`, `merge` or
+            `thresholds`.
+        """
+        return None
+
     def results(
         self, run: Run, inner: Callable[..., dict[str, Any]], scored: Mapping[str, "Predictions"]
     ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import recipes
 from recipes.cli import exit_on_user_error
-from recipes.reports.tables import console_for_tables, score_table
+from recipes.reports.tables import ScoreTable, console_for_tables
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         "+tricks=[mixup,amp,swa] train.epochs=4": run.metrics["test"],
     }
     console = console_for_tables()
-    console.print(score_table(rows, "test split of data=pydocs", "model"))
+    console.print(ScoreTable(rows, "test split of data=pydocs"))
     seconds = run.metrics["cost"]["train_seconds"]
     console.print(
         f"trained in {seconds / 60:.1f} minutes; the run folder is {run.folder}", markup=False, soft_wrap=True

@@ -1,92 +1,11 @@
-"""Judge runs that other programs made: which arm helps, hurts or makes no difference, and how many more runs it takes.
+"""`trickbook judge`, in a checkout."""
 
-    python scripts/judge.py runs.csv                                 # columns: arm, seed, score; data if there is more
-    python scripts/judge.py runs.csv --base plain --majority 0.51
-    python scripts/judge.py runs.csv --factor mixup --factor model --base model=minilm
-    python scripts/judge.py predictions.csv --metric macro_f1        # columns: arm, seed, row, label, prediction
-
-The file is CSV, TSV, JSONL or Parquet, with a line for each run, or for each validation row of each run. Further
-columns are `data` (data set), `status` (finished, failed, ...) and `majority` (score of the majority class); of
-predictions `p_<class>` (the probability of each class). An empty
-score or nan is a run that failed. docs/ablation.md says what the verdicts mean and how to export runs.
-"""
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.cli import exit_on_user_error, finite_number
-from recipes.errors import UserError
-
-TITLE = "Judged runs"
-WIDTH = 80
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", help="the file, or - for JSONL on standard input")
-    parser.add_argument(
-        "--factor", action="append", default=[], help="a column that varies, in place of the column arm; repeatable"
-    )
-    parser.add_argument(
-        "--base",
-        action="append",
-        default=[],
-        help="the arm that others are compared with (default: base or baseline), or <factor>=<level>; repeatable",
-    )
-    parser.add_argument("--lower-is-better", action="store_true", help="the score is a loss or an error")
-    parser.add_argument(
-        "--margin", type=finite_number, default=0.01, help="effects below it do not matter (default: %(default)s)"
-    )
-    parser.add_argument("--majority", type=finite_number, help="the score of the majority class, on every data set")
-    parser.add_argument("--metric", help="what predictions are scored by (default: accuracy)")
-    parser.add_argument(
-        "--second-endpoint",
-        choices=("loss", "brier", "none"),
-        help="the proper score that is reported too, from columns p_<class> (default: loss)",
-    )
-    parser.add_argument("--output", type=Path, help="a Markdown file to write the report to")
-    arguments = parser.parse_args()
-
-    from recipes.ablation.judging import Question, build_parts, judge_log, print_parts
-    from recipes.ablation.logs import METRICS, SCORE, read_log
-    from recipes.reports.document import as_markdown
-    from recipes.reports.tables import console_for_tables
-    from recipes.runs.files import atomic_write
-
-    target = arguments.output
-    is_report = target and target.is_file() and target.read_text("utf-8", "replace").startswith(f"# {TITLE}\n")
-    if target and target.exists() and not is_report:
-        raise UserError(f"--output={target} exists and is not such a report; name another file.")
-    if arguments.margin <= 0:
-        raise UserError(f"--margin={arguments.margin:g} must be above 0; the default is 0.01.")
-    runs = read_log(arguments.runs, arguments.factor, arguments.metric, arguments.majority)
-    has_probabilities = runs[0].predictions is not None
-    if arguments.second_endpoint in ("loss", "brier") and not has_probabilities:
-        raise UserError(
-            f"--second-endpoint={arguments.second_endpoint}: it needs predictions with a column p_<class> for the "
-            "probability of each class; leave it out."
-        )
-    question = Question(
-        factors=arguments.factor,
-        bases=arguments.base,
-        metric=arguments.metric or (METRICS[0] if runs[0].rows is not None else SCORE),
-        margin=arguments.margin,
-        lower_is_better=arguments.lower_is_better,
-        second_endpoint=arguments.second_endpoint or "loss",
-    )
-    parts = list(build_parts(judge_log(runs, question), question))
-    console = console_for_tables()
-    console.width = min(console.width, WIDTH)
-    print_parts(parts, console)
-    if target:
-        with atomic_write(target) as draft:
-            draft.write_text(as_markdown(TITLE, parts), encoding="utf-8")
-        print(target)
-
+from recipes.commands.trickbook import main
 
 if __name__ == "__main__":
-    with exit_on_user_error():
-        main()
+    main(["judge", *sys.argv[1:]])

@@ -1,103 +1,11 @@
-"""Predict a file of any size with a finished run, and write id, prediction and probabilities in the same order.
+"""`trickbook predict`, in a checkout."""
 
-    python scripts/predict.py runs/<run> reviews.csv predictions.csv
-    cat reviews.jsonl | python scripts/predict.py runs/<run> - - > predictions.jsonl
-
-Input and output may be CSV, TSV, JSONL or Parquet, in any combination; a `.gz` input is decompressed. The input has the
-columns of the training data, and is read by the same rules. A file that is not UTF-8 is read in the run's
-`data.encoding`, or in the encoding that is detected. Standard input is UTF-8 unless --encoding says otherwise.
-
-Rows that cannot be read do not stop the job: they go to `<output>.bad.jsonl` with the reason, or to standard error if
-the output is `-`. A stopped job is resumed by the same command.
-"""
-
-import argparse
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from recipes.cli import exit_on_user_error
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="folder of a finished run")
-    parser.add_argument("input", help="a file, or - for standard input (JSONL unless --format says otherwise)")
-    parser.add_argument("output", help="a file that does not exist yet, or - for standard output")
-    parser.add_argument(
-        "--format", choices=["csv", "tsv", "jsonl", "parquet"], help="of the input (default: by its ending)"
-    )
-    parser.add_argument("--encoding", help="of an input that is not UTF-8 (default: detected; of a stream: UTF-8)")
-    parser.add_argument(
-        "--look-ahead",
-        type=int,
-        default=4096,
-        help="rows read and grouped by length; more need more memory (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=["auto", "fastest", "fp32", "bf16", "fp16"],
-        default="auto",
-        help="auto (default): on a GPU 16 bits, on a CPU the precision that the run was trained in; fastest: on a CPU "
-        "bf16 if it is measured to be faster, which moves probabilities a little (docs/benchmarks.md)",
-    )
-    parser.add_argument(
-        "--memory-limit", help="a fraction such as 0.5, or bytes such as 4GB; of the GPU, if there is one"
-    )
-    parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
-    parser.add_argument(
-        "--trusted",
-        action="extend",
-        default=[],
-        type=lambda names: names.strip("[]").replace(",", " ").split(),
-        help="a class of your own that the run uses, such as my_tricks.Cutoff; its code runs",
-    )
-    parser.add_argument("--config-dir", help="trust the classes in the YAML files of this folder, as train.py does")
-    arguments = parser.parse_args()
-
-    from recipes.compose.trust import read_targets, trusting
-    from recipes.runs.folder import finished_run
-
-    # Importing PyTorch takes seconds, so a wrong folder is refused first.
-    finished_run(arguments.run)
-    from recipes.prediction.files import PredictionJob, PredictionRequest
-    from recipes.reports.tables import progress, score_table
-    from recipes.runtime.memory import limit_memory
-
-    request = PredictionRequest(
-        run=arguments.run,
-        source=arguments.input,
-        target=arguments.output,
-        source_format=arguments.format,
-        encoding=arguments.encoding,
-        look_ahead=arguments.look_ahead,
-        precision=arguments.precision,
-        metrics=arguments.metrics,
-    )
-    trusted = [*arguments.trusted, *(read_targets(arguments.config_dir) if arguments.config_dir else ())]
-    with trusting(trusted), limit_memory(arguments.memory_limit) as check, progress("rows") as (console, advance):
-
-        def report_progress(rows: int) -> None:
-            check(f"finished rows are saved: lower --look-ahead (now {request.look_ahead}), or allow more")
-            advance(rows)
-
-        summary = PredictionJob(request, report_progress).run()
-        bad = f", {summary.bad:,} of them bad" if summary.bad else ""
-        speed = summary.rows_read / max(summary.seconds, 1e-9)
-        console.print(f"{summary.rows_read:,} rows{bad} in {summary.seconds:.1f} s ({speed:,.0f} rows/s)")
-        for note in summary.notes:
-            console.print(f"note: {note}", markup=False, soft_wrap=True)
-        if summary.metrics is not None:
-            console.print(score_table({Path(arguments.input).name: summary.metrics}, "scores", "input"))
-
+from recipes.commands.trickbook import main
 
 if __name__ == "__main__":
-    with exit_on_user_error():
-        try:
-            main()
-        except BrokenPipeError:  # the reader of the output has closed it
-            # Python flushes standard output once more when it exits, which would raise again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+    main(["predict", *sys.argv[1:]])

@@ -24,6 +24,8 @@ from matplotlib.figure import Figure
 from recipes.runtime import precision
 
 atexit.register(shutil.rmtree, os.environ["TRICKBOOK_CACHE"], ignore_errors=True)
+# What is imported and collected stays; `warmed_process` enables it again.
+gc.disable()
 # Forked children hang if this process has ever computed on several threads.
 torch.set_num_threads(1)
 
@@ -75,6 +77,7 @@ def warmed_process(blank_pictures: None, no_waiting_for_the_disk: None) -> None:
         sys.modules["recipes.testing"].warm_up()
     gc.collect()
     gc.freeze()  # no later collection looks through all that was imported
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import recipes
+from recipes.commands.tricks import INSIDE
 from recipes.compose import tracker_packages
 from recipes.compose.overrides import compose_config, mistakes
 from recipes.compose.reading import read
@@ -21,11 +22,74 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_trick_table_is_up_to_date() -> None:
+def read_page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh.md"])
+def test_the_list_of_tricks_is_up_to_date(page: str) -> None:
     script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
-    inside = README.split(script["MARKS"][0])[1].split(script["MARKS"][1])[0]
-    assert inside.strip() == script["table"]().strip(), "run python scripts/tricks.py --write"
-    assert names() == TRICKS and len(inside.strip().splitlines()) == 2 + len(TRICKS)
+    inside = read_page(page).split(script["MARKS"][0])[1].split(script["MARKS"][1])[0]
+    assert inside.strip() == script["list_by_stage"]().strip(), "run python scripts/tricks.py --write"
+    assert names() == TRICKS and sorted(re.findall(r"\[`(\w+)`\]", inside)) == TRICKS
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_zh.md"])
+def test_the_readme_is_short_and_leads_to_the_choice_first(page: str) -> None:
+    text = read_page(page)
+    assert len(text.splitlines()) <= 120
+    choose = "docs/choose.md" if page == "README.md" else "docs/choose_zh.md"
+    order = ["docs/ablation.md", choose, "docs/symptoms.md", "docs/evidence/pre-training.md", "docs/tricks.md)"]
+    indices = [text.index(f"]({link}" if link.endswith(")") else f"]({link})") for link in order]
+    assert indices == sorted(indices)
+
+
+INTERVAL = re.compile(r"[+-]\d\.\d{4} ± \d\.\d{4}")
+NUMBER = re.compile(r"[+-]?\d[\d,]*\.\d+|\d,\d{3}")
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"), [("README.md", "README_zh.md"), ("docs/choose.md", "docs/choose_zh.md")]
+)
+def test_the_chinese_page_is_in_step(english: str, chinese: str) -> None:
+    pages = [read_page(english), read_page(chinese)]
+    for pattern in (
+        r"```\w*\n(.*?)```",
+        INTERVAL.pattern,
+        NUMBER.pattern,
+        r"arXiv [\d.]+\d",
+        r"(?m)^(#+) ",
+        r"(?m)^(?:\||-|\d\.) ?",
+    ):
+        first, second = (sorted(re.findall(pattern, page, re.DOTALL)) for page in pages)
+        assert first == second, pattern
+    links = [set(re.findall(r"\]\(([^)]+)\)", page.replace("_zh", ""))) - {"README.md"} for page in pages]
+    assert links[0] == links[1]
+    # Settings and tricks; Chinese has more, where it is about Chinese files.
+    code = [set(re.findall(r"`([^`\n]+)`", re.sub("```.*?```", "", page, flags=re.DOTALL))) for page in pages]
+    assert not code[0] - code[1]
+
+
+def test_every_figure_of_the_choice_is_one_of_the_evidence() -> None:
+    evidence = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "evidence").glob("*.md")))
+    figures = INTERVAL.findall(read_page("docs/choose.md"))
+    assert len(figures) > 30 and [figure for figure in figures if figure not in evidence] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "recipe").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_that_is_not_better_says_so(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    (verdict,) = re.findall(r"(?m)^# Verdict: (.*)\.$", text)
+    comments = " ".join(line[2:] for line in text.splitlines() if line.startswith("# "))
+    differences = [tuple(map(float, figure.split(" ± "))) for figure in INTERVAL.findall(comments)]
+    lower, upper = [mean - half for mean, half in differences], [mean + half for mean, half in differences]
+    if not differences:
+        assert verdict in ("not measured", "the baseline of the others")
+    elif max(lower) > 0:
+        assert verdict.startswith("better than ") and (min(lower) > 0 or " only where " in verdict)
+    else:
+        assert verdict.startswith("worse than plain" if max(upper) < 0 else "no better than plain")
+    assert f"| [`{path.stem}`](../conf/recipe/{path.name}) |" in read_page("docs/tricks.md")
 
 
 def test_the_catalogue_is_up_to_date() -> None:
@@ -34,7 +98,7 @@ def test_the_catalogue_is_up_to_date() -> None:
     assert page == script["catalogue"](), "run python scripts/tricks.py --write"
     for name in names():
         assert page.count(f"\n### [`{name}`]") == 1
-    assert set(script["INSIDE"]) == set(SEAMS)
+    assert set(INSIDE) == set(SEAMS)
 
 
 def test_pairs_are_listed_unless_they_wrap_different_seams() -> None:
@@ -46,7 +110,13 @@ def test_pairs_are_listed_unless_they_wrap_different_seams() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+    "page",
+    [
+        "README.md",
+        "README_zh.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+    ],
 )
 def test_link_targets_exist(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -58,9 +128,11 @@ def find_commands() -> list[str]:
     train_lines = []
     for document in (README, *((path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs").glob("*.md")))):
         blocks = re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
-        inline = re.findall(r"`((?:python|torchrun)[^`]*train\.py[^`]*)`", document)
+        inline = re.findall(r"`((?:python|torchrun|trickbook)[^`]*train(?:\.py)? [^`]*)`", document)
         lines = [line for block in blocks for line in block.splitlines()] + inline
-        train_lines += [line.partition("#")[0].strip() for line in lines if "train.py" in line]
+        train_lines += [
+            line.partition("#")[0].strip() for line in lines if re.search(r"train\.py|trickbook train ", line)
+        ]
     return train_lines
 
 
@@ -69,7 +141,8 @@ def test_a_documented_command_composes(command: str, monkeypatch: pytest.MonkeyP
     # A tracker's package need not be installed here.
     monkeypatch.setattr(tracker_packages, "_is_installed", lambda package: True)
     words = shlex.split(command)
-    arguments = words[words.index("train.py") + 1 :]
+    start = words.index("train.py") if "train.py" in words else words.index("trickbook") + 1
+    arguments = words[start + 1 :]
     if "--config-dir" in arguments:
         arguments[arguments.index("--config-dir") + 1] = str(ROOT / "docs" / "third_party" / "conf")
     assert mistakes(arguments) == []
@@ -90,7 +163,7 @@ def test_a_documented_benchmark_command_parses(command: str, monkeypatch: pytest
 
 
 def test_the_documents_have_commands() -> None:
-    assert len(find_commands()) == 21 and len(BENCHES) > 5
+    assert len(find_commands()) == 25 and len(BENCHES) > 5
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

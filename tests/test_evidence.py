@@ -16,6 +16,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.errors import UserError
 from recipes.guards import Diverged
+from recipes.testing import compose_again
 
 ROOT = Path(__file__).parents[1]
 Write = Callable[[str, str], Path]
@@ -144,7 +145,7 @@ def test_a_run_that_diverges_is_a_line_without_scores(
     evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(overrides: list[str]) -> None:
-        raise Diverged(SimpleNamespace(config=read(compose_config([])[0])), "the predictions contain NaN")
+        raise Diverged(SimpleNamespace(config=read(compose_again([]))), "the predictions contain NaN")
 
     monkeypatch.setattr(evidence.recipes, "finetune", diverge)
     monkeypatch.setattr(evidence.shutil, "rmtree", lambda folder: None)

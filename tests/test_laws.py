@@ -1,5 +1,6 @@
 """The laws over every trick of conf/tricks (2 to 8), and over the loop without any (1)."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -71,8 +72,30 @@ pytest.mark.slow(TrickLaws.test_padding_is_invisible_in_all_updates)
 # Settings that do not matter to a law and save much time.
 SETTINGS = {"fusion": {"folds": 2}}
 
+# Laws that the fast suite tries where they are harder to keep, in the test file of the trick: on texts that are really
+# cut, with replayed rows, or at each level and mask.
+CUT = ("splitting_is_invisible", "splitting_is_invisible_in_32_bits", "stopping_is_invisible")
+TRIED_ELSEWHERE = {
+    "incremental": ("splitting_is_invisible", "stopping_is_invisible"),
+    "mixup": ("neutral_is_off", "splitting_is_invisible"),
+    "segments": (*CUT, "restore", "isolation"),
+    "sliding_window": CUT,
+}
+
+
+def slow(law: str) -> Callable[[TrickLaws], None]:
+    """The law, for `make slow` alone."""
+
+    @pytest.mark.slow
+    def test(self: TrickLaws) -> None:
+        getattr(super(type(self), self), law)()
+
+    return test
+
+
 for name in TRICKS:
     attributes = {"trick": name, "settings": SETTINGS.get(name, {})}
+    attributes |= {law: slow(law) for law in (f"test_{each}" for each in TRIED_ELSEWHERE.get(name, ()))}
     globals()[f"Test{name.title()}"] = type(f"Test{name.title()}", (TrickLaws,), attributes)
 
 

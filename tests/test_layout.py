@@ -3,16 +3,14 @@
 import ast
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from recipes import seams
-from recipes.compose.overrides import compose_config
-from recipes.compose.reading import read
-from recipes.compose.tricks import build
-from recipes.testing import names
+from recipes.testing import declared_trick, names
 from recipes.trick import Trick
 
 ROOT = Path(__file__).parents[1]
@@ -23,17 +21,17 @@ TRICK = re.compile(rf"(?<![\w-])(?:{'|'.join(names())})(?![\w-])")
 NO_TRICKS = {
     r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});": "an HTML entity",
     " texts contain HTML entities such as &amp;.": "an HTML entity",
-    "near-duplicates need the package datasketch: pip install -e '.[deduplicate]'": "an extra of pyproject.toml",
+    "near-duplicates need the package datasketch: pip install 'trickbook[deduplicate]'": "an extra of pyproject.toml",
 }
 
 
-def strings(path: Path) -> Iterator[str]:
-    """Yield every string of a module except docstrings, including the parts of f-strings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
-            yield node.value
+@cache
+def strings(path: Path) -> Sequence[str]:
+    """List every string of a module except docstrings, including the parts of f-strings."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    prose = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    constants = (node for node in nodes if isinstance(node, ast.Constant) and id(node) not in prose)
+    return [node.value for node in constants if isinstance(node.value, str)]
 
 
 def test_every_module_has_its_test_file() -> None:
@@ -64,7 +62,7 @@ def test_messages_of_tricks_use_the_selected_name() -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_the_module_of_a_trick_follows_its_stage_and_name(name: str) -> None:
-    trick = build(read(compose_config([f"+tricks=[{name}]"])[0]).tricks)[name]
+    trick = declared_trick(name)
     stage = seams.stage_of(trick.slots)
     assert type(trick).__module__ == f"tricks.{stage}.{name}"
     assert type(trick).__name__ == "".join(word.title() for word in name.split("_"))
@@ -73,7 +71,7 @@ def test_the_module_of_a_trick_follows_its_stage_and_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_every_trick_has_a_card_and_every_setting_a_comment(name: str) -> None:
-    trick = build(read(compose_config([f"+tricks=[{name}]"])[0]).tricks)[name]
+    trick = declared_trick(name)
     card = importlib.import_module(type(trick).__module__).__doc__ or ""
     for heading in ("Source: ", "Cost: ", "Use when: ", "Avoid when: ", "Composes: "):
         assert heading in card, heading
@@ -87,6 +85,5 @@ def test_every_trick_has_a_card_and_every_setting_a_comment(name: str) -> None:
 def test_every_trick_file_has_a_config() -> None:
     files = {path.stem for path in (ROOT / "tricks").rglob("*.py")} - {"__init__"}
     assert files == set(names())
-    values = read(compose_config([f"+tricks=[{','.join(names())}]"])[0]).tricks
-    kinds = {type(build({name: values[name]})[name]) for name in names()}
+    kinds = {type(declared_trick(name)) for name in names()}
     assert len(kinds) == len(files) and all(issubclass(kind, Trick) for kind in kinds)

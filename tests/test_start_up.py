@@ -57,6 +57,9 @@ def loaded_packages(arguments: Sequence[str], **environment: str) -> tuple[list[
         (["scripts/predict.py", "runs/none", "a.csv", "b.csv"], "runs/none holds no finished run"),
         (["scripts/doctor.py", "runs/none"], "runs/none"),
         (["scripts/report.py", "runs/none"], "runs/none holds no finished run"),
+        (["recipes/commands/trickbook.py", "train", "trian.epochs=1"], "trian"),
+        (["recipes/commands/trickbook.py", "tricks"], "mixup"),
+        (["train.py", "--help"], "train.batch_size=32"),
     ],
 )
 def test_a_mistake_is_answered_before_anything_heavy_is_loaded(arguments: list[str], expected: str) -> None:

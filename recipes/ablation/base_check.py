@@ -24,7 +24,7 @@ from recipes.ablation.failures import examine_base, explain_no_verdict
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.spread import PRIOR, RANGE, Spread
 from recipes.errors import UserError
-from recipes.metrics import LOWER_IS_BETTER
+from recipes.metrics import is_lower_better
 from recipes.runs.folder import RunFolder
 
 BASE_RUNS = 2
@@ -98,7 +98,7 @@ class BaseRuns:
 
     def scores(self, rows: Sequence[Row]) -> list[float]:
         """The scores of some runs; higher is better."""
-        sign = -1 if self.metric in LOWER_IS_BETTER else 1
+        sign = -1 if is_lower_better(self.metric) else 1
         return [sign * row.score for row in rows if row.score is not None]
 
 

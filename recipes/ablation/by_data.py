@@ -42,7 +42,7 @@ def build_data_parts(findings: Findings) -> Iterator[Part]:
     for verdict in findings.mains:
         values = [effects.get(verdict.effect) for effects in findings.by_data.values()]
         rows.append([findings.name(verdict.effect), *("" if value is None else f"{value:+z.4f}" for value in values)])
-    yield Table(["", *findings.by_data], rows)
+    yield Table(["level", *findings.by_data], rows)
     if not populations:
         return
     yield Heading("On data sets like these")
@@ -60,7 +60,7 @@ def build_data_parts(findings: Findings) -> Iterator[Part]:
         else f"{count} data sets are too few to predict the effect on a new one, which takes {MIN_FOR_PREDICTION}."
     )
     yield Table(
-        ["", "mean", "mean of data sets like these", *(["a new data set"] if is_predicted else [])],
+        ["level", "mean", "mean of data sets like these", *(["a new data set"] if is_predicted else [])],
         [
             [
                 findings.name(effect),

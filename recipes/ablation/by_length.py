@@ -10,11 +10,11 @@ from recipes.ablation.effects import Block, estimate
 from recipes.ablation.endpoints import Interval
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import load_blocks
-from recipes.ablation.plots import draw_lengths
+from recipes.ablation.plots import plot_lengths
 from recipes.ablation.runs import Row
 from recipes.ablation.verdicts import IDENTICAL, Verdict
 from recipes.errors import UserError
-from recipes.reports.document import Heading, Part, Table
+from recipes.reports.document import Charts, Heading, Part, Table
 
 LEVEL = 0.95
 
@@ -86,7 +86,7 @@ def build_length_parts(findings: Findings) -> Iterator[Part]:
     )
     by_effect = [{verdict.effect: verdict for verdict in each.mains} for each in findings.by_length.values()]
     yield Table(
-        ["", *(f"{length} x the updates" for length in lengths), "difference"],
+        ["level", *(f"{length} x the updates" for length in lengths), "difference"],
         [
             [
                 findings.name(verdict.effect),
@@ -96,7 +96,7 @@ def build_length_parts(findings: Findings) -> Iterator[Part]:
             for verdict in findings.mains
         ],
     )
-    yield lambda to: draw_lengths(findings, to)
+    yield Charts(plot_lengths(findings))
 
 
 def _describe_difference(difference: Interval | None) -> str:

@@ -13,8 +13,8 @@ from recipes.ablation.design import Design, Effect
 from recipes.ablation.effects import Block, estimate
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import Verdict
-from recipes.doctor.pseudo_values import count_clipped_rows, count_unseen_rows
-from recipes.metrics import LOWER_IS_BETTER, Predictions
+from recipes.metrics import Predictions, is_lower_better
+from recipes.prediction.pseudo_values import count_clipped_rows, count_unseen_rows
 from recipes.runs.folder import RunFolder
 
 NAMES = {"loss": "log loss", "brier": "Brier score"}
@@ -130,7 +130,7 @@ def describe_disagreement(name: str, metric: str, verdict: Verdict, second: Seco
     is_clear = low > 0 or high < 0
     if not (is_clear or other.leaves_out_zero):
         return ""
-    if metric in LOWER_IS_BETTER:
+    if is_lower_better(metric):
         verb = "improves" if verdict.value > 0 else "worsens"
     else:
         verb = "raises" if verdict.value > 0 else "lowers"

@@ -1,6 +1,6 @@
 """Runs that did not learn: which levels break training, and whether the base has learned.
 
-A run is *broken* if it collapsed (`recipes.metrics.has_collapsed`) or diverged. `scripts/judge.py` applies the rules to
+A run is *broken* if it collapsed (`recipes.metrics.has_collapsed`) or diverged. `trickbook judge` applies the rules to
 logs, where a run is broken if it failed or did not learn.
 
 - A level *breaks training* if at least two of its runs are broken, and Fisher's exact test against the runs without the
@@ -42,9 +42,9 @@ from recipes.ablation.verdicts import (
     RUNS_LEFT_OUT,
     Verdict,
 )
-from recipes.doctor.pseudo_values import mean_interval, score_rows
 from recipes.errors import list_names
-from recipes.metrics import LOWER_IS_BETTER, Predictions, is_better
+from recipes.metrics import Predictions, is_better, is_lower_better
+from recipes.prediction.pseudo_values import mean_interval, score_rows
 from recipes.reports.health import BASELINES
 from recipes.runs.folder import RunFolder
 
@@ -279,7 +279,8 @@ def _examine(data: str, rows: Sequence[Row], metric: str) -> BaseHealth:
     folders = [RunFolder(row.folder) for row in finished]
     # Runs of older code have no health. Where folds rotate, each run has the baselines of its own rows.
     health = [folder.health for folder in folders if folder.health]
-    names = [name for name, scores in health[0]["baselines"].items() if scores and metric in scores] if health else []
+    scored = [{name for name, scores in each["baselines"].items() if scores and metric in scores} for each in health]
+    names = [name for name in health[0]["baselines"] if all(name in each for each in scored)] if health else []
     baselines = {name: fmean(each["baselines"][name][metric] for each in health) for name in names}
     return BaseHealth(
         data,
@@ -295,7 +296,7 @@ def _examine(data: str, rows: Sequence[Row], metric: str) -> BaseHealth:
 def _find_low_end(predictions: Predictions, metric: str) -> float:
     """The worse end of the 95 % interval of a score over rows."""
     end, _ = mean_interval(score_rows(predictions, metric))
-    return -end if metric in LOWER_IS_BETTER else end
+    return -end if is_lower_better(metric) else end
 
 
 def explain_no_verdict(base: Sequence[BaseHealth]) -> str:

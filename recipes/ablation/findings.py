@@ -15,7 +15,7 @@ from recipes.ablation.factors import Space
 from recipes.ablation.failures import BaseHealth, BrokenLevel
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import FIGHTS, HELPS, TOGETHER, Verdict
-from recipes.metrics import LOWER_IS_BETTER
+from recipes.metrics import is_lower_better
 
 COSTS = {"passes": "passes", "seconds": "time", "memory": "memory"}
 """The costs of a run: the field of its row, and the word for it."""
@@ -164,7 +164,7 @@ class Findings:
         """Find the arms that no other arm beats in score without taking more time, fastest first."""
         front: list[Arm] = []
         best = -np.inf
-        sign = -1 if self.metric in LOWER_IS_BETTER else 1
+        sign = -1 if is_lower_better(self.metric) else 1
         # By time, and of equal times the best score first.
         ranked = sorted((seconds, -sign * score, arm) for arm, (score, seconds) in self.means().items())
         for _, negative_score, arm in ranked:

@@ -44,8 +44,8 @@ from recipes.ablation.report import (
 )
 from recipes.ablation.runs import FAILED, FINISHED, Row
 from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, Verdict, judge
-from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError, list_names, nearest
+from recipes.prediction.pseudo_values import score_rows
 from recipes.reports.document import Heading, Part, Table
 from recipes.reports.tables import figure_table
 
@@ -424,7 +424,7 @@ def build_parts(judgement: Judgement, question: Question) -> Iterator[Part]:
     less = f" Less {findings.metric} is better: + is less of it." if question.lower_is_better else ""
     estimand = "compared with the base" if not question.factors else findings.design.estimand
     yield f"The effect is {estimand}; intervals hold for all of them at once, in 95 % of studies.{less}"
-    header = ["", "verdict", findings.metric, "interval", *second_header(findings)]
+    header = ["level", "verdict", findings.metric, "interval", *second_header(findings)]
     yield Table(header, [_cells(findings, verdict) for verdict in findings.mains])
     yield from describe_second(findings.second)
     yield from with_and_without_parts(findings)
@@ -453,6 +453,6 @@ def print_parts(parts: Iterable[Part], console: Console) -> None:
             case Heading(text):
                 console.print(f"\n{text}", markup=False)
             case Table(header, rows):
-                console.print(figure_table(header, rows))
+                console.print(figure_table(header, [list(map(str, row)) for row in rows]))
             case str():
                 console.print(part, markup=False)

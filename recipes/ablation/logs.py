@@ -10,9 +10,9 @@ import numpy as np
 
 from recipes.data.formats import format_of
 from recipes.data.records import Record, records
-from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError, list_names
 from recipes.metrics import Predictions, has_collapsed
+from recipes.prediction.pseudo_values import score_rows
 from recipes.runs.predictions import PREFIX
 
 # The columns; those of `OPTIONAL` may be missing.

@@ -11,9 +11,9 @@ from recipes.ablation.design import Design
 from recipes.ablation.effects import Block
 from recipes.ablation.runs import FINISHED, Row
 from recipes.config import saved_config
-from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions
+from recipes.prediction.pseudo_values import score_rows
 from recipes.runs.folder import RunFolder
 
 

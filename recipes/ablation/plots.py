@@ -1,13 +1,10 @@
-"""Pictures of a study: effects with their intervals, pairs as a matrix, each arm's score against its time."""
+"""Charts of a study: effects with their intervals, by length of training too, and each arm's score against its time."""
 
-from typing import IO
-
-import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from collections.abc import Sequence
 
 from recipes.ablation.findings import Findings
 from recipes.ablation.verdicts import (
+    ADDS_UP,
     FIGHTS,
     HELPS,
     HURTS,
@@ -17,143 +14,109 @@ from recipes.ablation.verdicts import (
     TOGETHER,
     Verdict,
 )
-from recipes.reports.plots import new_figure, save
+from recipes.reports.charts import Estimate, Intervals, Plot, Series, fit_axis
 
-PALE = 0.3
-COLORS = {
-    HELPS: "tab:green",
-    TOGETHER: "tab:green",
-    HURTS: "tab:red",
-    FIGHTS: "tab:red",
-    NO_EVIDENCE: "tab:gray",
-    NOTHING: "tab:blue",
-    IDENTICAL: "black",
+STYLES = {
+    HELPS: 2,
+    TOGETHER: 2,
+    HURTS: 4,
+    FIGHTS: 4,
+    NOTHING: 1,
+    IDENTICAL: 0,
+    NO_EVIDENCE: 5,
 }
+"""The colour and the shape of each verdict."""
+MAX_PAIRS = 12
+"""Pairs of a chart; the table has all."""
+MAX_LENGTHS = 6
+"""Effects of a plot by length: each has its own colour and shape."""
 
 
-def draw_effects(findings: Findings, to: IO[str]) -> None:
-    """Draw a line for each main effect: its interval, and in bold the narrower equivalence interval."""
-    verdicts = [verdict for verdict in reversed(findings.mains) if verdict.has_estimate]
-    figure = new_figure(8, 1.2 + 0.4 * len(verdicts))
-    axes = figure.add_subplot()
-    axes.axvspan(-findings.margin, findings.margin, color="gray", alpha=0.15, linewidth=0)
-    axes.axvline(0, color="gray", linewidth=0.8)
-    for height, verdict in enumerate(verdicts):
-        color = COLORS[verdict.word]
-        axes.plot(verdict.interval, (height, height), color=color, linewidth=1.2)
-        axes.plot(verdict.equivalence_interval, (height, height), color=color, linewidth=4, alpha=0.6)
-        axes.plot(verdict.value, height, color=color, marker="o")
-        axes.annotate(
-            verdict.word,
-            (1.01, height),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-        )
-    names = [_shorten(findings.name(verdict.effect)) for verdict in verdicts]
-    axes.set_yticks(range(len(verdicts)), names, parse_math=False)
-    axes.set_ylim(-0.6, len(verdicts) - 0.4)
-    axes.set_xlabel(f"{findings.metric}, {findings.design.estimand}; gray: the margin of ±{findings.margin:g}")
-    save(figure, to)
-
-
-def draw_lengths(findings: Findings, to: IO[str]) -> None:
-    """Draw each main effect against the length of training, with its interval."""
+def chart_effects(findings: Findings) -> Intervals:
+    """A line for each main effect: its interval, and the margin within which an effect does not matter."""
+    words = (HELPS, HURTS, NOTHING, IDENTICAL, NO_EVIDENCE)
     verdicts = [verdict for verdict in findings.mains if verdict.has_estimate]
-    figure = new_figure(8, 4.5)
-    axes = figure.add_subplot()
-    axes.axhspan(-findings.margin, findings.margin, color="gray", alpha=0.15, linewidth=0)
-    axes.axhline(0, color="gray", linewidth=0.8)
+    return _chart_verdicts(findings, f"Effects on {findings.metric}", verdicts, words, findings.design.estimand)
+
+
+def chart_pairs(findings: Findings) -> Intervals:
+    """A line for each pair that does not add up, the largest effects beyond the sum of the two first."""
+    words = (TOGETHER, FIGHTS, NO_EVIDENCE)
+    estimated = [verdict for verdict in findings.pairs if verdict.has_estimate and verdict.word != ADDS_UP]
+    verdicts = sorted(estimated, key=lambda verdict: -abs(verdict.value))
+    return _chart_verdicts(
+        findings, f"Pairs: {findings.metric} beyond the sum", verdicts[:MAX_PAIRS], words, "beyond the sum of the two"
+    )
+
+
+def _chart_verdicts(
+    findings: Findings, title: str, verdicts: Sequence[Verdict], words: Sequence[str], estimand: str
+) -> Intervals:
+    margin = findings.margin
+    ends = [end for verdict in verdicts for end in verdict.interval]
+    return Intervals(
+        title,
+        fit_axis(f"{findings.metric}, {estimand}", [*ends, -margin, margin]),
+        [
+            Estimate(
+                findings.name(verdict.effect),
+                verdict.value,
+                verdict.interval,
+                f"{verdict.value:+z.4f}",
+                STYLES[verdict.word],
+            )
+            for verdict in verdicts
+        ],
+        f"Lines are the intervals; the grey band is the margin of ±{margin:g}.",
+        (-margin, margin),
+        [(STYLES[word], word) for word in words],
+    )
+
+
+def plot_lengths(findings: Findings) -> list[Plot]:
+    """Each main effect against the length of training, with its interval."""
+    verdicts = [verdict for verdict in findings.mains if verdict.has_estimate]
     lengths = list(findings.by_length)
     # Effects are moved apart a little, so that their intervals do not cover each other.
     step = 0.02 * (lengths[-1] - lengths[0])
-    for number, verdict in enumerate(verdicts):
-        points = [
-            (length + (number - (len(verdicts) - 1) / 2) * step, own)
-            for length, each in findings.by_length.items()
-            for own in each.mains
-            if own.effect == verdict.effect and own.has_estimate
-        ]
-        positions, values = [position for position, _ in points], [own.value for _, own in points]
-        reach = [[abs(own.value - own.interval[end]) for _, own in points] for end in (0, 1)]
-        label = _shorten(findings.name(verdict.effect)).replace("$", r"\$")
-        axes.errorbar(positions, values, reach, marker="o", capsize=3, label=label)
-    axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
-    axes.set(xlabel="multiple of the updates", ylabel=f"{findings.metric}, {findings.design.estimand}")
-    if verdicts:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-    save(figure, to)
-
-
-def draw_pairs(findings: Findings, to: IO[str]) -> None:
-    """Draw a matrix of each pair's effect beyond its sum; a cell without a number has no estimate in this design."""
-    effects = [verdict.effect for verdict in findings.mains]
-    index = {effect.terms[0]: number for number, effect in enumerate(effects)}
-    values = np.full((len(effects), len(effects)), np.nan)
-    opacity = np.full(values.shape, PALE)
-    cells: list[tuple[int, int, Verdict]] = []
-    for verdict in findings.pairs:
-        # Only the lower triangle.
-        row, column = sorted((index[term] for term in verdict.effect.terms), reverse=True)
-        if verdict.has_estimate:
-            values[row, column] = verdict.value
-            opacity[row, column] = 1.0 if verdict.word in (FIGHTS, TOGETHER) else PALE
-            cells.append((row, column, verdict))
-    side = 2.5 + 0.6 * len(effects)
-    figure = new_figure(side + 1, side)
-    axes = figure.add_subplot()
-    most = max(float(np.nanmax(np.abs(values))) if cells else 0.0, findings.margin)
-    scale = Normalize(-most, most)
-    axes.imshow(values, cmap="RdYlGn", norm=scale, alpha=opacity)
-    figure.colorbar(
-        ScalarMappable(scale, "RdYlGn"),
-        ax=axes,
-        label=f"{findings.metric} beyond the sum; pale: the interval includes 0",
-        shrink=0.7,
-    )
-    for row, column, verdict in cells:
-        is_clear = opacity[row, column] == 1
-        axes.text(
-            column,
-            row,
-            f"{verdict.value:+.3f}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            fontweight="bold" if is_clear else "normal",
-            color="white" if is_clear and abs(verdict.value) > 0.7 * most else "black",
+    groups = [verdicts[first : first + MAX_LENGTHS] for first in range(0, len(verdicts), MAX_LENGTHS)]
+    plots = []
+    for group in groups:
+        series = []
+        for style, verdict in enumerate(group):
+            estimates = [
+                (length + (style - (len(group) - 1) / 2) * step, own)
+                for length, each in findings.by_length.items()
+                for own in each.mains
+                if own.effect == verdict.effect and own.has_estimate
+            ]
+            points, intervals = [(x, own.value) for x, own in estimates], [own.interval for _, own in estimates]
+            series.append(Series(findings.name(verdict.effect), points, style, intervals=intervals))
+        ends = [end for each in series for interval in each.intervals for end in interval]
+        xs = [x for each in series for x, _ in each.points]
+        plots.append(
+            Plot(
+                "Effects by length of training",
+                fit_axis("multiple of the updates", [*lengths, *xs]),
+                fit_axis(f"{findings.metric}, {findings.design.estimand}", [*ends, 0.0]),
+                series,
+                f"Lines are the intervals; the grey band is the margin of ±{findings.margin:g}.",
+                (-findings.margin, findings.margin),
+            )
         )
-    names = [_shorten(findings.name(effect)) for effect in effects]
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
-    save(figure, to)
+    return plots
 
 
-def draw_costs(findings: Findings, to: IO[str]) -> None:
-    """Draw each arm's mean score against its mean time; the line is the Pareto front."""
-    means = findings.means()
-    figure = new_figure(8, 4.5)
-    axes = figure.add_subplot()
-    scores, seconds = zip(*means.values(), strict=True)
-    axes.scatter(seconds, scores, color="tab:gray", s=18)
-    pareto_front = findings.pareto_front()
-    axes.plot(
-        [means[arm][1] for arm in pareto_front], [means[arm][0] for arm in pareto_front], color="tab:green", marker="o"
+def plot_costs(findings: Findings) -> Plot:
+    """Each arm's mean score against its mean time; the line joins the arms that no other arm beats."""
+    means, front = findings.means(), findings.pareto_front()
+    points = {arm: (seconds, score) for arm, (score, seconds) in means.items()}
+    return Plot(
+        "Score and time of each arm",
+        fit_axis("seconds of training", [seconds for seconds, _ in points.values()]),
+        fit_axis(f"validation {findings.metric}", [score for _, score in points.values()]),
+        [
+            Series("an arm, mean over its seeds", list(points.values()), 5, "marks"),
+            Series("no other arm is better in less time", [points[arm] for arm in front], 0),
+        ],
     )
-    for arm in pareto_front:
-        axes.annotate(
-            _shorten(findings.space.name_arm(arm)),
-            (means[arm][1], means[arm][0]),
-            xytext=(4, -10),
-            fontsize=7,
-            textcoords="offset points",
-            parse_math=False,
-        )
-    axes.set(xlabel="seconds of training", ylabel=f"validation {findings.metric}, mean over the seeds")
-    save(figure, to)
-
-
-def _shorten(name: str) -> str:
-    line = " ".join(name.split())
-    return line if len(line) <= 48 else f"{line[:45]}..."

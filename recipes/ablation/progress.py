@@ -16,7 +16,8 @@ from rich.table import Column, Table
 
 from recipes.ablation.design import Arm, Design
 from recipes.ablation.runs import FAILED, FINISHED, MISSING, Row, Run, read_row
-from recipes.metrics import LOWER_IS_BETTER
+from recipes.metrics import is_lower_better
+from recipes.reports.notebook import NotebookLine
 
 POLL_SECONDS = 1.0
 
@@ -93,7 +94,7 @@ class Progress:
         if not complete:
             return {}
         design = Design("full", tuple(len(factor.choices) for factor in space.factors), arms)
-        means = np.mean(complete, axis=0) * (-1 if self.metric in LOWER_IS_BETTER else 1)
+        means = np.mean(complete, axis=0) * (-1 if is_lower_better(self.metric) else 1)
         effects = {effect: float(weights @ means) for effect, weights in design.contrasts().items()}
         return {space.name_effect(effect.terms): effects[effect] for effect in design.mains if effect in effects}
 
@@ -106,9 +107,13 @@ class Progress:
 
 @contextmanager
 def show_progress(progress: Progress) -> Iterator[None]:
-    """Show progress from a thread: a live table in a terminal, elsewhere a line for each run that ends."""
+    """Show progress from a thread: a live table in a terminal, elsewhere a line for each run that ends.
+
+    In a notebook one line is updated.
+    """
     # A job in this process redirects standard error; the console keeps the original one.
-    console = Console(file=sys.stderr, highlight=False)
+    console = Console(file=sys.stderr, highlight=False, force_jupyter=False)
+    line = NotebookLine()
     is_over = threading.Event()
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         effects = _build_table(progress.estimate_effects())
@@ -119,6 +124,8 @@ def show_progress(progress: Progress) -> Iterator[None]:
                 effects = _build_table(progress.estimate_effects())
             if console.is_terminal:
                 live.update(Group(progress.summarize(), effects), refresh=True)
+            if line.show(progress.summarize()):
+                return
             for index in ended if not console.is_terminal else ():
                 console.print(f"{progress.format_run(index)} · {progress.summarize()}", markup=False, soft_wrap=True)
 

@@ -16,6 +16,7 @@ from recipes.ablation.by_length import build_length_parts
 from recipes.ablation.design import Effect
 from recipes.ablation.endpoints import SecondEndpoint, describe_disagreement
 from recipes.ablation.failures import (
+    MAKE_IT_LEARN,
     describe_base,
     describe_breaking,
     describe_doubted,
@@ -24,15 +25,29 @@ from recipes.ablation.failures import (
 )
 from recipes.ablation.findings import COSTS, Findings
 from recipes.ablation.plan import POWER, estimate_detectable
-from recipes.ablation.plots import draw_costs, draw_effects, draw_pairs
+from recipes.ablation.plots import chart_effects, chart_pairs, plot_costs
 from recipes.ablation.runs import FINISHED
-from recipes.ablation.verdicts import FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
+from recipes.ablation.verdicts import ADDS_UP, FIGHTS, HELPS, HURTS, IDENTICAL, NO_EVIDENCE, NOTHING, TOGETHER, Verdict
 from recipes.config import put_at
 from recipes.errors import list_names
-from recipes.metrics import LOWER_IS_BETTER
-from recipes.reports.document import Code, Heading, Part, Table, as_html, as_markdown
+from recipes.metrics import is_lower_better
+from recipes.reports.document import (
+    Answer,
+    Charts,
+    Code,
+    Folded,
+    Heading,
+    Items,
+    Part,
+    Step,
+    Steps,
+    Table,
+    as_html,
+    as_markdown,
+)
 from recipes.reports.tables import console_for_tables
 from recipes.runs.files import atomic_write
+from recipes.runtime.program import name_command
 
 RECOMMENDED = "recommended"
 # For one trick, and for more than one.
@@ -49,7 +64,7 @@ PAIR_PHRASES = {FIGHTS: "get in each other's way", TOGETHER: "are worth more tog
 def write_report(findings: Findings, folder: Path) -> None:
     """Write `report.html`, `report.md` and the recommended recipe, if there is one; print the verdicts."""
     texts = {
-        "report.html": as_html("Ablation", build_parts(findings)),
+        "report.html": as_html("Ablation", build_parts(findings), _describe_study(findings)),
         "report.md": as_markdown("Ablation", build_parts(findings)),
     }
     if any(findings.recommended_arm):
@@ -76,22 +91,34 @@ def write_report(findings: Findings, folder: Path) -> None:
 
 
 def build_parts(findings: Findings) -> Iterator[Part]:
-    """Build the parts of the report, in order."""
-    yield " ".join(summarize(findings))
+    """Build the parts of the report, in order: the answer first."""
+    yield _answer(findings)
+    if any(verdict.has_estimate for verdict in findings.mains):
+        yield Charts([chart_effects(findings)])
+    yield Items(list(summarize(findings)))
+    yield Heading("What to do next")
+    yield Steps(list(_next_steps(findings)))
     yield Heading("What each does")
-    reversed_note = f" Less {findings.metric} is better: + is less of it." if findings.metric in LOWER_IS_BETTER else ""
+    reversed_note = f" Less {findings.metric} is better: + is less of it." if is_lower_better(findings.metric) else ""
     yield (
         f"The effect is {findings.design.estimand}; intervals hold for all of them at once, in 95 % of studies."
         f"{reversed_note}"
     )
     costs = [f"x {word}" for word in COSTS.values()]
     yield Table(
-        ["", "verdict", findings.metric, "interval", *second_header(findings), *costs, "gain for each extra pass", ""],
+        [
+            "level",
+            "verdict",
+            findings.metric,
+            "interval",
+            *second_header(findings),
+            *costs,
+            "gain for each extra pass",
+            "why",
+        ],
         [_main_row(findings, verdict) for verdict in findings.mains],
     )
     yield from describe_second(findings.second)
-    if any(verdict.has_estimate for verdict in findings.mains):
-        yield lambda to: draw_effects(findings, to)
     yield from _health_parts(findings)
     yield from build_length_parts(findings)
     yield from build_data_parts(findings)
@@ -100,6 +127,42 @@ def build_parts(findings: Findings) -> Iterator[Part]:
     yield from _recipe_parts(findings)
     yield from _assumption_parts(findings)
     yield from _run_parts(findings)
+
+
+def _answer(findings: Findings) -> Answer:
+    """The recommendation, or why there is none."""
+    if reason := explain_no_verdict(findings.base):
+        return Answer("error", "No verdict", reason)
+    count = len(findings.finished_rows)
+    compared = f"{count} runs were compared by {findings.metric} on validation."
+    if any(findings.recommended_arm):
+        return Answer("good", f"Recommended: {findings.space.name_arm(findings.recommended_arm)}", compared)
+    return Answer("note", "Nothing is recommended: no trick is shown to improve the base", compared)
+
+
+def _next_steps(findings: Findings) -> Iterator[Step]:
+    """What to do next: train with what is recommended, leave out what hurts, settle what is open."""
+    if explain_no_verdict(findings.base):
+        yield Step(MAKE_IT_LEARN, "Nothing can be compared with a base that did not learn.")
+        return
+    if any(findings.recommended_arm):
+        yield Step("Train with the recommended recipe.", command=_recipe_command(findings, Path("FOLDER")))
+    else:
+        yield Step("Keep the base.", "Nothing here is shown to be better.")
+    for verdict in findings.mains:
+        name = findings.name(verdict.effect)
+        if verdict.word == HURTS:
+            yield Step(f"Leave out {name}.", f"Its effect is {_format_signed(verdict.value)}.")
+        elif verdict.word == NO_EVIDENCE and verdict.why:
+            yield Step(f"Decide whether {name} is worth more runs.", f"{_capitalize(verdict.why)}.")
+
+
+def _describe_study(findings: Findings) -> str:
+    return f"A study by Trickbook on {list_names(list(findings.space.data), quoted=False, last=' and ')}"
+
+
+def _capitalize(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def summarize(findings: Findings) -> Iterator[str]:
@@ -257,7 +320,7 @@ def with_and_without_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("With and without the rule on levels that break training")
     yield describe_rule(len(findings.mains))
     yield Table(
-        ["", "verdict", findings.metric, "interval", "over all runs", "interval over all runs"],
+        ["level", "verdict", findings.metric, "interval", "over all runs", "interval over all runs"],
         [
             [
                 findings.name(verdict.effect),
@@ -275,11 +338,12 @@ def _pair_parts(findings: Findings) -> Iterator[Part]:
     if not estimated and not groups:
         return
     yield Heading("What pairs do beyond their sum")
+    if any(verdict.word != ADDS_UP for verdict in estimated):
+        yield Charts([chart_pairs(findings)])
     if estimated:
-        yield lambda to: draw_pairs(findings, to)
         largest_first = sorted(estimated, key=lambda verdict: -abs(verdict.value))
         yield Table(
-            ["", "verdict", findings.metric, "interval", *second_header(findings), ""],
+            ["pair", "verdict", findings.metric, "interval", *second_header(findings), "why"],
             [
                 [
                     findings.name(verdict.effect),
@@ -311,13 +375,13 @@ def _cost_parts(findings: Findings) -> Iterator[Part]:
         )
     yield "No other arm scores above these without taking more time. Scores are means over the seeds, noise included."
     yield Table(
-        ["", f"validation {findings.metric}", "seconds"],
+        ["arm", f"validation {findings.metric}", "seconds"],
         [
             [findings.space.name_arm(arm), f"{means[arm][0]:.4f}", f"{means[arm][1]:,.1f}"]
             for arm in findings.pareto_front()
         ],
     )
-    yield lambda to: draw_costs(findings, to)
+    yield Charts([plot_costs(findings)])
 
 
 def _recipe_parts(findings: Findings) -> Iterator[Part]:
@@ -328,7 +392,7 @@ def _recipe_parts(findings: Findings) -> Iterator[Part]:
         yield Heading("Confirmed with fresh seeds")
         yield "Each line is compared with the recommended recipe; below 0 the recipe is better."
         yield Table(
-            ["", "compared with the recipe", findings.metric, "interval", ""],
+            ["alternative", "compared with the recipe", findings.metric, "interval", "why"],
             [[name, *verdict_cells(verdict)] for name, verdict in findings.confirmations],
         )
     if findings.test_verdicts:
@@ -357,6 +421,18 @@ def render_recipe(findings: Findings, folder: Path) -> str:
     # A command chooses one recipe, so the recipe of the study is included in this file.
     shared_recipes = [line.partition("=")[2] for line in shared if line.startswith("recipe=")]
     included = [swept_recipe] if swept_recipe else shared_recipes
+
+    summary = textwrap.wrap(" ".join(summarize(findings)), 110)
+    lines = ["# @package _global_", *(f"# {line}" for line in summary), f"#   {_recipe_command(findings, folder)}"]
+    lines += ["defaults:", *(f"  - {name}" for name in included)]
+    lines += [f"  - /tricks: [{', '.join(tricks)}]"] if tricks else []
+    lines += [f"  - override /{name}: {value}" for name, value in groups.items()]
+    return "\n".join([*lines, "  - _self_", ""]) + (yaml.safe_dump(values, sort_keys=False) if values else "")
+
+
+def _recipe_command(findings: Findings, folder: Path) -> str:
+    """The command that trains with the recommended recipe, on the first data set."""
+    shared = [*findings.space.shared, *next(iter(findings.space.data.values()))]
     overrides = [line for line in shared if not line.startswith(("recipe=", "search=", "trusted="))]
     # The length is in the file already, as a multiple of what the study's command sets.
     lengths = tuple(line.partition("=")[0] + "=" for line in findings.length)
@@ -365,14 +441,8 @@ def render_recipe(findings: Findings, folder: Path) -> str:
     overrides += [f"hydra.searchpath=[{','.join(findings.search_path)}]"] if findings.search_path else []
     overrides += [f"trusted=[{','.join(findings.trusted)}]"] if findings.trusted else []
     config_dir = str(folder / "conf")
-    command = shlex.join(["python", "train.py", "--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
-
-    summary = textwrap.wrap(" ".join(summarize(findings)), 110)
-    lines = ["# @package _global_", *(f"# {line}" for line in summary), f"#   {command}"]
-    lines += ["defaults:", *(f"  - {name}" for name in included)]
-    lines += [f"  - /tricks: [{', '.join(tricks)}]"] if tricks else []
-    lines += [f"  - override /{name}: {value}" for name, value in groups.items()]
-    return "\n".join([*lines, "  - _self_", ""]) + (yaml.safe_dump(values, sort_keys=False) if values else "")
+    arguments = shlex.join(["--config-dir", config_dir, f"recipe={RECOMMENDED}", *overrides])
+    return f"{name_command('train')} {arguments}"
 
 
 def _group_overrides(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -464,8 +534,8 @@ def _describe_aliases(findings: Findings, effect: Effect, pairs: dict[Effect, fl
 
 def _run_parts(findings: Findings) -> Iterator[Part]:
     yield Heading("All runs")
-    yield Table(
-        ["data", "arm", "seed", findings.metric, "one class", "passes", "seconds", "MB", "folder", ""],
+    table = Table(
+        ["data", "arm", "seed", findings.metric, "one class", "passes", "seconds", "MB", "folder", "status"],
         [
             [
                 row.data,
@@ -480,6 +550,7 @@ def _run_parts(findings: Findings) -> Iterator[Part]:
             for row in findings.rows
         ],
     )
+    yield Folded(f"{len(findings.rows)} runs", [table])
 
 
 def _format_interval(verdict: Verdict) -> str:

@@ -115,7 +115,7 @@ def read_row(run: Run, metric: str) -> Row:
         return replace(
             row,
             status=FINISHED,
-            score=metrics["validation"][metric],
+            score=metrics["validation"].get(metric),
             collapsed=has_collapsed(folder.load_predictions("validation")),
             seconds=cost["train_seconds"],
             passes=cost["passes_per_update"],

@@ -54,7 +54,7 @@ from recipes.errors import UserError, list_names
 
 def run_study(
     arguments: Sequence[str], values: Mapping[str, Any], master: DictConfig, loader: ConfigLoader, launch: Launch
-) -> None:
+) -> Findings | None:
     """Run a study, or print its plan.
 
     Args:
@@ -63,6 +63,9 @@ def run_study(
         master: the sweep's own config.
         loader: composes the configs of its runs.
         launch: the launcher's function.
+
+    Returns:
+        The findings; None for a plan.
 
     Raises:
         UserError: with everything that is wrong, before anything runs.
@@ -96,7 +99,7 @@ def run_study(
         base_runs = LONGER * longest.length * settings.check_base
         duration = estimate_duration(space, admissible, design, runs_of_arm, composer, base_runs)
         plan.print_plan([("takes", duration)])
-        return
+        return None
 
     # Look at the base before anything is spent on the other arms.
     study_runs = StudyRuns(settings, composer, launch)
@@ -142,7 +145,9 @@ def run_study(
         # The recipe and the base predict the test split.
         compared = [confirmation.arms[each] for each in (RECIPE, BASE)]
         fresh = study_runs.run(confirmation.space, confirmation.arms, fresh_seeds, with_model=compared)
-        write_report(confirm(findings, confirmation, fresh, composer.sweep), composer.sweep)
+        findings = confirm(findings, confirmation, fresh, composer.sweep)
+        write_report(findings, composer.sweep)
+    return findings
 
 
 def _run_in_rounds(

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from recipes.compose.folders import explain_unusable
 from recipes.config import CONF, Config, renamed_settings
 from recipes.errors import UserError
 from recipes.runs.files import expand_home, is_shared_folder
@@ -22,6 +24,7 @@ from recipes.runs.files import expand_home, is_shared_folder
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\((.*)\)")
 # Settings of Hydra that name a folder.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+CONFIG_DIR = "--config-dir"
 # Every way in which people write a choice of tricks.
 TRICKS = re.compile(r"[-+~]*tricks?\b(?![.@])[^\w]*.*")
 
@@ -46,7 +49,9 @@ def prepare_overrides(overrides: Iterable[str]) -> list[str]:
     choices = [override for override in overrides if override.startswith("+tricks=")]
     if len(choices) > 1:
         raise UserError(explain_tricks(choices))
-    return [quote(_check_hydra(override)) for override in with_new_names(overrides)]
+    checked = map(_check_hydra, with_new_names(overrides))
+    # Names of tricks never need quotes, and a message about them should show what was typed.
+    return [override if TRICKS.fullmatch(override) else quote(override) for override in checked]
 
 
 def _check_hydra(override: str) -> str:
@@ -56,7 +61,11 @@ def _check_hydra(override: str) -> str:
         UserError: the folder of runs holds other things, or a value is of a wrong type.
     """
     name, _, value = override.partition("=")
-    if name == "hydra.verbose" and (parsed := _parse(override)) and not isinstance(parsed.value(), bool | str | list):
+    if (
+        name == "hydra.verbose"
+        and (parsed := parse_override(override))
+        and not isinstance(parsed.value(), bool | str | list)
+    ):
         raise UserError(f"{override}: hydra.verbose must be true, false, the name of a logger, or a list of names.")
     if name not in FOLDERS:
         return override
@@ -89,6 +98,15 @@ def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     for option, value in (("--resolve", parsed.resolve and not parsed.help), ("--package", parsed.package)):
         if value and not parsed.cfg:
             raise UserError(f"{option} is about the config that --cfg prints; write --cfg=job {option}.")
+    # Hydra says nothing of a folder that has no config; it reports one that does not exist.
+    folder = parsed.config_dir
+    if (
+        folder
+        and Path(folder).is_dir()
+        and not parsed.config_name
+        and (problem := explain_unusable(folder, CONFIG_DIR))
+    ):
+        raise UserError(problem)
     if unknown := [argument for argument in unknown if argument.startswith("-")]:
         raise UserError(*_explain_options(unknown, arguments))
     options = list(arguments)
@@ -194,7 +212,7 @@ def quote(override: str) -> str:
         return override
     is_text = _is_text(name.lstrip("+"))
     quoted = f"{name}={_quote_value(value, name, is_text)}"
-    return quoted if _parse(quoted) is not None else override
+    return quoted if parse_override(quoted) is not None else override
 
 
 def _quote_value(value: str, name: str, is_text: bool) -> str:
@@ -207,7 +225,7 @@ def _quote_value(value: str, name: str, is_text: bool) -> str:
         return f"{{{','.join(f'{key}{colon}{_quote_value(rest, name, is_text)}' for key, colon, rest in pairs)}}}"
     if call := FUNCTION.fullmatch(text):
         inside = [_quote_value(element, name, is_text) for element in _split(call[2])]
-        if _parse(f"{name}={value}"):
+        if parse_override(f"{name}={value}"):
             return value
         # Hydra drops quotes inside choice(), but not those of the same choice without it.
         return ",".join(inside) if call[1] == "choice" else f"{call[1]}({','.join(inside)})"
@@ -216,7 +234,7 @@ def _quote_value(value: str, name: str, is_text: bool) -> str:
     elements = _split(value)
     if len(elements) > 1:
         return ",".join(_quote_value(element, name, is_text) for element in elements)
-    parsed = _parse(f"{name}={value}")
+    parsed = parse_override(f"{name}={value}")
     if parsed is not None and not parsed.is_sweep_override():
         read = parsed.value()
         # A column called 1e3 or true is not a number or a truth value.
@@ -227,7 +245,7 @@ def _quote_value(value: str, name: str, is_text: bool) -> str:
 
 
 def in_quotes(text: str) -> str:
-    """A text as Hydra reads it back, whatever characters it has."""
+    """A text as Hydra reads it back, whatever it holds."""
     # Hydra reads backslashes before a quote, and at the end, as escapes; elsewhere they are characters.
     escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", "\\'"), text)
     return f"'{escaped}'"
@@ -251,7 +269,7 @@ def _split(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _parse(override: str) -> Override | None:
+def parse_override(override: str) -> Override | None:
     """Parse an override; None if Hydra cannot."""
     try:
         return OverridesParser.create().parse_override(override)

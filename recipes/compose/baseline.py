@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipes.config import label_setting
 from recipes.errors import UserError
+from recipes.runtime.program import name_command
 
 ABLATION = "AblationSweeper"
 """A study has runs of its own base."""
@@ -56,7 +57,7 @@ def describe_missing_baselines(master: DictConfig, loader: ConfigLoader) -> Iter
             return
         values["data"]["label"] = label_setting(values["data"]["label"])
         if not _has_plain_run(folder.parent, values):
-            command = shlex.join(["python", "train.py", *_list_config_folders(master), *overrides])
+            command = f"{name_command('train')} {shlex.join([*_list_config_folders(master), *overrides])}"
             yield (
                 f"No baseline yet: {folder.parent} has no finished run of this data and model without tricks, so "
                 f"nothing shows what the sweep gains. To make it first: {command}"

@@ -1,7 +1,7 @@
 """From overrides to a composed config. Where that fails: every mistake at once, each with what to write instead."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,28 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recipes.compose.arguments import TRICKS, counterpart, explain_tricks, field_at, len_of_list, prepare_overrides
+from recipes.compose.arguments import (
+    CONFIG_DIR,
+    TRICKS,
+    counterpart,
+    explain_tricks,
+    field_at,
+    len_of_list,
+    parse_override,
+    prepare_overrides,
+    quote,
+)
+from recipes.compose.folders import explain_unusable
 from recipes.config import CONF
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import describe_field
 
 # The config that Hydra cannot find where its plug-in is not installed.
 PLUG_IN = re.compile(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(?:_local|_slurm|_aws)?'")
-CONFIG_DIR = "--config-dir"
+# Signs of Chinese text that are typed for those of an override.
+HALF_WIDTH = str.maketrans("＝，、：．＋～［］｛｝“”‘’　", "=,,:.+~[]{}\"\"'' ")
+FULL_WIDTH_COMMA = re.compile("[，、；]")
+KEY_BEYOND_ASCII = re.compile(r"[{,]\s*([^\s:{},'\"]*[^\s:{},'\"\x00-\x7f][^\s:{},'\"]*)\s*:")
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> tuple[DictConfig, Path]:
@@ -52,6 +66,25 @@ def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> t
     OmegaConf.set_struct(composed, False)
     del composed["hydra"]
     return composed, folder
+
+
+def start_sweep(overrides: Sequence[str], task: Callable[[DictConfig], Any]) -> Any:
+    """Start a sweep in this process, as the command line does with `-m`.
+
+    Args:
+        overrides: as after `train.py -m`.
+        task: runs one config.
+
+    Returns:
+        What its sweeper returns.
+
+    Raises:
+        UserError: with every override that is wrong.
+    """
+    overrides = prepare_overrides(overrides)
+    with explained([*overrides, "-m"]), _composing_conf():
+        hydra: Any = GlobalHydra.instance().hydra
+        return hydra.multirun("train", task, overrides, with_log_configuration=False)
 
 
 @contextmanager
@@ -138,12 +171,17 @@ def mistakes(arguments: Sequence[str]) -> list[str]:
 
 def _explain_unreadable(line: str) -> str:
     """Why an argument is not an override, and what to write instead."""
-    name, equals, _ = line.partition("=")
+    plain = line.translate(HALF_WIDTH)
+    if plain != line and parse_override(quote(plain)):
+        return f"{line}: its signs are full-width, as in Chinese text; write {plain}."
+    name, equals, value = line.partition("=")
     name = name.lstrip("+~")
     if not equals or not name:
         return f"{line or repr(line)} is not an override; write it as name=value, such as train.epochs=2."
     if not re.fullmatch(r"[A-Za-z_][\w./@:-]*", name, re.ASCII):
         return f"{line}: a name has only the letters a-z, digits, _, - and dots; only its value may have any others."
+    if key := KEY_BEYOND_ASCII.search(value):
+        return f"{line}: {key[1]} is a name, and a name has only the letters a-z, digits, _ and -."
     return (
         f"{line} cannot be read as an override; close every quote and bracket, and put quotes around a value that "
         "holds a comma or a bracket, inside those of the shell: 'name=\"a, b\"'."
@@ -157,19 +195,20 @@ def _find_wrong_tricks(overrides: Sequence[str], sweeps: bool) -> Iterator[Seque
             name, _, value = line.partition("=")
             is_list = value[:1] == "[" and value[-1:] == "]" and "null" not in re.findall(r"\w+", value)
             is_one = re.fullmatch(r"\w+", value) and value != "null"
-            if name != "+tricks" or not (is_list or is_one or (sweeps and value)):
+            is_known_form = is_list or is_one or (sweeps and value)
+            if name != "+tricks" or not is_known_form or FULL_WIDTH_COMMA.search(value):
                 yield overrides[index : index + len_of_list(overrides[index:])]
 
 
 def _add_config_folders(folders: Any, setting: str) -> Iterator[str]:
-    """Let Hydra find configs in further folders; a sentence for each folder that does not exist."""
+    """Let Hydra find configs in further folders; a sentence for each folder that has none."""
     if not isinstance(folders, list):
         yield f"{setting} must be a list of folders, got {folders}."
         return
     loader: Any = GlobalHydra.instance().config_loader()
     for folder in map(str, folders):
-        if "://" not in folder and not Path(folder).is_dir():
-            yield f"{setting}={folder}: there is no such folder."
+        if "://" not in folder and (problem := explain_unusable(folder, setting)):
+            yield problem
             continue
         path = folder if "://" in folder else f"file://{Path(folder).resolve()}"
         # Under the name that Hydra gives it: `recipes.compose.trust` looks for it.
@@ -206,7 +245,7 @@ def _explain(line: str, config_name: str, accepted: Sequence[str], error: Except
         error: what Hydra or OmegaConf raised.
     """
     if plug_in := PLUG_IN.search(str(error)):
-        return f"{line} needs a plug-in of Hydra: pip install -e '.[{plug_in[1]}]'."
+        return f"{line} needs a plug-in of Hydra: pip install 'trickbook[{plug_in[1]}]'."
     override = OverridesParser.create().parse_override(line)
     name, value = override.key_or_group, override.value()
     if options := GlobalHydra.instance().config_loader().get_group_options(name):

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from recipes.compose.tracker_packages import unusable_settings
 from recipes.config import Config, label_setting, renamed_settings
 from recipes.errors import UserError, describe, nearest
-from recipes.ranges import as_yaml, out_of_range
+from recipes.ranges import KINDS, as_yaml, out_of_range
 
 # Entries of metrics.json and files of the run folder; an extra split cannot have one of these names.
 RESERVED_NAMES = (
@@ -26,6 +26,8 @@ RESERVED_NAMES = (
     "cost",
     "seams",
     "labels",
+    "classes",
+    "unscored",
     "versions",
     "seed",
     "tricks",
@@ -84,7 +86,7 @@ def _unknown(node: DictConfig, kind: type, path: str) -> Iterator[str]:
         elif (is_dataclass(known[key]) or get_origin(known[key]) is dict) and not OmegaConf.is_dict(node[key]):
             yield f"{path}{key} must be a mapping of settings, got {node[key]}; set them one by one."
         elif get_origin(known[key]) is list and not OmegaConf.is_list(node[key]):
-            yield f"{path}{key} must be a list of classes, got {node[key]}; write {path}{key}=[my_tricks.Cutoff]."
+            yield f"{path}{key} must be {KINDS[list]}, got {node[key]}."
         elif is_dataclass(known[key]):
             yield from _unknown(node[key], cast(type, known[key]), f"{path}{key}.")
         elif key == "tricks":

@@ -1,11 +1,12 @@
-"""Which classes a config may name. A class is imported only after its name is trusted, since importing runs code.
+"""Which classes and functions a config may name. One is imported only if it is trusted, since importing runs code.
 
 Trusted are, exactly:
 
 - the classes of this project's own `tricks` package;
 - classes that an installed distribution registers as entry points of the group `trickbook.tricks`;
 - each `_target_` in the YAML files of the `--config-dir` on this command line;
-- the names in `trusted=[...]`, in Python or on this command line.
+- the names in `trusted=[...]`, in Python or on this command line;
+- as a metric, the public functions of `sklearn.metrics`.
 
 Nothing in a run folder extends this list: somebody else may have written it.
 """
@@ -13,26 +14,27 @@ Nothing in a run folder extends this list: somebody else may have written it.
 import importlib.util
 import site
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.utils import _locate  # `get_class` and `get_method` log what they raise
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.utils import get_class
 
-from recipes.config import CONF
+from recipes.compose.folders import GROUPS, explain_unusable
 from recipes.errors import UserError
+from recipes.runtime.program import ROOT
 
 ENTRY_POINTS = "trickbook.tricks"
-TRICKS = CONF.parent / "tricks"
-# The folders of a config folder that Hydra composes from.
-GROUPS = ("data", "model", "recipe", "search", "tricks")
+TRICKS = ROOT / "tricks"
+# The module whose functions may score, whoever names them.
+SCORES = "sklearn.metrics"
 
 _trusted: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
 
@@ -63,16 +65,62 @@ def import_class(target: object, setting: str, package: str | None = None) -> ty
     """
     if not isinstance(target, str) or not is_trusted(target, package):
         raise UserError(explain_distrust(target, setting))
-    try:
-        imported = get_class(target)
-    except (HydraException, ImportError, ValueError, TypeError) as error:
-        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
-        raise UserError(f"{setting}={target} cannot be imported ({reason}); is its folder on PYTHONPATH?") from error
+    with _explained_import(target, setting):
+        imported = _locate(target)
+        if not isinstance(imported, type):
+            raise TypeError(f"it is no class: {imported!r}")
     # A module of the package also holds what it imports, such as subprocess.Popen.
     is_of_package = target.partition(".")[0] == package and not is_listed(target)
     if is_of_package and not imported.__module__.startswith(f"{package}."):
         raise UserError(f"{setting}={target} is not a class of {package}.")
     return imported
+
+
+def import_function(target: str, setting: str) -> Callable[..., Any]:
+    """Import a function that a config names, if it is trusted; also each public function of `sklearn.metrics`.
+
+    Args:
+        target: the name, `module.function`.
+        setting: where the config names it, for messages.
+
+    Raises:
+        UserError: the name is not trusted, or it cannot be imported, or it is not a function.
+    """
+    module, _, name = target.rpartition(".")
+    is_of_sklearn = module == SCORES and _is_installed(SCORES.partition(".")[0])
+    if not is_of_sklearn and not is_trusted(target):
+        raise UserError(explain_distrust(target, setting))
+    with _explained_import(target, setting):
+        function: Callable[..., Any] = _locate(target)
+        if not callable(function):
+            raise TypeError(f"it is no function: {function!r}")
+    if is_of_sklearn and name not in sys.modules[SCORES].__all__:
+        raise UserError(f"{setting}={target} is not a public function of {SCORES}.")
+    return function
+
+
+@contextmanager
+def _explained_import(target: str, setting: str) -> Iterator[None]:
+    """Inside this context an import that fails is an error of the user."""
+    try:
+        if is_listed(target):
+            _search_working_folder(target)
+        yield
+    except (HydraException, ImportError, ValueError, TypeError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        raise UserError(
+            f"{setting}={target} cannot be imported ({reason}); is its file in this folder, or on PYTHONPATH?"
+        ) from error
+
+
+def _search_working_folder(target: str) -> None:
+    """Let Python find a class that the user trusts in the working folder too.
+
+    The folder comes last, so that no file in it hides a package, and only where nothing else has the module.
+    """
+    top, folder = target.partition(".")[0], str(Path.cwd())
+    if _find_spec(top) is None and PathFinder.find_spec(top, [folder]) is not None:
+        sys.path.append(folder)
 
 
 def is_trusted(target: str, package: str | None = None) -> bool:
@@ -140,8 +188,8 @@ def read_targets(folder: str | Path) -> Iterator[str]:
     Raises:
         UserError: there is no such folder.
     """
-    if not Path(folder).is_dir():
-        raise UserError(f"--config-dir={folder}: there is no such folder.")
+    if problem := explain_unusable(folder, "--config-dir"):
+        raise UserError(problem)
     for group in GROUPS:
         for path in sorted(Path(folder, group).rglob("*.yaml")):
             try:
@@ -208,5 +256,5 @@ def explain_distrust(target: object, setting: str) -> str:
         return f"{sentence} {origin or 'Another folder'} hides the tricks of this project; work in another folder."
     return (
         f"{sentence} If you wrote it, or trust whoever did, add 'trusted=[{target}]' (--trusted={target} for "
-        "predict.py), or --config-dir=<the folder of its YAML file>."
+        "trickbook predict), or --config-dir=<the folder of its YAML file>."
     )

@@ -6,7 +6,7 @@ charset-normalizer. Where two encodings fit about equally well, neither is chose
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -84,7 +84,7 @@ def is_encoding(name: str) -> bool:
         return False
 
 
-def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
+def find_encoding(path: Path, requested: str | None, names: Collection[str] = ()) -> tuple[str, str]:
     """Find the encoding of a file.
 
     A file that is UTF-8 and not only ASCII is not read otherwise, since no longer text looks like UTF-8 by chance.
@@ -92,6 +92,7 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
     Args:
         path: of the file, which may be gzip.
         requested: the encoding of a file that is not UTF-8; None: detected.
+        names: of columns, which the beginning of the file should have; they decide where the texts do not.
 
     Returns:
         The encoding, and a note for the user where it is another than UTF-8.
@@ -120,25 +121,30 @@ def find_encoding(path: Path, requested: str | None) -> tuple[str, str]:
     if is_ascii and not requested and has_escapes:
         raise FormatError(
             "it has the escape sequences of ISO-2022-JP or a similar encoding; name it (data.encoding=iso2022_jp; for "
-            "predict.py --encoding=iso2022_jp), or convert the file to UTF-8."
+            "trickbook predict --encoding=iso2022_jp), or convert the file to UTF-8."
         )
     if is_utf8 and requested in FREQUENT and _may_be_chance(bytes(sample)):
         is_utf8 = is_ascii
-    if (is_utf8 and not is_ascii) or (requested and codecs.lookup(requested).name == "utf-8"):
+    if is_utf8 and not is_ascii:
+        return "utf-8", ""
+    named = _with_names(first, names)
+    if requested and codecs.lookup(requested).name == "utf-8":
+        if len(named) == 1:
+            raise FormatError(f"line {line} is not UTF-8, but {named[0]}; leave out the encoding, which is detected.")
         return "utf-8", ""
     encoding = requested or _wide_encoding(first, is_utf8)
     if encoding is None:
         if is_utf8 or _is_mostly_utf8(bytes(sample)):
             return "utf-8", ""
-        fitting = _detect(bytes(sample))
+        fitting = named if len(named) == 1 else _detect(bytes(sample))
         if not fitting and sample.count(b"\n") <= FEW_LINES:
             return "utf-8", ""  # damaged in a few places
         if len(fitting) != 1:
             fit = f"both {fitting[0]} and {fitting[1]} fit" if fitting else "no other encoding fits"
             one = fitting[0] if fitting else "cp1252"
             raise FormatError(
-                f"line {line} is not UTF-8, and {fit}; name the right encoding (data.encoding={one}; for predict.py "
-                f"--encoding={one}), or convert the file to UTF-8."
+                f"line {line} is not UTF-8, and {fit}; name the right encoding (data.encoding={one}; for trickbook "
+                f"predict --encoding={one}), or convert the file to UTF-8."
             )
         encoding = fitting[0]
     _check(path, encoding)
@@ -165,6 +171,15 @@ def _wide_encoding(start: bytes, is_utf8: bool) -> str | None:
         text = start[: len(start) // 2 * 2].decode(encoding, "replace")
         counts[sum(map(text.count, '\n\r\t,"'))] = encoding
     return counts[max(counts)] if len(counts) > 1 and min(counts) < max(counts) / 10 else None
+
+
+def _with_names(start: bytes, names: Collection[str]) -> list[str]:
+    """The encodings in which the beginning of a file has the names of its columns, where these are not ASCII."""
+    foreign = [name for name in names if not name.isascii()]
+    if not foreign or all(name.encode() in start for name in foreign):
+        return []
+    encodings = [*ALPHABETS, *OTHERS]
+    return [each for each in encodings if all(name in start.decode(each, "replace") for name in foreign)]
 
 
 def _is_mostly_utf8(sample: bytes) -> bool:

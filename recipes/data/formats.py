@@ -12,6 +12,11 @@ from recipes.errors import UserError
 # By ending, in small letters. A `.json` file is read like a `.jsonl` file.
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 SEPARATORS = {"csv": ",", "tsv": "\t"}
+# What people have in place of these, by ending.
+ADVICE = {
+    ".txt": " A text file with tabs between its cells is .tsv.",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), " Save the sheet as CSV UTF-8."),
+}
 GZIP_MAGIC = b"\x1f\x8b"
 # The name that stands for standard input or output.
 STANDARD = "-"
@@ -44,7 +49,8 @@ def format_of(name: str, requested: str | None = None, gzipped: bool = True) -> 
         path = path.with_suffix("")
     if path.suffix.lower() not in FORMATS:
         also = " (.gz may follow)" if gzipped else ""
-        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)}{also}.")
+        advice = ADVICE.get(path.suffix.lower(), "")
+        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)}{also}.{advice}")
     return FORMATS[path.suffix.lower()]
 
 

@@ -1,4 +1,4 @@
-r"""Read the labels of a column. Training, the doctor and `scripts/predict.py --metrics` all follow these rules.
+r"""Read the labels of a column. Training, the doctor and `trickbook predict --metrics` all follow these rules.
 
 A cell is null, a text as it stands in the file, or a list of such texts. A note reports what is not read as it stands.
 

@@ -45,14 +45,22 @@ def write_rows(lines: IO[str], kind: str, names: Sequence[str], rows: Iterable[S
         csv_writer(lines, SEPARATORS[kind]).writerows(cells)
 
 
-def join_pieces(pieces: Sequence[Path], target: Path, kind: str, names: Sequence[str]) -> None:
-    """Join pieces to one file, with a header if it is CSV or TSV. At most one piece is in memory at a time."""
+def join_pieces(pieces: Sequence[Path], target: Path, kind: str, names: Sequence[str], encoding: str = "utf-8") -> None:
+    """Join pieces to one file, with a header if it is CSV or TSV. At most one piece is in memory at a time.
+
+    Args:
+        pieces: to join, in this order.
+        target: the file to write.
+        kind: csv, tsv, jsonl or parquet.
+        names: of the columns.
+        encoding: of a text file: utf-8, or utf-8-sig with a byte order mark.
+    """
     if kind == "parquet":
         with pq.ParquetWriter(target, pq.read_schema(pieces[0])) as writer:
             for piece in pieces:
                 writer.write_table(pq.read_table(piece))
         return
-    with target.open("w", encoding="utf-8", newline="") as joined:
+    with target.open("w", encoding=encoding, newline="") as joined:
         if kind in SEPARATORS:
             write_rows(joined, kind, names, [names])
         for piece in pieces:

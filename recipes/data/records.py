@@ -60,6 +60,8 @@ class Records(Iterator[Record]):
         """The names of the columns, once the first record is read; none for JSON, where each record has its own."""
         self.notes: list[str] = []
         """How the file is read, where a user may not expect it."""
+        self.is_utf8 = True
+        """Whether the text is UTF-8 without a byte order mark, once the first record is read."""
         self._records = self._read()
 
     def __next__(self) -> Record:
@@ -74,16 +76,23 @@ class Records(Iterator[Record]):
         content = re.compile(r"[-+]?[\d.]+|.{41,}|.*[.!?。！？].*|(?:\S+\s+){4,}\S+", re.DOTALL)
         if self.kind in SEPARATORS and self.header and any(map(content.fullmatch, self.columns)):
             return " If the first row is no header, use data.header=false and numbers: data.text=1 data.label=2."
-        if len(self.columns) == 1 and (other := re.search(r"[,;\t|]", self.columns[0])):
-            fitting = [f"name the file .{kind}" for kind, separator in SEPARATORS.items() if separator == other[0]]
-            return (
-                f" Are the cells separated by {other[0]!r}? In {self.kind.upper()} it is {SEPARATORS[self.kind]!r}: "
-                f"{'or '.join(fitting) or 'replace them'}."
-            )
+        if advice := self._advise_separator():
+            return f" {advice}"
         for name, cell in first[0].values.items():
             if isinstance(cell, list) and cell and all(isinstance(each, dict) for each in cell):
                 return f" If the rows are in {name!r}, write that list alone to a file: jq '.[\"{name}\"]'."
         return ""
+
+    def _advise_separator(self) -> str:
+        """Ask whether another separator is meant, where the header is one cell that holds one."""
+        other = re.search(r"[,;\t|，；、]", self.columns[0]) if len(self.columns) == 1 else None
+        if not other:
+            return ""
+        fitting = [f"name the file .{kind}" for kind, separator in SEPARATORS.items() if separator == other[0]]
+        return (
+            f"Are the cells separated by {other[0]!r}? In {self.kind.upper()} it is {SEPARATORS[self.kind]!r}: "
+            f"{'or '.join(fitting) or 'replace them'}."
+        )
 
     def find_swallowed_row(self, record: Record, label: str, labels: Collection[str]) -> str:
         """Explain that a cell of a record holds other rows, because of a wrong quote; empty if none does.
@@ -110,17 +119,20 @@ class Records(Iterator[Record]):
             path = Path(self.name) if self.name != STANDARD else None
             encoding, is_quoted = self.encoding or "utf-8", None
             if path and path.is_file():
-                encoding, note = find_encoding(path, self.encoding)
+                encoding, note = find_encoding(path, self.encoding, self.used or ())
                 self.notes += [note] if note else []
                 if self.kind == "tsv":
                     with open_bytes(path) as raw, _read_lines(raw, encoding) as lines:
                         is_quoted = is_quoted_tsv(lines)
             with open_bytes(path) as raw:
                 encoding = marked_encoding(raw) or encoding
+                self.is_utf8 = encoding == "utf-8"
                 is_table = self.kind in SEPARATORS
                 yield from self._read_csv(raw, encoding, is_quoted) if is_table else _read_json(raw, encoding)
         except FormatError as error:
-            raise UserError(f"{self.title}: {error}") from error
+            # With a wrong separator, rows break the rules of quotes; then these are not the cause.
+            reason = self._advise_separator() or str(error)
+            raise UserError(f"{self.title}: {reason}") from error
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"{self.title}: the gzip file is cut off or damaged ({error}).") from error
         except UnicodeDecodeError as error:
@@ -204,8 +216,8 @@ def records(
         raise UserError(f"{title}: there is no such file.")
     if encoding and not is_encoding(encoding):
         raise UserError(
-            f"{title}: there is no encoding {encoding!r}; names of encodings are utf-8, utf-16, gb18030, big5, "
-            "shift_jis, euc-kr, cp1252, cp1251 and others."
+            f"{title}: there is no encoding {encoding!r}; names of encodings are utf-8, utf-16, gb18030 (ANSI on "
+            "Chinese Windows), big5, shift_jis, euc-kr, cp1252, cp1251 and others. Without a name it is detected."
         )
     if kind == "parquet" and name == STANDARD:
         raise UserError("-: Parquet cannot be read from standard input; give a file, or --format=csv or jsonl.")

@@ -18,10 +18,10 @@ from safetensors.numpy import load_file, save_file
 
 from recipes.data.cache import cache_folder
 from recipes.data.splits import Splits
-from recipes.doctor.pseudo_values import mean_interval, score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear, is_chinese, join_pairs
+from recipes.prediction.comparison import compare
 from recipes.runs.files import atomic_write
 
 VERSION = 1
@@ -39,16 +39,6 @@ class LinearBaseline:
     """Its predictions of the validation rows."""
     rows: int
     """Training rows that it was fitted on."""
-
-
-@dataclass(frozen=True)
-class Improvement:
-    """How much better one model is than another on the same rows. Positive is better, for every metric."""
-
-    difference: float
-    low: float
-    """Lower end of the 95 % interval over rows."""
-    high: float
 
 
 def predict_majority(splits: Splits) -> Predictions:
@@ -155,16 +145,3 @@ def compare_with_baselines(validation: Predictions, splits: Splits, metric: str,
         "fitted_on": linear.rows if linear else len(splits.train),
     }
     return {"baselines": scores, "against": against if improvement else None}
-
-
-def compare(predictions: Predictions, baseline: Predictions, metric: str) -> Improvement | None:
-    """Compare a model with a baseline on the rows that have a label; None if there are fewer than two.
-
-    The interval is that of a paired t test on the rows' contributions to the score. It covers the chance of which rows
-    are in the split, not that of the training run.
-    """
-    try:
-        gains = score_rows(predictions, metric) - score_rows(baseline, metric)
-    except (UserError, KeyError):  # too few rows, or rows for which the metric is not defined
-        return None
-    return Improvement(float(gains.mean()), *mean_interval(gains))

@@ -46,7 +46,7 @@ LIMITS: Mapping[str, Limit] = {
         "validation answers outside their most frequent class, divided by the labels outside the majority class",
         "below",
         MIN_SPREAD,
-        "the model's usual learning rate, more updates or no tricks; then scripts/doctor.py with the same overrides",
+        "the model's usual learning rate, more updates or no tricks; then trickbook doctor with the same overrides",
         "error",
     ),
     "not_better": Limit(
@@ -74,14 +74,14 @@ LIMITS: Mapping[str, Limit] = {
         "validation rows predicted wrongly with a probability of at least 0.9",
         "above",
         0.0,
-        "read them: scripts/report.py shows their texts",
+        "read them: trickbook report shows their texts",
         "note",
     ),
     "loss_did_not_fall": Limit(
         "training loss over the last tenth of the updates, divided by that over the first tenth",
         "above",
         0.95,
-        "scripts/doctor.py with the same overrides: `overfitting_one_batch` tests whether the model can learn",
+        "trickbook doctor with the same overrides: `overfitting_one_batch` tests whether the model can learn",
     ),
 }
 """All limits. The first ones are the headlines, in their order."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.compose.metrics import scoring_by
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.trust import trusting
@@ -20,7 +21,7 @@ from recipes.doctor.subject import CHEAP_SAMPLE, SAMPLE, Subject
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions
-from recipes.reports.results import show_scores, write_results
+from recipes.reports.results import describe_scores, show_scores, write_results
 from recipes.runs.folder import RunFolder, finished_run, is_finished
 
 
@@ -38,7 +39,7 @@ def examine(overrides: Sequence[str] = (), cheap: bool = False, config_dir: str 
     composed, folder = compose_config(overrides, config_dir)
     config = read(composed)
     subject = Subject(config, folder, sample=CHEAP_SAMPLE if cheap else SAMPLE)
-    with trusting(config.trusted):
+    with trusting(config.trusted), scoring_by(vars(config.evaluate)):
         return run_checks(subject, [each for each in CHECKS if each.cheap or not cheap])
 
 
@@ -72,6 +73,7 @@ def finish(
         scored: the predictions of each split.
         metrics: the scores of each split, and what the run cost.
     """
+    metrics = {**metrics, **describe_scores(scored, metrics)}
     run = RunFolder.in_memory(folder, scored, metrics)
     show_scores(run)
     subject = Subject(config, folder)
@@ -96,11 +98,12 @@ def examine_finished(folder: Path) -> tuple[Report, dict[str, Any]]:
         return Report([describe_unfinished(health)]), health
     run = finished_run(folder)
     subject = Subject(saved_config(run.config), folder)
-    report = run_checks(subject, [each for each in CHECKS if each.section == "after"])
-    try:
-        comparison = subject.comparison
-    except (UserError, Skip):  # a run of an earlier version whose data is gone; the report has the reason
-        comparison = NO_BASELINES
+    with scoring_by(run.config.get("evaluate", {}), of_folder=True):
+        report = run_checks(subject, [each for each in CHECKS if each.section == "after"])
+        try:
+            comparison = subject.comparison
+        except (UserError, Skip):  # a run of an earlier version whose data is gone; the report has the reason
+            comparison = NO_BASELINES
     return report, summarize(report.findings, comparison)
 
 

@@ -1,6 +1,5 @@
 """The subject of the checks: a config with its data, its run and its results, each loaded when a check needs it."""
 
-import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +26,7 @@ from recipes.doctor.linear_probe import LinearProbe, fit_linear_probe
 from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.runs.folder import RunFolder, is_finished
+from recipes.runtime.randomness import preserved_randomness
 
 T = TypeVar("T")
 
@@ -206,16 +206,10 @@ class Subject:
     @contextmanager
     def preserve_randomness(self) -> Iterator[None]:
         """Restore the random states on exit, and delete the scratch folder."""
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         try:
-            yield
+            with preserved_randomness():
+                yield
         finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
-            for device, gpu_state in enumerate(on_gpu):
-                torch.cuda.set_rng_state(gpu_state, device)
             if self.scratch is not None:
                 shutil.rmtree(self.scratch, ignore_errors=True)
 

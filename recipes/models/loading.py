@@ -175,7 +175,7 @@ def _no_such_model(settings: Model, error: Exception) -> UserError:
     reason = _reason(error)
     # transformers tries tiktoken last, so its message names that package for any SentencePiece file.
     if "tiktoken" in reason:
-        reason = "its tokenizer is a SentencePiece file, which needs: pip install -e '.[sentencepiece]'"
+        reason = "its tokenizer is a SentencePiece file, which needs: pip install 'trickbook[sentencepiece]'"
     return UserError(
         f"{setting_of(settings)}: cannot be loaded as a sequence classifier ({reason}). Give the hub's name of an "
         "encoder, or the path of a folder that holds one; without a network, model=minilm needs none."

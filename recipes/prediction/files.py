@@ -8,6 +8,7 @@ grow with the rows.
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -22,13 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.compose.metrics import scoring_by
 from recipes.data.columns import find_problem, used_columns
-from recipes.data.formats import STANDARD, format_of
+from recipes.data.formats import SEPARATORS, STANDARD, format_of
 from recipes.data.labels import is_unlabelled, read_label_columns, read_labels
 from recipes.data.pieces import join_pieces, write_piece, write_rows
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names, nearest
-from recipes.metrics import Predictions, measure
+from recipes.metrics import Predictions, explain_missing, measure, measure_classes
 from recipes.prediction.precision import choose_precision, in_precision
 from recipes.prediction.predictors import AnyPredictor, load_predictor
 from recipes.runs.files import atomic_write, checksum, lock_folder, read_json, remove_draft, write_json
@@ -77,6 +79,8 @@ class PredictionSummary:
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
     """The scores, if the request asks for them."""
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The scores of each class, likewise."""
     notes: list[str] = field(default_factory=list)
     """How the input and its labels are read, where a user may not expect it."""
     problems: list[str] = field(default_factory=list)
@@ -170,7 +174,12 @@ class PredictionJob:
         probabilities, decisions = (np.concatenate([chunk[part] for chunk in self.scored]) for part in (1, 2))
         ids = [str(row) for row in range(len(labels))]
         classes, multi_label = self.predictor.classes, self.predictor.multi_label
-        return measure(Predictions(ids, labels, probabilities, decisions, classes, multi_label))
+        predictions = Predictions(ids, labels, probabilities, decisions, classes, multi_label)
+        with scoring_by(self.finished_run.config["evaluate"], of_folder=True):
+            scores = measure(predictions)
+            self.summary.notes += explain_missing(predictions, scores).values()
+        self.summary.classes = measure_classes(predictions)
+        return scores
 
     def _read_labels(self, cells: Sequence[Any]) -> Sequence[Any]:
         """Read the labels of all rows, by the rules of training."""
@@ -284,8 +293,15 @@ class PredictionJob:
 
     def _join(self, pieces: Sequence[Path]) -> None:
         """Join the pieces, and add the summary to the request: from then on only moving is left."""
+        # Excel wrote such a table, and reads UTF-8 only behind a byte order mark.
+        has_mark = self.target_format in SEPARATORS and not self.records.is_utf8
         with atomic_write(self.parts / JOINED) as draft:
-            join_pieces(pieces, draft, self.target_format, self.columns)
+            join_pieces(pieces, draft, self.target_format, self.columns, "utf-8-sig" if has_mark else "utf-8")
+        if has_mark:
+            name = self.target.name
+            self.summary.notes.append(
+                f"{name} begins with a byte order mark like the tables of Excel; Python reads it as utf-8-sig."
+            )
         if self.summary.bad:
             with atomic_write(self.parts / JOINED_BAD) as draft:
                 join_pieces([piece.with_suffix(".bad") for piece in pieces], draft, "jsonl", [])
@@ -378,7 +394,7 @@ class PredictionJob:
                 problem = self.records.find_swallowed_row(record, label, labels)
             if problem:
                 report = {"row": record.number, "problem": problem, "record": dict(record.values)}
-                bad.append(json.dumps(report, default=str) + "\n")
+                bad.append(_as_readable_json(report) + "\n")
             else:
                 good.append(record)
         predictions = self._predict_records(good)
@@ -410,6 +426,12 @@ class PredictionJob:
     def _count(self, rows: int, bad: int) -> None:
         self.summary.rows += rows
         self.summary.bad += bad
+
+
+def _as_readable_json(report: Mapping[str, Any]) -> str:
+    """A line of JSON with letters as they are, unless a cell has bytes that cannot be decoded."""
+    line = json.dumps(report, default=str, ensure_ascii=False)
+    return json.dumps(report, default=str) if re.search("[\ud800-\udfff]", line) else line
 
 
 def _files_of(piece: Path, scored: bool) -> list[Path]:

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -186,14 +186,21 @@ def _load_model(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) ->
     return reshaped
 
 
-def check_arguments(run: RunFolder, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
+def check_arguments(run: RunFolder, texts: Sequence[Any], pairs: Sequence[Any] | None) -> None:
     """Check that a run can predict these texts, or pairs of texts.
 
     Raises:
-        UserError: a text has no pair though the run was trained on pairs, or the other way round.
+        UserError: a text has no pair though the run was trained on pairs, or the other way round; or one is no text.
     """
     if isinstance(texts, str) or not len(texts):
         raise UserError("predict takes a list of texts, at least one: predict(['a text']).")
+    for name, column in (("texts", texts), ("pairs", pairs or ())):
+        if odd := next(((row, text) for row, text in enumerate(column) if not isinstance(text, str)), None):
+            row, text = odd
+            raise UserError(
+                f"predict: row {row} of {name} (counted from 0) holds {text!r:.40}, of type {type(text).__name__} and "
+                "no text; leave it out, or write str(...)."
+            )
     if pairs is not None and len(pairs) != len(texts):
         raise UserError(f"predict was given {len(texts)} texts and {len(pairs)} pairs; each text needs its own.")
     if (pairs is None) == bool(run.config["data"]["text_pair"]):

@@ -1,6 +1,6 @@
 """What a training run prints: the header, the progress bar, scores. The history gets the same numbers.
 
-Outside a terminal, lines take the place of the bar.
+Outside a terminal, lines take the place of the bar; in a notebook, one line that is updated.
 """
 
 import sys
@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.columns import Columns
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recipes import seams
 from recipes.data.batching import cut_by_length, length_goes_with_label, padding_waste
 from recipes.data.encoding import class_counts
+from recipes.metrics import Predictions, explain_missing
 from recipes.reports.monitor import Monitor
+from recipes.reports.notebook import NotebookLine
 from recipes.reports.smoothing import SmoothedLoss
-from recipes.reports.tables import score_table
+from recipes.runtime.program import in_notebook
 from recipes.state import LiveRun
 
 SAMPLE = 1000
@@ -39,12 +43,16 @@ class RunConsole:
 
     def __init__(self, run: LiveRun) -> None:
         self.run = run
-        self.rich_console = Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.rich_console = Console(
+            stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty(), force_jupyter=False
+        )
+        self.line = NotebookLine()
         self.waiting: list[dict[str, Any]] = []
         self.last_flush = time.monotonic()
         self.smoothed_loss = SmoothedLoss()
         self.monitor = Monitor(len(run.classes), run.multi_label, run.config.tricks)
         self.bar: Progress | None = None
+        self.explained: set[str] = set()
 
     @property
     def is_silent(self) -> bool:
@@ -215,6 +223,8 @@ class RunConsole:
         )
         if self.bar is not None:
             self.bar.update(self.task, completed=last["update"], description=line)
+        if self.line.show(f"update {last['update']}/{self.run.total_updates} · {line}"):
+            return
         # Outside a terminal, a line for each tenth of training that these records complete.
         tenth = max(1, self.run.total_updates // 10)
         if not self.rich_console.is_terminal and last["update"] // tenth > (records[0]["update"] - 1) // tenth:
@@ -231,10 +241,24 @@ class RunConsole:
         self.run.history.append([{"update": update, "split": split, **metrics}])
         self._print_warnings({"update": update, "split": split, **metrics})
         if self.rich_console.is_terminal:
-            self.rich_console.print(score_table({split: metrics}, f"after update {update}"))
+            metric = self.run.config.evaluate.metric
+            cells = [
+                f"{name} [bold]{value:.4f}[/]" if name == metric else f"{name} {value:.4f}"
+                for name, value in metrics.items()
+            ]
+            self.rich_console.print(f"[bold]after update {update}, {split}[/]")
+            self.rich_console.print(Padding(Columns(cells, equal=True, padding=(0, 3)), (0, 0, 0, 2)))
         else:
-            scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            shown = {self.run.config.evaluate.metric, "loss"} if in_notebook() else metrics
+            scores = " · ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name in shown)
             self.say(f"update {update}/{self.run.total_updates} · {split} · {scores}")
+
+    def explain_missing(self, predictions: Predictions, metrics: Mapping[str, float]) -> None:
+        """Say once for each metric why it has no value on validation."""
+        for name, sentence in explain_missing(predictions, metrics).items():
+            if name not in self.explained:
+                self.say(f"note: {sentence}")
+                self.explained.add(name)
 
 
 def _to_number(value: Any) -> Any:

@@ -1,59 +1,54 @@
-"""Parts of self-contained HTML pages: the page with its style, tables, and figures as inline SVG.
+"""The one design of all pages: `templates/page.html` and `templates/style.css`, as a file that loads nothing else.
 
-Text is escaped unless it is `Markup`. `Markup("<p>{}</p>").format(text)` escapes what it is filled with.
+All text is escaped.
 """
 
-import io
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
+from recipes.reports.charts import shorten
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 PAGE_START = "<!doctype html>"
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #8886; padding: .25rem .75rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child, table:has(th:last-child:empty) td:last-child { text-align: left; }
-span { display: inline-block; max-width: 40rem; overflow-wrap: anywhere; text-align: left; }
-figure { background: #fff; display: inline-block; margin: 1rem 1rem 1rem 0; max-width: 100%; }
-figure svg { max-width: 100%; height: auto; }
-.note { color: #888; }
-"""
+"""How every page begins; a file that begins otherwise is not overwritten."""
+# A browser chooses the shapes of Chinese characters by language; they differ in Japan.
+LANGUAGES = {
+    "ja": re.compile(r"[\u3040-\u30ff]"),
+    "ko": re.compile(r"[\uac00-\ud7af]"),
+    "zh": re.compile(r"[\u4e00-\u9fff]"),
+}
 
 
-def render_page(title: str, body: Iterable[str]) -> str:
+def render_page(title: str, sections: Sequence[tuple[Any, Sequence[Any]]], about: str) -> str:
     """A complete page.
 
     Args:
-        title: as plain text.
-        body: lines, each as HTML or plain text.
+        title: of the page, as plain text.
+        sections: of `recipes.reports.document`, in order.
+        about: what the page is about, in a few words above the title.
     """
-    head = Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{}</title>')
-    opening = Markup("<html><head>{}<style>{}</style></head><body>").format(head.format(title), Markup(STYLE))
-    return "\n".join([PAGE_START, opening, *map(escape, body), "</body></html>"]) + "\n"
+    return _template().render(title=title, about=about, sections=sections).strip() + "\n"
 
 
-def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table.
-
-    Args:
-        header: names of the columns.
-        rows: their cells, each as HTML or plain text.
-    """
-    lines = [render_all("<th>{}</th>", header), *(render_all("<td>{}</td>", row) for row in rows)]
-    return Markup("<table>{}</table>").format(render_all("<tr>{}</tr>", lines))
+def find_language(text: str) -> str:
+    """The language of a text that is not English, if its characters show it: ja, ko or zh; else empty."""
+    return next((language for language, letters in LANGUAGES.items() if letters.search(text)), "")
 
 
-def render_all(template: str, parts: Iterable[str]) -> Markup:
-    """Fill an HTML template with each of some parts, each as HTML or plain text, and join the results."""
-    return Markup("").join(Markup(template).format(part) for part in parts)
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # late: a run that makes no page does without
 
-
-def render_figure(draw: Callable[[io.StringIO], None]) -> Markup:
-    """A figure from a function that draws SVG into a stream."""
-    stream = io.StringIO()
-    draw(stream)
-    svg = stream.getvalue()
-    # An XML declaration and a doctype come before the element; HTML has no use for them.
-    return Markup("<figure>{}</figure>").format(Markup(svg[svg.index("<svg") :]))
+    environment = Environment(
+        loader=PackageLoader("recipes.reports"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"language": find_language, "shorten": shorten}
+    return environment.get_template("page.html")

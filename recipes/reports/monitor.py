@@ -63,7 +63,7 @@ class Monitor:
             yield (
                 "skipped",
                 f"the loss or the gradient of update {update} is NaN or inf. With a loss scale (fp16) a few such "
-                "updates are normal. If skipped.jsonl lists it, scripts/doctor.py finds the module or the rows that "
+                "updates are normal. If skipped.jsonl lists it, trickbook doctor finds the module or the rows that "
                 "cause it.",
             )
             return
@@ -108,7 +108,7 @@ class Monitor:
                 "plateau",
                 f"after {self.updates} updates the loss is {mean:.3f}, and predicting every class with the same "
                 f"probability gives {self.chance_loss:.3f}: nothing is learned. Check train.learning_rate, then run "
-                "scripts/doctor.py, whose check overfitting_one_batch tests whether the model can learn.",
+                "trickbook doctor, whose check overfitting_one_batch tests whether the model can learn.",
             )
 
     def _check_fluctuation(self, update: int) -> Findings:

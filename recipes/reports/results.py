@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import Config
-from recipes.metrics import Predictions
+from recipes.metrics import Predictions, explain_missing, measure_classes
 from recipes.reports.health import describe_health
 from recipes.reports.plots import draw_confusion, draw_learning_curve
-from recipes.reports.tables import console_for_tables, score_table
+from recipes.reports.tables import ScoreTable, console_for_tables, print_classes
 from recipes.runs import manifest
 from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder
@@ -69,6 +69,23 @@ def write_results(
     return RunFolder(folder)
 
 
+def describe_scores(scored: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `metrics.json` next to the scores of the splits.
+
+    Args:
+        scored: the predictions of each split.
+        metrics: the scores of each split.
+
+    Returns:
+        `classes`: precision, recall, F1 and support of each class of each split. `unscored`: why a metric has no value
+        on a split, a sentence each, if there are any.
+    """
+    classes = {split: measure_classes(predictions) for split, predictions in scored.items()}
+    unscored = {split: explain_missing(predictions, metrics[split]) for split, predictions in scored.items()}
+    missing = {split: sentences for split, sentences in unscored.items() if sentences}
+    return {"classes": classes, **({"unscored": missing} if missing else {})}
+
+
 def _list_unneeded(config: Config) -> Iterator[str]:
     """List the folders that a finished run does not need."""
     if config.checkpoint.after_finish == "remove":
@@ -84,9 +101,15 @@ def show_scores(run: RunFolder) -> None:
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}
     console = console_for_tables()
-    console.print(score_table(scored, f"scores: {metrics['weights']} weights"))
+    console.print(ScoreTable(scored, f"scores: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:
-        console.print(score_table(metrics["candidates"], "candidates on validation", "weights"))
+        console.print(ScoreTable(metrics["candidates"], "candidates on validation"))
+    main_split = "test" if metrics.get("test") else "validation"
+    if classes := metrics.get("classes", {}).get(main_split):  # a run of an earlier version has none
+        print_classes(console, classes, f"classes on {main_split}")
+    for split, sentences in metrics.get("unscored", {}).items():
+        for sentence in sentences.values():
+            console.print(f"note: on {split}, {sentence}", markup=False, soft_wrap=True)
     sys.stdout.flush()  # the next lines may take seconds, and the output may be a file
 
 

@@ -20,6 +20,7 @@ from recipes.runs.files import (
     write_json,
 )
 from recipes.runs.folder import OF_A_RUN, read_config
+from recipes.runtime.program import name_command
 
 INPUTS = "inputs.json"
 TRACKERS = "trackers.json"
@@ -180,7 +181,7 @@ def _check_inputs(folder: Path, values: Mapping[str, Any], inputs: Mapping[str, 
     recorded = (read_inputs(folder) if inputs and has_results(folder) else None) or {}
     if changes := changed_inputs(recorded, inputs, values):
         raise InputsChanged(
-            f"{folder}: since this run {', '.join(changes)}. To see the old result: python scripts/report.py {folder}. "
+            f"{folder}: since this run {', '.join(changes)}. To see the old result: {name_command('report')} {folder}. "
             f"To train on what is there now: {command}, which renames the old folder."
         )
 

@@ -13,8 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from recipes.config import CONF
 from recipes.errors import UserError, disk_error, unreadable
+from recipes.runtime.program import ROOT
 
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
@@ -81,7 +81,7 @@ def remove_empty(folder: Path) -> None:
 def is_shared_folder(folder: Path) -> bool:
     """Whether other things live in a folder: the working folder, one above it, the home folder, or the checkout."""
     here = Path.cwd()
-    return folder.resolve() in (here, *here.parents, Path.home(), CONF.parent)
+    return folder.resolve() in (here, *here.parents, Path.home(), ROOT)
 
 
 @contextmanager
@@ -103,9 +103,8 @@ def remove_drafts(folder: Path) -> None:
 def _flush(path: Path) -> None:
     for entry in path.rglob("*") if path.is_dir() else [path]:
         if entry.is_file():
-            descriptor = os.open(entry, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            with entry.open("rb+") as file:  # Windows flushes only what may be written
+                os.fsync(file.fileno())
 
 
 def checksum(path: Path, length: int | None = None) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class RunFolder:
     def health(self) -> dict[str, Any] | None:
         """Whether the run learned: a headline, the findings, and the comparison with the baselines.
 
-        None for a run of an earlier version; `scripts/doctor.py <folder>` examines it.
+        None for a run of an earlier version; `trickbook doctor <folder>` examines it.
         """
         health: dict[str, Any] | None = self.metrics.get("health")
         return health
@@ -193,6 +193,14 @@ def is_finished(folder: Path) -> bool:
         UserError: its manifest is damaged; or it has none, and its `metrics.json` is damaged.
     """
     return manifest.read(folder) is not None or _is_finished_without_manifest(folder)
+
+
+def has_diverged(folder: Path) -> bool:
+    """Whether the run in a folder ended because it diverged: `metrics.json` says so, and there is no manifest."""
+    if manifest.read(folder) is not None or not (folder / "metrics.json").exists():
+        return False
+    values = read_json(folder / "metrics.json")
+    return isinstance(values, dict) and (values.get("health") or {}).get("headline") == "diverged"
 
 
 def _is_finished_without_manifest(folder: Path) -> bool:

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.errors import UserError
+from recipes.runtime.program import name_command
 
 # Late imports in this module: a finished run is shown without torch, which takes seconds.
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def connect(device: str) -> "PartialState":
     if state.num_processes != int(os.environ.get("WORLD_SIZE", "1")):
         raise UserError(
             f"train.device={device}: the processes of torchrun cannot work together on it here; set train.device=auto, "
-            "or start one process with python train.py."
+            f"or start one process with {name_command('train')}."
         )
     return state
 
@@ -85,3 +86,24 @@ def on_threads(count: int | None) -> Iterator[None]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def preserved_accelerate() -> Iterator[None]:
+    """Restore the state of accelerate on exit: it is global, and the program that called may have its own.
+
+    Processes of torchrun stay connected.
+    """
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    if "RANK" in os.environ:
+        yield
+        return
+    holders: list[Any] = [PartialState, AcceleratorState, GradientState]
+    before = [dict(holder._shared_state) for holder in holders]
+    try:
+        yield
+    finally:
+        for holder, state in zip(holders, before, strict=True):
+            holder._shared_state.clear()
+            holder._shared_state.update(state)

@@ -3,7 +3,6 @@
 import gc
 import os
 import re
-import resource
 import sys
 import weakref
 from collections import Counter
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -64,7 +64,7 @@ def limit_memory(text: str | None) -> Iterator[Callable[[str], None]]:
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         return
-    limit = parse_limit(text, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit = parse_limit(text, psutil.virtual_memory().total)
 
     def check(remedy: str) -> None:
         if (used := resident_bytes()) > limit:
@@ -76,8 +76,8 @@ def limit_memory(text: str | None) -> Iterator[Callable[[str], None]]:
 
 
 def resident_bytes() -> int:
-    """The memory that this process uses now, in bytes (Linux)."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """The memory that this process uses now, in bytes."""
+    return int(psutil.Process().memory_info().rss)
 
 
 @contextmanager
@@ -136,8 +136,8 @@ class PeakMemory:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.reset_peak_memory_stats()
         try:
-            CLEAR_REFS.write_text("5")
-            self.is_reset = "VmHWM" in STATUS.read_text()
+            CLEAR_REFS.write_text("5", encoding="ascii")
+            self.is_reset = "VmHWM" in STATUS.read_text(encoding="utf-8")
         except OSError:
             self.is_reset = False
 
@@ -148,14 +148,23 @@ class PeakMemory:
         elif self.is_reset:
             megabytes = _peak_since_reset()
         else:
-            unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KB on Linux
-            megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+            megabytes = _peak_of_process()
         is_own = self.is_reset or device.type == "cuda"
         return {"peak_memory_mb": round(megabytes, 1), "peak_memory_of": "run" if is_own else "process"}
 
 
+def _peak_of_process() -> float:
+    """The peak memory of the process since its start, in MB."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float(psutil.Process().memory_info().peak_wset) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
 def _peak_since_reset() -> float:
     """The peak memory of the process since the reset, in MB."""
-    match = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
+    match = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"))
     assert match is not None, "it was there when this run began"
     return int(match[1]) / 2**10

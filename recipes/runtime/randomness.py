@@ -6,6 +6,9 @@ runs with the same seed share all draws that both make, so they can be compared 
 """
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -42,3 +45,18 @@ def seed_device(number: int, device: str) -> None:
         torch.cuda.manual_seed(number)
     elif device == "mps":
         torch.mps.manual_seed(number)
+
+
+@contextmanager
+def preserved_randomness() -> Iterator[None]:
+    """Restore the random states of Python, NumPy and torch on exit: they belong to the program that called."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        for device, gpu_state in enumerate(on_gpu):
+            torch.cuda.set_rng_state(gpu_state, device)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """The run was asked to stop and has saved a checkpoint.
 
-    It is not an `Exception`, so it also stops a sweep.
+    It is not an `Exception`, so it also stops a sweep, and a notebook shows it as any interruption.
 
     Args:
         signal_number: the signal; the exit code is 128 + this number.

@@ -171,7 +171,9 @@ class FusedRun(Context):
             members[name] = {"weight": float(weights[index]), "contribution": None}
             if left:
                 without = self._combine(log_probabilities, rest / left, self.splits.validation)
-                members[name]["contribution"] = measure(predictions)[metric] - measure(without)[metric]
+                scores = [measure(each, [metric]).get(metric) for each in (predictions, without)]
+                if scores[0] is not None and scores[1] is not None:
+                    members[name]["contribution"] = scores[0] - scores[1]
         return members
 
     def _sum_costs(self) -> dict[str, Any]:

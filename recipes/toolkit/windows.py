@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from recipes.errors import UserError
+from recipes.export.reader import split, split_pair
 
 if TYPE_CHECKING:
     from recipes.trick import ModelContext, Run
@@ -90,29 +91,14 @@ def windows(
     first = token_ids(tokenizer, texts)
     rows: list[list[tuple[Sequence[int], ...]]]
     if pairs is None:
-        rows = [[(window,) for window in _split(ids, room, stride, most)] for ids in first]
+        rows = [[(window,) for window in split(ids, room, stride, most)] for ids in first]
     else:
         second = token_ids(tokenizer, pairs)
-        rows = [_split_pair(one, other, room, stride, most) for one, other in zip(first, second, strict=True)]
+        rows = [split_pair(one, other, room, stride, most) for one, other in zip(first, second, strict=True)]
     sides = zip(*(window for row in rows for window in row), strict=True)
     ends = list(accumulate((len(row) for row in rows), initial=0))
     inputs = with_special_tokens(tokenizer, *sides)
     return {name: [rows_of_input[begin:end] for begin, end in pairwise(ends)] for name, rows_of_input in inputs.items()}
-
-
-def _split(ids: Sequence[int], room: int, stride: int, most: int | None) -> list[Sequence[int]]:
-    starts = range(0, max(1, len(ids) - room + stride), stride)[:most]
-    return [ids[start : start + room] for start in starts]
-
-
-def _split_pair(
-    one: Sequence[int], other: Sequence[int], room: int, stride: int, most: int | None
-) -> list[tuple[Sequence[int], ...]]:
-    short_room = min(len(one), len(other), room // 2)
-    room, stride = room - short_room, min(stride, room - short_room)
-    if len(one) > len(other):
-        return [(window, other[:short_room]) for window in _split(one, room, stride, most)]
-    return [(one[:short_room], window) for window in _split(other, room, stride, most)]
 
 
 def check_lengths(run: "Run", path: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ English words are runs of letters; Chinese words are cut by jieba. Everything el
 emoji, and also URLs, e-mail addresses, @names, #tags, markup, numbers and emoticons, which must not be changed.
 """
 
+import contextlib
 import functools
 import logging
 import re
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from recipes.data.cache import cache_folder
 from recipes.errors import UserError
 
 HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -149,8 +151,12 @@ def chinese_cutter() -> Callable[[str], list[str]]:
             warnings.simplefilter("ignore")  # jieba uses old syntax
             import jieba
     except ImportError as error:
-        raise UserError("Chinese text is cut into words by jieba: pip install -e '.[chinese]'.") from error
+        raise UserError("Chinese text is cut into words by jieba: pip install 'trickbook[chinese]'.") from error
     jieba.setLogLevel(logging.WARNING)
+    # Its own place is the folder of temporary files, where the cache may be another user's: then it prints a traceback.
+    with contextlib.suppress(OSError):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        jieba.dt.tmp_dir = str(cache_folder())
     cut: Callable[[str], list[str]] = jieba.lcut
     return cut
 

@@ -1,9 +1,11 @@
 """Settings by their dotted paths, and settings that have a new name."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recipes.compose.overrides import compose_config
 from recipes.config import (
     NEWER_SETTINGS,
     add_newer_settings,
@@ -88,3 +90,51 @@ def test_what_becomes_of_files_changes_no_hash(setting: str) -> None:
     new = {"checkpoint": {"every": 1.0, "keep": 2, setting: "other"}, "seed": 0}
     assert digest(new) == digest(old) != digest({**old, "checkpoint": {"every": 2.0, "keep": 2}})
     assert new["checkpoint"][setting] == "other", "the argument is not modified"
+
+
+def run_name(*overrides: str) -> str:
+    """The name of the run folder, without the hash."""
+    return compose_config(overrides)[1].name.rpartition("-")[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("reviews.csv", "reviews"),
+        ("data/Reviews.v2.jsonl.gz", "Reviews.v2"),
+        ("评论 数据.csv", "评论-数据"),
+        ("/a/b/समीक्षा.parquet", "समीक्षा"),
+        ("cafe\u0301.csv", "caf\u00e9"),
+        ("a:b?c*.tsv", "a-b-c"),
+        (".hidden.csv", "hidden"),
+        ("C:\\data\\mine.csv", "mine"),
+        ("con.csv", "con"),
+        ("???.csv", "files"),
+        ("评" * 90 + ".csv", "评" * 20),
+    ],
+)
+def test_a_run_folder_is_named_by_its_data_file(file: str, name: str) -> None:
+    assert run_name("data=files", f"data.train={file}") == f"{name}-minilm-base-s0"
+
+
+def test_a_run_folder_is_named_by_data_and_model_of_the_hub() -> None:
+    hub = ["data=hub", "data.name=owner/reviews", "data.train=train", "model=hub", "model.name=owner/net-2.0/"]
+    assert run_name(*hub) == "reviews-net-2.0-base-s0"
+    assert run_name() == "pydocs-minilm-base-s0"
+    assert run_name("data=sst2") == "sst2-minilm-base-s0"
+
+
+def test_files_of_one_name_in_two_folders_have_two_run_folders() -> None:
+    names = {compose_config(["data=files", f"data.train={folder}/train.csv"])[1].name for folder in "ab"}
+    assert len(names) == 2 and all(name.startswith("train-minilm-base-s0-") for name in names)
+
+
+def test_a_folder_that_an_earlier_version_has_named_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = ["data=files", "data.train=reviews.csv"]
+    folder = compose_config(overrides)[1]
+    earlier = folder.with_name(folder.name.replace("reviews-", "files-"))
+    earlier.mkdir(parents=True)
+    assert compose_config(overrides)[1] == earlier
+    folder.mkdir()
+    assert compose_config(overrides)[1] == folder

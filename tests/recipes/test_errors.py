@@ -17,6 +17,11 @@ def test_nearest_suggests_similar_names_and_lists_all() -> None:
     assert nearest("zzz", []) == "there are: none."
 
 
+def test_nearest_compares_full_width_characters_as_half_width() -> None:
+    assert nearest("text", ["ｔｅｘｔ", "评论"]) == "did you mean ｔｅｘｔ? There are: 评论, ｔｅｘｔ."
+    assert nearest("类别:", ["类别：", "类别"]).startswith("did you mean 类别：? ")
+
+
 def test_errors_of_the_operating_system_become_user_errors() -> None:
     assert str(unreadable("x", OSError(errno.EACCES, "Permission denied"))) == "x: Permission denied."
     assert str(unreadable("x", OSError("full"))) == "x: full."

@@ -12,16 +12,23 @@ from sklearn import metrics as sk
 
 from recipes.metrics import (
     MULTI,
+    OVER_CLASSES,
     SINGLE,
     TWO_CLASSES,
+    CustomMetric,
     Predictions,
     available,
     calibration_error,
+    explain_missing,
     has_collapsed,
     intervals,
     is_better,
+    is_lower_better,
     label_matrices,
     measure,
+    measure_classes,
+    on_request,
+    scoring,
 )
 
 
@@ -87,13 +94,23 @@ class TestSingleLabel:
         classes = [f"class {number}" for number in range(count)]
         probabilities = random.dirichlet(np.ones(count), 200)
         true = np.where(random.random(200) < 0.5, probabilities.argmax(1), random.integers(count, size=200))
-        scores = measure(single([classes[number] for number in true], probabilities.tolist(), classes))
+        answers = single([classes[number] for number in true], probabilities.tolist(), classes)
+        scores = measure(answers)
         predicted = probabilities.argmax(1)
         assert scores["accuracy"] == pytest.approx(sk.accuracy_score(true, predicted))
         assert scores["macro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="macro"))
         assert scores["weighted_f1"] == pytest.approx(sk.f1_score(true, predicted, average="weighted"))
         assert scores["mcc"] == pytest.approx(sk.matthews_corrcoef(true, predicted))
         assert scores["loss"] == pytest.approx(sk.log_loss(true, probabilities, labels=range(count)), rel=1e-6)
+        assert scores["macro_precision"] == pytest.approx(sk.precision_score(true, predicted, average="macro"))
+        assert scores["macro_recall"] == pytest.approx(sk.recall_score(true, predicted, average="macro"))
+        assert scores["kappa"] == pytest.approx(sk.cohen_kappa_score(true, predicted))
+        further = measure(answers, on_request(False))
+        assert further["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(true, predicted))
+        weighted = sk.precision_score(true, predicted, average="weighted")
+        assert further["weighted_precision"] == pytest.approx(weighted)
+        area = sk.roc_auc_score(true, probabilities[:, 1] if count == 2 else probabilities, multi_class="ovr")
+        assert scores["roc_auc"] == pytest.approx(area, abs=1e-4)  # probabilities have 32 bits here
         if count == 2:
             assert scores["brier"] == pytest.approx(2 * sk.brier_score_loss(true, probabilities[:, 1]), rel=1e-6)
             assert scores["roc_auc"] == pytest.approx(sk.roc_auc_score(true, probabilities[:, 1]))
@@ -124,7 +141,8 @@ class TestSingleLabel:
 
     def test_only_unseen_labels_have_no_loss(self) -> None:
         scores = measure(single(["new", "new"], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"]))
-        assert scores == {"accuracy": 0, "macro_f1": 0, "weighted_f1": 0, "mcc": 0, "unseen": 2}
+        defined = ("accuracy", *OVER_CLASSES, "kappa", "mcc")
+        assert scores == {**dict.fromkeys(defined, 0), "unseen": 2}
 
     def test_a_single_true_class_has_mcc_zero_and_no_ranking_metrics(self) -> None:
         scores = measure(single(["a", "a"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]))
@@ -168,6 +186,15 @@ class TestMultiLabel:
         assert scores["micro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="micro"))
         assert scores["macro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="macro"))
         assert scores["subset_accuracy"] == pytest.approx(sk.accuracy_score(true, predicted))
+        for kind, function in (("precision", sk.precision_score), ("recall", sk.recall_score)):
+            for average in ("micro", "macro"):
+                expected = function(true, predicted, average=average)
+                assert scores[f"{average}_{kind}"] == pytest.approx(expected)
+        stored = probabilities.astype(np.float32)
+        assert scores["roc_auc"] == pytest.approx(sk.roc_auc_score(true, stored))
+        assert scores["average_precision"] == pytest.approx(sk.average_precision_score(true, stored))
+        further = measure(multi_label(labels, probabilities.tolist(), classes), on_request(True))
+        assert further["weighted_f1"] == pytest.approx(sk.f1_score(true, predicted, average="weighted"))
         losses = [sk.log_loss(true[:, index], probabilities[:, index]) for index in range(5)]
         assert scores["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
@@ -189,6 +216,122 @@ class TestMultiLabel:
     def test_null_differs_from_an_empty_list_of_labels(self) -> None:
         scores = measure(multi_label([None, []], [[0.9, 0.9], [0.1, 0.1]], ["a", "b"]))
         assert scores["subset_accuracy"] == 1.0
+
+
+class TestRanking:
+    ROWS = [[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.3, 0.4, 0.3], [0.6, 0.2, 0.2]]
+
+    def test_a_class_that_no_row_has_is_left_out_of_the_mean(self) -> None:
+        scores = measure(single(["a", "b", "b", "a"], self.ROWS, ABC))
+        true, rows = np.array([0, 1, 1, 0]), np.array(self.ROWS)
+        areas = [sk.roc_auc_score(true == index, rows[:, index]) for index in (0, 1)]
+        assert scores["roc_auc"] == pytest.approx(np.mean(areas))
+
+    def test_one_class_has_no_area_and_a_sentence(self) -> None:
+        answers = single(["a", "a", None], self.ROWS[:3], ABC)
+        scores = measure(answers)
+        assert "roc_auc" not in scores
+        assert explain_missing(answers, scores) == {
+            "roc_auc": "roc_auc has no value: it ranks rows with a class above rows without it, and all rows have the "
+            "same."
+        }
+
+    def test_ties_are_half_a_pair(self) -> None:
+        scores = measure(single(["a", "b", "b"], [[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]], ["a", "b"]))
+        assert scores["roc_auc"] == 0.75
+
+
+class TestClasses:
+    def test_agree_with_sklearn(self) -> None:
+        expected = sk.precision_recall_fscore_support(list("aabbca"), SIX.names(), labels=ABC)
+        for name, *values in zip(ABC, *expected, strict=True):
+            assert list(measure_classes(SIX)[name].values()) == pytest.approx(values)
+        assert list(measure_classes(SIX)["a"]) == ["precision", "recall", "f1", "support"]
+
+    def test_a_class_without_rows_has_zeros(self) -> None:
+        scores = measure_classes(single(["a", "new"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]))
+        assert scores["a"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
+        assert scores["b"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+
+    def test_with_more_than_one_label(self) -> None:
+        scores = measure_classes(multi_label([["a", "b"], ["a"]], [[0.9, 0.1], [0.2, 0.7]], ["a", "b"]))
+        assert scores["a"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
+        assert measure_classes(multi_label([None], [[0.9, 0.1]], ["a", "b"])) == {}
+
+
+class TestCustom:
+    def compute(self, function: Any, answers: Predictions = SIX, **options: Any) -> float | str:
+        return CustomMetric("mine", function, **options).compute(answers)
+
+    def test_labels_are_indices_of_classes(self) -> None:
+        predicted = [ABC.index(str(name)) for name in SIX.names()]
+        settings = {"beta": 2, "average": "macro"}
+        expected = sk.fbeta_score([0, 0, 1, 1, 2, 0], predicted, **settings)
+        assert self.compute(sk.fbeta_score, settings=settings) == pytest.approx(expected)
+
+    def test_classes_have_their_names_in_settings(self) -> None:
+        answers = single(["no", "yes", "yes"], [[0.9, 0.1], [0.4, 0.6], [0.95, 0.05]], ["no", "yes"])
+        of_no = sk.recall_score([0, 1, 1], [0, 1, 0], pos_label=0)
+        assert self.compute(sk.recall_score, answers, settings={"pos_label": "no"}) == of_no
+        settings = {"labels": ["a", "c"], "average": "macro"}
+        assert self.compute(sk.recall_score, settings=settings) == pytest.approx((2 / 3 + 1) / 2)
+
+    def test_probabilities_of_two_classes_are_those_of_the_second(self) -> None:
+        answers = single(["no", "yes", "yes"], [[0.9, 0.1], [0.4, 0.6], [0.95, 0.05]], ["no", "yes"])
+        expected = sk.brier_score_loss([0, 1, 1], np.float32([0.1, 0.6, 0.05]))
+        found = self.compute(sk.brier_score_loss, answers, reads_probabilities=True)
+        assert found == pytest.approx(expected)
+
+    def test_a_class_without_rows_is_a_class(self) -> None:
+        answers = single(["a", "b"], [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], ABC)
+        expected = sk.log_loss([0, 1], answers.probabilities, labels=[0, 1, 2])
+        assert self.compute(sk.log_loss, answers, reads_probabilities=True) == pytest.approx(expected, rel=1e-6)
+
+    def test_rows_with_an_unseen_label_or_none_are_left_out(self) -> None:
+        answers = single(["a", "new", None, "c"], TestRanking.ROWS, ABC)
+        assert self.compute(lambda true, predicted: true.tolist() == [0, 2] and 7.0, answers) == 7.0
+
+    def test_with_more_than_one_label_it_gets_matrices(self) -> None:
+        answers = multi_label(TestMultiLabel.LABELS, TestMultiLabel.ROWS, ABC)
+        true, predicted, _ = label_matrices(answers)
+        assert self.compute(sk.hamming_loss, answers) == sk.hamming_loss(true, predicted)
+        found = self.compute(sk.label_ranking_loss, answers, reads_probabilities=True)
+        assert found == pytest.approx(sk.label_ranking_loss(true, answers.probabilities))
+
+    @pytest.mark.parametrize(
+        ("function", "reason"),
+        [
+            (lambda true, predicted: 1 / 0, "it raised ZeroDivisionError (division by zero)"),
+            (
+                lambda true: 1.0,
+                "it raised TypeError (TestCustom.<lambda>() takes 1 positional argument but 2 were given)",
+            ),
+            (lambda true, predicted: np.zeros(3), "it returned ndarray of shape (3,), not a number"),
+            (lambda true, predicted: "good", "it returned str, not a number"),
+            (lambda true, predicted: None, "it returned NoneType, not a number"),
+            (lambda true, predicted: math.nan, "it returned nan"),
+            (lambda true, predicted: np.float32(math.inf), "it returned inf"),
+            (None, "nobody trusts it"),
+        ],
+    )
+    def test_what_is_no_score_has_a_reason(self, function: Any, reason: str) -> None:
+        metric = CustomMetric("mine", function, problem="nobody trusts it")
+        assert metric.compute(SIX) == reason
+        with scoring([metric]):
+            scores = measure(SIX)
+            assert "mine" not in scores and scores["accuracy"] == pytest.approx(4 / 6)
+            assert explain_missing(SIX, scores) == {"mine": f"mine has no value: {reason}."}
+
+    def test_measure_computes_further_metrics_inside_the_context_alone(self) -> None:
+        cost = CustomMetric("cost", lambda true, predicted: np.float64(3), greater_is_better=False)
+        with scoring([cost, "balanced_accuracy", "accuracy"]):
+            scores = measure(SIX)
+            assert list(scores) == [*SINGLE, "cost", "balanced_accuracy"]
+            assert scores["cost"] == 3.0 and type(scores["cost"]) is float
+            assert is_lower_better("cost") and is_better("cost", 1.0, 2.0)
+            assert available(3, False) == (*SINGLE, "cost", "balanced_accuracy")
+        assert set(measure(SIX)) == set(SINGLE)
+        assert not is_lower_better("cost")
 
 
 def test_names_of_predicted_labels() -> None:
@@ -218,9 +361,11 @@ def test_available_metrics_are_those_measured() -> None:
         ("loss", 9.0, None, True),
         ("loss", math.nan, 0.5, False),
         ("accuracy", math.nan, 0.5, False),
+        ("mine", None, None, False),
+        ("mine", None, 0.5, False),
     ],
 )
-def test_better(metric: str, new: float, old: float | None, expected: bool) -> None:
+def test_better(metric: str, new: float | None, old: float | None, expected: bool) -> None:
     assert is_better(metric, new, old) is expected
 
 

@@ -6,8 +6,12 @@ import sys
 import numpy as np
 import pytest
 from accelerate import PartialState
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from recipes import testing
+from recipes.compose.overrides import compose_config
+from recipes.errors import UserError
 
 
 def test_a_child_returns_its_result_or_its_error() -> None:
@@ -51,6 +55,53 @@ def test_a_child_finds_all_that_a_run_imports() -> None:
         return set(sys.modules) - before
 
     assert testing.in_child(imports_of_a_run) == set()
+
+
+COMPOSED = [
+    (),
+    ("+tricks=[swa,mixup,threshold]", "tricks.mixup.depths=[0.1,0.5]", "tricks.swa.start=0.5"),
+    (
+        "+tricks=[class_weights]",
+        "+tricks.class_weights.values.x=2.0",
+        "data.text='my text'",
+        "seed=3",
+        "doctor=cheap",
+    ),
+    ("recipe=cutmix", "+tricks=[amp]", "tricks.mixup.alpha=0.7", "model=linear"),
+    ("seeds.dropout=5", "train.clip_norm=null", "data.label=[a,b]", "doctor=cheap"),
+    ("hydra.searchpath=[docs/third_party/conf]", "+tricks=[cutoff]", "tricks.cutoff.fraction=0.5"),
+]
+
+
+@pytest.mark.parametrize("overrides", COMPOSED)
+def test_a_config_is_composed_again_as_hydra_composes_it(overrides: tuple[str, ...]) -> None:
+    overrides = (*testing.TINY, *overrides)
+    expected = compose_config(overrides)[0]
+    sources = HydraConfig.get().runtime.config_sources
+    again = testing.compose_again(overrides)
+    assert OmegaConf.to_yaml(again) == OmegaConf.to_yaml(expected)
+    assert list(again.tricks) == list(expected.tricks)
+    assert HydraConfig.get().runtime.config_sources == sources
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.lr=1",
+        "tricks.focal.values={x: 2.0}",
+        "train.epochs=x",
+        "tricks.swa.start=1",
+        "+tricks=[swaa]",
+        "data.text=[",
+        "seed=1,2",
+    ],
+)
+def test_what_hydra_refuses_is_refused(override: str) -> None:
+    with pytest.raises(UserError) as expected:
+        compose_config([override])
+    with pytest.raises(UserError) as caught:
+        testing.compose_again([override])
+    assert caught.value.problems == expected.value.problems
 
 
 def test_a_run_is_finished_once_for_each_config() -> None:

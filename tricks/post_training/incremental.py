@@ -36,7 +36,7 @@ from recipes.config import Config
 from recipes.data.splits import Splits
 from recipes.data.splitting import strata
 from recipes.errors import list_names
-from recipes.metrics import LOWER_IS_BETTER, Predictions
+from recipes.metrics import Predictions, is_lower_better
 from recipes.runs.folder import RunFolder
 from recipes.runtime.randomness import key
 from recipes.seams import tricks_around
@@ -213,7 +213,7 @@ def summarize(changes: Mapping[str, Mapping[str, float]], metric: str) -> str:
     """Describe the change of the selection metric, or of the first metric if that is missing."""
     name = metric if metric in changes else next(iter(changes))
     values = changes[name]
-    lost = values["change"] if name in LOWER_IS_BETTER else -values["change"]
+    lost = values["change"] if is_lower_better(name) else -values["change"]
     verdict = f"{lost:.4f} is forgotten" if lost > 0 else "nothing is forgotten"
     was, now = values["before"], values["after"]
     return f"on the old test split {name} was {was:.4f} and is {now:.4f} now: {verdict}."

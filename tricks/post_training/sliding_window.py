@@ -77,6 +77,11 @@ class SlidingWindow(Trick):
             )
         return room, stride
 
+    def export(self, run: ModelContext, in_pairs: bool) -> Mapping[str, Any]:
+        """The size of windows, and how they are merged."""
+        room, stride = self._measure_windows(run, in_pairs)
+        return {"windows": {"room": room, "stride": stride, "most": self.max_windows}, "merge": self.merge}
+
     def predict(self, run: ModelContext, inner: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """Merge the predictions of each document's windows."""
         probabilities = inner(batch)

@@ -15,6 +15,7 @@ Composes: update/average (takes a snapshot after the step), weights/final (sets 
     stopping.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from recipes import Context, Run, Trick, UserError, allowed
 from recipes.data.inputs import check_data
-from recipes.metrics import LOWER_IS_BETTER, Predictions, measure
+from recipes.metrics import Predictions, is_lower_better, measure
 from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
 from recipes.toolkit.warm_start import WarmStart
@@ -84,10 +85,12 @@ class Soup(Trick):
         weights_by_name |= self._read_folders(run)
         weights_by_name["the last"] = copy_weights(run.bare_model)
 
+        metric = run.config.evaluate.metric
+
         def score(names: list[str]) -> float:
             with with_weights(run.bare_model, mean([weights_by_name[name] for name in names])):
-                value = measure(run.predictions(run.validation))[run.config.evaluate.metric]
-            return -value if run.config.evaluate.metric in LOWER_IS_BETTER else value
+                value = measure(run.predictions(run.validation), [metric]).get(metric, math.nan)
+            return -value if is_lower_better(metric) else value
 
         names = list(weights_by_name)
         selected = self.ingredients = choose_greedily(names, score) if self.choose == "greedy" else names

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes import Context, Run, Trick, allowed
+from recipes import Context, ModelContext, Run, Trick, allowed
 from recipes.metrics import Predictions, f1, label_matrices, measure
 
 SMALLEST = 1e-6
@@ -70,6 +70,10 @@ class Threshold(Trick):
             return inner(probabilities)
         decisions = apply_thresholds(probabilities.cpu().numpy(), np.array(self.thresholds), run.multi_label)
         return torch.from_numpy(decisions).to(probabilities.device)
+
+    def export(self, run: ModelContext, in_pairs: bool) -> Mapping[str, Any]:
+        """The thresholds."""
+        return {"thresholds": self.thresholds}
 
     def state(self) -> dict[str, Any]:
         """The thresholds, which are needed for prediction."""

@@ -108,7 +108,7 @@ class Deduplicate(Trick):
         except ImportError as error:
             raise UserError(
                 f"tricks.{self.name}.threshold={self.threshold}: near-duplicates need the package datasketch; pip "
-                "install -e '.[deduplicate]', or find only exact duplicates with threshold=1.0."
+                "install 'trickbook[deduplicate]', or find only exact duplicates with threshold=1.0."
             ) from error
 
     def _report(self, run: Run, reasons: Mapping[int, str], ids: Sequence[str], differing: int) -> None:

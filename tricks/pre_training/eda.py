@@ -122,7 +122,7 @@ class Eda(Trick):
             return inner(examples)
         synonyms = self._synonyms(run, examples) if rates["replace"] or rates["insert"] else {}
         if synonyms is None:
-            rates = self._without_synonyms(run, rates)
+            rates = self._without_synonyms(run, rates, self._is_chinese(_texts_of(examples)))
             synonyms = {}
         rates_text = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
         run.note(f"{self.name}: {count} variants of each row; {rates_text}.")
@@ -130,11 +130,13 @@ class Eda(Trick):
         settings = [rates, count, self.language, digest(synonyms)]
         return inner(with_variants(examples, make, run.config.seed, "eda", settings, self.workers))
 
+    def _is_chinese(self, texts: Sequence[str]) -> bool:
+        return self.language == "zh" or (self.language == "auto" and is_chinese(texts))
+
     def _synonyms(self, run: Run, examples: Dataset) -> Synonyms | None:
         """The synonyms, or None where source=auto finds none."""
-        rows = examples[:]  # at once: a column alone is read row by row
-        texts = [text for column in ("text", "text_pair") for text in rows[column] if text is not None]
-        chinese = self.language == "zh" or (self.language == "auto" and is_chinese(texts))
+        texts = _texts_of(examples)
+        chinese = self._is_chinese(texts)
         wordnet = find_wordnet() if self.source == "wordnet" or (self.source == "auto" and not chinese) else None
         if self.file is not None:
             path = expand_home(self.file)
@@ -158,11 +160,12 @@ class Eda(Trick):
         run.note(f"{self.name}: synonyms from {origin}; {len(synonyms):,} words have some.")
         return synonyms
 
-    def _without_synonyms(self, run: Run, rates: Mapping[str, float]) -> dict[str, float]:
+    def _without_synonyms(self, run: Run, rates: Mapping[str, float], chinese: bool) -> dict[str, float]:
         """The rates without replacement and insertion, unless the user asks for one, or nothing else is on."""
+        file = "<path>, such as Cilin" if chinese else f"<path>; for English, WordNet ({GET_WORDNET})"
         remedy = (
-            f"give tricks.{self.name}.file=<path>; for English, WordNet ({GET_WORDNET}); or "
-            f"tricks.{self.name}.source=embeddings, where opposites count as synonyms"
+            f"give tricks.{self.name}.file={file}; or tricks.{self.name}.source=embeddings, where opposites count as "
+            "synonyms"
         )
         rest = {**rates, "replace": 0.0, "insert": 0.0}
         for name, setting in (("replace", self.replace), ("insert", self.insert)):
@@ -171,6 +174,11 @@ class Eda(Trick):
                 raise UserError(f"tricks.{self.name}.{name}={value}: no synonyms were found; {remedy}.")
         run.note(f"{self.name}: no synonyms were found, so replace and insert are off; {remedy}.")
         return rest
+
+
+def _texts_of(examples: Dataset) -> list[str]:
+    rows = examples[:]  # at once: a column alone is read row by row
+    return [text for column in ("text", "text_pair") for text in rows[column] if text is not None]
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def load_augmenter(settings: Mapping[str, Any], path: str) -> Any:
             for candidates in spelling.SPELLING_ERROR_MODEL.dict.values():
                 candidates.sort()
     except ModuleNotFoundError as error:
-        raise UserError(f"{path} needs the package nlpaug ({error}); pip install -e '.[nlpaug]'.") from error
+        raise UserError(f"{path} needs the package nlpaug ({error}); pip install 'trickbook[nlpaug]'.") from error
     except (*BROKEN, OSError) as error:
         raise UserError(f"{path}: {settings['_target_']} cannot be made: {explain_failure(error)}") from error
     finally:

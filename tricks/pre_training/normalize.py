@@ -18,11 +18,11 @@ Composes: clean/clean: before everything else, including deduplicate and augment
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from recipes import Context, Trick, allowed
+from recipes import Context, ModelContext, Trick, allowed
 
 HALF_WIDTH = {0x3000: " ", **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}}
 
@@ -76,3 +76,16 @@ class Normalize(Trick):
             if self.form != "none":
                 text = unicodedata.normalize(cast(Literal["NFC", "NFKC"], self.form), text)
         return inner(text)
+
+    def export(self, run: ModelContext, in_pairs: bool) -> Mapping[str, Any]:
+        """The same steps, without the tests that only save time."""
+        steps: list[dict[str, Any]] = []
+        if self.drop_control:
+            steps += [
+                {"pattern": "\r\n", "replacement": "\n"},
+                {"characters": {chr(code): character for code, character in CLEAN.items()}},
+                {"pattern": STRAY_JOINER.pattern, "replacement": ""},
+            ]
+        if self.half_width:
+            steps.append({"characters": {chr(code): character for code, character in HALF_WIDTH.items()}})
+        return {"clean": steps + ([] if self.form == "none" else [{"form": self.form}])}

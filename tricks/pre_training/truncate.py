@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes import ModelContext, Run, Trick, allowed
+from recipes.export.reader import cut_text, divide_room
 from recipes.toolkit.windows import check_lengths, token_ids, with_special_tokens
 
 
@@ -65,15 +66,13 @@ class Truncate(Trick):
 
     def cut(self, ids: Sequence[int], size: int) -> Sequence[int]:
         """Take `size` tokens of a text, or all if it has fewer."""
-        if len(ids) <= size:
-            return ids
-        head = {"head": size, "tail": 0, "head_tail": round(self.head_fraction * size)}[self.part]
-        return [*ids[:head], *ids[len(ids) - (size - head) :]]
+        return cut_text(ids, size, self.part, self.head_fraction)
 
     def sizes(self, first: int, second: int, room: int) -> tuple[int, int]:
         """The number of tokens that remain of each text of a pair."""
-        half = room // 2 + (room % 2 if first > second else 0)
-        # The first text keeps at least its guaranteed tokens, and more if the second one leaves room.
-        guaranteed = {"longest": half, "first": 0, "second": room}[self.pairs]
-        remaining = min(first, max(room - second, guaranteed))
-        return remaining, min(second, room - remaining)
+        return divide_room(first, second, room, self.pairs)
+
+    def export(self, run: ModelContext, in_pairs: bool) -> Mapping[str, Any]:
+        """Which tokens remain, and of which text of a pair."""
+        room = run.max_length - run.tokenizer.num_special_tokens_to_add(pair=in_pairs)
+        return {"cut": {"room": room, "part": self.part, "head_fraction": self.head_fraction, "pairs": self.pairs}}

@@ -266,7 +266,7 @@ def near_duplicates(subject: Subject, result: CheckResult) -> None:
     try:
         first = first_near_duplicates(train, unseen, NEAR, SHINGLE, inside=False)
     except ImportError as error:
-        raise Skip("near-duplicates need the package datasketch: pip install -e '.[deduplicate]'") from error
+        raise Skip("near-duplicates need the package datasketch: pip install 'trickbook[deduplicate]'") from error
     result.add_inspected(len(train), "distinct training texts")
     split_again = "split the data again, with data.group"
     for split, texts in other_splits.items():
@@ -318,7 +318,8 @@ def _check_unknown_tokens(subject: Subject, result: CheckResult) -> None:
             f"{fraction:.1%} of all tokens are {tokenizer.unk_token}, which the tokenizer does not know: "
             f"{shorten(subject.decode(_row_of_window(train, window)))}",
             "words are lost: the model was pretrained on another language, or on other upper and lower case",
-            "a model of this language (model=bert_chinese, model=xlm_roberta), or its cased or uncased version",
+            "a model of this language (model=e5 has 100 and needs no hub; model=bert_chinese), or its cased or uncased "
+            "version",
         )
 
 

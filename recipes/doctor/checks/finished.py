@@ -15,8 +15,8 @@ from recipes.doctor.health import judge
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.metrics import answer_spread, intervals, is_better, measure
+from recipes.reports.error_parts import SURE
 from recipes.reports.health import BASELINES
-from recipes.reports.run_page import SURE
 
 FEW_UPDATES = 300
 """A run of fewer updates that learned nothing is advised to train for longer."""
@@ -73,7 +73,7 @@ def _undo_collapse(subject: Subject) -> str:
         remedies.append(f"evaluate.early_stopping=null (it ended the run after {updates} of {stop['planned_updates']})")
     elif updates < FEW_UPDATES:
         remedies.append(f"train.max_updates={FEW_UPDATES} or more (this run had {updates})")
-    return ", or ".join([*remedies, "scripts/doctor.py with the same overrides to find the cause"])
+    return ", or ".join([*remedies, "trickbook doctor with the same overrides to find the cause"])
 
 
 @check("after", cheap=True)
@@ -145,6 +145,8 @@ def confident_errors(subject: Subject, result: CheckResult) -> None:
 def linear_baseline(subject: Subject, result: CheckResult) -> None:
     """The validation score is above that of the linear baseline, or of the majority class if there is none."""
     run, metric, comparison = subject.finished_run, subject.config.evaluate.metric, subject.comparison
+    if metric not in run.metrics["validation"]:
+        raise Skip(f"{metric} has no value on validation")
     against, count = comparison["against"], int(run.load_predictions("validation").has_label.sum())
     result.add_inspected(count, "validation rows with a label")
     if against is None:
@@ -170,7 +172,7 @@ def linear_baseline(subject: Subject, result: CheckResult) -> None:
         remedy = "more updates, another learning rate, or model=linear"
     else:
         consequence = "the model is no better than one answer for all rows"
-        remedy = "more training rows, or scripts/doctor.py with the same overrides, which checks the labels"
+        remedy = "more training rows, or trickbook doctor with the same overrides, which checks the labels"
     if against["low"] > 0:
         result.note(message)
     judge(result, "not_better", against["low"], message, consequence, remedy)

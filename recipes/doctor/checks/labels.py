@@ -25,7 +25,7 @@ SUSPICIOUS_ACCURACY = 0.995
 """Of the linear probe: real tasks are harder."""
 SHORTCUT = 0.95
 """Fraction of texts with the name of their label, and F1 score of a single word, from which on they are reported."""
-SEPARATORS = (";", "|", ",", "/")
+SEPARATORS = (";", "|", ",", "/", "、", "；", "，")
 """Signs that usually join the labels of a row."""
 FEWEST_ROWS = 20
 """Of a label whose words are inspected."""
@@ -328,6 +328,8 @@ def labels_of_splits(subject: Subject, result: CheckResult) -> None:
                 "numbered in another order?",
                 [known["id"][int(row)] for row in np.flatnonzero((true == label) & (predicted == answer))],
             )
+    if not result.inspected:
+        raise Skip(f"each split has fewer than {FEWEST_ROWS} rows with a label of train")
 
 
 @check("data")
@@ -355,7 +357,7 @@ def label_errors(subject: Subject, result: CheckResult) -> None:
             f"{len(doubted):,} of {len(rows):,} labels look wrong, most of all {shorten(rows['text'][int(first)])} as "
             f"{probe.labels[first]!r} ({classes[predicted[first]]!r} at {probabilities[first].max():.0%}).",
             "the model learns wrong labels, and wrong labels in validation distort the scores",
-            "check these rows; scripts/report.py lists the most suspicious ones after training",
+            "check these rows; trickbook report lists the most suspicious ones after training",
             [rows["id"][int(row)] for row in doubted],
         )
     elif len(doubted):

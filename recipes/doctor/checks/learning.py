@@ -20,7 +20,7 @@ from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
-from recipes.metrics import LOWER_IS_BETTER, measure
+from recipes.metrics import is_lower_better, measure
 from recipes.runtime.memory import PeakMemory
 from recipes.trick import Trick
 
@@ -209,15 +209,18 @@ def metric(subject: Subject, result: CheckResult) -> None:
             f"leave out {names}, which changes predictions" if names else "check the model's logits for these rows",
         )
         return
-    scores = measure(predictions)
+    scores = measure(predictions, [name])
+    if name not in scores:
+        raise Skip(f"{name} has no value before training")
     shuffled = (random.permutation(len(predictions.labels)) for _ in range(SHUFFLES))
     chance = [
-        measure(replace(predictions, labels=[predictions.labels[row] for row in order]))[name] for order in shuffled
+        measure(replace(predictions, labels=[predictions.labels[row] for row in order]), [name]).get(name, scores[name])
+        for order in shuffled
     ]
     usual = float(np.mean(chance))
     message = f"before training {name} is {scores[name]:.4f}; with shuffled labels {usual:.4f}"
     # Half of the way from chance to a perfect score.
-    if name not in LOWER_IS_BETTER and scores[name] > max(*chance, usual + 0.5 * (1 - usual)):
+    if not is_lower_better(name) and scores[name] > max(*chance, usual + 0.5 * (1 - usual)):
         result.warn(
             f"{message}.",
             "the input contains the label, or the model was trained on these rows before",

@@ -15,10 +15,10 @@ from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.findings import Findings
 from recipes.ablation.runs import FINISHED, Row
 from recipes.ablation.verdicts import HELPS, Verdict
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.config import Config
 from recipes.metrics import Predictions
+from recipes.testing import compose_again
 
 NAMES = ("eda", "fgm", "swa")
 ARMS = tuple((one, two, three) for one in (0, 1) for two in (0, 1) for three in (0, 1))
@@ -40,7 +40,7 @@ def findings(folder: Path, always: tuple[str, ...] = (), helping: Arm = (1, 1, 1
 
 
 def config(*overrides: str) -> Config:
-    return read(compose_config(["+tricks=[duplicate,eda,fgm,swa]", "tricks.duplicate.copies=1", *overrides])[0])
+    return read(compose_again(["+tricks=[duplicate,eda,fgm,swa]", "tricks.duplicate.copies=1", *overrides]))
 
 
 def test_the_control_of_augmentation_is_duplicates_and_that_of_more_passes_is_longer_training(tmp_path: Path) -> None:

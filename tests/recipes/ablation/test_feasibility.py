@@ -7,12 +7,12 @@ from omegaconf import DictConfig
 
 from recipes.ablation.factors import build_space
 from recipes.ablation.feasibility import find_admissible_arms
-from recipes.compose.overrides import compose_config
 from recipes.errors import UserError
+from recipes.testing import compose_again
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    return compose_config(overrides)[0]
+    return compose_again(overrides)
 
 
 def test_tricks_that_exclude_each_other_are_one_factor() -> None:

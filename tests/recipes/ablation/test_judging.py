@@ -8,9 +8,9 @@ import pytest
 
 from recipes.ablation.judging import Judgement, Question, build_parts, judge_log
 from recipes.ablation.logs import LoggedRun
-from recipes.doctor.pseudo_values import score_rows
 from recipes.errors import UserError
 from recipes.metrics import Predictions
+from recipes.prediction.pseudo_values import score_rows
 from recipes.reports.document import as_markdown
 
 EFFECTS = {"base": 0.0, "mixup": 0.05, "ema": 0.0, "fgm": -0.05}

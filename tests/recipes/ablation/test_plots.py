@@ -1,15 +1,13 @@
-"""The pictures of a study show the names and verdicts that they should, as SVG text."""
+"""The charts of a study have the names, the numbers and the verdicts that they should."""
 
 from dataclasses import replace
-from io import StringIO
 
-import matplotlib as mpl
 import pytest
 
-from recipes.ablation import plots
 from recipes.ablation.findings import Findings
-from recipes.ablation.plots import COLORS, draw_costs, draw_effects, draw_pairs
+from recipes.ablation.plots import MAX_LENGTHS, STYLES, chart_effects, chart_pairs, plot_costs, plot_lengths
 from recipes.ablation.verdicts import (
+    ADDS_UP,
     FIGHTS,
     HELPS,
     HURTS,
@@ -28,51 +26,46 @@ def study() -> Findings:
     return simulate_findings(TRUTH)
 
 
-@pytest.fixture(autouse=True)
-def _svg_with_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep text as text instead of outlines."""
-    monkeypatch.setitem(mpl.rcParams, "svg.fonttype", "none")
+def test_every_verdict_with_an_interval_has_a_style_that_no_opposite_verdict_has() -> None:
+    assert set(STYLES) == {HELPS, HURTS, NOTHING, IDENTICAL, NO_EVIDENCE, TOGETHER, FIGHTS}
+    assert len({STYLES[word] for word in (HELPS, HURTS, NOTHING, IDENTICAL, NO_EVIDENCE)}) == 5
 
 
-def test_every_verdict_with_an_interval_has_a_color() -> None:
-    assert set(COLORS) == {HELPS, HURTS, NOTHING, IDENTICAL, NO_EVIDENCE, TOGETHER, FIGHTS}
-
-
-def test_effects_are_drawn_with_name_and_verdict(study: Findings) -> None:
-    picture = StringIO()
-    draw_effects(study, picture)
-    text = picture.getvalue()
-    for verdict in study.mains:
-        assert f">{study.name(verdict.effect)}<" in text and f">{verdict.word}<" in text
-    assert "accuracy, average over the other tricks; gray: the margin of ±0.01" in text
+def test_effects_are_drawn_with_name_verdict_and_interval(study: Findings) -> None:
+    chart = chart_effects(study)
+    assert [(row.label, row.value, row.interval) for row in chart.rows] == [
+        (study.name(verdict.effect), verdict.value, verdict.interval) for verdict in study.mains
+    ]
+    assert {meaning for _, _, meaning in chart.legend} == {verdict.word for verdict in study.mains}
+    assert chart.axis.label == "accuracy, average over the other tricks" and chart.band == (-0.01, 0.01)
 
 
 def test_an_effect_without_an_estimate_is_not_drawn(study: Findings) -> None:
     first, *others = study.mains
-    picture = StringIO()
-    draw_effects(replace(study, mains=[Verdict(first.effect, NO_EVIDENCE, RUNS_MISSING), *others]), picture)
-    assert f">{study.name(first.effect)}<" not in picture.getvalue()
+    chart = chart_effects(replace(study, mains=[Verdict(first.effect, NO_EVIDENCE, RUNS_MISSING), *others]))
+    assert [row.label for row in chart.rows] == [study.name(verdict.effect) for verdict in others]
 
 
-def test_pairs_are_drawn_with_their_values(study: Findings) -> None:
-    picture = StringIO()
-    draw_pairs(study, picture)
-    text = picture.getvalue()
-    estimated = [verdict for verdict in study.pairs if verdict.has_estimate]
-    assert estimated
-    for verdict in estimated:
-        assert f">{verdict.value:+.3f}<" in text
+def test_pairs_that_do_not_add_up_are_drawn_the_largest_first(study: Findings) -> None:
+    chart = chart_pairs(study)
+    sizes = [abs(row.value) for row in chart.rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert chart.rows[0].label == "mixup alpha=1.0 × fgm"
+    clear = {study.name(verdict.effect) for verdict in study.pairs if verdict.has_estimate and verdict.word != ADDS_UP}
+    assert {row.label for row in chart.rows} <= clear
 
 
-def test_costs_name_only_the_arms_of_the_pareto_front(study: Findings) -> None:
-    picture = StringIO()
-    draw_costs(study, picture)
-    text = picture.getvalue()
-    for arm in study.means():
-        is_named = f">{plots._shorten(study.space.name_arm(arm))}<" in text
-        assert is_named == (arm in study.pareto_front())
+def test_effects_by_length_are_split_into_plots_that_can_be_read(study: Findings) -> None:
+    both = replace(study, by_length={1.0: study, 2.0: study})
+    (plot,) = plot_lengths(both)
+    assert len(plot.series) == len(study.mains) <= MAX_LENGTHS
+    (x, value), (other, _) = plot.series[0].points
+    assert value == study.mains[0].value and other - x == 1
+    assert plot.series[0].intervals == [study.mains[0].interval] * 2
 
 
-def test_a_long_name_is_shortened() -> None:
-    assert plots._shorten("a" * 48) == "a" * 48
-    assert plots._shorten("a" * 49) == "a" * 45 + "..."
+def test_costs_join_the_arms_of_the_pareto_front(study: Findings) -> None:
+    arms, front = plot_costs(study).series
+    means = study.means()
+    assert list(arms.points) == [(seconds, score) for score, seconds in means.values()]
+    assert list(front.points) == [(means[arm][1], means[arm][0]) for arm in study.pareto_front()]

@@ -18,13 +18,13 @@ from recipes.ablation.preflight import (
     estimate_duration,
     find_warnings,
 )
-from recipes.compose.overrides import compose_config
 from recipes.config import Config
 from recipes.errors import UserError
+from recipes.testing import compose_again
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    return compose_config(overrides)[0]
+    return compose_again(overrides)
 
 
 COMPOSER: Any = compose

@@ -14,8 +14,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from recipes.compose.baseline import MissingBaseline, describe_missing_baselines
-from recipes.compose.overrides import compose_config
 from recipes.config import CONF
+from recipes.testing import compose_again
 
 FILES = ("data=files", "data.train=a.csv", "model=tiny")
 
@@ -37,7 +37,7 @@ def describe(loader: ConfigLoader, *overrides: str) -> list[str]:
 
 def finish(folder: str, overrides: Sequence[str], is_finished: bool = True) -> None:
     """Write the folder of a run with these overrides."""
-    values: Any = compose_config(overrides)[0]
+    values: Any = compose_again(overrides)
     path = Path(folder)
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump(OmegaConf.to_container(values, resolve=True), sort_keys=False))

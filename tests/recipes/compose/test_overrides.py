@@ -53,7 +53,7 @@ def problems(*overrides: str) -> tuple[str, ...]:
         ("metric=f1", "metric does not exist; write evaluate.metric=macro_f1."),
         ("seeds=5", "seeds must be settings of its own, such as seeds.order=<value>, got 5."),
         ("seeds=${seed}", "seeds must be a mapping of settings, got 0; set them one by one."),
-        ("trusted=${seed}", "trusted must be a list of classes, got 0; write trusted=[my_tricks.Cutoff]."),
+        ("trusted=${seed}", "trusted must be a list in brackets, such as [a,b], got 0."),
         ("evaluate.extra=${seed}", "evaluate.extra must be a mapping of settings, got 0; set them one by one."),
         ("seed=${seed}", "seed: Recursive interpolation detected."),
         ("=5", "=5 is not an override; write it as name=value, such as train.epochs=2."),
@@ -67,6 +67,20 @@ def problems(*overrides: str) -> tuple[str, ...]:
             "tricks.swa.rate_factor=1: tricks.swa has values but is not selected; add '+tricks=[swa]'.",
         ),
         ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
+        ("data.text＝评论", "data.text＝评论: its signs are full-width, as in Chinese text; write data.text=评论."),
+        (
+            "evaluate.extra={hard：难.csv}",
+            "evaluate.extra={hard：难.csv}: its signs are full-width, as in Chinese text; write evaluate.extra={hard:",
+        ),
+        (
+            "evaluate.extra={难: 难.csv}",
+            "evaluate.extra={难: 难.csv}: 难 is a name, and a name has only the letters a-z",
+        ),
+        ("evaluate.extra.难=难.csv", "evaluate.extra.难=难.csv: a name has only the letters a-z, digits, "),
+        (
+            "+tricks=[mixup，amp]",
+            "+tricks=[mixup，amp]: tricks are chosen by one list without spaces; write '+tricks=[mixup,amp]', in",
+        ),
         ("train.epochs", "train.epochs is not an override; write it as name=value, "),
         ("data.train=[a", "data.train=[a cannot be read as an override; close every quote and bracket, and put "),
         ("~seed", "~seed: nothing can be taken away; "),
@@ -158,7 +172,7 @@ def test_a_missing_plug_in_is_reported_with_its_install_command() -> None:
         return mistakes(["-m", "hydra/launcher=slurm_workers", "search=tricks", "hydra/launcher=submitit_slurm"])
 
     assert in_child(find_mistakes) == [
-        "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install -e '.[submitit]'.",
-        "search=tricks needs a plug-in of Hydra: pip install -e '.[optuna]'.",
-        "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install -e '.[submitit]'.",
+        "hydra/launcher=slurm_workers needs a plug-in of Hydra: pip install 'trickbook[submitit]'.",
+        "search=tricks needs a plug-in of Hydra: pip install 'trickbook[optuna]'.",
+        "hydra/launcher=submitit_slurm needs a plug-in of Hydra: pip install 'trickbook[submitit]'.",
     ]

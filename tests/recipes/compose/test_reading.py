@@ -9,6 +9,7 @@ from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.config import CONF, Config, as_values, threads_of_each
 from recipes.errors import UserError
+from recipes.testing import compose_again
 
 Write = Callable[[str, str], Path]
 
@@ -53,7 +54,7 @@ NEEDED = {
 
 
 def config(*overrides: str) -> Config:
-    return read(compose_config(overrides)[0])
+    return read(compose_again(overrides))
 
 
 def problems(*overrides: str) -> tuple[str, ...]:

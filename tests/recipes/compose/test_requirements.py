@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.requirements import check, unmet
 from recipes.compose.tricks import build
 from recipes.config import Config, as_values
 from recipes.data.splits import Splits
 from recipes.errors import UserError
+from recipes.testing import compose_again
 
 
 def make_config(*overrides: str) -> Config:
-    return read(compose_config(["model=tiny", *overrides])[0])
+    return read(compose_again(["model=tiny", *overrides]))
 
 
 def make_splits(labels: list[Any], validation: list[Any]) -> Splits:

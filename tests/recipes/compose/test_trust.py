@@ -101,6 +101,23 @@ def test_a_class_that_the_caller_trusts_is_used(evil: Path, write: Write) -> Non
         load(evil).predict(["a1 a2"])
 
 
+def test_the_working_folder_has_classes_of_the_user(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("work/tricks_of_mine.py", PAYLOAD.format(marker=str(tmp_path / "used")))
+    write("work/json.py", "raise AssertionError('it hides a module of Python')")
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(UserError, match="is not trusted"):
+        import_class("tricks_of_mine.Payload", "x")
+    with trusting(["json.JSONDecoder"]):
+        assert import_class("json.JSONDecoder", "x") is json.JSONDecoder
+    assert str(tmp_path / "work") not in sys.path and not (tmp_path / "used").exists()
+    with trusting(["tricks_of_mine.Payload"]):
+        assert import_class("tricks_of_mine.Payload", "x").__name__ == "Payload"
+    assert sys.path[-1] == str(tmp_path / "work")
+
+
 def test_a_member_of_an_ensemble_executes_nothing(evil: Path) -> None:
     name_class(evil, "evil.payload.Payload")
     shutil.copytree(evil, evil / "members" / "1")

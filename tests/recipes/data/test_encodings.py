@@ -141,3 +141,21 @@ def test_escape_sequences_are_refused(write: Write) -> None:
     with pytest.raises(FormatError, match="escape sequences of ISO-2022-JP"):
         find_encoding(path, None)
     assert find_encoding(path, "iso2022_jp")[0] == "iso2022_jp"
+
+
+def test_names_of_columns_decide_where_texts_do_not(write: Write) -> None:
+    path = write("a.csv", "评论\n房间很干净，服务也好\n太差了！再也不来\n".encode("gbk"))
+    with pytest.raises(FormatError, match="^line 1 is not UTF-8, and both gb18030 and cp949 fit; "):
+        find_encoding(path, None)
+    assert find_encoding(path, None, ["评论", "label"]) == ("gb18030", "a.csv is read as GB18030.")
+    with pytest.raises(FormatError, match="^line 1 is not UTF-8, and both gb18030 and cp949 fit; "):
+        find_encoding(path, None, ["内容"])
+    korean = write("b.csv", "감상,label\n정말 좋다,a\n".encode("cp949"))
+    assert find_encoding(korean, None, ["감상", "label"])[0] == "cp949"
+    assert find_encoding(write("c.csv", "评论,情感\n好,正\n".encode()), None, ["评论"]) == ("utf-8", "")
+
+
+def test_utf_8_is_not_taken_for_another_encoding_by_request(write: Write) -> None:
+    path = write("a.csv", "评论,情感\n太差了,负面\n".encode("gbk"))
+    with pytest.raises(FormatError, match="^line 1 is not UTF-8, but gb18030; leave out the encoding, which is detect"):
+        find_encoding(path, "UTF-8", ["评论"])

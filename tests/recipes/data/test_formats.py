@@ -56,3 +56,12 @@ def test_unknown_endings_are_refused() -> None:
     for name in ("out.csv.gz", "a.csv.xls", "my.json.txt"):
         with pytest.raises(UserError, match="the ending must be one of"):
             format_of(name, gzipped=False)
+
+
+def test_other_endings_are_refused_with_what_to_do() -> None:
+    with pytest.raises(UserError, match=r"\(\.gz may follow\)\. A text file with tabs between its cells is \.tsv\.$"):
+        format_of("评论.txt")
+    with pytest.raises(UserError, match=r"\. Save the sheet as CSV UTF-8\.$"):
+        format_of("评论.XLSX")
+    with pytest.raises(UserError, match=r"\(\.gz may follow\)\.$"):
+        format_of("评论.doc")

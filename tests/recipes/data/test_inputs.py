@@ -9,13 +9,13 @@ import datasets
 import pytest
 from datasets import Dataset
 
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.config import Config, as_values
 from recipes.data import inputs
 from recipes.data.inputs import check_data, compare_inputs, fingerprint, identify_inputs
 from recipes.errors import UserError
 from recipes.runs.claim import claim
+from recipes.testing import compose_again
 
 Write = Callable[[str, str], Path]
 
@@ -28,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def config(*overrides: str) -> Config:
-    return read(compose_config(["model=tiny", *overrides])[0])
+    return read(compose_again(["model=tiny", *overrides]))
 
 
 def replace(path: Path, content: str) -> None:

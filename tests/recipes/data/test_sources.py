@@ -131,6 +131,21 @@ def test_a_missing_column_is_explained(name: str, content: str, advice: str, wri
     assert second.startswith("data.label=label: train has no such column; ") and advice in second
 
 
+def test_another_separator_is_reported_before_quotes_that_it_breaks(write: Write) -> None:
+    path = write("评论.csv", '评论;情感\n"好,很好";正面\n')
+    assert read_problems(path, text="评论", label="情感") == (
+        f"data.train={path}: Are the cells separated by ';'? In CSV it is ',': replace them.",
+    )
+    (first, _) = read_problems(write("全角.csv", "评论，情感\n好，正面\n"), text="评论", label="情感")
+    assert "Are the cells separated by '，'? In CSV it is ',': replace them." in first
+
+
+def test_names_in_full_width_letters_are_found(write: Write) -> None:
+    path = write("a.csv", "ｔｅｘｔ,评论（内容）\n好,正面\n")
+    first, second = read_problems(path, text="text", label="评论(内容)")
+    assert "did you mean ｔｅｘｔ?" in first and "did you mean 评论（内容）?" in second
+
+
 def test_blanks_around_column_names_are_noted(write: Write) -> None:
     train = write("a.csv", as_csv(ROWS, header=(" text ", "label")))
     notes = read(train).notes

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset
-from scipy import stats
 
 from recipes.data.splits import Splits
 from recipes.doctor import baselines
-from recipes.doctor.baselines import compare, compare_with_baselines, fit_linear_baseline, predict_majority
+from recipes.doctor.baselines import compare_with_baselines, fit_linear_baseline, predict_majority
 from recipes.metrics import Predictions, measure
 from recipes.models.linear import Linear
 
@@ -124,26 +123,3 @@ def test_the_linear_baseline_itself_is_compared_with_the_majority_class(cache: P
     comparison = compare_with_baselines(answers("ab", "ab"), splits, "accuracy", is_linear=True)
     assert comparison["baselines"]["linear"] is None and not cache.exists()
     assert comparison["against"]["baseline"] == "majority" and comparison["against"]["difference"] == 0.5
-
-
-def test_the_interval_is_that_of_a_paired_t_test() -> None:
-    labels, one, other = "ab" * 10, "ab" * 8 + "aabb", "ab" * 4 + "ba" * 4 + "abab"
-    right = [np.array([x == y for x, y in zip(labels, each, strict=True)], float) for each in (one, other)]
-    expected = stats.ttest_rel(*right)
-    interval = expected.confidence_interval(0.95)
-    found = compare(answers(labels, one), answers(labels, other), "accuracy")
-    assert found is not None
-    assert found.difference == pytest.approx(np.mean(right[0] - right[1]))
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-
-
-def test_positive_is_better_for_every_metric() -> None:
-    sure, unsure = answers("ab" * 10, "ab" * 10), answers("ab" * 10, "ab" * 10)
-    unsure = replace(unsure, probabilities=np.where(unsure.decisions, 0.6, 0.4))
-    found = compare(sure, unsure, "loss")
-    assert found is not None and found.difference == pytest.approx(np.log(0.9 / 0.6)) and found.low > 0
-
-
-def test_fewer_than_two_labelled_rows_and_undefined_metrics_are_not_compared() -> None:
-    assert compare(answers("a", "a"), answers("a", "b"), "accuracy") is None
-    assert compare(answers("aa", "ab"), answers("aa", "bb"), "roc_auc") is None

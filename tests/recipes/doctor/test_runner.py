@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from recipes.api import finetune_config
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.doctor import CheckResult, baselines, examine, runner, subject
 from recipes.doctor.findings import SECTIONS
@@ -27,6 +26,7 @@ from recipes.runs.folder import RunFolder, is_finished
 from recipes.testing import (
     TINY,
     comparable_contents,
+    compose_again,
     copy_weights,
     difference,
     finished_run,
@@ -60,7 +60,7 @@ def test_a_check_that_inspects_nothing_is_an_error() -> None:
 
 
 def test_unreadable_data_are_reported_once_and_dependent_checks_are_skipped() -> None:
-    config = read(compose_config([*TINY, *files()[1:], "data.train=none.csv"])[0])
+    config = read(compose_again([*TINY, *files()[1:], "data.train=none.csv"]))
     report = in_child(lambda: run_checks(Subject(config), CHECKS))
     assert [finding.check for finding in report.findings if finding.severity == "error"] == ["setup"]
     outcomes = {result.check: result.outcome for result in report.results}
@@ -69,7 +69,7 @@ def test_unreadable_data_are_reported_once_and_dependent_checks_are_skipped() ->
 
 
 def test_data_are_checked_even_if_the_run_cannot_be_set_up() -> None:
-    config = read(compose_config([*TINY, *files(), "evaluate.metric=micro_f1"])[0])
+    config = read(compose_again([*TINY, *files(), "evaluate.metric=micro_f1"]))
     outcomes = {
         result.check: result.outcome for result in in_child(lambda: run_checks(Subject(config), CHECKS).results)
     }

@@ -11,12 +11,12 @@ from datasets import Dataset
 
 from recipes import pipeline
 from recipes.compose import reading
-from recipes.compose.overrides import compose_config
 from recipes.data.splits import Splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.models.linear import Linear, is_chinese, join_pairs
 from recipes.runs.folder import RunFolder
+from recipes.testing import compose_again
 
 GOOD, BAD = ["good fine film", "fine and good", "a good one"], ["bad awful film", "awful and bad", "a bad one"]
 
@@ -130,14 +130,14 @@ def test_texts_without_words_are_refused() -> None:
 
 
 def test_tricks_of_training_are_refused(tmp_path: Path) -> None:
-    config = reading.read(compose_config(["model=linear", "+tricks=[mixup,swa]"])[0])
+    config = reading.read(compose_again(["model=linear", "+tricks=[mixup,swa]"]))
     with pytest.raises(UserError, match=r"model=linear has no training loop, so \+tricks=\[mixup,swa\] cannot act"):
         pipeline.train(config, splits(rows(GOOD + BAD, ["a"] * 3 + ["b"] * 3), ["a", "b"]), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_its_run_folder_is_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = reading.read(compose_config(["model=linear"])[0])
+    config = reading.read(compose_again(["model=linear"]))
     train = rows(GOOD + BAD, ["pos"] * 3 + ["neg"] * 3)
     hidden = rows(["good", "awful"], [None, None])
     all_splits = replace(splits(train, ["neg", "pos"], test=train), extra={"hidden": hidden}, notes=["look here."])

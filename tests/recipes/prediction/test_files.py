@@ -408,7 +408,8 @@ def test_labels_that_the_run_does_not_have_are_noted(prediction_request: Predict
     assert summary.metrics and summary.metrics["unseen"] == 2
     assert summary.notes == [
         f"{source}: labels that the run does not have count as errors in accuracy and are left out of loss, brier and "
-        "ece: 'new' (2)."
+        "ece: 'new' (2).",
+        "roc_auc has no value: it ranks rows with a class above rows without it, and all rows have the same.",
     ]
 
 
@@ -545,11 +546,36 @@ def test_the_encoding_of_the_input_is_detected_or_given(prediction_request: Pred
     source = tmp_path / "in.csv"
     source.write_bytes("text\nÇa a été retardé.\nOù est l'hôtel ?\n".encode("latin-1"))
     request = replace(prediction_request, source=str(source), metrics=False)
-    assert run_job(request).notes == ["in.csv is read as CP1252."]
+    mark = "begins with a byte order mark like the tables of Excel; Python reads it as utf-8-sig."
+    assert run_job(request).notes == ["in.csv is read as CP1252.", f"out.csv {mark}"]
     named = replace(request, encoding="cp1254", target=str(tmp_path / "named.csv"))
-    assert run_job(named).notes == ["in.csv is read as CP1254."]
+    assert run_job(named).notes == ["in.csv is read as CP1254.", f"named.csv {mark}"]
     with pytest.raises(UserError, match="there is no encoding 'cp1'; names of encodings are utf-8, "):
         PredictionJob(replace(request, encoding="cp1", target=str(tmp_path / "none.csv")))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "ending", "has_mark"),
+    [("utf-8", "csv", False), ("utf-8-sig", "csv", True), ("gb18030", "tsv", True), ("gb18030", "jsonl", False)],
+)
+def test_a_table_of_excel_becomes_a_table_for_excel(
+    encoding: str, ending: str, has_mark: bool, prediction_request: PredictionRequest, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "评论.csv", tmp_path / f"结果.{ending}"
+    source.write_text("text\n房间很干净，服务也好。\n", encoding=encoding)
+    requested = None if encoding.startswith("utf-8") else encoding
+    request = replace(prediction_request, source=str(source), target=str(target), metrics=False, encoding=requested)
+    notes = run_job(request).notes
+    assert target.read_bytes().startswith(b"\xef\xbb\xbf") == has_mark
+    assert any("begins with a byte order mark" in note for note in notes) == has_mark
+
+
+def test_bad_rows_can_be_read_by_people(prediction_request: PredictionRequest, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes("text\n好\n很好,不错\n".encode() + b"\xff,b\n")
+    run_job(replace(prediction_request, source=str(source), metrics=False))
+    first, second = Path(f"{prediction_request.target}.bad.jsonl").read_text(encoding="utf-8").splitlines()
+    assert '"text": "很好"' in first and '"text": "\\udcff"' in second
 
 
 def test_bytes_that_are_not_utf8_make_only_their_row_a_bad_one(

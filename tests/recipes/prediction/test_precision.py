@@ -40,7 +40,7 @@ def test_an_unknown_precision_is_refused() -> None:
 
 
 def test_the_command_line_has_all_precisions() -> None:
-    script = Path(__file__).parents[3] / "scripts" / "predict.py"
+    script = Path(__file__).parents[3] / "recipes" / "commands" / "predict.py"
     assert f"choices={list(PRECISIONS)}".replace("'", '"') in script.read_text(encoding="utf-8")
 
 

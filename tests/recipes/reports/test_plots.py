@@ -1,6 +1,6 @@
 """Plots: the numbers that are drawn, and the two formats of a file."""
 
-import io
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.figure
@@ -54,14 +54,6 @@ def test_the_confusion_matrix_shows_fractions_and_counts(figures: list[matplotli
     assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "z"]
 
 
-def test_reliability_is_the_accuracy_of_each_bin(figures: list[matplotlib.figure.Figure]) -> None:
-    plots.draw_reliability(predictions_of(["x", "x", "x", "y", None], [X, X, Z, Y, X]), Path("unused"))
-    (axes,) = figures[0].axes
-    (bar,) = axes.patches  # 0.9 is in bin 13 of 15
-    assert bar.get_x() + bar.get_width() / 2 == pytest.approx(13.5 / 15) and bar.get_height() == 0.75
-    assert [text for *_, text in texts(axes)] == ["4"]
-
-
 def test_the_learning_curve_has_losses_and_validation_scores(figures: list[matplotlib.figure.Figure]) -> None:
     history = [
         {"update": 1, "loss": 1.0},
@@ -82,31 +74,27 @@ def test_a_learning_curve_without_updates_is_empty(figures: list[matplotlib.figu
     assert list(figures[0].axes[0].lines) == []
 
 
-def test_scores_have_a_line_for_each_run(figures: list[matplotlib.figure.Figure]) -> None:
-    scores = [{"update": 5, "split": "validation", "mcc": 0.5}, {"update": 5, "split": "test", "mcc": 0.1}]
-    plots.draw_scores({"one": scores, "two": [{"update": 1, "loss": 1.0}]}, "mcc", Path("unused"))
-    (axes,) = figures[0].axes
-    lines = [(line.get_label(), line.get_xydata().tolist()) for line in axes.lines]
-    assert lines == [("one", [[5, 0.5]]), ("two", [])]
-
-
 @pytest.mark.usefixtures("real_pictures")
-def test_a_figure_is_saved_as_png_or_as_repeatable_svg_with_its_text(tmp_path: Path) -> None:
-    def draw(path: Path | io.StringIO) -> None:
-        plots.draw_scores({"run <1>": [{"update": 1, "split": "validation", "mcc": 0.5}]}, "mcc", path)
-
-    draw(tmp_path / "scores.png")
-    assert image.imread(tmp_path / "scores.png").shape == (540, 960, 4)
-    one, other = io.StringIO(), io.StringIO()
-    draw(one)
-    draw(other)
-    assert one.getvalue() == other.getvalue()
-    assert ">validation mcc<" in one.getvalue() and ">run &lt;1&gt;<" in one.getvalue()
+def test_a_figure_is_saved_as_png(tmp_path: Path) -> None:
+    plots.draw_learning_curve([], "accuracy", tmp_path / "curve.png")
+    assert image.imread(tmp_path / "curve.png").shape == (540, 960, 4)
 
 
 def test_long_names_are_cut() -> None:
-    assert plots._drawable_names(["a" * 40, "b" * 41])[0] == ["a" * 40, "b" * 37 + "..."]
+    assert plots._drawable_names(["a" * 40, "b" * 41])[0] == ["a" * 40, "b" * 39 + "…"]
 
 
-def test_names_that_no_font_has_become_numbers() -> None:
-    assert plots._drawable_names(["x", "\U0010fffd"]) == (["0", "1"], None)
+def test_names_that_no_font_has_become_numbers_with_a_legend(figures: list[matplotlib.figure.Figure]) -> None:
+    assert plots._drawable_names(["x", "\U0010fffd"]) == (["x", "class 1"], None)
+    classes = ["x", "\U0010fffd", "z"]
+    plots.draw_confusion(replace(predictions_of(["x"], [X]), classes=classes), Path("unused"))
+    plots.draw_confusion(predictions_of(["x"], [X]), Path("unused"))
+    legends = [figure.get_supxlabel() for figure in figures]
+    assert "numbered from 0, in the order of the columns of predictions/*.csv" in legends[0] and legends[1] == ""
+
+
+def test_many_classes_have_no_names_but_a_legend(figures: list[matplotlib.figure.Figure]) -> None:
+    classes = [f"c{number}" for number in range(31)]
+    decisions = np.eye(31, dtype=np.int8)[:1]
+    plots.draw_confusion(Predictions(["0"], ["c0"], decisions * 0.9, decisions, classes, False), Path("unused"))
+    assert figures[0].get_supxlabel().startswith("Too many names") and not list(figures[0].axes[0].texts)

@@ -3,9 +3,7 @@
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,9 +12,9 @@ from markdown_it import MarkdownIt
 
 from recipes.api import FinishedRun, finetune_config
 from recipes.metrics import Predictions, confidences, label_matrices, measure
-from recipes.reports.run_page import _examples, page
-from recipes.runs.folder import RunFolder
+from recipes.reports.run_page import page
 from recipes.testing import in_child, tiny_config
+from tests.recipes.reports.pages import check_page, tags
 
 
 def train(folder: Path, *overrides: str) -> FinishedRun:
@@ -28,60 +26,34 @@ def train(folder: Path, *overrides: str) -> FinishedRun:
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)></title></style>--></td>|&lt;i&gt;\n\n# $x$ [a](b:c)"
 
 
-class Tags(HTMLParser):
-    """The tags of a page in order, and those that are still open; no attribute runs a script."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.all: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.all.append(tag)
-        assert not [name for name, value in attrs if name.startswith("on") or "script:" in (value or "")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def tags(text: str) -> list[str]:
-    """All opening tags of a page; fails where they do not close in order."""
-    parser = Tags()
-    parser.feed(text)
-    assert parser.open == []
-    return parser.all
-
-
 def test_the_page_of_one_run_has_its_figures_tables_and_texts(tmp_path: Path) -> None:
     text = page([train(tmp_path / "run", "+tricks=[swa]")])
-    names = tags(text)
-    assert names.count("svg") == 3 and not {"script", "link", "img"} & set(names)
-    assert not re.findall(r'(?:src|href)="https?:', text)
-    for words in ("swa; averaged weights", "test accuracy", "Scores by class, test", "Most suspicious", "Hardest"):
+    written = check_page(text)
+    assert len([values for values in written.all("svg") if values.get("role") == "img"]) == 4
+    for words in ("averaged", "accuracy on", "Classes, on test", "Check the label", "The highest loss"):
         assert words in text
-    assert re.search(r"<td>c\d|<span>[abcw]", text)  # a text of the data
+    assert re.search(r"<blockquote>[abcw]", text)  # a text of the data
     assert "Side by side" not in text
 
 
 def test_the_page_of_two_runs_compares_them(tmp_path: Path) -> None:
     runs = [train(tmp_path / "one"), train(tmp_path / "two", "model=linear")]
     text = page(runs)
-    assert tags(text).count("svg") == 1 + 3 + 2  # linear has no curve
-    assert "Side by side" in text and 'href="#two"' in text and 'id="two"' in text
+    written = check_page(text)
+    # The difference and the curves of both; of each run its baselines and its reliability; linear has no curves.
+    assert len([values for values in written.all("svg") if values.get("role") == "img"]) == 2 + 4 + 2
+    assert "Side by side" in text and 'href="#run-2">two<' in text and 'id="run-2"' in text
 
 
-def test_folders_of_one_name_get_their_parents_name(tmp_path: Path) -> None:
+def test_members_of_an_ensemble_are_compared_with_it(tmp_path: Path) -> None:
     ensemble = train(
         tmp_path / "ensemble", "+tricks=[fusion]", "tricks.fusion.members=[tiny,linear]", "tricks.fusion.folds=2"
     )
     one, other = (FinishedRun(ensemble.folder / "members" / name / "fold-1") for name in ("1-tiny", "2-linear"))
     text = page([ensemble, one, other])
-    assert all(f'<a href="#{name}/fold-1">{name}/fold-1</a>' in text for name in ("1-tiny", "2-linear"))
-    assert text.count("<h2 ") == 3 and "out_of_fold accuracy" in text
-    curves = re.findall(r"<text[^>]*>([^<]*fold-1|[^<]*ensemble)<", text)
-    assert curves == ["1-tiny/fold-1"]  # the only one with a history
+    check_page(text)
+    assert all(f">{name}/fold-1</h2>" in text for name in ("1-tiny", "2-linear"))
+    assert ">out_of_fold</th>" in text
 
 
 def test_markup_in_the_data_is_escaped(tmp_path: Path) -> None:
@@ -92,7 +64,7 @@ def test_markup_in_the_data_is_escaped(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     splits = [f"data.{split}={file}" for split in ("train", "validation", "test")]
     text = page([train(tmp_path / "run", *splits, "train.max_updates=2")])
-    assert "script" not in tags(text)
+    assert "script" not in check_page(text).tags
     assert "&lt;script&gt;" in text and "&lt;b&gt;" in text and "中文" in text
 
 
@@ -149,25 +121,6 @@ def test_marks_and_answers_by_hand() -> None:
     multi_label = Predictions(["1"], [["y"]], np.array([[0.9, 0.1]]), np.array([[1, 0]]), ["x", "y"], True)
     confidence, right = confidences(multi_label)
     assert confidence.tolist() == [0.9, 0.9] and right.tolist() == [False, False]
-
-
-def test_examples_are_the_errors_by_loss_and_the_suspicious_ones_first() -> None:
-    probabilities = np.array([[0.95, 0.05], [0.6, 0.4], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7]])
-    decisions = np.eye(2, dtype=np.int8)[probabilities.argmax(1)]
-    predictions = Predictions(list("abcde"), ["y", "y", "x", "x", "new"], probabilities, decisions, ["x", "y"], False)
-    run = RunFolder(Path("unused"))
-    with mock.patch("recipes.reports.run_page._texts", return_value=["t"] * 5):
-        suspicious, hardest = (
-            re.findall(r"<tr><td>(.*?)</td></tr>", line)
-            for line in _examples(run, "test", predictions)
-            if "<table>" in line
-        )
-    cell = "</td><td>"
-    assert suspicious == [cell.join(["a", "y", "x", "0.950", "3.00", "<span>t</span>"])]
-    assert hardest == [
-        cell.join(["c", "x", "y", "0.800", "1.61", "<span>t</span>"]),
-        cell.join(["b", "y", "x", "0.600", "0.92", "<span>t</span>"]),
-    ]
 
 
 @pytest.mark.slow

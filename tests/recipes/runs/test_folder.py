@@ -11,7 +11,7 @@ from recipes.api import FinishedRun, load
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.runs.files import write_json
-from recipes.runs.folder import RunFolder, read_config
+from recipes.runs.folder import RunFolder, has_diverged, read_config
 from recipes.runs.history import History
 from recipes.runs.predictions import write_predictions
 from tests.recipes.runs.helpers import claim_once, values
@@ -161,3 +161,12 @@ class TestFirstFormat:
         claim_once(tmp_path, {**values(), "data": {"label_separator": "|", **newer}})
         with pytest.raises(UserError, match=r"data\.label_separator: \| there, ; here"):
             claim_once(tmp_path, {**values(), "data": {"label_separator": ";", **newer}})
+
+
+def test_a_run_has_diverged_if_its_metrics_say_so_and_it_is_not_finished(tmp_path: Path) -> None:
+    assert not has_diverged(tmp_path)
+    for headline, expected in (("diverged", True), ("learned", False)):
+        write_json(tmp_path / "metrics.json", {"format": 4, "health": {"headline": headline}})
+        assert has_diverged(tmp_path) == expected
+    write_json(tmp_path / "metrics.json", ["diverged"])
+    assert not has_diverged(tmp_path)

@@ -1,8 +1,10 @@
 """Words and gaps: what is a word, that all else stays, and how texts are put together again."""
 
+import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +167,14 @@ def test_nothing_slow_hides_in_the_pattern() -> None:
         assert join(*split(text)) == text
 
 
+def test_jieba_keeps_its_dictionary_in_the_cache_and_says_nothing(tmp_path: Path) -> None:
+    code = "from recipes.toolkit.words import split; print(split('房间很干净').words)"
+    environment = {**os.environ, "TRICKBOOK_CACHE": str(tmp_path)}
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert finished.stdout == "['房间', '很', '干净']\n" and finished.stderr == ""
+    assert (tmp_path / "trickbook" / "jieba.cache").is_file()
+
+
 def test_jieba_is_imported_late_and_named_if_missing() -> None:
     code = (
         "import sys; sys.modules['jieba'] = None\n"
@@ -173,5 +183,5 @@ def test_jieba_is_imported_late_and_named_if_missing() -> None:
         "try: split('我')\nexcept UserError as error: print(type(error).__name__, error)"
     )
     summary = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert summary.startswith("UserError") and "pip install -e '.[chinese]'" in summary
+    assert summary.startswith("UserError") and "pip install 'trickbook[chinese]'" in summary
     assert chinese_cutter() is chinese_cutter()

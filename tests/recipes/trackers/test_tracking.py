@@ -254,7 +254,7 @@ def test_a_killed_run_goes_on_in_the_same_run_of_the_tracker(tmp_path: Path, dro
 
 
 def test_a_start_that_is_refused_leaves_no_trace(tmp_path: Path) -> None:
-    overrides = ("evaluate.metric=roc_auc", "doctor=cheap")
+    overrides = ("evaluate.metric=nothing", "doctor=cheap")
     trackers, _ = run_with(Recorder, tmp_path / "run", *overrides, error=UserError)
     assert trackers == [] and not (tmp_path / "run").exists()
 

@@ -144,10 +144,10 @@ def test_it_moves_what_others_make_and_nothing_else(trick: str, other: str, tmp_
             run = tiny_run(tiny_config(*overrides, *NO_DROPOUT), tmp_path)
             return compute_gradients(run, run.seams.batches(run.train, 0)[0])
 
-    without = in_child(lambda: of(*alone))
-    barely = in_child(lambda: of(*tricks, f"tricks.{trick}.epsilon=1e-9"))
+    selections = alone, [*tricks, f"tricks.{trick}.epsilon=1e-9"], tricks
+    without, barely, attacked = in_child(lambda: [of(*each) for each in selections])
     assert difference({name: 2 * each for name, each in without.items()}, barely) < 1e-7
-    assert difference(barely, in_child(lambda: of(*tricks))) > 1e-4
+    assert difference(barely, attacked) > 1e-4
 
 
 @pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.25, 5), (1.0, 20)])

@@ -9,7 +9,7 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
 from recipes.errors import UserError
-from recipes.testing import TrickLaws
+from recipes.testing import TrickLaws, compose_again
 
 CELLS: dict[str, dict[str, Any]] = {
     "embedding-whole": {"level": "embedding", "mask": "whole"},
@@ -37,7 +37,7 @@ def test_every_cell_has_its_laws() -> None:
 
 def refusal(*overrides: str) -> tuple[str, ...]:
     with pytest.raises(UserError) as caught:
-        build(read(compose_config(["+tricks=[mixup]", *overrides])[0]).tricks)
+        build(read(compose_again(["+tricks=[mixup]", *overrides])).tricks)
     return caught.value.problems
 
 
@@ -46,7 +46,7 @@ def refusal(*overrides: str) -> tuple[str, ...]:
 def test_there_are_no_other_cells(level: str, mask: str) -> None:
     overrides = f"tricks.mixup.level={level}", f"tricks.mixup.mask={mask}"
     if f"{level}-{mask}" in CELLS:
-        built = build(read(compose_config(["+tricks=[mixup]", *overrides])[0]).tricks)["mixup"]
+        built = build(read(compose_again(["+tricks=[mixup]", *overrides])).tricks)["mixup"]
         assert (built.level, built.mask) == (level, mask)  # type: ignore[attr-defined]
         return
     (problem,) = refusal(*overrides)
@@ -62,7 +62,7 @@ def test_other_values_that_are_refused() -> None:
         (problem,) = refusal(f"tricks.mixup.depths={depths}")
         assert problem.startswith("tricks.mixup.depths must be a list of numbers in [0, 1), got [")
     (problem,) = refusal("tricks.mixup.depths=0.5")
-    assert problem == "tricks.mixup.depths must be a list, got 0.5."
+    assert problem == "tricks.mixup.depths must be a list in brackets, such as [a,b], got 0.5."
 
 
 # Presets: recipes by their published names.
@@ -85,8 +85,8 @@ def test_a_preset_is_a_recipe(name: str) -> None:
     assert (alone.tricks.mixup.level, alone.tricks.mixup.mask) == PRESETS[name]
     assert folder.name.startswith("pydocs-tiny-mixup-s3-")
     values = [f"tricks.mixup.{field}={alone.tricks.mixup[field]}" for field in alone.tricks.mixup if field[0] != "_"]
-    assert read(alone) == read(compose_config(["+tricks=[mixup]", *values, "model=tiny", "seed=3"])[0])
-    others = compose_config(["+tricks=[amp]", f"recipe={name}", "tricks.mixup.alpha=0.7", "model=tiny"])[0]
+    assert read(alone) == read(compose_again(["+tricks=[mixup]", *values, "model=tiny", "seed=3"]))
+    others = compose_again(["+tricks=[amp]", f"recipe={name}", "tricks.mixup.alpha=0.7", "model=tiny"])
     assert set(build(read(others).tricks)) == {"amp", "mixup"}
     assert others.tricks.mixup.mask == PRESETS[name][1]
     assert others.tricks.mixup.alpha == 0.7

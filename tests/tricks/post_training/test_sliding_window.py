@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -283,6 +282,9 @@ def test_a_word_anywhere_is_learned_and_predicted_per_document(tmp_path: Path) -
             "train.batch_size=8",
             "train.learning_rate=0.01",
             "train.device=cpu",
+            "evaluate.every=4",
+            "checkpoint.every=4",
+            "doctor=off",
             "+tricks=[sliding_window]",
             f"hydra.run.dir={tmp_path / 'run'}",
         ]
@@ -314,7 +316,7 @@ def test_the_batch_size_does_not_change_predictions() -> None:
             run = tiny_run(split_config(), folder)
             return predict_split(run, run.validation, batch_size).probabilities
 
-    result = [in_child(partial(predicted, size)) for size in (1, 3, 1000)]
+    result = in_child(lambda: [predicted(size) for size in (1, 3, 1000)])
     assert np.abs(result[0] - result[1]).max() < 1e-6
     assert np.abs(result[0] - result[2]).max() < 1e-6
 

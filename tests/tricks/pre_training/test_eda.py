@@ -367,6 +367,11 @@ class TestSources:
             added(trick(**self.REPLACE), rows(texts))
         assert added(trick(**self.REPLACE), rows(texts[1:]))["1+1"] == "flick"
 
+    def test_wordnet_is_not_advised_for_chinese(self) -> None:
+        notes: list[str] = []
+        added(trick(), rows(["房间很干净", "太差了"]), notes)
+        assert "give tricks.eda.file=<path>, such as Cilin; or tricks.eda.source=embeddings" in notes[0]
+
     def test_none_is_looked_for_where_none_is_used(self) -> None:
         settings = {**OFF, "swap": 0.1, "variants": 1}
         assert added(trick(source="wordnet", **settings), rows(["one two"])) == {"0+1": "two one"}

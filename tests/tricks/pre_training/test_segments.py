@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -235,7 +234,7 @@ class TestDocuments:
                 run = tiny_run(cut_config(pooling="lstm"), folder)
                 return predict_split(run, run.validation, batch_size).probabilities
 
-        result = [in_child(partial(predicted, size)) for size in (1, 3, 1000)]
+        result = in_child(lambda: [predicted(size) for size in (1, 3, 1000)])
         assert np.abs(result[0] - result[1]).max() < 1e-6
         assert np.abs(result[0] - result[2]).max() < 1e-6
 
@@ -292,6 +291,9 @@ def test_a_word_anywhere_is_learned_saved_and_predicted(tmp_path: Path, pooling:
             "train.batch_size=8",
             "train.learning_rate=0.01",
             "train.device=cpu",
+            "evaluate.every=12",
+            "checkpoint.every=12",
+            "doctor=off",
             "+tricks=[segments]",
             f"tricks.segments.pooling={pooling}",
             f"hydra.run.dir={tmp_path / 'run'}",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, Features, Value
 
-from recipes.doctor.checks.labels import _find_shift, label_errors, label_spelling, labels
+from recipes.doctor.checks.labels import _find_shift, label_errors, label_spelling, labels, labels_of_splits
 from recipes.doctor.findings import CheckResult, Finding, Skip
 from recipes.doctor.linear_probe import LinearProbe
 from recipes.testing import tiny_config
@@ -123,6 +123,9 @@ def test_labels_that_are_made_of_others_are_a_warning() -> None:
     assert finding.message == "'x;y' is made of other labels, joined by ';'."
     assert finding.remedy.startswith("data.label_separator=';'")
     assert check_spelling("sci;space", "rec;autos") == []
+    (finding,) = check_spelling("体育", "财经", "体育、财经")
+    assert finding.message == "'体育、财经' is made of other labels, joined by '、'."
+    assert finding.remedy.startswith("data.label_separator='、'")
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
@@ -134,3 +137,13 @@ def test_labels_that_stand_one_row_off_are_moved_back(shift: int) -> None:
     )
     assert _find_shift(rows, 0.9) == (shift, 1.0)
     assert _find_shift(rows, 1.1) is None
+
+
+def test_splits_that_are_too_small_for_a_comparison_are_skipped() -> None:
+    names = ["common", "rare"] * 10
+    rows = Dataset.from_dict({"id": list(map(str, range(20))), "text": names, "text_pair": [None] * 20, "label": names})
+    probe = LinearProbe(rows, names, names, ["common", "rare"], 0.9, np.ones((20, 2)) / 2)
+    splits = {"train": rows, "validation": rows.select(range(19))}
+    subject: Any = SimpleNamespace(config=tiny_config(), linear_probe=probe, rows_of_splits=splits)
+    with pytest.raises(Skip, match="fewer than 20 rows"):
+        labels_of_splits(subject, CheckResult("data", "labels_of_splits", ""))

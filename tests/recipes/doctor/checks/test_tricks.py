@@ -9,7 +9,6 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from recipes import seams
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
@@ -23,11 +22,11 @@ from recipes.doctor.checks.tricks import (
 )
 from recipes.doctor.findings import CheckResult
 from recipes.doctor.subject import Subject
-from recipes.testing import in_child, names, tiny_config, tiny_run, tiny_splits
+from recipes.testing import compose_again, in_child, names, tiny_config, tiny_run, tiny_splits
 
 
 def messages_about(*tricks: str) -> list[str]:
-    built = build(read(compose_config([f"+tricks=[{','.join(tricks)}]"])[0]).tricks)
+    built = build(read(compose_again([f"+tricks=[{','.join(tricks)}]"])).tricks)
     result = CheckResult("tricks", "trick_pairs", "")
     subject = SimpleNamespace(run=SimpleNamespace(tricks=built), remedies=lambda finding: "a remedy")
     trick_pairs(cast(Subject, subject), result)

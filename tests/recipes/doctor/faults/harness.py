@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.trust import trusting
 from recipes.config import Config
@@ -18,7 +17,7 @@ from recipes.doctor import Finding
 from recipes.doctor.registry import CHECKS, Check
 from recipes.doctor.runner import run_checks
 from recipes.doctor.subject import Subject
-from recipes.testing import in_child
+from recipes.testing import compose_again, in_child
 
 Row = dict[str, str]
 Rows = dict[str, list[Row]]
@@ -59,6 +58,11 @@ class Fault:
 
 def healthy_rows() -> Rows:
     """Distinct synthetic texts of three labels, most of which a linear model predicts."""
+    return {split: [dict(row) for row in rows] for split, rows in _make_rows().items()}
+
+
+@cache
+def _make_rows() -> Rows:
     chance = random.Random(0)
     rows: Rows = {}
     for split, count in COUNTS.items():
@@ -92,6 +96,7 @@ def write_splits(rows: Rows, folder: Path) -> list[str]:
 
 def make_config(fault: Fault, folder: Path, with_fault: bool, *further: str) -> Config:
     """The config of a run with the fault, or with its overrides alone."""
+    folder.mkdir(exist_ok=True)
     rows = healthy_rows()
     if with_fault and fault.rows:
         fault.rows(rows)
@@ -114,17 +119,22 @@ def make_config(fault: Fault, folder: Path, with_fault: bool, *further: str) -> 
 @cache
 def _compose(*overrides: str) -> Config:
     """Many faults differ in their rows alone."""
-    return read(compose_config(overrides)[0])
+    return read(compose_again(overrides))
 
 
 def find_problems(config: Config, checks: Sequence[Check], folder: Path | None = None) -> list[Finding]:
     """Run checks on a config, in a child process."""
+    return in_child(lambda: _run_checks(config, checks, folder))
 
-    def work() -> list[Finding]:
-        with trusting(config.trusted):
-            return run_checks(Subject(config, folder), checks).findings
 
-    return in_child(work)
+def find_problems_of_both(configs: tuple[Config, Config], checks: Sequence[Check]) -> list[list[Finding]]:
+    """Run checks on a config with a fault and on one without, in a child process."""
+    return in_child(lambda: [_run_checks(config, checks) for config in configs])
+
+
+def _run_checks(config: Config, checks: Sequence[Check], folder: Path | None = None) -> list[Finding]:
+    with trusting(config.trusted):
+        return run_checks(Subject(config, folder), checks).findings
 
 
 def checks_named(name: str) -> list[Check]:

@@ -16,6 +16,7 @@ from tests.recipes.doctor.faults.harness import (
     checks_in,
     checks_named,
     find_problems,
+    find_problems_of_both,
     healthy_rows,
     list_findings,
     make_config,
@@ -905,18 +906,17 @@ def test_there_are_many_faults_with_distinct_names() -> None:
 
 @pytest.mark.parametrize("fault", ALL, ids=[fault.name.replace(" ", "-") for fault in ALL])
 def test_a_fault_is_found_and_its_remedy_fixes_it(fault: Fault, tmp_path: Path) -> None:
-    config = make_config(fault, tmp_path, True)
-    findings = find_problems(config, checks_named(fault.check))
+    config = make_config(fault, tmp_path / "wrong", True)
+    if fault.instead is not None:
+        fixed = make_config(replace(fault, overrides=fault.instead), tmp_path / "fixed", True)
+    else:
+        fixed = make_config(fault, tmp_path / "fixed", fault.remedy is not None, *(fault.remedy or ()))
+    findings, left = find_problems_of_both((config, fixed), checks_named(fault.check))
     found = [finding for finding in findings if matches(finding, fault)]
     assert found, list_findings(findings)
     if advised := overrides_in(found[0].remedy, config):
         # They are applied as they stand there.
         assert fault.instead is not None or (fault.remedy and set(fault.remedy) <= advised), found[0].remedy
-    if fault.instead is not None:
-        fixed = make_config(replace(fault, overrides=fault.instead), tmp_path, True)
-    else:
-        fixed = make_config(fault, tmp_path, fault.remedy is not None, *(fault.remedy or ()))
-    left = find_problems(fixed, checks_named(fault.check))
     assert not any(matches(finding, fault) for finding in left), list_findings(left)
 
 

@@ -1,30 +1,23 @@
-"""`scripts/judge.py` as a user runs it: the table, the report, and what is refused."""
+"""`trickbook judge` as a user runs it: the table, the report, and what is refused."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from recipes.cli import exit_on_user_error
+from recipes.commands.trickbook import main
 
 SCORES = {"base": (0.80, 0.812, 0.79), "a_trick_with_a_long_name": (0.85, 0.866, 0.843), "ema": (0.801, 0.812, 0.788)}
 Judge = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def judge(
-    script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Judge:
-    """Run the script on a file, and return its exit code and what it prints."""
-    module = script("judge")
+def judge(capsys: pytest.CaptureFixture[str]) -> Judge:
+    """Run the command on a file, and return its exit code and what it prints."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["judge.py", *arguments])
         try:
-            with exit_on_user_error():
-                module.main()
+            main(["judge", *arguments])
         except SystemExit as error:
             return int(error.code or 0), capsys.readouterr().err
         return 0, capsys.readouterr().out

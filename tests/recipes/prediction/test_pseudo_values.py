@@ -6,9 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recipes.doctor.pseudo_values import GROUPED_METRICS, count_clipped_rows, count_unseen_rows, score_rows
 from recipes.errors import UserError
-from recipes.metrics import LOWER_IS_BETTER, Predictions, available, intervals, measure
+from recipes.metrics import (
+    LOWER_IS_BETTER,
+    CustomMetric,
+    Predictions,
+    available,
+    intervals,
+    measure,
+    on_request,
+    scoring,
+    select,
+)
+from recipes.prediction.pseudo_values import GROUPED_METRICS, count_clipped_rows, count_unseen_rows, score_rows
 
 
 def predictions(count: int, classes: int, multi_label: bool = False) -> Predictions:
@@ -41,15 +51,15 @@ def test_their_mean_is_the_score_of_every_metric(classes: int, multi_label: bool
         assert score_rows(answers, metric).mean() == pytest.approx(sign * measure(answers)[metric], abs=1e-9)
 
 
-@pytest.mark.parametrize(("classes", "multi_label"), [(2, False), (4, False), (3, True)])
+@pytest.mark.parametrize(("classes", "multi_label"), [(2, False), (4, False), (2, True), (3, True)])
 def test_a_row_has_the_part_of_the_score_that_is_gone_without_it(classes: int, multi_label: bool) -> None:
     answers = predictions(30, classes, multi_label)
     labels: list[Any] = list(answers.labels)
     labels[3], labels[4] = (["c0", "new"], []) if multi_label else ("new", "newer")
     answers = replace(answers, labels=labels)
-    for metric in available(classes, multi_label):
-        score = measure(answers)[metric]
-        without = [measure(select(answers, [each for each in range(30) if each != row]))[metric] for row in range(30)]
+    for metric in (*available(classes, multi_label), *on_request(multi_label)):
+        score = measure(answers, [metric])[metric]
+        without = [measure(select(answers, np.delete(np.arange(30), row)), [metric])[metric] for row in range(30)]
         expected = 30 * score - 29 * np.array(without)
         expected += score - expected.mean()
         sign, found = (-1 if metric in LOWER_IS_BETTER else 1), score_rows(answers, metric)
@@ -60,14 +70,21 @@ def test_a_row_has_the_part_of_the_score_that_is_gone_without_it(classes: int, m
         )
 
 
-def select(answers: Predictions, rows: list[int]) -> Predictions:
-    return replace(
-        answers,
-        ids=[answers.ids[row] for row in rows],
-        labels=[answers.labels[row] for row in rows],
-        probabilities=answers.probabilities[rows],
-        decisions=answers.decisions[rows],
-    )
+def test_of_a_custom_metric_groups_of_rows_have_their_part() -> None:
+    def cost(true: np.ndarray, predicted: np.ndarray) -> float:
+        return float((true != predicted).mean())
+
+    answers = predictions(30, 3)
+    with scoring([CustomMetric("cost", cost, greater_is_better=False)]):
+        found = score_rows(answers, "cost")
+    wrong = 1 - score_rows(answers, "accuracy")
+    np.testing.assert_allclose(np.sort(-found), np.sort(wrong), atol=1e-9)
+
+
+def test_a_metric_that_the_rows_do_not_define_is_an_error() -> None:
+    answers = replace(predictions(30, 3), labels=["c1"] * 30)
+    with pytest.raises(UserError, match="evaluate.metric=roc_auc has no value for these rows"):
+        score_rows(answers, "roc_auc")
 
 
 def test_their_standard_error_is_that_of_the_bootstrap() -> None:

@@ -1,0 +1,29 @@
+"""What the parsers of all commands have in common."""
+
+import argparse
+import re
+import textwrap
+
+from recipes.commands import COMMANDS
+from recipes.runtime.program import name_command
+
+WIDTH = 80
+"""Columns of what commands print about themselves."""
+
+
+def make_parser(name: str, page: str | None) -> argparse.ArgumentParser:
+    """Make the parser of a command.
+
+    Args:
+        name: of the command.
+        page: its `--help`; where it says `trickbook <name>`, it shows what the user can type.
+    """
+    commands = re.compile(rf"\btrickbook ({'|'.join(COMMANDS)})\b")
+    text = commands.sub(lambda match: name_command(match[1]), page or "")
+    # Paragraphs are wrapped; lines that begin with spaces, such as examples, stay as they are.
+    paragraphs = [each if each[0] == " " else textwrap.fill(each, WIDTH) for each in text.strip().split("\n\n")]
+    return argparse.ArgumentParser(
+        prog=name_command(name),
+        description="\n\n".join(paragraphs),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )

@@ -1,0 +1,62 @@
+"""Every package that the code imports is declared, and every required one is imported."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OWN = {"docs", "hydra_plugins", "recipes", "scripts", "tests", "tricks"}
+
+
+def names_of(requirements: Iterable[str]) -> set[str]:
+    return {re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;]", line)[0]).lower() for line in requirements}
+
+
+REQUIRED = names_of(PROJECT["dependencies"])
+# Used only inside a notebook, which has it.
+PRESENT = {"ipython"}
+DECLARED = REQUIRED.union(*map(names_of, PROJECT["optional-dependencies"].values()))
+
+
+def imported_packages(*folders: str) -> set[str]:
+    """The distributions whose modules the files of some folders import."""
+    distributions = metadata.packages_distributions()
+    packages = set()
+    for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for module in {name.partition(".")[0] for name in modules} - sys.stdlib_module_names - OWN:
+                packages |= names_of(distributions.get(module, [module])[:1])
+    return packages
+
+
+def test_what_is_imported_is_declared() -> None:
+    used = imported_packages("recipes", "tricks", "hydra_plugins")
+    assert len(used) > 20
+    assert used - DECLARED - PRESENT == set()
+    everywhere = imported_packages("scripts", "tests", "docs")
+    assert everywhere - DECLARED == set()
+
+
+def test_what_is_required_is_imported() -> None:
+    assert REQUIRED - imported_packages("recipes", "tricks", "hydra_plugins") == set()
+
+
+def test_every_declared_package_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = names_of(line for line in lines if "==" in line and not line.startswith("#"))
+    assert DECLARED - {"trickbook"} - pinned == set()
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_versions_of_python_are_declared(version: str) -> None:
+    assert f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
