@@ -140,6 +140,16 @@ class FinishedRun(RunFolder):
         with trusting(self.trusted):
             return export_onnx(self, None if folder is None else Path(folder))[0]
 
+    def push_to_hub(self, repository: str, private: bool = False, license: str | None = None) -> None:
+        """Upload the model, its card and its settings to `owner/name` on the Hugging Face hub, without any texts.
+
+        Raises:
+            UserError: there is no account or network, the hub refuses, or transformers cannot load such a model.
+        """
+        from recipes.export.hub import Publication, publish
+
+        publish(self, Publication(repository, private, license))
+
 
 def finetune(
     overrides: Sequence[str] = (),

@@ -53,9 +53,9 @@ def texts_to_compare(config: Config, max_length: int) -> tuple[list[str], list[s
         The texts, the second texts if the run reads pairs, and how many are the run's own.
     """
     own = _own_texts(config)
-    made_up = _made_up_texts(TEXTS - len(own), max_length)
-    pairs = made_up[::-1]
-    texts = [*(text for text, _ in own), *made_up]
+    synthetic = _synthetic_texts(TEXTS - len(own), max_length)
+    pairs = synthetic[::-1]
+    texts = [*(text for text, _ in own), *synthetic]
     return texts, [*(str(pair) for _, pair in own), *pairs] if config.data.text_pair else None, len(own)
 
 
@@ -65,12 +65,12 @@ def _own_texts(config: Config) -> list[tuple[str, str | None]]:
         splits = read_splits(config.data, {}, True)
         for split in (splits.validation, splits.test):
             if split is not None:
-                chosen = split.select(np.unique(np.linspace(0, len(split) - 1, OWN_TEXTS).astype(int)))
-                rows += zip(chosen["text"], chosen["text_pair"], strict=True)
+                sample = split.select(np.unique(np.linspace(0, len(split) - 1, OWN_TEXTS).astype(int)))
+                rows += zip(sample["text"], sample["text_pair"], strict=True)
     return rows[:: max(1, -(-len(rows) // OWN_TEXTS))]
 
 
-def _made_up_texts(count: int, max_length: int) -> list[str]:
+def _synthetic_texts(count: int, max_length: int) -> list[str]:
     random = np.random.default_rng(0)
     texts = list(EDGE_CASES)
     for number in range(count - len(texts)):
@@ -93,11 +93,11 @@ def compare(classifier: Classifier, predictor: Predictor) -> Agreement:
     classifier.probabilities(texts[:2], pairs and pairs[:2])
     predictor.predict(texts[:2], pairs and pairs[:2], ids[:2])
     began = time.perf_counter()
-    found = classifier.probabilities(texts, pairs)
+    actual = classifier.probabilities(texts, pairs)
     between = time.perf_counter()
     expected = predictor.predict(texts, pairs, ids)
     seconds = time.perf_counter() - between
-    differences = np.abs(found - expected.probabilities).max(1)
+    differences = np.abs(actual - expected.probabilities).max(1)
     tolerance = max(SMALLEST_TOLERANCE, TOLERANCE * float(np.ptp(expected.probabilities, axis=0).max()))
     if not differences.max() <= tolerance:
         worst = int(differences.argmax())

@@ -33,8 +33,8 @@ UNRUNNABLE = ("Fail", "InvalidArgument", "InvalidGraph", "NotImplemented", "Runt
 TOKENIZER = "tokenizer.json"
 MOST_BYTES = 1_500_000_000
 """Of the weights in `model.onnx`; more go to `model.onnx.data`, since a protobuf file ends at 2 GB."""
-NOT_COPIED = ("README.md", "*.safetensors")
-"""Files of `model/` that an export does not need."""
+NOT_COPIED = ("README.md", "*.safetensors", "config.yaml", "metrics.json", "manifest.json", ".*", "onnx")
+"""Files next to a model that an export does not need; a folder from the hub has some of a run too."""
 README = """# {title}
 
 This folder predicts without torch, transformers or Trickbook: `pip install numpy onnxruntime tokenizers`.
@@ -120,7 +120,7 @@ def write_reader(run: RunFolder, settings: Mapping[str, Any], folder: Path) -> N
     Raises:
         UserError: the tokenizer has no file that `tokenizers` can read.
     """
-    shutil.copytree(run.folder / "model", folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    shutil.copytree(run.model_folder, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
     if not (folder / TOKENIZER).is_file():
         raise UserError(
             f"{run.folder}: its tokenizer is written in Python and has no {TOKENIZER}, so only transformers can run "
@@ -147,7 +147,7 @@ def _check_kind(run: RunFolder) -> None:
     if run.config["model"]["source"] == "linear":
         raise UserError(
             f"{run.folder}: model=linear is TF-IDF and a linear model of scikit-learn, which has no ONNX export here; "
-            "use recipes.load(<run folder>), which needs no GPU and takes microseconds for a text."
+            "use recipes.load(<run folder>)."
         )
 
 
@@ -158,6 +158,7 @@ def describe_steps(run: RunFolder, predictor: Predictor) -> dict[str, Any]:
         UserError: a trick does something that the export cannot.
     """
     tokenizer, in_pairs = predictor.tokenizer, bool(run.config["data"]["text_pair"])
+    calibration = run.metrics.get("calibration", {})
     settings: dict[str, Any] = {
         "task": "multi-label classification" if predictor.multi_label else "single-label classification",
         "labels": predictor.classes,
@@ -172,7 +173,7 @@ def describe_steps(run: RunFolder, predictor: Predictor) -> dict[str, Any]:
             "width": fixed_width(predictor.bare_model),
         },
         # Only for the record: it is folded into the weights.
-        "temperature": run.metrics.get("calibration", {}).get("temperature"),
+        "calibration": {name: value for name, value in calibration.items() if isinstance(value, float)},
         "clean": [],
         "cut": None,
         "windows": None,

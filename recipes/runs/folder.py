@@ -56,7 +56,28 @@ class RunFolder:
     def has_model(self) -> bool:
         """Whether the run has a model; with `checkpoint.save_model=false` it has scores and predictions alone."""
         files = manifest.read(self.folder)
-        return files is None or any(name.startswith("model/") for name in files)
+        return files is None or self.is_published or any(name.startswith("model/") for name in files)
+
+    @cached_property
+    def is_published(self) -> bool:
+        """Whether `trickbook export --hub` wrote it: the model lies at the top, where the hub expects it."""
+        return "config.json" in (manifest.read(self.folder) or {})
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of the model and its tokenizer."""
+        return self.folder if self.is_published else self.folder / "model"
+
+    def check_model(self) -> None:
+        """Compare the files of the model with the manifest.
+
+        Raises:
+            UserError: one is damaged or missing.
+        """
+        if self.is_published:
+            manifest.check(self.folder)
+        else:
+            self.checked("model")
 
     def require_model(self, setting: str = "") -> None:
         """Check that the run has a model.

@@ -26,7 +26,7 @@ CHECKPOINTS, MEMBERS = "checkpoints", "members"
 Files = dict[str, Any]
 
 
-def write(folder: Path, unneeded: Collection[str] = ()) -> None:
+def write(folder: Path, unneeded: Collection[str] = (), names: Collection[str] | None = None) -> None:
     """Write the manifest of a run folder: now it is finished. Then remove the folders that it no longer needs.
 
     If a kill comes in between, the manifest still names them, and `remove_unneeded` removes them later.
@@ -34,11 +34,12 @@ def write(folder: Path, unneeded: Collection[str] = ()) -> None:
     Args:
         folder: the run folder.
         unneeded: `CHECKPOINTS`, `MEMBERS`, both or none.
+        names: the files to cover; None: those of a run.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    files = {name: checksum(folder / name) for name in _list_covered(folder)}
+    files = {name: checksum(folder / name) for name in (_list_covered(folder) if names is None else names)}
     values = {"format": 1, "checksum": _checksum_of(files), "files": files, "unneeded": list(unneeded)}
     write_json(folder / FILE, values)
     remove_unneeded(folder)

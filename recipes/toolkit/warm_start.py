@@ -46,14 +46,14 @@ class WarmStart:
         if self.config["model"]["source"] == "linear":
             raise UserError(f"{self.setting} is a run of model=linear, which has no weights to start from.")
         self.run.require_model(self.setting)
-        self.run.checked("model")
+        self.run.check_model()
         if ensemble.read(self.run.folder):
             raise UserError(
                 f"{self.setting} holds an ensemble of several runs, which has no weights of its own; give the folder "
                 "of a run with one model."
             )
         self._require("model/config.json", "model/tokenizer_config.json", f"model/{SAFE_WEIGHTS_NAME}")
-        settings = load_saved(AutoConfig, self.run.folder / "model")
+        settings = load_saved(AutoConfig, self.run.model_folder)
         self.architecture: str = settings.architectures[0]
         self.classes: list[str] = [settings.id2label[number] for number in range(settings.num_labels)]
         self.multi_label = settings.problem_type == "multi_label_classification"
@@ -76,7 +76,7 @@ class WarmStart:
         Args:
             longest: the most tokens that the model can read; the saved tokenizer has the length used in training.
         """
-        tokenizer = cast(PreTrainedTokenizerBase, load_saved(AutoTokenizer, self.run.folder / "model"))
+        tokenizer = cast(PreTrainedTokenizerBase, load_saved(AutoTokenizer, self.run.model_folder))
         tokenizer.model_max_length = longest
         return tokenizer
 
@@ -91,7 +91,7 @@ class WarmStart:
             UserError: the models differ, or the weights are damaged.
         """
         try:
-            weights = load_file(self.run.folder / "model" / SAFE_WEIGHTS_NAME)
+            weights = load_file(self.run.model_folder / SAFE_WEIGHTS_NAME)
         except SafetensorError as error:
             raise UserError(f"{self.setting}: model/{SAFE_WEIGHTS_NAME} is damaged.") from error
         own = model.state_dict()

@@ -204,5 +204,5 @@ def onnx_trick(name: str) -> recipes.Trick:
 
 
 def test_the_temperature_is_on_record(run: RunFolder) -> None:
-    run.metrics["calibration"] = {"temperature": 1.7}
-    assert describe_steps(run, Predictor(run))["temperature"] == 1.7
+    run.metrics["calibration"] = {"temperature": 1.7, "before": {"loss": 0.1}}
+    assert describe_steps(run, Predictor(run))["calibration"] == {"temperature": 1.7}

@@ -42,6 +42,7 @@ class Installed:
         monkeypatch.setattr(packages.importlib.util, "find_spec", self.find)
         package = Package(
             model="all",
+            owner="somebody",
             parts={name: f"part.{name}" for name in self.halves},
             sha256=hashlib.sha256(self.data).hexdigest(),
             install="pip install both",

@@ -1,15 +1,18 @@
 """The model card: its content for each kind of run, and the intervals in it."""
 
+import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from recipes.api import finetune_config
 from recipes.metrics import Predictions, intervals, measure
-from recipes.reports.model_card import _without_folders
-from recipes.testing import in_child, tiny_config
+from recipes.reports.model_card import _base_model, without_folders
+from recipes.testing import in_child, make_text_file, tiny_config
 
 
 def card_of(folder: Path, *overrides: str) -> str:
@@ -25,15 +28,55 @@ def card_of(folder: Path, *overrides: str) -> str:
 def test_the_card_of_a_plain_run(tmp_path: Path) -> None:
     text = card_of(tmp_path)
     front = yaml.safe_load(text.split("---")[1])
+    (model,) = front.pop("model-index")
     assert front == {
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
         "tags": ["trickbook"],
+        "metrics": ["accuracy", "brier_score", "f1", "matthews_correlation", "precision", "recall", "roc_auc"],
     }
+    assert model["name"] == "text.csv: tiny"
+    assert [result["dataset"] for result in model["results"]] == [
+        {"name": "text.csv", "type": "text.csv", "split": split} for split in ("validation", "test")
+    ]
+    scores = {each["name"]: each["value"] for each in model["results"][1]["metrics"]}
+    assert f"| test | 44 | accuracy | {scores['accuracy']:.4f} |" in text
     assert "# text.csv: tiny\n" in text and str(tmp_path) not in text and "/tmp" not in text
     assert "one of 3 labels: x, y, z" in text and "leaves out" not in text and "longer texts are cut at the end" in text
     assert "because on that split the weights were chosen. All" in text and "| test | 44 | accuracy | 0." in text
     assert "| x | 15 | 15 |" in text and "rest on fewer than 30 validation rows" in text
+
+
+def test_the_card_is_read_back_by_the_hub_with_any_names(tmp_path: Path) -> None:
+    """Quotes, colons, line starts of YAML and Chinese: in the file's name, in labels, and as texts."""
+    source = tmp_path / "数据: 'a' #1 [x].csv"
+    names = {"x": '- 好: "棒"', "y": "{差}", "z": "n/a # 1"}
+    rows = [line.split(",") for line in make_text_file(9).read_text(encoding="utf-8").splitlines()[1:]]
+    with source.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerows([["text", "label"], *([f"这家酒店很好 {text}", names[label]] for text, label in rows)])
+    files = [f"data.{split}={source}" for split in ("train", "validation", "test")]
+    path = tmp_path / "README.md"
+    path.write_text(card_of(tmp_path, *files, "train.max_updates=2"), encoding="utf-8")
+    card = ModelCard.load(path)
+    assert str(card) == path.read_text(encoding="utf-8")
+    assert card.data.language == "zh"
+    assert card.data.model_name == f"{source.name}: tiny"
+    assert {result.dataset_name for result in card.data.eval_results} == {source.name}
+    assert {(result.dataset_split, result.metric_type) for result in card.data.eval_results} >= {
+        ("test", "accuracy"),
+        ("validation", "f1"),
+    }
+    assert all(0 <= result.metric_value <= 2 for result in card.data.eval_results if result.metric_name != "mcc")
+
+
+def test_the_model_and_the_data_of_the_hub_are_named(tmp_path: Path) -> None:
+    config = tiny_config()
+    on_hub = replace(config, model=replace(config.model, source="hub", name="google-bert/bert-base-cased"))
+    assert _base_model(on_hub) == "google-bert/bert-base-cased"
+    assert _base_model(replace(config, model=replace(config.model, source="e5"))) == "intfloat/multilingual-e5-small"
+    assert _base_model(replace(config, model=replace(config.model, source="hub", name=str(tmp_path)))) is None
+    assert _base_model(config) is None
 
 
 def test_the_card_lists_what_the_pipeline_leaves_out(tmp_path: Path) -> None:
@@ -48,7 +91,7 @@ def test_the_token_limit_is_that_of_the_model(tmp_path: Path) -> None:
 
 
 def test_settings_lose_their_folders(tmp_path: Path) -> None:
-    assert _without_folders(["runs/x/y", str(tmp_path), 3, "word"]) == ["runs/x/y", tmp_path.name, 3, "word"]
+    assert without_folders(["runs/x/y", str(tmp_path), 3, "word"]) == ["runs/x/y", tmp_path.name, 3, "word"]
 
 
 def test_the_card_of_a_linear_model_names_no_pipeline(tmp_path: Path) -> None:
