@@ -30,6 +30,7 @@ UNDECIDING = (
     "resume",
     "doctor",
     "trusted",
+    "tracker",
     "checkpoint.min_seconds",
     "checkpoint.after_finish",
     "checkpoint.save_model",
@@ -226,6 +227,32 @@ class Checkpoint:
 
 
 @dataclass
+class Tracker:
+    """Who shows the run while it trains, and under which names."""
+
+    tensorboard: bool
+    """Event files in the run folder."""
+    wandb: bool
+    """Weights & Biases."""
+    mlflow: bool
+    swanlab: bool
+    project: str
+    """Project of W&B and SwanLab, experiment of MLflow."""
+    group: str | None = allowed("")
+    """Runs that belong together; null: of a sweep, the name of its folder."""
+    name: str | None = allowed("")
+    """Of the run; null: the name of its folder, and in a sweep its tricks and seed."""
+    tags: list[str] = allowed("")
+    """Further tags; `name=value` is a tag with a value where a tracker has such."""
+    entity: str | None = allowed("")
+    """User or team of W&B, workspace of SwanLab."""
+    tracking_uri: str | None = allowed("")
+    """Server or store of MLflow; null: as its environment variable says."""
+    offline: bool = allowed("")
+    """Whether W&B and SwanLab write files to upload later."""
+
+
+@dataclass
 class Config:
     """All settings of a run."""
 
@@ -237,6 +264,7 @@ class Config:
     train: Train
     evaluate: Evaluate
     checkpoint: Checkpoint
+    tracker: Tracker
     tricks: dict[str, Any]
     doctor: str = allowed("cheap | off")
     """Which of the doctor's checks run before training."""

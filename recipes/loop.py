@@ -48,6 +48,7 @@ from recipes.runtime.randomness import generator
 from recipes.runtime.signals import Interrupted, interruptions
 from recipes.runtime.steps import Answer, StepCount
 from recipes.state import LiveRun
+from recipes.trackers.tracking import Trackers
 from recipes.trick import Trick
 
 
@@ -75,6 +76,7 @@ class TrainingRun(LiveRun):
         self.checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.keep)
         self.history = History(folder / "history.jsonl")
         self.console = RunConsole(self)
+        self.trackers = Trackers(config, folder, self.say)
 
     def _start_counting(self) -> None:
         """The loop's own state at its start; a checkpoint replaces what it holds."""
@@ -219,6 +221,7 @@ class TrainingRun(LiveRun):
         self.graphs = set_up_parts(self, self.cost_of_pass)
         self.console.print_header()
         with interruptions() as received, self.console.show_progress(), closing(self.graphs):
+            self.trackers.start(self.batches_done + 1)
             self.lap = time.perf_counter()
             while not self._is_over():
                 # The position in training alone says which epoch this is and where in it a resumed run goes on.
@@ -265,7 +268,14 @@ class TrainingRun(LiveRun):
             **self.logged,
         )
         if self.console.is_due():
-            self.console.flush()
+            self._report()
+
+    def _report(self) -> None:
+        """Write what is known so far into the history, and send it to the trackers, whose time is not training time."""
+        self.console.flush()
+        before = time.perf_counter()
+        self.trackers.send()
+        self.lap += time.perf_counter() - before
 
     def settle_step(self) -> None:
         """Do what waits for the outcome of the last step.
@@ -341,7 +351,7 @@ class TrainingRun(LiveRun):
     def _evaluate(self) -> None:
         """Score the validation split, and save the weights if they are the best so far."""
         self.settle_step()
-        self.console.flush()
+        self._report()
         self._time_lap()
         with self.seams.weights() as is_owned:
             predictions = self.predictions(self.validation)
@@ -356,6 +366,7 @@ class TrainingRun(LiveRun):
                 self.since_best += 1
         self.console.add_evaluation(update=self.batches_done, split="validation", **metrics)
         self.console.explain_missing(predictions, metrics)
+        self.trackers.send()
         self.lap = time.perf_counter()
 
     # Predicting.
@@ -385,7 +396,7 @@ class TrainingRun(LiveRun):
     def _save(self) -> None:
         """Write a checkpoint."""
         tensors, counters = state.capture(self)
-        self.console.flush()
+        self._report()
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.batches_done, tensors, {**counters, "history": self.history.mark()})
         self.seconds_at_save = self.seconds

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder
 from recipes.runtime.distributed import is_first, on_threads, say, wait_for_all
 from recipes.runtime.memory import PeakMemory
+from recipes.trackers.tracking import Trackers
 
 
 def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
@@ -43,8 +44,9 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
     if config.model.source == "linear":
         return train_linear(config, splits, folder)
     memory = PeakMemory()
-    with on_threads(config.train.threads):
+    with on_threads(config.train.threads), ExitStack() as stack:
         run = TrainingRun(config, tricks, splits, folder)
+        stack.enter_context(run.trackers)
         # A resumed run has passed the checks already.
         if config.doctor == "cheap" and not run.checkpoints.all():
             check_at_start(run, splits)
@@ -69,7 +71,8 @@ def train(config: Config, splits: Splits, folder: Path) -> RunFolder:
         }
         if run.accelerator.is_main_process:
             scored = {"validation": validation, **hidden}
-            finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
+            finished = finish(folder, config, splits, scored, {**run.seams.results(scored), **metrics})
+            run.trackers.add_results(finished)
         run.accelerator.wait_for_everyone()
     return RunFolder(folder)
 
@@ -121,7 +124,9 @@ def train_linear(config: Config, splits: Splits, folder: Path) -> RunFolder:
         if config.checkpoint.save_model:
             with atomic_write(folder / "model") as draft:
                 model.save(draft)
-        finish(folder, config, splits, scored, {**metrics, **details})
+        with Trackers(config, folder, say) as trackers:
+            trackers.start()
+            trackers.add_results(finish(folder, config, splits, scored, {**metrics, **details}))
     wait_for_all()
     return RunFolder(folder)
 

@@ -28,7 +28,20 @@ ORDER = (
         "graphs",
         "compose",
     ),
-    *("state", "base", "guards", "prediction", "reports", "export", "loop", "doctor", "toolkit", "pipeline", "api"),
+    *(
+        "state",
+        "base",
+        "guards",
+        "prediction",
+        "reports",
+        "export",
+        "trackers",
+        "loop",
+        "doctor",
+        "toolkit",
+        "pipeline",
+        "api",
+    ),
 )
 # These may import all of them, and none of them imports these.
 ON_TOP = ("testing", "ablation", "cli")

@@ -177,7 +177,7 @@ def _explain_refusal(override: Override) -> str:
         return "an ablation chooses on validation and does not use the test split; leave it out."
     if key == "resume" and (sweeps or override.value() is not True):
         return "an ablation always resumes; to start over, name another hydra.sweep.dir."
-    if key in UNDECIDING and sweeps:
+    if sweeps and any(key == path or key.startswith(f"{path}.") for path in UNDECIDING):
         return "it does not change the results of a run, so there is nothing to compare."
     if key == "tricks" and sweeps:
         return "an ablation takes one list, in which every trick is a factor: '+tricks=[a,b]'."

@@ -10,6 +10,7 @@ from typing import Any
 from recipes.ablation.design import Arm
 from recipes.ablation.factors import Space
 from recipes.ablation.worker import FAILURE, OUTPUT
+from recipes.compose.arguments import in_quotes
 from recipes.errors import DIVERGED, UserError
 from recipes.metrics import has_collapsed
 from recipes.runs.files import atomic_write
@@ -41,8 +42,17 @@ class Run:
         of_fold = [] if self.fold is None else [f"data.fold={self.fold}"]
         overrides = [*self.space.overrides_of(self.arm, self.seed, self.data), *self.length, *of_fold]
         if self.needs_model:
-            return [*overrides, "checkpoint.save_model=true"]
-        return ["checkpoint.save_model=false", *overrides]
+            return [*self._labels(), *overrides, "checkpoint.save_model=true"]
+        return ["checkpoint.save_model=false", *self._labels(), *overrides]
+
+    def _labels(self) -> list[str]:
+        """The overrides by which trackers show it; what the user sets himself comes later, and counts."""
+        space = self.space
+        name = [self.data] if len(space.data) > 1 else []
+        name += [space.name_arm(self.arm), *self.length, f"s{self.seed}"]
+        levels = zip(space.factors, space.levels_of(self.arm), strict=True)
+        tags = [in_quotes(f"{factor.name}={level.name}") for factor, level in levels]
+        return [f"tracker.name={in_quotes(' '.join(name))}", f"tracker.tags=[{','.join(tags)}]"]
 
     @property
     def is_finished(self) -> bool:

@@ -51,7 +51,9 @@ class Training:
             config = read(composed)
             if sweeping:
                 from recipes.runtime.workers import deal_gpu
+                from recipes.trackers.identity import label_in_sweep
 
+                label_in_sweep(config, Path(job.sweep.dir), job.overrides.task)
                 deal_gpu(self.start, config.train.device)
             from recipes.api import finetune_config
             from recipes.reports.results import show_health

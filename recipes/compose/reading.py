@@ -8,6 +8,7 @@ from typing import Any, cast, get_origin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from recipes.compose.tracker_packages import unusable_settings
 from recipes.config import Config, label_setting, renamed_settings
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import KINDS, as_yaml, out_of_range
@@ -58,6 +59,7 @@ def read(composed: DictConfig) -> Config:
         *_unread(config),
         *_misplaced_fold(config),
         *_misnamed_splits(config),
+        *unusable_settings(config.tracker),
     ]:
         # This loads torch; it is worth the seconds to report all mistakes at once.
         from recipes.compose.tricks import build

@@ -1,4 +1,4 @@
-"""What a training run prints: the header, the progress bar, scores. TensorBoard gets the same numbers.
+"""What a training run prints: the header, the progress bar, scores. The history gets the same numbers.
 
 Outside a terminal, lines take the place of the bar; in a notebook, one line that is updated.
 """
@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +27,6 @@ from recipes.reports.tables import make_console
 from recipes.runtime.program import in_notebook, is_terminal
 from recipes.state import LiveRun
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
 SAMPLE = 1000
 """Training rows that are tokenized in full to see how much `max_length` cuts off."""
 BATCHES_PLANNED = 200
@@ -41,7 +38,7 @@ WIDTH_OF_PROGRESS = 74
 
 
 class RunConsole:
-    """All output of a training run: terminal, `history.jsonl` and TensorBoard. Only the main process writes.
+    """All output of a training run, to the terminal and to `history.jsonl`. Only the main process writes.
 
     Args:
         run: the run to report on.
@@ -56,8 +53,6 @@ class RunConsole:
         self.smoothed_loss = SmoothedLoss()
         self.monitor = Monitor(len(run.classes), run.multi_label, run.config.tricks)
         self.bar: Progress | None = None
-        self.tensorboard: SummaryWriter | None = None
-        self.first_update: int | None = None
         self.explained: set[str] = set()
 
     @property
@@ -178,11 +173,10 @@ class RunConsole:
 
     @contextmanager
     def show_progress(self) -> Iterator[None]:
-        """Inside this context a bar is shown in a terminal, and what is written goes to TensorBoard too."""
+        """Inside this context a bar is shown in a terminal."""
         if self.is_silent:
             yield
             return
-        self.first_update = self.run.batches_done + 1
         # A resumed run continues the smoothed loss, and repeats no message of the monitor.
         for line in self.run.history.read():
             if "split" not in line:
@@ -196,8 +190,6 @@ class RunConsole:
                 yield
             finally:
                 self.flush()
-                if self.tensorboard is not None:
-                    self.tensorboard.close()
 
     def add_update(self, **record: Any) -> None:
         """Add an update's record. Tensors are read at the next flush, so that nothing waits for a GPU here."""
@@ -222,7 +214,7 @@ class RunConsole:
     def _write_updates(self, records: Sequence[dict[str, Any]]) -> None:
         self.run.history.append(records)
         for record in records:
-            self._add_update_to_tensorboard(record)
+            self.smoothed_loss.add(record["loss"])
             self._print_warnings(record)
         last = records[-1]
         seconds = sum(each["seconds"] for each in records)
@@ -244,34 +236,12 @@ class RunConsole:
         for warning in self.monitor.read_line(line):
             self.say(f"watch: {warning}")
 
-    def _add_update_to_tensorboard(self, record: Mapping[str, Any]) -> None:
-        self.smoothed_loss.add(record["loss"])
-        scalars = {name: record[name] for name in ("loss", "cross_entropy", "learning_rate", "grad_norm")}
-        if self.smoothed_loss.value is not None:
-            scalars["loss_smoothed"] = self.smoothed_loss.value
-        self._add_scalars("train", scalars, record["update"])
-
-    def _add_scalars(self, split: str, scalars: Mapping[str, float], update: int) -> None:
-        if self.first_update is None:
-            return
-        # Late: the first numbers come after the first updates, which need not wait for these imports.
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from torch.utils.tensorboard import SummaryWriter
-
-        if self.tensorboard is None:
-            self.tensorboard = SummaryWriter(str(self.run.folder), purge_step=self.first_update)
-        if self.tensorboard.file_writer is not None:
-            # One event for all scalars: an event costs the writer the same whatever it holds.
-            values = [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in scalars.items()]
-            self.tensorboard.file_writer.add_summary(Summary(value=values), update)
-
     def add_evaluation(self, update: int, split: str, **metrics: float) -> None:
         """Write and print the scores of a split after an update."""
         if self.is_silent:
             return
         self.run.history.append([{"update": update, "split": split, **metrics}])
         self._print_warnings({"update": update, "split": split, **metrics})
-        self._add_scalars(split, metrics, update)
         if self.rich_console.is_terminal:
             metric = self.run.config.evaluate.metric
             cells = [

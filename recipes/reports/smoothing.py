@@ -1,4 +1,4 @@
-"""One smoothing of the training loss for all that shows it: terminal, TensorBoard, learning curve."""
+"""One smoothing of the training loss for all that shows it: terminal, trackers, learning curve."""
 
 import math
 from collections.abc import Iterable

@@ -23,8 +23,10 @@ from recipes.runs.folder import OF_A_RUN, read_config
 from recipes.runtime.program import name_command
 
 INPUTS = "inputs.json"
+TRACKERS = "trackers.json"
+"""By which ids trackers know the run."""
 # What a start writes before the run has any result.
-START = ("config.yaml", INPUTS, ".lock")
+START = ("config.yaml", INPUTS, TRACKERS, ".lock")
 # What a run writes later; `members` are the runs of an ensemble.
 RESULTS = (*OF_A_RUN, "members")
 # What it would overwrite.

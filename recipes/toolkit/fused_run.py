@@ -24,6 +24,7 @@ from recipes.prediction.predictors import predict_once
 from recipes.runs.folder import RunFolder
 from recipes.runtime.distributed import is_first, say, wait_for_all
 from recipes.state import write_tricks
+from recipes.trackers.tracking import Trackers
 from recipes.trick import Context
 
 OUT_OF_FOLD = "out_of_fold"
@@ -109,7 +110,9 @@ class FusedRun(Context):
                 "cost": self._sum_costs(),
                 "seams": seams.wrapped_seams(self.tricks),
             }
-            finish(self.folder, self.config, self.splits, scored, metrics)
+            with Trackers(self.config, self.folder, self.say) as trackers:
+                trackers.start()
+                trackers.add_results(finish(self.folder, self.config, self.splits, scored, metrics))
         wait_for_all()
         return RunFolder(self.folder)
 

@@ -111,6 +111,8 @@ def test_data_sets_are_not_a_factor() -> None:
         (["+tricks=[mixup]", "seeds.init=0,1"], "set their number, as in hydra.sweeper.seeds=3"),
         (["+tricks=[mixup]", "evaluate.test=true"], "does not use the test split"),
         (["+tricks=[mixup]", "resume=false"], "name another hydra.sweep.dir"),
+        (["+tricks=[mixup]", "tracker=mlflow,wandb"], "it does not change the results of a run"),
+        (["+tricks=[mixup]", "tracker.project=a,b"], "it does not change the results of a run"),
         (["train.learning_rate=interval(1e-5,1e-4)"], "list them: train.learning_rate=1,2"),
         (["model=choice(tiny)"], "model=tiny: a factor needs two values or more"),
         (["train.epochs=1,2,1"], "train.epochs=1,2,1: a factor needs two values or more, all different"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.runs import Row, Run, finish_runs, read_row, write_csv
@@ -84,6 +85,31 @@ def test_a_run_has_a_model_only_if_the_study_needs_it_or_the_user_asks(tmp_path:
         f"{setting}=true",
     ]
     assert needed.overrides[-1] == f"{setting}=true"
+
+
+def test_trackers_show_a_run_by_its_arm_seed_and_levels(tmp_path: Path) -> None:
+    label = Factor("data.label", (Level("label"), Level("[toxic,it's]")))
+    space = replace(SPACE, factors=(*SPACE.factors, label))
+
+    def read_labels(run: Run) -> dict[str, object]:
+        parser = OverridesParser.create()
+        parsed = [parser.parse_override(line) for line in run.overrides if line.startswith("tracker.")]
+        assert not any(override.is_sweep_override() for override in parsed)
+        return {override.key_or_group: override.value() for override in parsed}
+
+    assert read_labels(Run(space, "set", (0, 0), 2, tmp_path)) == {
+        "tracker.name": "base s2",
+        "tracker.tags": ["mixup=none", "data.label=label"],
+    }
+    assert read_labels(Run(space, "set", (1, 1), 0, tmp_path, ("train.epochs=6",))) == {
+        "tracker.name": "mixup + data.label=[toxic,it's] train.epochs=6 s0",
+        "tracker.tags": ["mixup=mixup", "data.label=[toxic,it's]"],
+    }
+    two = replace(space, data={"set": (), "other": ()})
+    assert read_labels(Run(two, "other", (1, 0), 0, tmp_path))["tracker.name"] == "other mixup s0"
+    # What the user sets comes later, and counts.
+    chosen = [*Run(replace(space, shared=("tracker.name=mine",)), "set", (0, 0), 0, tmp_path).overrides]
+    assert [line for line in chosen if line.startswith("tracker.name=")][-1] == "tracker.name=mine"
 
 
 def test_a_finished_run_without_a_needed_model_is_launched_again(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The console: the header, the lines outside a terminal, the history, TensorBoard, and resuming."""
+"""The console: the header, the lines outside a terminal, the history, and resuming."""
 
 import io
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from recipes.loop import TrainingRun
 from recipes.testing import in_child, tiny_config, tiny_run
@@ -33,16 +32,6 @@ def printed_by(work: Callable[[TrainingRun], object], folder: Path, *overrides: 
         return output.getvalue()
 
     return in_child(child)
-
-
-def scalars(folder: Path) -> list[tuple[int, str, float]]:
-    """The scalars of all TensorBoard files in a folder: update, tag, value."""
-    return [
-        (event.step, value.tag, round(value.tensor.float_val[0], 6))
-        for path in sorted(folder.glob("events.*"))
-        for event in EventFileLoader(str(path)).Load()
-        for value in event.summary.value
-    ]
 
 
 def test_the_header_lists_data_model_order_of_tricks_and_notes(tmp_path: Path) -> None:
@@ -98,7 +87,7 @@ def test_another_process_prints_and_writes_nothing(tmp_path: Path) -> None:
         run.console.add_evaluation(1, "validation", accuracy=0.5)
 
     assert printed_by(work, tmp_path) == ""
-    assert not (tmp_path / "history.jsonl").exists() and scalars(tmp_path) == []
+    assert not (tmp_path / "history.jsonl").exists()
 
 
 def test_flush_writes_waiting_records_as_numbers(tmp_path: Path) -> None:
@@ -132,25 +121,6 @@ def test_an_evaluation_is_a_line_and_in_a_terminal_a_table(tmp_path: Path) -> No
     assert line == "update 5/50 · validation · accuracy 0.7500 · loss 0.5000\n"
     table = printed_by(work, tmp_path, terminal=True)
     assert "after update 5" in table and "0.7500" in table and " · " not in table
-
-
-def test_tensorboard_has_updates_and_evaluations(tmp_path: Path) -> None:
-    def work(run: TrainingRun) -> None:
-        with run.console.show_progress():
-            run.console.add_update(**record(1, 1.0))
-            run.console.add_update(**record(2, 0.5))
-            run.console.flush()
-            run.console.add_evaluation(2, "validation", accuracy=0.75)
-
-    printed_by(work, tmp_path)
-    events = scalars(tmp_path)
-    assert [(update, value) for update, tag, value in events if tag == "train/loss_smoothed"] == [
-        (1, 1.0),
-        (2, round((0.98 * 1.0 + 0.5) / 1.98, 6)),
-    ]
-    tags = {"loss", "cross_entropy", "learning_rate", "grad_norm", "loss_smoothed"}
-    assert {tag for _, tag, _ in events} == {f"train/{tag}" for tag in tags} | {"validation/accuracy"}
-    assert (2, "validation/accuracy", 0.75) in events
 
 
 def test_a_resumed_run_continues_the_smoothed_loss_and_repeats_no_warning(tmp_path: Path) -> None:
