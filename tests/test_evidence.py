@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.errors import UserError
 from recipes.guards import Diverged
@@ -164,7 +163,7 @@ def test_the_studies_in_the_docs_compose(evidence: ModuleType, study: str) -> No
     content = evidence.Study(**yaml.safe_load(text))
     assert len(content.arms) > 1
     for own in content.arms.values():
-        compose_config([*content.overrides, "data=files", "data.train=x.csv", *own])
+        compose_again([*content.overrides, "data=files", "data.train=x.csv", *own])
 
 
 @pytest.mark.parametrize("study", sorted(path.stem for path in (ROOT / "docs" / "evidence").glob("*.yaml")))

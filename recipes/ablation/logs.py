@@ -11,14 +11,14 @@ import numpy as np
 from recipes.data.formats import format_of
 from recipes.data.records import Record, records
 from recipes.errors import UserError, list_names
-from recipes.metrics import Predictions, has_collapsed
+from recipes.metrics import FURTHER_SINGLE, OVER_CLASSES, Predictions, further_metrics, has_collapsed
 from recipes.prediction.pseudo_values import score_rows
 from recipes.runs.predictions import PREFIX
 
 # The columns; those of `OPTIONAL` may be missing.
 ARM, SEED, SCORE, LABEL, PREDICTION = "arm", "seed", "score", "label", "prediction"
 DATA, STATUS, MAJORITY, ROW = "data", "status", "majority", "row"
-METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc")
+METRICS = ("accuracy", *OVER_CLASSES, *FURTHER_SINGLE, "kappa", "mcc")
 """What predictions without probabilities can be scored by."""
 FINISHED = ("finished", "completed", "complete", "success")
 UNFINISHED = ("failed", "crashed", "killed", "running", "preempted", "missing", "error")
@@ -84,8 +84,10 @@ def read_log(
         )
     cells = _Cells(name, columns)
     if has_predictions:
-        if metric not in (None, *METRICS):
-            raise UserError(f"--metric={metric}: predictions are scored by one of {list_names(METRICS, quoted=False)}.")
+        ranking = ["roc_auc"] if any(column.startswith(PREFIX) for column in columns) else []
+        if metric not in (None, *METRICS, *ranking, *further_metrics()):
+            known = list_names([*METRICS, *ranking], quoted=False)
+            raise UserError(f"--metric={metric}: predictions are scored by one of {known}, or by a function.")
         return list(_read_predictions(cells, lines, factors or [ARM], metric or METRICS[0]))
     return list(_read_scores(cells, lines, factors, majority))
 

@@ -92,10 +92,12 @@ def write_report(findings: Findings, folder: Path) -> None:
 
 def build_parts(findings: Findings) -> Iterator[Part]:
     """Build the parts of the report, in order: the answer first."""
-    yield _answer(findings)
+    answer = _answer(findings)
+    yield answer
     if any(verdict.has_estimate for verdict in findings.mains):
         yield Charts([chart_effects(findings)])
-    yield Items(list(summarize(findings)))
+    # What the answer says already is not repeated.
+    yield Items([sentence for sentence in summarize(findings) if sentence not in (f"{answer.headline}.", answer.text)])
     yield Heading("What to do next")
     yield Steps(list(_next_steps(findings)))
     yield Heading("What each does")
@@ -132,9 +134,8 @@ def build_parts(findings: Findings) -> Iterator[Part]:
 def _answer(findings: Findings) -> Answer:
     """The recommendation, or why there is none."""
     if reason := explain_no_verdict(findings.base):
-        return Answer("error", "No verdict", reason)
-    count = len(findings.finished_rows)
-    compared = f"{count} runs were compared by {findings.metric} on validation."
+        return Answer("error", "The base did not learn", reason)
+    compared = _describe_runs(findings)
     if any(findings.recommended_arm):
         return Answer("good", f"Recommended: {findings.space.name_arm(findings.recommended_arm)}", compared)
     return Answer("note", "Nothing is recommended: no trick is shown to improve the base", compared)
@@ -146,7 +147,8 @@ def _next_steps(findings: Findings) -> Iterator[Step]:
         yield Step(MAKE_IT_LEARN, "Nothing can be compared with a base that did not learn.")
         return
     if any(findings.recommended_arm):
-        yield Step("Train with the recommended recipe.", command=_recipe_command(findings, Path("FOLDER")))
+        command = _recipe_command(findings, Path("FOLDER"))
+        yield Step("Train with the recommended recipe.", "FOLDER is the folder of this study.", command)
     else:
         yield Step("Keep the base.", "Nothing here is shown to be better.")
     for verdict in findings.mains:
@@ -167,15 +169,9 @@ def _capitalize(text: str) -> str:
 
 def summarize(findings: Findings) -> Iterator[str]:
     """Summarize the study in sentences, for readers who read nothing else."""
-    seeds = len({row.seed for row in findings.finished_rows})
-    sets = len({row.data for row in findings.finished_rows})
-    of_sets = f", {sets} data sets" if sets > 1 else ""
     if reason := explain_no_verdict(findings.base):
         yield reason
-    yield (
-        f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
-        f"compared by {findings.metric} on validation."
-    )
+    yield _describe_runs(findings)
     yield from findings.rounds
     yield from (describe_base(each) for each in findings.base if each.baselines)
     if findings.breaking:
@@ -204,6 +200,17 @@ def summarize(findings: Findings) -> Iterator[str]:
         yield from _summarize_recommendation(findings)
     elif not explain_no_verdict(findings.base):
         yield "Nothing is recommended: no trick is shown to improve the base."
+
+
+def _describe_runs(findings: Findings) -> str:
+    """Describe how many runs were compared, in a sentence."""
+    seeds = len({row.seed for row in findings.finished_rows})
+    sets = len({row.data for row in findings.finished_rows})
+    of_sets = f", {sets} data sets" if sets > 1 else ""
+    return (
+        f"{len(findings.finished_rows)} runs ({len(findings.design.arms)} combinations, {seeds} seeds{of_sets}) were "
+        f"compared by {findings.metric} on validation."
+    )
 
 
 def _summarize_recommendation(findings: Findings) -> Iterator[str]:

@@ -12,6 +12,7 @@ each class). An empty score or nan is a run that failed. docs/ablation.md says w
 runs.
 """
 
+import argparse
 from pathlib import Path
 
 from recipes.cli import finite_number
@@ -39,7 +40,13 @@ def main(arguments: list[str] | None = None) -> None:
         "--margin", type=finite_number, default=0.01, help="effects below it do not matter (default: %(default)s)"
     )
     parser.add_argument("--majority", type=finite_number, help="the score of the majority class, on every data set")
-    parser.add_argument("--metric", help="what predictions are scored by (default: accuracy)")
+    parser.add_argument(
+        "--metric",
+        help="what predictions are scored by (default: accuracy), also a function: '{_target_: my_scores.gain}'",
+    )
+    parser.add_argument(
+        "--trusted", action="append", default=[], help="a function of your own for --metric; repeatable"
+    )
     parser.add_argument(
         "--second-endpoint",
         choices=("loss", "brier", "none"),
@@ -48,6 +55,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="a Markdown file to write the report to")
     options = parser.parse_args(arguments)
 
+    from recipes.compose.metrics import read_metric
+    from recipes.compose.trust import trusting
+    from recipes.metrics import CustomMetric, scoring
+
+    metric, further = options.metric, list[CustomMetric]()
+    if metric and metric.lstrip().startswith("{"):
+        with trusting(options.trusted):
+            further = [read_metric(metric)]
+        metric = further[0].name
+    with scoring(further):
+        judge_file(options, metric)
+
+
+def judge_file(options: argparse.Namespace, metric: str | None) -> None:
+    """Judge the runs of a file by a metric, and print the report."""
     from recipes.ablation.judging import Question, build_parts, judge_log, print_parts
     from recipes.ablation.logs import METRICS, SCORE, read_log
     from recipes.reports.document import as_markdown
@@ -60,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(f"--output={target} exists and is not such a report; name another file.")
     if options.margin <= 0:
         raise UserError(f"--margin={options.margin:g} must be above 0; the default is 0.01.")
-    runs = read_log(options.runs, options.factor, options.metric, options.majority)
+    runs = read_log(options.runs, options.factor, metric, options.majority)
     has_probabilities = runs[0].predictions is not None
     if options.second_endpoint in ("loss", "brier") and not has_probabilities:
         raise UserError(
@@ -70,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     question = Question(
         factors=options.factor,
         bases=options.base,
-        metric=options.metric or (METRICS[0] if runs[0].rows is not None else SCORE),
+        metric=metric or (METRICS[0] if runs[0].rows is not None else SCORE),
         margin=options.margin,
         lower_is_better=options.lower_is_better,
         second_endpoint=options.second_endpoint or "loss",

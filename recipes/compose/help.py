@@ -21,7 +21,7 @@ RANGE, HARD_SPACE = re.compile(r"[\[(][\w.]+, [\w.]+[\])]"), "\N{NO-BREAK SPACE}
 GROUPS = {
     "data": "the data set",
     "model": "the model",
-    "recipe": "tricks and values by a published name",
+    "recipe": "tricks and values by name; in their own evidence most are no better than plain",
     "search": "what a sweep (-m) tries",
 }
 
@@ -40,8 +40,8 @@ class Setting:
         item = field_at(self.path.split("."))
         allowed = item.metadata.get("allowed", "") if item else ""
         words = [word.strip() for word in allowed.split("|")] if "|" in allowed else [allowed]
-        is_said = all(word in self.comment for word in words)
-        return self.comment if is_said else f"{self.comment}; allowed: {' or '.join(words)}"
+        is_named = all(word in self.comment for word in words)
+        return self.comment if is_named else f"{self.comment}; allowed: {' or '.join(words)}"
 
 
 def read_settings() -> list[Setting]:
@@ -108,6 +108,7 @@ def _describe(width: int) -> Iterator[str]:
         ("--config-dir <folder>", "your own configs, next to those of Trickbook"),
         ("--cfg job", "print the config and stop"),
         ("--hydra-help", "all options of Hydra"),
+        ("-sc install=bash", f'completion by the Tab key: eval "$({command} -sc install=bash)"'),
     ):
         yield from _wrap(option, meaning, width, COLUMN)
 

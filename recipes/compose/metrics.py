@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import yaml
+
 from recipes.compose.trust import import_function
 from recipes.errors import UserError, list_names, nearest
 from recipes.metrics import FURTHER_MULTI, FURTHER_SINGLE, MULTI, TWO_CLASSES, CustomMetric, scoring
@@ -65,6 +67,22 @@ def build_metrics(items: Sequence[Any], of_folder: bool = False) -> list[str | C
     if problems and not of_folder:
         raise UserError(*problems)
     return metrics
+
+
+def read_metric(text: str) -> CustomMetric:
+    """Read a function that an option names, `{_target_: my_scores.gain}`.
+
+    Raises:
+        UserError: it is wrong, nobody trusts it, or less of it is better.
+    """
+    try:
+        item = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--metric={text} cannot be read; write --metric='{{{TARGET}: my_scores.gain}}'.") from error
+    (metric,) = build_metrics([item])
+    if not isinstance(metric, CustomMetric) or not metric.greater_is_better:
+        raise UserError(f"--metric={text}: predictions are scored by metrics of which more is better.")
+    return metric
 
 
 def _read_item(item: Any) -> str | CustomMetric:

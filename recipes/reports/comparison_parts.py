@@ -98,7 +98,7 @@ def _difference_parts(runs: Mapping[str, RunFolder]) -> Iterator[Part]:
                         Estimate(name, gain.difference, (gain.low, gain.high), f"{gain.difference:+.4f}", STYLES[word])
                         for name, word, gain in compared
                     ],
-                    "Lines are 95 % intervals over the rows that both runs predicted, each for itself.",
+                    "Lines are 95 % intervals over the rows that both runs predicted. Each holds by itself.",
                     styles=[(style, word) for word, style in STYLES.items()],
                 )
             ]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from rich.columns import Columns
-from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,7 +23,8 @@ from recipes.metrics import Predictions, explain_missing
 from recipes.reports.monitor import Monitor
 from recipes.reports.notebook import NotebookLine
 from recipes.reports.smoothing import SmoothedLoss
-from recipes.runtime.program import in_notebook
+from recipes.reports.tables import make_console
+from recipes.runtime.program import in_notebook, is_terminal
 from recipes.state import LiveRun
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ SAMPLE = 1000
 BATCHES_PLANNED = 200
 """Batches of the first epoch that the header's padding is measured on."""
 SECONDS_BETWEEN_FLUSHES = 1.0
+SHORTEST_BAR, LONGEST_BAR = 6, 40
+WIDTH_OF_PROGRESS = 74
+"""Of the line of the bar, without the bar."""
 
 
 class RunConsole:
@@ -46,9 +49,7 @@ class RunConsole:
 
     def __init__(self, run: LiveRun) -> None:
         self.run = run
-        self.rich_console = Console(
-            stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty(), force_jupyter=False
-        )
+        self.rich_console = make_console(soft_wrap=not is_terminal(sys.stdout))
         self.line = NotebookLine()
         self.waiting: list[dict[str, Any]] = []
         self.last_flush = time.monotonic()
@@ -187,7 +188,8 @@ class RunConsole:
             if "split" not in line:
                 self.smoothed_loss.add(line.get("loss"))
             self.monitor.read_line(line)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        width = max(SHORTEST_BAR, min(LONGEST_BAR, self.rich_console.width - WIDTH_OF_PROGRESS))
+        columns = (TextColumn("{task.description}"), BarColumn(width), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.rich_console, disable=not self.rich_console.is_terminal) as self.bar:
             self.task = self.bar.add_task("training", total=self.run.total_updates, completed=self.run.batches_done)
             try:
@@ -225,12 +227,12 @@ class RunConsole:
         last = records[-1]
         seconds = sum(each["seconds"] for each in records)
         speed = sum(each["examples"] for each in records) / max(1e-9, seconds)
-        line = (
-            f"loss {last['loss']:.3f} · smoothed {self.smoothed_loss.value or 0:.3f} · "
-            f"learning rate {last['learning_rate']:.1e} · {speed:.0f} examples/s"
-        )
+        smoothed = self.smoothed_loss.value or 0
+        rates = f"learning rate {last['learning_rate']:.1e} · {speed:.0f} examples/s"
+        line = f"loss {last['loss']:.3f} · smoothed {smoothed:.3f} · {rates}"
         if self.bar is not None:
-            self.bar.update(self.task, completed=last["update"], description=line)
+            # A bar that moves needs no more than the smoothed loss, and so fits into 80 columns.
+            self.bar.update(self.task, completed=last["update"], description=f"loss {smoothed:.3f} · {rates}")
         if self.line.show(f"update {last['update']}/{self.run.total_updates} · {line}"):
             return
         # Outside a terminal, a line for each tenth of training that these records complete.

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from recipes.compose.metrics import scoring_by
-from recipes.metrics import Predictions, intervals, is_lower_better
+from recipes.metrics import intervals, is_lower_better
 from recipes.reports.charts import Estimate, Intervals, Plot, Series, fit_axis
 from recipes.reports.class_parts import class_parts
 from recipes.reports.document import Answer, Charts, Figures, Heading, Items, Part, Step, Steps, Table
@@ -21,6 +21,8 @@ from recipes.runtime.program import name_command
 READ_THEM = "read them under “Errors to read”"
 TONES = {"diverged": "error", "collapsed": "error", "learned": "good", "best_at_end": "good"}
 """Of the headlines; the others are warnings."""
+Bounds = Mapping[str, tuple[float, float]]
+"""The intervals of a split's scores, by metric."""
 SEVERITIES = ("error", "warning", "note")
 """Of the findings; the worst comes first."""
 
@@ -40,16 +42,18 @@ def _run_parts(run: RunFolder, level: int) -> Iterator[Part]:
     if not run.splits:
         yield from _unfinished_parts(run, level)
         return
+
     metrics, split = run.metrics, main_split(run)
     predictions = {each: run.load_predictions(each) for each in run.splits}
     main = predictions[split]
-    answer, health = _answer_parts(run, split, main), _describe_health(run)
+    bounds = {each: intervals(of_split) for each, of_split in predictions.items()}
+    answer, health = _answer_parts(run, split, int(main.has_label.sum()), bounds), _describe_health(run)
     # Of a broken run the score is no answer.
     yield from [health, *answer] if health.tone == "error" else [*answer, health]
     yield Heading("What to do next", level)
     yield Steps(list(_next_steps(run)))
     yield Heading("Scores", level)
-    yield _score_table(predictions, metrics)
+    yield _score_table(metrics, bounds)
     if reasons := {each: None for split in (metrics.get("unscored") or {}).values() for each in split.values()}:
         yield Items([_sentence(reason) for reason in reasons])
     yield from _candidate_tables(metrics)
@@ -92,15 +96,14 @@ def metric_of(run: RunFolder) -> str:
     return str(run.config["evaluate"]["metric"])
 
 
-def _answer_parts(run: RunFolder, split: str, main: Predictions) -> Iterator[Part]:
+def _answer_parts(run: RunFolder, split: str, rows: int, bounds: Mapping[str, Bounds]) -> Iterator[Part]:
     """The score of a run next to its baselines: numbers, a sentence and a chart."""
     metric, metrics = metric_of(run), run.metrics
-    scores, bounds = scores_of(metrics, split), intervals(main)
+    scores = scores_of(metrics, split)
     if metric not in scores:
         return
-    rows = int(main.has_label.sum())
     score = f"{metric} on {rows:,} {split} rows"
-    figures = [(score, f"{scores[metric]:.4f}", _between(bounds.get(metric)))]
+    figures = [(score, f"{scores[metric]:.4f}", _between(bounds[split].get(metric)))]
     health = metrics.get("health") or {}
     against, baselines = health.get("against"), health.get("baselines") or {}
     if against:
@@ -116,7 +119,7 @@ def _answer_parts(run: RunFolder, split: str, main: Predictions) -> Iterator[Par
         figures.append(("the majority class, on validation", f"{majority:.4f}", "what always the same answer scores"))
     yield Figures(figures)
     if against and (validation := scores_of(metrics, "validation").get(against["metric"])) is not None:
-        yield Charts([_baseline_chart(run, against["metric"], validation, baselines, split, main)])
+        yield Charts([_baseline_chart(run, against["metric"], validation, baselines, bounds)])
 
 
 def _between(bounds: tuple[float, float] | None) -> str:
@@ -124,20 +127,18 @@ def _between(bounds: tuple[float, float] | None) -> str:
 
 
 def _baseline_chart(
-    run: RunFolder, metric: str, validation: float, baselines: Mapping[str, Any], split: str, main: Predictions
+    run: RunFolder, metric: str, validation: float, baselines: Mapping[str, Any], bounds: Mapping[str, Bounds]
 ) -> Intervals:
-    """The run on validation and on the main split, under its baselines."""
+    """The run on validation and on test, under its baselines."""
     rows = [
-        Estimate(
-            f"{BASELINES[name].removeprefix('the ')}, validation", scores[metric], text=f"{scores[metric]:.4f}", style=5
-        )
+        Estimate(f"{label}, validation", scores[metric], text=f"{scores[metric]:.4f}", style=5)
         for name, label in (("majority", "majority class"), ("linear", "linear baseline"))
         if (scores := baselines.get(name)) and scores.get(metric) is not None
     ]
-    bounds = intervals(run.load_predictions("validation")).get(metric)
-    rows.append(Estimate("this run, validation", validation, bounds, f"{validation:.4f}"))
-    if split == "test" and (score := scores_of(run.metrics, split).get(metric)) is not None:
-        rows.append(Estimate("this run, test", score, intervals(main).get(metric), f"{score:.4f}"))
+    interval = bounds["validation"].get(metric)
+    rows.append(Estimate("this run, validation", validation, interval, f"{validation:.4f}"))
+    if (score := scores_of(run.metrics, "test").get(metric)) is not None:
+        rows.append(Estimate("this run, test", score, bounds["test"].get(metric), f"{score:.4f}"))
     ends = [end for row in rows for end in (row.value, *(row.interval or ()))]
     note = "less is better" if is_lower_better(metric) else "more is better"
     return Intervals(
@@ -203,19 +204,18 @@ def _next_steps(run: RunFolder) -> Iterator[Step]:
     )
 
 
-def _score_table(predictions: Mapping[str, Predictions], metrics: Mapping[str, Any]) -> Table:
+def _score_table(metrics: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> Table:
     """Each metric on each split, with the intervals that there are."""
-    scores = {split: scores_of(metrics, split) for split in predictions}
-    bounds = {split: intervals(of_split) for split, of_split in predictions.items()}
+    scores = {split: scores_of(metrics, split) for split in bounds}
     names = list(dict.fromkeys(chain.from_iterable(scores.values())))
     return Table(
-        ["metric", *chain.from_iterable((split, "95 % interval") for split in predictions)],
+        ["metric", *chain.from_iterable((split, "95 % interval") for split in bounds)],
         [
             [
                 f"{name} ↓" if is_lower_better(name) else name,
                 *chain.from_iterable(
                     (format_score(scores[split].get(name)), _format_interval(bounds[split].get(name)))
-                    for split in predictions
+                    for split in bounds
                 ),
             ]
             for name in names
@@ -255,7 +255,7 @@ def _learning_plots(history: Sequence[Mapping[str, Any]], metric: str) -> Iterat
             [Series("each update", raw, 0, "faint"), Series("smoothed", smoothed, 0, "line")],
         )
     scores = score_series("validation", history, metric, 1)
-    if scores.points:
+    if len(scores.points) > 1:
         values = [value for _, value in scores.points]
         yield Plot(f"Validation {metric}", x, fit_axis(metric, values), [scores])
 

@@ -22,7 +22,11 @@ SHOWN = 3
 NEAR, SHINGLE = 0.9, 5
 """Jaccard similarity of near-duplicates, and characters in a shingle, as in conf/tricks/deduplicate.yaml."""
 # UTF-8 that was decoded as Latin-1 or Windows-1252.
-MOJIBAKE = re.compile("[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00ff™œ\u009d“”˜¦]|ï»¿|\ufffd|锟斤拷|\u00c3[\u0192\u201a]")
+MOJIBAKE = re.compile(
+    "[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00ff™œ\u009d“”˜¦]|ï»¿|\ufffd|锟斤拷|\u00c3[\u0192\u201a]"
+    # The comma, the period and 的 of Chinese: UTF-8 read as Latin or as GBK, and GBK read as Latin.
+    "|ï¼[\u0080-\u00bfŒ]|ã€[\u0080-\u00bf‚]|[锛銆]|£¬|¡£|µÄ"
+)
 ENTITIES = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});")
 TAGS = re.compile(r"</?(?:a|b|br|div|em|html|i|img|li|p|span|strong|table|td|tr|ul)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 MISSING = {"nan", "null", "none", "n/a", "#n/a", "<na>"}

@@ -10,12 +10,13 @@ import yaml
 from markdown_it import MarkdownIt
 
 from recipes.ablation.factors import Factor, Level
+from recipes.ablation.failures import BaseHealth
 from recipes.ablation.findings import Findings
 from recipes.ablation.report import _group_overrides, build_parts, render_recipe, summarize
 from recipes.ablation.verdicts import RUNS_MISSING, Verdict
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
-from recipes.reports.document import as_html, as_markdown
+from recipes.reports.document import Answer, Steps, as_html, as_markdown
 from tests.recipes.ablation.test_findings import FACTORS, TRUTH, simulate_findings, single, value
 from tests.recipes.reports.pages import check_page, tags
 from tests.recipes.reports.test_run_page import ATTACK
@@ -126,6 +127,21 @@ def test_the_page_has_all_sections_and_escapes_names(study: Findings) -> None:
     assert f"There is no verdict on whether it beats the base: {RUNS_MISSING}." in text
     markdown = as_markdown("Ablation", build_parts(full))
     assert "## What each does" in markdown and "<svg" not in markdown and "| fgm | " in markdown
+
+
+def test_the_answer_comes_first_and_once(study: Findings) -> None:
+    recommended = list(build_parts(simulate_findings({single(0, 2): 0.03, single(3): 0.04})))
+    answer, steps = recommended[0], next(part for part in recommended if isinstance(part, Steps))
+    assert isinstance(answer, Answer) and answer.tone == "good"
+    assert answer.headline == "Recommended: mixup alpha=1.0 + train.learning_rate=1e-4"
+    assert "--config-dir FOLDER/conf recipe=recommended" in steps.items[0].command
+    assert as_markdown("Ablation", recommended).count("Recommended: mixup") == 2  # and in the recipe's own file
+    nothing = list(build_parts(simulate_findings({})))
+    assert isinstance(nothing[0], Answer) and nothing[0].headline.startswith("Nothing is recommended")
+    idle = replace(study, base=[BaseHealth("one", 3, 3, 0.5, {}, "accuracy")])
+    broken = next(build_parts(idle))
+    assert isinstance(broken, Answer) and broken.tone == "error"
+    check_page(as_html("Ablation", build_parts(idle)))
 
 
 def test_the_assumptions_say_whether_seeds_have_their_validation_rows_in_common(study: Findings) -> None:

@@ -62,3 +62,23 @@ def test_no_other_file_is_replaced(judge: Judge, tmp_path: Path) -> None:
         code, text = judge(runs, f"--output={target}")
         assert code == 2 and "exists and is not such a report" in text
     assert Path(runs).read_text(encoding="utf-8").startswith("arm,seed,score")
+
+
+def test_predictions_are_scored_by_a_function(tmp_path: Path, judge: Judge) -> None:
+    lines = ["arm,seed,row,label,prediction"]
+    wrong = {"base": 12, "better": 3}
+    for arm, count in wrong.items():
+        for seed in range(3):
+            for row in range(40):
+                label = "ab"[row % 2]
+                is_right = row >= count + seed
+                lines.append(f"{arm},{seed},{row},{label},{label if is_right else 'ba'[row % 2]}")
+    path = tmp_path / "predictions.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    code, output = judge(str(path), "--metric", "{_target_: sklearn.metrics.fbeta_score, beta: 2, average: macro}")
+    assert code == 0 and "fbeta_score" in output and "better" in output
+    code, output = judge(str(path), "--metric", "{_target_: sklearn.metrics.hamming_loss}")
+    assert code == 2 and "metrics of which more is better" in output
+    code, output = judge(str(path), "--metric", "{_target_: os.system}")
+    assert code == 2 and "os.system is not trusted" in output
+    assert judge(str(path), "--metric", "kappa")[0] == 0

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -123,16 +124,28 @@ def test_marks_and_answers_by_hand() -> None:
     assert confidence.tolist() == [0.9, 0.9] and right.tolist() == [False, False]
 
 
+# A phone of 360 pixels: what is wider than its screen, apart from what scrolls in a box of its own.
+FRAME = """<body><iframe style="width:360px" srcdoc="{}"></iframe><script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {{
+  const page = frame.contentDocument, width = frame.contentWindow.innerWidth;
+  const boxes = [...page.querySelectorAll("body *")].filter((each) => !each.closest(".scroll, pre"));
+  const wide = boxes.filter((each) => each.getBoundingClientRect().right > width + 1);
+  document.body.dataset.wide = `${{boxes.length}} boxes, wide: ${{wide.map((each) => each.tagName)}}`;
+}};
+</script></body>"""
+
+
 @pytest.mark.slow
-def test_a_browser_shows_it(tmp_path: Path) -> None:
+def test_a_browser_shows_it_without_scrolling_sideways_on_a_phone(tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("there is no Chromium here (apt-get install chromium)")
     file = tmp_path / "page.html"
-    file.write_text(page([train(tmp_path / "run")]), encoding="utf-8")
-    screenshot = tmp_path / "page.png"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--screenshot={screenshot}", "--window-size=1200,3000"]
-    browser_run = subprocess.run(
-        [browser, *options, file.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert screenshot.stat().st_size > 20_000 and "ERROR:CONSOLE" not in browser_run.stderr
+    runs = [train(tmp_path / "run"), train(tmp_path / ("a_long_name" * 8), "model=linear")]
+    file.write_text(FRAME.format(escape(page(runs))), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
+    options.append(f"--user-data-dir={tmp_path / 'profile'}")
+    shown = subprocess.run([browser, *options, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    assert re.search(r'data-wide="\d{3,} boxes, wide: "', shown.stdout), re.findall('data-wide="[^"]*"', shown.stdout)
+    assert "ERROR:CONSOLE" not in shown.stderr

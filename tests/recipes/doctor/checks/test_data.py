@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from recipes.doctor.checks.data import duplicates, near_duplicates, texts, tokens, truncation
+from recipes.doctor.checks.data import MOJIBAKE, duplicates, near_duplicates, texts, tokens, truncation
 from recipes.doctor.findings import CheckResult, Finding
 
 FEATURES = datasets.Features({name: datasets.Value("string") for name in ("id", "text", "text_pair", "label")})
@@ -144,3 +144,22 @@ def test_only_truncated_rows_are_listed() -> None:
     (finding,) = run_check(truncation, run=run)
     assert finding.rows == ["b", "d"]
     assert finding.message == "50.0% of the rows are longer than data.max_length=4; 36.4% of all text is truncated."
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("utf-8", "latin-1"), ("utf-8", "cp1252"), ("utf-8", "gb18030"), ("gbk", "latin-1")]
+)
+def test_chinese_that_was_read_in_the_wrong_encoding_is_seen(written: str, read: str) -> None:
+    text = "房间很干净，服务也好。这是我的酒店"
+    damaged = text.encode(written).decode(read, "ignore")
+    assert MOJIBAKE.search(damaged) and not MOJIBAKE.search(text)
+
+
+def test_other_languages_are_not_taken_for_the_wrong_encoding() -> None:
+    for text in (
+        "這部電影非常好看，強烈推薦。",
+        "Où est l’hôtel ? Ça « change » été.",
+        "5 µm, £5, ¡Hola!",
+        "ヤバい、これ。",
+    ):
+        assert not MOJIBAKE.search(text)

@@ -106,7 +106,12 @@ def test_a_run_is_better_than_its_baseline_only_if_the_interval_leaves_out_0() -
 def test_rows_that_cannot_be_compared_show_nothing() -> None:
     config = SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy"))
     values = {"config": config, "comparison": {"baselines": {}, "against": None}}
-    (finding,) = run_check(linear_baseline, values, metrics={}, load_predictions=lambda split: scored("x", "x"))
+    (finding,) = run_check(
+        linear_baseline,
+        values,
+        metrics={"validation": {"accuracy": 1.0}},
+        load_predictions=lambda split: scored("x", "x"),
+    )
     assert (finding.name, finding.figure) == ("not_better", None)
     assert finding.message.startswith("1 validation rows with a label cannot show")
 
