@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Column, Table
@@ -18,6 +18,7 @@ from recipes.ablation.design import Arm, Design
 from recipes.ablation.runs import FAILED, FINISHED, MISSING, Row, Run, read_row
 from recipes.metrics import is_lower_better
 from recipes.reports.notebook import NotebookLine
+from recipes.reports.tables import make_console
 
 POLL_SECONDS = 1.0
 
@@ -112,7 +113,7 @@ def show_progress(progress: Progress) -> Iterator[None]:
     In a notebook one line is updated.
     """
     # A job in this process redirects standard error; the console keeps the original one.
-    console = Console(file=sys.stderr, highlight=False, force_jupyter=False)
+    console = make_console(stderr=True, file=sys.stderr)
     line = NotebookLine()
     is_over = threading.Event()
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:

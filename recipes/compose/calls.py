@@ -47,10 +47,11 @@ def write_overrides(
         path = each
         if split in in_memory:
             try:
-                path, count = save_rows(each, split, used)
+                file, count = save_rows(each, split, used)
             except UserError as error:
                 problems += error.problems
                 continue
+            path = _below_home(file)
             say(f"{split}: {count:,} rows in memory, written to {path}")
         lines.append(f"{'data' if split in SPLITS else 'evaluate.extra'}.{split}={as_text(path, split)}")
     if problems:
@@ -66,3 +67,9 @@ def _find_columns(lines: Sequence[str]) -> list[tuple[str, str]]:
     composed, _ = compose_config(of_data)
     values: Any = OmegaConf.to_container(composed.data)
     return used_columns(values | {"label": label_setting(values["label"])})
+
+
+def _below_home(path: Path) -> str:
+    """A path that begins with `~` where it is below the home folder: the config then names no user."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from rich.columns import Columns
-from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,7 +23,8 @@ from recipes.metrics import Predictions, explain_missing
 from recipes.reports.monitor import Monitor
 from recipes.reports.notebook import NotebookLine
 from recipes.reports.smoothing import SmoothedLoss
-from recipes.runtime.program import in_notebook
+from recipes.reports.tables import make_console
+from recipes.runtime.program import in_notebook, is_terminal
 from recipes.state import LiveRun
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class RunConsole:
 
     def __init__(self, run: LiveRun) -> None:
         self.run = run
-        self.rich_console = Console(
-            stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty(), force_jupyter=False
-        )
+        self.rich_console = make_console(soft_wrap=not is_terminal(sys.stdout))
         self.line = NotebookLine()
         self.waiting: list[dict[str, Any]] = []
         self.last_flush = time.monotonic()

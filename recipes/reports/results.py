@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.config import Config
+from recipes.config import Config, value_at
 from recipes.metrics import Predictions, explain_missing, measure_classes
 from recipes.reports.health import describe_health
 from recipes.reports.plots import draw_confusion, draw_learning_curve
@@ -18,6 +18,7 @@ from recipes.runs.folder import FORMAT, RunFolder
 from recipes.runs.history import History
 from recipes.runs.predictions import write_predictions
 from recipes.runtime.distributed import is_first
+from recipes.runtime.program import in_notebook
 
 if TYPE_CHECKING:
     from recipes.data.splits import Splits
@@ -95,11 +96,19 @@ def _list_unneeded(config: Config) -> Iterator[str]:
 
 
 def show_scores(run: RunFolder) -> None:
-    """Print the scores of a run, from the first process only. They come before all that its folder still lacks."""
+    """Print the scores of a run, from the first process only. They come before all that its folder still lacks.
+
+    A notebook gets the chosen metric alone: the run shows its scores there.
+    """
     if not is_first():
         return
     metrics = run.metrics
     scored = {name: metrics[name] for name in run.splits if metrics[name]}
+    if in_notebook():
+        chosen_metric = value_at(run.config, "evaluate.metric")
+        scores = [f"{name} {scores[chosen_metric]:.4f}" for name, scores in scored.items() if chosen_metric in scores]
+        print(f"{chosen_metric}: {' · '.join(scores)} ({metrics['weights']} weights)", flush=True)
+        return
     console = console_for_tables()
     console.print(ScoreTable(scored, f"scores: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from recipes.runtime.program import in_notebook
+from recipes.runtime.program import in_notebook, is_terminal
 
 WIDTH_OF_FILES = 160
 WIDTH_OF_NOTEBOOKS = 100
@@ -33,11 +33,18 @@ ENTITY, TAG = re.compile(r"&(?=#?\w+;)"), re.compile(r"<(?=[A-Za-z/!?])")
 
 def console_for_tables(stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough for tables where the output is a file."""
-    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    has_terminal = is_terminal(sys.stderr if stderr else sys.stdout)
     # rich would assume 80 columns of a file, and cut wide tables for good.
     width_elsewhere = WIDTH_OF_NOTEBOOKS if in_notebook() else WIDTH_OF_FILES
-    width = shutil.get_terminal_size().columns if is_terminal else width_elsewhere
-    return Console(stderr=stderr, highlight=False, width=width, force_jupyter=False)
+    width = shutil.get_terminal_size().columns if has_terminal else width_elsewhere
+    return make_console(stderr, width=width)
+
+
+def make_console(stderr: bool = False, **options: Any) -> Console:
+    """A console that writes lines where it cannot draw them again, such as in a file or a notebook."""
+    # A kernel sets FORCE_COLOR, for which rich would take a file for a terminal.
+    force_terminal = None if is_terminal(sys.stderr if stderr else sys.stdout) else False
+    return Console(stderr=stderr, highlight=False, force_terminal=force_terminal, force_jupyter=False, **options)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).parents[2]
 """The folder that holds `recipes/` and `tricks/`: a checkout, or the one that pip installs into."""
@@ -17,4 +18,13 @@ def name_command(name: str) -> str:
 
 def in_notebook() -> bool:
     """Whether what is printed now goes to a notebook, such as Jupyter's."""
-    return type(sys.stdout).__module__.startswith("ipykernel.")
+    return _is_of_notebook(sys.stdout)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether lines of a stream can be drawn again. A notebook says that it is a terminal, but its lines stay."""
+    return stream.isatty() and not _is_of_notebook(stream)
+
+
+def _is_of_notebook(stream: TextIO) -> bool:
+    return type(stream).__module__.startswith("ipykernel.")

@@ -7,6 +7,7 @@ import datasets
 import pytest
 
 from recipes.compose.calls import write_overrides
+from recipes.data.paths import find_file
 from recipes.errors import UserError
 
 ROWS = [{"review": "a", "stars": 1}, {"review": "b", "stars": 2}]
@@ -56,3 +57,13 @@ def test_rows_in_memory_exclude_another_data_set() -> None:
         write_overrides(["data=pydocs"], {}, {"train": ROWS}, None)
     with pytest.raises(UserError, match=r"write a list, overrides=\['seed=1'\]"):
         write_overrides("seed=1", {}, {}, None)
+
+
+def test_a_file_below_the_home_folder_is_named_without_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path / "cache"))
+    *_, line = write_overrides([], {"text": "review", "label": "stars"}, {"train": ROWS}, None)
+    assert line.startswith("data.train='~/cache/trickbook/rows/rows-")
+    assert find_file("train", line.partition("=")[2].strip("'")).parent == tmp_path / "cache" / "trickbook" / "rows"

@@ -11,6 +11,7 @@ from recipes.reports.tables import (
     ScoreTable,
     console_for_tables,
     figure_table,
+    make_console,
     markdown_table,
     markdown_text,
     print_classes,
@@ -97,3 +98,9 @@ def test_a_long_name_leaves_room_for_the_scores() -> None:
 def test_figures_are_on_the_right() -> None:
     table = figure_table(["loop", "seconds"], [["Trickbook", "1.5"], ["peer", "2.0"]])
     assert [column.justify for column in table.columns] == ["left", "right"] and table.row_count == 2
+
+
+def test_a_file_is_no_terminal_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel of a notebook sets this, and the runs of a study write into files."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not make_console().is_terminal

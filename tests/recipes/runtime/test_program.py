@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recipes.runtime import program
-from recipes.runtime.program import in_notebook, name_command
+from recipes.runtime.program import in_notebook, is_terminal, name_command
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,10 @@ def test_where_it_is_installed_there_are_no_files_to_start(tmp_path: Path, monke
     assert name_command("report") == "trickbook report"
 
 
-def test_the_output_of_a_kernel_goes_to_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_a_kernel_goes_to_a_notebook_and_to_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not in_notebook()
-    kind = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
-    monkeypatch.setattr(sys, "stdout", kind())
-    assert in_notebook()
+    output = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream", "isatty": lambda self: True})()
+    monkeypatch.setattr(sys, "stdout", output)
+    assert in_notebook() and not is_terminal(output)
+    terminal = type("Terminal", (io.StringIO,), {"isatty": lambda self: True})()
+    assert is_terminal(terminal) and not is_terminal(io.StringIO())
