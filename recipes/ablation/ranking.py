@@ -28,6 +28,8 @@ class Line:
 
     folder: Path
     overrides: Sequence[str]
+    trusted: Sequence[str] = ()
+    """The classes and functions that its command line trusts."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,13 @@ class SweepLog:
 
         self.path = cache_folder() / "sweeps" / f"{uuid4().hex}.jsonl"
 
-    def add(self, folder: Path, overrides: Sequence[str]) -> None:
+    def add(self, folder: Path, overrides: Sequence[str], trusted: Sequence[str] = ()) -> None:
         """Add a run that has ended."""
         with suppress(OSError):  # a sweep without its ranking is still a sweep
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps({"folder": str(folder.absolute()), "overrides": list(overrides)}) + "\n")
+                values = {"folder": str(folder.absolute()), "overrides": [*overrides], "trusted": [*trusted]}
+                lines.write(json.dumps(values) + "\n")
 
     def read(self) -> list[Line]:
         """Read the runs, and remove the file."""
@@ -83,7 +86,7 @@ class SweepLog:
             return []
         lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
         self.path.unlink()
-        return [Line(Path(line["folder"]), line["overrides"]) for line in lines]
+        return [Line(**{**line, "folder": Path(line["folder"])}) for line in lines]
 
 
 @contextmanager
@@ -113,6 +116,7 @@ def print_ranking(lines: Sequence[Line]) -> None:
 def describe_ranking(lines: Sequence[Line]) -> Iterator[Any]:
     """Describe the ranking of a sweep: tables for a terminal, and sentences."""
     from recipes.compose.metrics import scoring_by
+    from recipes.compose.trust import trusting
     from recipes.runs.folder import RunFolder, is_finished
 
     # A search may come back to a run that it has made before.
@@ -129,7 +133,7 @@ def describe_ranking(lines: Sequence[Line]) -> Iterator[Any]:
     (metric,) = metrics
     evaluate = next(iter(folders.values())).config["evaluate"]
     varying = _find_varying([line.overrides for line in lines])
-    with scoring_by(evaluate, of_folder=True):
+    with trusting(name for line in lines for name in line.trusted), scoring_by(evaluate, of_folder=True):
         by_data: dict[str, list[Line]] = {}
         for line in finished:
             if metric in folders[line.folder].metrics["validation"]:

@@ -46,7 +46,8 @@ class Training:
 
             end_with(self.start)
         # Hydra makes the folder before it is known whether the run can start.
-        with carry_past_hydra(job.overrides.task, sweeping), removed_if_empty(folder), self._logged(job, folder):
+        logged = self._logged(job, folder, composed)
+        with carry_past_hydra(job.overrides.task, sweeping), removed_if_empty(folder), logged:
             config = read(composed)
             if sweeping:
                 from recipes.runtime.workers import deal_gpu
@@ -61,13 +62,15 @@ class Training:
             return float(run.metrics["validation"].get(config.evaluate.metric, math.nan))
 
     @contextmanager
-    def _logged(self, job: HydraConf, folder: Path) -> Iterator[None]:
+    def _logged(self, job: HydraConf, folder: Path, composed: DictConfig) -> Iterator[None]:
         """At the end of this context the run is in the log of its sweep; a study has a report of its own."""
         try:
             yield
         finally:
             if self.log and job.mode == RunMode.MULTIRUN and not str(job.sweeper["_target_"]).endswith(ABLATION):
-                self.log.add(folder, list(job.overrides.task))
+                # One that is no list is refused with the rest of the config.
+                trusted = list(composed.trusted) if OmegaConf.is_list(composed.trusted) else []
+                self.log.add(folder, list(job.overrides.task), trusted)
 
 
 def main(arguments: list[str] | None = None) -> None:
