@@ -23,6 +23,8 @@ def names_of(requirements: Iterable[str]) -> set[str]:
 REQUIRED = names_of(PROJECT["dependencies"])
 # Used only inside a notebook, which has it.
 PRESENT = {"ipython"}
+# Where a package that is not installed has another name than its module.
+NAMES = {"mlflow": "mlflow-skinny"}
 DECLARED = REQUIRED.union(*map(names_of, PROJECT["optional-dependencies"].values()))
 
 
@@ -35,7 +37,7 @@ def imported_packages(*folders: str) -> set[str]:
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for module in {name.partition(".")[0] for name in modules} - sys.stdlib_module_names - OWN:
-                packages |= names_of(distributions.get(module, [module])[:1])
+                packages |= names_of(distributions.get(module, [NAMES.get(module, module)])[:1])
     return packages
 
 

@@ -18,14 +18,10 @@ from recipes.cli import carry_past_hydra
 from recipes.compose.arguments import prepare_arguments
 from recipes.compose.baseline import ABLATION
 from recipes.compose.completion import complete
-from recipes.compose.help import fill_template
 from recipes.compose.overrides import explained
 from recipes.compose.reading import read
 from recipes.config import CONF
 from recipes.runs.files import removed_if_empty
-
-# `hydra.help` in `conf/train.yaml` names it; workers import this module too.
-OmegaConf.register_new_resolver("help_page", fill_template, replace=True)
 
 
 class Training:

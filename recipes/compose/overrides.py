@@ -30,6 +30,7 @@ from recipes.compose.arguments import (
     quote,
 )
 from recipes.compose.folders import explain_unusable
+from recipes.compose.help import fill_template
 from recipes.config import CONF
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import describe_field
@@ -40,6 +41,8 @@ PLUG_IN = re.compile(r"'hydra/(?:launcher|sweeper)/(joblib|submitit|ray|optuna)(
 HALF_WIDTH = str.maketrans("＝，、：．＋～［］｛｝“”‘’　", "=,,:.+~[]{}\"\"'' ")
 FULL_WIDTH_COMMA = re.compile("[，、；]")
 KEY_BEYOND_ASCII = re.compile(r"[{,]\s*([^\s:{},'\"]*[^\s:{},'\"\x00-\x7f][^\s:{},'\"]*)\s*:")
+# The page of `--help` is part of every config that Hydra composes.
+OmegaConf.register_new_resolver("help_page", fill_template, replace=True)
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> tuple[DictConfig, Path]:
