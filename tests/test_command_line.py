@@ -132,7 +132,7 @@ def updates(folder: Path, name: str = "run") -> list[int]:
 def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
     result = run_to_end(folder, *FILE, *TINY, "+tricks=[mixup]")
     (run,) = (folder / "runs").iterdir()
-    assert run.name.startswith("files-tiny-mixup-s0-")
+    assert run.name.startswith("text-tiny-mixup-s0-")
     assert result.out.strip().splitlines()[-1].endswith(f"runs/{run.name}")
     assert "accuracy" in result.out
     expected = {
@@ -247,7 +247,7 @@ def test_more_epochs_need_the_checkpoints_of_the_run(folder: Path) -> None:
 def test_a_sweep_over_tricks(folder: Path) -> None:
     run_to_end(folder, "-m", *FILE, *TINY, "+tricks=[],[mixup],[mixup,amp]")
     runs = sorted(path.parent.name.rpartition("-s0-")[0] for path in folder.glob("runs/*/metrics.json"))
-    assert runs == ["files-tiny-amp+mixup", "files-tiny-base", "files-tiny-mixup"]
+    assert runs == ["text-tiny-amp+mixup", "text-tiny-base", "text-tiny-mixup"]
 
 
 def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:

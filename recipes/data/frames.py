@@ -181,6 +181,8 @@ def _explain_form(rows: Rows, split: str, text: str) -> str:
             f"{split} is a streaming data set ({kind}), which can be read only once; load it without streaming=True, "
             "or take its first rows: datasets.Dataset.from_list(list(data.take(10000)))."
         )
+    if rows is False and split == "test":
+        return "test=False: a run without a test split has evaluate__test=False."
     if hasattr(rows, "collect"):
         return f"{split} is a {kind}, which is not computed yet; give {split}=frame.collect()."
     if hasattr(rows, "__next__"):

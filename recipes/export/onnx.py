@@ -50,8 +50,9 @@ print(classifier.probabilities({arguments}))
 print(classifier.predict({arguments}))
 ```
 
-`model.onnx` (opset {opset}) maps {inputs}, each (row, token), to `logits`, (row, class), for any number of rows and
-tokens. `settings.json` has the labels and all that happens before and after the model; `predict.py` does it.
+`model.onnx` (opset {opset}) maps {inputs}, each (row, token),
+to `logits`, (row, class), for any number of rows and {tokens}.
+`settings.json` has the labels and all that happens before and after the model; `predict.py` does it.
 
 Compared with Trickbook's own `predict`, in 32 bits, on {agreement.texts} texts: no probability differs by more than
 {agreement.largest_difference:.1e}.
@@ -92,6 +93,8 @@ def export_onnx(run: RunFolder, folder: Path | None = None) -> tuple[Path, Agree
     """
     target = folder or run.folder / "onnx"
     _check_packages()
+    if target.parent.name in ("model", "predictions"):
+        raise UserError(f"{target}: name a folder outside model/ and predictions/ of a run, which hold nothing else.")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} exists already; remove it, or name another folder: --onnx FOLDER.")
     _check_kind(run)
@@ -262,12 +265,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _readme(run: RunFolder, settings: Mapping[str, Any], agreement: Agreement) -> str:
-    texts = 'texts = ["a first text", "a second one"]'
+    texts, width = 'texts = ["a first text", "a second one"]', settings["padding"]["width"]
     return README.format(
         title=run.folder.name,
         texts=f'{texts}\npairs = ["its pair", "another pair"]' if settings["pairs"] else texts,
         arguments="texts, pairs" if settings["pairs"] else "texts",
         opset=settings["opset"],
+        tokens=f"{width} tokens" if width else "tokens",
         inputs=", ".join(f"`{name}`" for name in settings["inputs"]),
         agreement=agreement,
     )

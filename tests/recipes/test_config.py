@@ -133,8 +133,8 @@ def test_a_folder_that_an_earlier_version_has_named_is_found(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     overrides = ["data=files", "data.train=reviews.csv"]
     folder = compose_config(overrides)[1]
-    earlier = folder.with_name(folder.name.replace("reviews-", "files-"))
-    earlier.mkdir(parents=True)
-    assert compose_config(overrides)[1] == earlier
+    previous = folder.with_name(folder.name.replace("reviews-", "files-"))
+    previous.mkdir(parents=True)
+    assert compose_config(overrides)[1] == previous
     folder.mkdir()
     assert compose_config(overrides)[1] == folder

@@ -252,6 +252,7 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(name: str) -> None:
 def test_all_problems_of_a_split_come_at_once() -> None:
     assert problems({"review": [5], "other": [1]}).count("\n") == 1
     assert "for texts without labels write test={'review': texts}" in problems(TEXTS, "test")
+    assert problems(False, "test") == "test=False: a run without a test split has evaluate__test=False."
 
 
 def test_ratings_with_halves_are_classes() -> None:

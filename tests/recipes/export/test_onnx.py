@@ -143,6 +143,8 @@ def test_only_a_new_or_an_empty_folder_is_written(run: RunFolder, tmp_path: Path
         with pytest.raises(UserError, match="exists already"):
             export_onnx(run, target)
     assert file.read_text(encoding="utf-8") == "mine"
+    with pytest.raises(UserError, match="name a folder outside model/ and predictions/"):
+        export_onnx(run, run.folder / "model" / "onnx")
 
 
 @pytest.mark.usefixtures("no_graph")
