@@ -106,7 +106,9 @@ class MLflow(RunTracker, MLflowTracker):  # type: ignore[misc]
         """Log the final scores, the texts as tags, and the files that hold all of them."""
         self.log_points([Point(update, scores)])
         for name, text in texts.items():
-            self.client.set_tag(self.run_id, name, text[:5000])
+            # What the page of a run shows as its description.
+            tag = "mlflow.note.content" if name == "health_report" else name
+            self.client.set_tag(self.run_id, tag, text[:5000])
         for path in (self.identity.folder / name for name in ("config.yaml", "metrics.json")):
             if path.exists():
                 self.client.log_artifact(self.run_id, str(path))

@@ -22,8 +22,8 @@ from recipes.trackers.tensorboard import EVENTS, TensorBoard
 from recipes.trackers.tracker import RunTracker, State
 from recipes.trackers.wandb import WandB
 
-NO_SCORES = ("format", "seed", "labels", "versions")
-"""Parts of `metrics.json` that do not say how good the run is, or what it cost."""
+NO_SCORES = ("format", "seed", "labels", "versions", "candidates")
+"""Parts of `metrics.json` that are no scores of the final weights, and no costs."""
 LONGEST_REASON = 300
 """Characters of a tracker's error that are printed."""
 

@@ -83,6 +83,7 @@ def test_a_run_is_stored_with_config_series_results_and_files(tmp_path: Path, ur
     tags = {name: run.data.tags[name] for name in ("group", "draft", "mixup", "tricks", "seed", "health", "weights")}
     expected = {"group": "three", "draft": "", "mixup": "on", "tricks": "mixup", "seed": "0"}
     assert tags == {**expected, "health": metrics["health"]["headline"], "weights": metrics["weights"]}
+    assert run.data.tags["mlflow.note.content"].startswith("health: ")
     from mlflow import MlflowClient
 
     files = [file.path for file in MlflowClient(uri).list_artifacts(run.info.run_id)]

@@ -84,6 +84,7 @@ def test_a_tracker_gets_the_config_the_history_and_the_results_under_the_same_na
     for split in ("validation", "test"):
         assert {name: scores[f"{split}/{name}"] for name in metrics[split]} == metrics[split]
     assert scores["cost/train_seconds"] == metrics["cost"]["train_seconds"] and "seed" not in scores
+    assert not [name for name in scores if name.startswith("candidates/")]
     assert texts["health"] == metrics["health"]["headline"] and texts["weights"] == metrics["weights"]
     assert "health: " in texts["health_report"] and end == ("end", "finished") and said == ""
 
