@@ -26,6 +26,8 @@ FURTHER_SINGLE = ("balanced_accuracy", "weighted_precision")
 FURTHER_MULTI = ("weighted_f1", "weighted_precision", "weighted_recall")
 LOWER_IS_BETTER = ("loss", "brier", "ece")
 """Of the built-in metrics; `is_lower_better` knows the others too."""
+RAISED_BY_ROWS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors by which a function of a config refuses rows. They cost its score only; any other is a bug of it."""
 MIN_SPREAD = 0.05
 """A model has collapsed if fewer answers than this fraction of the labels are outside their most frequent class."""
 # Bins of the expected calibration error.
@@ -104,8 +106,7 @@ class CustomMetric:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 value = self.function(true, probabilities if self.reads_probabilities else decided, **settings)
-        # The function is somebody else's, and no error of it may cost a trained model.
-        except Exception as error:
+        except RAISED_BY_ROWS as error:
             reason = str(error).strip().split("\n")[0].rstrip(".")
             return f"it raised {type(error).__name__}{f' ({reason})' if reason else ''}"
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
