@@ -398,6 +398,7 @@ def test_two_tricks_in_a_slot_for_one_are_refused(folder: Path) -> None:
 
 def test_a_trick_whose_class_cannot_be_imported(folder: Path) -> None:
     write_trick(folder)
+    (folder / "mine_trick.py").unlink()
     paragraph = run_refused(folder, "--config-dir", "mine", *FILE, *TINY, "+tricks=[mine]")
     assert "tricks.mine._target_=mine_trick.Mine cannot be imported" in paragraph
 

@@ -545,11 +545,7 @@ def test_an_early_stop_is_announced_and_stored_also_if_the_run_is_killed_afterwa
     assert comparable_contents(tmp_path / "killed") == comparable_contents(tmp_path / "once")
     card = (tmp_path / "once" / "model" / "README.md").read_text(encoding="utf-8")
     page = run_page.page([load(tmp_path / "once")])
-    assert (
-        sentence in card
-        and sentence in page
-        and "the model has collapsed" in card
-        and "the model has collapsed" in page
-    )
+    for text in (card, page.replace("Early stop", "early stop")):
+        assert sentence in text and "the model has collapsed" in text
     both = run_page.page([load(tmp_path / "once"), load(tmp_path / "killed")])
-    assert "<th>health</th>" in both and both.count("<td>collapsed</td>") == 2
+    assert ">health</th>" in both and both.count(">collapsed</td>") == 2

@@ -192,7 +192,7 @@ def test_nothing_is_left() -> None:
 def test_without_datasketch_exact_duplicates_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasketch", None)
     assert remaining(rows("a", "A"))[0] == ["0"]
-    with pytest.raises(UserError, match=r"^tricks.deduplicate.threshold=0.9: .*'\.\[deduplicate\]'"):
+    with pytest.raises(UserError, match=r"^tricks.deduplicate.threshold=0.9: .*'trickbook\[deduplicate\]'"):
         remaining(rows("a", "A"), threshold=0.9)
 
 

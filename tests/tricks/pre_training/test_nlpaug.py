@@ -273,7 +273,7 @@ class TestErrors:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "nlpaug", None)
         with pytest.raises(
-            UserError, match=r"^tricks.nlpaug.augmenters\[0\] needs .* nlpaug \(.*\); .*'\.\[nlpaug\]'\.$"
+            UserError, match=r"^tricks.nlpaug.augmenters\[0\] needs .* nlpaug \(.*\); .*'trickbook\[nlpaug\]'\.$"
         ):
             output("a", stub(Draws))
 

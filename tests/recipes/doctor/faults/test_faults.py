@@ -404,9 +404,9 @@ CONFIG = [
     Fault(
         "a metric of two classes",
         "setup",
-        "evaluate.metric=roc_auc",
+        "evaluate.metric=average_precision",
         "error",
-        ["evaluate.metric=roc_auc"],
+        ["evaluate.metric=average_precision"],
         remedy=["evaluate.metric=macro_f1"],
     ),
     Fault(
