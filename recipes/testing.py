@@ -116,6 +116,8 @@ def warm_up() -> Path:
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         finetune_config(tiny_config("train.max_updates=2", longest=9), folder)
     list(available_tricks())  # reads their files once
+    for longest in (12, 30):
+        tiny_splits(tiny_config(longest=longest))
     # The children may be one of several processes.
     AcceleratorState._reset_state(reset_partial_state=True)
     return folder
@@ -236,9 +238,17 @@ def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(finished_run()) for name in values if name == "folder" and values[name] is None}
 
 
+READ: dict[str, Splits] = {}
+
+
 def tiny_splits(config: Config) -> Splits:
-    """The data of a tiny run, without a test split."""
-    return read_splits(config.data, {}, False)
+    """The data of a tiny run, without a test split. Generated texts never change, so a process reads them once."""
+    if not Path(str(config.data.train)).is_relative_to(temporary_root()):
+        return read_splits(config.data, {}, False)
+    name = repr(config.data)
+    if name not in READ:
+        READ[name] = read_splits(config.data, {}, False)
+    return READ[name]
 
 
 def tiny_run(config: Config, folder: Path, run_folder: Path | None = None) -> TrainingRun:

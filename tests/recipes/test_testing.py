@@ -2,6 +2,8 @@
 
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +48,18 @@ def test_every_pair_is_in_one_of_the_two_tests_of_pairs() -> None:
 
     first = [name for name in testing.names() if name > "focal" and Laws()._is_tried_first(name)]
     assert "label_smoothing" in first and len(first) < len([name for name in testing.names() if name > "focal"])
+
+
+def test_generated_texts_are_read_once_and_other_files_each_time(tmp_path: Path) -> None:
+    config = testing.tiny_config()
+    assert testing.tiny_splits(config) is testing.tiny_splits(testing.tiny_config("model.dropout=0.0"))
+    longer = testing.tiny_splits(testing.tiny_config(longest=30))
+    assert max(map(len, longer.train["text"])) > max(map(len, testing.tiny_splits(config).train["text"]))
+    file = tmp_path / "train.csv"
+    for label in "xz":
+        file.write_text("text,label\n" + f"one,{label}\ntwo,y\n" * 9)
+        own = replace(config, data=replace(config.data, train=str(file), validation=str(file)))
+        assert testing.tiny_splits(own).classes == sorted({label, "y"})
 
 
 def test_a_child_finds_all_that_a_run_imports() -> None:
