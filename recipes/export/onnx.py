@@ -94,7 +94,7 @@ def export_onnx(run: RunFolder, folder: Path | None = None) -> tuple[Path, Agree
     target = folder or run.folder / "onnx"
     _check_packages()
     if target.parent.name in ("model", "predictions"):
-        raise UserError(f"{target}: name a folder outside model/ and predictions/ of a run; these are for its own files.")
+        raise UserError(f"{target}: name a folder outside model/ and predictions/ of a run, which are for its files.")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} exists already; remove it, or name another folder: --onnx FOLDER.")
     _check_kind(run)
