@@ -66,8 +66,8 @@ def _check_extra(extra: Mapping[str, Rows] | None) -> dict[str, Rows]:
         return {}
     if not isinstance(extra, Mapping):
         raise UserError(f"extra is of type {type(extra).__name__}; give its rows a name, extra={{'<name>': <rows>}}.")
-    if taken := [name for name in extra if name in SPLITS]:
-        raise UserError(f"extra: {taken[0]!r} is the name of a split; write {taken[0]}=<rows>, or choose another name.")
+    if reserved := [name for name in extra if name in SPLITS]:
+        raise UserError(f"extra: {reserved[0]!r} is the name of a split; write {reserved[0]}=<rows>, or choose another name.")
     return dict(extra)
 
 
