@@ -67,7 +67,9 @@ def _check_extra(extra: Mapping[str, Rows] | None) -> dict[str, Rows]:
     if not isinstance(extra, Mapping):
         raise UserError(f"extra is of type {type(extra).__name__}; give its rows a name, extra={{'<name>': <rows>}}.")
     if reserved := [name for name in extra if name in SPLITS]:
-        raise UserError(f"extra: {reserved[0]!r} is the name of a split; write {reserved[0]}=<rows>, or choose another name.")
+        raise UserError(
+            f"extra: {reserved[0]!r} is the name of a split; write {reserved[0]}=<rows>, or choose another name."
+        )
     return dict(extra)
 
 
