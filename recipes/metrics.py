@@ -387,23 +387,15 @@ def _rank(is_true: np.ndarray, probabilities: np.ndarray, names: Collection[str]
     if not set(names) & set(RANKING):
         return {}
     # Imported when there is something to score: scikit-learn takes half a second, and no start has to wait for it.
-    from sklearn.metrics import average_precision_score
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     defined = [index for index in range(is_true.shape[1]) if 0 < is_true[:, index].sum() < len(is_true)]
-    scores = {"roc_auc": _roc_auc, "average_precision": average_precision_score}
+    scores = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
     return {
         name: float(np.mean([score(is_true[:, index], probabilities[:, index]) for index in defined]))
         for name, score in scores.items()
         if defined and name in names
     }
-
-
-def _roc_auc(is_true: np.ndarray, probabilities: np.ndarray) -> float:
-    """How often a row of the class is ranked above another row (Mann and Whitney 1947); a tie counts a half."""
-    from scipy.stats import rankdata  # late, as in `_rank`
-
-    ranks, count = rankdata(probabilities)[is_true.astype(bool)], int(is_true.sum())
-    return float((ranks.sum() - count * (count + 1) / 2) / (count * (len(is_true) - count)))
 
 
 def _measure_multi_label(predictions: Predictions, names: Collection[str]) -> dict[str, float]:
