@@ -164,7 +164,10 @@ def test_a_base_that_did_not_learn_ends_the_study_without_a_verdict(monkeypatch:
     assert second.startswith("12 runs (4 combinations, 3 seeds) were compared") and others == []
     assert not any(findings.recommended_arm)
     text = as_markdown("Ablation", build_parts(findings))
-    assert text.startswith("# Ablation\n\n**The base did not learn**\n\nNo verdict: the base did not learn") and "| first | no verdict |" in text
+    assert (
+        text.startswith("# Ablation\n\n**The base did not learn**\n\nNo verdict: the base did not learn")
+        and "| first | no verdict |" in text
+    )
 
 
 def test_a_base_that_is_no_arm_of_the_design_is_examined(monkeypatch: pytest.MonkeyPatch) -> None:
