@@ -89,19 +89,18 @@ class FinishedRun(RunFolder):
             The predictions: `.names()`, `.probabilities`, `.to_frame()`.
 
         Raises:
-            UserError: a text has no pair though the run was trained on pairs, or the other way round; or one is no
-                text.
+            UserError: a text has no pair though the run was trained on pairs, or the other way round; or something is
+                no text, or no column of texts.
 
         Example:
             recipes.load("runs/mine").predict(["a text", "another one"]).names()
         """
         from recipes.prediction.precision import in_precision
-        from recipes.prediction.predictors import check_arguments
+        from recipes.prediction.predictors import as_column, check_arguments
         from recipes.reports.texts import with_texts
 
-        if not isinstance(texts, str):
-            texts = list(texts)
-        pairs = None if pairs is None else list(pairs)
+        texts = as_column(texts, "texts")
+        pairs = None if pairs is None else as_column(pairs, "pairs")
         check_arguments(self, texts, pairs)
         # A fused run loads its members while it predicts.
         with trusting(self.trusted), in_precision(self.precision):

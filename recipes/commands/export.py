@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--onnx", nargs="?", const="", metavar="FOLDER", help="a new or empty folder (default: onnx/ in the run folder)"
     )
-    parser.add_argument("--hub", metavar="OWNER/NAME", help="a repository of the hub; it is made if there is none")
+    parser.add_argument("--hub", metavar="OWNER/NAME", help="a repository of the hub; created if there is none")
     parser.add_argument("--private", action="store_true", help="make a private repository")
     parser.add_argument("--license", help="of the model, for its card: apache-2.0, mit, cc-by-4.0, other ...")
     parser.add_argument("--language", help="of the texts, for the card: en, zh ... (default: guessed, if it is clear)")
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     of_hub = [name for name in ("private", "license", "language", "dry_run") if getattr(options, name)]
     if options.onnx is None and options.hub is None:
-        raise UserError("Say where to: --onnx for an ONNX file, --hub owner/name for the Hugging Face hub, or both.")
+        raise UserError("Name a target: --onnx for an ONNX file, --hub owner/name for the Hugging Face hub, or both.")
     if of_hub and options.hub is None:
         raise UserError(f"--{of_hub[0].replace('_', '-')} is for an upload, so it needs --hub owner/name.")
 

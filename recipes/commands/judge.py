@@ -79,7 +79,7 @@ def judge_file(options: argparse.Namespace, metric: str | None) -> None:
     target = options.output
     is_report = target and target.is_file() and target.read_text("utf-8", "replace").startswith(f"# {TITLE}\n")
     if target and target.exists() and not is_report:
-        raise UserError(f"--output={target} exists and is not such a report; name another file.")
+        raise UserError(f"--output={target} exists and is not a report of judge; name another file.")
     if options.margin <= 0:
         raise UserError(f"--margin={options.margin:g} must be above 0; the default is 0.01.")
     runs = read_log(options.runs, options.factor, metric, options.majority)

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not target.name or target.parent.name in ("model", "predictions"):
         raise UserError(f"--output={target}: name a file for the page, outside model/ and predictions/ of a run.")
     if options.output and target.is_file() and not target.read_bytes().startswith(PAGE_START.encode()):
-        raise UserError(f"--output={target} exists and is not such a page; name another file.")
+        raise UserError(f"--output={target} exists and is not a page of a run; name another file.")
     with atomic_write(target) as draft:
         draft.write_text(page(runs), encoding="utf-8")
     print(target)

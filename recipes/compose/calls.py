@@ -32,7 +32,8 @@ def write_overrides(
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides!r}: write a list, overrides=[{overrides!r}].")
     lines = [*overrides, *as_overrides(settings)]
-    sources = split_rows({split: each for split, each in rows.items() if each is not None}) | dict(extra or {})
+    further = _check_extra(extra)
+    sources = split_rows({split: each for split, each in rows.items() if each is not None}) | further
     if not sources:
         return lines
     choices = [line for line in lines if line.startswith("data=")]
@@ -57,6 +58,19 @@ def write_overrides(
     if problems:
         raise UserError(*problems)
     return lines
+
+
+def _check_extra(extra: Mapping[str, Rows] | None) -> dict[str, Rows]:
+    """Check that further rows have names, and no name of a split: they would replace that split."""
+    if extra is None:
+        return {}
+    if not isinstance(extra, Mapping):
+        raise UserError(f"extra is of type {type(extra).__name__}; give its rows a name, extra={{'<name>': <rows>}}.")
+    if reserved := [name for name in extra if name in SPLITS]:
+        raise UserError(
+            f"extra: {reserved[0]!r} is the name of a split; write {reserved[0]}=<rows>, or choose another name."
+        )
+    return dict(extra)
 
 
 def _find_columns(lines: Sequence[str]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-GROUPS = ("data", "model", "recipe", "search", "tricks")
+GROUPS = ("data", "model", "recipe", "search", "tracker", "tricks")
 """The folders of a config folder that a run composes from."""
 
 

@@ -23,6 +23,7 @@ GROUPS = {
     "model": "the model",
     "recipe": "tricks and values by name; in their own evidence most are no better than plain",
     "search": "what a sweep (-m) tries",
+    "tracker": "where runs are shown",
 }
 
 

@@ -148,5 +148,5 @@ def as_text(value: Any, setting: str) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return f"[{','.join(as_text(each, setting) for each in value)}]"
     raise UserError(
-        f"{setting}: a value of type {type(value).__name__} is none of a setting; write a text, a number or a list."
+        f"{setting}: a value of type {type(value).__name__} cannot be a setting; write a text, a number or a list."
     )

@@ -81,7 +81,7 @@ def read_metric(text: str) -> CustomMetric:
         raise UserError(f"--metric={text} cannot be read; write --metric='{{{TARGET}: my_scores.gain}}'.") from error
     (metric,) = build_metrics([item])
     if not isinstance(metric, CustomMetric) or not metric.greater_is_better:
-        raise UserError(f"--metric={text}: predictions are scored by metrics of which more is better.")
+        raise UserError(f"--metric={text}: choose a metric of which more is better.")
     return metric
 
 

@@ -103,8 +103,7 @@ def import_function(target: str, setting: str) -> Callable[..., Any]:
 def _explained_import(target: str, setting: str) -> Iterator[None]:
     """Inside this context an import that fails is an error of the user."""
     try:
-        if is_listed(target):
-            _search_working_folder(target)
+        _search_working_folder(target)
         yield
     except (HydraException, ImportError, ValueError, TypeError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
@@ -119,17 +118,19 @@ def _search_working_folder(target: str) -> None:
     The folder comes last, so that no file in it hides a package, and only where nothing else has the module.
     """
     top, folder = target.partition(".")[0], str(Path.cwd())
-    if _find_spec(top) is None and PathFinder.find_spec(top, [folder]) is not None:
+    if _find_spec(top) is None and is_listed(target) and PathFinder.find_spec(top, [folder]) is not None:
         sys.path.append(folder)
 
 
 def is_trusted(target: str, package: str | None = None) -> bool:
     """Whether this class may be imported. To find out, nothing is imported."""
     top = target.partition(".")[0]
+    if top == TRICKS.name:
+        # Most classes are these, and it takes longer to read what is listed.
+        is_own = _names_module(target, TRICKS) and _origin(_find_spec(top)) == _initial_file(TRICKS)
+        return is_own or is_listed(target)
     if is_listed(target):
         return True
-    if top == TRICKS.name:
-        return _names_module(target, TRICKS) and _origin(_find_spec(top)) == _initial_file(TRICKS)
     if top == package:
         spec = _find_spec(top)
         # If there is no such package, nothing can be imported; the trick that needs it says how to install it.

@@ -29,6 +29,8 @@ FORMS = "a DataFrame, a datasets.Dataset, {'text': [...], 'label': [...]}, a lis
 FORMS += "tuple of columns, (texts, labels)"
 MOST_FRACTIONS = 20
 """Different labels with fractions that may be ratings, such as 0.5, 1.0, 1.5; more of them are a measurement."""
+DECODE = "decode these bytes, in pandas with str.decode('utf-8')"
+"""What to do with bytes: `astype(str)` would make texts such as "b'good'" of them."""
 NOT_IN_TEST = {"validation": {"group"}, "train": set[str]()}
 """The settings whose column a split may lack; of other splits the label too."""
 
@@ -192,6 +194,11 @@ def _explain_form(rows: Rows, split: str, text: str) -> str:
 
 def _open_frame(frame: Any, split: str) -> Table:
     """The columns of a pandas frame by position: its index does not matter, and a name may stand there twice."""
+    if frame.columns.nlevels > 1:
+        raise UserError(
+            f"{split} has column names of {frame.columns.nlevels} levels; join them: "
+            "df.columns = ['.'.join(map(str, name)) for name in df.columns]."
+        )
     names = [str(name) for name in frame.columns]
 
     def read(name: str) -> Sequence[Any]:
@@ -308,10 +315,10 @@ def _as_texts(cells: Sequence[Any], setting: str, name: str, split: str) -> list
         )
     for row, cell in enumerate(cells):
         if not isinstance(cell, str):
+            remedy = DECODE if isinstance(cell, bytes) else "write texts, in pandas with astype(str)"
             raise UserError(
                 f"{setting}={name!r}: row {row} of {split} (counted from 0) holds {cell!r:.40} "
-                f"({type(cell).__name__}), which is no text; name another column, or write texts, in pandas with "
-                "astype(str)."
+                f"({type(cell).__name__}), which is no text; name another column, or {remedy}."
             )
         _check_encoding(cell, setting, name, split, row)
     return [str(cell) for cell in cells]  # also of a subclass, such as that of NumPy
@@ -326,9 +333,9 @@ def _as_names(cells: Sequence[Any], setting: str, name: str, split: str) -> list
         except TypeError:
             kind = type(cell).__name__
             lists = ", or a list of them" if setting == "label" else ""
+            remedy = DECODE if isinstance(cell, bytes) else f"write a text or a number{lists}"
             raise UserError(
-                f"{setting}={name!r}: row {row} of {split} (counted from 0) holds {cell!r:.40} ({kind}); write a "
-                f"text or a number{lists}."
+                f"{setting}={name!r}: row {row} of {split} (counted from 0) holds {cell!r:.40} ({kind}); {remedy}."
             ) from None
         if isinstance(value, float):
             fractions.add(value)

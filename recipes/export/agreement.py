@@ -85,7 +85,7 @@ def compare(classifier: Classifier, predictor: Predictor) -> Agreement:
     """Compare an exported classifier with `predict` on 200 texts.
 
     Raises:
-        UserError: a probability differs by more than rounding, or the rules that decide give other labels.
+        UserError: a probability differs by more than rounding, or the predicted labels differ.
     """
     texts, pairs, own = texts_to_compare(predictor.config, predictor.max_length)
     ids = [str(number) for number in range(len(texts))]

@@ -100,13 +100,16 @@ def _check_kind(run: RunFolder) -> None:
             "publish a run of another model."
         )
     if not (run.model_folder / CARD).is_file():
-        raise UserError(f"{run.model_folder / CARD} is missing, and a model is published with its card; copy it again.")
+        raise UserError(
+            f"{run.model_folder / CARD} is missing, and a model is published with its card; copy the run folder again."
+        )
 
 
 def write_published(run: RunFolder, folder: Path, publication: Publication) -> None:
     """Write the files that are published: those of `model/`, and of the run what `recipes.load` needs.
 
-    Predictions, the history and the checksums of the data stay at home, and settings lose the folders of this machine.
+    Predictions, the history and the checksums of the data are not published. Settings lose the folders of this
+    machine.
     """
     shutil.copytree(run.model_folder, folder, ignore=shutil.ignore_patterns(".*", "onnx"))
     settings = _published_settings(run)

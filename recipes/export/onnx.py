@@ -94,7 +94,7 @@ def export_onnx(run: RunFolder, folder: Path | None = None) -> tuple[Path, Agree
     target = folder or run.folder / "onnx"
     _check_packages()
     if target.parent.name in ("model", "predictions"):
-        raise UserError(f"{target}: name a folder outside model/ and predictions/ of a run, which hold nothing else.")
+        raise UserError(f"{target}: name a folder outside model/ and predictions/ of a run, which are for its files.")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} exists already; remove it, or name another folder: --onnx FOLDER.")
     _check_kind(run)
@@ -118,7 +118,7 @@ def export_onnx(run: RunFolder, folder: Path | None = None) -> tuple[Path, Agree
 
 
 def write_reader(run: RunFolder, settings: Mapping[str, Any], folder: Path) -> None:
-    """Write all of an export but the model: the tokenizer, the settings, and the program that reads them.
+    """Write everything of an export except the model: the tokenizer, the settings, and the program that reads them.
 
     Raises:
         UserError: the tokenizer has no file that `tokenizers` can read.

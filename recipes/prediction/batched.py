@@ -45,7 +45,7 @@ def predict_split(
     if accelerator and processes > 1:
         for values in (probabilities, decisions):
             values[:] = accelerator.reduce(torch.from_numpy(values).to(device)).cpu().numpy()
-    labels = dataset.examples["label"]
+    labels = dataset.examples["label"][:]
     return Predictions(dataset.ids, labels, probabilities, decisions, run.classes, run.multi_label)
 
 

@@ -186,14 +186,33 @@ def _load_model(folder: Path, tricks: Mapping[str, Trick], run: ModelContext) ->
     return reshaped
 
 
+def as_column(cells: Any, name: str) -> list[Any]:
+    """The cells of a column that predictions are asked for.
+
+    Args:
+        cells: a list, a column of a frame, an array.
+        name: of the argument.
+
+    Raises:
+        UserError: it is a whole frame, or no column at all, or empty.
+    """
+    kind = type(cells).__name__
+    if isinstance(cells, Mapping) or hasattr(cells, "columns") or hasattr(cells, "column_names"):
+        raise UserError(f"predict: {name} is a {kind}, which has columns; give the one with the texts: rows['text'].")
+    if isinstance(cells, str) or not hasattr(cells, "__iter__"):
+        raise UserError(f"predict: {name} is of type {kind}; give a list of texts: predict(['a text']).")
+    column = list(cells)
+    if not column:
+        raise UserError(f"predict: {name} is empty; give at least one text: predict(['a text']).")
+    return column
+
+
 def check_arguments(run: RunFolder, texts: Sequence[Any], pairs: Sequence[Any] | None) -> None:
     """Check that a run can predict these texts, or pairs of texts.
 
     Raises:
         UserError: a text has no pair though the run was trained on pairs, or the other way round; or one is no text.
     """
-    if isinstance(texts, str) or not len(texts):
-        raise UserError("predict takes a list of texts, at least one: predict(['a text']).")
     for name, column in (("texts", texts), ("pairs", pairs or ())):
         if odd := next(((row, text) for row, text in enumerate(column) if not isinstance(text, str)), None):
             row, text = odd

@@ -23,6 +23,8 @@ MAX_MARKS = 40
 """Points up to which a curve has a mark at each."""
 MAX_POINTS = 300
 """Points of a curve that are drawn."""
+HUGE = 1e5
+"""Distance of ticks from which on they are written with an exponent."""
 MAX_COLUMNS = 30
 """Width of a name in a chart, in characters; a Chinese one counts as two. A phone has room for this."""
 
@@ -44,7 +46,9 @@ class Axis:
         return [number * self.step for number in range(first, last + 1)]
 
     def format(self, value: float) -> str:
-        """Write a tick with as many digits as its neighbours need."""
+        """Write a tick with as many digits as its neighbours need; the losses of a diverged run may be huge."""
+        if self.step >= HUGE:
+            return f"{value:.3g}"
         digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
         return f"{value + 0.0:z,.{digits}f}"
 
@@ -103,8 +107,9 @@ class Series:
 
     @property
     def marked_points(self) -> Sequence[tuple[float, float]]:
-        """The points that have a mark."""
-        has_marks = self.kind == "marks" or (self.kind == "curve" and len(self.points) <= MAX_MARKS)
+        """The points that have a mark; a single point is no line, so it has one."""
+        most = MAX_MARKS if self.kind == "curve" else 1
+        has_marks = self.kind == "marks" or len(self.points) <= most
         return self.points if has_marks else ()
 
 

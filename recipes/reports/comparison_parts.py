@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recipes.compose.metrics import scoring_by
-from recipes.metrics import is_lower_better
 from recipes.prediction.comparison import Improvement, compare, has_same_rows
 from recipes.reports.charts import Estimate, Intervals, Plot, fit_axis
 from recipes.reports.document import Answer, Cell, Charts, Heading, Items, Part, Table
+from recipes.reports.health import is_worse
 from recipes.reports.run_parts import (
     describe_cost,
     format_score,
     main_split,
+    mark_metric,
     metric_of,
     run_parts,
     score_series,
@@ -80,13 +81,11 @@ def _difference_parts(runs: Mapping[str, RunFolder]) -> Iterator[Part]:
         differences.append(Difference(name, improvement))
     names = {word: [each.name for each in differences if each.word == word] for word in (BETTER, WORSE)}
     shown = [f"{word.title()} than {base}: {', '.join(names[word])}" for word in (BETTER, WORSE) if names[word]]
-    yield Answer(
-        "note",
-        ". ".join(shown) or f"No run is shown to differ from {base}",
-        f"Compared by {metric} on {split}, row by row. {base} was named first.",
-    )
-    yield Items([_describe(each, base, metric) for each in differences])
     compared = [(each.name, each.word, each.improvement) for each in differences if each.improvement]
+    nothing = f"No run {'is shown to differ from' if compared else 'can be compared with'} {base}"
+    way = f"Compared by {metric} on {split}, row by row." if compared else "A comparison needs the same rows."
+    yield Answer("note", ". ".join(shown) or nothing, f"{way} {base} was named first.")
+    yield Items([_describe(each, base, metric) for each in differences])
     if compared:
         ends = [end for _, _, gain in compared for end in (gain.low, gain.high, 0.0)]
         yield Charts(
@@ -103,10 +102,10 @@ def _difference_parts(runs: Mapping[str, RunFolder]) -> Iterator[Part]:
                 )
             ]
         )
-    yield (
-        "Another seed moves a score too, and these intervals leave that out: a study measures both. Of 20 runs that do "
-        "not differ, one looks clearly better or worse by chance."
-    )
+        yield (
+            "Another seed moves a score too, and these intervals leave that out: a study measures both. Of 20 runs "
+            "that do not differ, one looks clearly better or worse by chance."
+        )
 
 
 def _describe(difference: Difference, base: str, metric: str) -> str:
@@ -123,7 +122,7 @@ def _describe(difference: Difference, base: str, metric: str) -> str:
 def _side_by_side(runs: Mapping[str, RunFolder], anchors: Mapping[str, str]) -> Table:
     scores = {name: scores_of(run.metrics, main_split(run)) for name, run in runs.items()}
     metrics = list(dict.fromkeys(metric for values in scores.values() for metric in values))
-    names = [f"{metric} ↓" if is_lower_better(metric) else metric for metric in metrics]
+    names = [mark_metric(metric) for metric in metrics]
     return Table(
         ["run", "split", "health", *names, "seconds", "MB"],
         [
@@ -141,7 +140,9 @@ def _side_by_side(runs: Mapping[str, RunFolder], anchors: Mapping[str, str]) -> 
 
 
 def _name_health(run: RunFolder) -> str:
-    return str((run.health or {}).get("headline", "unknown")).replace("_", " ")
+    if not run.health:
+        return "unknown"
+    return "worse" if is_worse(run.health) else str(run.health["headline"]).replace("_", " ")
 
 
 def _score_plots(runs: Mapping[str, RunFolder]) -> Iterator[Plot]:

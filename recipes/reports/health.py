@@ -16,9 +16,21 @@ BASELINES = {"linear": "the linear baseline", "majority": "the majority class"}
 """The name of each baseline in a sentence."""
 
 
+def is_worse(health: Mapping[str, Any]) -> bool:
+    """Whether a run that is not shown to be better is shown to be worse: its whole interval is below 0."""
+    against = health.get("against")
+    return health["headline"] == "not_better" and bool(against) and against["high"] < 0
+
+
+def name_headline(health: Mapping[str, Any]) -> str:
+    """The headline in words, without the comparison."""
+    headline: str = health["headline"]
+    return "worse than the baseline" if is_worse(health) else HEADLINES.get(headline, headline)
+
+
 def describe_headline(health: Mapping[str, Any]) -> str:
     """The headline and the comparison with the baseline, as one sentence."""
-    text = HEADLINES.get(health["headline"], health["headline"])
+    text = name_headline(health)
     against = health.get("against")
     if not against:
         return f"{text}."

@@ -12,7 +12,7 @@ from recipes.reports.charts import Estimate, Intervals, Plot, Series, fit_axis
 from recipes.reports.class_parts import class_parts
 from recipes.reports.document import Answer, Charts, Figures, Heading, Items, Part, Step, Steps, Table
 from recipes.reports.error_parts import error_parts
-from recipes.reports.health import BASELINES, HEADLINES, describe_early_stop
+from recipes.reports.health import BASELINES, describe_early_stop, name_headline
 from recipes.reports.monitor import Monitor
 from recipes.reports.smoothing import smooth
 from recipes.runs.folder import RunFolder
@@ -158,7 +158,7 @@ def _describe_health(run: RunFolder) -> Answer:
         return Answer("note", "Health: unknown", text.strip())
     headline, against = health["headline"], health.get("against")
     text = f"{_describe_against(against) if against else ''} {stopped}"
-    return Answer(TONES.get(headline, "warning"), f"Health: {HEADLINES.get(headline, headline)}", text.strip())
+    return Answer(TONES.get(headline, "warning"), f"Health: {name_headline(health)}", text.strip())
 
 
 def _describe_against(against: Mapping[str, Any]) -> str:
@@ -204,6 +204,11 @@ def _next_steps(run: RunFolder) -> Iterator[Step]:
     )
 
 
+def mark_metric(name: str) -> str:
+    """The name of a metric, with an arrow if less is better."""
+    return f"{name} ↓" if is_lower_better(name) else name
+
+
 def _score_table(metrics: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> Table:
     """Each metric on each split, with the intervals that there are."""
     scores = {split: scores_of(metrics, split) for split in bounds}
@@ -212,7 +217,7 @@ def _score_table(metrics: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> Ta
         ["metric", *chain.from_iterable((split, "95 % interval") for split in bounds)],
         [
             [
-                f"{name} ↓" if is_lower_better(name) else name,
+                mark_metric(name),
                 *chain.from_iterable(
                     (format_score(scores[split].get(name)), _format_interval(bounds[split].get(name)))
                     for split in bounds
@@ -229,7 +234,9 @@ def _candidate_tables(metrics: Mapping[str, Any]) -> Iterator[Table]:
     candidates = metrics.get("candidates") or {}
     if len(candidates) > 1:
         names = list(dict.fromkeys(chain.from_iterable(candidates.values())))
-        rows = [[name, *(format_score(scores.get(name)) for scores in candidates.values())] for name in names]
+        rows = [
+            [mark_metric(name), *(format_score(scores.get(name)) for scores in candidates.values())] for name in names
+        ]
         caption = f"Weights to choose from, on validation. Chosen: {metrics['weights']}."
         yield Table(["metric", *candidates], rows, caption)
 

@@ -52,7 +52,7 @@ class RunTracker(GeneralTracker):  # type: ignore[misc]  # accelerate ships no t
         Args:
             scores: the numbers of `metrics.json` by their path, such as `test/accuracy`.
             texts: headline and findings of its health, and which weights are final.
-            update: the one after the last.
+            update: the last update plus one.
         """
         self.log(scores, step=update)
 

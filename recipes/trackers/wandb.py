@@ -86,5 +86,5 @@ class WandB(RunTracker, WandBTracker):  # type: ignore[misc]
         self.run.log({path.stem: wandb.Image(str(path)) for path in paths}, step=update)
 
     def end(self, state: State) -> None:
-        """Close the run with the exit code that stands for its state."""
+        """Close the run with the exit code of its state."""
         self.run.finish(exit_code=EXIT_CODES[state])

@@ -44,9 +44,9 @@ def test_an_onnx_file(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Say where to: --onnx for an ONNX file, --hub owner/name"),
+        ([], "Name a target: --onnx for an ONNX file, --hub owner/name"),
         (["--onnx", "--private"], "--private is for an upload, so it needs --hub owner/name"),
-        (["--dry-run"], "Say where to"),
+        (["--dry-run"], "Name a target"),
         (["--onnx", "--dry-run"], "--dry-run is for an upload"),
         (["--hub", "name"], "name the owner too"),
     ],

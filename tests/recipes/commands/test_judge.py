@@ -60,7 +60,7 @@ def test_no_other_file_is_replaced(judge: Judge, tmp_path: Path) -> None:
     runs = write_runs(tmp_path / "runs.csv", SCORES)
     for target in (runs, str(tmp_path)):
         code, text = judge(runs, f"--output={target}")
-        assert code == 2 and "exists and is not such a report" in text
+        assert code == 2 and "exists and is not a report of judge" in text
     assert Path(runs).read_text(encoding="utf-8").startswith("arm,seed,score")
 
 
@@ -78,7 +78,7 @@ def test_predictions_are_scored_by_a_function(tmp_path: Path, judge: Judge) -> N
     code, output = judge(str(path), "--metric", "{_target_: sklearn.metrics.fbeta_score, beta: 2, average: macro}")
     assert code == 0 and "fbeta_score" in output and "better" in output
     code, output = judge(str(path), "--metric", "{_target_: sklearn.metrics.hamming_loss}")
-    assert code == 2 and "metrics of which more is better" in output
+    assert code == 2 and "choose a metric of which more is better" in output
     code, output = judge(str(path), "--metric", "{_target_: os.system}")
     assert code == 2 and "os.system is not trusted" in output
     assert judge(str(path), "--metric", "kappa")[0] == 0

@@ -20,7 +20,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
 def test_no_other_file_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "notes.txt"
     target.write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="exists and is not such a page"):
+    with pytest.raises(UserError, match="exists and is not a page of a run"):
         main([str(finished_run()), f"--output={target}"])
     with pytest.raises(UserError, match="A page of 2 runs needs a file to write"):
         main([str(finished_run()), str(finished_run())])

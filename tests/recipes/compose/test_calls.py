@@ -59,6 +59,13 @@ def test_rows_in_memory_exclude_another_data_set() -> None:
         write_overrides("seed=1", {}, {}, None)
 
 
+def test_further_rows_have_names_of_their_own() -> None:
+    with pytest.raises(UserError, match="'validation' is the name of a split; write validation=<rows>"):
+        write_overrides([], {}, {"train": "a.csv"}, {"validation": "b.csv"})
+    with pytest.raises(UserError, match="extra is of type list; give its rows a name, extra={'<name>': <rows>}"):
+        write_overrides([], {}, {"train": "a.csv"}, ROWS)  # type: ignore[arg-type]
+
+
 def test_a_file_below_the_home_folder_is_named_without_its_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

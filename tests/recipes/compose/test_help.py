@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from recipes.compose.folders import GROUPS
 from recipes.compose.help import EXAMPLE, describe_settings, fill_template, read_examples, read_settings
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
@@ -55,7 +56,7 @@ def test_every_example_in_conf_is_short() -> None:
 
 def test_every_choice_is_there() -> None:
     words = set(describe_settings(80).replace(",", " ").split())
-    for group in ("data", "model", "recipe", "search", "tricks"):
+    for group in GROUPS:
         names = {path.stem for path in (CONF / group).glob("*.yaml")}
         assert names and names <= words
 

@@ -71,7 +71,7 @@ def test_a_name_that_no_setting_has_is_refused(name: str) -> None:
         as_overrides({name: 1, "threads": object()})
     first, second = caught.value.problems
     assert first.startswith(REFUSED[name])
-    assert second == "train.threads: a value of type object is none of a setting; write a text, a number or a list."
+    assert second == "train.threads: a value of type object cannot be a setting; write a text, a number or a list."
 
 
 @pytest.mark.parametrize("value", [["mix up"], [1], 5, [None], "+tricks=[ema]"])

@@ -194,6 +194,15 @@ REFUSED = {
         FRAME.set_axis(["stars", "stars"], axis=1).assign(review="x"),
         "train has 2 columns 'stars'; rename",
     ),
+    "columns of 2 levels": (
+        FRAME.set_axis(pd.MultiIndex.from_product([["a"], FRAME.columns]), axis=1),
+        "train has column names of 2 levels; join them: df.columns = ['.'.join(",
+    ),
+    "bytes as text": (
+        FRAME.assign(review=[b"a", b"b", b"c"]),
+        "holds b'a' (bytes), which is no text; name another column, or decode these bytes",
+    ),
+    "bytes as label": (FRAME.assign(stars=[b"a", b"b", b"c"]), "holds b'a' (bytes); decode these bytes, in pandas"),
     "empty frame": (FRAME[:0], "train has no rows."),
     "empty list": ([], "train has no rows."),
     "missing texts": (FRAME.assign(review=["a", None, np.nan]), "2 of 3 texts of train are missing (first: row 1"),

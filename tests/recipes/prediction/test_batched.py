@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
 
 from recipes.data.batching import by_length
@@ -21,7 +22,7 @@ class Rows:
     counts = np.ones(5, int)
     num_classes = 2
     ids = list("abcde")
-    examples = {"label": [None] * 5}
+    examples = Dataset.from_dict({"label": [None, "x", "y", "x", "y"]})
 
     def __len__(self) -> int:
         return 5
@@ -58,6 +59,8 @@ class TestPredictSplit:
         predictions = predict_split(run, rows, 2, accelerator)
         assert [module.training for module in model.modules()] == [True, True, False]
         assert (list(predictions.ids), predictions.classes) == (Rows.ids, ["x", "y"])
+        # A column would read the table again for each row that is asked for, some hundred times slower.
+        assert predictions.labels == [None, "x", "y", "x", "y"] and type(predictions.labels) is list
         return predictions.probabilities, predictions.decisions
 
     def test_predictions_are_in_the_order_of_the_data(self) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
+import pandas as pd
 import pytest
 
 import recipes
@@ -143,9 +145,20 @@ class TestPredict:
         run.predict(["fine"])
         assert not list(tmp_path.iterdir())
 
-    @pytest.mark.parametrize("texts", ["a single text", []])
-    def test_a_single_text_or_none_is_refused(self, run: FinishedRun, texts: Any) -> None:
-        with pytest.raises(recipes.UserError, match=r"predict takes a list of texts, at least one"):
+    @pytest.mark.parametrize(
+        ("texts", "message"),
+        [
+            ("a single text", "texts is of type str; give a list of texts"),
+            (None, "texts is of type NoneType; give a list of texts"),
+            ([], "texts is empty; give at least one text"),
+            # These are iterated by the names of their columns, which are texts too.
+            ({"review": ["a"]}, r"texts is a dict, which has columns; give the one with the texts: rows\['text'\]"),
+            (pd.DataFrame({"review": ["a"]}), "texts is a DataFrame, which has columns"),
+            (datasets.Dataset.from_dict({"review": ["a"]}), "texts is a Dataset, which has columns"),
+        ],
+    )
+    def test_what_is_no_column_of_texts_is_refused(self, run: FinishedRun, texts: Any, message: str) -> None:
+        with pytest.raises(recipes.UserError, match=f"predict: {message}"):
             run.predict(texts)
 
     def test_pairs_are_refused_by_a_run_of_single_texts(self, run: FinishedRun) -> None:

@@ -14,6 +14,7 @@ from recipes.reports.charts import Axis, Estimate, Intervals, Plot, Series, fit_
         ([], 0, 60, ["0", "20", "40", "60"]),
         ([], 0, 51, ["0", "20", "40"]),
         ([], 0, 120_000, ["0", "50,000", "100,000"]),
+        ([0.0, 7e12], None, None, ["0", "2e+12", "4e+12", "6e+12", "8e+12"]),
         ([0.5, 0.5], None, None, ["0.45", "0.50", "0.55"]),
         ([0.0], 0.0, None, ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]),
         ([float("nan"), float("inf")], None, None, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
@@ -22,7 +23,7 @@ from recipes.reports.charts import Axis, Estimate, Intervals, Plot, Series, fit_
 def test_an_axis_has_round_ticks(values: list[float], low: float | None, high: float | None, ticks: list[str]) -> None:
     axis = fit_axis("", values, low, high)
     assert [axis.format(tick) for tick in axis.ticks] == ticks
-    assert all(axis.low <= value <= axis.high for value in values if value == value and abs(value) < 1e9)
+    assert all(axis.low <= value <= axis.high for value in values if value == value and abs(value) < 1e15)
 
 
 def test_a_value_is_drawn_by_its_distance_from_the_low_end() -> None:
@@ -52,6 +53,9 @@ def test_the_legend_names_what_there_is_to_tell_apart() -> None:
 def test_a_long_curve_has_no_marks_and_keeps_its_peaks() -> None:
     points = [(float(number), 1.0 if number == 777 else 0.0) for number in range(2000)]
     assert Series("long", points).marked_points == ()
+    # A single point has no line, so that a mark shows it.
+    assert Series("short", points[:2], kind="line").marked_points == ()
+    assert Series("single", points[:1], kind="line").marked_points == points[:1]
     few = thin(points, 300)
     assert len(few) <= 300 and (777.0, 1.0) in few and few == sorted(few)
     assert thin(points[:300], 300) == points[:300]

@@ -9,7 +9,7 @@ from recipes.reports.charts import Intervals, Plot
 from recipes.reports.comparison_parts import comparison_parts, name_runs
 from recipes.reports.document import Answer, Charts, Items, Table, as_html
 from recipes.runs.folder import RunFolder
-from tests.recipes.reports.pages import answers, check_page, make_run
+from tests.recipes.reports.pages import HEALTH, answers, check_page, make_run
 
 LABELS = ["x", "y"] * 20
 
@@ -43,7 +43,8 @@ def test_runs_on_other_rows_are_not_compared_row_by_row() -> None:
     other = answers(LABELS[:30], LABELS[:30], "xy")
     parts = list(comparison_parts([run("base", 4), make_run("other", {"validation": other, "test": other})]))
     assert parts[1] == Items(["other is not compared with base: they have other rows, or too few."])
-    assert isinstance(parts[0], Answer) and parts[0].headline == "No run is shown to differ from base"
+    assert isinstance(parts[0], Answer) and parts[0].headline == "No run can be compared with base"
+    assert "these intervals" not in as_html("2 runs", parts)
     assert not [
         each for part in parts if isinstance(part, Charts) for each in part.charts[:1] if "Difference" in each.title
     ]
@@ -66,12 +67,18 @@ def test_a_lower_loss_is_better() -> None:
 
 def test_the_table_has_every_metric_and_health_of_each_run() -> None:
     old = make_run("old", {"validation": with_errors(0)}, health=None)
+    against = {**HEALTH["against"], "low": -0.2, "high": -0.1}
+    scored = {"validation": with_errors(9), "test": with_errors(9)}
+    worse = make_run("worse", scored, health={"headline": "not_better", "against": against})
     (table,) = (
-        part for part in comparison_parts([run("base", 4), old]) if isinstance(part, Table) and "MB" in part.header
+        part
+        for part in comparison_parts([run("base", 4), old, worse])
+        if isinstance(part, Table) and "MB" in part.header
     )
     assert [[str(cell) for cell in row][:4] for row in table.rows] == [
         ["base", "test", "learned", "0.9500"],
         ["old", "validation", "unknown", "1.0000"],
+        ["worse", "test", "worse", "0.8750"],
     ]
     assert "loss ↓" in table.header
 

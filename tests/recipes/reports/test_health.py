@@ -2,7 +2,7 @@
 
 from recipes.doctor.health import HEADLINES as FOUND
 from recipes.doctor.health import LEARNED
-from recipes.reports.health import HEADLINES, describe_early_stop, describe_headline, describe_health
+from recipes.reports.health import HEADLINES, describe_early_stop, describe_headline, describe_health, name_headline
 
 AGAINST = {"baseline": "linear", "metric": "accuracy", "difference": 0.031, "low": 0.008, "high": 0.054}
 FINDING = {
@@ -33,6 +33,18 @@ def test_the_headline_has_the_comparison_with_the_baseline() -> None:
         "positive)."
     )
     assert describe_headline({"headline": "diverged", "against": None}) == "training diverged."
+
+
+def test_a_run_whose_interval_is_below_0_is_worse() -> None:
+    below = {**AGAINST, "difference": -0.2, "low": -0.3, "high": -0.1}
+    assert describe_headline({"headline": "not_better", "against": below}) == (
+        "worse than the baseline. accuracy against the linear baseline: -0.2000 (95 % interval -0.3000 to -0.1000, "
+        "better is positive)."
+    )
+    for against in ({**below, "high": 0.0}, None):
+        assert name_headline({"headline": "not_better", "against": against}) == HEADLINES["not_better"]
+    # A run that is broken says that first.
+    assert name_headline({"headline": "collapsed", "against": below}) == HEADLINES["collapsed"]
 
 
 def test_all_that_is_stored_is_shown() -> None:

@@ -113,3 +113,9 @@ def test_a_text_has_the_language_of_its_characters(text: str, language: str) -> 
 def test_jinja_is_imported_when_a_page_is_written() -> None:
     source = Path(html.__file__).read_text(encoding="utf-8")
     assert not re.search(r"^(import|from) jinja2", source, re.M)
+
+
+def test_a_wide_table_scrolls_and_a_long_class_name_leaves_a_phone_room_for_numbers() -> None:
+    # Without it a sentence in the last column has a word in each line.
+    assert re.search(r"^table \{[^}]*width: max-content;", STYLE, re.MULTILINE)
+    assert re.search(r"^th, td \{[^}]*max-width: min\(22rem, 45vw\); overflow-wrap: break-word;", STYLE, re.MULTILINE)

@@ -48,12 +48,20 @@ def test_the_answer_is_the_score_the_baselines_and_the_health() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.1, 0.2, "It is better than"), (-0.2, -0.1, "It is worse than"), (-0.1, 0.1, "It is not shown to be better")],
+    ("code", "low", "high", "headline", "words"),
+    [
+        ("learned", 0.1, 0.2, "it learned", "It is better than"),
+        ("not_better", -0.2, -0.1, "worse than the baseline", "It is worse than"),
+        ("not_better", -0.1, 0.1, "not shown to be better than the baseline", "It is not shown to be better"),
+    ],
 )
-def test_a_difference_is_claimed_where_its_interval_excludes_0(low: float, high: float, words: str) -> None:
-    answer = parts_of(health={**HEALTH, "against": {**HEALTH["against"], "low": low, "high": high}})[2]
+def test_a_difference_is_claimed_where_its_interval_excludes_0(
+    code: str, low: float, high: float, headline: str, words: str
+) -> None:
+    against = {**HEALTH["against"], "low": low, "high": high}
+    answer = parts_of(health={**HEALTH, "headline": code, "against": against})[2]
     assert isinstance(answer, Answer) and answer.text.startswith(words)
+    assert answer.headline == f"Health: {headline}"
 
 
 @pytest.mark.parametrize("headline", ["diverged", "collapsed"])
@@ -134,9 +142,9 @@ def test_a_run_that_diverged_has_a_page_without_scores() -> None:
 
 
 def test_weights_to_choose_from_are_compared_where_there_was_a_choice() -> None:
-    candidates = {"last": {"accuracy": 0.5}, "best": {"accuracy": 0.75, "update": 20}}
+    candidates = {"last": {"accuracy": 0.5, "loss": 0.7}, "best": {"accuracy": 0.75, "loss": 0.6, "update": 20}}
     text = as_html("one", parts_of(candidates=candidates))
-    assert "Weights to choose from, on validation. Chosen: best." in text
+    assert "Weights to choose from, on validation. Chosen: best." in text and ">loss ↓<" in text
     assert "Weights to choose from" not in as_html("one", parts_of(candidates={"last": {"accuracy": 0.5}}))
 
 
