@@ -27,6 +27,8 @@ def complete(arguments: Sequence[str], environment: MutableMapping[str, str] = o
     if not arguments or arguments[0] not in OPTIONS or not any(each.startswith(QUERY) for each in arguments):
         return None
     line = environment.get("COMP_LINE", "")
+    if not line:  # Hydra cannot read it
+        return []
     if match := OPEN_LIST.fullmatch(line.rpartition(" ")[2]):
         names = set(list_choices("tricks")) - set(re.findall(r"\w+", match[1])[1:])
         return [match[1] + name for name in sorted(names) if name.startswith(match[2])]

@@ -257,5 +257,5 @@ def explain_distrust(target: object, setting: str) -> str:
         return f"{sentence} {origin or 'Another folder'} hides the tricks of this project; work in another folder."
     return (
         f"{sentence} If you wrote it, or trust whoever did, add 'trusted=[{target}]' (--trusted={target} for "
-        "trickbook predict), or --config-dir=<the folder of its YAML file>."
+        "predict, export and judge), or --config-dir=<the folder of its YAML file>."
     )

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from recipes.config import saved_config
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
 from recipes.prediction import ensemble
 from recipes.reports.model_card import without_folders
 from recipes.runs import manifest
@@ -91,8 +91,9 @@ def publish(run: RunFolder, publication: Publication, dry_run: bool = False) -> 
 def _check_kind(run: RunFolder) -> None:
     run.require_model()
     run.check_model()
-    if ensemble.read(run.folder):
-        raise UserError(f"{run.folder} is fused from other runs; publish them one by one: they are in its members/.")
+    if members := ensemble.read(run.folder):
+        names = list_names([str(run.folder / member) for member in members.weights])
+        raise UserError(f"{run.folder} is fused from {len(members.weights)} runs; publish each of them: {names}.")
     if run.config["model"]["source"] == "linear":
         raise UserError(
             f"{run.folder}: model=linear is TF-IDF and a linear model of scikit-learn, which transformers cannot load; "

@@ -18,6 +18,7 @@ QUERY = ["-sc", "query=bash"]
         ),
         ("trickbook train +tricks=[amp,awp,a", ["+tricks=[amp,awp,accumulate"]),
         ("python train.py +tricks=[none", []),
+        ("", []),
     ],
 )
 def test_an_open_list_of_tricks_is_completed(line: str, expected: list[str]) -> None:

@@ -95,6 +95,8 @@ def test_names_tell_what_is_read_and_what_is_better(
 def test_a_function_of_ones_own_is_trusted_by_name(scores: str) -> None:
     with pytest.raises(UserError, match=f"{scores}.cost is not trusted, so it is not imported"):
         build_one(_target_=f"{scores}.cost")
+    with pytest.raises(UserError, match=rf"\(--trusted={scores}.cost for predict, export and judge\)"):
+        build_one(_target_=f"{scores}.cost")
     with trusting([f"{scores}.cost", f"{scores}.area"]):
         assert build_one(_target_=f"{scores}.cost", price=2.0).settings == {"price": 2.0}
         assert build_one(_target_=f"{scores}.area").reads_probabilities

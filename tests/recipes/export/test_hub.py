@@ -17,6 +17,7 @@ import recipes
 from recipes.errors import UserError
 from recipes.export import hub
 from recipes.export.hub import Publication, publish, write_published
+from recipes.prediction import ensemble
 from recipes.runs.folder import RunFolder
 from recipes.testing import TINY, finished_run, in_child
 
@@ -176,3 +177,10 @@ def test_what_transformers_cannot_load_is_refused(tmp_path: Path) -> None:
     run.config["model"]["source"] = "tiny"
     with pytest.raises(UserError, match=r"README\.md is missing, and a model is published with its card"):
         publish(run, HOME, dry_run=True)
+
+
+def test_the_members_of_a_fused_run_are_named(tiny: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = ensemble.Ensemble(["a", "b"], False, {"members/1-tiny/fold-1": 1.0})
+    monkeypatch.setattr(ensemble, "read", lambda folder: fused)
+    with pytest.raises(UserError, match=r"fused from 1 runs; publish each of them: '.*members/1-tiny/fold-1'"):
+        publish(tiny, HOME, dry_run=True)
