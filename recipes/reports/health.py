@@ -19,7 +19,7 @@ BASELINES = {"linear": "the linear baseline", "majority": "the majority class"}
 def is_worse(health: Mapping[str, Any]) -> bool:
     """Whether a run that is not shown to be better is shown to be worse: its whole interval is below 0."""
     against = health.get("against")
-    return health["headline"] == "not_better" and bool(against) and against["high"] < 0
+    return bool(against and health["headline"] == "not_better" and against["high"] < 0)
 
 
 def name_headline(health: Mapping[str, Any]) -> str:
