@@ -24,7 +24,7 @@ test: .venv/.test ## Set up and run the fast tests, a process for each core
 	HF_HUB_OFFLINE=1 $(CACHED) -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 slow: .venv/.test ## Run the slow tests
-	HF_HUB_OFFLINE=1 $(CACHED) -m pytest -m slow
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m slow
 
 lint: .venv/.test ## Check style and types
 	$(BIN) -m ruff check

@@ -95,9 +95,14 @@ def run_train(folder: Path, *arguments: str, prepare: Callable[[], None] = lambd
     return TrainProcess(folder, *arguments, prepare=prepare).wait()
 
 
+def _files(folder: Path) -> set[Path]:
+    """All paths in a folder, without the byte code that Python writes next to a module that it imports."""
+    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
 def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> str:
     """Run a command that must be refused; return its message. It must leave nothing that was not there before."""
-    before = {*folder.rglob("*"), folder / "out", folder / "err"}
+    before = {*_files(folder), folder / "out", folder / "err"}
     result = run_train(folder, *arguments, prepare=prepare)
     assert result.code == 2, result
     paragraph = result.err.strip()
@@ -105,7 +110,7 @@ def run_refused(folder: Path, *arguments: str, prepare: Callable[[], None] = lam
     assert "\n\n" not in paragraph
     assert "Traceback" not in result.out + result.err
     assert "Error executing job" not in result.err
-    assert {*folder.rglob("*")} == before
+    assert _files(folder) == before
     return paragraph
 
 
