@@ -27,3 +27,26 @@ def make_parser(name: str, page: str | None) -> argparse.ArgumentParser:
         description="\n\n".join(paragraphs),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the user's own classes, for commands that load a run."""
+    parser.add_argument(
+        "--trusted",
+        action="extend",
+        default=[],
+        type=lambda names: names.strip("[]").replace(",", " ").split(),
+        help="a class of your own that the run uses, such as my_tricks.Cutoff; its code runs",
+    )
+    parser.add_argument("--config-dir", help="trust the classes in the YAML files of this folder, as training does")
+
+
+def read_trusted(options: argparse.Namespace) -> list[str]:
+    """Read the names of the classes that the options of `add_trust` name.
+
+    Raises:
+        UserError: the config folder does not exist, or has no configs.
+    """
+    from recipes.compose.trust import read_targets  # late: it imports Hydra
+
+    return [*options.trusted, *(read_targets(options.config_dir) if options.config_dir else ())]

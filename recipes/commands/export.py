@@ -11,7 +11,7 @@ alone. It is compared with Trickbook's own predictions first, and refused if it 
 
 from pathlib import Path
 
-from recipes.commands.arguments import make_parser
+from recipes.commands.arguments import add_trust, make_parser, read_trusted
 from recipes.errors import UserError
 
 
@@ -27,14 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--license", help="of the model, for its card: apache-2.0, mit, cc-by-4.0, other ...")
     parser.add_argument("--language", help="of the texts, for the card: en, zh ... (default: guessed, if it is clear)")
     parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded; needs no account")
-    parser.add_argument(
-        "--trusted",
-        action="extend",
-        default=[],
-        type=lambda names: names.strip("[]").replace(",", " ").split(),
-        help="a class of your own that the run uses, such as my_tricks.Cutoff; its code runs",
-    )
-    parser.add_argument("--config-dir", help="trust the classes in the YAML files of this folder, as training does")
+    add_trust(parser)
     options = parser.parse_args(arguments)
     of_hub = [name for name in ("private", "license", "language", "dry_run") if getattr(options, name)]
     if options.onnx is None and options.hub is None:
@@ -42,13 +35,12 @@ def main(arguments: list[str] | None = None) -> None:
     if of_hub and options.hub is None:
         raise UserError(f"--{of_hub[0].replace('_', '-')} is for an upload, so it needs --hub owner/name.")
 
-    from recipes.compose.trust import read_targets, trusting
+    from recipes.compose.trust import trusting
     from recipes.runs.folder import finished_run
 
     # Importing PyTorch takes seconds, so a wrong folder is refused first.
     run = finished_run(options.run)
-    trusted = [*options.trusted, *(read_targets(options.config_dir) if options.config_dir else ())]
-    with trusting(trusted):
+    with trusting(read_trusted(options)):
         if options.hub is not None:
             from recipes.export.hub import Publication, publish
 

@@ -13,7 +13,7 @@ the output is `-`. A stopped job is resumed by the same command.
 
 from pathlib import Path
 
-from recipes.commands.arguments import make_parser
+from recipes.commands.arguments import add_trust, make_parser, read_trusted
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,17 +43,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--memory-limit", help="a fraction such as 0.5, or bytes such as 4GB; of the GPU, if there is one"
     )
     parser.add_argument("--metrics", action="store_true", help="score the rows that have a label")
-    parser.add_argument(
-        "--trusted",
-        action="extend",
-        default=[],
-        type=lambda names: names.strip("[]").replace(",", " ").split(),
-        help="a class of your own that the run uses, such as my_tricks.Cutoff; its code runs",
-    )
-    parser.add_argument("--config-dir", help="trust the classes in the YAML files of this folder, as training does")
+    add_trust(parser)
     options = parser.parse_args(arguments)
 
-    from recipes.compose.trust import read_targets, trusting
+    from recipes.compose.trust import trusting
     from recipes.runs.folder import finished_run
 
     # Importing PyTorch takes seconds, so a wrong folder is refused first.
@@ -72,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         precision=options.precision,
         metrics=options.metrics,
     )
-    trusted = [*options.trusted, *(read_targets(options.config_dir) if options.config_dir else ())]
+    trusted = read_trusted(options)
     with trusting(trusted), limit_memory(options.memory_limit) as check, progress("rows") as (console, advance):
 
         def report_progress(rows: int) -> None:
