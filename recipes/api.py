@@ -194,9 +194,8 @@ def finetune(
     """
     rows = {"train": train, "validation": validation, "test": test}
     columns = {"text": text, "text_pair": text_pair, "label": label}
-    named = {name: value for name, value in columns.items() if value is not None}
     with independent_call():
-        lines = write_overrides(overrides, {**named, "tricks": tricks, **settings}, rows, extra)
+        lines = write_overrides(overrides, {"tricks": tricks, **settings}, rows, extra, columns)
         composed, folder = compose_config(lines)
         composed.trusted = [*composed.trusted, *trusted]
         return finetune_config(read(composed), folder)
@@ -245,9 +244,9 @@ def diagnose(
     """
     rows = {"train": train, "validation": validation, "test": test}
     columns = {"text": text, "text_pair": text_pair, "label": label}
-    named = {name: value for name, value in columns.items() if value is not None}
     of_run = isinstance(subject, RunFolder | str | Path)
-    if of_run and (named or tricks or settings or extra or any(each is not None for each in rows.values())):
+    is_named = any(each is not None for each in (*rows.values(), *columns.values()))
+    if of_run and (is_named or tricks or settings or extra):
         raise UserError("diagnose: a finished run has its own data and settings; give the run alone, or no run.")
     with independent_call():
         if isinstance(subject, RunFolder | str | Path):
@@ -257,7 +256,7 @@ def diagnose(
             folder = subject.folder if isinstance(subject, RunFolder) else Path(subject)
             with trusting(trusted):
                 return Diagnosis(*examine_finished(folder))
-        lines = write_overrides(subject, {**named, "tricks": tricks, **settings}, rows, extra)
+        lines = write_overrides(subject, {"tricks": tricks, **settings}, rows, extra, columns)
         read(compose_config(lines)[0])  # a mistake is answered before torch is loaded
         from recipes.doctor.diagnosis import Diagnosis
         from recipes.doctor.runner import examine

@@ -67,11 +67,10 @@ def ablate(
     names = {item.name for item in fields(Settings)}
     of_study = [f"hydra.sweeper.{name}={as_text(value, name)}" for name, value in settings.items() if name in names]
     columns = {"text": text, "text_pair": text_pair, "label": label, "tricks": tricks}
-    named = {name: value for name, value in columns.items() if value is not None}
     of_runs = {name: value for name, value in settings.items() if name not in names}
     rows = {"train": train, "validation": validation, "test": test}
     with independent_call():
-        lines = write_overrides(overrides, {**named, **of_runs}, rows, None)
+        lines = write_overrides(overrides, of_runs, rows, None, columns)
         lines += [f"trusted={as_text(list(trusted), 'trusted')}"] if trusted else []
         target = _find_folder(lines, folder)
         sweep = ["hydra/sweeper=ablation", *of_study, f"{FOLDER}{as_text(target, 'folder')}"]

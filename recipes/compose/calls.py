@@ -16,22 +16,28 @@ from recipes.runtime.distributed import say
 
 
 def write_overrides(
-    overrides: Sequence[str], settings: Mapping[str, Any], rows: Mapping[str, Rows], extra: Mapping[str, Rows] | None
+    overrides: Sequence[str],
+    settings: Mapping[str, Any],
+    rows: Mapping[str, Rows],
+    extra: Mapping[str, Rows] | None,
+    columns: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write the arguments of a call as the overrides of a command line.
 
     Args:
         overrides: as on the command line; they come first.
-        settings: keyword arguments (`recipes.compose.keywords`); those that are None are left out.
+        settings: keyword arguments (`recipes.compose.keywords`).
         rows: of train, validation and test: the path of a file, rows in memory, or None.
         extra: more of them to score at the end, by name.
+        columns: further keyword arguments, before the others; those that are None are left out.
 
     Raises:
         UserError: with everything that is wrong with the rows, or with the settings.
     """
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides!r}: write a list, overrides=[{overrides!r}].")
-    lines = [*overrides, *as_overrides(settings)]
+    named = {name: value for name, value in (columns or {}).items() if value is not None}
+    lines = [*overrides, *as_overrides({**named, **settings})]
     further = _check_extra(extra)
     sources = split_rows({split: each for split, each in rows.items() if each is not None}) | further
     if not sources:
