@@ -45,6 +45,7 @@ from recipes.reports.document import (
     as_html,
     as_markdown,
 )
+from recipes.reports.formats import begin_upper, format_score
 from recipes.reports.tables import console_for_tables
 from recipes.runs.files import atomic_write
 from recipes.runtime.program import name_command
@@ -156,15 +157,11 @@ def _next_steps(findings: Findings) -> Iterator[Step]:
         if verdict.word == HURTS:
             yield Step(f"Leave out {name}.", f"Its effect is {_format_signed(verdict.value)}.")
         elif verdict.word == NO_EVIDENCE and verdict.why:
-            yield Step(f"Decide whether {name} is worth more runs.", f"{_capitalize(verdict.why)}.")
+            yield Step(f"Decide whether {name} is worth more runs.", f"{begin_upper(verdict.why)}.")
 
 
 def _describe_study(findings: Findings) -> str:
     return f"A study by Trickbook on {list_names(list(findings.space.data), quoted=False, last=' and ')}"
-
-
-def _capitalize(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def summarize(findings: Findings) -> Iterator[str]:
@@ -306,9 +303,9 @@ def _health_parts(findings: Findings) -> Iterator[Part]:
                     each.data,
                     str(each.count),
                     str(each.broken),
-                    _format_score(each.score),
-                    _format_score(each.low if each.baselines else None),
-                    *(_format_score(each.baselines.get(name)) for name in ("linear", "majority")),
+                    format_score(each.score),
+                    format_score(each.low if each.baselines else None),
+                    *(format_score(each.baselines.get(name)) for name in ("linear", "majority")),
                 ]
                 for each in findings.base
             ],
@@ -548,7 +545,7 @@ def _run_parts(findings: Findings) -> Iterator[Part]:
                 row.data,
                 findings.space.name_arm(row.arm),
                 str(row.seed),
-                _format_score(row.score),
+                format_score(row.score),
                 "yes" if row.collapsed else "",
                 *map(_format_amount, (row.passes, row.seconds, row.memory)),
                 row.folder.name,
@@ -572,10 +569,6 @@ def _format_range(least: float, most: float) -> str:
 def _format_signed(value: float | None) -> str:
     # Adding 0.0 turns -0.0 into 0.0.
     return "" if value is None else f"{round(value, 4) + 0.0:+.4f}"
-
-
-def _format_score(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _format_amount(value: float | None) -> str:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from recipes.doctor.findings import SECTIONS, Finding, Report
 from recipes.errors import list_names
+from recipes.reports.formats import shorten_text
 
 LONGEST = 60
 """Characters of a text that a finding shows."""
@@ -29,7 +30,7 @@ def report_table(report: Report) -> Table:
 
 def shorten(text: str, most: int = LONGEST) -> str:
     """Quote a text and cut it after `most` characters."""
-    return repr(text if len(text) <= most else f"{text[:most]}…")
+    return repr(shorten_text(text, most))
 
 
 def quote_names(names: Sequence[str], most: int = 5) -> str:

@@ -7,10 +7,10 @@ from recipes.compose.metrics import scoring_by
 from recipes.prediction.comparison import Improvement, compare, has_same_rows
 from recipes.reports.charts import Estimate, Intervals, Plot, fit_axis
 from recipes.reports.document import Answer, Cell, Charts, Heading, Items, Part, Table
+from recipes.reports.formats import format_score
 from recipes.reports.health import is_worse
 from recipes.reports.run_parts import (
     describe_cost,
-    format_score,
     main_split,
     mark_metric,
     metric_of,

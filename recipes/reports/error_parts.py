@@ -9,6 +9,7 @@ from recipes.data.splits import read_splits
 from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.reports.document import Heading, Part, Quotes
+from recipes.reports.formats import shorten_text
 from recipes.runs.folder import RunFolder
 
 MAX_EXAMPLES = 20
@@ -41,7 +42,7 @@ def error_parts(run: RunFolder, predictions: Predictions, level: int) -> Iterato
         yield Heading(title, level + 1)
         quotes = [
             (
-                "" if isinstance(texts, str) else _shorten_text(texts[row]),
+                "" if isinstance(texts, str) else shorten_text(texts[row], MAX_CHARACTERS),
                 [
                     ("label", str(predictions.labels[row])),
                     ("prediction", str(names[row])),
@@ -76,7 +77,3 @@ def _texts(run: RunFolder, predictions: Predictions) -> Sequence[str] | str:
         return "The texts cannot be shown: the data has changed since."
     pairs = rows["text_pair"]
     return [text if pair is None else f"{text} ⟂ {pair}" for text, pair in zip(rows["text"], pairs, strict=True)]
-
-
-def _shorten_text(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"

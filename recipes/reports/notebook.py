@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from recipes.config import value_at
 from recipes.metrics import Predictions
+from recipes.reports.formats import begin_upper, format_score, shorten_text
 from recipes.reports.health import BASELINES, describe_headline
 from recipes.runs.folder import RunFolder
 from recipes.runtime.program import in_notebook
@@ -90,16 +91,6 @@ def html_lines(lines: Iterable[str]) -> Markup:
     return Markup("").join(Markup('<p style="margin:.3em 0;max-width:60em">{}</p>').format(line) for line in lines)
 
 
-def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
-    """Cut a text after `most` characters."""
-    return text if len(text) <= most else f"{text[:most]}…"
-
-
-def begin_upper(sentence: str) -> str:
-    """A sentence whose first letter is a capital."""
-    return sentence[:1].upper() + sentence[1:]
-
-
 def run_html(run: RunFolder) -> Markup:
     """A finished run: its headline, its scores next to those of its baselines, and its findings."""
     metrics, health = run.metrics, run.health or {}
@@ -111,7 +102,7 @@ def run_html(run: RunFolder) -> Markup:
     # The metric that has chosen the weights comes first.
     first = value_at(run.config, "evaluate.metric")
     rows = [
-        [name, *(_score(scores.get(name)) for scores in columns.values())]
+        [name, *(format_score(scores.get(name)) for scores in columns.values())]
         for name in sorted(names, key=lambda name: name != first)
     ]
     findings = [f"{each['severity']}: {each['message']} Do: {each['remedy']}." for each in health.get("findings", ())]
@@ -122,17 +113,14 @@ def run_html(run: RunFolder) -> Markup:
     )
 
 
-def _score(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
-
-
 def predictions_html(predictions: Predictions, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Markup:
     """The first predictions, each with its text and its probability."""
     header = ["text", *([] if pairs is None else ["pair"]), "prediction", "probability"]
     rows = []
     for row, name in enumerate(predictions.names()[:MOST_ROWS]):
         chance = predictions.probabilities[row][predictions.decisions[row] == 1]
-        cells = [shorten(texts[row]), *([] if pairs is None else [shorten(pairs[row])])]
+        columns = [texts] if pairs is None else [texts, pairs]
+        cells = [shorten_text(column[row], MOST_CHARACTERS) for column in columns]
         label = name if isinstance(name, str) else ", ".join(name) or "no label"
         rows.append([*cells, label, ", ".join(f"{value:.3f}" for value in chance)])
     left = len(predictions.ids) - len(rows)

@@ -12,6 +12,7 @@ from recipes.reports.charts import Estimate, Intervals, Plot, Series, fit_axis
 from recipes.reports.class_parts import class_parts
 from recipes.reports.document import Answer, Charts, Figures, Heading, Items, Part, Step, Steps, Table
 from recipes.reports.error_parts import error_parts
+from recipes.reports.formats import begin_upper, format_score
 from recipes.reports.health import BASELINES, describe_early_stop, name_headline
 from recipes.reports.monitor import Monitor
 from recipes.reports.smoothing import smooth
@@ -179,7 +180,7 @@ def _describe_against(against: Mapping[str, Any]) -> str:
 def _sentence(text: str) -> str:
     """Begin with a capital letter, unless a setting, a metric or a command comes first."""
     is_word = re.match(r"(?!trickbook |python )[a-z]+[\s,:]", text)
-    return text[:1].upper() + text[1:] if is_word else text
+    return begin_upper(text) if is_word else text
 
 
 def _next_steps(run: RunFolder) -> Iterator[Step]:
@@ -307,11 +308,6 @@ def describe_cost(run: RunFolder) -> list[str]:
     cost = run.metrics["cost"]
     styles = {"train_seconds": ",.0f", "peak_memory_mb": ",.0f", "passes_per_update": "g"}
     return [_format_number(cost[name], style) for name, style in styles.items()]
-
-
-def format_score(value: Any) -> str:
-    """A score with four digits; empty if there is none."""
-    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def _format_number(value: Any, style: str) -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from recipes.reports.formats import format_score
 from recipes.runtime.program import in_notebook, is_terminal
 
 WIDTH_OF_FILES = 160
@@ -114,12 +115,8 @@ class ScoreTable:
         for name in names:
             table.add_column(escape(name), justify="right", overflow="fold")
         for metric in self.metrics:
-            table.add_row(escape(metric), *(escape(_score(self.columns[name].get(metric))) for name in names))
+            table.add_row(escape(metric), *(escape(format_score(self.columns[name].get(metric))) for name in names))
         return table
-
-
-def _score(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def print_classes(console: Console, classes: Mapping[str, Mapping[str, float]], title: str) -> None:
