@@ -7,6 +7,9 @@ tricks, which `recipes.compose.remedies` collects. A meaning may name values in 
 import string
 from collections.abc import Mapping
 
+SEVERITIES = ("error", "warning", "note")
+"""Of findings, the worst first."""
+
 FINDINGS: Mapping[str, str] = {
     "batch_out_of_memory": "memory holds only {rows} of the longest rows of a training batch",
     "class_imbalance": "some labels have far fewer rows than others",

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from recipes.findings import SEVERITIES
+
 SECTIONS = ("config", "data", "model", "tricks", "learning", "after")
 """The order in which checks run: cheap ones first, and those that others depend on before them."""
 EVIDENCE = 5
@@ -74,7 +76,7 @@ class CheckResult:
         """The worst severity among the findings, ok without findings, or skipped."""
         if self.skipped is not None:
             return "skipped"
-        return next((severity for severity in ("error", "warning", "note") if self._has(severity)), "ok")
+        return next((severity for severity in SEVERITIES if self._has(severity)), "ok")
 
     def _has(self, severity: str) -> bool:
         return any(finding.severity == severity for finding in self.findings)

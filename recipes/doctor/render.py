@@ -8,6 +8,7 @@ from rich.table import Table
 
 from recipes.doctor.findings import SECTIONS, Finding, Report
 from recipes.errors import list_names
+from recipes.findings import SEVERITIES
 from recipes.reports.formats import shorten_text
 
 LONGEST = 60
@@ -52,7 +53,7 @@ def describe(finding: Finding) -> str:
 
 def report_lines(report: Report) -> Iterator[str]:
     """Yield the findings, worst first."""
-    for severity in ("error", "warning", "note"):
+    for severity in SEVERITIES:
         for finding in (each for each in report.findings if each.severity == severity):
             yield f"{finding.check}: {describe(finding)}"
 

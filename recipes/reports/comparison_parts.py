@@ -11,14 +11,13 @@ from recipes.reports.formats import format_score
 from recipes.reports.health import is_worse
 from recipes.reports.run_parts import (
     describe_cost,
-    main_split,
     mark_metric,
     metric_of,
     run_parts,
     score_series,
     scores_of,
 )
-from recipes.runs.folder import RunFolder
+from recipes.runs.folder import RunFolder, main_split
 
 MAX_CURVES = 6
 """Runs of a plot: each has its own colour and shape."""
@@ -72,7 +71,7 @@ def _difference_parts(runs: Mapping[str, RunFolder]) -> Iterator[Part]:
     """Each run against the first: in a sentence, and in a chart of paired differences."""
     (base, first), *others = runs.items()
     metric = metric_of(first)
-    split = "test" if all(main_split(run) == "test" for run in runs.values()) else "validation"
+    split = "test" if all(main_split(run.metrics) == "test" for run in runs.values()) else "validation"
     reference = first.load_predictions(split)
     differences = []
     for name, run in others:
@@ -120,7 +119,7 @@ def _describe(difference: Difference, base: str, metric: str) -> str:
 
 
 def _side_by_side(runs: Mapping[str, RunFolder], anchors: Mapping[str, str]) -> Table:
-    scores = {name: scores_of(run.metrics, main_split(run)) for name, run in runs.items()}
+    scores = {name: scores_of(run.metrics, main_split(run.metrics)) for name, run in runs.items()}
     metrics = list(dict.fromkeys(metric for values in scores.values() for metric in values))
     names = [mark_metric(metric) for metric in metrics]
     return Table(
@@ -128,7 +127,7 @@ def _side_by_side(runs: Mapping[str, RunFolder], anchors: Mapping[str, str]) -> 
         [
             [
                 Cell(name, anchor=anchors[name]),
-                main_split(run),
+                main_split(run.metrics),
                 _name_health(run),
                 *(format_score(scores[name].get(metric)) for metric in metrics),
                 *describe_cost(run)[:2],

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from recipes.data.language import SCRIPTS
 from recipes.reports.charts import shorten
 
 if TYPE_CHECKING:
@@ -16,11 +17,7 @@ if TYPE_CHECKING:
 PAGE_START = "<!doctype html>"
 """How every page begins; a file that begins otherwise is not overwritten."""
 # A browser chooses the shapes of Chinese characters by language; they differ in Japan.
-LANGUAGES = {
-    "ja": re.compile(r"[\u3040-\u30ff]"),
-    "ko": re.compile(r"[\uac00-\ud7af]"),
-    "zh": re.compile(r"[\u4e00-\u9fff]"),
-}
+LANGUAGES = {language: re.compile(f"[{letters}]") for language, letters in SCRIPTS.items()}
 
 
 def render_page(title: str, sections: Sequence[tuple[Any, Sequence[Any]]], about: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recipes.config import value_at
+from recipes.findings import SEVERITIES
 from recipes.metrics import Predictions
 from recipes.reports.formats import begin_upper, format_score, shorten_text
 from recipes.reports.health import BASELINES, describe_headline
@@ -130,8 +131,7 @@ def predictions_html(predictions: Predictions, texts: Sequence[str], pairs: Sequ
 
 def findings_html(headline: str, findings: Iterable[Mapping[str, Any]]) -> Markup:
     """Findings of the doctor, worst first."""
-    order = ("error", "warning", "note")
-    ranked = sorted(findings, key=lambda each: order.index(each["severity"]))
+    ranked = sorted(findings, key=lambda each: SEVERITIES.index(each["severity"]))
     rows = [[each["severity"], each["check"], each["message"], each["remedy"]] for each in ranked]
     table = html_table(["", "check", "finding", "what to do"], rows, 4) if rows else Markup("")
     return Markup("<div>{}{}</div>").format(html_lines([begin_upper(headline)]), table)

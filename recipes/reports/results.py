@@ -14,7 +14,7 @@ from recipes.reports.plots import draw_confusion, draw_learning_curve
 from recipes.reports.tables import ScoreTable, console_for_tables, print_classes
 from recipes.runs import manifest
 from recipes.runs.files import atomic_write, write_json
-from recipes.runs.folder import FORMAT, RunFolder
+from recipes.runs.folder import FORMAT, RunFolder, main_split
 from recipes.runs.history import History
 from recipes.runs.predictions import write_predictions
 from recipes.runtime.distributed import is_first
@@ -44,11 +44,10 @@ def write_results(
 
     for name, predictions in scored.items():
         write_predictions(folder / "predictions" / f"{name}.csv", predictions)
-    main_split = "test" if metrics.get("test") else "validation"
     if (folder / "history.jsonl").exists():
         history = History(folder / "history.jsonl").read()
         draw_learning_curve(history, config.evaluate.metric, folder / "learning_curve.png")
-    draw_confusion(scored[main_split], folder / "confusion_matrix.png")
+    draw_confusion(scored[main_split(metrics)], folder / "confusion_matrix.png")
     tokenizer = folder / "model" / "tokenizer_config.json"
     # `model=linear` and ensembles have no tokenizer, and no limit.
     limit = json.loads(tokenizer.read_text(encoding="utf-8"))["model_max_length"] if tokenizer.exists() else None
@@ -113,9 +112,9 @@ def show_scores(run: RunFolder) -> None:
     console.print(ScoreTable(scored, f"scores: {metrics['weights']} weights"))
     if len(metrics["candidates"]) > 1:
         console.print(ScoreTable(metrics["candidates"], "candidates on validation"))
-    main_split = "test" if metrics.get("test") else "validation"
-    if classes := metrics.get("classes", {}).get(main_split):  # a run of an earlier version has none
-        print_classes(console, classes, f"classes on {main_split}")
+    main = main_split(metrics)
+    if classes := metrics.get("classes", {}).get(main):  # a run of an earlier version has none
+        print_classes(console, classes, f"classes on {main}")
     for split, sentences in metrics.get("unscored", {}).items():
         for sentence in sentences.values():
             console.print(f"note: on {split}, {sentence}", markup=False, soft_wrap=True)

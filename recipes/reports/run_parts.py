@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from recipes.compose.metrics import scoring_by
+from recipes.findings import SEVERITIES
 from recipes.metrics import intervals, is_lower_better
 from recipes.reports.charts import Estimate, Intervals, Plot, Series, fit_axis
 from recipes.reports.class_parts import class_parts
@@ -16,7 +17,7 @@ from recipes.reports.formats import begin_upper, format_score
 from recipes.reports.health import BASELINES, describe_early_stop, name_headline
 from recipes.reports.monitor import Monitor
 from recipes.reports.smoothing import smooth
-from recipes.runs.folder import RunFolder
+from recipes.runs.folder import RunFolder, main_split
 from recipes.runtime.program import name_command
 
 READ_THEM = "read them under “Errors to read”"
@@ -24,8 +25,6 @@ TONES = {"diverged": "error", "collapsed": "error", "learned": "good", "best_at_
 """Of the headlines; the others are warnings."""
 Bounds = Mapping[str, tuple[float, float]]
 """The intervals of a split's scores, by metric."""
-SEVERITIES = ("error", "warning", "note")
-"""Of the findings; the worst comes first."""
 
 
 def run_parts(run: RunFolder, level: int = 2) -> list[Part]:
@@ -44,7 +43,7 @@ def _run_parts(run: RunFolder, level: int) -> Iterator[Part]:
         yield from _unfinished_parts(run, level)
         return
 
-    metrics, split = run.metrics, main_split(run)
+    metrics, split = run.metrics, main_split(run.metrics)
     predictions = {each: run.load_predictions(each) for each in run.splits}
     main = predictions[split]
     bounds = {each: intervals(of_split) for each, of_split in predictions.items()}
@@ -80,11 +79,6 @@ def _unfinished_parts(run: RunFolder, level: int) -> Iterator[Part]:
     yield from _learning_parts(run, level)
     yield Heading("How it was trained", level)
     yield Table(["setting", "value"], list(_settings(run)))
-
-
-def main_split(run: RunFolder) -> str:
-    """The split that a page is about."""
-    return "test" if run.metrics.get("test") else "validation"
 
 
 def scores_of(metrics: Mapping[str, Any], split: str) -> dict[str, float]:

@@ -207,6 +207,15 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     return add_newer_settings(rename_settings(values, renamed_settings()))
 
 
+def main_split(metrics: Mapping[str, Any]) -> str:
+    """The split that a run is reported on: test if it was scored, else validation.
+
+    Args:
+        metrics: the content of `metrics.json`.
+    """
+    return "test" if metrics.get("test") else "validation"
+
+
 def is_finished(folder: Path) -> bool:
     """Whether the folder holds a finished run.
 
