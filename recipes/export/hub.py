@@ -14,8 +14,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from recipes.config import saved_config
-from recipes.errors import UserError, list_names
-from recipes.prediction import ensemble
+from recipes.errors import UserError
+from recipes.export.kinds import refuse_other_kinds
 from recipes.reports.model_card import without_folders
 from recipes.runs import manifest
 from recipes.runs.files import write_json
@@ -91,14 +91,7 @@ def publish(run: RunFolder, publication: Publication, dry_run: bool = False) -> 
 def _check_kind(run: RunFolder) -> None:
     run.require_model()
     run.check_model()
-    if members := ensemble.read(run.folder):
-        names = list_names([str(run.folder / member) for member in members.weights])
-        raise UserError(f"{run.folder} is fused from {len(members.weights)} runs; publish each of them: {names}.")
-    if run.config["model"]["source"] == "linear":
-        raise UserError(
-            f"{run.folder}: model=linear is TF-IDF and a linear model of scikit-learn, which transformers cannot load; "
-            "publish a run of another model."
-        )
+    refuse_other_kinds(run, "publish", "which transformers cannot load; publish a run of another model.")
     if not (run.model_folder / CARD).is_file():
         raise UserError(
             f"{run.model_folder / CARD} is missing, and a model is published with its card; copy the run folder again."

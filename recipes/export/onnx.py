@@ -17,9 +17,9 @@ from recipes import seams
 from recipes.errors import UserError, list_names
 from recipes.export import reader
 from recipes.export.agreement import Agreement, compare
+from recipes.export.kinds import refuse_other_kinds
 from recipes.export.reader import Classifier
 from recipes.models.inputs import fixed_width
-from recipes.prediction import ensemble
 from recipes.prediction.precision import in_precision
 from recipes.prediction.predictors import Predictor, load_predictor
 from recipes.runs.files import atomic_write, remove_empty, write_json
@@ -144,14 +144,7 @@ def _check_packages() -> None:
 def _check_kind(run: RunFolder) -> None:
     """Refuse a run that is no single transformer."""
     run.require_model()
-    if members := ensemble.read(run.folder):
-        names = list_names([str(run.folder / member) for member in members.weights])
-        raise UserError(f"{run.folder} is fused from {len(members.weights)} runs; export each of them: {names}.")
-    if run.config["model"]["source"] == "linear":
-        raise UserError(
-            f"{run.folder}: model=linear is TF-IDF and a linear model of scikit-learn, which has no ONNX export here; "
-            "use recipes.load(<run folder>)."
-        )
+    refuse_other_kinds(run, "export", "which has no ONNX export here; use recipes.load(<run folder>).")
 
 
 def describe_steps(run: RunFolder, predictor: Predictor) -> dict[str, Any]:
