@@ -8,7 +8,7 @@ over rows, and covers no other seed. Else it covers rows, and runs by their spre
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +160,8 @@ def _rank(
     candidates.sort(key=lambda each: -sign * each.mean)
     first, shown = candidates[0], candidates[:MOST_SHOWN]
     deviation = pool_deviation(candidates)
-    differences = [_compare(first, each, runs, metric, deviation) for each in shown[1:]]
+    rows = [_score_rows(each, runs, metric) for each in shown]
+    differences = [_compare(rows[0], each, deviation) for each in rows[1:]]
     where = f" on {data}" if data else ""
     lower = ", lower is better" if sign < 0 else ""
     yield _draw(f"ranking by validation {metric}{where}{lower}", shown, differences, deviation is not None)
@@ -218,29 +219,43 @@ def pool_deviation(candidates: Sequence[Candidate]) -> Deviation | None:
     return Deviation(math.sqrt(squares / degrees_of_freedom), degrees_of_freedom)
 
 
-def _compare(
-    first: Candidate, other: Candidate, runs: Mapping[Path, Any], metric: str, deviation: Deviation | None
-) -> Difference | None:
-    """Compare a candidate with the first; None if these rows do not define the metric's interval."""
-    import numpy as np
-    from scipy.stats import t
+@dataclass(frozen=True)
+class ScoredRows:
+    """The validation rows of a candidate, in each of its runs."""
 
+    scores: Sequence[Any]
+    """Of each run, what every row contributes to the metric, (row)."""
+    identities: Set[tuple[tuple[str, ...], str]]
+    """Ids and labels of the rows; one element if all runs have the same rows."""
+
+
+def _score_rows(candidate: Candidate, runs: Mapping[Path, Any], metric: str) -> ScoredRows | None:
+    """Score the rows of a candidate's runs; None if these rows do not define the metric's interval."""
     from recipes.errors import UserError
     from recipes.prediction.pseudo_values import score_rows
 
-    predictions = [[runs[path].load_predictions("validation") for path in each.folders] for each in (first, other)]
+    predictions = [runs[path].load_predictions("validation") for path in candidate.folders]
     try:
-        rows = [[score_rows(each, metric) for each in of_candidate] for of_candidate in predictions]
+        scores = [score_rows(each, metric) for each in predictions]
     except UserError:
         return None
-    identities = {(tuple(each.ids), repr(each.labels)) for of_candidate in predictions for each in of_candidate}
-    if len(identities) == 1:
-        gains = np.mean(rows[0], axis=0) - np.mean(rows[1], axis=0)
+    return ScoredRows(scores, {(tuple(each.ids), repr(each.labels)) for each in predictions})
+
+
+def _compare(first: ScoredRows | None, other: ScoredRows | None, deviation: Deviation | None) -> Difference | None:
+    """Compare a candidate with the first; None if nothing defines an interval."""
+    import numpy as np
+    from scipy.stats import t
+
+    if first is None or other is None:
+        return None
+    if len(first.identities | other.identities) == 1:
+        gains = np.mean(first.scores, axis=0) - np.mean(other.scores, axis=0)
         value, variance, degrees_of_freedom = gains.mean(), gains.var(ddof=1) / len(gains), len(gains) - 1
     else:  # each fold has rows of its own, whose chance is in the spread of the runs
-        value, variance, degrees_of_freedom = _mean(rows[0]) - _mean(rows[1]), 0.0, 0
+        value, variance, degrees_of_freedom = _mean(first.scores) - _mean(other.scores), 0.0, 0
     if deviation is not None:
-        variance += deviation.value**2 * (1 / len(rows[0]) + 1 / len(rows[1]))
+        variance += deviation.value**2 * (1 / len(first.scores) + 1 / len(other.scores))
         degrees_of_freedom = deviation.degrees_of_freedom
     elif not degrees_of_freedom:
         return None
