@@ -187,7 +187,7 @@ def _describe_noise(
     elif not known[0].is_clear:
         alike = sum(not each.is_clear for each in known)
         yield (
-            f"The first cannot be told apart from {'the second' if alike == 1 else f'{alike} of the others'}: the 95 % "
+            f"The first is not shown to be better than {'the second' if alike == 1 else f'{alike} of the others'}: the 95 % "
             "interval of the difference includes 0."
         )
     else:

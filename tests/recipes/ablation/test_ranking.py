@@ -71,7 +71,7 @@ def test_single_runs_are_compared_row_by_row(tmp_path: Path) -> None:
     half = t.ppf(0.975, 39) * gains.std(ddof=1) / math.sqrt(40)
     assert table[1][2:6] == ["0.0500", f"({0.05 - half:.4f}", "to", f"{0.05 + half:.4f})"]
     assert sentences == [
-        "The first cannot be told apart from the second: the 95 % interval of the difference includes 0.",
+        "The first is not shown to be better than the second: the 95 % interval of the difference includes 0.",
         "The intervals are over validation rows. Another seed may change the order: sweep seed=0,1,2 too.",
         "As the best of 3 on these rows, the first is too good by chance; only the test split tells its score.",
         f"first: {tmp_path / '0.001'}",
