@@ -186,10 +186,8 @@ def _describe_noise(
         yield f"Nothing shows whether chance alone made this order: {metric} has no interval over these rows."
     elif not known[0].is_clear:
         alike = sum(not each.is_clear for each in known)
-        yield (
-            f"The first is not shown to be better than {'the second' if alike == 1 else f'{alike} of the others'}: the 95 % "
-            "interval of the difference includes 0."
-        )
+        others = "the second" if alike == 1 else f"{alike} of the others"
+        yield (f"The first is not shown to be better than {others}: the 95 % interval of the difference includes 0.")
     else:
         yield "The first is ahead of the second by more than chance explains (95 % interval)."
     if deviation is None:
