@@ -48,6 +48,7 @@ TRICKS = [
     "pgd",
     "r_drop",
     "reinitialize_layers",
+    "sam",
     "segments",
     "sliding_window",
     "soup",
