@@ -37,6 +37,7 @@ TRICKS = [
     "focal",
     "freeze_layers",
     "fusion",
+    "gce",
     "incremental",
     "label_smoothing",
     "layerwise_learning_rate",
