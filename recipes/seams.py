@@ -21,15 +21,17 @@ choose *how* it is computed:
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from recipes.errors import UserError
 
 
 class Wrapper(Protocol):
-    """The part of a trick that decides its order (`recipes.trick.Trick`)."""
+    """The part of a trick that decides its order and what it excludes (`recipes.trick.Trick`)."""
 
     slots: ClassVar[Mapping[str, str]]
+    sets: ClassVar[Mapping[str, Any]]
 
     def excludes(self) -> Mapping[str, str]:
         """Slots that must stay empty next to this trick, each as `seam/slot`, and why."""
@@ -135,6 +137,10 @@ def refusals(tricks: Mapping[str, Wrapper]) -> list[str]:
             seam, _, slot = address.partition("/")
             pairs = [sorted((name, other)) for other in _filling(seam, slot, tricks)]
             sentences += [_refusal(pair, f"exclude each other: {why}") for pair in pairs]
+    for pair in combinations(sorted(tricks), 2):
+        one, other = (tricks[name].sets for name in pair)
+        different = [path for path in one if path in other and one[path] != other[path]]
+        sentences += [_refusal(pair, f"set {path} to different values") for path in different]
     return sentences
 
 

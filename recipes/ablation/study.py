@@ -38,6 +38,7 @@ from recipes.ablation.preflight import (
     count_validation_rows,
     describe_faster_launcher,
     describe_rotation,
+    describe_sets,
     estimate_duration,
     find_warnings,
 )
@@ -81,7 +82,7 @@ def run_study(
     row_counts = count_validation_rows(space, composer, settings.confirm)
     if settings.rotate:
         row_counts = check_rotation(space, composer, settings.seeds)
-    warnings = list(find_warnings(space, composer))
+    warnings, sets = list(find_warnings(space, composer)), list(describe_sets(space, composer))
     # The budget is for all lengths together.
     settings = replace(settings, budget=settings.budget // len(settings.lengths))
     most_arms = settings.budget // (settings.seeds * len(space.data))
@@ -92,6 +93,7 @@ def run_study(
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
     plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
+    plan.print_plan([("sets", sentence) for sentence in sets])
     if settings.rotate:
         plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
     plan.print_plan(_describe_analyses(settings, design, row_counts))
@@ -131,6 +133,7 @@ def run_study(
         findings,
         rotates=settings.rotate,
         warnings=[*warnings, *(text for name, text in checks if name == "warning")],
+        sets=sets,
         length_checks=[text for name, text in checks if name == "length"],
         search_path=composer.search_path,
         trusted=composer.trusted,
