@@ -159,7 +159,7 @@ def mix_inputs(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
     # The partner's ids follow the end of the row: some models derive positions from the ids.
     inputs = {name: torch.where(own, values, partners.inputs[name]) for name, values in batch.inputs.items()}
     inputs["attention_mask"] = (own | partners.inputs["attention_mask"].bool()).to(batch.inputs["attention_mask"].dtype)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=None)
+    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=())
 
 
 def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Tensor:

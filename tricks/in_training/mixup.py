@@ -176,15 +176,15 @@ class Mixup(Trick):
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         """Run the mixture instead of the rows."""
-        if batch.partners is None:
+        if not batch.partners:
             return inner(batch)
-        partners, lambdas = batch.partners, batch.carried[LAMBDA]
+        (partners,), lambdas = batch.partners, batch.carried[LAMBDA]
         mix_level = {"embedding": self._embedding, "hidden": self._hidden, "sentence": self._sentence}[self.level]
         with mix_level(run, batch, partners):
             if self.level != "sentence" and self.mask == "whole":
                 return inner(mixing.mix_inputs(batch, partners, lambdas))
             targets = mixing.mix_targets(batch, partners, lambdas)
-            return inner(replace(batch, targets=targets, partners=None))
+            return inner(replace(batch, targets=targets, partners=()))
 
     def _embedding(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         vectors = word_vectors.embed(run.bare_model, partners.inputs["input_ids"])
@@ -244,4 +244,4 @@ def plan(batch: Batch, partner: np.ndarray, lambdas: np.ndarray) -> Batch:
     partners = batch.reordered(np.where(lambdas == 1.0, indices, partner))
     own_fraction = send(torch.from_numpy(lambdas).to(batch.weights.dtype), batch.weights.device)
     lengths = torch.maximum(batch.lengths, partners.lengths)
-    return replace(batch, partners=partners, lengths=lengths, carried={**batch.carried, LAMBDA: own_fraction})
+    return replace(batch, partners=(partners,), lengths=lengths, carried={**batch.carried, LAMBDA: own_fraction})

@@ -153,7 +153,7 @@ class TestExchanged:
         for name in ("token_type_ids", "attention_mask"):
             assert torch.equal(output.inputs[name], batch.inputs[name])
         assert output.lengths.tolist() == [3, 4]
-        assert output.partners is None
+        assert output.partners == ()
         assert batch.inputs["input_ids"].tolist() == self.batch().inputs["input_ids"].tolist()
 
     def test_a_row_that_keeps_all_is_as_it_was(self) -> None:
