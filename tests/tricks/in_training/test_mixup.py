@@ -44,7 +44,15 @@ def make_batch() -> Batch:
 
 
 def mixup(**values: Any) -> Mixup:
-    settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2}
+    settings = {
+        "level": "embedding",
+        "mask": "whole",
+        "depths": [0.5],
+        "block": 2,
+        "partners": 3,
+        "smoothness": 0.3,
+        "prior": 0.2,
+    }
     return Mixup(**{**settings, "alpha": 0.4, "fraction": 1.0, "warmup": 0.0, "cooldown": 0.0, **values})
 
 
@@ -332,6 +340,17 @@ class Weighing(Toy):
         return SimpleNamespace(logits=self.head((self.words(input_ids) * times[..., None]).sum(1)))
 
 
+class Saturating(Toy):
+    """Words have random vectors, and those with large numbers matter less."""
+
+    def __init__(self, words: int, classes: int) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(words, 3), nn.Linear(3, classes)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return SimpleNamespace(logits=self.head((self.words(input_ids).tanh() * attention_mask[..., None]).sum(1)))
+
+
 class TestWords:
     """The whole way of (1 2 3 4) and (6 7 8 9), of which the first gives two words and the second one."""
 
@@ -419,7 +438,7 @@ class TestPlanned:
             assert lambdas[row] == 1 - int(exchanged[row].sum()) / (4 if batch.ids[row] == "long" else 1)
         assert exchanged.any()
 
-    @pytest.mark.parametrize("mask", ["span", "fourier", "saliency"])
+    @pytest.mark.parametrize("mask", ["span", "fourier", "saliency", "puzzle"])
     def test_words_are_replaced_and_special_tokens_stay(self, mask: str) -> None:
         model = Toy()
         run = run_of(model, seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
@@ -453,6 +472,47 @@ class TestPlanned:
                 ids = output.inputs["input_ids"]
                 own = torch.stack([(ids[0] > 4).float().mean(), (ids[1] < 5).float().mean()])
                 assert torch.allclose(output.targets.diagonal(), own)
+
+    @pytest.mark.parametrize(("mask", "partners"), [("puzzle", 1), ("co", 1), ("co", 2), ("co", 3)])
+    def test_by_saliency_the_target_is_the_fraction_of_the_words_of_each_text(self, mask: str, partners: int) -> None:
+        """Six rows of 7 words; row r has the words 10 r + 11 to 10 r + 17, and the class r."""
+        model = Saturating(words=70, classes=6)
+        run = run_of(model, seams=SimpleNamespace(loss=nn.CrossEntropyLoss(reduction="none")))
+        ids = 10 * torch.arange(1, 7)[:, None] + torch.arange(1, 8)
+        ids[:, 3] = 5  # a special token
+        rows = replace(
+            make_batch().reordered(np.zeros(6, dtype=int)),
+            ids=list("abcdef"),
+            inputs={"input_ids": ids, "attention_mask": torch.ones(6, 7).long()},
+            lengths=torch.full((6,), 7),
+            targets=torch.eye(6),
+        )
+        most = 0
+        for seed in range(10):
+            torch.manual_seed(seed)
+            nn.init.normal_(model.words.weight)
+            run.generator = lambda purpose, batch, seed=seed: np.random.default_rng(seed)
+            planned = self.output(run, rows, mask=mask, partners=partners)
+            mixed: list[Batch] = []
+            mixup(mask=mask).objective(run, lambda each, mixed=mixed: mixed.append(each), planned)  # type: ignore
+            words = mixed[0].inputs["input_ids"][:, [0, 1, 2, 4, 5, 6]]
+            fractions = nn.functional.one_hot(words // 10 - 1, 6).float().mean(1)
+            torch.testing.assert_close(mixed[0].targets, fractions)
+            assert (mixed[0].inputs["input_ids"][:, 3] == 5).all()
+            assert len(planned.partners) <= (partners if mask == "co" else 0)
+            texts = ((fractions > 0) & ~torch.eye(6).bool()).sum(1)
+            most = max(most, int(texts.max()))
+            # Co-Mixup moves no word, and Puzzle Mix no word twice.
+            assert mask == "puzzle" or (words % 10 == torch.tensor([1, 2, 3, 5, 6, 7])).all()
+            assert all(len(set(row)) == 6 for row in words.tolist())
+        assert most == partners
+        assert run.rows_passed == 10 * 6
+
+    def test_rows_that_are_not_drawn_are_not_mixed_by_any_mask(self) -> None:
+        run = run_of(Toy(), seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
+        for mask in ("puzzle", "co"):
+            batch = make_batch().reordered(np.arange(20) % 2)
+            assert self.output(run, batch, mask=mask, fraction=0.0) is batch
 
     def test_a_model_without_a_list_of_layers_is_refused(self) -> None:
         model = Toy()
