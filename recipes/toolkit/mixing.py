@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # The exponent of the frequency by which FMix damps its noise, as in the paper.
 DECAY = 3
+# Which text each word comes from: 1 is the row itself, 2 and on its partners; 0 is no word.
+TEXT = "text of each word"
 
 
 class Text(NamedTuple):
@@ -122,6 +124,41 @@ def exchange_tokens(batch: Batch, partner: np.ndarray, source: np.ndarray, own_f
     return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, fraction))
 
 
+def carry_texts(batch: Batch, words: np.ndarray, texts: np.ndarray) -> Batch:
+    """Add to each row the other rows that its words come from, as partners; `take_words` puts them in.
+
+    Args:
+        batch: all rows of the update.
+        words: whether a token is a word, (row, token).
+        texts: the row that each word comes from, (row, token).
+    """
+    numbers, partners = words.astype(np.int64), list[np.ndarray]()
+    for row in range(len(batch)):
+        for index, other in enumerate(other for other in np.unique(texts[row]) if other != row):
+            if index == len(partners):
+                partners.append(np.arange(len(batch)))
+            partners[index][row] = other
+            numbers[row, words[row] & (texts[row] == other)] = index + 2
+    carried = {**batch.carried, TEXT: send(torch.from_numpy(numbers), batch.weights.device)}
+    return replace(batch, partners=tuple(batch.reordered(each) for each in partners), carried=carried)
+
+
+def take_words(batch: Batch) -> Batch:
+    """Replace words by those of the partners at the same positions, and mix the targets by their numbers.
+
+    Args:
+        batch: rows that carry partners, as `carry_texts` adds them.
+    """
+    ids, targets, numbers = batch.inputs["input_ids"], batch.targets, batch.carried[TEXT]
+    count = (numbers > 0).sum(1).clamp(min=1)
+    for number, partners in enumerate(batch.partners, 2):
+        is_taken = numbers == number
+        fraction = is_taken.sum(1).to(targets.dtype) / count
+        ids = torch.where(is_taken, partners.inputs["input_ids"], ids)
+        targets = targets + fraction[:, None] * (partners.targets - batch.targets)
+    return replace(batch, inputs={**batch.inputs, "input_ids": ids}, targets=targets, partners=())
+
+
 def saliency(run: "Run", batch: Batch) -> np.ndarray:
     """Saliency of each token, (row, token): the norm of the loss's gradient in its word vector, without dropout."""
     leaves: list[Tensor] = []
@@ -159,7 +196,7 @@ def mix_inputs(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
     # The partner's ids follow the end of the row: some models derive positions from the ids.
     inputs = {name: torch.where(own, values, partners.inputs[name]) for name, values in batch.inputs.items()}
     inputs["attention_mask"] = (own | partners.inputs["attention_mask"].bool()).to(batch.inputs["attention_mask"].dtype)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=None)
+    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=())
 
 
 def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Tensor:

@@ -48,15 +48,16 @@ class TestTake:
         mixed = Batch(
             **{
                 **vars(batch),
-                "partners": batch.reordered(np.array([2, 1, 0, 3])),
+                "partners": (batch.reordered(np.array([2, 1, 0, 3])), batch),
                 "lengths": torch.tensor([5, 2, 5, 1]),
             }
         )
         part = mixed.take(np.array([0]), 0)
         assert part.inputs["input_ids"].tolist() == [[1, 2, 3, 0, 0]]
-        assert part.partners is not None
-        assert part.partners.inputs["input_ids"].tolist() == [[6, 7, 8, 9, 9]]
-        assert part.partners.part == (0,)
+        first, second = part.partners
+        assert first.inputs["input_ids"].tolist() == [[6, 7, 8, 9, 9]]
+        assert second.inputs["input_ids"].tolist() == [[1, 2, 3, 0, 0]]
+        assert first.part == second.part == (0,)
 
     def test_a_part_shares_no_memory_with_its_batch(self) -> None:
         batch = make_batch()
@@ -94,11 +95,12 @@ def test_without_weight_has_weight_zero() -> None:
 def test_to_moves_all_but_the_lengths() -> None:
     batch = make_batch()
     assert batch.to(torch.device("cpu")) is batch
-    mixed = Batch(**{**vars(batch), "partners": batch})
+    mixed = Batch(**{**vars(batch), "partners": (batch, batch)})
     moved = mixed.to(torch.device("meta"))
     assert moved.lengths.device.type == "cpu"
-    assert moved.partners is not None
-    elsewhere = [moved.targets, moved.weights, *moved.inputs.values(), *moved.carried.values(), moved.partners.targets]
+    elsewhere = [moved.targets, moved.weights, *moved.inputs.values(), *moved.carried.values()]
+    elsewhere += [partners.targets for partners in moved.partners]
+    assert len(elsewhere) == 8
     assert {each.device.type for each in elsewhere} == {"meta"}
 
 
