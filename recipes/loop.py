@@ -220,6 +220,9 @@ class TrainingRun(LiveRun):
         self._resume()
         self.graphs = set_up_parts(self, self.cost_of_pass)
         self.console.print_header()
+        # A checkpoint of the loop has the weights that this leads to.
+        if not self.batches_done:
+            self.seams.pretrain()
         with interruptions() as received, self.console.show_progress(), closing(self.graphs):
             self.trackers.start(self.batches_done + 1)
             self.lap = time.perf_counter()
