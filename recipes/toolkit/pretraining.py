@@ -72,9 +72,8 @@ def train_stage(run: Run, stage: Stage) -> None:
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint on disk.
         UserError: nothing can be trained, training diverged, memory runs out, the disk is full.
     """
-    live, name = cast(LiveRun, run), stage.trick.name
-    training = StageTraining(live, stage)
-    start = time.perf_counter()
+    name = stage.trick.name
+    training = StageTraining(cast(LiveRun, run), stage)
     if not training.restore():
         run.say(f"{name}: {stage.updates:,} updates before the first update of the run.")
     with interruptions() as received:
@@ -88,7 +87,6 @@ def train_stage(run: Run, stage: Stage) -> None:
                 raise Interrupted(received() or signal.SIGTERM, message)
     training.finish()
     run.rows_passed += stage.rows
-    live.seconds += time.perf_counter() - start
 
 
 class StageTraining:
@@ -115,7 +113,7 @@ class StageTraining:
         self.scaler = torch.amp.GradScaler(device, enabled=run.accelerator.mixed_precision == "fp16")
         self.clip_norm = math.inf if train.clip_norm is None else train.clip_norm
         self.done, self.losses = 0, torch.zeros(stage.updates)
-        self.saved_at = self.reported_at = time.perf_counter()
+        self.started_at = self.saved_at = self.reported_at = time.perf_counter()
         self.key = identify(run, stage)
         self.checkpoint = run.folder / "checkpoints" / f"{self.name}.safetensors"
         self.cached = cache_folder() / "pretraining" / f"{self.key}.safetensors"
@@ -189,7 +187,8 @@ class StageTraining:
         """Write a checkpoint: all that the next update depends on."""
         if self.run.accelerator.is_main_process:
             optimizer = {f"optimizer.{name}": each for name, each in flatten_optimizer(self.optimizer).items()}
-            self._write(self.checkpoint, optimizer, {"scaler": self.scaler.state_dict()})
+            counters = {"scaler": self.scaler.state_dict(), "seconds": time.perf_counter() - self.started_at}
+            self._write(self.checkpoint, optimizer, counters)
         self.saved_at = time.perf_counter()
 
     def _write(self, path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
@@ -220,6 +219,9 @@ class StageTraining:
         if "scaler" in counters:
             restore_optimizer(self.optimizer, inside(tensors, "optimizer."))
             self.scaler.load_state_dict(counters["scaler"])
+            # The time of the earlier start counts too: of the loop, which adds up the time of all stages.
+            self.started_at -= counters["seconds"]
+            self.run.seconds += counters["seconds"]
             self.run.say(f"{self.name}: going on after update {self.done:,} of {self.stage.updates:,}.")
         else:
             self.run.say(f"{self.name}: the weights after its {self.done:,} updates are in the cache, and are used.")

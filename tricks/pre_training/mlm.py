@@ -90,13 +90,13 @@ class Mlm(Trick):
                 f"{setting}: the tokenizer has no token that hides another one; leave {self.name} out, or take an "
                 "encoder that was pretrained with one, such as model=bert."
             )
+        texts = self.read_texts(run)
         torch.manual_seed(key(run.config.seeds.init, self.name))
         model, is_new = add_masked_head(cast(PreTrainedModel, run.bare_model), run.config.model, setting)
         if is_new:
             run.say(
                 f"{self.name}: the model's files have no head that predicts hidden tokens, so a new one is trained."
             )
-        texts = self.read_texts(run)
         width = fixed_width(run.bare_model)
         cache_key = [self.name, run.max_length]
         rows = encode(texts, PredictionBase(run).encode, run.tokenizer, run.classes, cache_key, width)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
+from recipes.api import finetune_config
 from recipes.data.records import records
 from recipes.errors import UserError
 from recipes.models.masked_head import predict_tokens
@@ -146,3 +147,10 @@ def test_hidden_tokens_are_predicted_better_after_the_stage() -> None:
     assert "no head that predicts hidden tokens, so a new one is trained" in lines[0]
     losses = re.search(r"loss ([\d.]+) \(at first ([\d.]+)\)", lines[-1])
     assert losses and float(losses[1]) < 0.9 * float(losses[2])
+
+
+def test_a_wrong_file_leaves_no_run_folder_behind(tmp_path: Path) -> None:
+    config = tiny_config("+tricks=[mlm]", f"tricks.mlm.file={tmp_path / 'missing.txt'}")
+    with pytest.raises(AssertionError, match="there is no such file"):
+        in_child(lambda: finetune_config(config, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
