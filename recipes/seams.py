@@ -8,6 +8,7 @@ choose *how* it is computed:
 - `examples`: join other data first, so that it is treated like the rest. Then drop rows, so that no variant is made of
   a dropped row. Add last, so that added rows are not rewritten.
 - `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained.
+- `pretrain`: adapt to the language of the texts first, then pull classes apart, which is closer to the task.
 - `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
 - `loss`: change the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then choose the point where the gradient is taken, then split to fit in memory.
@@ -50,6 +51,7 @@ SEAMS: Mapping[str, Sequence[str]] = {
     "model": ["measure", "load", "reshape", "adapt", "freeze"],
     "optimizer": ["optimizer"],
     "schedule": ["schedule"],
+    "pretrain": ["classes", "language"],
     "accelerator": ["accelerator"],
     "loss": ["targets", "weighting", "criterion*"],
     "objective": ["mix*", "compare", "term"],
@@ -67,7 +69,7 @@ SEAMS: Mapping[str, Sequence[str]] = {
 PREDICTING = ("clean", "encode", "predict", "decide")
 
 STAGES: Mapping[str, Sequence[str]] = {
-    "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule"],
+    "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule", "pretrain"],
     "in_training": ["accelerator", "loss", "objective", "gradient", "update"],
     "post_training": ["weights", "settle", "predict", "decide", "results", "train"],
 }

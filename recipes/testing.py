@@ -716,7 +716,8 @@ class TrickLaws:
 
         Seams that set a run up are tried where the trick wraps them: they call no other seam.
         """
-        while_training = ("loss", "objective", "gradient", "schedule", "update", "weights", "predict", "decide")
+        in_the_loop = ("loss", "objective", "gradient", "schedule", "update", "weights", "predict", "decide")
+        while_training = ("pretrain", *in_the_loop)
         at_the_end = ("settle", "results")
         in_child(partial(self._raise_while_training, (*while_training, *at_the_end)))
         setting_up = ("clean", "examples", "encode", "batches", "model", "optimizer", "accelerator", "train")
@@ -735,6 +736,7 @@ class TrickLaws:
                 run._step(batches[index])
             predictions = run.predictions(run.validation)
             calls: dict[str, Callable[[], object]] = {
+                "pretrain": run.seams.pretrain,
                 "weights": run._evaluate,
                 "predict": run._evaluate,
                 "decide": run._evaluate,
