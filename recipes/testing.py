@@ -235,7 +235,7 @@ def finished_run() -> Path:
 
 def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a user must give a trick, so that its YAML file does not have it: the folder of a finished run."""
-    return {name: str(finished_run()) for name in values if name == "folder" and values[name] is None}
+    return {name: str(finished_run()) for name in values if name in ("folder", "teacher") and values[name] is None}
 
 
 READ: dict[str, Splits] = {}

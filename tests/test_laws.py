@@ -30,6 +30,7 @@ TRICKS = [
     "class_weights",
     "clip_gradient",
     "deduplicate",
+    "distill",
     "duplicate",
     "eda",
     "ema",

@@ -46,6 +46,8 @@ class Batch:
     """Where the padding of `inputs` and `carried` is: right or left."""
     has_fixed_width: bool = False
     """Whether a part is as wide as the batch, even if its longest row is shorter."""
+    teacher: Tensor | None = None
+    """The probabilities of a teacher, (row, class), which are mixed like the targets; None where there is none."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -91,6 +93,7 @@ class Batch:
             inputs={name: select(values) for name, values in self.inputs.items()},
             lengths=self.lengths[on_host],
             targets=self.targets[index],
+            teacher=None if self.teacher is None else self.teacher[index],
             weights=self.weights[index],
             part=part,
             partners=None if self.partners is None else self.partners._select(rows, width, part),
@@ -114,6 +117,7 @@ class Batch:
             self,
             inputs=move(self.inputs),
             targets=send(self.targets, device),
+            teacher=None if self.teacher is None else send(self.teacher, device),
             weights=send(self.weights, device),
             partners=None if self.partners is None else self.partners.to(device),
             carried=move(self.carried),

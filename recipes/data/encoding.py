@@ -13,7 +13,7 @@ import pyarrow as pa
 import tokenizers
 import torch
 import transformers
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from datasets.fingerprint import Hasher
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -25,6 +25,9 @@ from recipes.errors import unreadable
 
 AT_ONCE = 1000
 """Rows that are tokenized together."""
+
+TEACHER = "teacher"
+"""An optional column of examples: the probabilities of a teacher, by class."""
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
 
@@ -56,6 +59,8 @@ class Encoded:
     padding: Padding
     window_offsets: np.ndarray | None = None
     """Index of each row's first window, and the number of windows, (row + 1); None if each row is one window."""
+    teacher: np.ndarray | None = None
+    """The probabilities of a teacher, (row, class); None without a teacher."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -119,6 +124,7 @@ class Encoded:
         windows = self.windows_of(rows)
         ids = [self.ids[row] for row in rows]
         targets, weights = self._make_targets(rows)
+        teacher = None if self.teacher is None else torch.from_numpy(self.teacher[rows]).to(targets.dtype)
         # A batch without any label has weight 0; 1 avoids a division by 0.
         total, documents = float(weights.sum()) or 1.0, None
         # The windows of a document repeat its id and targets and divide its weight.
@@ -127,11 +133,13 @@ class Encoded:
             documents = torch.arange(len(rows)).repeat_interleave(counts)
             ids = [ids[document] for document in documents.tolist()]
             targets, weights = targets[documents], (weights / counts)[documents]
+            teacher = None if teacher is None else teacher[documents]
         return Batch(
             ids=ids,
             inputs=self.pad(windows),
             lengths=torch.from_numpy(self.window_lengths[windows]),
             targets=targets,
+            teacher=teacher,
             weights=weights,
             total=total,
             epoch=epoch,
@@ -234,6 +242,10 @@ def encode(
     }
 
     columns, offsets, window_offsets = {}, np.zeros(1, dtype=np.int64), None
+    teacher = read_distributions(examples, TEACHER)
+    if teacher is not None:
+        # Tokens are cached by the rows, and do not depend on it.
+        examples = examples.remove_columns(TEACHER)
     if key is None:
         # Not by `Dataset.map`, which takes 2 % of the time of MiniLM on short texts.
         starts = range(0, len(examples), AT_ONCE)
@@ -262,7 +274,24 @@ def encode(
         len(classes),
         Padding({name: padding.get(name, 0) for name in columns}, tokenizer.padding_side, width),
         window_offsets,
+        teacher,
     )
+
+
+def with_distributions(examples: Dataset, name: str, values: np.ndarray) -> Dataset:
+    """Add a column of distributions over the classes, (row, class)."""
+    rows, classes = values.shape
+    flat = pa.array(values.astype(np.float32).ravel())
+    lists = pa.LargeListArray.from_arrays(pa.array(np.arange(rows + 1) * classes), flat)
+    return concatenate_datasets([examples, Dataset(pa.table({name: lists}))], axis=1)
+
+
+def read_distributions(examples: Dataset, name: str) -> np.ndarray | None:
+    """Read a column of distributions, (row, class); None if the rows do not have it."""
+    if name not in examples.column_names:
+        return None
+    lists = examples.with_format("arrow")[:][name].combine_chunks()
+    return np.asarray(lists.flatten(), dtype=np.float32).reshape(len(examples), -1)
 
 
 def _at_least_one(tokens: list[Any], padding: int) -> list[Any]:

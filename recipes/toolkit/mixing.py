@@ -119,7 +119,7 @@ def exchange_tokens(batch: Batch, partner: np.ndarray, source: np.ndarray, own_f
     partner_ids = partners.inputs["input_ids"].gather(1, positions.clamp(min=0))
     inputs = {**batch.inputs, "input_ids": torch.where(positions < 0, batch.inputs["input_ids"], partner_ids)}
     fraction = send(torch.from_numpy(own_fractions).to(batch.weights.dtype), batch.weights.device)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, fraction))
+    return replace(mix_targets(batch, partners, fraction), inputs=inputs)
 
 
 def saliency(run: "Run", batch: Batch) -> np.ndarray:
@@ -159,10 +159,13 @@ def mix_inputs(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
     # The partner's ids follow the end of the row: some models derive positions from the ids.
     inputs = {name: torch.where(own, values, partners.inputs[name]) for name, values in batch.inputs.items()}
     inputs["attention_mask"] = (own | partners.inputs["attention_mask"].bool()).to(batch.inputs["attention_mask"].dtype)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=None)
+    return replace(mix_targets(batch, partners, lambdas), inputs=inputs, partners=None)
 
 
-def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Tensor:
-    """Mix: lambda * own + (1 - lambda) * other, (row, class)."""
+def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
+    """The batch with mixed targets, and mixed probabilities of a teacher: lambda * own + (1 - lambda) * other."""
     fraction = lambdas[:, None]
-    return fraction * batch.targets + (1 - fraction) * partners.targets
+    teacher = batch.teacher
+    if teacher is not None and partners.teacher is not None:
+        teacher = fraction * teacher + (1 - fraction) * partners.teacher
+    return replace(batch, targets=fraction * batch.targets + (1 - fraction) * partners.targets, teacher=teacher)
