@@ -47,6 +47,7 @@ TRICKS = [
     "noise_scale",
     "normalize",
     "pgd",
+    "pseudo_label",
     "r_drop",
     "reinitialize_layers",
     "segments",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import BertTokenizer, ByT5Tokenizer, CTRLTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
 
 from recipes.data.encoding import (
@@ -194,6 +194,15 @@ def test_distributions_are_a_column_that_survives_and_changes_no_token() -> None
     batch = taught.collate(np.array([1, 0]), 0, 0)
     assert batch.teacher is not None
     assert batch.teacher.tolist() == [[0.5, 0.5], [0.75, 0.25]]
+
+
+@pytest.mark.parametrize("labels", [["no", "yes", "yes"], [["no"], ["yes"], ["no", "yes"]]])
+def test_soft_targets_replace_the_label_of_the_rows_that_have_them(labels: Sequence[Any]) -> None:
+    soft = with_distributions(rows_of(["soft"], labels[:1]), "soft_targets", np.array([[0.25, 0.75]]))
+    dataset = encoded(concatenate_datasets([rows_of(TEXTS, labels), soft]))
+    batch = dataset.collate(np.array([0, 3, 1]), 0, 0)
+    assert batch.targets.tolist() == [[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]]
+    assert batch.weights.tolist() == [1, 1, 1]
 
 
 class TestWindows:
