@@ -25,6 +25,7 @@ from recipes.testing import (
 TRICKS = [
     "accumulate",
     "amp",
+    "augment_from",
     "awp",
     "balanced_batches",
     "class_weights",

@@ -46,6 +46,8 @@ class VisibleSplits:
     """Returns digests (`recipes.data.duplicates`) of the hidden rows; computed on the first call."""
     find_hidden: Callable[[Sequence[str], float, int], frozenset[str]]
     """Returns those of some folded texts that nearly duplicate a hidden row, by threshold and length of a shingle."""
+    hidden_ids: frozenset[str]
+    """The ids of the hidden rows."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Splits:
         """
         hidden = [*self.hidden_splits().values(), *self.excluded_rows]
 
+        ids = [name for rows in hidden for name in rows["id"]]
+
         @functools.cache
         def digests() -> frozenset[bytes]:
             return frozenset(
@@ -91,7 +95,7 @@ class Splits:
             first = duplicates.first_near_duplicates(folded, texts, threshold, shingle, inside=False)
             return frozenset(text for text in texts if first[text] != text or text in folded)
 
-        return VisibleSplits(self.train, self.validation, self.is_fold, digests, find)
+        return VisibleSplits(self.train, self.validation, self.is_fold, digests, find, frozenset(ids))
 
     @property
     def fingerprint(self) -> list[str]:

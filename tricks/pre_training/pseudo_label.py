@@ -26,11 +26,11 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from recipes import Run, Trick, UserError, allowed
-from recipes.data import duplicates
 from recipes.data.encoding import SOFT_TARGETS, with_distributions
-from recipes.data.unlabelled import leave_out_evaluated, read_unlabelled
+from recipes.data.unlabelled import read_unlabelled
 from recipes.metrics import Predictions
 from recipes.prediction.teacher import Teacher
+from recipes.toolkit.leaks import leave_out_known, note_unread_test
 
 
 @dataclass
@@ -106,24 +106,14 @@ class PseudoLabel(Trick):
         rows, notes = read_unlabelled(self.unlabelled_file, setting, run.config.data, run.classes)
         for note in notes:
             run.note(note)
-        rows = run.clean_rows(rows)
-        try:
-            texts = leave_out_evaluated(rows, run.splits, run.clean_rows, self.threshold)
-        except ImportError as error:
-            raise UserError(
-                f"tricks.{self.name}.threshold={self.threshold:g}: near-duplicates need the package datasketch; pip "
-                "install 'trickbook[deduplicate]', or leave out only equal texts with threshold=1.0."
-            ) from error
-        training = set(duplicates.fold_rows(examples))
-        texts = texts.select([row for row, text in enumerate(duplicates.fold_rows(texts)) if text not in training])
+        texts = leave_out_known(run, rows, examples, self.threshold, f"tricks.{self.name}.threshold")
         if not len(texts):
             raise UserError(f"{setting}={self.unlabelled_file}: each of its texts is in training, validation or test.")
         run.note(
             f"{self.name}: {len(rows) - len(texts):,} of {len(rows):,} texts are left out: they repeat one another, or "
             "are in training, or nearly in validation, test or evaluate.extra."
         )
-        if not run.config.evaluate.test:
-            run.note(f"{self.name}: with evaluate.test=false test is not read, so texts that are in it are not found.")
+        note_unread_test(run, self.name)
         return texts
 
 
