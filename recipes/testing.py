@@ -237,8 +237,33 @@ def finished_run() -> Path:
 
 
 def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a user must give a trick, so that its YAML file does not have it: the folder of a finished run."""
-    return {name: str(finished_run()) for name in values if name == "folder" and values[name] is None}
+    """What a user must give a trick, so that its YAML file does not have it: a finished run, or a file."""
+    makers: dict[str, Callable[[], Path]] = {
+        "folder": finished_run,
+        "teacher": finished_run,
+        "unlabelled_file": make_unlabelled_file,
+        "variants_file": make_variants_file,
+    }
+    return {name: str(makers[name]()) for name in values if name in makers and values[name] is None}
+
+
+@cache
+def make_unlabelled_file() -> Path:
+    """The texts of a labelled file that no other test reads, without their labels."""
+    lines = make_text_file(longest=12, seed=9).read_text(encoding="utf-8").splitlines()
+    path = Path(tempfile.mkdtemp(dir=temporary_root())) / "texts.csv"
+    path.write_text("".join(f"{line.partition(',')[0]}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@cache
+def make_variants_file() -> Path:
+    """A new text for every second row of the training file of a tiny run, two for the first one."""
+    texts = make_text_file(longest=12, seed=8).read_text(encoding="utf-8").splitlines()[1:]
+    lines = [f"{row},{texts[row].partition(',')[0]} new" for row in range(0, ROWS, 2)]
+    path = Path(tempfile.mkdtemp(dir=temporary_root())) / "variants.csv"
+    path.write_text("\n".join(["id,text", *lines, "0,another new text"]) + "\n", encoding="utf-8")
+    return path
 
 
 READ: dict[str, Splits] = {}

@@ -88,7 +88,7 @@ class Seams(PredictionSeams):
     """All seams of a run that trains. `Trick` documents the arguments of each."""
 
     examples: Callable[["Dataset"], "Dataset"]
-    """Drop, rewrite or add training rows."""
+    """Drop, rewrite, add or annotate training rows."""
     batches: Callable[["Encoded", int], "Batches"]
     """Deal the rows of an epoch, counted from 0, into batches."""
     model: Callable[[], Module]
