@@ -41,6 +41,7 @@ TRICKS = [
     "label_smoothing",
     "layerwise_learning_rate",
     "logit_adjustment",
+    "lora",
     "mixup",
     "nlpaug",
     "noise_scale",
