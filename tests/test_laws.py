@@ -45,6 +45,7 @@ TRICKS = [
     "label_smoothing",
     "layerwise_learning_rate",
     "logit_adjustment",
+    "lora",
     "mixup",
     "mlm",
     "nlpaug",
