@@ -9,7 +9,7 @@ choose *how* it is computed:
   a dropped row. Add last, so that added rows are not rewritten.
 - `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained.
 - `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
-- `loss`: change the targets, then weigh them, then measure.
+- `loss`: draw samples of the prediction, then change the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then choose the point where the gradient is taken, then split to fit in memory.
   An attack outside the split takes its direction from the whole batch. Inside, it would be another algorithm for every
   part size.
@@ -51,7 +51,7 @@ SEAMS: Mapping[str, Sequence[str]] = {
     "optimizer": ["optimizer"],
     "schedule": ["schedule"],
     "accelerator": ["accelerator"],
-    "loss": ["targets", "weighting", "criterion*"],
+    "loss": ["sample", "targets", "weighting", "criterion*"],
     "objective": ["mix*", "compare", "term"],
     "gradient": ["plan", "sharpen*", "attack*", "split*"],
     "update": ["average", "slow", "clip"],

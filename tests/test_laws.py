@@ -43,6 +43,7 @@ TRICKS = [
     "layerwise_learning_rate",
     "logit_adjustment",
     "mixup",
+    "multi_sample_dropout",
     "nlpaug",
     "noise_scale",
     "normalize",
