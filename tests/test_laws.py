@@ -54,6 +54,7 @@ TRICKS = [
     "segments",
     "sliding_window",
     "soup",
+    "supervised_contrastive",
     "swa",
     "temperature",
     "threshold",

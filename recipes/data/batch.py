@@ -39,6 +39,8 @@ class Batch:
     """The rows that these are mixed with, row by row; None where no trick mixes rows."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors that tricks planned for this batch, (row) or (row, token), by name; some stay on the CPU."""
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    """Vectors that tricks planned for the rows, (row, hidden), by name."""
     documents: Tensor | None = None
     """Index, within the update, of the document that each row is a window of, (row), on the CPU; None where each row is
     a document."""
@@ -95,6 +97,7 @@ class Batch:
             part=part,
             partners=None if self.partners is None else self.partners._select(rows, width, part),
             carried={name: select(values) for name, values in self.carried.items()},
+            vectors={name: values[index] for name, values in self.vectors.items()},
             documents=None if self.documents is None else self.documents[on_host],
         )
 
@@ -117,6 +120,7 @@ class Batch:
             weights=send(self.weights, device),
             partners=None if self.partners is None else self.partners.to(device),
             carried=move(self.carried),
+            vectors=move(self.vectors),
         )
 
 

@@ -43,6 +43,7 @@ def pad_part(part: Batch, rows: int, width: int, values: Mapping[str, int]) -> B
         total=torch.full((), float(part.total), dtype=part.weights.dtype, device=part.weights.device),
         partners=None if part.partners is None else pad_part(part.partners, rows, width, values),
         carried={name: lengthen(widen(tensor)) for name, tensor in part.carried.items()},
+        vectors={name: lengthen(tensor) for name, tensor in part.vectors.items()},
         documents=None if part.documents is None else lengthen(part.documents),
     )
 
@@ -55,6 +56,7 @@ def tensors_of(part: Batch) -> dict[str, Tensor]:
 def _walk(part: Batch, prefix: str) -> Iterator[tuple[str, Tensor]]:
     yield from ((f"{prefix}inputs.{name}", tensor) for name, tensor in part.inputs.items())
     yield from ((f"{prefix}carried.{name}", tensor) for name, tensor in part.carried.items())
+    yield from ((f"{prefix}vectors.{name}", tensor) for name, tensor in part.vectors.items())
     yield from ((f"{prefix}{name}", getattr(part, name)) for name in ("targets", "weights", "total"))
     if part.partners is not None:
         yield from _walk(part.partners, f"{prefix}partners.")
@@ -66,6 +68,7 @@ def with_tensors(part: Batch, tensors: Mapping[str, Tensor], prefix: str = "") -
         part,
         inputs={name: tensors[f"{prefix}inputs.{name}"] for name in part.inputs},
         carried={name: tensors[f"{prefix}carried.{name}"] for name in part.carried},
+        vectors={name: tensors[f"{prefix}vectors.{name}"] for name in part.vectors},
         targets=tensors[f"{prefix}targets"],
         weights=tensors[f"{prefix}weights"],
         total=tensors[f"{prefix}total"],
