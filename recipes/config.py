@@ -417,10 +417,13 @@ def threads_of_each(workers: int) -> str:
 
 
 def runs_at_a_time() -> int:
-    """Runs that joblib makes at a time: one for each GPU, since more on one GPU are not faster; 2 without a GPU."""
-    from recipes.runtime.workers import visible_gpus
+    """Runs that joblib makes at a time: 4 for each GPU if there are as many cores; 2 without a GPU."""
+    from joblib import cpu_count
 
-    return len(visible_gpus()) or 2
+    from recipes.runtime.workers import RUNS_ON_A_GPU, visible_gpus
+
+    gpus = len(visible_gpus())
+    return max(gpus, min(RUNS_ON_A_GPU * gpus, int(cpu_count()))) or 2
 
 
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)

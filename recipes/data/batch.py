@@ -47,6 +47,8 @@ class Batch:
     """Where the padding of `inputs` and `carried` is: right or left."""
     has_fixed_width: bool = False
     """Whether a part is as wide as the batch, even if its longest row is shorter."""
+    teacher: Tensor | None = None
+    """The probabilities of a teacher, (row, class), which are mixed like the targets; None where there is none."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -92,6 +94,7 @@ class Batch:
             inputs={name: select(values) for name, values in self.inputs.items()},
             lengths=self.lengths[on_host],
             targets=self.targets[index],
+            teacher=None if self.teacher is None else self.teacher[index],
             weights=self.weights[index],
             part=part,
             partners=tuple(each._select(rows, width, part) for each in self.partners),
@@ -115,6 +118,7 @@ class Batch:
             self,
             inputs=move(self.inputs),
             targets=send(self.targets, device),
+            teacher=None if self.teacher is None else send(self.teacher, device),
             weights=send(self.weights, device),
             partners=tuple(each.to(device) for each in self.partners),
             carried=move(self.carried),

@@ -39,6 +39,7 @@ def pad_part(part: Batch, rows: int, width: int, values: Mapping[str, int]) -> B
         inputs={name: lengthen(widen(tensor, values.get(name, 0))) for name, tensor in part.inputs.items()},
         lengths=lengthen(part.lengths),
         targets=lengthen(part.targets),
+        teacher=None if part.teacher is None else lengthen(part.teacher),
         weights=functional.pad(part.weights, (0, missing)) if missing else part.weights,
         total=torch.full((), float(part.total), dtype=part.weights.dtype, device=part.weights.device),
         partners=tuple(pad_part(each, rows, width, values) for each in part.partners),
@@ -56,6 +57,8 @@ def _walk(part: Batch, prefix: str) -> Iterator[tuple[str, Tensor]]:
     yield from ((f"{prefix}inputs.{name}", tensor) for name, tensor in part.inputs.items())
     yield from ((f"{prefix}carried.{name}", tensor) for name, tensor in part.carried.items())
     yield from ((f"{prefix}{name}", getattr(part, name)) for name in ("targets", "weights", "total"))
+    if part.teacher is not None:
+        yield f"{prefix}teacher", part.teacher
     for number, partners in enumerate(part.partners):
         yield from _walk(partners, f"{prefix}partners.{number}.")
 
@@ -67,6 +70,7 @@ def with_tensors(part: Batch, tensors: Mapping[str, Tensor], prefix: str = "") -
         inputs={name: tensors[f"{prefix}inputs.{name}"] for name in part.inputs},
         carried={name: tensors[f"{prefix}carried.{name}"] for name in part.carried},
         targets=tensors[f"{prefix}targets"],
+        teacher=None if part.teacher is None else tensors[f"{prefix}teacher"],
         weights=tensors[f"{prefix}weights"],
         total=tensors[f"{prefix}total"],
         partners=tuple(

@@ -121,7 +121,7 @@ def exchange_tokens(batch: Batch, partner: np.ndarray, source: np.ndarray, own_f
     partner_ids = partners.inputs["input_ids"].gather(1, positions.clamp(min=0))
     inputs = {**batch.inputs, "input_ids": torch.where(positions < 0, batch.inputs["input_ids"], partner_ids)}
     fraction = send(torch.from_numpy(own_fractions).to(batch.weights.dtype), batch.weights.device)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, fraction))
+    return replace(mix_targets(batch, partners, fraction), inputs=inputs)
 
 
 def carry_texts(batch: Batch, words: np.ndarray, texts: np.ndarray) -> Batch:
@@ -149,14 +149,17 @@ def take_words(batch: Batch) -> Batch:
     Args:
         batch: rows that carry partners, as `carry_texts` adds them.
     """
-    ids, targets, numbers = batch.inputs["input_ids"], batch.targets, batch.carried[TEXT]
+    ids, targets, teacher, numbers = batch.inputs["input_ids"], batch.targets, batch.teacher, batch.carried[TEXT]
     count = (numbers > 0).sum(1).clamp(min=1)
     for number, partners in enumerate(batch.partners, 2):
         is_taken = numbers == number
-        fraction = is_taken.sum(1).to(targets.dtype) / count
+        fraction = (is_taken.sum(1).to(targets.dtype) / count)[:, None]
         ids = torch.where(is_taken, partners.inputs["input_ids"], ids)
-        targets = targets + fraction[:, None] * (partners.targets - batch.targets)
-    return replace(batch, inputs={**batch.inputs, "input_ids": ids}, targets=targets, partners=())
+        targets = targets + fraction * (partners.targets - batch.targets)
+        if teacher is not None and batch.teacher is not None and partners.teacher is not None:
+            teacher = teacher + fraction * (partners.teacher - batch.teacher)
+    inputs = {**batch.inputs, "input_ids": ids}
+    return replace(batch, inputs=inputs, targets=targets, teacher=teacher, partners=())
 
 
 def saliency(run: "Run", batch: Batch) -> np.ndarray:
@@ -196,10 +199,13 @@ def mix_inputs(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
     # The partner's ids follow the end of the row: some models derive positions from the ids.
     inputs = {name: torch.where(own, values, partners.inputs[name]) for name, values in batch.inputs.items()}
     inputs["attention_mask"] = (own | partners.inputs["attention_mask"].bool()).to(batch.inputs["attention_mask"].dtype)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=())
+    return replace(mix_targets(batch, partners, lambdas), inputs=inputs, partners=())
 
 
-def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Tensor:
-    """Mix: lambda * own + (1 - lambda) * other, (row, class)."""
+def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
+    """The batch with mixed targets, and mixed probabilities of a teacher: lambda * own + (1 - lambda) * other."""
     fraction = lambdas[:, None]
-    return fraction * batch.targets + (1 - fraction) * partners.targets
+    teacher = batch.teacher
+    if teacher is not None and partners.teacher is not None:
+        teacher = fraction * teacher + (1 - fraction) * partners.teacher
+    return replace(batch, targets=fraction * batch.targets + (1 - fraction) * partners.targets, teacher=teacher)

@@ -40,7 +40,6 @@ ARMS = {
     "mixup, texts": ("+tricks=[mixup]", "tricks.mixup.mask=co"),
     "swa from the start": ("+tricks=[swa]", "tricks.swa.start=0.0"),
     "soup": ("+tricks=[soup]", "tricks.soup.start=0.9"),
-    "clip_gradient": ("+tricks=[clip_gradient]", "train.clip_norm=null"),
 }
 """Settings of the base, and of tricks whose defaults would not show what they do."""
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import yaml
 
@@ -95,11 +96,15 @@ def test_a_value_of_no_setting_is_refused() -> None:
         saved_config({"data": {"nonsense": 1}})
 
 
-@pytest.mark.parametrize(("gpus", "runs"), [([], 2), (["0"], 1), (["0", "1", "2"], 3)])
-def test_joblib_makes_one_run_at_a_time_for_each_gpu(
-    gpus: list[str], runs: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("gpus", "cores", "runs"),
+    [([], 16, 2), (["0"], 16, 4), (["0", "1"], 16, 8), (["0"], 2, 2), (["0", "1", "2"], 2, 3)],
+)
+def test_joblib_makes_four_runs_at_a_time_on_a_gpu(
+    gpus: list[str], cores: int, runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: cores)
     assert runs_at_a_time() == runs
 
 

@@ -216,8 +216,7 @@ class Mixup(Trick):
         with mix_level(run, batch, partners):
             if self.level != "sentence" and self.mask == "whole":
                 return inner(mixing.mix_inputs(batch, partners, lambdas))
-            targets = mixing.mix_targets(batch, partners, lambdas)
-            return inner(replace(batch, targets=targets, partners=()))
+            return inner(replace(mixing.mix_targets(batch, partners, lambdas), partners=()))
 
     def _embedding(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         vectors = word_vectors.embed(run.bare_model, partners.inputs["input_ids"])

@@ -21,6 +21,7 @@ def make_batch() -> Batch:
         epoch=3,
         index=7,
         carried={"lambda": torch.tensor([0.1, 0.2, 0.3, 0.4]), "mask": torch.arange(20).reshape(4, 5)},
+        teacher=torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]),
     )
 
 
@@ -35,6 +36,8 @@ class TestTake:
         assert part.weights.tolist() == [1.0, 1.0]
         assert part.carried["lambda"].tolist() == pytest.approx([0.2, 0.1])
         assert part.carried["mask"].tolist() == [[5, 6, 7], [0, 1, 2]]
+        assert part.teacher is not None
+        assert part.teacher.flatten().tolist() == pytest.approx([0.2, 0.8, 0.9, 0.1])
         assert all(each.is_contiguous() for each in part.inputs.values())
         assert len(part) == 2
 
@@ -98,9 +101,10 @@ def test_to_moves_all_but_the_lengths() -> None:
     mixed = Batch(**{**vars(batch), "partners": (batch, batch)})
     moved = mixed.to(torch.device("meta"))
     assert moved.lengths.device.type == "cpu"
-    elsewhere = [moved.targets, moved.weights, *moved.inputs.values(), *moved.carried.values()]
+    assert moved.teacher is not None
+    elsewhere = [moved.targets, moved.weights, *moved.inputs.values(), *moved.carried.values(), moved.teacher]
     elsewhere += [partners.targets for partners in moved.partners]
-    assert len(elsewhere) == 8
+    assert len(elsewhere) == 9
     assert {each.device.type for each in elsewhere} == {"meta"}
 
 

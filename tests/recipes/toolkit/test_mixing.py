@@ -1,5 +1,6 @@
 """The arithmetic of mixing: which words give way to which, worked out by hand with draws that are given."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -200,6 +201,11 @@ class TestTexts:
         expected = torch.tensor([[1, 1, 1], [0, 3, 0], [2, 1, 0]]) / 3
         torch.testing.assert_close(batch.targets, expected)
         assert torch.equal(batch.targets[1], self.batch().targets[1]) and batch.partners == ()
+
+    def test_the_probabilities_of_a_teacher_are_mixed_like_the_targets(self) -> None:
+        batch = replace(self.batch(), teacher=self.batch().targets)
+        mixed = take_words(carry_texts(batch, self.WORDS, self.TEXTS))
+        assert mixed.teacher is not None and torch.equal(mixed.teacher, mixed.targets)
 
     def test_a_part_of_one_row_is_mixed_alone(self) -> None:
         batch = carry_texts(self.batch(), self.WORDS, self.TEXTS)

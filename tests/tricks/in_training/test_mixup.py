@@ -140,6 +140,14 @@ class TestMixture:
     def test_targets_by_hand(self) -> None:
         assert self.output(0.75, 0.5).targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
 
+    def test_answers_of_a_teacher_are_mixed_like_targets(self) -> None:
+        taught = replace(make_batch(), teacher=make_batch().targets)
+        batch = plan(taught, np.array(SWAPPED), np.array([0.75, 0.5]))
+        (partners,) = batch.partners
+        output = mix_inputs(batch, partners, batch.carried[LAMBDA])
+        assert output.teacher is not None
+        assert output.teacher.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+
     def test_a_row_alone_keeps_mask_ids_and_target(self) -> None:
         output = self.output(1.0, 0.5)
         for name, values in make_batch().inputs.items():
