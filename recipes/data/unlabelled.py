@@ -116,13 +116,11 @@ def leave_out_evaluated(
 ) -> Dataset:
     """Leave out each text that is in validation, in test or in `evaluate.extra`, and each that repeats an earlier one.
 
-    Of the hidden splits only digests are known, so near-duplicates of their rows are not found.
-
     Args:
         rows: cleaned unlabelled rows.
         splits: the data of the run.
         clean_rows: cleans the texts of a split as the run does.
-        threshold: Jaccard similarity of near-duplicates of validation rows; 1: exact duplicates only.
+        threshold: Jaccard similarity of near-duplicates; 1: exact duplicates only.
 
     Raises:
         ImportError: near-duplicates need the package datasketch, which is missing.
@@ -136,5 +134,6 @@ def leave_out_evaluated(
             first.setdefault(text, index)
     if threshold < 1:
         near = duplicates.first_near_duplicates(of_validation, list(first), threshold, SHINGLE, inside=False)
-        first = {text: index for text, index in first.items() if near[text] == text}
+        near_hidden = splits.find_hidden(list(first), threshold, SHINGLE)
+        first = {text: index for text, index in first.items() if near[text] == text and text not in near_hidden}
     return rows.select(list(first.values()))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from recipes.data.splits import VisibleSplits
+from recipes.data.splits import Splits
 from recipes.data.unlabelled import leave_out_evaluated, read_unlabelled
 from recipes.errors import UserError
 from tests.recipes.data.helpers import FILES, Write, as_csv, as_jsonl
@@ -108,14 +108,13 @@ def rows(*texts: str) -> Dataset:
 
 
 def test_texts_of_other_splits_and_repeated_texts_are_left_out() -> None:
-    from recipes.data import duplicates
-
     def unchanged(examples: Dataset) -> Dataset:
         return examples
 
-    hidden = frozenset({duplicates.digest("hidden text")})
-    splits = VisibleSplits(rows("x"), rows("the same long validation text"), False, lambda: hidden)
-    texts = ["A  b", "Hidden Text", "the SAME long validation text", "a b", "the same long validation text!", "c"]
+    evaluated = {"validation": rows("the same long validation text"), "test": rows("hidden text of the test split")}
+    splits = Splits(rows("x"), **evaluated, classes=["p", "q"], multi_label=False).hide_test(unchanged)
+    texts = ["A  b", "Hidden Text of the test split", "the SAME long validation text", "a b"]
+    texts += ["the same long validation text!", "hidden text of the test split!", "c"]
     remaining = leave_out_evaluated(rows(*texts), splits, unchanged)
-    assert remaining["id"] == ["0", "4", "5"]
-    assert leave_out_evaluated(rows(*texts), splits, unchanged, threshold=0.8)["id"] == ["0", "5"]
+    assert remaining["id"] == ["0", "4", "5", "6"]
+    assert leave_out_evaluated(rows(*texts), splits, unchanged, threshold=0.8)["id"] == ["0", "6"]
