@@ -37,7 +37,9 @@ from recipes.ablation.preflight import (
     check_rotation,
     check_tricks,
     count_validation_rows,
+    describe_faster_launcher,
     describe_rotation,
+    describe_sets,
     estimate_duration,
     find_warnings,
 )
@@ -51,6 +53,7 @@ from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LE
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
 from recipes.errors import UserError, list_names
+from recipes.runtime.workers import visible_gpus
 
 
 def run_study(
@@ -80,7 +83,7 @@ def run_study(
     row_counts = count_validation_rows(space, composer, settings.confirm)
     if settings.rotate:
         row_counts = check_rotation(space, composer, settings.seeds)
-    warnings = list(find_warnings(space, composer))
+    warnings, sets = list(find_warnings(space, composer)), list(describe_sets(space, composer))
     # The budget is for all lengths together.
     settings = replace(settings, budget=settings.budget // len(settings.lengths))
     most_arms = settings.budget // (settings.seeds * len(space.data))
@@ -91,12 +94,14 @@ def run_study(
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
     plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
+    plan.print_plan([("sets", sentence) for sentence in sets])
     if settings.rotate:
         plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
     plan.print_plan(_describe_analyses(settings, design, row_counts))
     predicted = predict_effects(space, composer, settings.margin)
     if predicted:
         plan.print_plan([("order", describe_order(predicted))])
+    plan.print_plan(describe_faster_launcher(str(master.hydra.launcher.get("_target_")), visible_gpus()))
     longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
         runs_of_arm = settings.seeds * sum(settings.lengths)
@@ -132,6 +137,7 @@ def run_study(
         findings,
         rotates=settings.rotate,
         warnings=[*warnings, *(text for name, text in checks if name == "warning")],
+        sets=sets,
         length_checks=[text for name, text in checks if name == "length"],
         search_path=composer.search_path,
         trusted=composer.trusted,
