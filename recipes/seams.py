@@ -6,8 +6,10 @@ of two tricks inside one seam stands in `SEAMS` and nowhere else. Outer slots ch
 choose *how* it is computed:
 
 - `examples`: join other data first, so that it is treated like the rest. Then drop rows, so that no variant is made of
-  a dropped row. Add last, so that added rows are not rewritten.
-- `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained.
+  a dropped row. Add after that, so that added rows are not rewritten. Annotate last, so that added rows are too.
+- `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained. Adapters
+  are attached outside them: a loaded model has none.
+- `pretrain`: adapt to the language of the texts first, then pull classes apart, which is closer to the task.
 - `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
 - `loss`: draw samples of the prediction, then change the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then choose the point where the gradient is taken, then split to fit in memory.
@@ -44,12 +46,13 @@ Seam = TypeVar("Seam", bound=Callable[..., Any])
 # and apply in name order, so the order of `+tricks=[...]` never matters.
 SEAMS: Mapping[str, Sequence[str]] = {
     "clean": ["clean"],
-    "examples": ["join", "drop", "rewrite", "add"],
+    "examples": ["join", "drop", "rewrite", "add", "annotate"],
     "encode": ["cut*"],
     "batches": ["batches*"],
-    "model": ["measure", "load", "reshape", "adapt", "freeze"],
+    "model": ["measure", "attach*", "load", "reshape", "adapt", "freeze"],
     "optimizer": ["optimizer"],
     "schedule": ["schedule"],
+    "pretrain": ["classes", "language"],
     "accelerator": ["accelerator"],
     "loss": ["sample", "targets", "weighting", "criterion*"],
     "objective": ["mix*", "compare", "term"],
@@ -67,7 +70,7 @@ SEAMS: Mapping[str, Sequence[str]] = {
 PREDICTING = ("clean", "encode", "predict", "decide")
 
 STAGES: Mapping[str, Sequence[str]] = {
-    "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule"],
+    "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule", "pretrain"],
     "in_training": ["accelerator", "loss", "objective", "gradient", "update"],
     "post_training": ["weights", "settle", "predict", "decide", "results", "train"],
 }

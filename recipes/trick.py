@@ -88,7 +88,7 @@ class Seams(PredictionSeams):
     """All seams of a run that trains. `Trick` documents the arguments of each."""
 
     examples: Callable[["Dataset"], "Dataset"]
-    """Drop, rewrite or add training rows."""
+    """Drop, rewrite, add or annotate training rows."""
     batches: Callable[["Encoded", int], "Batches"]
     """Deal the rows of an epoch, counted from 0, into batches."""
     model: Callable[[], Module]
@@ -97,6 +97,8 @@ class Seams(PredictionSeams):
     """Make the optimizer."""
     schedule: Callable[[float], float]
     """The factor of the base rates at a fraction of all updates in [0, 1]."""
+    pretrain: Callable[[], None]
+    """Train the model with another objective before the first update."""
     accelerator: Callable[..., "Accelerator"]
     """Make the accelerator."""
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -368,6 +370,13 @@ class Trick:
     def schedule(self, run: Run, inner: Callable[[float], float], progress: float) -> float:
         """The factor of every base rate after a fraction, in [0, 1], of all updates."""
         return inner(progress)
+
+    def pretrain(self, run: Run, inner: Callable[[], None]) -> None:
+        """Train the model with another objective before the first update; a resumed run that is past it skips this.
+
+        `recipes.toolkit.pretraining` has the loop, its checkpoints and its cache.
+        """
+        inner()
 
     # In-training seams.
 

@@ -22,6 +22,7 @@ from recipes.data.splits import read_splits
 from recipes.errors import UserError, nearest
 from recipes.ranges import as_yaml
 from recipes.runs.space import describe_bytes, free_bytes, size_of
+from recipes.runtime.workers import RUNS_ON_A_GPU
 from recipes.trick import Trick
 
 
@@ -219,3 +220,18 @@ def check_tricks(names: Sequence[str], loader: ConfigLoader) -> None:
     ]
     if problems:
         raise UserError(*problems)
+
+
+def describe_faster_launcher(target: str, gpus: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The line of a plan whose runs are made one after another on a machine with GPUs.
+
+    Args:
+        target: the class of the launcher.
+        gpus: their names.
+    """
+    if gpus and target.endswith("BasicLauncher"):
+        yield (
+            "faster",
+            f"hydra/launcher=joblib_workers makes {RUNS_ON_A_GPU} runs at a time on each GPU, if there are as many "
+            "cores; on an H100 that was 1.8 times as fast as one after another",
+        )

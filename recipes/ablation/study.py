@@ -36,6 +36,7 @@ from recipes.ablation.preflight import (
     check_rotation,
     check_tricks,
     count_validation_rows,
+    describe_faster_launcher,
     describe_rotation,
     describe_sets,
     estimate_duration,
@@ -51,6 +52,7 @@ from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LE
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
 from recipes.errors import UserError, list_names
+from recipes.runtime.workers import visible_gpus
 
 
 def run_study(
@@ -95,6 +97,7 @@ def run_study(
     if settings.rotate:
         plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
     plan.print_plan(_describe_analyses(settings, design, row_counts))
+    plan.print_plan(describe_faster_launcher(str(master.hydra.launcher.get("_target_")), visible_gpus()))
     longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
         runs_of_arm = settings.seeds * sum(settings.lengths)

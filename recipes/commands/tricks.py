@@ -42,6 +42,7 @@ INSIDE = {
     "batches": "{outer} deals what {inner} dealt",
     "model": "{inner} changes the model first, {outer} then",
     "optimizer": "{outer} changes the groups that {inner} made",
+    "pretrain": "{inner} comes first",
     "schedule": "{outer} changes the factor that {inner} gives",
     "accelerator": "{inner} has the last word on the options",
     "loss": "{inner} gets the targets and logits that {outer} has made",

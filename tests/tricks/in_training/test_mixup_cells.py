@@ -16,6 +16,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "embedding-span": {"level": "embedding", "mask": "span"},
     "embedding-fourier": {"level": "embedding", "mask": "fourier"},
     "embedding-saliency": {"level": "embedding", "mask": "saliency"},
+    "embedding-puzzle": {"level": "embedding", "mask": "puzzle"},
+    "embedding-co": {"level": "embedding", "mask": "co"},
     "hidden-whole": {"level": "hidden", "mask": "whole", "depths": [0.0, 0.5]},
     "hidden-block": {"level": "hidden", "mask": "block", "depths": [0.0, 0.5], "block": 2},
     "sentence-whole": {"level": "sentence", "mask": "whole"},
@@ -41,7 +43,7 @@ def refusal(*overrides: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-@pytest.mark.parametrize("mask", ["whole", "span", "block", "fourier", "saliency"])
+@pytest.mark.parametrize("mask", ["whole", "span", "block", "fourier", "saliency", "puzzle", "co"])
 @pytest.mark.parametrize("level", ["embedding", "hidden", "sentence"])
 def test_there_are_no_other_cells(level: str, mask: str) -> None:
     overrides = f"tricks.mixup.level={level}", f"tricks.mixup.mask={mask}"
@@ -74,6 +76,8 @@ PRESETS = {
     "patchup": ("hidden", "block"),
     "fmix": ("embedding", "fourier"),
     "ssmix": ("embedding", "saliency"),
+    "puzzle_mix": ("embedding", "puzzle"),
+    "co_mixup": ("embedding", "co"),
 }
 
 
