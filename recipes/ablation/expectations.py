@@ -14,7 +14,7 @@ intervals hold on real data sets, each left out in turn. `scripts/calibrate.py e
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -103,8 +103,9 @@ class Coverage:
         return low, high
 
     def __str__(self) -> str:
+        """The counts and the interval."""
         if not self.tried:
-            return "none of the intervals could be tried"
+            return "could not be tried"
         low, high = self.interval
         return f"held in {self.count} of {self.tried} ({low:.0%} to {high:.0%})"
 
@@ -162,6 +163,68 @@ def select(measured: Iterable[Measured], language: str | None, encoder: str | No
         trick: max(groups.items(), key=lambda group: (len(group[1]), group[0][1]))[1]
         for trick, groups in by_trick.items()
     }
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the atlas says about new data."""
+
+    language: str | None
+    data_sets: int
+    """The most data sets of the language that a trick has been measured on."""
+    expected: Mapping[str, Expectation]
+    """By trick, the likeliest to help first; empty if the atlas abstains."""
+    passes: Mapping[str, float]
+    """By how much each trick multiplies the passes of training."""
+    coverage: Coverage
+    """Of its intervals, on data sets of the atlas that were left out."""
+    unlike: Sequence[str] = ()
+    """In what the new data are outside of all data sets of the atlas, in words."""
+
+
+def advise(
+    new: Features,
+    language: str | None,
+    margin: float,
+    measured: Sequence[Measured],
+    tricks: Sequence[str] | None = None,
+) -> Advice:
+    """Predict the effect of each trick on new data, or abstain.
+
+    Args:
+        new: the features of the data.
+        language: of its texts; None: unknown.
+        margin: effects below it do not matter.
+        measured: the atlas.
+        tricks: only these; None: all.
+    """
+    by_trick = {trick: own for trick, own in select(measured, language).items() if tricks is None or trick in tricks}
+    supported = {trick: own for trick, own in by_trick.items() if len(own) >= MIN_DATA_SETS}
+    expected = {
+        trick: expectation
+        for trick, own in supported.items()
+        if (expectation := expect([each.accuracy for each in own], [each.features for each in own], new, margin))
+    }
+    ordered = sorted(expected, key=lambda trick: (-expected[trick].chance, -expected[trick].mean))
+    known = [each.features for own in supported.values() for each in own]
+    return Advice(
+        language=language,
+        data_sets=max(map(len, by_trick.values()), default=0),
+        expected={trick: expected[trick] for trick in ordered},
+        passes={trick: float(np.mean([each.passes for each in supported[trick]])) for trick in ordered},
+        coverage=hold_out(supported),
+        unlike=list(_find_unlike(new, known)) if known else [],
+    )
+
+
+def _find_unlike(new: Features, known: Sequence[Features]) -> Iterator[str]:
+    """Describe the features in which new data are outside of all that are known."""
+    names = {"rows": "training rows", "classes": "classes", "majority": "largest class", "length": "median length"}
+    for name, words in {**names, "base": "accuracy of the base"}.items():
+        value, values = getattr(new, name), [getattr(each, name) for each in known]
+        if value is not None and not min(values) <= value <= max(values):
+            reach = f"{min(values):g}" if min(values) == max(values) else f"{min(values):g} to {max(values):g}"
+            yield f"{words} {value:.4g} (the atlas has {reach})"
 
 
 def expect(
@@ -223,4 +286,4 @@ def hold_out(by_trick: Mapping[str, Sequence[Measured]], level: float = LEVEL) -
             others = np.arange(len(measured)) != left_out
             low, high = _predict(effects[others], features[others], features[left_out], 0.0, level).interval
             outcomes.append(low <= effects[left_out] <= high)
-    return Coverage(sum(outcomes), len(outcomes))
+    return Coverage(int(sum(outcomes)), len(outcomes))

@@ -31,6 +31,7 @@ from recipes.ablation.failures import (
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import ScoredRun, are_alike, load_blocks
+from recipes.ablation.order import describe_order, order_arms, predict_effects
 from recipes.ablation.preflight import (
     check_disk,
     check_rotation,
@@ -97,6 +98,9 @@ def run_study(
     if settings.rotate:
         plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
     plan.print_plan(_describe_analyses(settings, design, row_counts))
+    predicted = predict_effects(space, composer, settings.margin)
+    if predicted:
+        plan.print_plan([("order", describe_order(predicted))])
     plan.print_plan(describe_faster_launcher(str(master.hydra.launcher.get("_target_")), visible_gpus()))
     longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
@@ -107,7 +111,7 @@ def run_study(
         return None
 
     # Look at the base before anything is spent on the other arms.
-    study_runs = StudyRuns(settings, composer, launch)
+    study_runs = StudyRuns(settings, composer, launch, predicted)
     metric = str(composer.master.evaluate.metric)
     checks: list[tuple[str, str]] = []
     base_rows: Sequence[Row] = ()
@@ -330,17 +334,19 @@ class StudyRuns:
         settings: of the study.
         composer: of its runs.
         launch: the launcher's function.
+        predicted: the effect of each trick by the atlas, which orders the arms.
     """
 
-    def __init__(self, settings: Settings, composer: Composer, launch: Launch) -> None:
-        self.settings, self.composer, self.launch = settings, composer, launch
+    def __init__(self, settings: Settings, composer: Composer, launch: Launch, predicted: Mapping[str, float]) -> None:
+        self.settings, self.composer, self.launch, self.predicted = settings, composer, launch, predicted
         self.by_space: dict[Space, dict[Path, Row]] = {}
 
     def run(
         self, space: Space, arms: Sequence[Arm], seeds: Sequence[int], with_model: Collection[Arm] = ()
     ) -> list[Row]:
         """Make all runs of these arms that are not finished, and return the rows of all; some need a model."""
-        runs = list(self.composer.list_runs(space, arms, seeds, with_model))
+        ordered = order_arms(space, arms, self.predicted)
+        runs = list(self.composer.list_runs(space, ordered, seeds, with_model))
         metric = str(self.composer.master.evaluate.metric)
         # A file that has changed since the first runs of the study would make two studies of it.
         for folder in compare_inputs(run.folder for run in runs):
