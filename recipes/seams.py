@@ -7,10 +7,11 @@ choose *how* it is computed:
 
 - `examples`: join other data first, so that it is treated like the rest. Then drop rows, so that no variant is made of
   a dropped row. Add after that, so that added rows are not rewritten. Annotate last, so that added rows are too.
-- `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained.
+- `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained. Adapters
+  are attached outside them: a loaded model has none.
 - `pretrain`: adapt to the language of the texts first, then pull classes apart, which is closer to the task.
 - `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
-- `loss`: change the targets, then weigh them, then measure.
+- `loss`: draw samples of the prediction, then change the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then choose the point where the gradient is taken, then split to fit in memory.
   An attack outside the split takes its direction from the whole batch. Inside, it would be another algorithm for every
   part size.
@@ -48,12 +49,12 @@ SEAMS: Mapping[str, Sequence[str]] = {
     "examples": ["join", "drop", "rewrite", "add", "annotate"],
     "encode": ["cut*"],
     "batches": ["batches*"],
-    "model": ["measure", "load", "reshape", "adapt", "freeze"],
+    "model": ["measure", "attach*", "load", "reshape", "adapt", "freeze"],
     "optimizer": ["optimizer"],
     "schedule": ["schedule"],
     "pretrain": ["classes", "language"],
     "accelerator": ["accelerator"],
-    "loss": ["targets", "weighting", "criterion*"],
+    "loss": ["sample", "targets", "weighting", "criterion*"],
     "objective": ["mix*", "compare", "term"],
     "gradient": ["plan", "sharpen*", "attack*", "split*"],
     "update": ["average", "slow", "clip"],

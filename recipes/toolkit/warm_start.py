@@ -15,6 +15,7 @@ from recipes.config import saved_config
 from recipes.data.inputs import check_data
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
+from recipes.models.adapters import adapted_modules
 from recipes.models.anatomy import head
 from recipes.models.loading import load_saved
 from recipes.prediction import ensemble
@@ -90,6 +91,11 @@ class WarmStart:
         Raises:
             UserError: the models differ, or the weights are damaged.
         """
+        if any(adapted_modules(model)):
+            raise UserError(
+                f"{self.setting}: the model of this run has low-rank adapters, and in a finished run they are merged "
+                "into its weights; leave out one of the two."
+            )
         try:
             weights = load_file(self.run.model_folder / SAFE_WEIGHTS_NAME)
         except SafetensorError as error:

@@ -35,7 +35,7 @@ from scripts.survey.rows import Result, append_result, encode_losses, encode_rig
 from scripts.survey.samples import draw, find_sample
 
 RESERVE = 1.15
-"""Runs may take so many times as long as those before."""
+"""By how much longer the runs of a block may take than those before."""
 
 
 @dataclass

@@ -143,8 +143,8 @@ class TestMixture:
     def test_answers_of_a_teacher_are_mixed_like_targets(self) -> None:
         taught = replace(make_batch(), teacher=make_batch().targets)
         batch = plan(taught, np.array(SWAPPED), np.array([0.75, 0.5]))
-        assert batch.partners is not None
-        output = mix_inputs(batch, batch.partners, batch.carried[LAMBDA])
+        (partners,) = batch.partners
+        output = mix_inputs(batch, partners, batch.carried[LAMBDA])
         assert output.teacher is not None
         assert output.teacher.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
 
