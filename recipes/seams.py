@@ -6,7 +6,7 @@ of two tricks inside one seam stands in `SEAMS` and nowhere else. Outer slots ch
 choose *how* it is computed:
 
 - `examples`: join other data first, so that it is treated like the rest. Then drop rows, so that no variant is made of
-  a dropped row. Add last, so that added rows are not rewritten.
+  a dropped row. Then judge labels, which duplicates would confirm. Add last, so that added rows are not rewritten.
 - `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained. Adapters
   are attached outside them: a loaded model has none.
 - `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
@@ -43,7 +43,7 @@ Seam = TypeVar("Seam", bound=Callable[..., Any])
 # and apply in name order, so the order of `+tricks=[...]` never matters.
 SEAMS: Mapping[str, Sequence[str]] = {
     "clean": ["clean"],
-    "examples": ["join", "drop", "rewrite", "add"],
+    "examples": ["join", "drop", "judge", "rewrite", "add"],
     "encode": ["cut*"],
     "batches": ["batches*"],
     "model": ["measure", "attach*", "load", "reshape", "adapt", "freeze"],

@@ -28,6 +28,7 @@ TRICKS = [
     "awp",
     "balanced_batches",
     "class_weights",
+    "clean_labels",
     "clip_gradient",
     "deduplicate",
     "duplicate",
