@@ -389,12 +389,14 @@ def _rank(is_true: np.ndarray, probabilities: np.ndarray, names: Collection[str]
     # Imported when there is something to score: scikit-learn takes half a second, and no start has to wait for it.
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    defined = [index for index in range(is_true.shape[1]) if 0 < is_true[:, index].sum() < len(is_true)]
+    counts = is_true.sum(0)
+    defined = np.flatnonzero((counts > 0) & (counts < len(is_true)))
     scores = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
+    # All classes in one call, which checks its input once.
     return {
-        name: float(np.mean([score(is_true[:, index], probabilities[:, index]) for index in defined]))
+        name: float(np.mean(score(is_true[:, defined], probabilities[:, defined], average=None)))
         for name, score in scores.items()
-        if defined and name in names
+        if len(defined) and name in names
     }
 
 

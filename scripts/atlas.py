@@ -28,6 +28,7 @@ from scripts.survey.declaration import Atlas, check_names, read_declaration
 
 if TYPE_CHECKING:
     from scripts.survey.blocks import Block
+    from scripts.survey.effects import Panel
 
 ATLAS = ROOT / "docs" / "atlas"
 
@@ -59,6 +60,10 @@ def read_arguments() -> argparse.Namespace:
     pack.add_argument("--data", type=Path, required=True, help="a folder with a folder for each data set")
     pack.add_argument("--to", type=Path, required=True, help="a new folder")
     pack.add_argument("--sets", nargs="+", help="only these data sets; all if left out")
+
+    describe = commands.add_parser("describe", help="write docs/atlas/data.csv, the properties of the data sets")
+    describe.add_argument("--data", type=Path, required=True, help="a folder that `pack` has written")
+    commands.add_parser("page", help="write docs/atlas.md, docs/atlas.html and conf/atlas.csv from the stored rows")
     return parser.parse_args()
 
 
@@ -66,6 +71,12 @@ def main() -> None:
     """Do what the command line asks for."""
     arguments = read_arguments()
     atlas = read_declaration(arguments.declaration)
+    if arguments.command == "page":
+        write_page(atlas)
+        return
+    if arguments.command == "describe":
+        describe(atlas, arguments.data)
+        return
     if arguments.sets:
         check_names("--sets", arguments.sets, atlas.data)
     if arguments.command == "pack":
@@ -134,6 +145,50 @@ def select(atlas: Atlas, arguments: argparse.Namespace) -> "list[Block]":
             Selection(arguments.studies, arguments.encoders, arguments.sets, arguments.updates, arguments.seeds),
         )
     )
+
+
+def describe(atlas: Atlas, data: Path) -> None:
+    """Write the properties of the data sets that are packed."""
+    from recipes.ablation.expectations import describe_rows
+    from scripts.survey.page import FIELDS
+    from scripts.survey.samples import read_rows, write_rows
+
+    lines = []
+    for name, each in atlas.data.items():
+        if (data / name / "pool.csv").is_file():
+            rows = read_rows(data / name / "pool.csv")[1]
+            texts = [" ".join(row[:-1]) for row in rows]
+            own = describe_rows(texts, [row[-1] for row in rows], each.language != "zh")
+            numbers = [str(atlas.rows), f"{own.classes}", f"{own.majority:.4f}", f"{own.length:g}"]
+            lines.append((name, each.language, *numbers))
+    write_rows(ATLAS / "data.csv", FIELDS, lines)
+
+
+def write_page(atlas: Atlas) -> None:
+    """Write the page, and the table that predictions read."""
+    from recipes.ablation.expectations import STORED, write_measured
+    from scripts.survey.page import measure
+
+    panels, pages = make_pages(atlas)
+    write_measured(measure(atlas, panels, ATLAS / "data.csv"), STORED)
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def make_pages(atlas: Atlas) -> "tuple[list[Panel], dict[Path, str]]":
+    """Make the panels and the text of both pages from the stored rows."""
+    from recipes.reports.document import as_html, as_markdown
+    from scripts.survey.effects import list_panels
+    from scripts.survey.page import TITLE, build_parts
+    from scripts.survey.rows import read_results
+
+    results = read_results(ATLAS / "rows")
+    panels = list_panels(atlas, results)
+    parts = list(build_parts(atlas, panels, results, ATLAS / "data.csv"))
+    return panels, {
+        ROOT / "docs" / "atlas.md": as_markdown(TITLE, parts),
+        ROOT / "docs" / "atlas.html": as_html(TITLE, parts),
+    }
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes.testing import names
-from scripts.survey.declaration import read_declaration
 from scripts.survey.rows import Key, Result, read_results
 
 ROOT = Path(__file__).parents[1]
@@ -90,10 +88,3 @@ def test_a_killed_atlas_goes_on_to_the_same_rows(small_atlas: Path) -> None:
 def test_a_budget_that_is_over_leaves_complete_blocks(small_atlas: Path) -> None:
     output, _ = start(small_atlas, "rows", "--budget", "0.001").communicate()
     assert "0 of 8 runs are finished, 0 failed" in output
-
-
-def test_every_trick_is_in_a_study_or_left_out_with_a_reason() -> None:
-    atlas = read_declaration(ROOT / "docs" / "atlas" / "atlas.yaml")
-    in_studies = {trick for study in atlas.studies.values() for trick in study.tricks}
-    assert in_studies.isdisjoint(atlas.left_out) and all(atlas.left_out.values())
-    assert in_studies | atlas.left_out.keys() == set(names())

@@ -20,10 +20,12 @@ def test_the_expected_recipes_exist() -> None:
         "long_documents",
         "competition",
         "autogluon_like",
+        "co_mixup",
         "cutmix",
         "fmix",
         "manifold_mixup",
         "patchup",
+        "puzzle_mix",
         "sentence_mixup",
         "ssmix",
     }

@@ -17,9 +17,10 @@ from recipes.ablation.progress import format_duration
 from recipes.compose.reading import read
 from recipes.compose.requirements import check
 from recipes.compose.tricks import build
-from recipes.config import Config
+from recipes.config import Config, as_values, value_at
 from recipes.data.splits import read_splits
 from recipes.errors import UserError, nearest
+from recipes.ranges import as_yaml
 from recipes.runs.space import describe_bytes, free_bytes, size_of
 from recipes.runtime.workers import RUNS_ON_A_GPU
 from recipes.trick import Trick
@@ -44,6 +45,23 @@ def find_warnings(space: Space, composer: Composer) -> Iterator[str]:
             "evaluate.weights=best: weights are chosen on the rows that judge them, but not those of "
             f"{' and '.join(averaging)}, which favours the other arms. Use evaluate.weights=last for a fair comparison."
         )
+
+
+def describe_sets(space: Space, composer: Composer) -> Iterator[str]:
+    """Describe the settings that tricks set in the arms that have them, where the base has another value."""
+    data = next(iter(space.data))
+    base = as_values(read(composer(space.overrides_of(space.base, 0, data))))
+    for factor, level in space.singles:
+        choice = space.factors[factor].choices[level]
+        if choice.trick:
+            config = read(composer(space.overrides_of(space.single_arm(factor, level), 0, data)))
+            values = as_values(config)
+            for path in build(config.tricks)[choice.trick].sets:
+                if (value := value_at(values, path)) != value_at(base, path):
+                    yield (
+                        f"{choice.trick} sets {path}={as_yaml(value)} in the arms that have it, and in no others: the "
+                        f"base has {as_yaml(value_at(base, path))}. Its effect includes that of this setting."
+                    )
 
 
 def count_validation_rows(space: Space, composer: Composer, with_test: bool) -> dict[str, int]:

@@ -7,6 +7,7 @@ after each round all data sets of all studies have as many seeds.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from omegaconf import DictConfig
 
@@ -14,7 +15,7 @@ from recipes.ablation.design import Arm, Design, choose
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.compose.overrides import compose_config
-from scripts.survey.declaration import Atlas, Encoder, Study
+from scripts.survey.declaration import Atlas, Study
 from scripts.survey.rows import Key
 
 DATA = "data"
@@ -75,21 +76,20 @@ class Selection:
 
 def list_blocks(atlas: Atlas, selection: Selection) -> Iterator[Block]:
     """List the blocks of a selection, in their order."""
-    planner = Planner(atlas)
     for seed in range(selection.seeds):
         for name, study in atlas.studies.items():
             if not is_asked(name, selection.studies):
                 continue
             for updates in study.updates if selection.updates is None else selection.updates:
                 for encoder, data in list_pairs(atlas, study, selection):
-                    space, design = planner.design(name, encoder, data)
+                    space, design = design_study(atlas, name, encoder, data)
                     runs = [make_run(space, arm, encoder, data, updates, seed) for arm in design.arms]
                     yield Block(name, encoder, data, updates, seed, runs)
 
 
-def is_asked(name: str, chosen: Sequence[str] | None) -> bool:
-    """Whether a name is among the chosen ones."""
-    return chosen is None or name in chosen
+def is_asked(name: str, selected: Sequence[str] | None) -> bool:
+    """Whether a name is among the selected ones."""
+    return selected is None or name in selected
 
 
 def list_pairs(atlas: Atlas, study: Study, selection: Selection) -> Iterator[tuple[str, str]]:
@@ -108,46 +108,40 @@ def make_run(space: Space, arm: Arm, encoder: str, data: str, updates: int, seed
     return Run(encoder, data, updates, "+".join(tricks) or "base", seed, overrides)
 
 
-class Planner:
-    """Chooses the arms of studies, once for all data sets that have the same settings."""
-
-    def __init__(self, atlas: Atlas) -> None:
-        self.atlas = atlas
-        self.designs: dict[tuple[str, str, tuple[str, ...]], tuple[Space, Design]] = {}
-
-    def design(self, name: str, encoder: str, data: str) -> tuple[Space, Design]:
-        """Choose the arms of a study with an encoder on a data set."""
-        study, overrides = self.atlas.studies[name], tuple(self.atlas.data[data].overrides)
-        key = (name, encoder, overrides)
-        if key not in self.designs:
-            space = build_space(self.atlas, study, self.atlas.encoders[encoder], overrides)
-            self.designs[key] = choose_arms(space, study)
-        return self.designs[key]
+def design_study(atlas: Atlas, name: str, encoder: str, data: str) -> tuple[Space, Design]:
+    """Choose the arms of a study with an encoder on a data set."""
+    study = atlas.studies[name]
+    shared = (*atlas.encoders[encoder].overrides, *atlas.overrides, *study.overrides)
+    tricks = tuple((trick, tuple(overrides or ())) for trick, overrides in study.tricks.items())
+    own = ("data=files", *atlas.data[data].overrides)
+    return choose_arms(shared, own, tricks, tuple(study.always), study.design, study.arms)
 
 
-def choose_arms(space: Space, study: Study) -> tuple[Space, Design]:
-    """Choose the arms of a study; its tricks that exclude each other become levels of one factor."""
-    if not study.tricks:
-        return space, Design("full", (), ((),))
-    space, admissible = find_admissible_arms(space, compose)
-    levels = [len(factor.choices) for factor in space.factors]
-    return space, choose(levels, admissible, study.design, study.arms)
-
-
-def build_space(atlas: Atlas, study: Study, encoder: Encoder, data: tuple[str, ...]) -> Space:
-    """Build the space of a study, with a factor for each trick.
+@cache
+def choose_arms(
+    shared: tuple[str, ...],
+    data: tuple[str, ...],
+    tricks: tuple[tuple[str, tuple[str, ...]], ...],
+    always: tuple[str, ...],
+    kind: str,
+    most: int,
+) -> tuple[Space, Design]:
+    """Choose the arms of a study; its tricks that exclude each other become levels of one factor.
 
     Args:
-        atlas: the declaration.
-        study: one of it.
-        encoder: one of it.
-        data: the overrides of the data set.
+        shared: overrides of all runs.
+        data: overrides of the data set.
+        tricks: each with its overrides.
+        always: tricks that are on in every run.
+        kind: of the design.
+        most: the largest number of arms.
     """
-    factors = tuple(
-        Factor(trick, (NONE, Level(trick, tuple(overrides or ()), trick))) for trick, overrides in study.tricks.items()
-    )
-    shared = (*encoder.overrides, *atlas.overrides, *study.overrides)
-    return Space(factors, {DATA: ("data=files", *data)}, shared, tuple(study.always))
+    factors = tuple(Factor(trick, (NONE, Level(trick, overrides, trick))) for trick, overrides in tricks)
+    space = Space(factors, {DATA: data}, shared, always)
+    if not tricks:
+        return space, Design("full", (), ((),))
+    space, admissible = find_admissible_arms(space, compose)
+    return space, choose([len(factor.choices) for factor in space.factors], admissible, kind, most)
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:

@@ -55,7 +55,7 @@ class Atlas:
     """The whole declaration."""
 
     rows: int
-    """Training rows of a run, drawn anew for each seed."""
+    """Training rows of a run, other ones for each seed."""
     validation_rows: int
     margin: float
     """Effects smaller than this do not matter."""
@@ -84,12 +84,12 @@ def read_declaration(path: Path) -> Atlas:
     return atlas
 
 
-def check_names(where: str, chosen: Sequence[str], declared: Mapping[str, Any]) -> None:
+def check_names(where: str, selected: Sequence[str], declared: Mapping[str, Any]) -> None:
     """Refuse names that are not declared.
 
     Raises:
         UserError: with the nearest one.
     """
-    for name in chosen:
+    for name in selected:
         if name not in declared:
             raise UserError(f"{where}: {name!r} is not declared; {nearest(name, declared)}")

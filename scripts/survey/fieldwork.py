@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 import recipes
 from recipes.ablation.observations import score_run
+from recipes.errors import UserError
 from recipes.guards import Diverged
 from scripts.survey.blocks import Block, Run
 from scripts.survey.declaration import Atlas
@@ -35,7 +36,7 @@ from scripts.survey.rows import Result, append_result, encode_losses, encode_rig
 from scripts.survey.samples import draw, find_sample
 
 RESERVE = 1.15
-"""Runs may take so many times as long as those before."""
+"""By how much longer the runs of a block may take than those before."""
 
 
 @dataclass
@@ -124,19 +125,25 @@ class Worker:
         with ExitStack() as stack:
             stack.push(partial(self.write_failure, run))
             result = train_run(run, [*run.overrides, *own])
-        self.walls.append(time.perf_counter() - started)
-        append_result(self.rows, result(wall=round(self.walls[-1], 2)), self.work / "locks")
+            self.walls.append(time.perf_counter() - started)
+            append_result(self.rows, result(wall=round(self.walls[-1], 2)), self.work / "locks")
+            print(f"{time.strftime('%H:%M:%S')} {self.walls[-1]:6.1f} s  {run.name}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        print(f"{time.strftime('%H:%M:%S')} {self.walls[-1]:6.1f} s  {run.name}", file=sys.stderr, flush=True)
 
     def write_failure(
         self, run: Run, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Note that a run has failed, so that it is not tried again in this call."""
+    ) -> bool:
+        """Note why a run has failed, so that it is not tried again in this call.
+
+        Returns:
+            Whether the worker goes on: a run that is refused has not touched the device.
+        """
         if isinstance(error, Exception):
             path = self.failure(run)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+            print(f"failed: {run.name}: {error}", file=sys.stderr, flush=True)
+        return isinstance(error, UserError)
 
 
 def train_run(run: Run, overrides: Sequence[str]) -> Callable[..., Result]:
@@ -178,7 +185,7 @@ def name_device() -> str:
 def run_workers(words: Sequence[str], workers: int, work: Path) -> int:
     """Start workers, each a process of this program, and replace one that ends with an error.
 
-    A run that fails ends its worker, since it may have broken the state of the device. The next one leaves it out.
+    A run that breaks ends its worker, since the state of the device may be broken too. The next one leaves it out.
 
     Args:
         words: the command of a worker.

@@ -1,7 +1,7 @@
 """The stored rows of the atlas, a line of CSV for each finished run, so small that they are in the repository.
 
 A line has the scores and, of each validation row, whether the answer is right (a bit) and its loss (4 bits). That is
-what effects and their intervals are computed from. The losses are rounded on a logarithmic scale and moved so that
+what effects and their intervals are computed from. The losses are rounded on a logarithmic scale and scaled so that
 their mean is the exact loss: an effect is exact, and its interval is off by less than the rounding.
 """
 
@@ -79,11 +79,11 @@ def encode_losses(losses: np.ndarray) -> str:
 
 
 def decode_losses(text: str, count: int, mean: float) -> np.ndarray:
-    """Decode the loss of each row, (row), moved so that their mean is exact."""
+    """Decode the loss of each row, (row), scaled so that their mean is exact."""
     pairs = np.frombuffer(base64.b64decode(text), np.uint8)
     codes = np.column_stack([pairs >> 4, pairs & 15]).ravel()[:count]
     losses = np.exp(SMALLEST + codes / LEVELS * (LARGEST - SMALLEST))
-    return np.asarray(losses + mean - losses.mean())
+    return np.asarray(losses * (mean / losses.mean()))
 
 
 def read_results(folder: Path) -> dict[Key, Result]:

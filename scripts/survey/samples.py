@@ -29,8 +29,8 @@ Row = tuple[str, ...]
 
 def read_rows(path: Path) -> tuple[list[str], list[Row]]:
     """Read the columns and rows of a CSV file, which may be compressed."""
-    opened = gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(newline="")
-    with opened as lines:
+    file = gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(newline="")
+    with file as lines:
         columns, *rows = csv.reader(lines)
     return columns, [tuple(row) for row in rows]
 
@@ -79,8 +79,8 @@ def sample(source: Path, target: Path, validation_rows: int) -> None:
 def split_by_class(rows: Sequence[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
     """Draw rows, stratified by class; return the others and the drawn ones, in their order."""
     labels = [row[-1] for row in rows]
-    others, drawn = train_test_split(range(len(rows)), test_size=count, stratify=labels, random_state=seed)
-    return [rows[index] for index in sorted(others)], [rows[index] for index in sorted(drawn)]
+    others, draws = train_test_split(range(len(rows)), test_size=count, stratify=labels, random_state=seed)
+    return [rows[index] for index in sorted(others)], [rows[index] for index in sorted(draws)]
 
 
 def find_sample(data: Path, name: str, work: Path, validation_rows: int) -> Path:

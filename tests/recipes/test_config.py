@@ -5,13 +5,16 @@ from typing import Any
 
 import joblib
 import pytest
+import yaml
 
 from recipes.compose.overrides import compose_config
 from recipes.config import (
+    CONF,
     NEWER_SETTINGS,
     add_newer_settings,
     as_values,
     digest,
+    newer_settings,
     put_at,
     rename_settings,
     renamed_settings,
@@ -65,6 +68,22 @@ def test_a_newer_setting_changes_the_hash_only_at_another_value_than_before() ->
 def test_the_values_of_newer_settings_are_those_of_the_base() -> None:
     values = saved_config({})
     assert {path: value_at(as_values(values), path) for path in NEWER_SETTINGS} == NEWER_SETTINGS
+
+
+def test_the_values_of_newer_settings_of_tricks_are_those_of_their_files() -> None:
+    of_tricks = {path: value for path, value in newer_settings().items() if path not in NEWER_SETTINGS}
+    assert len(of_tricks) >= 3
+    for path, value in of_tricks.items():
+        _, trick, setting = path.split(".")
+        assert yaml.safe_load((CONF / "tricks" / f"{trick}.yaml").read_text(encoding="utf-8"))[setting] == value
+
+
+def test_a_trick_of_an_earlier_version_has_its_newer_settings() -> None:
+    old = {"tricks": {"mixup": {"alpha": 0.4}}}
+    new = add_newer_settings(old)
+    assert new["tricks"]["mixup"] == {"alpha": 0.4, "partners": 3, "smoothness": 0.3, "prior": 0.2}
+    assert digest(new) == digest(old)
+    assert add_newer_settings({"tricks": {"swa": {}}}) == {"tricks": {"swa": {}}}
 
 
 def test_a_config_without_a_newer_setting_has_its_default() -> None:

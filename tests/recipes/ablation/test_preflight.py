@@ -16,6 +16,7 @@ from recipes.ablation.preflight import (
     check_tricks,
     count_validation_rows,
     describe_faster_launcher,
+    describe_sets,
     estimate_duration,
     find_warnings,
 )
@@ -45,6 +46,16 @@ def test_the_best_weights_and_averaged_weights_give_a_warning() -> None:
     assert warning.startswith("evaluate.weights=best: ") and "not those of ema and swa" in warning
     assert list(find_warnings(space("+tricks=[ema,mixup,swa]", "evaluate.weights=last"), COMPOSER)) == []
     assert list(find_warnings(space("+tricks=[mixup]"), COMPOSER)) == []
+
+
+def test_what_a_trick_sets_is_part_of_its_effect() -> None:
+    (sentence,) = describe_sets(space("+tricks=[clip_gradient,mixup]"), COMPOSER)
+    assert sentence == (
+        "clip_gradient sets train.clip_norm=null in the arms that have it, and in no others: the base has 1.0. Its "
+        "effect includes that of this setting."
+    )
+    assert list(describe_sets(space("+tricks=[clip_gradient,mixup]", "train.clip_norm=null"), COMPOSER)) == []
+    assert list(describe_sets(space("+tricks=[mixup]"), COMPOSER)) == []
 
 
 @pytest.fixture
