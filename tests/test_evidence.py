@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -206,3 +207,23 @@ def test_a_page_has_the_tables_of_its_lines(evidence: ModuleType, study: str) ->
         content = evidence.Study(**yaml.safe_load(lines.with_suffix(".yaml").read_text(encoding="utf-8")))
         tables = [text for text in evidence.describe(content, evidence.read_results(lines)) if text.startswith("|")]
         assert tables and all(table in page.read_text(encoding="utf-8") for table in tables)
+
+
+class TestFlippedLabels:
+    """The data of the study of label noise."""
+
+    def test_a_fraction_of_the_rows_has_another_label(self, script: Callable[[str], ModuleType]) -> None:
+        labels = ["a", "b", "c", "a"] * 5
+        flipped = script("flip_labels").flip(labels, 0.3, np.random.default_rng(0))
+        assert sum(one != other for one, other in zip(labels, flipped, strict=True)) == 6
+        assert set(flipped) == {"a", "b", "c"}
+
+    def test_what_is_found(self, script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+        # Rows 0 and 2 are wrong; rows 0, 1 and 3 are doubted, and row 1 gets a wrong label.
+        rows = "text,label,true_label\na,x,y\nb,y,y\nc,x,y\nd,y,y\ne,x,x\n"
+        (tmp_path / "train.csv").write_text(rows, encoding="utf-8")
+        (tmp_path / "found.csv").write_text("id,suggested\n0,y\n1,x\n3,y\n", encoding="utf-8")
+        assert script("flip_labels").count_found(tmp_path, tmp_path / "found.csv") == {
+            **{"rows": 5, "wrong": 2, "doubtful": 3},
+            **{"precision": 0.333, "recall": 0.5, "wrong_after_drop": 0.5, "wrong_after_relabel": 0.4},
+        }
