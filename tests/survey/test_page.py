@@ -36,7 +36,7 @@ def test_verdicts_follow_from_the_interval(interval: tuple[float, float], word: 
 def test_the_first_table_has_every_trick_with_verdict_cost_and_health(
     atlas: Atlas, with_broken: dict[Key, Result], tmp_path: Path
 ) -> None:
-    parts = list(build_parts(atlas, list_panels(atlas, with_broken), with_broken, tmp_path / "none.csv"))
+    parts = list(build_parts(atlas, {}, list_panels(atlas, with_broken), with_broken, tmp_path / "none.csv"))
     first = next(part for part in parts if isinstance(part, Table))
     fgm, mixup = ([str(cell) for cell in row] for row in first.rows)
     assert fgm == [
@@ -50,7 +50,7 @@ def test_the_first_table_has_every_trick_with_verdict_cost_and_health(
 
 
 def test_an_empty_atlas_has_a_page(atlas: Atlas, tmp_path: Path) -> None:
-    assert "No block has finished yet." in list(build_parts(atlas, [], {}, tmp_path / "none.csv"))
+    assert "No block has finished yet." in list(build_parts(atlas, {}, [], {}, tmp_path / "none.csv"))
 
 
 def test_effects_for_predictions_have_the_properties_of_the_data(
