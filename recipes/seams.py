@@ -11,7 +11,7 @@ choose *how* it is computed:
   are attached outside them: a loaded model has none.
 - `pretrain`: adapt to the language of the texts first, then pull classes apart, which is closer to the task.
 - `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
-- `loss`: change the targets, then weigh them, then measure.
+- `loss`: draw samples of the prediction, then change the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then choose the point where the gradient is taken, then split to fit in memory.
   An attack outside the split takes its direction from the whole batch. Inside, it would be another algorithm for every
   part size.
@@ -54,7 +54,7 @@ SEAMS: Mapping[str, Sequence[str]] = {
     "schedule": ["schedule"],
     "pretrain": ["classes", "language"],
     "accelerator": ["accelerator"],
-    "loss": ["targets", "weighting", "criterion*"],
+    "loss": ["sample", "targets", "weighting", "criterion*"],
     "objective": ["mix*", "compare", "term"],
     "gradient": ["plan", "sharpen*", "attack*", "split*"],
     "update": ["average", "slow", "clip"],

@@ -247,6 +247,12 @@ def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(makers[name]()) for name in values if name in makers and values[name] is None}
 
 
+def with_supplied_values(config: Config) -> Config:
+    """The config with what a user must give its tricks."""
+    tricks = {name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
+    return replace(config, tricks=tricks)
+
+
 @cache
 def make_unlabelled_file() -> Path:
     """The texts of a labelled file that no other test reads, without their labels."""
@@ -596,9 +602,8 @@ class TrickLaws:
         configs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
             overrides = (*self.overrides, f"+tricks=[{','.join(arrangement)}]", *values, *SHORT)
-            config = read(compose_config(_on_texts(overrides))[0])  # by Hydra, whose order this is about
-            tricks = {name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
-            configs.append(replace(config, tricks=tricks))
+            # Composed by Hydra, whose order this is about.
+            configs.append(with_supplied_values(read(compose_config(_on_texts(overrides))[0])))
         runs = in_child(lambda: [train_tiny(config) for config in configs])
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0

@@ -181,7 +181,7 @@ def finish(study: Study, path: Path, options: argparse.Namespace) -> None:
                         overrides = [*study.overrides, *study.arms[system]]
                         measured = train_arm(draw, options.model, overrides, options.threads)
                     used = time.process_time() - start
-                    append_result(path, Result(*key, *measured, round(used, 2), device))
+                    append_result(path, Result(*key, measured[0], round(measured[1], 2), round(used, 2), device))
                     print(*key, f"{measured[0]:.4f}", f"{measured[1]:.1f} s", file=sys.stderr, flush=True)
 
 

@@ -40,6 +40,8 @@ class Batch:
     and so on. A row with fewer partners is its own partner in the rest. Empty where no trick mixes rows."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors that tricks planned for this batch, (row) or (row, token), by name; some stay on the CPU."""
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    """Vectors that tricks planned for the rows, (row, hidden), by name."""
     documents: Tensor | None = None
     """Index, within the update, of the document that each row is a window of, (row), on the CPU; None where each row is
     a document."""
@@ -99,6 +101,7 @@ class Batch:
             part=part,
             partners=tuple(each._select(rows, width, part) for each in self.partners),
             carried={name: select(values) for name, values in self.carried.items()},
+            vectors={name: values[index] for name, values in self.vectors.items()},
             documents=None if self.documents is None else self.documents[on_host],
         )
 
@@ -122,6 +125,7 @@ class Batch:
             weights=send(self.weights, device),
             partners=tuple(each.to(device) for each in self.partners),
             carried=move(self.carried),
+            vectors=move(self.vectors),
         )
 
 

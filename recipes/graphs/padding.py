@@ -44,6 +44,7 @@ def pad_part(part: Batch, rows: int, width: int, values: Mapping[str, int]) -> B
         total=torch.full((), float(part.total), dtype=part.weights.dtype, device=part.weights.device),
         partners=tuple(pad_part(each, rows, width, values) for each in part.partners),
         carried={name: lengthen(widen(tensor)) for name, tensor in part.carried.items()},
+        vectors={name: lengthen(tensor) for name, tensor in part.vectors.items()},
         documents=None if part.documents is None else lengthen(part.documents),
     )
 
@@ -56,6 +57,7 @@ def tensors_of(part: Batch) -> dict[str, Tensor]:
 def _walk(part: Batch, prefix: str) -> Iterator[tuple[str, Tensor]]:
     yield from ((f"{prefix}inputs.{name}", tensor) for name, tensor in part.inputs.items())
     yield from ((f"{prefix}carried.{name}", tensor) for name, tensor in part.carried.items())
+    yield from ((f"{prefix}vectors.{name}", tensor) for name, tensor in part.vectors.items())
     yield from ((f"{prefix}{name}", getattr(part, name)) for name in ("targets", "weights", "total"))
     if part.teacher is not None:
         yield f"{prefix}teacher", part.teacher
@@ -69,6 +71,7 @@ def with_tensors(part: Batch, tensors: Mapping[str, Tensor], prefix: str = "") -
         part,
         inputs={name: tensors[f"{prefix}inputs.{name}"] for name in part.inputs},
         carried={name: tensors[f"{prefix}carried.{name}"] for name in part.carried},
+        vectors={name: tensors[f"{prefix}vectors.{name}"] for name in part.vectors},
         targets=tensors[f"{prefix}targets"],
         teacher=None if part.teacher is None else tensors[f"{prefix}teacher"],
         weights=tensors[f"{prefix}weights"],

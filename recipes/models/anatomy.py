@@ -137,6 +137,32 @@ def pooled_vectors(head: nn.Linear) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
+def undropped_vectors(model: nn.Module, head: nn.Linear) -> Iterator[list[tuple[Tensor, float]]]:
+    """Inside this context, collect the input of the head before its dropout, and the rate of that dropout.
+
+    At each pass through the head: (row, hidden), and the rate; 0 where the input comes from no dropout.
+    """
+    vectors: list[tuple[Tensor, float]] = []
+    last: list[tuple[nn.Dropout, Tensor, Tensor]] = []
+
+    def watch_dropout(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        last[:] = [(cast(nn.Dropout, module), inputs[0], output)]
+
+    def watch_head(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        matches = [(before, module.p) for module, before, after in last if after is inputs[0]]
+        vectors.append(matches[0] if matches else (inputs[0], 0.0))
+
+    # First of all hooks on the head: another one may change the vectors.
+    handles = [head.register_forward_pre_hook(watch_head, prepend=True)]
+    handles += [each.register_forward_hook(watch_dropout) for each in model.modules() if isinstance(each, nn.Dropout)]
+    try:
+        yield vectors
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[bool]:
     """Inside this context the model has other weights; then its own are copied back.
 

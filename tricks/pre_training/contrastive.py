@@ -3,13 +3,14 @@
 Each text has a vector v, the input of the head. An update draws `batch_size` texts, in twos of one class, and takes all
 pairs among them: loss = (mean over pairs of one class of (1 - cos)^2 + mean over other pairs of cos^2) / 2. With more
 than one label, texts that share a label are of one class. Then the head is fitted by logistic regression to the vectors
-(C = 1), and training starts from both. Of a pair of texts there is one vector.
+(C = 1, at mean length 1), and training starts from both. Of a pair of texts there is one vector.
 
 Source: SetFit, Tunstall et al. 2022, arXiv 2209.11055: the same loss, over pairs that are drawn one by one. Here all
     pairs of a batch cost one pass a text. A fitted head before fine-tuning: Kumar et al. 2022, arXiv 2202.10054.
 Cost: `epochs` passes over the rows, at most `max_updates` updates, before the first update; `passes_per_update` in
     metrics.json counts them. The result is cached.
-Use when: there are up to a hundred rows of each class. Avoid when: rows are many, and fine-tuning alone is as good.
+Use when: there are up to a hundred rows of each class. Avoid when: rows are many, and fine-tuning alone is as good. Not
+    measured yet: docs/evidence/pre-training.md has the studies, next to SetFit too.
 Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs its mean: `recipes.load(folder)` has it,
     a plain transformers pipeline does not, unless pooling=own.
 """
@@ -175,17 +176,18 @@ def all_vectors(run: Run, rows: Encoded) -> np.ndarray:
 
 
 def fit_head(head: nn.Linear, vectors: np.ndarray, labels: np.ndarray) -> None:
-    """Fit the head by logistic regression.
+    """Fit the head by logistic regression, on vectors of mean length 1: its penalty depends on their scale.
 
     Args:
         head: (class, hidden).
         vectors: (row, hidden).
         labels: class number, (row), or 0 and 1, (row, class).
     """
+    scale = np.linalg.norm(vectors, axis=1).mean()
 
     def fit(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        model = LogisticRegression(max_iter=1000).fit(vectors, targets)
-        return model.coef_, model.intercept_
+        model = LogisticRegression(max_iter=1000).fit(vectors / scale, targets)
+        return model.coef_ / scale, model.intercept_
 
     if labels.ndim == 1:
         weights, biases = fit(labels)

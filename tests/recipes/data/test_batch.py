@@ -22,6 +22,7 @@ def make_batch() -> Batch:
         index=7,
         carried={"lambda": torch.tensor([0.1, 0.2, 0.3, 0.4]), "mask": torch.arange(20).reshape(4, 5)},
         teacher=torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]),
+        vectors={"hidden": torch.arange(24).reshape(4, 6)},
     )
 
 
@@ -38,6 +39,7 @@ class TestTake:
         assert part.carried["mask"].tolist() == [[5, 6, 7], [0, 1, 2]]
         assert part.teacher is not None
         assert part.teacher.flatten().tolist() == pytest.approx([0.2, 0.8, 0.9, 0.1])
+        assert part.vectors["hidden"].tolist() == [[6, 7, 8, 9, 10, 11], [0, 1, 2, 3, 4, 5]]
         assert all(each.is_contiguous() for each in part.inputs.values())
         assert len(part) == 2
 

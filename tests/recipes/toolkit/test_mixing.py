@@ -207,6 +207,11 @@ class TestTexts:
         mixed = take_words(carry_texts(batch, self.WORDS, self.TEXTS))
         assert mixed.teacher is not None and torch.equal(mixed.teacher, mixed.targets)
 
+    def test_answers_of_a_teacher_are_mixed_like_targets(self) -> None:
+        taught = replace(self.batch(), teacher=torch.eye(3))
+        batch = take_words(carry_texts(taught, self.WORDS, self.TEXTS))
+        assert batch.teacher is not None and torch.equal(batch.teacher, batch.targets)
+
     def test_a_part_of_one_row_is_mixed_alone(self) -> None:
         batch = carry_texts(self.batch(), self.WORDS, self.TEXTS)
         mixed = take_words(batch)

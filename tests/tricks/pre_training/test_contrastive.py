@@ -87,7 +87,8 @@ def test_the_fitted_head_has_the_probabilities_of_logistic_regression(classes: i
     vectors[:, 0] += labels
     classifier = nn.Linear(4, classes)
     fit_head(classifier, vectors, labels)
-    expected = LogisticRegression(max_iter=1000).fit(vectors, labels).predict_proba(vectors)
+    scaled = vectors / np.linalg.norm(vectors, axis=1).mean()
+    expected = LogisticRegression(max_iter=1000).fit(scaled, labels).predict_proba(scaled)
     assert np.allclose(classifier(torch.from_numpy(vectors)).softmax(-1).detach().numpy(), expected, atol=1e-5)
 
 
@@ -97,7 +98,8 @@ def test_each_label_of_many_has_its_own_logistic_regression() -> None:
     labels = np.stack([vectors[:, 0] > 0, np.ones(20), vectors[:, 1] > 0], axis=1).astype(np.int8)
     classifier = nn.Linear(4, 3, bias=True)
     fit_head(classifier, vectors, labels)
-    expected = LogisticRegression(max_iter=1000).fit(vectors, labels[:, 2]).predict_proba(vectors)[:, 1]
+    scaled = vectors / np.linalg.norm(vectors, axis=1).mean()
+    expected = LogisticRegression(max_iter=1000).fit(scaled, labels[:, 2]).predict_proba(scaled)[:, 1]
     assert np.allclose(classifier(torch.from_numpy(vectors))[:, 2].sigmoid().detach().numpy(), expected, atol=1e-5)
     # All rows have the label in the middle.
     assert torch.equal(classifier.weight[1], torch.zeros(4))
