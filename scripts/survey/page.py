@@ -16,6 +16,7 @@ from scripts.survey.claims import judge as judge_claim
 from scripts.survey.declaration import Atlas
 from scripts.survey.effects import ENDPOINTS, DataEffect, Panel
 from scripts.survey.rows import Key, Result
+from scripts.survey.seen import judge
 
 TITLE = "The trick atlas"
 LEVEL = 0.95
@@ -26,16 +27,6 @@ FIELDS = ("data", "language", "rows", "classes", "majority", "length")
 """Columns of docs/atlas/data.csv."""
 REMAKE = """python scripts/atlas.py run --data <folder of data sets> --studies everyday longer --seeds 5
 python scripts/atlas.py page"""
-
-
-def judge(population: Population, margin: float) -> str:
-    """Judge an effect by an interval that holds for all effects of its study at once."""
-    low, high = population.interval
-    if low > 0:
-        return HELPS
-    if high < 0:
-        return HURTS
-    return NOTHING if -margin < low and high < margin else NO_EVIDENCE
 
 
 def judge_panel(panel: Panel, margin: float) -> dict[tuple[str, str], str]:
@@ -358,6 +349,7 @@ def measure(atlas: Atlas, panels: Sequence[Panel], data: Path) -> list[Measured]
             measured += [
                 Measured(
                     trick=trick,
+                    study=panel.study,
                     language=atlas.data[name].language,
                     encoder=panel.encoder,
                     updates=panel.updates,

@@ -7,30 +7,14 @@ from types import ModuleType
 import pytest
 
 from recipes.ablation.expectations import read_measured, write_measured
-from recipes.ablation.populations import Population
-from recipes.ablation.verdicts import HELPS, HURTS, NO_EVIDENCE, NOTHING
 from recipes.config import CONF
 from recipes.reports.document import Table, as_html, as_markdown
 from scripts.survey.declaration import Atlas, read_declaration
 from scripts.survey.effects import list_panels
-from scripts.survey.page import build_parts, judge, measure
+from scripts.survey.page import build_parts, measure
 from scripts.survey.rows import Key, Result
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.mark.parametrize(
-    ("interval", "word"),
-    [
-        ((0.001, 0.02), HELPS),
-        ((-0.02, -0.001), HURTS),
-        ((-0.009, 0.009), NOTHING),
-        ((-0.001, 0.02), NO_EVIDENCE),
-        ((0.0, 0.005), NOTHING),
-    ],
-)
-def test_verdicts_follow_from_the_interval(interval: tuple[float, float], word: str) -> None:
-    assert judge(Population(0.0, interval, None), 0.01) == word
 
 
 def test_the_first_table_has_every_trick_with_verdict_cost_and_health(
