@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from recipes import seams
 from recipes.compose.calls import write_overrides
+from recipes.compose.loader import describe_sets
 from recipes.compose.measured import find_settled, settle_measured
 from recipes.compose.metrics import scoring_by
 from recipes.compose.overrides import compose_config
@@ -307,7 +308,7 @@ def _run_pipeline(config: Config, tricks: "Mapping[str, Trick] | None", folder: 
             tricks = build(config.tricks)
         splits = read_splits(config.data, config.evaluate.extra, config.evaluate.test)
         procedure = seams.compose("train", pipeline.train, tricks, None)
-        procedure(config, replace(splits, notes=[*splits.notes, *notes]), folder)
+        procedure(config, replace(splits, notes=[*splits.notes, *describe_sets(tricks), *notes]), folder)
 
 
 @contextmanager

@@ -147,6 +147,9 @@ class Base(PredictionBase):
             return 1.0
         return 1 - rest if train.schedule == "linear" else (1 + math.cos(math.pi * rest)) / 2
 
+    def pretrain(self) -> None:
+        """Train nothing before the first update."""
+
     def accelerator(self, **options: Any) -> Accelerator:
         """One device for each process, in 32 bits, unless the options say otherwise."""
         device = self.run.config.train.device
@@ -291,6 +294,7 @@ def training_seams(run: LiveRun, tricks: Mapping[str, Trick]) -> Seams:
         model=compose("model", base.model, tricks, run),
         optimizer=compose("optimizer", base.optimizer, tricks, run),
         schedule=compose("schedule", base.schedule, tricks, run),
+        pretrain=compose("pretrain", base.pretrain, tricks, run),
         accelerator=compose("accelerator", base.accelerator, tricks, run),
         loss=compose("loss", base.loss, tricks, run),
         objective=compose("objective", base.objective, tricks, run),

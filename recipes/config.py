@@ -41,6 +41,7 @@ CONF = next(folder for folder in (ROOT / "recipes" / "conf", ROOT / "conf") if f
 ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl?|ndjson|parquet))?(\.gz)?$", re.IGNORECASE)
 MOST_BYTES = 60
 # Settings that are newer than run folders of format 2, each with the value at which a run is what it was without it.
+# conf/newer.yaml has those of tricks.
 NEWER_SETTINGS: Mapping[str, Any] = {
     "data.header": True,
     "data.encoding": None,
@@ -326,7 +327,7 @@ def digest(values: Mapping[str, Any]) -> str:
     deciding = deciding_values(values)
     # With the old names of settings: a run that an earlier version has begun is found again.
     named = rename_settings(deciding, {new: old for old, new in renamed_settings().items()})
-    for path, as_before in NEWER_SETTINGS.items():
+    for path, as_before in newer_settings().items():
         *parents, name = path.split(".")
         holder = value_at(named, ".".join(parents))
         if isinstance(holder, dict) and holder.get(name) == as_before:
@@ -352,6 +353,13 @@ def renamed_settings() -> Mapping[str, str]:
     return names
 
 
+@functools.cache
+def newer_settings() -> Mapping[str, Any]:
+    """The newer settings of the base and of tricks: dotted path and value without which a run is the same."""
+    of_tricks: dict[str, Any] = yaml.safe_load((CONF / "newer.yaml").read_text(encoding="utf-8"))
+    return {**NEWER_SETTINGS, **of_tricks}
+
+
 def rename_settings(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The same tree of values with settings under other dotted paths; where both stand there, the new one counts."""
     renamed = copy.deepcopy(dict(values))
@@ -368,7 +376,7 @@ def rename_settings(values: Mapping[str, Any], names: Mapping[str, str]) -> dict
 def add_newer_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The same tree of values, in which settings that an earlier version did not have are as before."""
     complete = copy.deepcopy(dict(values))
-    for path, as_before in NEWER_SETTINGS.items():
+    for path, as_before in newer_settings().items():
         *parents, name = path.split(".")
         holder = value_at(complete, ".".join(parents))
         if isinstance(holder, dict):
@@ -409,10 +417,13 @@ def threads_of_each(workers: int) -> str:
 
 
 def runs_at_a_time() -> int:
-    """Runs that joblib makes at a time: one for each GPU, since more on one GPU are not faster; 2 without a GPU."""
-    from recipes.runtime.workers import visible_gpus
+    """Runs that joblib makes at a time: 4 for each GPU if there are as many cores; 2 without a GPU."""
+    from joblib import cpu_count
 
-    return len(visible_gpus()) or 2
+    from recipes.runtime.workers import RUNS_ON_A_GPU, visible_gpus
+
+    gpus = len(visible_gpus())
+    return max(gpus, min(RUNS_ON_A_GPU * gpus, int(cpu_count()))) or 2
 
 
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)

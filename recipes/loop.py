@@ -217,9 +217,15 @@ class TrainingRun(LiveRun):
             Interrupted: after Ctrl-C or SIGTERM, with a checkpoint on disk.
             UserError: training diverged, the data has changed since the checkpoint, the disk is full.
         """
-        self._resume()
+        counters = self._resume()
         self.graphs = set_up_parts(self, self.cost_of_pass)
         self.console.print_header()
+        # A checkpoint of the loop has the weights that this leads to.
+        if not self.batches_done:
+            self.lap = time.perf_counter()
+            self.seams.pretrain()
+            self._time_lap()
+        self._drop_later_lines(counters)
         with interruptions() as received, self.console.show_progress(), closing(self.graphs):
             self.trackers.start(self.batches_done + 1)
             self.lap = time.perf_counter()
@@ -402,8 +408,8 @@ class TrainingRun(LiveRun):
         self.seconds_at_save = self.seconds
         self.lap = time.perf_counter()
 
-    def _resume(self) -> None:
-        """Go back to the newest checkpoint that is not damaged, if there is one."""
+    def _resume(self) -> dict[str, Any]:
+        """Go back to the newest checkpoint that is not damaged, if there is one, and return its counters."""
         tensors, counters, notes = self.checkpoints.newest(self.history)
         self.notes += notes
         if tensors is not None:
@@ -415,9 +421,16 @@ class TrainingRun(LiveRun):
             if self.best and selects_best and not self.checkpoints.has_best(self.best["update"], self.batches_done):
                 self.best = None
                 self.note("checkpoints/best.safetensors is damaged; the best checkpoint is re-selected from here on.")
+        return counters
+
+    def _drop_later_lines(self, counters: Mapping[str, Any]) -> None:
+        """Drop the lines of updates after a checkpoint: they are made again, and would stand there twice.
+
+        Args:
+            counters: of the checkpoint; none at the start.
+        """
         if self.accelerator.is_main_process:
-            # Updates after the checkpoint are made again, so their lines would stand there twice.
-            if tensors is None or "history" in counters:
+            if not counters or "history" in counters:
                 self.history.go_back(counters.get("history", START))
             else:  # a checkpoint of an earlier version
                 self.history.cut(self.batches_done)

@@ -19,6 +19,7 @@ from recipes.graphs.parts import Parts
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
 from recipes.metrics import Predictions, measure
+from recipes.models.adapters import merged_weights
 from recipes.models.linear import Linear
 from recipes.runs.files import atomic_write, write_json
 from recipes.runs.folder import FORMAT, RunFolder
@@ -140,9 +141,18 @@ def _cost(run: TrainingRun, memory: PeakMemory) -> dict[str, Any]:
         "train_seconds": round(run.seconds, 3),
         "examples_per_second": round(examples / max(run.seconds, 1e-9), 3),
         **memory.cost(run.accelerator.device),
+        **_memory_of_training(run),
         "passes_per_update": round(passed / examples, 4),
         **run.graphs.cost(),
     }
+
+
+def _memory_of_training(run: TrainingRun) -> dict[str, Any]:
+    """How many parameters are trained, and the MB of 2**20 bytes that the optimizer holds for them."""
+    state = [value for values in run.optimizer.state.values() for value in values.values()]
+    optimizer_bytes = sum(each.nbytes for each in state if isinstance(each, torch.Tensor))
+    trained = sum(each.numel() for each in run.parameters if each.requires_grad)
+    return {"trained_parameters": trained, "optimizer_mb": round(optimizer_bytes / 2**20, 1)}
 
 
 def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]:
@@ -172,7 +182,8 @@ def _choose_weights(run: TrainingRun) -> tuple[Predictions, dict[str, Any], str]
 def _save_model(run: TrainingRun) -> None:
     """Write `model/` so that `transformers.pipeline` loads it."""
     with atomic_write(run.folder / "model") as draft:
-        run.bare_model.save_pretrained(draft)  # type: ignore[operator]
+        # Without adapters, so that plain transformers loads it.
+        run.bare_model.save_pretrained(draft, state_dict=merged_weights(run.bare_model))  # type: ignore[operator]
         # pipeline() does not cut a text that is too long unless the tokenizer knows the length that was trained.
         run.tokenizer.model_max_length = run.max_length
         if backend := getattr(run.tokenizer, "backend_tokenizer", None):

@@ -6,10 +6,13 @@ of two tricks inside one seam stands in `SEAMS` and nowhere else. Outer slots ch
 choose *how* it is computed:
 
 - `examples`: join other data first, so that it is treated like the rest. Then drop rows, so that no variant is made of
-  a dropped row. Add last, so that added rows are not rewritten.
-- `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained.
+  a dropped row, and judge labels, which duplicates would confirm. Add after that, so that added rows are not rewritten.
+  Annotate last, so that added rows are too.
+- `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained. Adapters
+  are attached outside them: a loaded model has none.
+- `pretrain`: adapt to the language of the texts first, then pull classes apart, which is closer to the task.
 - `objective`: mix once, and compare two passes over the same mixture. Extra terms see each pass.
-- `loss`: change the targets, then weigh them, then measure.
+- `loss`: draw samples of the prediction, then change the targets, then weigh them, then measure.
 - `gradient`: plan for the whole batch, then choose the point where the gradient is taken, then split to fit in memory.
   An attack outside the split takes its direction from the whole batch. Inside, it would be another algorithm for every
   part size.
@@ -21,15 +24,17 @@ choose *how* it is computed:
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from recipes.errors import UserError
 
 
 class Wrapper(Protocol):
-    """The part of a trick that decides its order (`recipes.trick.Trick`)."""
+    """The part of a trick that decides its order and what it excludes (`recipes.trick.Trick`)."""
 
     slots: ClassVar[Mapping[str, str]]
+    sets: ClassVar[Mapping[str, Any]]
 
     def excludes(self) -> Mapping[str, str]:
         """Slots that must stay empty next to this trick, each as `seam/slot`, and why."""
@@ -42,14 +47,15 @@ Seam = TypeVar("Seam", bound=Callable[..., Any])
 # and apply in name order, so the order of `+tricks=[...]` never matters.
 SEAMS: Mapping[str, Sequence[str]] = {
     "clean": ["clean"],
-    "examples": ["join", "drop", "rewrite", "add"],
+    "examples": ["join", "drop", "judge", "rewrite", "add", "annotate"],
     "encode": ["cut*"],
     "batches": ["batches*"],
-    "model": ["measure", "load", "reshape", "adapt", "freeze"],
+    "model": ["measure", "attach*", "load", "reshape", "adapt", "freeze"],
     "optimizer": ["optimizer"],
     "schedule": ["schedule"],
+    "pretrain": ["classes", "language"],
     "accelerator": ["accelerator"],
-    "loss": ["targets", "weighting", "criterion*"],
+    "loss": ["sample", "targets", "weighting", "criterion*"],
     "objective": ["mix*", "compare", "term"],
     "gradient": ["plan", "sharpen*", "attack*", "split*"],
     "update": ["average", "slow", "clip"],
@@ -65,7 +71,7 @@ SEAMS: Mapping[str, Sequence[str]] = {
 PREDICTING = ("clean", "encode", "predict", "decide")
 
 STAGES: Mapping[str, Sequence[str]] = {
-    "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule"],
+    "pre_training": ["clean", "examples", "encode", "batches", "model", "optimizer", "schedule", "pretrain"],
     "in_training": ["accelerator", "loss", "objective", "gradient", "update"],
     "post_training": ["weights", "settle", "predict", "decide", "results", "train"],
 }
@@ -135,6 +141,10 @@ def refusals(tricks: Mapping[str, Wrapper]) -> list[str]:
             seam, _, slot = address.partition("/")
             pairs = [sorted((name, other)) for other in _filling(seam, slot, tricks)]
             sentences += [_refusal(pair, f"exclude each other: {why}") for pair in pairs]
+    for pair in combinations(sorted(tricks), 2):
+        one, other = (tricks[name].sets for name in pair)
+        different = [path for path in one if path in other and one[path] != other[path]]
+        sentences += [_refusal(pair, f"set {path} to different values") for path in different]
     return sentences
 
 

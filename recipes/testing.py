@@ -44,9 +44,11 @@ from omegaconf.errors import OmegaConfBaseException
 from recipes import base, seams
 from recipes.api import FinishedRun, finetune_config
 from recipes.compose.arguments import prepare_overrides
+from recipes.compose.loader import read_sets
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.compose.remedies import available_tricks
+from recipes.compose.requirements import unmet
 from recipes.compose.tricks import build
 from recipes.compose.trust import find_targets, trusting
 from recipes.config import CONF, Config, as_values
@@ -200,7 +202,8 @@ def compose_again(overrides: Sequence[str]) -> DictConfig:
     others = tuple(override for override in overrides if override not in (*values, *selections))
     tricks = [name for selection in selections for name in selection[len("+tricks=[") : -1].split(",")]
     is_simple = len(selections) < 2 and all(re.match(r"(?!hydra\.)\w", each) for each in others)
-    if not is_simple or not set(tricks) <= set(names()):
+    is_simple &= set(tricks) <= set(names())
+    if not is_simple or any(read_sets(_load_trick(name)._target_) for name in tricks):
         return compose_config(overrides)[0]
     base_config, HydraConfig.instance().cfg = _compose_once(others)
     composed = copy.deepcopy(base_config)
@@ -239,8 +242,39 @@ def finished_run() -> Path:
 
 
 def values_to_supply(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a user must give a trick, so that its YAML file does not have it: the folder of a finished run."""
-    return {name: str(finished_run()) for name in values if name == "folder" and values[name] is None}
+    """What a user must give a trick, so that its YAML file does not have it: a finished run, or a file."""
+    makers: dict[str, Callable[[], Path]] = {
+        "folder": finished_run,
+        "teacher": finished_run,
+        "unlabelled_file": make_unlabelled_file,
+        "variants_file": make_variants_file,
+    }
+    return {name: str(makers[name]()) for name in values if name in makers and values[name] is None}
+
+
+def with_supplied_values(config: Config) -> Config:
+    """The config with what a user must give its tricks."""
+    tricks = {name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
+    return replace(config, tricks=tricks)
+
+
+@cache
+def make_unlabelled_file() -> Path:
+    """The texts of a labelled file that no other test reads, without their labels."""
+    lines = make_text_file(longest=12, seed=9).read_text(encoding="utf-8").splitlines()
+    path = Path(tempfile.mkdtemp(dir=temporary_root())) / "texts.csv"
+    path.write_text("".join(f"{line.partition(',')[0]}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@cache
+def make_variants_file() -> Path:
+    """A new text for every second row of the training file of a tiny run, two for the first one."""
+    texts = make_text_file(longest=12, seed=8).read_text(encoding="utf-8").splitlines()[1:]
+    lines = [f"{row},{texts[row].partition(',')[0]} new" for row in range(0, ROWS, 2)]
+    path = Path(tempfile.mkdtemp(dir=temporary_root())) / "variants.csv"
+    path.write_text("\n".join(["id,text", *lines, "0,another new text"]) + "\n", encoding="utf-8")
+    return path
 
 
 READ: dict[str, Splits] = {}
@@ -470,7 +504,7 @@ class FullRun:
 
 
 class TrickLaws:
-    """Laws 2 to 12 for one trick; law 1 is about the loop alone."""
+    """Laws 2 to 13 for one trick; law 1 is about the loop alone."""
 
     trick: ClassVar[str]
     """The trick's name: that of its YAML file."""
@@ -492,8 +526,8 @@ class TrickLaws:
             longest: words of the longest text.
             **settings: fields of this trick that differ.
         """
-        needs = required_overrides({self.trick, *tricks}, self.overrides)
-        base_config = tiny_config(*self.overrides, *needs, *overrides, longest=longest)
+        sets = required_overrides({self.trick, *tricks}, self.overrides)
+        base_config = tiny_config(*self.overrides, *sets, *overrides, longest=longest)
         values = {name: {**yaml_values(name, tuple(self.overrides)), **self.own_values(name)} for name in tricks}
         if self.trick in values:
             values[self.trick] |= settings
@@ -586,11 +620,9 @@ class TrickLaws:
             return
         configs = []
         for arrangement in (selected, selected[::-1], selected[1:] + selected[:1]):
-            needs = required_overrides(selected, self.overrides)
-            overrides = (*self.overrides, f"+tricks=[{','.join(arrangement)}]", *needs, *values, *SHORT)
-            config = read(compose_config(_on_texts(overrides))[0])  # by Hydra, whose order this is about
-            tricks = {name: {**own, **values_to_supply(own)} for name, own in config.tricks.items()}
-            configs.append(replace(config, tricks=tricks))
+            overrides = (*self.overrides, f"+tricks=[{','.join(arrangement)}]", *values, *SHORT)
+            # Composed by Hydra, whose order this is about.
+            configs.append(with_supplied_values(read(compose_config(_on_texts(overrides))[0])))
         runs = in_child(lambda: [train_tiny(config) for config in configs])
         for other in runs[1:]:
             assert difference(runs[0]["weights"], other["weights"]) == 0
@@ -747,7 +779,8 @@ class TrickLaws:
 
         Seams that set a run up are tried where the trick wraps them: they call no other seam.
         """
-        while_training = ("loss", "objective", "gradient", "schedule", "update", "weights", "predict", "decide")
+        in_the_loop = ("loss", "objective", "gradient", "schedule", "update", "weights", "predict", "decide")
+        while_training = ("pretrain", *in_the_loop)
         at_the_end = ("settle", "results")
         in_child(partial(self._raise_while_training, (*while_training, *at_the_end)))
         setting_up = ("clean", "examples", "encode", "batches", "model", "optimizer", "accelerator", "train")
@@ -766,6 +799,7 @@ class TrickLaws:
                 run._step(batches[index])
             predictions = run.predictions(run.validation)
             calls: dict[str, Callable[[], object]] = {
+                "pretrain": run.seams.pretrain,
                 "weights": run._evaluate,
                 "predict": run._evaluate,
                 "decide": run._evaluate,
@@ -848,6 +882,31 @@ class TrickLaws:
 
         in_child(start)
 
+    def test_it_runs_with_its_own_defaults(self) -> None:
+        """Law 13: selected alone it needs no further setting, unless it is an input that only the user can give.
+
+        The other laws are about the very config that the selection alone makes.
+        """
+        values = yaml_values(self.trick, tuple(self.overrides))
+        config = read(compose_again(_on_texts([*self.overrides, f"+tricks=[{self.trick}]"])))
+        under_laws = self.config(self.trick)
+        assert replace(config, tricks={}, trusted=[]) == replace(under_laws, tricks={}, trusted=[])
+        missing = {name for name, value in config.tricks[self.trick].items() if value != values[name]}
+        if not missing:
+            assert not list(unmet(as_values(config), build_tricks(config.tricks)))
+            return
+
+        def start() -> str:
+            with temporary_folder() as folder:
+                try:
+                    finetune_config(config, folder / "run")
+                except UserError as error:
+                    return str(error)
+            return ""
+
+        message = in_child(start)
+        assert any(f"tricks.{self.trick}.{name}" in message for name in missing), message
+
     def test_pairs(self) -> None:
         """Law 8: with another trick it runs an update, or the two are refused with the remedy.
 
@@ -912,9 +971,9 @@ def declared_trick(trick: str, overrides: tuple[str, ...] = ()) -> Trick:
 
 
 def required_overrides(tricks: Iterable[str], overrides: Sequence[str] = ()) -> list[str]:
-    """The overrides without which these tricks are refused."""
-    needs = [need for name in tricks for need in declared_trick(name, tuple(overrides)).needs.items()]
-    return [f"{path}={as_yaml(value)}" for path, value in needs]
+    """The overrides that set what these tricks set outside of themselves."""
+    sets = [each for name in tricks for each in declared_trick(name, tuple(overrides)).sets.items()]
+    return [f"{path}={as_yaml(value)}" for path, value in sets]
 
 
 def _assert_same(one: Path, other: Path, but: Sequence[str] = ()) -> None:

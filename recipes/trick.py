@@ -88,7 +88,7 @@ class Seams(PredictionSeams):
     """All seams of a run that trains. `Trick` documents the arguments of each."""
 
     examples: Callable[["Dataset"], "Dataset"]
-    """Drop, rewrite or add training rows."""
+    """Drop, rewrite, add or annotate training rows."""
     batches: Callable[["Encoded", int], "Batches"]
     """Deal the rows of an epoch, counted from 0, into batches."""
     model: Callable[[], Module]
@@ -97,6 +97,8 @@ class Seams(PredictionSeams):
     """Make the optimizer."""
     schedule: Callable[[float], float]
     """The factor of the base rates at a fraction of all updates in [0, 1]."""
+    pretrain: Callable[[], None]
+    """Train the model with another objective before the first update."""
     accelerator: Callable[..., "Accelerator"]
     """Make the accelerator."""
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -238,8 +240,12 @@ class Trick:
     """The seams that this trick overrides, each with its slot from `recipes.seams.SEAMS`."""
     neutral: ClassVar[Mapping[str, Any] | str] = "not declared"
     """Values at which the trick must change nothing, or one sentence that says why there are none."""
-    needs: ClassVar[Mapping[str, Any]] = {}
-    """Settings outside the trick, by dotted path, and the value that each must have."""
+    sets: ClassVar[Mapping[str, Any]] = {}
+    """Settings outside the trick, by dotted path, and the value that each has while the trick is on.
+
+    A run with the trick has these values by itself. Where the user gave another one, the start is refused. Write plain
+    values in the class itself: they are read from its source, before it is imported (`recipes.compose.loader`).
+    """
     control: ClassVar[str | None] = None
     """The kind of control that an ablation must compare this trick with, if any: one of `CONTROLS`.
 
@@ -277,6 +283,8 @@ class Trick:
         super().__init_subclass__()
         if "layers" in cls.__dict__:
             raise TypeError(f"{cls.__name__}.layers is called slots now; rename it.")
+        if "needs" in cls.__dict__:
+            raise TypeError(f"{cls.__name__}.needs is called sets now, and runs have these values by themselves.")
         if "name" in {*vars(cls), *vars(cls).get("__annotations__", ())}:
             raise TypeError(f"{cls.__name__}: name is what the trick is selected by; call the setting something else")
         cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
@@ -362,6 +370,13 @@ class Trick:
     def schedule(self, run: Run, inner: Callable[[float], float], progress: float) -> float:
         """The factor of every base rate after a fraction, in [0, 1], of all updates."""
         return inner(progress)
+
+    def pretrain(self, run: Run, inner: Callable[[], None]) -> None:
+        """Train the model with another objective before the first update; a resumed run that is past it skips this.
+
+        `recipes.toolkit.pretraining` has the loop, its checkpoints and its cache.
+        """
+        inner()
 
     # In-training seams.
 

@@ -42,7 +42,7 @@ MAJORITY = 0.5
 MARGIN = 0.01
 TRICKS = 8
 REFUSED = ((0, 1), (2, 3))
-PARTS = ("datasets", "failures", "folds", "sequential", "spread")
+PARTS = ("datasets", "expectations", "failures", "folds", "sequential", "spread")
 """The modules of `scripts/calibration`."""
 
 

@@ -44,7 +44,7 @@ GRACE = 15.0
 """Seconds after its own that a section is given to end, before it is killed."""
 FOLDER = ROOT / "scripts" / "gpu"
 """A section is a module here with `describe(seconds)`; `scripts/gpu/work.py` says what it may use."""
-WEIGHTS = {"graphs": 4, "laws": 2, "long_text": 2, "prediction": 2, "processes": 3, "synchronization": 2}
+WEIGHTS = {"graphs": 4, "laws": 3, "long_text": 2, "prediction": 2, "processes": 3, "synchronization": 2}
 """How the time is divided among the sections; 1 for any other."""
 FAILED = "**FAILED**"
 

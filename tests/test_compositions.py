@@ -32,6 +32,7 @@ from recipes.testing import (
     required_overrides,
     tiny_config,
     tiny_run,
+    with_supplied_values,
 )
 
 ATTACKS = ["awp", "fgm", "pgd"]
@@ -42,7 +43,7 @@ def start_run(folder: Path, *tricks: str, overrides: tuple[str, ...] = ()) -> tu
     """A tiny run with these tricks, and its first batch. It has no warm-up, during which some do nothing."""
     late = ["tricks.awp.start=0.0"] if "awp" in tricks else []
     settings = [f"+tricks=[{','.join(tricks)}]", "train.warmup=0.0", *late, *required_overrides(tricks), *overrides]
-    run = tiny_run(tiny_config(*settings), folder)
+    run = tiny_run(with_supplied_values(tiny_config(*settings)), folder)
     return run, run.seams.batches(run.train, 0)[0]
 
 

@@ -183,7 +183,7 @@ def test_a_documented_benchmark_command_parses(command: str, monkeypatch: pytest
 
 
 def test_the_documents_have_commands() -> None:
-    assert len(find_commands()) == 30 and len(BENCHES) > 5
+    assert len(find_commands()) == 32 and len(BENCHES) > 5
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

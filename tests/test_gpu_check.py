@@ -105,6 +105,7 @@ def test_the_fastest_number_of_processes_is_named(monkeypatch: pytest.MonkeyPatc
 
     page = describe("cuda", {1: 3.0, 2: 5.6, 4: 11.2})
     assert "| 4 | 11.20 | 2.80 |" in page and "Left out for lack of time: 8 processes." in page
-    assert page[-1].startswith("passed: 2 at a time are fastest: 1.07 times as fast as one after another")
-    assert describe("cuda", {1: 4.0, 2: 4.0})[-1].startswith("**FAILED**: 2 at a time are fastest: 2.00 times")
+    assert page[-1].startswith("passed: 2 at a time are fastest: 1.07 times as fast as one, 1.00 times as 4")
+    slow = describe("cuda", {1: 4.0, 2: 6.0, 4: 8.0, 8: 8.0})
+    assert slow[-1] == "**FAILED**: 8 at a time are fastest: 4.00 times as fast as one, 2.00 times as 4."
     assert describe("cpu", {1: 4.0, 2: 4.0})[-1].startswith("2 at a time are fastest")

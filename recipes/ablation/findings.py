@@ -52,6 +52,8 @@ class Findings:
     """Whether each seed is validated on another fold."""
     warnings: Sequence[str] = ()
     """What biases the comparison, in sentences."""
+    sets: Sequence[str] = ()
+    """What tricks set outside of themselves in their arms, in sentences."""
     by_length: Mapping[float, "Findings"] = field(default_factory=dict)
     """The same study at each multiple of the updates, shortest first."""
     differences: Mapping[Effect, Interval] = field(default_factory=dict)

@@ -17,10 +17,12 @@ from recipes.ablation.progress import format_duration
 from recipes.compose.reading import read
 from recipes.compose.requirements import check
 from recipes.compose.tricks import build
-from recipes.config import Config
+from recipes.config import Config, as_values, value_at
 from recipes.data.splits import read_splits
 from recipes.errors import UserError, nearest
+from recipes.ranges import as_yaml
 from recipes.runs.space import describe_bytes, free_bytes, size_of
+from recipes.runtime.workers import RUNS_ON_A_GPU
 from recipes.trick import Trick
 
 
@@ -43,6 +45,23 @@ def find_warnings(space: Space, composer: Composer) -> Iterator[str]:
             "evaluate.weights=best: weights are chosen on the rows that judge them, but not those of "
             f"{' and '.join(averaging)}, which favours the other arms. Use evaluate.weights=last for a fair comparison."
         )
+
+
+def describe_sets(space: Space, composer: Composer) -> Iterator[str]:
+    """Describe the settings that tricks set in the arms that have them, where the base has another value."""
+    data = next(iter(space.data))
+    base = as_values(read(composer(space.overrides_of(space.base, 0, data))))
+    for factor, level in space.singles:
+        choice = space.factors[factor].choices[level]
+        if choice.trick:
+            config = read(composer(space.overrides_of(space.single_arm(factor, level), 0, data)))
+            values = as_values(config)
+            for path in build(config.tricks)[choice.trick].sets:
+                if (value := value_at(values, path)) != value_at(base, path):
+                    yield (
+                        f"{choice.trick} sets {path}={as_yaml(value)} in the arms that have it, and in no others: the "
+                        f"base has {as_yaml(value_at(base, path))}. Its effect includes that of this setting."
+                    )
 
 
 def count_validation_rows(space: Space, composer: Composer, with_test: bool) -> dict[str, int]:
@@ -201,3 +220,18 @@ def check_tricks(names: Sequence[str], loader: ConfigLoader) -> None:
     ]
     if problems:
         raise UserError(*problems)
+
+
+def describe_faster_launcher(target: str, gpus: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The line of a plan whose runs are made one after another on a machine with GPUs.
+
+    Args:
+        target: the class of the launcher.
+        gpus: their names.
+    """
+    if gpus and target.endswith("BasicLauncher"):
+        yield (
+            "faster",
+            f"hydra/launcher=joblib_workers makes {RUNS_ON_A_GPU} runs at a time on each GPU, if there are as many "
+            "cores; on an H100 that was 1.8 times as fast as one after another",
+        )

@@ -121,6 +121,7 @@ def build_parts(findings: Findings) -> Iterator[Part]:
         ],
         [_main_row(findings, verdict) for verdict in findings.mains],
     )
+    yield from findings.sets
     yield from describe_second(findings.second)
     yield from _health_parts(findings)
     yield from build_length_parts(findings)

@@ -31,12 +31,15 @@ from recipes.ablation.failures import (
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.ablation.findings import Findings
 from recipes.ablation.observations import ScoredRun, are_alike, load_blocks
+from recipes.ablation.order import describe_order, order_arms, predict_effects
 from recipes.ablation.preflight import (
     check_disk,
     check_rotation,
     check_tricks,
     count_validation_rows,
+    describe_faster_launcher,
     describe_rotation,
+    describe_sets,
     estimate_duration,
     find_warnings,
 )
@@ -50,6 +53,7 @@ from recipes.ablation.verdicts import IDENTICAL, NO_EVIDENCE, NO_VERDICT, NOT_LE
 from recipes.compose.reading import read
 from recipes.data.inputs import check_data, compare_inputs
 from recipes.errors import UserError, list_names
+from recipes.runtime.workers import visible_gpus
 
 
 def run_study(
@@ -79,7 +83,7 @@ def run_study(
     row_counts = count_validation_rows(space, composer, settings.confirm)
     if settings.rotate:
         row_counts = check_rotation(space, composer, settings.seeds)
-    warnings = list(find_warnings(space, composer))
+    warnings, sets = list(find_warnings(space, composer)), list(describe_sets(space, composer))
     # The budget is for all lengths together.
     settings = replace(settings, budget=settings.budget // len(settings.lengths))
     most_arms = settings.budget // (settings.seeds * len(space.data))
@@ -90,9 +94,14 @@ def run_study(
             "measure chance by; take hydra.sweeper.seeds=2 or more."
         )
     plan.print_plan(plan.describe_plan(space, design, settings.seeds, row_counts, warnings, settings.lengths))
+    plan.print_plan([("sets", sentence) for sentence in sets])
     if settings.rotate:
         plan.print_plan([("rotates", describe_rotation(composer.count_folds(space)))])
     plan.print_plan(_describe_analyses(settings, design, row_counts))
+    predicted = predict_effects(space, composer, settings.margin)
+    if predicted:
+        plan.print_plan([("order", describe_order(predicted))])
+    plan.print_plan(describe_faster_launcher(str(master.hydra.launcher.get("_target_")), visible_gpus()))
     longest = replace(space, length=settings.lengths[-1])
     if settings.plan:
         runs_of_arm = settings.seeds * sum(settings.lengths)
@@ -102,7 +111,7 @@ def run_study(
         return None
 
     # Look at the base before anything is spent on the other arms.
-    study_runs = StudyRuns(settings, composer, launch)
+    study_runs = StudyRuns(settings, composer, launch, predicted)
     metric = str(composer.master.evaluate.metric)
     checks: list[tuple[str, str]] = []
     base_rows: Sequence[Row] = ()
@@ -128,6 +137,7 @@ def run_study(
         findings,
         rotates=settings.rotate,
         warnings=[*warnings, *(text for name, text in checks if name == "warning")],
+        sets=sets,
         length_checks=[text for name, text in checks if name == "length"],
         search_path=composer.search_path,
         trusted=composer.trusted,
@@ -324,17 +334,19 @@ class StudyRuns:
         settings: of the study.
         composer: of its runs.
         launch: the launcher's function.
+        predicted: the effect of each trick by the atlas, which orders the arms.
     """
 
-    def __init__(self, settings: Settings, composer: Composer, launch: Launch) -> None:
-        self.settings, self.composer, self.launch = settings, composer, launch
+    def __init__(self, settings: Settings, composer: Composer, launch: Launch, predicted: Mapping[str, float]) -> None:
+        self.settings, self.composer, self.launch, self.predicted = settings, composer, launch, predicted
         self.by_space: dict[Space, dict[Path, Row]] = {}
 
     def run(
         self, space: Space, arms: Sequence[Arm], seeds: Sequence[int], with_model: Collection[Arm] = ()
     ) -> list[Row]:
         """Make all runs of these arms that are not finished, and return the rows of all; some need a model."""
-        runs = list(self.composer.list_runs(space, arms, seeds, with_model))
+        ordered = order_arms(space, arms, self.predicted)
+        runs = list(self.composer.list_runs(space, ordered, seeds, with_model))
         metric = str(self.composer.master.evaluate.metric)
         # A file that has changed since the first runs of the study would make two studies of it.
         for folder in compare_inputs(run.folder for run in runs):

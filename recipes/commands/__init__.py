@@ -6,6 +6,7 @@ COMMANDS = {
     "predict": "predict a file of any size with a finished run",
     "export": "write a finished run as ONNX, or upload it to the Hugging Face hub",
     "report": "write a page about finished runs",
+    "choose": "predict which tricks are worth trying first on your data",
     "judge": "judge runs that other programs made",
     "tricks": "list the tricks, or show one with its settings",
 }

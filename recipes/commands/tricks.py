@@ -22,6 +22,7 @@ from rich.table import Table
 
 from recipes import seams
 from recipes.commands.arguments import make_parser
+from recipes.compose.loader import describe_sets
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.config import CONF
@@ -41,6 +42,7 @@ INSIDE = {
     "batches": "{outer} deals what {inner} dealt",
     "model": "{inner} changes the model first, {outer} then",
     "optimizer": "{outer} changes the groups that {inner} made",
+    "pretrain": "{inner} comes first",
     "schedule": "{outer} changes the factor that {inner} gives",
     "accelerator": "{inner} has the last word on the options",
     "loss": "{inner} gets the targets and logits that {outer} has made",
@@ -100,11 +102,11 @@ def home_of(trick: "Trick") -> str:
 
 
 def entries() -> Iterator[str]:
-    """For each trick its layers, needs and settings with what they may hold and what is advised, and its card."""
+    """For each trick its slots, what it sets, its settings with what they hold and what is advised, and its card."""
     for name, trick in tricks().items():
         slots = ", ".join(f"{seam}/{trick.slots[seam]}" for seam in seams.SEAMS if seam in trick.slots)
-        needs = "".join(f"; needs {path}={as_yaml(value)}" for path, value in trick.needs.items())
-        yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{needs}\n"
+        sets = "".join(f"; sets `{path}={as_yaml(value)}`" for path, value in trick.sets.items())
+        yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{sets}\n"
         yield "| setting | value | holds | advised |\n|---|---|---|---|"
         for item in dataclasses.fields(trick):
             values = describe_field(item).replace(" |", ",")
@@ -173,5 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.names:
         print(f"{name}\n\n{cards[name][1].strip()}")
         console.print(list_settings(tricks()[name]))
+        for sentence in describe_sets({name: tricks()[name]}):
+            print(sentence)
     if not options.pairs and not options.names:
         console.print(list_tricks(cards))

@@ -1,11 +1,12 @@
 """The members of an ensemble: each a line of overrides as after `train.py`; a bare first word is a model."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipes.compose.loader import find_sets
 from recipes.compose.overrides import compose_config, config_folders
 from recipes.compose.reading import read
 from recipes.config import Config, as_values, put_at, value_at
@@ -35,7 +36,7 @@ def member_config(line: str, config: Config) -> Config:
     words = _split_words(line)
     model_words = [word for word in words if word.startswith(("model=", "model.name="))]
     values = _start_values(model_words, config)
-    composed, overridden = _overridden_values(words, model_words, values["tricks"], config)
+    composed, overridden = _overridden_values(words, model_words, values, config)
     for path in [path for path in overridden if path.startswith("seeds.") and path not in _names(words)]:
         # The line sets `seed`, and this seed would follow it; but the run has set this one to a value of its own.
         if value_at(values, path) != config.seed:
@@ -50,24 +51,31 @@ def _start_values(model_words: Sequence[str], config: Config) -> dict[str, Any]:
     """The values that a member has before its own overrides."""
     values, advised = as_values(config), _as_values(_compose(model_words))
     if model_words and not has_own_model(advised["model"], config):
+        for _, path, _ in find_sets(config.tricks):
+            put_at(values, path, value_at(advised, path))
         values |= {"model": advised["model"], "tricks": {}}
         values["train"] |= {name: advised["train"][name] for name in ("learning_rate", "epochs")}
     return values
 
 
 def _overridden_values(
-    words: Sequence[str], model_words: Sequence[str], tricks: Iterable[str], config: Config
+    words: Sequence[str], model_words: Sequence[str], values: Mapping[str, Any], config: Config
 ) -> tuple[DictConfig, dict[str, Any]]:
     """The member's composed config, and the settings by path that its line changes.
 
     Composed twice, with the line and without: a group such as `recipe` may change any setting.
     """
-    own = [f"seed={config.seed}", *(f"+tricks={name}" for name in tricks)]
+    own = [f"seed={config.seed}", *(f"+tricks={name}" for name in values["tricks"])]
     before = _as_values(_compose(_join_tricks([*own, *model_words])))
     composed = _compose(_join_tricks([*own, *words]))
     named = _names([word for word in words if word not in model_words])
     leaves = _leaves(_as_values(composed))
-    return composed, {path: value for path, value in leaves if path in named or value != value_at(before, path)}
+    overridden = {path: value for path, value in leaves if path in named or value != value_at(before, path)}
+    for _, path, _ in find_sets(composed.tricks):
+        # A value that the run was given is not changed by a trick of the member: the two are refused.
+        if path not in named and value_at(values, path) != value_at(before, path):
+            overridden.pop(path, None)
+    return composed, overridden
 
 
 def _names(words: Sequence[str]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal import hydra as hydra_program
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
@@ -31,6 +32,7 @@ from recipes.compose.arguments import (
 )
 from recipes.compose.folders import explain_unusable
 from recipes.compose.help import fill_template
+from recipes.compose.loader import Loader
 from recipes.config import CONF
 from recipes.errors import UserError, describe, nearest
 from recipes.ranges import describe_field
@@ -43,6 +45,8 @@ FULL_WIDTH_COMMA = re.compile("[，、；]")
 KEY_BEYOND_ASCII = re.compile(r"[{,]\s*([^\s:{},'\"]*[^\s:{},'\"\x00-\x7f][^\s:{},'\"]*)\s*:")
 # The page of `--help` is part of every config that Hydra composes.
 OmegaConf.register_new_resolver("help_page", fill_template, replace=True)
+# Hydra makes its loader by this name, and has no setting for another one.
+hydra_program.ConfigLoaderImpl = Loader  # type: ignore[attr-defined]
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> tuple[DictConfig, Path]:

@@ -78,7 +78,7 @@ def unmet(values: Mapping[str, Any], tricks: Mapping[str, Trick]) -> Iterator[st
             f"evaluate.early_stopping={stopping}: {owners[0]} averages the end of training, which an early stop would "
             "cut off; leave out one of the two."
         )
-    for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.needs.items()):
+    for name, path, value in ((name, *need) for name, trick in tricks.items() for need in trick.sets.items()):
         actual = value_at(values, path)
         if actual != value:
             needed = f"{path}={as_yaml(value)}"

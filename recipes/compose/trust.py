@@ -143,6 +143,21 @@ def is_listed(target: str) -> bool:
     return target in _trusted.get() or target in _configured()
 
 
+def find_source(module: str) -> Path | None:
+    """Find the file of a module, in the working folder too; None if there is none. Nothing is imported."""
+    top, *inner = module.split(".")
+    if not all(part.isidentifier() for part in (top, *inner)):
+        return None
+    spec = _find_spec(top) or PathFinder.find_spec(top, [str(Path.cwd())])
+    if spec is None:
+        return None
+    paths = [Path(folder, *inner) for folder in spec.submodule_search_locations or ()]
+    files = [file for path in paths for file in (path.with_suffix(".py"), _initial_file(path))]
+    if not inner and spec.origin:
+        files.append(Path(spec.origin))
+    return next((file for file in files if file.suffix == ".py" and file.is_file()), None)
+
+
 def _names_module(target: str, folder: Path) -> bool:
     """Whether all but the last name of a target is a module of the package in this folder: not an import of one."""
     inner = target.split(".")[1:-1]

@@ -35,10 +35,13 @@ class Batch:
     """Index of the update in its epoch."""
     part: tuple[int, ...] = ()
     """Which part of the update this is. With the epoch and the index it is the key of every random draw."""
-    partners: "Batch | None" = None
-    """The rows that these are mixed with, row by row; None where no trick mixes rows."""
+    partners: "tuple[Batch, ...]" = ()
+    """The rows that these are mixed with, row by row: a batch for the first partner of each row, one for the second,
+    and so on. A row with fewer partners is its own partner in the rest. Empty where no trick mixes rows."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors that tricks planned for this batch, (row) or (row, token), by name; some stay on the CPU."""
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    """Vectors that tricks planned for the rows, (row, hidden), by name."""
     documents: Tensor | None = None
     """Index, within the update, of the document that each row is a window of, (row), on the CPU; None where each row is
     a document."""
@@ -46,6 +49,8 @@ class Batch:
     """Where the padding of `inputs` and `carried` is: right or left."""
     has_fixed_width: bool = False
     """Whether a part is as wide as the batch, even if its longest row is shorter."""
+    teacher: Tensor | None = None
+    """The probabilities of a teacher, (row, class), which are mixed like the targets; None where there is none."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -91,10 +96,12 @@ class Batch:
             inputs={name: select(values) for name, values in self.inputs.items()},
             lengths=self.lengths[on_host],
             targets=self.targets[index],
+            teacher=None if self.teacher is None else self.teacher[index],
             weights=self.weights[index],
             part=part,
-            partners=None if self.partners is None else self.partners._select(rows, width, part),
+            partners=tuple(each._select(rows, width, part) for each in self.partners),
             carried={name: select(values) for name, values in self.carried.items()},
+            vectors={name: values[index] for name, values in self.vectors.items()},
             documents=None if self.documents is None else self.documents[on_host],
         )
 
@@ -114,9 +121,11 @@ class Batch:
             self,
             inputs=move(self.inputs),
             targets=send(self.targets, device),
+            teacher=None if self.teacher is None else send(self.teacher, device),
             weights=send(self.weights, device),
-            partners=None if self.partners is None else self.partners.to(device),
+            partners=tuple(each.to(device) for each in self.partners),
             carried=move(self.carried),
+            vectors=move(self.vectors),
         )
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import tokenizers
 import torch
 import transformers
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from datasets.fingerprint import Hasher
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -25,6 +25,11 @@ from recipes.errors import unreadable
 
 AT_ONCE = 1000
 """Rows that are tokenized together."""
+
+TEACHER = "teacher"
+"""An optional column of examples: the probabilities of a teacher, by class."""
+SOFT_TARGETS = "soft_targets"
+"""An optional column of examples: a distribution over the classes; null where the label counts."""
 
 Encode = Callable[[Sequence[str], Sequence[str] | None], Mapping[str, Any]]
 
@@ -56,6 +61,10 @@ class Encoded:
     padding: Padding
     window_offsets: np.ndarray | None = None
     """Index of each row's first window, and the number of windows, (row + 1); None if each row is one window."""
+    teacher: np.ndarray | None = None
+    """The probabilities of a teacher, (row, class); None without a teacher."""
+    soft_targets: np.ndarray | None = None
+    """Distributions in place of labels, (row, class), NaN where the label counts; None if every label counts."""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -119,6 +128,7 @@ class Encoded:
         windows = self.windows_of(rows)
         ids = [self.ids[row] for row in rows]
         targets, weights = self._make_targets(rows)
+        teacher = None if self.teacher is None else torch.from_numpy(self.teacher[rows]).to(targets.dtype)
         # A batch without any label has weight 0; 1 avoids a division by 0.
         total, documents = float(weights.sum()) or 1.0, None
         # The windows of a document repeat its id and targets and divide its weight.
@@ -127,11 +137,13 @@ class Encoded:
             documents = torch.arange(len(rows)).repeat_interleave(counts)
             ids = [ids[document] for document in documents.tolist()]
             targets, weights = targets[documents], (weights / counts)[documents]
+            teacher = None if teacher is None else teacher[documents]
         return Batch(
             ids=ids,
             inputs=self.pad(windows),
             lengths=torch.from_numpy(self.window_lengths[windows]),
             targets=targets,
+            teacher=teacher,
             weights=weights,
             total=total,
             epoch=epoch,
@@ -144,11 +156,15 @@ class Encoded:
     def _make_targets(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         labels, precision = self.labels[rows], torch.get_default_dtype()
         if labels.ndim == 2:
-            return torch.from_numpy(labels).to(precision), torch.ones(len(rows))
-        targets = np.zeros((len(rows), self.num_classes), dtype=np.float32)
-        # A label that training does not have gets no target and no weight.
-        is_known = labels >= 0
-        targets[is_known, labels[is_known]] = 1
+            targets, is_known = labels.astype(np.float32), np.ones(len(rows), dtype=bool)
+        else:
+            targets = np.zeros((len(rows), self.num_classes), dtype=np.float32)
+            # A label that training does not have gets no target and no weight.
+            is_known = labels >= 0
+            targets[is_known, labels[is_known]] = 1
+        if self.soft_targets is not None:
+            soft = self.soft_targets[rows]
+            targets = np.where(np.isnan(soft), targets, soft)
         return torch.from_numpy(targets).to(precision), torch.from_numpy(is_known).to(precision)
 
 
@@ -234,6 +250,9 @@ def encode(
     }
 
     columns, offsets, window_offsets = {}, np.zeros(1, dtype=np.int64), None
+    teacher, soft_targets = (read_distributions(examples, name) for name in (TEACHER, SOFT_TARGETS))
+    # Tokens are cached by the rows, and do not depend on distributions.
+    examples = examples.remove_columns([name for name in (TEACHER, SOFT_TARGETS) if name in examples.column_names])
     if key is None:
         # Not by `Dataset.map`, which takes 2 % of the time of MiniLM on short texts.
         starts = range(0, len(examples), AT_ONCE)
@@ -262,7 +281,29 @@ def encode(
         len(classes),
         Padding({name: padding.get(name, 0) for name in columns}, tokenizer.padding_side, width),
         window_offsets,
+        teacher,
+        soft_targets,
     )
+
+
+def with_distributions(examples: Dataset, name: str, values: np.ndarray) -> Dataset:
+    """Add a column of distributions over the classes, (row, class)."""
+    rows, classes = values.shape
+    flat = pa.array(values.astype(np.float32).ravel())
+    lists = pa.LargeListArray.from_arrays(pa.array(np.arange(rows + 1) * classes), flat)
+    return concatenate_datasets([examples, Dataset(pa.table({name: lists}))], axis=1)
+
+
+def read_distributions(examples: Dataset, name: str) -> np.ndarray | None:
+    """Read a column of distributions, (row, class), NaN where there is null; None if the rows do not have it."""
+    if name not in examples.column_names:
+        return None
+    lists = examples.with_format("arrow")[:][name].combine_chunks()
+    is_valid = lists.is_valid().to_numpy(zero_copy_only=False)
+    present = lists.flatten().to_numpy().reshape(is_valid.sum(), -1)
+    values = np.full((len(examples), present.shape[1]), np.nan, dtype=np.float32)
+    values[is_valid] = present
+    return values
 
 
 def _at_least_one(tokens: list[Any], padding: int) -> list[Any]:

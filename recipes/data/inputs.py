@@ -23,7 +23,7 @@ from recipes.runs.files import expand_home, write_json
 from recipes.runs.folder import read_config
 
 # Settings of tricks that name a file or a folder.
-PATH_SETTING = re.compile(r"(.*_)?(file|folder|path)s?")
+PATH_SETTING = re.compile(r"(.*_)?(file|folder|path|teacher)s?")
 # A file may change twice within one tick of the file system's clock, so a file this fresh is hashed again.
 FRESH_SECONDS = 2.0
 
@@ -86,7 +86,7 @@ def _identify_split(settings: Data, setting: str, split: str) -> str | None:
 
 
 def fingerprint(path: Path) -> str:
-    """The SHA-256 of a file's bytes, or of all files of a folder; of a run folder only the model counts.
+    """The SHA-256 of a file's bytes, or of all files of a folder; of a run folder only its models count.
 
     The result is cached by path, size and times of change in nanoseconds, so an unchanged file is not read again.
 
@@ -98,6 +98,8 @@ def fingerprint(path: Path) -> str:
         total = hashlib.sha256()
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             total.update(f"{file.relative_to(folder).as_posix()}\0{fingerprint(file)}\n".encode())
+        for member in sorted(path.glob("members/*/*")):  # of an ensemble, whose own folder only names them
+            total.update(f"{member.relative_to(path).as_posix()}\0{fingerprint(member)}\n".encode())
         return f"sha256:{total.hexdigest()}"
     path = path.resolve()
     status = path.stat()

@@ -15,17 +15,18 @@ def setting_of_file(split: str, path: str) -> str:
     return f"data.{split}={path}" if split in SPLITS else f"evaluate.extra.{split}={path}"
 
 
-def find_file(split: str, path: str) -> Path:
+def find_file(split: str, path: str, setting: str | None = None) -> Path:
     """Find the data file of a split.
 
     Args:
         split: train, validation, test, or a name in `evaluate.extra`.
         path: of the file, as in the config.
+        setting: the override that names the file, for messages; None: that of the split.
 
     Raises:
         UserError: there is no such file.
     """
-    file, setting = expand_home(path), setting_of_file(split, path)
+    file, setting = expand_home(path), setting or setting_of_file(split, path)
     if file.is_dir():
         raise UserError(f"{setting}: this is a folder; name a file in it.")
     if not file.is_file():

@@ -19,13 +19,14 @@ ROWS_AT_ONCE = 1000
 LABEL_LIST = pa.list_(pa.large_string())
 
 
-def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]]:
+def read_file(split: str, path: str, settings: Data, setting: str | None = None) -> tuple[Dataset, list[str]]:
     """Read the columns of a data file that the config names: CSV, TSV, JSON or JSON lines, or Parquet; also gzip.
 
     Args:
         split: train, validation, test, or a name in `evaluate.extra`.
         path: of the file.
         settings: the config's `data`.
+        setting: the override that names the file, for messages; None: that of the split.
 
     Returns:
         The columns under their own names, of text, or of lists of texts if a cell is a list; and notes for the user.
@@ -33,7 +34,8 @@ def read_file(split: str, path: str, settings: Data) -> tuple[Dataset, list[str]
     Raises:
         UserError: the file does not exist, a record cannot be read, or columns are missing; with the line.
     """
-    file, setting = find_file(split, path), setting_of_file(split, path)
+    setting = setting or setting_of_file(split, path)
+    file = find_file(split, path, setting)
     try:
         kind = format_of(file.name)
     except UserError as error:

@@ -44,6 +44,10 @@ class VisibleSplits:
     """Whether other runs on the same data may have trained on this run's validation rows."""
     hidden_digests: Callable[[], frozenset[bytes]]
     """Returns digests (`recipes.data.duplicates`) of the hidden rows; computed on the first call."""
+    find_hidden: Callable[[Sequence[str], float, int], frozenset[str]]
+    """Returns those of some folded texts that nearly duplicate a hidden row, by threshold and length of a shingle."""
+    hidden_ids: frozenset[str]
+    """The ids of the hidden rows."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,20 @@ class Splits:
         """
         hidden = [*self.hidden_splits().values(), *self.excluded_rows]
 
+        ids = [name for rows in hidden for name in rows["id"]]
+
         @functools.cache
         def digests() -> frozenset[bytes]:
             return frozenset(
                 duplicates.digest(text) for rows in hidden for text in duplicates.fold_rows(clean_rows(rows))
             )
 
-        return VisibleSplits(self.train, self.validation, self.is_fold, digests)
+        def find(texts: Sequence[str], threshold: float, shingle: int) -> frozenset[str]:
+            folded = dict.fromkeys(text for rows in hidden for text in duplicates.fold_rows(clean_rows(rows)))
+            first = duplicates.first_near_duplicates(folded, texts, threshold, shingle, inside=False)
+            return frozenset(text for text in texts if first[text] != text or text in folded)
+
+        return VisibleSplits(self.train, self.validation, self.is_fold, digests, find, frozenset(ids))
 
     @property
     def fingerprint(self) -> list[str]:

@@ -39,10 +39,12 @@ def pad_part(part: Batch, rows: int, width: int, values: Mapping[str, int]) -> B
         inputs={name: lengthen(widen(tensor, values.get(name, 0))) for name, tensor in part.inputs.items()},
         lengths=lengthen(part.lengths),
         targets=lengthen(part.targets),
+        teacher=None if part.teacher is None else lengthen(part.teacher),
         weights=functional.pad(part.weights, (0, missing)) if missing else part.weights,
         total=torch.full((), float(part.total), dtype=part.weights.dtype, device=part.weights.device),
-        partners=None if part.partners is None else pad_part(part.partners, rows, width, values),
+        partners=tuple(pad_part(each, rows, width, values) for each in part.partners),
         carried={name: lengthen(widen(tensor)) for name, tensor in part.carried.items()},
+        vectors={name: lengthen(tensor) for name, tensor in part.vectors.items()},
         documents=None if part.documents is None else lengthen(part.documents),
     )
 
@@ -55,9 +57,12 @@ def tensors_of(part: Batch) -> dict[str, Tensor]:
 def _walk(part: Batch, prefix: str) -> Iterator[tuple[str, Tensor]]:
     yield from ((f"{prefix}inputs.{name}", tensor) for name, tensor in part.inputs.items())
     yield from ((f"{prefix}carried.{name}", tensor) for name, tensor in part.carried.items())
+    yield from ((f"{prefix}vectors.{name}", tensor) for name, tensor in part.vectors.items())
     yield from ((f"{prefix}{name}", getattr(part, name)) for name in ("targets", "weights", "total"))
-    if part.partners is not None:
-        yield from _walk(part.partners, f"{prefix}partners.")
+    if part.teacher is not None:
+        yield f"{prefix}teacher", part.teacher
+    for number, partners in enumerate(part.partners):
+        yield from _walk(partners, f"{prefix}partners.{number}.")
 
 
 def with_tensors(part: Batch, tensors: Mapping[str, Tensor], prefix: str = "") -> Batch:
@@ -66,8 +71,12 @@ def with_tensors(part: Batch, tensors: Mapping[str, Tensor], prefix: str = "") -
         part,
         inputs={name: tensors[f"{prefix}inputs.{name}"] for name in part.inputs},
         carried={name: tensors[f"{prefix}carried.{name}"] for name in part.carried},
+        vectors={name: tensors[f"{prefix}vectors.{name}"] for name in part.vectors},
         targets=tensors[f"{prefix}targets"],
+        teacher=None if part.teacher is None else tensors[f"{prefix}teacher"],
         weights=tensors[f"{prefix}weights"],
         total=tensors[f"{prefix}total"],
-        partners=None if part.partners is None else with_tensors(part.partners, tensors, f"{prefix}partners."),
+        partners=tuple(
+            with_tensors(each, tensors, f"{prefix}partners.{number}.") for number, each in enumerate(part.partners)
+        ),
     )

@@ -1,9 +1,9 @@
 """Find the parts of a model, whatever its family.
 
 The word embeddings are the module that `get_input_embeddings()` returns. The layers are the `ModuleList` with
-`num_hidden_layers` entries. The head is the last `Linear` with `num_labels` outputs, and its input is the pooled
-vector. This holds for bert, roberta, distilbert, deberta-v2, modernbert, longformer, xlm-roberta, electra and mpnet.
-ALBERT shares one layer among all and has no such list.
+`num_hidden_layers` entries. The head is the last `Linear` outside the encoder with `num_labels` outputs, and its input
+is the pooled vector. This holds for bert, roberta, distilbert, deberta-v2, modernbert, longformer, xlm-roberta, electra
+and mpnet. ALBERT shares one layer among all and has no such list.
 """
 
 from collections.abc import Iterator, Mapping
@@ -107,13 +107,19 @@ def depths(model: nn.Module) -> dict[nn.Parameter, int]:
 
 
 def head(model: nn.Module) -> nn.Linear:
-    """Find the last linear layer, which maps the pooled vectors to the logits.
+    """Find the last linear layer outside the encoder, which maps the pooled vectors to the logits.
 
     Raises:
         ValueError: no linear layer has an output for each class.
     """
-    count = cast(PreTrainedModel, model).config.num_labels
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == count]
+    count, encoder = cast(PreTrainedModel, model).config.num_labels, cast(PreTrainedModel, model).base_model
+    # A matrix inside the encoder may have as many outputs, and may be listed after the head.
+    inside = set() if encoder is model else set(encoder.modules())
+    linears = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.out_features == count and module not in inside
+    ]
     if not linears:
         raise ValueError(f"{type(model).__name__} has no linear head with {count} outputs")
     return linears[-1]
@@ -128,6 +134,32 @@ def pooled_vectors(head: nn.Linear) -> Iterator[list[Tensor]]:
         yield vectors
     finally:
         handle.remove()
+
+
+@contextmanager
+def undropped_vectors(model: nn.Module, head: nn.Linear) -> Iterator[list[tuple[Tensor, float]]]:
+    """Inside this context, collect the input of the head before its dropout, and the rate of that dropout.
+
+    At each pass through the head: (row, hidden), and the rate; 0 where the input comes from no dropout.
+    """
+    vectors: list[tuple[Tensor, float]] = []
+    last: list[tuple[nn.Dropout, Tensor, Tensor]] = []
+
+    def watch_dropout(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        last[:] = [(cast(nn.Dropout, module), inputs[0], output)]
+
+    def watch_head(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        matches = [(before, module.p) for module, before, after in last if after is inputs[0]]
+        vectors.append(matches[0] if matches else (inputs[0], 0.0))
+
+    # First of all hooks on the head: another one may change the vectors.
+    handles = [head.register_forward_pre_hook(watch_head, prepend=True)]
+    handles += [each.register_forward_hook(watch_dropout) for each in model.modules() if isinstance(each, nn.Dropout)]
+    try:
+        yield vectors
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from recipes.data.encoding import Encoded, Padding
 from recipes.errors import UserError
 from recipes.models.anatomy import Reached, layers, word_embeddings
+from recipes.runtime.precision import exact_products
 
 UNDECLARED = 2048
 """Tokens that are tried where a model's config does not say how many it reads."""
@@ -259,7 +260,7 @@ def _describe_lengths(dataset: Encoded, windows: np.ndarray) -> str:
 
 def _measure_difference(model: nn.Module, dataset: Encoded, windows: np.ndarray) -> float:
     """The largest difference between logits in a batch and alone, relative to the largest logit."""
-    with _without_traces(model):
+    with _without_traces(model), exact_products():
         together = _read(model, dataset, windows)
         alone = torch.cat([_read(model, dataset, windows[number : number + 1]) for number in range(len(windows))])
     return _relative_difference(together, alone)
@@ -267,7 +268,7 @@ def _measure_difference(model: nn.Module, dataset: Encoded, windows: np.ndarray)
 
 def _measure_repetition(model: nn.Module, dataset: Encoded, windows: np.ndarray) -> float:
     """The largest difference between two readings of the same rows, relative to the largest logit."""
-    with _without_traces(model):
+    with _without_traces(model), exact_products():
         return _relative_difference(_read(model, dataset, windows), _read(model, dataset, windows))
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -151,6 +152,34 @@ def labels_of_head(settings: Model) -> list[str] | None:
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         return None
     return [str(config.id2label[number]) for number in range(config.num_labels)]
+
+
+def load_masked_model(settings: Model, config: PretrainedConfig) -> tuple[PreTrainedModel, bool]:
+    """Load the model with the head that predicts hidden tokens.
+
+    Args:
+        settings: the config's `model`.
+        config: of the classifier, whose vocabulary may be trimmed.
+
+    Returns:
+        The model, and whether its head is new: because the files have none, or because the vocabulary is trimmed.
+
+    Raises:
+        UserError: the files cannot be read.
+    """
+    if settings.source == "tiny" or settings.trim_vocabulary:
+        return AutoModelForMaskedLM.from_config(config, trust_remote_code=False), True  # type: ignore[no-untyped-call]
+    try:
+        model, report = AutoModelForMaskedLM.from_pretrained(
+            _folder_or_hub_name(settings),
+            config=config,
+            dtype="float32",
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except UNLOADABLE as error:
+        raise _no_such_model(settings, error) from error
+    return model, any(not name.startswith(f"{model.base_model_prefix}.") for name in report["missing_keys"])
 
 
 def _folder_or_hub_name(settings: Model) -> str:

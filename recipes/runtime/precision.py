@@ -1,11 +1,12 @@
-"""The precision that the hardware computes fastest: of a GPU by its generation, of a CPU by a measurement."""
+"""Precisions: the one that the hardware computes fastest, and products of fp32 matrices with all their bits."""
 
 import hashlib
 import json
 import os
 import platform
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,3 +85,20 @@ def measure_cpu() -> Measurement:
                 if number:
                     measured.append(time.perf_counter() - start)
     return Measurement(**{precision: min(measured) for precision, measured in seconds.items()})
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Inside this context products of fp32 matrices are computed in fp32, whatever the user has set for speed.
+
+    TF32 on a GPU, or bf16 on a CPU, rounds so much that a row's result seems to depend on the shape of its batch.
+    """
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    settings = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, setting in zip(backends, settings, strict=True):
+            backend.fp32_precision = setting

@@ -1,4 +1,4 @@
-"""Attacks on word vectors: the common base of `fgm` and `pgd`, and the displacement of weights that `awp` uses too.
+"""Attacks on word vectors: the common base of `fgm` and `pgd`.
 
 With scope=text each row of the update has one perturbation, however the update is computed. The batch carries it, so
 every part has that of its own rows, and the hook on the embedding layer adds it. Parts of any size, several processes,
@@ -8,8 +8,7 @@ objective.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +21,7 @@ from recipes.models import word_vectors
 from recipes.models.anatomy import word_embeddings
 from recipes.ranges import allowed
 from recipes.toolkit.gradients import add_gradients, set_gradients_aside, take_gradients
+from recipes.toolkit.sharpness import displace
 from recipes.trick import ModelContext, Run, Trick
 
 if TYPE_CHECKING:
@@ -206,21 +206,6 @@ def take_step(perturbation: Tensor, direction: Tensor, step: float, limit: float
     target = perturbation + step * unit
     distance = target.flatten(1).norm(dim=1)[:, None, None]
     return torch.where(distance > limit, target * (limit / distance), target), ~finite.flatten()
-
-
-@contextmanager
-def displace(moves: Mapping[nn.Parameter, Tensor]) -> Iterator[None]:
-    """Inside this context the weights are moved; then they are restored from a copy."""
-    own = {weight: weight.detach().clone() for weight in moves}
-    try:
-        with torch.no_grad():
-            for weight, move in moves.items():
-                weight.add_(move)
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, value in own.items():
-                weight.copy_(value)
 
 
 def _matrix(run: Run) -> nn.Parameter:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # The exponent of the frequency by which FMix damps its noise, as in the paper.
 DECAY = 3
+# Which text each word comes from: 1 is the row itself, 2 and on its partners; 0 is no word.
+TEXT = "text of each word"
 
 
 class Text(NamedTuple):
@@ -119,7 +121,45 @@ def exchange_tokens(batch: Batch, partner: np.ndarray, source: np.ndarray, own_f
     partner_ids = partners.inputs["input_ids"].gather(1, positions.clamp(min=0))
     inputs = {**batch.inputs, "input_ids": torch.where(positions < 0, batch.inputs["input_ids"], partner_ids)}
     fraction = send(torch.from_numpy(own_fractions).to(batch.weights.dtype), batch.weights.device)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, fraction))
+    return replace(mix_targets(batch, partners, fraction), inputs=inputs)
+
+
+def carry_texts(batch: Batch, words: np.ndarray, texts: np.ndarray) -> Batch:
+    """Add to each row the other rows that its words come from, as partners; `take_words` puts them in.
+
+    Args:
+        batch: all rows of the update.
+        words: whether a token is a word, (row, token).
+        texts: the row that each word comes from, (row, token).
+    """
+    numbers, partners = words.astype(np.int64), list[np.ndarray]()
+    for row in range(len(batch)):
+        for index, other in enumerate(other for other in np.unique(texts[row]) if other != row):
+            if index == len(partners):
+                partners.append(np.arange(len(batch)))
+            partners[index][row] = other
+            numbers[row, words[row] & (texts[row] == other)] = index + 2
+    carried = {**batch.carried, TEXT: send(torch.from_numpy(numbers), batch.weights.device)}
+    return replace(batch, partners=tuple(batch.reordered(each) for each in partners), carried=carried)
+
+
+def take_words(batch: Batch) -> Batch:
+    """Replace words by those of the partners at the same positions, and mix the targets by their numbers.
+
+    Args:
+        batch: rows that carry partners, as `carry_texts` adds them.
+    """
+    ids, targets, teacher, numbers = batch.inputs["input_ids"], batch.targets, batch.teacher, batch.carried[TEXT]
+    count = (numbers > 0).sum(1).clamp(min=1)
+    for number, partners in enumerate(batch.partners, 2):
+        is_taken = numbers == number
+        fraction = (is_taken.sum(1).to(targets.dtype) / count)[:, None]
+        ids = torch.where(is_taken, partners.inputs["input_ids"], ids)
+        targets = targets + fraction * (partners.targets - batch.targets)
+        if teacher is not None and batch.teacher is not None and partners.teacher is not None:
+            teacher = teacher + fraction * (partners.teacher - batch.teacher)
+    inputs = {**batch.inputs, "input_ids": ids}
+    return replace(batch, inputs=inputs, targets=targets, teacher=teacher, partners=())
 
 
 def saliency(run: "Run", batch: Batch) -> np.ndarray:
@@ -159,10 +199,13 @@ def mix_inputs(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
     # The partner's ids follow the end of the row: some models derive positions from the ids.
     inputs = {name: torch.where(own, values, partners.inputs[name]) for name, values in batch.inputs.items()}
     inputs["attention_mask"] = (own | partners.inputs["attention_mask"].bool()).to(batch.inputs["attention_mask"].dtype)
-    return replace(batch, inputs=inputs, targets=mix_targets(batch, partners, lambdas), partners=None)
+    return replace(mix_targets(batch, partners, lambdas), inputs=inputs, partners=())
 
 
-def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Tensor:
-    """Mix: lambda * own + (1 - lambda) * other, (row, class)."""
+def mix_targets(batch: Batch, partners: Batch, lambdas: Tensor) -> Batch:
+    """The batch with mixed targets, and mixed probabilities of a teacher: lambda * own + (1 - lambda) * other."""
     fraction = lambdas[:, None]
-    return fraction * batch.targets + (1 - fraction) * partners.targets
+    teacher = batch.teacher
+    if teacher is not None and partners.teacher is not None:
+        teacher = fraction * teacher + (1 - fraction) * partners.teacher
+    return replace(batch, targets=fraction * batch.targets + (1 - fraction) * partners.targets, teacher=teacher)

@@ -5,10 +5,11 @@ of steps differ.
 """
 
 import io
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from time import monotonic
@@ -20,7 +21,7 @@ from torch.nn import functional
 from recipes.config import Config
 from recipes.data.batch import Batch, Loss
 from recipes.loop import TrainingRun
-from recipes.testing import NO_DROPOUT, float64, in_child, kill_after, temporary_root, tiny_config, tiny_run
+from recipes.testing import NO_DROPOUT, float64, kill_after, temporary_root, tiny_config, tiny_run
 from scripts.gpu import work
 from scripts.gpu.work import table, verdict
 
@@ -42,8 +43,7 @@ def describe(seconds: float) -> Iterator[str]:
         seconds: after which no further combination begins.
     """
     start, rows, differing = monotonic(), [], []
-    # Runs that are killed come first: a process that has used the GPU cannot fork one that uses it.
-    killed = [kill(tricks) for tricks in COMBINATIONS]
+    killed = kill_runs()
     for tricks, folder in zip(COMBINATIONS, killed, strict=True):
         if monotonic() - start > 0.8 * seconds:
             break
@@ -62,14 +62,30 @@ def describe(seconds: float) -> Iterator[str]:
     )
 
 
-def kill(tricks: Sequence[str]) -> Path:
-    """The folder of a run that was killed."""
-    folder = _folder()
-    try:
-        in_child(partial(train, _config(tricks), folder, dies_at=DIES_AT))
-    except ChildProcessError:
-        return folder
-    raise AssertionError("the run was not killed")
+def kill_runs() -> list[Path]:
+    """The folders of runs that were killed, one for each combination.
+
+    Raises:
+        AssertionError: a run ended in another way.
+    """
+    # A process that has used the GPU cannot fork one that uses it. New ones start slowly, so all start at once.
+    context, folders = multiprocessing.get_context("spawn"), [_folder() for _ in COMBINATIONS]
+    processes = [
+        context.Process(target=train_until_killed, args=(tricks, folder, work.DEVICE))
+        for tricks, folder in zip(COMBINATIONS, folders, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    for tricks, process in zip(COMBINATIONS, processes, strict=True):
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"{' + '.join(tricks)}: the run was not killed"
+    return folders
+
+
+def train_until_killed(tricks: Sequence[str], folder: Path, device: str) -> None:
+    """Train a run in a process of its own, which is killed on the way."""
+    work.DEVICE = device
+    train(_config(tricks), folder, dies_at=DIES_AT)
 
 
 def compare(tricks: Sequence[str], killed: Path) -> dict[str, float]:

@@ -12,12 +12,13 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from recipes.config import Config
+from recipes.runtime.workers import RUNS_ON_A_GPU
 from scripts.gpu import work
 
 COUNTS = (1, 2, 4, 8)
-UPDATES = {"cuda": 300, "cpu": 3}
+UPDATES = {"cuda": 200, "cpu": 3}
 WORTH_IT = 1.25
-"""Runs one after another are the default unless several at once are faster by this factor."""
+"""Another number of runs at a time is worth more than the default if it is faster by this factor."""
 
 BARRIERS: dict[int, Barrier] = {}
 """In a process of the pool: what the runs of each count wait at, so that they begin together."""
@@ -33,9 +34,10 @@ def describe(seconds: float) -> Iterator[str]:
     if missing := [str(count) for count in COUNTS if count not in measured]:
         yield f"Left out for lack of time: {' and '.join(missing)} processes."
     fastest = min(measured, key=lambda count: measured[count] / count)
-    factor = measured[1] / (measured[fastest] / fastest)
-    sentence = f"{fastest} at a time are fastest: {factor:.2f} times as fast as one after another, the default."
-    yield work.verdict(factor < WORTH_IT, sentence) if work.DEVICE == "cuda" else sentence
+    default = max(count for count in measured if count <= RUNS_ON_A_GPU)
+    factor, gain = (measured[slower] / slower / (measured[fastest] / fastest) for slower in (1, default))
+    sentence = f"{fastest} at a time are fastest: {factor:.2f} times as fast as one, {gain:.2f} times as {default}."
+    yield work.verdict(gain < WORTH_IT, sentence) if work.DEVICE == "cuda" else sentence
 
 
 def measure(seconds: float) -> Iterator[tuple[int, float]]:

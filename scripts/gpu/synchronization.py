@@ -28,6 +28,7 @@ EXPECTED = {
     "noise_scale": "the two halves of a measured update are compared on the host",
     "segments": "the segments of a batch are counted on the host",
     "mixup, words": "which words are exchanged is planned on the host",
+    "mixup, texts": "which words are exchanged is planned on the host",
 }
 """Arms that may wait, and why."""
 ARMS = {
@@ -36,9 +37,9 @@ ARMS = {
     "fp16": ("+tricks=[amp]", "tricks.amp.precision=fp16"),
     "mixup, hidden": ("+tricks=[mixup]", "tricks.mixup.level=hidden"),
     "mixup, words": ("+tricks=[mixup]", "tricks.mixup.mask=span"),
+    "mixup, texts": ("+tricks=[mixup]", "tricks.mixup.mask=co"),
     "swa from the start": ("+tricks=[swa]", "tricks.swa.start=0.0"),
     "soup": ("+tricks=[soup]", "tricks.soup.start=0.9"),
-    "clip_gradient": ("+tricks=[clip_gradient]", "train.clip_norm=null"),
 }
 """Settings of the base, and of tricks whose defaults would not show what they do."""
 

@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
+import yaml
 
 from recipes.compose.overrides import compose_config
 from recipes.config import (
+    CONF,
     NEWER_SETTINGS,
     add_newer_settings,
     as_values,
     digest,
+    newer_settings,
     put_at,
     rename_settings,
     renamed_settings,
@@ -66,6 +70,22 @@ def test_the_values_of_newer_settings_are_those_of_the_base() -> None:
     assert {path: value_at(as_values(values), path) for path in NEWER_SETTINGS} == NEWER_SETTINGS
 
 
+def test_the_values_of_newer_settings_of_tricks_are_those_of_their_files() -> None:
+    of_tricks = {path: value for path, value in newer_settings().items() if path not in NEWER_SETTINGS}
+    assert len(of_tricks) >= 3
+    for path, value in of_tricks.items():
+        _, trick, setting = path.split(".")
+        assert yaml.safe_load((CONF / "tricks" / f"{trick}.yaml").read_text(encoding="utf-8"))[setting] == value
+
+
+def test_a_trick_of_an_earlier_version_has_its_newer_settings() -> None:
+    old = {"tricks": {"mixup": {"alpha": 0.4}}}
+    new = add_newer_settings(old)
+    assert new["tricks"]["mixup"] == {"alpha": 0.4, "partners": 3, "smoothness": 0.3, "prior": 0.2}
+    assert digest(new) == digest(old)
+    assert add_newer_settings({"tricks": {"swa": {}}}) == {"tricks": {"swa": {}}}
+
+
 def test_a_config_without_a_newer_setting_has_its_default() -> None:
     config = saved_config({"seed": 3, "data": {"text": "body"}})
     assert (config.seed, config.seeds.order, config.data.text, config.data.max_length) == (3, 3, "body", 128)
@@ -76,11 +96,15 @@ def test_a_value_of_no_setting_is_refused() -> None:
         saved_config({"data": {"nonsense": 1}})
 
 
-@pytest.mark.parametrize(("gpus", "runs"), [([], 2), (["0"], 1), (["0", "1", "2"], 3)])
-def test_joblib_makes_one_run_at_a_time_for_each_gpu(
-    gpus: list[str], runs: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("gpus", "cores", "runs"),
+    [([], 16, 2), (["0"], 16, 4), (["0", "1"], 16, 8), (["0"], 2, 2), (["0", "1", "2"], 2, 3)],
+)
+def test_joblib_makes_four_runs_at_a_time_on_a_gpu(
+    gpus: list[str], cores: int, runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: cores)
     assert runs_at_a_time() == runs
 
 

@@ -444,8 +444,12 @@ def test_validation_is_scored_after_tricks_are_fitted_on_it(tmp_path: Path) -> N
 
 
 def test_passes_per_update_are_counted_by_rows() -> None:
-    """Two updates of 8 and 4 rows, each row passed twice."""
+    """Two updates of 8 and 4 rows, each row passed twice; the optimizer has two numbers for each trained weight."""
+    frozen, trained = (torch.nn.Parameter(torch.zeros(2**18), requires_grad=each) for each in (False, True))
+    moments = {"exp_avg": torch.zeros(2**18), "exp_avg_sq": torch.zeros(2**18), "step": torch.zeros(())}
     run: Any = SimpleNamespace(
+        parameters=[frozen, trained],
+        optimizer=SimpleNamespace(state={trained: moments}),
         accelerator=SimpleNamespace(num_processes=1, device=torch.device("cpu")),
         rows_passed=24.0,
         seconds=4.0,
@@ -458,6 +462,8 @@ def test_passes_per_update_are_counted_by_rows() -> None:
         "train_seconds": 4.0,
         "examples_per_second": 3.0,
         "peak_memory_mb": 1.0,
+        "trained_parameters": 2**18,
+        "optimizer_mb": 2.0,
         "passes_per_update": 2.0,
         "graphs": False,
     }

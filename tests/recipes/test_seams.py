@@ -38,7 +38,7 @@ class Wrapper:
     """A trick that puts its name around the result of what it wraps."""
 
     def __init__(self, name: str, **slots: str) -> None:
-        self.name, self.slots, self.excludes = name, slots, dict[str, str]
+        self.name, self.slots, self.excludes, self.sets = name, slots, dict[str, str], dict[str, Any]()
 
     def __getattr__(self, seam: str) -> Callable[..., str]:
         if seam not in seams.SEAMS:
@@ -125,6 +125,16 @@ class TestRefusals:
         ]
         assert seams.refusals({name: selected[name] for name in ("window", "fgm")}) == []
 
+    def test_tricks_that_set_something_to_different_values(self) -> None:
+        selected = tricks(a={"loss": "targets"}, b={"loss": "weighting"}, c={"update": "clip"})
+        for name, norm in (("a", None), ("b", 2.0), ("c", None)):
+            selected[name].sets = {"train.clip_norm": norm, "train.warmup": 0.1}
+        assert seams.refusals(selected) == [
+            f"tricks {one} and {other} set train.clip_norm to different values; keep one of them: +tricks=[{one}] or "
+            f"+tricks=[{other}]."
+            for one, other in ("ab", "bc")
+        ]
+
     def test_unstarred_slots_take_many_tricks(self) -> None:
         seams.check(tricks(a={"loss": "targets"}, b={"loss": "targets"}, c={"loss": "weighting"}))
 
@@ -133,6 +143,7 @@ class TestRefusals:
         starred = {
             "encode": {"cut"},
             "batches": {"batches"},
+            "model": {"attach"},
             "loss": {"criterion"},
             "objective": {"mix"},
             "gradient": {"sharpen", "attack", "split"},

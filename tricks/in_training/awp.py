@@ -5,7 +5,7 @@ The update uses the gradient at w + v; then the weights are restored from a copy
 
 Source: Wu, Xia, Wang 2020, Adversarial Weight Perturbation Helps Robust Generalization, arXiv 2004.05884 (gamma =
     0.005; there the inputs are attacked too: add fgm or pgd). Competition code adds the gradient at w as well. Without
-    an attack on the inputs this is sharpness-aware minimization (Foret et al. 2021, arXiv 2010.01412), scaled by layer.
+    an attack on the inputs this is sharpness-aware minimization, scaled by layer (`sam` has one norm for all weights).
     The paper's gamma is for image classifiers; it breaks the training of text encoders. 0.0002 trains MiniLM on SST-2
     from 30 % of the updates on; from the end of the warm-up on, one seed of two ended with one class for all.
 Cost: two passes, a copy of the weights and one of their gradients.
@@ -14,20 +14,19 @@ Use when: the model overfits and the loss is sharp. Avoid when: time is short: a
 Composes: gradient/sharpen: inside plans and outside attacks, so attacks find their direction at the moved weights too.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from recipes import Batch, Loss, Run, Trick, allowed
-from recipes.toolkit.adversarial import displace
-from recipes.toolkit.gradients import set_gradients_aside
+from recipes import Run, allowed
+from recipes.toolkit.sharpness import Sharpen
 
 
 @dataclass
-class Awp(Trick):
-    """Replace the gradient by the one at moved weights."""
+class Awp(Sharpen):
+    """Replace the gradient by the one at weights that moved by a fraction of their norms, layer by layer."""
 
     gamma: float = allowed(
         "[0, inf)",
@@ -36,29 +35,20 @@ class Awp(Trick):
         above="the gradient is taken at weights that have forgotten what they know, and the model answers one class",
     )
     """How far a weight moves, as a fraction of its norm."""
-    start: float = allowed("[0, 1]")
-    """Fraction of all updates before the first one with moved weights; at least `train.warmup`."""
 
-    slots = {"gradient": "sharpen"}
     neutral = {"gamma": 0.0}
-    control = "train_longer"
-    passes = 2.0
-    replays = True
 
-    def gradient(self, run: Run, inner: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """Return the loss of the clean pass; weights move only if its gradient is finite."""
-        start = max(self.start, run.config.train.warmup)
-        if not self.gamma or run.by_updates(lambda updates: updates < start * run.total_updates):
-            return inner(batch)
-        with set_gradients_aside(run.parameters):
-            loss = inner(batch)
-            moves = {each: move for each in run.parameters if (move := self._move(each)) is not None}
-        # On the device: reading it here would wait for the clean pass.
-        is_finite = torch.isfinite(sum((move.abs().sum() for move in moves.values()), torch.zeros(())))
-        with displace({weight: torch.where(is_finite, move, 0.0) for weight, move in moves.items()}):
-            inner(batch)
-        run.log(weights_moved=is_finite * len(moves))
-        return loss
+    def distance(self) -> float:
+        """The fraction of its norm that a weight moves by."""
+        return self.gamma
+
+    def starts_at(self, run: Run) -> float:
+        """Never during warm-up."""
+        return max(self.start, run.config.train.warmup)
+
+    def find_moves(self, run: Run) -> Mapping[nn.Parameter, Tensor]:
+        """Move each weight of two or more dimensions by a fraction of its own norm."""
+        return {each: move for each in run.parameters if (move := self._move(each)) is not None}
 
     def _move(self, weight: nn.Parameter) -> Tensor | None:
         if weight.grad is None or weight.dim() < 2:

@@ -8,8 +8,8 @@ Source: adaptive: Brock, De, Smith, Simonyan 2021, High-Performance Large-Scale 
 Cost: one pass; a norm of each weight and each gradient.
 Use when: single updates damage training and one norm over all weights hides which layer is the cause.
 Avoid when: train.clip_norm is enough: it is better tested.
-Composes: update/clip: right before the step, on the gradient of the full update. Needs train.clip_norm=null. With a
-    loss scale the limit is scaled too.
+Composes: update/clip: right before the step, on the gradient of the full update. It sets train.clip_norm=null. With
+    a loss scale the limit is scaled too.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class ClipGradient(Trick):
 
     slots = {"update": "clip"}
     neutral = {"limit": float("inf")}
-    needs = {"train.clip_norm": None}
+    sets = {"train.clip_norm": None}
 
     def update(self, run: Run, inner: Callable[[], None]) -> None:
         """Clip, then step; with a loss scaler the gradients are still scaled here."""

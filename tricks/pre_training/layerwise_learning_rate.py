@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from recipes import Run, Trick, allowed
 from recipes.models.anatomy import depths
+from recipes.toolkit.rates import scale_rates
 
 
 @dataclass
@@ -42,10 +43,4 @@ class LayerwiseLearningRate(Trick):
         if self.decay == 1:
             return optimizer
         depth = {weight: max(0, each - 1) for weight, each in depths(model).items()}
-        groups = list(optimizer.param_groups)
-        optimizer.param_groups.clear()
-        for group in groups:
-            for power in sorted({depth[weight] for weight in group["params"]}):
-                weights = [weight for weight in group["params"] if depth[weight] == power]
-                optimizer.add_param_group({**group, "params": weights, "lr": group["lr"] * self.decay**power})
-        return optimizer
+        return scale_rates(optimizer, {weight: self.decay**power for weight, power in depth.items()})

@@ -1,6 +1,7 @@
 """Which levels can be in one run: tricks that exclude each other, and settings that a trick needs."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 from omegaconf import DictConfig
@@ -43,9 +44,17 @@ def test_a_trick_may_need_a_level_of_another_factor() -> None:
     assert not admissible((1, 0, 0))
 
 
-def test_a_trick_whose_requirement_is_never_met_is_an_error() -> None:
+def test_a_trick_sets_what_it_needs_in_its_own_arms() -> None:
+    _, admissible = find_admissible_arms(
+        build_space(["+tricks=[clip_gradient,mixup]", "model=tiny"], [], "pydocs"), compose
+    )
+    assert all(admissible(arm) for arm in product((0, 1), repeat=2))
+
+
+def test_a_trick_that_sets_another_value_than_the_study_was_given_is_an_error() -> None:
+    arguments = ["+tricks=[clip_gradient,mixup]", "train.clip_norm=1.0", "model=tiny"]
     with pytest.raises(UserError, match=r"clip_gradient needs train\.clip_norm=null"):
-        find_admissible_arms(build_space(["+tricks=[clip_gradient,mixup]", "model=tiny"], [], "pydocs"), compose)
+        find_admissible_arms(build_space(arguments, [], "pydocs"), compose)
 
 
 def test_a_trick_that_excludes_one_that_is_always_on_is_an_error() -> None:

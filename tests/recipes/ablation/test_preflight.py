@@ -15,6 +15,8 @@ from recipes.ablation.preflight import (
     check_rotation,
     check_tricks,
     count_validation_rows,
+    describe_faster_launcher,
+    describe_sets,
     estimate_duration,
     find_warnings,
 )
@@ -44,6 +46,16 @@ def test_the_best_weights_and_averaged_weights_give_a_warning() -> None:
     assert warning.startswith("evaluate.weights=best: ") and "not those of ema and swa" in warning
     assert list(find_warnings(space("+tricks=[ema,mixup,swa]", "evaluate.weights=last"), COMPOSER)) == []
     assert list(find_warnings(space("+tricks=[mixup]"), COMPOSER)) == []
+
+
+def test_what_a_trick_sets_is_part_of_its_effect() -> None:
+    (sentence,) = describe_sets(space("+tricks=[clip_gradient,mixup]"), COMPOSER)
+    assert sentence == (
+        "clip_gradient sets train.clip_norm=null in the arms that have it, and in no others: the base has 1.0. Its "
+        "effect includes that of this setting."
+    )
+    assert list(describe_sets(space("+tricks=[clip_gradient,mixup]", "train.clip_norm=null"), COMPOSER)) == []
+    assert list(describe_sets(space("+tricks=[mixup]"), COMPOSER)) == []
 
 
 @pytest.fixture
@@ -137,3 +149,10 @@ def test_the_disk_of_a_study_is_measured_on_its_first_runs(tmp_path: Path, monke
     assert check_disk(tmp_path, runs, 10) == "3 MB for each run, 30 MB for 10 more; 30 MB are free"
     with pytest.raises(UserError, match=r"needs 3 MB for each run, 33 MB for 11 more, and 30 MB are free\."):
         check_disk(tmp_path, runs, 11)
+
+
+def test_a_plan_names_the_faster_launcher_where_runs_would_be_made_one_by_one_on_a_gpu() -> None:
+    basic, joblib = "hydra._internal.core_plugins.basic_launcher.BasicLauncher", "joblib_launcher.JoblibLauncher"
+    ((name, line),) = describe_faster_launcher(basic, ["0"])
+    assert name == "faster" and line.startswith("hydra/launcher=joblib_workers makes 4 runs at a time on each GPU")
+    assert not list(describe_faster_launcher(basic, [])) and not list(describe_faster_launcher(joblib, ["0"]))

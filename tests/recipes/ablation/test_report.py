@@ -42,6 +42,11 @@ def test_the_report_says_if_less_of_the_metric_is_better(study: Findings) -> Non
     assert "Less loss is better: + is less of it." in text
 
 
+def test_the_report_says_what_tricks_set_in_their_own_arms(study: Findings) -> None:
+    sentence = "fgm sets train.clip_norm=null in the arms that have it, and in no others."
+    assert sentence in as_markdown("Ablation", build_parts(replace(study, sets=[sentence])))
+
+
 def test_the_recipe_is_a_file_that_hydra_can_read() -> None:
     findings = simulate_findings({single(0, 2): 0.03, single(3): 0.04})
     text = render_recipe(findings, Path("study"))

@@ -230,7 +230,7 @@ def test_an_open_trick_gets_one_more_run_if_no_two_arms_differ_in_it_only(
 def test_a_run_that_serves_two_purposes_has_one_line_and_the_check_of_the_length_none(tmp_path: Path) -> None:
     composer: Any = SimpleNamespace(sweep=tmp_path)
     settings: Any = SimpleNamespace(lengths=[1.0])
-    study_runs = study.StudyRuns(settings, composer, lambda *arguments: None)
+    study_runs = study.StudyRuns(settings, composer, lambda *arguments: None, {})
     base = Row("set", (0, 0), 0, tmp_path / "base", FINISHED, score=0.5)
     study_runs._record(replace(SPACE), [base])
     study_runs._record(replace(SPACE), [base, replace(base, arm=(0, 1), folder=tmp_path / "second")])

@@ -25,7 +25,9 @@ def test_its_page_is_one_screen_of_80_columns(capsys: pytest.CaptureFixture[str]
 
 def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("predcit", "run") == 2
-    assert capsys.readouterr().err.startswith("predcit: there is no such command; did you mean predict? There are: doc")
+    assert capsys.readouterr().err.startswith(
+        "predcit: there is no such command; did you mean predict? There are: choose, doc"
+    )
 
 
 def test_its_version_names_its_folder(capsys: pytest.CaptureFixture[str]) -> None:

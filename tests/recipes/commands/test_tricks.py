@@ -32,6 +32,11 @@ def test_a_trick_is_shown_with_its_settings(capsys: pytest.CaptureFixture[str]) 
     assert [line.split()[:2] for line in text.splitlines() if line.startswith("  gamma ")] == [["gamma", "2.0"]]
 
 
+def test_a_trick_is_shown_with_what_it_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["clip_gradient"])
+    assert capsys.readouterr().out.endswith("\nclip_gradient sets train.clip_norm=null.\n")
+
+
 def test_every_misspelt_trick_is_reported() -> None:
     with pytest.raises(UserError) as caught:
         main(["focl", "mixpu", "mixup"])

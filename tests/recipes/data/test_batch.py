@@ -21,6 +21,8 @@ def make_batch() -> Batch:
         epoch=3,
         index=7,
         carried={"lambda": torch.tensor([0.1, 0.2, 0.3, 0.4]), "mask": torch.arange(20).reshape(4, 5)},
+        teacher=torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]),
+        vectors={"hidden": torch.arange(24).reshape(4, 6)},
     )
 
 
@@ -35,6 +37,9 @@ class TestTake:
         assert part.weights.tolist() == [1.0, 1.0]
         assert part.carried["lambda"].tolist() == pytest.approx([0.2, 0.1])
         assert part.carried["mask"].tolist() == [[5, 6, 7], [0, 1, 2]]
+        assert part.teacher is not None
+        assert part.teacher.flatten().tolist() == pytest.approx([0.2, 0.8, 0.9, 0.1])
+        assert part.vectors["hidden"].tolist() == [[6, 7, 8, 9, 10, 11], [0, 1, 2, 3, 4, 5]]
         assert all(each.is_contiguous() for each in part.inputs.values())
         assert len(part) == 2
 
@@ -48,15 +53,16 @@ class TestTake:
         mixed = Batch(
             **{
                 **vars(batch),
-                "partners": batch.reordered(np.array([2, 1, 0, 3])),
+                "partners": (batch.reordered(np.array([2, 1, 0, 3])), batch),
                 "lengths": torch.tensor([5, 2, 5, 1]),
             }
         )
         part = mixed.take(np.array([0]), 0)
         assert part.inputs["input_ids"].tolist() == [[1, 2, 3, 0, 0]]
-        assert part.partners is not None
-        assert part.partners.inputs["input_ids"].tolist() == [[6, 7, 8, 9, 9]]
-        assert part.partners.part == (0,)
+        first, second = part.partners
+        assert first.inputs["input_ids"].tolist() == [[6, 7, 8, 9, 9]]
+        assert second.inputs["input_ids"].tolist() == [[1, 2, 3, 0, 0]]
+        assert first.part == second.part == (0,)
 
     def test_a_part_shares_no_memory_with_its_batch(self) -> None:
         batch = make_batch()
@@ -94,11 +100,13 @@ def test_without_weight_has_weight_zero() -> None:
 def test_to_moves_all_but_the_lengths() -> None:
     batch = make_batch()
     assert batch.to(torch.device("cpu")) is batch
-    mixed = Batch(**{**vars(batch), "partners": batch})
+    mixed = Batch(**{**vars(batch), "partners": (batch, batch)})
     moved = mixed.to(torch.device("meta"))
     assert moved.lengths.device.type == "cpu"
-    assert moved.partners is not None
-    elsewhere = [moved.targets, moved.weights, *moved.inputs.values(), *moved.carried.values(), moved.partners.targets]
+    assert moved.teacher is not None
+    elsewhere = [moved.targets, moved.weights, *moved.inputs.values(), *moved.carried.values(), moved.teacher]
+    elsewhere += [partners.targets for partners in moved.partners]
+    assert len(elsewhere) == 9
     assert {each.device.type for each in elsewhere} == {"meta"}
 
 

@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import BertTokenizer, ByT5Tokenizer, CTRLTokenizer, PreTrainedTokenizerBase, RobertaTokenizer
 
-from recipes.data.encoding import Encoded, _tokenizer_key, class_counts, clean_rows, encode
+from recipes.data.encoding import (
+    Encoded,
+    _tokenizer_key,
+    class_counts,
+    clean_rows,
+    encode,
+    read_distributions,
+    with_distributions,
+)
 from recipes.errors import UserError
 
 LETTERS = [chr(ord("a") + index) for index in range(26)]
@@ -171,6 +179,32 @@ class TestCollate:
             torch.set_default_dtype(torch.float32)
 
 
+def test_distributions_are_a_column_that_survives_and_changes_no_token() -> None:
+    answers = np.array([[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
+    rows = with_distributions(rows_of(TEXTS), "teacher", answers)
+    read_again = read_distributions(rows.select([2, 0]), "teacher")
+    assert read_again is not None and read_again.tolist() == [[0.0, 1.0], [0.75, 0.25]]
+    assert read_distributions(rows_of(TEXTS), "teacher") is None
+    tokenizer = bert()
+    counting = Counting(tokenizer)
+    plain = encode(rows_of(TEXTS), counting, tokenizer, CLASSES, ())
+    taught = encode(rows, counting, tokenizer, CLASSES, ())
+    assert counting.rows == 3  # tokenized once
+    assert plain.teacher is None and taught.teacher is not None
+    batch = taught.collate(np.array([1, 0]), 0, 0)
+    assert batch.teacher is not None
+    assert batch.teacher.tolist() == [[0.5, 0.5], [0.75, 0.25]]
+
+
+@pytest.mark.parametrize("labels", [["no", "yes", "yes"], [["no"], ["yes"], ["no", "yes"]]])
+def test_soft_targets_replace_the_label_of_the_rows_that_have_them(labels: Sequence[Any]) -> None:
+    soft = with_distributions(rows_of(["soft"], labels[:1]), "soft_targets", np.array([[0.25, 0.75]]))
+    dataset = encoded(concatenate_datasets([rows_of(TEXTS, labels), soft]))
+    batch = dataset.collate(np.array([0, 3, 1]), 0, 0)
+    assert batch.targets.tolist() == [[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]]
+    assert batch.weights.tolist() == [1, 1, 1]
+
+
 class TestWindows:
     """Texts that the `encode` seam splits into windows."""
 
@@ -217,6 +251,7 @@ class TestWindows:
         assert batch.total == 2.0
         assert batch.lengths.tolist() == [4, 3, 4, 4, 3, 3]
         assert (batch.examples, len(batch)) == (3, 6)
+        assert batch.teacher is None
         part = batch.take(np.array([5, 1]), 0)
         assert part.documents is not None
         assert part.documents.tolist() == [2, 0]
@@ -226,6 +261,12 @@ class TestWindows:
         batch = self.split([["no", "yes"], [], ["yes"]]).collate(np.array([0, 2]), 0, 0)
         assert batch.targets.tolist() == [[1, 1]] * 3 + [[0, 1]] * 2
         assert batch.weights.tolist() == pytest.approx([1 / 3] * 3 + [1 / 2] * 2)
+
+    def test_each_window_has_the_teachers_answer_to_its_document(self) -> None:
+        answers = np.array([[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]])
+        batch = replace(self.split(), teacher=answers).collate(np.array([2, 0]), 0, 0)
+        assert batch.teacher is not None
+        assert batch.teacher.tolist() == [[0.0, 1.0]] * 2 + [[0.75, 0.25]] * 3
 
     def test_one_window_per_row_has_no_window_offsets(self) -> None:
         tokenizer = bert()

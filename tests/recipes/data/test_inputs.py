@@ -80,6 +80,17 @@ def test_only_the_model_counts_of_a_run_folder(tmp_path: Path, write: Write) -> 
     assert fingerprint(tmp_path / "run") != before
 
 
+def test_the_models_of_its_members_count_of_a_fused_run(tmp_path: Path, write: Write) -> None:
+    write("run/model/ensemble.json", "{}")
+    weights = write("run/members/1-tiny/fold-1/model/model.safetensors", "123")
+    write("run/members/1-tiny/fold-1/history.jsonl", "old")
+    before = fingerprint(tmp_path / "run")
+    write("run/members/1-tiny/fold-1/history.jsonl", "new")
+    assert fingerprint(tmp_path / "run") == before
+    replace(weights, "124")
+    assert fingerprint(tmp_path / "run") != before
+
+
 def test_an_unchanged_file_is_not_read_again(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("train.csv", "a")
     first = fingerprint(path)

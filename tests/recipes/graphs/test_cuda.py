@@ -145,7 +145,7 @@ def test_the_gradient_of_a_tensor_of_the_part_is_handed_over(recorder: Make) -> 
         return Loss(loss.detach(), loss.detach())
 
     def part_with(vectors: Tensor) -> Batch:
-        return pad_part(replace(make_part(), partners=None, carried={"vectors": vectors}), 3, 4, {})
+        return pad_part(replace(make_part(), partners=(), carried={"vectors": vectors}), 3, 4, {})
 
     pass_again = recorder([])(work, part_with(torch.ones(2, 3, 2, requires_grad=True)))
     for value in (5.0, 7.0):

@@ -156,7 +156,7 @@ def test_the_gradient_of_a_tensor_of_the_part_is_replayed() -> None:
         return Loss(loss.detach(), loss.detach())
 
     def part_with(vectors: torch.Tensor) -> Batch:
-        return pad_part(replace(make_part(), partners=None, carried={"vectors": vectors}), 3, 4, {})
+        return pad_part(replace(make_part(), partners=(), carried={"vectors": vectors}), 3, 4, {})
 
     pass_again = FrozenRecorder([])(work, part_with(torch.ones(2, 3, 2, requires_grad=True)))
     vectors = torch.full((2, 3, 2), 5.0, requires_grad=True)

@@ -10,7 +10,7 @@ from recipes.graphs.padding import pad_part, tensors_of, with_tensors
 
 
 def make_part(side: str = "right") -> Batch:
-    """Two rows of three and two tokens, with partners and two tensors that tricks carry."""
+    """Two rows of three and two tokens, with two partners each and two tensors that tricks carry."""
     ids, mask = torch.tensor([[5, 6, 7], [8, 9, 1]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
     part = Batch(
         ids=["a", "b"],
@@ -23,9 +23,11 @@ def make_part(side: str = "right") -> Batch:
         index=2,
         part=(3,),
         carried={"row": torch.tensor([10, 20]), "vectors": torch.ones(2, 3, 2)},
+        vectors={"hidden": torch.tensor([[1.0, 2.0], [3.0, 4.0]])},
         padding_side=side,
+        teacher=torch.tensor([[0.75, 0.25], [0.5, 0.5]]),
     )
-    return replace(part, partners=part)
+    return replace(part, partners=(part, part))
 
 
 @pytest.mark.parametrize(
@@ -37,14 +39,17 @@ def make_part(side: str = "right") -> Batch:
 )
 def test_rows_are_copies_of_the_first_without_weight(side: str, ids: list[list[int]], mask: list[list[int]]) -> None:
     padded = pad_part(make_part(side), 3, 4, {"input_ids": 1})
-    for each in (padded, padded.partners):
-        assert each is not None
+    assert len(padded.partners) == 2
+    for each in (padded, *padded.partners):
         assert each.inputs["input_ids"].tolist() == ids
         assert each.inputs["attention_mask"].tolist() == mask
         assert each.carried["row"].tolist() == [10, 20, 10]
         assert each.carried["vectors"].sum((1, 2)).tolist() == [6, 6, 6]
         assert each.carried["vectors"].shape == (3, 4, 2)
+        assert each.vectors["hidden"].tolist() == [[1, 2], [3, 4], [1, 2]]
         assert each.weights.tolist() == [0.5, 1.5, 0]
+        assert each.teacher is not None
+        assert each.teacher.tolist() == [[0.75, 0.25], [0.5, 0.5], [0.75, 0.25]]
         assert (each.ids, each.lengths.tolist()) == (["a", "b", "a"], [3, 2, 3])
         assert isinstance(each.total, torch.Tensor) and each.total.item() == 4
     assert (padded.epoch, padded.index, padded.part) == (1, 2, (3,))
@@ -69,7 +74,7 @@ def test_a_gradient_reaches_the_tensor_before_padding() -> None:
 def test_tensors_are_read_and_replaced_by_name() -> None:
     padded = pad_part(make_part(), 2, 3, {})
     tensors = tensors_of(padded)
-    assert len(tensors) == 14 and "partners.carried.row" in tensors
+    assert len(tensors) == 27 and {"partners.0.carried.row", "partners.1.carried.row"} <= set(tensors)
     zeros = with_tensors(padded, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()})
     assert list(tensors_of(zeros)) == list(tensors)
     assert not any(tensor.any() for tensor in tensors_of(zeros).values())

@@ -80,8 +80,8 @@ def test_another_shape_or_kind_of_part_is_another_matter() -> None:
     """A wide part is rare and runs; one without partners has a recording of its own."""
     run, events = make_run(), list[str]()
     parts = PaddedParts(run, PLAN, make_recorder(events))
-    wide = replace(make_part(), partners=None, inputs={"input_ids": torch.ones(2, 5, dtype=torch.long)}, carried={})
-    for part in (make_part(), replace(make_part(), partners=None), wide):
+    wide = replace(make_part(), partners=(), inputs={"input_ids": torch.ones(2, 5, dtype=torch.long)}, carried={})
+    for part in (make_part(), replace(make_part(), partners=()), wide):
         parts.run(part, make_work(run, events), lambda: None)
     assert events == ["record", "run (8, 4)", "replay", "record", "run (8, 4)", "replay", "run (8, 8)"]
     assert run.rows_passed == 12

@@ -6,7 +6,15 @@ import transformers
 from torch import Tensor, nn
 
 from recipes.models import word_vectors
-from recipes.models.anatomy import depths, head, layers, pooled_vectors, with_weights, word_embeddings
+from recipes.models.anatomy import (
+    depths,
+    head,
+    layers,
+    pooled_vectors,
+    undropped_vectors,
+    with_weights,
+    word_embeddings,
+)
 from recipes.models.loading import load_model, load_tokenizer
 from tests.recipes.models.families import FAMILIES, FAMILY, TEXTS, WIDTH, batch_of, load_classifier, logits_of, settings
 
@@ -50,6 +58,30 @@ class TestAnatomy:
         assert pooled[0].shape == (len(TEXTS), WIDTH)
         assert torch.equal(head(model)(pooled[0]), logits)
         assert not head(model)._forward_pre_hooks
+
+    @FAMILY
+    def test_the_vectors_before_the_dropout_of_the_head_give_its_input(
+        self, folders: dict[str, str], family: str
+    ) -> None:
+        model, batch = load_classifier(folders[family]).train(), batch_of(folders[family])
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.25
+        with pooled_vectors(head(model)) as pooled, undropped_vectors(model, head(model)) as undropped:
+            logits_of(model, batch)
+        ((vectors, rate),) = undropped
+        assert rate == 0.25
+        remaining = pooled[0] != 0
+        assert (vectors[~remaining] != 0).any(), "nothing was dropped"
+        torch.testing.assert_close(pooled[0][remaining], vectors[remaining] / 0.75)
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+    def test_a_head_without_dropout_gets_its_vectors_at_rate_0(self) -> None:
+        model = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2), nn.Linear(2, 3))
+        with undropped_vectors(model, model[2]) as undropped:  # type: ignore[arg-type]
+            model(torch.ones(1, 2))
+        ((vectors, rate),) = undropped
+        assert rate == 0.0 and vectors.shape == (1, 2)
 
     def test_a_hidden_layer_as_wide_as_the_head_is_not_the_head(self, folders: dict[str, str]) -> None:
         roberta = settings(folders["roberta"])

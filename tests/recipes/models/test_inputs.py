@@ -211,6 +211,16 @@ class TestSettlePadding:
         assert padding == Padding({"input_ids": 4, "token_type_ids": 0}, "right")
         assert tokenizer.pad_token == "<mask>"
 
+    def test_rows_are_compared_in_fp32_where_the_user_allows_tf32(self) -> None:
+        model, tokenizer, precisions = small_model("Bert").eval(), small_tokenizer(), set[str]()
+        model.register_forward_pre_hook(lambda *_: precisions.add(torch.backends.cuda.matmul.fp32_precision))
+        torch.set_float32_matmul_precision("high")
+        try:
+            settle_padding(model, tokenizer, rows_of(tokenizer, TEXTS, 20), 20, "model")
+        finally:
+            torch.set_float32_matmul_precision("highest")
+        assert precisions == {"ieee"}
+
     def test_rows_that_see_each_other_are_refused(self) -> None:
         model, tokenizer = small_model("Bert").eval(), small_tokenizer()
         model.dropout.forward = lambda vectors: vectors - vectors.mean(0, keepdim=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recipes.runtime import precision
-from recipes.runtime.precision import LIMIT, Measurement, fastest_on_gpu, measure_once
+from recipes.runtime.precision import LIMIT, Measurement, exact_products, fastest_on_gpu, measure_once
 
 # The session's fixture replaces it.
 measure_cpu = precision.measure_cpu
@@ -79,3 +79,14 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path, monkeyp
     Clock(monkeypatch)
     (tmp_path / "file").write_text("")
     assert measure_once(tmp_path / "file" / "folder").fastest == "bf16"
+
+
+def test_products_are_exact_inside_and_as_the_user_set_them_afterwards() -> None:
+    backend = torch.backends.cuda.matmul
+    torch.set_float32_matmul_precision("high")
+    try:
+        with exact_products():
+            assert backend.fp32_precision == "ieee" == torch.backends.mkldnn.matmul.fp32_precision
+        assert backend.fp32_precision == "tf32" and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")

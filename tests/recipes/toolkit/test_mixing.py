@@ -1,5 +1,6 @@
 """The arithmetic of mixing: which words give way to which, worked out by hand with draws that are given."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from recipes.data.batch import Batch
 from recipes.toolkit.mixing import (
+    TEXT,
     Text,
     block,
+    carry_texts,
     choose_tokens,
     exchange_tokens,
     fourier,
@@ -19,6 +22,7 @@ from recipes.toolkit.mixing import (
     salient,
     slow_noise,
     span,
+    take_words,
 )
 
 
@@ -153,7 +157,7 @@ class TestExchanged:
         for name in ("token_type_ids", "attention_mask"):
             assert torch.equal(output.inputs[name], batch.inputs[name])
         assert output.lengths.tolist() == [3, 4]
-        assert output.partners is None
+        assert output.partners == ()
         assert batch.inputs["input_ids"].tolist() == self.batch().inputs["input_ids"].tolist()
 
     def test_a_row_that_keeps_all_is_as_it_was(self) -> None:
@@ -161,6 +165,72 @@ class TestExchanged:
         output = exchange_tokens(batch, np.array([1, 0]), np.full((2, 4), -1), np.ones(2))
         assert torch.equal(output.inputs["input_ids"], batch.inputs["input_ids"])
         assert torch.equal(output.targets, batch.targets)
+
+
+class TestTexts:
+    """Three rows; the first token of each is no word, nor is the last of the second row."""
+
+    WORDS = np.array([[False, True, True, True], [False, True, True, False], [False, True, True, True]])
+    # The first row has a word of each, the second keeps its words, the third has none of its own.
+    TEXTS = np.array([[0, 2, 0, 1], [1, 1, 1, 1], [2, 0, 1, 0]])
+
+    def batch(self) -> Batch:
+        ids = torch.tensor([[2, 10, 11, 12], [2, 20, 21, 3], [2, 30, 31, 32]])
+        return Batch(
+            ids=["a", "b", "c"],
+            inputs={"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+            lengths=torch.tensor([4, 4, 4]),
+            targets=torch.eye(3),
+            weights=torch.ones(3),
+            total=3.0,
+            epoch=1,
+            index=2,
+            carried={"other": torch.ones(3)},
+        )
+
+    def test_a_row_carries_the_texts_that_its_words_come_from(self) -> None:
+        batch = carry_texts(self.batch(), self.WORDS, self.TEXTS)
+        assert [each.ids for each in batch.partners] == [["b", "b", "a"], ["c", "b", "b"]]
+        assert batch.carried[TEXT].tolist() == [[0, 3, 1, 2], [0, 1, 1, 0], [0, 2, 3, 2]]
+        assert set(batch.carried) == {"other", TEXT}
+        assert torch.equal(batch.inputs["input_ids"], self.batch().inputs["input_ids"])
+
+    def test_words_and_targets_by_hand(self) -> None:
+        batch = take_words(carry_texts(self.batch(), self.WORDS, self.TEXTS))
+        assert batch.inputs["input_ids"].tolist() == [[2, 30, 11, 3], [2, 20, 21, 3], [2, 10, 21, 12]]
+        expected = torch.tensor([[1, 1, 1], [0, 3, 0], [2, 1, 0]]) / 3
+        torch.testing.assert_close(batch.targets, expected)
+        assert torch.equal(batch.targets[1], self.batch().targets[1]) and batch.partners == ()
+
+    def test_the_probabilities_of_a_teacher_are_mixed_like_the_targets(self) -> None:
+        batch = replace(self.batch(), teacher=self.batch().targets)
+        mixed = take_words(carry_texts(batch, self.WORDS, self.TEXTS))
+        assert mixed.teacher is not None and torch.equal(mixed.teacher, mixed.targets)
+
+    def test_answers_of_a_teacher_are_mixed_like_targets(self) -> None:
+        taught = replace(self.batch(), teacher=torch.eye(3))
+        batch = take_words(carry_texts(taught, self.WORDS, self.TEXTS))
+        assert batch.teacher is not None and torch.equal(batch.teacher, batch.targets)
+
+    def test_a_part_of_one_row_is_mixed_alone(self) -> None:
+        batch = carry_texts(self.batch(), self.WORDS, self.TEXTS)
+        mixed = take_words(batch)
+        for row in range(3):
+            part = take_words(batch.take(np.array([row]), row))
+            assert torch.equal(part.inputs["input_ids"][0], mixed.inputs["input_ids"][row])
+            assert torch.equal(part.targets[0], mixed.targets[row])
+
+    def test_a_row_without_words_keeps_its_target(self) -> None:
+        words = self.WORDS & np.array([[False], [True], [True]])
+        texts = np.array([[0, 0, 0, 0], [1, 1, 2, 1], [2, 2, 2, 2]])
+        batch = take_words(carry_texts(self.batch(), words, texts))
+        assert batch.targets.tolist() == [[1, 0, 0], [0, 0.5, 0.5], [0, 0, 1]]
+
+    def test_without_exchange_there_are_no_partners(self) -> None:
+        own = np.repeat(np.arange(3)[:, None], 4, 1)
+        batch = carry_texts(self.batch(), self.WORDS, own)
+        assert batch.partners == ()
+        assert torch.equal(take_words(batch).targets, torch.eye(3))
 
 
 class Scorer(nn.Module):

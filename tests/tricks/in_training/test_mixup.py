@@ -44,7 +44,15 @@ def make_batch() -> Batch:
 
 
 def mixup(**values: Any) -> Mixup:
-    settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2}
+    settings = {
+        "level": "embedding",
+        "mask": "whole",
+        "depths": [0.5],
+        "block": 2,
+        "partners": 3,
+        "smoothness": 0.3,
+        "prior": 0.2,
+    }
     return Mixup(**{**settings, "alpha": 0.4, "fraction": 1.0, "warmup": 0.0, "cooldown": 0.0, **values})
 
 
@@ -55,25 +63,25 @@ def planned(*lambdas: float) -> Batch:
 class TestPlan:
     def test_every_row_carries_its_partner_and_its_lambda(self) -> None:
         batch = planned(0.75, 0.5)
-        assert batch.partners is not None
-        assert batch.partners.ids == ["long", "short"]
-        assert batch.partners.inputs["input_ids"].tolist() == [[7, 8, 9, 4], [5, 6, 0, 0]]
-        assert batch.partners.targets.tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+        (partners,) = batch.partners
+        assert partners.ids == ["long", "short"]
+        assert partners.inputs["input_ids"].tolist() == [[7, 8, 9, 4], [5, 6, 0, 0]]
+        assert partners.targets.tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
         assert batch.carried[LAMBDA].tolist() == [0.75, 0.5]
         assert batch.lengths.tolist() == [4, 4]
         assert batch.inputs["input_ids"].tolist() == make_batch().inputs["input_ids"].tolist()
 
     def test_a_row_alone_is_its_own_partner_and_needs_no_more_room(self) -> None:
         batch = planned(1.0, 0.5)
-        assert batch.partners is not None
-        assert batch.partners.ids == ["short", "short"]
+        (partners,) = batch.partners
+        assert partners.ids == ["short", "short"]
         assert batch.lengths.tolist() == [2, 4]
         assert batch.take(np.array([0]), 0).inputs["input_ids"].tolist() == [[5, 6]]
 
     def test_a_part_is_as_wide_as_its_partners(self) -> None:
         part = planned(0.75, 0.5).take(np.array([0]), 0)
-        assert part.partners is not None
-        assert part.inputs["input_ids"].shape == part.partners.inputs["input_ids"].shape == (1, 4)
+        (partners,) = part.partners
+        assert part.inputs["input_ids"].shape == partners.inputs["input_ids"].shape == (1, 4)
 
     def test_what_others_carry_stays(self) -> None:
         batch = make_batch()
@@ -118,8 +126,7 @@ class TestMixVectors:
 class TestMixture:
     def output(self, *lambdas: float) -> Batch:
         batch = planned(*lambdas)
-        assert batch.partners is not None
-        return mix_inputs(batch, batch.partners, batch.carried[LAMBDA])
+        return mix_inputs(batch, *batch.partners, batch.carried[LAMBDA])
 
     def test_attends_to_the_longer_text(self) -> None:
         assert self.output(0.75, 0.5).inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
@@ -133,6 +140,14 @@ class TestMixture:
     def test_targets_by_hand(self) -> None:
         assert self.output(0.75, 0.5).targets.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
 
+    def test_answers_of_a_teacher_are_mixed_like_targets(self) -> None:
+        taught = replace(make_batch(), teacher=make_batch().targets)
+        batch = plan(taught, np.array(SWAPPED), np.array([0.75, 0.5]))
+        (partners,) = batch.partners
+        output = mix_inputs(batch, partners, batch.carried[LAMBDA])
+        assert output.teacher is not None
+        assert output.teacher.tolist() == [[0.75, 0.0, 0.25], [0.5, 0.0, 0.5]]
+
     def test_a_row_alone_keeps_mask_ids_and_target(self) -> None:
         output = self.output(1.0, 0.5)
         for name, values in make_batch().inputs.items():
@@ -142,11 +157,10 @@ class TestMixture:
     def test_multi_label_targets_stay_between_0_and_1(self) -> None:
         batch = Batch(**{**vars(make_batch()), "targets": torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])})
         batch = plan(batch, np.array(SWAPPED), np.array([0.75, 0.5]))
-        assert batch.partners is not None
-        assert mix_inputs(batch, batch.partners, batch.carried[LAMBDA]).targets.tolist() == [[0.75, 1, 0], [0.5, 1, 0]]
+        assert mix_inputs(batch, *batch.partners, batch.carried[LAMBDA]).targets.tolist() == [[0.75, 1, 0], [0.5, 1, 0]]
 
     def test_is_mixed_once(self) -> None:
-        assert self.output(0.75, 0.5).partners is None
+        assert self.output(0.75, 0.5).partners == ()
 
 
 class TestWhen:
@@ -173,20 +187,18 @@ class TestWhen:
         ("updates", "mixed"), [(0, False), (19, False), (20, True), (69, True), (70, False), (99, False)]
     )
     def test_not_in_warmup_and_cooldown(self, updates: int, mixed: bool) -> None:
-        assert (self.calls(updates, warmup=0.2, cooldown=0.3).partners is not None) == mixed
+        assert len(self.calls(updates, warmup=0.2, cooldown=0.3).partners) == mixed
 
     def test_all_of_training_by_default(self) -> None:
-        assert self.calls(0).partners is not None
-        assert self.calls(99).partners is not None
+        assert len(self.calls(0).partners) == len(self.calls(99).partners) == 1
 
     def test_a_fraction_of_the_rows_is_mixed(self) -> None:
         lambdas = self.calls(fraction=0.25).carried[LAMBDA]
         assert 0.18 < float((lambdas != 1.0).float().mean()) < 0.32
-        assert self.calls(fraction=0.0).partners is None
+        assert not self.calls(fraction=0.0).partners
 
     def test_partners_are_a_permutation(self) -> None:
-        partners = self.calls(alpha=1.0).partners
-        assert partners is not None
+        (partners,) = self.calls(alpha=1.0).partners
         assert sorted(partners.ids) == ["long"] * 200 + ["short"] * 200
 
     @pytest.mark.parametrize("alpha", [0.4, 1.0, 5.0])
@@ -262,7 +274,7 @@ class TestLevels:
         features = mixup(**values).objective(run, inner, batch).features
         assert not any(each._forward_pre_hooks or each._forward_hooks for each in model.modules())
         assert torch.allclose(features, features[:, :1] * torch.tensor([1.0, 2.0, 3.0]))
-        assert len(calls) == 1 and calls[0].partners is None
+        assert len(calls) == 1 and not calls[0].partners
         return features[:, 0].tolist(), calls[0], run.rows_passed
 
     def carrying(self, *lambdas: float, **carried: Tensor) -> Batch:
@@ -322,8 +334,7 @@ class TestLevels:
             trick, run = mixup(level=level, **values), run_of(model)
             batch = self.carrying(0.75, 1.0, **{LAYER: torch.tensor([1, 1])}).take(np.array([0]), 0)
             mixed = trick._sentence if level == "sentence" else trick._hidden
-            assert batch.partners is not None
-            with mixed(run, batch, batch.partners):
+            with mixed(run, batch, *batch.partners):
                 model(**batch.inputs).logits.sum().backward()
             assert model.words.weight.grad is not None
             assert model.words.weight.grad.abs().sum(-1).nonzero().flatten().tolist() == [4, 5, 6, 7, 8, 9]
@@ -335,6 +346,17 @@ class Weighing(Toy):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         times = torch.tensor([2.0, 1.0, 3.0, 4.0])[: input_ids.shape[1]] * attention_mask
         return SimpleNamespace(logits=self.head((self.words(input_ids) * times[..., None]).sum(1)))
+
+
+class Saturating(Toy):
+    """Words have random vectors, and those with large numbers matter less."""
+
+    def __init__(self, words: int, classes: int) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(words, 3), nn.Linear(3, classes)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return SimpleNamespace(logits=self.head((self.words(input_ids).tanh() * attention_mask[..., None]).sum(1)))
 
 
 class TestWords:
@@ -411,26 +433,25 @@ class TestPlanned:
         one, *others = (self.output(level=level) for level in ("embedding", "hidden", "sentence"))
         for other in others:
             assert torch.equal(one.carried[LAMBDA], other.carried[LAMBDA])
-            assert one.partners is not None and other.partners is not None
-            assert one.partners.ids == other.partners.ids
+            assert [each.ids for each in one.partners] == [each.ids for each in other.partners]
 
     def test_blocks_are_of_words_that_both_have(self) -> None:
         batch = self.output(level="hidden", mask="block")
-        assert batch.partners is not None
+        (partners,) = batch.partners
         exchanged, lambdas = batch.carried[FROM_PARTNER], batch.carried[LAMBDA]
         # The short row has one word, at place 1; the long one four, of which place 1 alone is a word in the short one.
         for row in range(20):
-            both_long = batch.ids[row] == batch.partners.ids[row] == "long"
+            both_long = batch.ids[row] == partners.ids[row] == "long"
             assert both_long or not exchanged[row, [0, 2, 3]].any()
             assert lambdas[row] == 1 - int(exchanged[row].sum()) / (4 if batch.ids[row] == "long" else 1)
         assert exchanged.any()
 
-    @pytest.mark.parametrize("mask", ["span", "fourier", "saliency"])
+    @pytest.mark.parametrize("mask", ["span", "fourier", "saliency", "puzzle"])
     def test_words_are_replaced_and_special_tokens_stay(self, mask: str) -> None:
         model = Toy()
         run = run_of(model, seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
         output, plain = self.output(run, mask=mask), make_batch().reordered(np.arange(20) % 2)
-        assert output.partners is None and not output.carried
+        assert not output.partners and not output.carried
         ids, before = output.inputs["input_ids"], plain.inputs["input_ids"]
         assert (ids[before == 5] == 5).all() and (ids[before == 0] == 0).all()
         assert not torch.isin(ids[(before != 5) & (before != 0)], torch.tensor([0, 5])).any()
@@ -459,6 +480,47 @@ class TestPlanned:
                 ids = output.inputs["input_ids"]
                 own = torch.stack([(ids[0] > 4).float().mean(), (ids[1] < 5).float().mean()])
                 assert torch.allclose(output.targets.diagonal(), own)
+
+    @pytest.mark.parametrize(("mask", "partners"), [("puzzle", 1), ("co", 1), ("co", 2), ("co", 3)])
+    def test_by_saliency_the_target_is_the_fraction_of_the_words_of_each_text(self, mask: str, partners: int) -> None:
+        """Six rows of 7 words; row r has the words 10 r + 11 to 10 r + 17, and the class r."""
+        model = Saturating(words=70, classes=6)
+        run = run_of(model, seams=SimpleNamespace(loss=nn.CrossEntropyLoss(reduction="none")))
+        ids = 10 * torch.arange(1, 7)[:, None] + torch.arange(1, 8)
+        ids[:, 3] = 5  # a special token
+        rows = replace(
+            make_batch().reordered(np.zeros(6, dtype=int)),
+            ids=list("abcdef"),
+            inputs={"input_ids": ids, "attention_mask": torch.ones(6, 7).long()},
+            lengths=torch.full((6,), 7),
+            targets=torch.eye(6),
+        )
+        most = 0
+        for seed in range(10):
+            torch.manual_seed(seed)
+            nn.init.normal_(model.words.weight)
+            run.generator = lambda purpose, batch, seed=seed: np.random.default_rng(seed)
+            planned = self.output(run, rows, mask=mask, partners=partners)
+            mixed: list[Batch] = []
+            mixup(mask=mask).objective(run, lambda each, mixed=mixed: mixed.append(each), planned)  # type: ignore
+            words = mixed[0].inputs["input_ids"][:, [0, 1, 2, 4, 5, 6]]
+            fractions = nn.functional.one_hot(words // 10 - 1, 6).float().mean(1)
+            torch.testing.assert_close(mixed[0].targets, fractions)
+            assert (mixed[0].inputs["input_ids"][:, 3] == 5).all()
+            assert len(planned.partners) <= (partners if mask == "co" else 0)
+            texts = ((fractions > 0) & ~torch.eye(6).bool()).sum(1)
+            most = max(most, int(texts.max()))
+            # Co-Mixup moves no word, and Puzzle Mix no word twice.
+            assert mask == "puzzle" or (words % 10 == torch.tensor([1, 2, 3, 5, 6, 7])).all()
+            assert all(len(set(row)) == 6 for row in words.tolist())
+        assert most == partners
+        assert run.rows_passed == 10 * 6
+
+    def test_rows_that_are_not_drawn_are_not_mixed_by_any_mask(self) -> None:
+        run = run_of(Toy(), seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
+        for mask in ("puzzle", "co"):
+            batch = make_batch().reordered(np.arange(20) % 2)
+            assert self.output(run, batch, mask=mask, fraction=0.0) is batch
 
     def test_a_model_without_a_list_of_layers_is_refused(self) -> None:
         model = Toy()

@@ -9,13 +9,15 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
 from recipes.errors import UserError
-from recipes.testing import TrickLaws, compose_again
+from recipes.testing import TrickLaws, compose_again, names
 
 CELLS: dict[str, dict[str, Any]] = {
     "embedding-whole": {"level": "embedding", "mask": "whole"},
     "embedding-span": {"level": "embedding", "mask": "span"},
     "embedding-fourier": {"level": "embedding", "mask": "fourier"},
     "embedding-saliency": {"level": "embedding", "mask": "saliency"},
+    "embedding-puzzle": {"level": "embedding", "mask": "puzzle"},
+    "embedding-co": {"level": "embedding", "mask": "co"},
     "hidden-whole": {"level": "hidden", "mask": "whole", "depths": [0.0, 0.5]},
     "hidden-block": {"level": "hidden", "mask": "block", "depths": [0.0, 0.5], "block": 2},
     "sentence-whole": {"level": "sentence", "mask": "whole"},
@@ -24,11 +26,23 @@ LAWS = sorted(name for name in dir(TrickLaws) if name.startswith("test_"))
 FAST = {"test_neutral_is_off", "test_splitting_is_invisible"}
 
 
+def laws_of(cell: str) -> TrickLaws:
+    attributes = {"trick": "mixup", "settings": {"alpha": 1.0, **CELLS[cell]}}
+    laws: TrickLaws = type("Cell", (TrickLaws,), attributes)()
+    return laws
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("law", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in LAWS])
 def test_every_cell_is_under_the_laws(cell: str, law: str) -> None:
-    laws = type("Cell", (TrickLaws,), {"trick": "mixup", "settings": {"alpha": 1.0, **CELLS[cell]}})()
-    getattr(laws, law)()
+    getattr(laws_of(cell), law)()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_meets_every_trick(cell: str) -> None:
+    """Law 8 for all pairs; that of another trick tries it with the default cell alone."""
+    laws_of(cell)._try_pairs([name for name in names() if name != "mixup"])
 
 
 def test_every_cell_has_its_laws() -> None:
@@ -41,7 +55,7 @@ def refusal(*overrides: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-@pytest.mark.parametrize("mask", ["whole", "span", "block", "fourier", "saliency"])
+@pytest.mark.parametrize("mask", ["whole", "span", "block", "fourier", "saliency", "puzzle", "co"])
 @pytest.mark.parametrize("level", ["embedding", "hidden", "sentence"])
 def test_there_are_no_other_cells(level: str, mask: str) -> None:
     overrides = f"tricks.mixup.level={level}", f"tricks.mixup.mask={mask}"
@@ -74,6 +88,8 @@ PRESETS = {
     "patchup": ("hidden", "block"),
     "fmix": ("embedding", "fourier"),
     "ssmix": ("embedding", "saliency"),
+    "puzzle_mix": ("embedding", "puzzle"),
+    "co_mixup": ("embedding", "co"),
 }
 
 

@@ -329,7 +329,7 @@ def test_texts_are_mixed_after_pooling(tmp_path: Path) -> None:
         run.tricks["mixup"].gradient(run, lambda each: planned.append(each) or Loss(), batch)  # type: ignore[func-returns-value]
         outcome = run.seams.objective(planned[0])
         own, other = (
-            hidden_states.capture(run.bare_model, run.head, each.inputs) for each in (batch, planned[0].partners)
+            hidden_states.capture(run.bare_model, run.head, each.inputs) for each in (batch, *planned[0].partners)
         )
         fraction = planned[0].carried["mixup.lambda"].float()[:, None]
         assert batch.lengths.max() > 9

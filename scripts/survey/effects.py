@@ -1,0 +1,196 @@
+"""From stored rows to effects: of each trick on each data set, over data sets, and of pairs.
+
+The estimates on one data set are those of the ablation (recipes/ablation/effects.py): their intervals are about other
+seeds, other training rows and other validation rows. Over data sets the interval of the mean and the prediction for a
+new data set are those of recipes/ablation/populations.py: what differs between data sets is all that they need.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from recipes.ablation.design import Design, Effect, design_matrix
+from recipes.ablation.effects import Block as ScoredBlock
+from recipes.ablation.effects import estimate
+from recipes.ablation.factors import Space
+from recipes.ablation.populations import Population, estimate_population
+from recipes.doctor.health import HEADLINES
+from recipes.errors import UserError
+from scripts.survey.blocks import design_study, make_run
+from scripts.survey.declaration import Atlas
+from scripts.survey.rows import Key, Result, decode_losses, decode_right
+
+BROKEN = HEADLINES[:2]
+"""Headlines of a run that learned nothing: it diverged, or collapsed."""
+ENDPOINTS = ("accuracy", "loss")
+"""Above 0 is better for both: an effect on the loss is by how much it falls."""
+
+
+@dataclass(frozen=True)
+class DataEffect:
+    """The effect of a trick on one data set."""
+
+    trick: str
+    data: str
+    endpoint: str
+    value: float
+    interval: tuple[float, float] | None
+    """Of 95 %; None if nothing measures chance: one seed, and as many effects as arms."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All finished blocks of a study with one encoder at one length."""
+
+    study: str
+    encoder: str
+    updates: int
+    space: Space
+    design: Design
+    runs: Mapping[str, Mapping[int, Sequence[Result]]]
+    """The runs of all arms, in their order, by data set and seed."""
+    rows: int
+    """Number of validation rows."""
+
+    @property
+    def tricks(self) -> list[str]:
+        """The names of the effects."""
+        return [self.space.name_effect(effect.terms) for effect in self.design.mains]
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """The number of seeds on each data set."""
+        return {data: len(by_seed) for data, by_seed in self.runs.items()}
+
+    @property
+    def results(self) -> list[Result]:
+        """All runs."""
+        return [run for by_seed in self.runs.values() for runs in by_seed.values() for run in runs]
+
+    @cached_property
+    def effects(self) -> list[DataEffect]:
+        """The effect of each trick on each data set, for both endpoints."""
+        return [effect for data in self.runs for endpoint in ENDPOINTS for effect in self.estimate_on(data, endpoint)]
+
+    def estimate_on(self, data: str, endpoint: str) -> Iterator[DataEffect]:
+        """Estimate the effects on one data set."""
+        block = self.score(data, endpoint)
+        try:
+            mains, _ = estimate(self.design, [block])
+        except UserError:
+            # A single seed, and no arms beyond the effects: there are differences, and nothing to measure chance by.
+            means = self.average_arms(data, endpoint)
+            for effect, weights in self.design.contrasts().items():
+                if len(effect.terms) == 1:
+                    yield DataEffect(self.space.name_effect(effect.terms), data, endpoint, float(weights @ means), None)
+            return
+        lows, highs = mains.interval(0.95)
+        for effect, value, low, high in zip(mains.effects, mains.values, lows, highs, strict=True):
+            name = self.space.name_effect(effect.terms)
+            yield DataEffect(name, data, endpoint, float(value), (float(low), float(high)))
+
+    def score(self, data: str, endpoint: str) -> ScoredBlock:
+        """Read the scores of all runs on a data set, except those that diverged."""
+        arms, seeds, rows, fingerprints, validations = [], [], [], [], set()
+        for seed, runs in self.runs[data].items():
+            for arm, run in enumerate(runs):
+                if run.right:
+                    arms.append(arm)
+                    seeds.append(seed)
+                    rows.append(
+                        decode_right(run.right, self.rows)
+                        if endpoint == "accuracy"
+                        else -decode_losses(run.losses, self.rows, run.loss)
+                    )
+                    fingerprints.append(hashlib.sha256(f"{run.right} {run.losses} {run.loss}".encode()).hexdigest())
+                    validations.add(run.validation)
+        if len(validations) > 1:
+            raise UserError(f"{self.encoder}, {data}: the stored rows were scored on different validation rows.")
+        return ScoredBlock(data, np.array(arms), np.array(seeds), np.stack(rows), fingerprints)
+
+    def average_arms(self, data: str, endpoint: str) -> np.ndarray:
+        """Average the scores of each arm over seeds, (arm)."""
+        block = self.score(data, endpoint)
+        return np.array([block.scores[block.arms == arm].mean() for arm in range(len(self.design.arms))])
+
+    def populations(self, endpoint: str, level: float = 0.95) -> dict[str, Population]:
+        """Estimate each effect over data sets like these; none from a single data set."""
+        if len(self.runs) < 2:
+            return {}
+        return {
+            trick: estimate_population(self.values(trick, endpoint), level)
+            for trick in self.tricks
+            if len(self.values(trick, endpoint)) == len(self.runs)
+        }
+
+    def values(self, trick: str, endpoint: str) -> list[float]:
+        """The effects of a trick on the data sets."""
+        return [each.value for each in self.effects if (each.trick, each.endpoint) == (trick, endpoint)]
+
+    def list_groups(self) -> list[list[Effect]]:
+        """List the pairs in groups that the arms cannot tell apart; a pair that they can tell is alone."""
+        estimable = [[pair] for pair in self.design.pairs if pair in self.design.contrasts()]
+        return estimable + self.design.inseparable_pairs()
+
+    def estimate_groups(self, endpoint: str) -> list[tuple[str, Population]]:
+        """Estimate the sum of the pairs of each group over data sets like these."""
+        if len(self.runs) < 2:
+            return []
+        estimates = []
+        for group in self.list_groups():
+            # A pair is the effect of one trick with the other one minus that without; half of it is a contrast.
+            columns = design_matrix(self.design.arms, self.design.levels, [*self.design.mains, group[0]])
+            model = np.column_stack([np.ones(len(columns)), columns])
+            weights = np.linalg.pinv(model)[-1]
+            values = [float(weights @ self.average_arms(data, endpoint)) for data in self.runs]
+            name = ", ".join(self.space.name_effect(pair.terms) for pair in group)
+            estimates.append((name, estimate_population(values)))
+        return estimates
+
+    def measure_cost(self, trick: str) -> tuple[float, float]:
+        """Measure by how much a trick multiplies the passes and the seconds of training, on average over the arms."""
+        return self._ratio(trick, "passes"), self._ratio(trick, "seconds")
+
+    def _ratio(self, trick: str, name: str) -> float:
+        effect = next(each for each in self.design.mains if self.space.name_effect(each.terms) == trick)
+        weights = self.design.contrasts()[effect]
+        logarithms = [
+            weights @ np.log([getattr(run, name) for run in runs])
+            for by_seed in self.runs.values()
+            for runs in by_seed.values()
+            if all(run.right for run in runs)
+        ]
+        return float(np.exp(np.mean(logarithms))) if logarithms else float("nan")
+
+    def count_broken(self, trick: str) -> tuple[int, int]:
+        """Count the runs with a trick that broke, and all runs with it."""
+        own = [run.health in BROKEN for run in self.results if trick.split(" ")[0] in run.tricks.split("+")]
+        return sum(own), len(own)
+
+
+def list_panels(atlas: Atlas, results: Mapping[Key, Result]) -> list[Panel]:
+    """List the panels that have finished blocks, in the order of the declaration."""
+    panels = []
+    lengths = sorted({key[2] for key in results}, reverse=True)
+    for name, study in atlas.studies.items():
+        for encoder, each in atlas.encoders.items():
+            names = [data for data in study.data if atlas.data[data].language == each.language]
+            # What the stored rows have at all is looked up first: choosing arms takes seconds.
+            tried = {trick for key in results if key[0] == encoder and key[1] in names for trick in key[3].split("+")}
+            if not study.tricks or not study.tricks.keys() <= tried:
+                continue
+            for updates in lengths:
+                runs: dict[str, dict[int, list[Result]]] = {}
+                for data in names:
+                    space, design = design_study(atlas, name, encoder, data)
+                    seeds = sorted({key[4] for key in results if key[:3] == (encoder, data, updates)})
+                    for seed in seeds:
+                        keys = [make_run(space, arm, encoder, data, updates, seed).key for arm in design.arms]
+                        if all(key in results for key in keys):
+                            runs.setdefault(data, {})[seed] = [results[key] for key in keys]
+                if runs:
+                    panels.append(Panel(name, encoder, updates, space, design, runs, atlas.validation_rows))
+    return panels

@@ -1,0 +1,48 @@
+"""Effects from stored rows: those that were put in come out, and broken runs are counted."""
+
+import pytest
+
+from recipes.ablation.populations import estimate_population
+from scripts.survey.declaration import Atlas
+from scripts.survey.effects import list_panels
+from scripts.survey.rows import Key, Result
+
+
+def test_effects_are_those_of_the_made_rows(atlas: Atlas, results: dict[Key, Result]) -> None:
+    (panel,) = list_panels(atlas, results)
+    assert (panel.study, panel.seeds, len(panel.results)) == ("both", {"one": 2, "two": 2, "three": 2}, 24)
+    by_name = {(each.trick, each.data, each.endpoint): each for each in panel.effects}
+    effect = by_name["fgm", "one", "accuracy"]
+    assert effect.value == pytest.approx(20 / 500)
+    assert effect.interval and effect.interval[0] < 0.04 < effect.interval[1]
+    # A row that becomes right loses 1.9 of its loss.
+    assert by_name["fgm", "two", "loss"].value == pytest.approx(20 / 500 * 1.9, rel=1e-3)
+    assert by_name["mixup", "three", "accuracy"].value == pytest.approx(0, abs=1e-12)
+    population = panel.populations("accuracy")["fgm"]
+    assert population.mean == pytest.approx(0.04) and population.interval == pytest.approx((0.04, 0.04))
+    low, high = estimate_population(panel.values("mixup", "loss"), 0.99).interval
+    assert panel.populations("loss", 0.99)["mixup"].interval == (low, high)
+    assert panel.measure_cost("fgm") == pytest.approx((2, 2)) and panel.measure_cost("mixup") == pytest.approx((1, 1))
+
+
+def test_pairs_add_up(atlas: Atlas, results: dict[Key, Result]) -> None:
+    (panel,) = list_panels(atlas, results)
+    ((name, population),) = panel.estimate_groups("accuracy")
+    assert name == "fgm × mixup" and population.mean == pytest.approx(0, abs=1e-12)
+
+
+def test_incomplete_blocks_are_left_out(atlas: Atlas, results: dict[Key, Result]) -> None:
+    missing = next(key for key in results if key[1] == "two" and key[3] == "fgm" and key[4] == 1)
+    (panel,) = list_panels(atlas, {key: each for key, each in results.items() if key != missing})
+    assert panel.seeds == {"one": 2, "two": 1, "three": 2}
+
+
+def test_broken_runs_are_counted_and_a_diverged_one_has_no_score(atlas: Atlas, with_broken: dict[Key, Result]) -> None:
+    (panel,) = list_panels(atlas, with_broken)
+    assert panel.count_broken("mixup") == (2, 12) and panel.count_broken("fgm") == (0, 12)
+    assert len(panel.score("one", "accuracy").arms) == 7
+    assert all(
+        each.value == pytest.approx(0.04)
+        for each in panel.effects
+        if each.trick == "fgm" and each.endpoint == "accuracy"
+    )

@@ -1,0 +1,93 @@
+"""The script that compares with setfit: its draws, and a small study of one arm end to end."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from datasets import Dataset
+
+from recipes.compose.overrides import compose_config
+from recipes.compose.reading import read
+from recipes.config import CONF
+from recipes.data.splits import Splits
+from recipes.testing import in_child, make_text_file
+
+
+@pytest.fixture
+def few_shot(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("few_shot")
+
+
+def splits() -> Splits:
+    def part(name: str, count: int) -> Dataset:
+        texts = [f"{name} {row}" for row in range(count)]
+        return Dataset.from_dict(
+            {"text": texts, "label": ["rare" if row == 0 else "xy"[row % 2] for row in range(count)]}
+        )
+
+    return Splits(part("train", 41), part("validation", 120), part("test", 30), ["rare", "x", "y"], False)
+
+
+def test_a_draw_has_the_same_rows_a_class_for_every_system(few_shot: ModuleType) -> None:
+    draw = few_shot.make_draw(splits(), 8, 3, False)
+    assert Counter(label for _, label in draw.train) == {"rare": 1, "x": 8, "y": 8}
+    assert draw == few_shot.make_draw(splits(), 8, 3, False)
+    assert set(draw.train) != set(few_shot.make_draw(splits(), 8, 4, False).train)
+    assert [text for text, _ in draw.test] == [f"test {row}" for row in range(30)]
+
+
+def test_settings_are_chosen_without_the_test_rows(few_shot: ModuleType) -> None:
+    draw = few_shot.make_draw(splits(), 8, few_shot.TUNING_DRAWS, True)
+    assert len(draw.validation) == few_shot.VALIDATION_ROWS
+    assert {text.split()[0] for text, _ in draw.test} == {"validation"}
+    assert not set(draw.test) & set(draw.validation)
+
+
+def test_every_arm_composes(few_shot: ModuleType) -> None:
+    study = few_shot.Study(**yaml.safe_load(few_shot.STUDY.read_text(encoding="utf-8")))
+    for overrides in study.arms.values():
+        read(compose_config(["data=files", f"data.train={CONF}", *study.overrides, *overrides])[0])
+
+
+def test_a_finished_draw_is_not_repeated_and_the_table_pairs_draws(
+    few_shot: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "set"
+    data.mkdir()
+    for seed, split in enumerate(("train", "validation", "test")):
+        (data / f"{split}.csv").write_bytes(make_text_file(12, seed).read_bytes())
+    study = {"overrides": ["train.max_updates=1", "checkpoint.save_model=false"], "arms": {"plain": []}}
+    (tmp_path / "few-shot.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    monkeypatch.setattr(few_shot, "STUDY", tmp_path / "few-shot.yaml")
+    trained: list[int] = []
+
+    def train(draw: Any, *_: object) -> tuple[float, float]:
+        trained.append(draw.number)
+        return 0.5 + 0.1 * draw.number, 1.0
+
+    monkeypatch.setattr(few_shot, "train_setfit", train)
+    monkeypatch.setattr(few_shot, "train_arm", lambda draw, *_: (train(draw)[0] + 0.2, 2.0))
+    for draws in ("1", "2"):
+        arguments = ["--data", str(data), "--rows", "4", "--draws", draws, "--systems", "setfit", "plain"]
+        monkeypatch.setattr(sys, "argv", ["few_shot.py", *arguments])
+        few_shot.main()
+    assert trained == [0, 0, 1, 1]
+    table = capsys.readouterr().out.rpartition("set, minilm, 4 rows a class (test)")[2]
+    assert "| setfit | 2 | 0.5500 (0.0707) |  | 1.0 |" in table
+    assert "| plain | 2 | 0.7500 (0.0707) | +0.2000 ± 0.0000 | 2.0 |" in table
+
+
+def test_an_arm_is_scored_on_the_rows_of_its_draw(few_shot: ModuleType) -> None:
+    def train() -> tuple[float, float]:
+        rows = [(f"{letter} {row}", label) for row in range(8) for letter, label in (("a", "x"), ("b", "y"))]
+        draw = few_shot.Draw(0, rows, rows[:4], rows[4:])
+        accuracy, seconds = few_shot.train_arm(draw, "tiny", ["train.max_updates=2", "doctor=off"], 1)
+        return accuracy, seconds
+
+    accuracy, seconds = in_child(train)
+    assert 0 <= accuracy <= 1 and seconds > 0

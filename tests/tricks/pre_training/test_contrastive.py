@@ -1,0 +1,157 @@
+"""Contrastive: the loss by hand and as sentence-transformers has it, the twos, and the fitted head."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from recipes.data.batch import Batch
+from recipes.data.encoding import Encoded
+from recipes.runtime.randomness import generator
+from recipes.testing import in_child, temporary_folder, tiny_config, tiny_run
+from tricks.pre_training.contrastive import Contrastive, contrast, document_vectors, fit_head, in_twos, same_class
+
+
+def trick(**values: Any) -> Contrastive:
+    defaults = {"epochs": 1.0, "max_updates": None, "batch_size": 8, "learning_rate": 1e-4, "warmup": 0.1}
+    return Contrastive(**{**defaults, "pooling": "mean", "head": "logistic", **values})
+
+
+def test_the_loss_by_hand() -> None:
+    vectors = torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
+    # cos: 0 for rows 0 and 1, sqrt(1/2) for the others. Rows 0 and 1 are of one class.
+    loss = contrast(vectors, same_class(torch.tensor([0, 0, 1])))
+    assert loss.item() == pytest.approx(((1 - 0) ** 2 + (0.5 + 0.5) / 2) / 2)
+
+
+def test_a_batch_with_one_kind_of_pair_has_half_the_loss() -> None:
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert contrast(vectors, same_class(torch.tensor([0, 0]))).item() == pytest.approx(0.5)
+    assert contrast(vectors, same_class(torch.tensor([0, 1]))).item() == 0
+    assert contrast(vectors[:1], same_class(torch.tensor([0]))).item() == 0
+
+
+def test_it_is_the_loss_of_setfit_over_pairs_where_both_kinds_are_as_many() -> None:
+    """SetFit repeats pairs of the rarer kind until both are as many, and takes the mean over all."""
+    losses = pytest.importorskip("sentence_transformers.losses")
+    torch.manual_seed(0)
+    vectors, labels = torch.randn(6, 5), torch.tensor([0, 0, 0, 0, 1, 1])
+    same = same_class(labels)
+    first, second = torch.triu_indices(6, 6, 1)
+    is_positive = same[first, second]
+    assert is_positive.sum() == 7 and (~is_positive).sum() == 8
+    times = torch.where(is_positive, 8, 7)  # so that each kind has 56 pairs
+    first, second = first.repeat_interleave(times), second.repeat_interleave(times)
+    setfit = losses.CosineSimilarityLoss(nn.Identity())
+    expected = setfit.compute_loss_from_embeddings([vectors[first], vectors[second]], same[first, second].float())
+    assert contrast(vectors, same).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_rows_with_a_common_label_are_of_one_class() -> None:
+    labels = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
+    same = same_class(labels)
+    assert same[0].tolist() == [True, True, False, False]
+    assert same[2].tolist() == [False, False, True, False]
+
+
+def test_rows_stand_in_twos_of_one_class() -> None:
+    labels = np.array([0] * 5 + [1] * 4 + [2] * 1)
+    order = in_twos(labels, generator(0, "test"))
+    assert sorted(order) == list(range(10))
+    neighbours = [labels[order[0:2]].tolist()]
+    # Class 0 has one row left over and class 2 one, so at most two rows stand alone.
+    alone = 0
+    position = 0
+    while position < len(order):
+        neighbours = labels[order[position : position + 2]].tolist()
+        is_two = len(neighbours) == 2 and neighbours[0] == neighbours[1]
+        alone, position = alone + (not is_two), position + 1 + is_two
+    assert alone <= 2
+    assert (in_twos(labels, generator(1, "test")) != order).any()
+    sets = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    pairs = in_twos(sets, generator(0, "test")).reshape(2, 2)
+    assert sorted(map(sorted, pairs.tolist())) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_fitted_head_has_the_probabilities_of_logistic_regression(classes: int) -> None:
+    random = np.random.default_rng(0)
+    vectors, labels = random.normal(size=(30, 4)).astype(np.float32), np.arange(30) % classes
+    vectors[:, 0] += labels
+    classifier = nn.Linear(4, classes)
+    fit_head(classifier, vectors, labels)
+    scaled = vectors / np.linalg.norm(vectors, axis=1).mean()
+    expected = LogisticRegression(max_iter=1000).fit(scaled, labels).predict_proba(scaled)
+    assert np.allclose(classifier(torch.from_numpy(vectors)).softmax(-1).detach().numpy(), expected, atol=1e-5)
+
+
+def test_each_label_of_many_has_its_own_logistic_regression() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(20, 4)).astype(np.float32)
+    labels = np.stack([vectors[:, 0] > 0, np.ones(20), vectors[:, 1] > 0], axis=1).astype(np.int8)
+    classifier = nn.Linear(4, 3, bias=True)
+    fit_head(classifier, vectors, labels)
+    scaled = vectors / np.linalg.norm(vectors, axis=1).mean()
+    expected = LogisticRegression(max_iter=1000).fit(scaled, labels[:, 2]).predict_proba(scaled)[:, 1]
+    assert np.allclose(classifier(torch.from_numpy(vectors))[:, 2].sigmoid().detach().numpy(), expected, atol=1e-5)
+    # All rows have the label in the middle.
+    assert torch.equal(classifier.weight[1], torch.zeros(4))
+    assert classifier.bias[1].item() == pytest.approx(math.log(20.5 / 0.5))
+
+
+class Doubled(nn.Module):
+    """A classifier whose vectors are twice its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.head(2 * values)  # type: ignore[no-any-return]
+
+
+def test_the_windows_of_a_document_have_one_vector() -> None:
+    model, values = Doubled(), torch.tensor([[1.0, 0.0], [3.0, 4.0], [5.0, 5.0]])
+    run: Any = SimpleNamespace(bare_model=model, head=model.head)
+    ones = torch.ones(3)
+    batch = Batch(["a", "a", "b"], {"values": values}, ones, ones, ones, 3.0, 0, 0)
+    assert document_vectors(run, batch).tolist() == [[2.0, 0.0], [6.0, 8.0], [10.0, 10.0]]
+    windows = replace(batch, documents=torch.tensor([0, 0, 1]))
+    assert document_vectors(run, windows).tolist() == [[4.0, 4.0], [10.0, 10.0]]
+
+
+def test_vectors_of_one_class_come_together_and_the_head_is_fitted() -> None:
+    def train() -> tuple[float, float, float]:
+        with temporary_folder() as folder:
+            run = tiny_run(tiny_config("+tricks=[contrastive]", "tricks.contrastive.learning_rate=1e-3"), folder)
+            before = measure(run)
+            run.seams.pretrain()
+            after = measure(run)
+            right = (run.predictions(run.train).probabilities.argmax(1) == run.train.labels).mean()
+            return before, after, float(right)
+
+    def measure(run: Any) -> float:
+        with torch.no_grad():
+            batch = run.train.collate(np.arange(len(run.train)), 0, 0)
+            labels = torch.from_numpy(run.train.labels)
+            return contrast(document_vectors(run, batch), same_class(labels)).item()
+
+    before, after, right = in_child(train)
+    assert after < 0.8 * before
+    assert right > 0.8
+
+
+def test_a_class_of_one_row_is_warned_of() -> None:
+    labels = np.array([0, 0, 1])
+    rows = Encoded(Dataset.from_dict({"id": ["a", "b", "c"]}), {}, np.zeros(1), labels, 2, None)  # type: ignore[arg-type]
+    run: Any = SimpleNamespace(train=rows, classes=["common", "rare"])
+    (warning,) = trick().check(run)
+    assert "1 classes have one training row (such as 'rare')" in warning and "label another row" in warning
+    assert list(trick(epochs=0.0).check(run)) == []
