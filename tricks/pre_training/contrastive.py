@@ -70,6 +70,7 @@ class Contrastive(Trick):
     """How the head begins."""
 
     slots = {"model": "reshape", "pretrain": "classes"}
+    control = "train_longer"
     neutral = {"epochs": 0.0, "pooling": "own"}
     replays = True
 

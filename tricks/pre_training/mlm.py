@@ -78,6 +78,7 @@ class Mlm(Trick):
     """Probability of each token to be predicted."""
 
     slots = {"pretrain": "language"}
+    control = "train_longer"
     neutral = {"epochs": 0.0}
 
     def pretrain(self, run: Run, inner: Callable[[], None]) -> None:
