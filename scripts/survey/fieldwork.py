@@ -119,7 +119,7 @@ class Worker:
         started = time.perf_counter()
         folder = self.work / "runs" / run.name
         source = find_sample(self.data, run.data, self.work / "data", self.atlas.validation_rows)
-        train = draw(source, self.atlas.rows, run.seed, self.work / "data")
+        train = draw(source, run.rows or self.atlas.rows, run.seed, self.work / "data")
         own = [f"data.train={train}", f"data.validation={source / 'validation.csv'}", f"hydra.run.dir={folder}"]
         own += [*find_encoder(self.data, run.encoder), *self.machine]
         with ExitStack() as stack:
