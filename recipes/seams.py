@@ -6,7 +6,8 @@ of two tricks inside one seam stands in `SEAMS` and nowhere else. Outer slots ch
 choose *how* it is computed:
 
 - `examples`: join other data first, so that it is treated like the rest. Then drop rows, so that no variant is made of
-  a dropped row. Add after that, so that added rows are not rewritten. Annotate last, so that added rows are too.
+  a dropped row, and judge labels, which duplicates would confirm. Add after that, so that added rows are not rewritten.
+  Annotate last, so that added rows are too.
 - `model`: measure what every other trick leaves of it. Load first, then reshape, then change what is trained. Adapters
   are attached outside them: a loaded model has none.
 - `pretrain`: adapt to the language of the texts first, then pull classes apart, which is closer to the task.
@@ -46,7 +47,7 @@ Seam = TypeVar("Seam", bound=Callable[..., Any])
 # and apply in name order, so the order of `+tricks=[...]` never matters.
 SEAMS: Mapping[str, Sequence[str]] = {
     "clean": ["clean"],
-    "examples": ["join", "drop", "rewrite", "add", "annotate"],
+    "examples": ["join", "drop", "judge", "rewrite", "add", "annotate"],
     "encode": ["cut*"],
     "batches": ["batches*"],
     "model": ["measure", "attach*", "load", "reshape", "adapt", "freeze"],

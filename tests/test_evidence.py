@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -140,6 +141,38 @@ def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     assert capsys.readouterr() == (output, "")
 
 
+def test_an_arm_may_refer_to_the_run_of_another_arm_and_to_the_rows_that_were_not_drawn(
+    evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = {
+        "nothing": [],
+        "taught": [
+            "+tricks=[pseudo_label]",
+            "tricks.pseudo_label.teacher=@nothing",
+            "tricks.pseudo_label.unlabelled_file=@other_rows",
+            "tricks.pseudo_label.threshold=1.0",
+        ],
+    }
+    study = {**yaml.safe_load(study_file.read_text()), "arms": arms}
+    study_file.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    train = "".join(f"text number {row},{'no' if row % 3 else 'yes'}\n" for row in range(60))
+    (data / "train.csv").write_text(f"text,label\n{train}", encoding="utf-8")
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 1)
+    nothing, taught = evidence.read_results(study_file.with_suffix(".csv"))
+    assert (nothing.arm, taught.arm) == ("nothing", "taught")
+    (drawn, others) = (set(path.read_text().splitlines()[1:]) for path in sorted(Path("runs/drawn").iterdir()))
+    assert len(drawn) == len(others) == 30
+    assert not list(Path("runs").rglob("*.safetensors"))
+    # Another teacher makes another run.
+    other = evidence.Study([], {**arms, "nothing": ["seed=1"]})
+    assert other.digest("taught") != evidence.Study([], arms).digest("taught")
+    # Once the teacher's folder is removed, it is trained again for an arm that has no line.
+    study_file.with_suffix(".csv").unlink()
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 1, "--arms", "taught")
+    (again,) = evidence.read_results(study_file.with_suffix(".csv"))
+    assert (again.score, again.digest) == (taught.score, taught.digest)
+
+
 def test_a_run_that_diverges_is_a_line_without_scores(
     evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,3 +207,23 @@ def test_the_page_has_the_tables_of_a_study(evidence: ModuleType, study: str) ->
         content = evidence.Study(**yaml.safe_load(lines.with_suffix(".yaml").read_text(encoding="utf-8")))
         tables = [text for text in evidence.describe(content, evidence.read_results(lines)) if text.startswith("|")]
         assert tables and all(table in page.read_text(encoding="utf-8") for table in tables)
+
+
+class TestFlippedLabels:
+    """The data of the study of label noise."""
+
+    def test_a_fraction_of_the_rows_has_another_label(self, script: Callable[[str], ModuleType]) -> None:
+        labels = ["a", "b", "c", "a"] * 5
+        flipped = script("flip_labels").flip(labels, 0.3, np.random.default_rng(0))
+        assert sum(one != other for one, other in zip(labels, flipped, strict=True)) == 6
+        assert set(flipped) == {"a", "b", "c"}
+
+    def test_what_is_found(self, script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+        # Rows 0 and 2 are wrong; rows 0, 1 and 3 are doubted, and row 1 gets a wrong label.
+        rows = "text,label,true_label\na,x,y\nb,y,y\nc,x,y\nd,y,y\ne,x,x\n"
+        (tmp_path / "train.csv").write_text(rows, encoding="utf-8")
+        (tmp_path / "found.csv").write_text("id,suggested\n0,y\n1,x\n3,y\n", encoding="utf-8")
+        assert script("flip_labels").count_found(tmp_path, tmp_path / "found.csv") == {
+            **{"rows": 5, "wrong": 2, "doubtful": 3},
+            **{"precision": 0.333, "recall": 0.5, "wrong_after_drop": 0.5, "wrong_after_relabel": 0.4},
+        }

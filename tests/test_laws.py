@@ -29,6 +29,7 @@ TRICKS = [
     "awp",
     "balanced_batches",
     "class_weights",
+    "clean_labels",
     "clip_gradient",
     "contrastive",
     "deduplicate",

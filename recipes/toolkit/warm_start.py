@@ -1,6 +1,7 @@
 """Read labels, weights, tokenizer and data of a finished run that another run starts from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import cast
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from recipes.config import saved_config
+from recipes.config import Data, saved_config
 from recipes.data.inputs import check_data
 from recipes.data.splits import Splits, read_splits
 from recipes.errors import UserError
@@ -149,3 +150,26 @@ def align_rows(old: Tensor, old_classes: Sequence[str], fresh: Tensor, classes: 
     index_of = {name: index for index, name in enumerate(old_classes)}
     rows = [old[index_of[name]] if name in index_of else row for name, row in zip(classes, fresh, strict=True)]
     return torch.stack([row.to(fresh) for row in rows])
+
+
+def check_same_data(run: RunFolder, data: Data, setting: str) -> None:
+    """Check that a finished run has the data of this one, so that it was not trained on rows that evaluate this one.
+
+    Args:
+        run: the finished run.
+        data: the config's `data` of this run.
+        setting: the setting that names the folder, and its value, for messages.
+
+    Raises:
+        UserError: settings of the data differ, or its files have changed since.
+    """
+    own, theirs = asdict(data), run.config["data"]
+    if differing := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
+        raise UserError(
+            f"{setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run {own[differing[0]]}, so it "
+            "may have been trained on rows that evaluate this one; use runs on the same data."
+        )
+    try:
+        check_data(run.folder)
+    except UserError as error:
+        raise UserError(f"{setting}: {' '.join(error.problems)} Use runs on the same data.") from error

@@ -18,7 +18,7 @@ Composes: update/average (takes a snapshot after the step), weights/final (sets 
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,11 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from recipes import Context, Run, Trick, UserError, allowed
-from recipes.data.inputs import check_data
 from recipes.metrics import Predictions, is_lower_better, measure
 from recipes.models.anatomy import with_weights
 from recipes.runs.checkpoint import inside
-from recipes.toolkit.warm_start import WarmStart
+from recipes.toolkit.warm_start import WarmStart, check_same_data
 
 Weights = dict[str, Tensor]
 
@@ -113,17 +112,7 @@ class Soup(Trick):
             raise UserError(
                 f"{other_run.setting}: its labels are {', '.join(other_run.classes)}; use a run on this data."
             )
-        own, theirs = asdict(run.config.data), other_run.config["data"]
-        if differing := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
-            raise UserError(
-                f"{other_run.setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run "
-                f"{own[differing[0]]}, so it may have been trained on rows that evaluate this one; use runs on the "
-                "same data."
-            )
-        try:
-            check_data(other_run.run.folder)
-        except UserError as error:
-            raise UserError(f"{other_run.setting}: {' '.join(error.problems)} Use runs on the same data.") from error
+        check_same_data(other_run.run, run.config.data, other_run.setting)
         # The model is only used to load the folder's weights; its own weights are restored.
         with with_weights(run.bare_model, copy_weights(run.bare_model)):
             other_run.load_weights(run.bare_model, run.classes)
