@@ -133,7 +133,7 @@ def warm_up() -> Path:
 
 
 # What tricks and their parts import late.
-LATE_PACKAGES = ("cleanlab.filter", "datasketch", "nlpaug.augmenter.word.spelling", "peft")
+LATE_PACKAGES = ("cleanlab.filter", "datasketch", "peft")
 
 
 @cache
@@ -527,16 +527,8 @@ class TrickLaws:
     """Further overrides for composing, such as the search path of the trick's YAML file."""
     settings: ClassVar[Mapping[str, Any]] = {}
     """Values of the trick under the laws that differ from those of its YAML file."""
-    company: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "contrastive": {"epochs": 2},
-        "duplicate": {"copies": 1},
-        "eda": {"variants": 1},
-        "mlm": {"epochs": 2},
-    }
-    """Values of other tricks that differ from those of their YAML files.
-
-    Those would make 3,740 rows of 44, and read each of them 50 times before the first update.
-    """
+    company: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Values of other tricks that differ from those of their YAML files, to save time."""
     tolerance: ClassVar[float] = 0.0
     """The largest distance from the base at neutral values, where arithmetic does not allow 0; at most 1e-6."""
 
