@@ -133,7 +133,7 @@ def warm_up() -> Path:
 
 
 # What tricks and their parts import late.
-LATE_PACKAGES = ("cleanlab.filter", "datasketch", "nlpaug.augmenter.word.spelling", "peft")
+LATE_PACKAGES = ("cleanlab.filter", "datasketch", "peft")
 
 
 @cache
@@ -528,7 +528,7 @@ class TrickLaws:
     settings: ClassVar[Mapping[str, Any]] = {}
     """Values of the trick under the laws that differ from those of its YAML file."""
     company: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Values of other tricks, by name, that differ from those of their YAML files."""
+    """Values of other tricks that differ from those of their YAML files, to save time."""
     tolerance: ClassVar[float] = 0.0
     """The largest distance from the base at neutral values, where arithmetic does not allow 0; at most 1e-6."""
 

@@ -72,6 +72,7 @@ CALLS_BY_STRING = {
     ("recipes/compose/trust.py", "_locate"): "a class or function that a config names and somebody trusts",
     ("recipes/compose/trust.py", "find_spec"): "where a class would come from, before it is imported",
     ("recipes/models/packages.py", "find_spec"): "weights that come as a package, which may be missing",
+    ("recipes/testing.py", "import_module"): "packages of tricks that may be missing, before children are forked",
     ("scripts/calibrate.py", "import_module"): "only the chosen simulation is imported: start-up time",
     ("scripts/gpu_check.py", "import_module"): "each section is imported in its own process",
     ("scripts/bench/__main__.py", "import_module"): "only the chosen benchmark is imported: start-up time",

@@ -81,10 +81,15 @@ pytest.mark.slow(TrickLaws.test_remaining_pairs)
 pytest.mark.slow(TrickLaws.test_padding_is_invisible_in_all_updates)
 pytest.mark.slow(TrickLaws.test_splitting_is_invisible_in_two_epochs)
 
-# Settings that do not matter to a law and save much time: those of the YAML files would make 3,740 rows of 44, and read
-# each of them 50 times before the first update.
-COMPANY = {"contrastive": {"epochs": 2}, "duplicate": {"copies": 1}, "eda": {"variants": 1}, "mlm": {"epochs": 2}}
-SETTINGS = {"fusion": {"folds": 2}, **COMPANY}
+# Settings that do not matter to a law and save much time: with those of the YAML files, all tricks together would make
+# 3,740 rows of 44, and read each of them 50 times before the first update.
+TrickLaws.company = {
+    "contrastive": {"epochs": 2},
+    "duplicate": {"copies": 1},
+    "eda": {"variants": 1},
+    "mlm": {"epochs": 2},
+}
+SETTINGS = {"fusion": {"folds": 2}, **TrickLaws.company}
 
 # Laws that the fast suite tries where they are harder to keep, in the test file of the trick: on texts that are really
 # cut, with replayed rows, or at each level and mask.
@@ -108,7 +113,7 @@ def slow(law: str) -> Callable[[TrickLaws], None]:
 
 
 for name in TRICKS:
-    attributes = {"trick": name, "settings": SETTINGS.get(name, {}), "company": COMPANY}
+    attributes = {"trick": name, "settings": SETTINGS.get(name, {})}
     attributes |= {law: slow(law) for law in (f"test_{each}" for each in TRIED_ELSEWHERE.get(name, ()))}
     globals()[f"Test{name.title()}"] = type(f"Test{name.title()}", (TrickLaws,), attributes)
 
@@ -116,14 +121,12 @@ for name in TRICKS:
 @pytest.mark.slow
 class TestFgmOnTheMatrix(TrickLaws):
     trick = "fgm"
-    company = COMPANY
     settings: ClassVar = {"scope": "matrix", "epsilon": 1.0}
 
 
 @pytest.mark.slow
 class TestPgdOnTheMatrix(TrickLaws):
     trick = "pgd"
-    company = COMPANY
     settings: ClassVar = {"scope": "matrix", "epsilon": 1.0, "alpha": 0.3}
 
 
