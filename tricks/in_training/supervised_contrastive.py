@@ -12,7 +12,9 @@ Source: Gunel, Du, Conneau, Stoyanov 2021, Supervised Contrastive Learning for P
     parts is that of GradCache: Gao, Zhang, Han, Callan 2021, arXiv 2101.06983. Dropout is the same in both passes where
     the update is one part.
 Cost: a pass and a third: the forward pass of all rows once more, in each process.
-Use when: labelled rows are few, or labels are noisy. Avoid when: batches hold few rows of each class.
+Use when: labelled rows are few, or labels are noisy. Avoid when: batches hold few rows of each class, or training is
+    short: at a weight of 0.9 a new head learns late. MiniLM on 500 rows of TREC had an accuracy of 0.798 after 60
+    updates, and 0.908 without it (one seed; docs/evidence/regularization.md).
 Composes: gradient/plan and objective/term. Refuses mixtures, which have no one class. An attack, or moved weights, keep
     the gradient of c at the clean rows and weights.
 """
