@@ -15,7 +15,7 @@ Use when: there are many texts of the same kind and few labels. Avoid when: the 
     learned as labels; the texts are of another kind; or nothing is compared: an ablation shows where it lowers the
     score. The teacher should be a run with the same splits; the start warns where the settings show that it is not.
 Composes: examples/join, before duplicates are dropped and variants added. `distill` lets its own teacher answer for the
-    added texts too.
+    added texts too. Tricks that change labels (`clean_labels`) change no soft targets: with them use targets=confident.
 """
 
 from collections import Counter
