@@ -187,9 +187,9 @@ def draw_rows(folder: Path, rows: int, seed: int) -> Path:
     return target
 
 
-def other_rows_of(path: Path) -> Path:
+def other_rows_of(sample: Path) -> Path:
     """The file with the texts of rows that were not drawn, next to that of the drawn rows."""
-    return path.with_suffix(".others.csv")
+    return sample.with_suffix(".others.csv")
 
 
 def summarize_arms(results: Mapping[str, Mapping[int, Result]]) -> list[list[str]]:

@@ -11,11 +11,13 @@ Source: Lee 2013, Pseudo-Label: The Simple and Efficient Semi-Supervised Learnin
     teacher first, then a student on both kinds of rows: noisy student, Xie et al. 2020, arXiv 1911.04252 (soft targets,
     equally many of each class).
 Cost: one pass over more rows, and one pass of the teacher over the texts before training; its answers are cached.
-Use when: there are many texts of the same kind and few labels. Avoid when: the teacher is weak, since its errors are
-    learned as labels; the texts are of another kind; or nothing is compared: an ablation shows where it lowers the
-    score. The teacher should be a run with the same splits; the start warns where the settings show that it is not.
+Use when: there are many texts of the same kind and few labels. In one draw of 200 rows and 1,000 texts of eda_trec (50
+    updates, MiniLM) accuracy rose by 0.028, and the loss by 0.037 (docs/evidence/distillation.md).
+Avoid when: the teacher is weak, since its errors are learned as labels; the texts are of another kind; or nothing is
+    compared: an ablation shows where it lowers the score. The teacher should be a run with the same splits; the start
+    warns where the settings show that it is not.
 Composes: examples/join, before duplicates are dropped and variants added. `distill` lets its own teacher answer for the
-    added texts too.
+    added texts too. Tricks that change labels (`clean_labels`) change no soft targets: with them use targets=confident.
 """
 
 from collections import Counter
