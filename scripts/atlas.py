@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scripts.survey.effects import Panel
 
 ATLAS = ROOT / "docs" / "atlas"
+CLAIMS = ATLAS / "claims.yaml"
 
 
 def read_arguments() -> argparse.Namespace:
@@ -49,6 +50,7 @@ def read_arguments() -> argparse.Namespace:
     run.add_argument("--threads", type=positive_integer, help="of each worker (cores / workers)")
     run.add_argument("--seeds", type=positive_integer, default=1, help="of each arm (%(default)s)")
     run.add_argument("--studies", nargs="+", help="only these; all if left out")
+    run.add_argument("--claims", nargs="*", help="runs of claims.yaml in place of studies: these, or all")
     run.add_argument("--encoders", nargs="+", help="only these")
     run.add_argument("--sets", nargs="+", help="only these data sets")
     run.add_argument("--updates", nargs="+", type=positive_integer, help="in place of the declared lengths")
@@ -134,17 +136,17 @@ def work(atlas: Atlas, arguments: argparse.Namespace) -> None:
 def select(atlas: Atlas, arguments: argparse.Namespace) -> "list[Block]":
     """List the blocks that the command line asks for."""
     from scripts.survey.blocks import Selection, list_blocks
+    from scripts.survey.claims import list_claim_blocks, read_claims
 
-    if arguments.studies:
-        check_names("--studies", arguments.studies, atlas.studies)
-    if arguments.encoders:
-        check_names("--encoders", arguments.encoders, atlas.encoders)
-    return list(
-        list_blocks(
-            atlas,
-            Selection(arguments.studies, arguments.encoders, arguments.sets, arguments.updates, arguments.seeds),
-        )
-    )
+    names = arguments.studies if arguments.claims is None else arguments.claims
+    selection = Selection(names or None, arguments.encoders, arguments.sets, arguments.updates, arguments.seeds)
+    check_names("--encoders", arguments.encoders or (), atlas.encoders)
+    if arguments.claims is None:
+        check_names("--studies", names or (), atlas.studies)
+        return list(list_blocks(atlas, selection))
+    claims = read_claims(CLAIMS, atlas)
+    check_names("--claims", names, claims)
+    return list(list_claim_blocks(atlas, claims, selection))
 
 
 def describe(atlas: Atlas, data: Path) -> None:
@@ -178,13 +180,14 @@ def write_page(atlas: Atlas) -> None:
 def make_pages(atlas: Atlas) -> "tuple[list[Panel], dict[Path, str]]":
     """Make the panels and the text of both pages from the stored rows."""
     from recipes.reports.document import as_html, as_markdown
+    from scripts.survey.claims import read_claims
     from scripts.survey.effects import list_panels
     from scripts.survey.page import TITLE, build_parts
     from scripts.survey.rows import read_results
 
     results = read_results(ATLAS / "rows")
     panels = list_panels(atlas, results)
-    parts = list(build_parts(atlas, panels, results, ATLAS / "data.csv"))
+    parts = list(build_parts(atlas, read_claims(CLAIMS, atlas), panels, results, ATLAS / "data.csv"))
     return panels, {
         ROOT / "docs" / "atlas.md": as_markdown(TITLE, parts),
         ROOT / "docs" / "atlas.html": as_html(TITLE, parts),

@@ -7,6 +7,9 @@ compared with the first. A data set is a folder of train, validation and test fi
 many training rows, stratified by class, the same rows for all arms. Intervals are 95 % by Student's t over the seeds,
 of the differences paired by seed.
 
+An override of an arm may end in `=@<arm>`, for the run folder of another arm with the same data and seed, or in
+`=@other_rows`, for a file with the texts of up to 2,000 training rows that were not drawn.
+
 Each finished run is a line of a CSV file next to the study. A study that was stopped goes on with the runs that have no
 line. Of a finished run only scores and predictions stay; its weights are removed. The tables are made from the CSV
 file, so a study can be extended: `--arms fgm pgd --seeds 3` adds two seeds to two arms that have one.
@@ -16,6 +19,7 @@ import argparse
 import csv
 import hashlib
 import io
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +46,8 @@ from recipes.reports.tables import markdown_table
 
 DRAWN_ROWS = Path("runs/drawn")
 PREDICTIONS = Path("runs/evidence")
+OTHER_ROWS, MOST_OTHER_ROWS = "other_rows", 2000
+REFERENCE = re.compile(r"(?<==)@(\w+)$")
 BROKEN = HEADLINES[:2]
 """Headlines of a run that learned nothing: it diverged, or collapsed. The others compare models that did."""
 
@@ -61,8 +67,14 @@ class Study:
     """Weighted sums of arms to report, by name: the weight of each arm."""
 
     def digest(self, arm: str) -> str:
-        """Hash the overrides of an arm: a run with other overrides is another run."""
-        return hashlib.sha256("\0".join([*self.overrides, *self.arms[arm]]).encode()).hexdigest()[:8]
+        """Hash the overrides of an arm, and of those that it refers to: a run with other overrides is another run."""
+        others = [line for other in self.references(arm) for line in self.arms[other]]
+        return hashlib.sha256("\0".join([*self.overrides, *self.arms[arm], *others]).encode()).hexdigest()[:8]
+
+    def references(self, arm: str) -> list[str]:
+        """The other arms whose run folders the overrides of an arm name."""
+        names = {match[1] for line in self.arms[arm] if (match := REFERENCE.search(line))}
+        return sorted(names - {OTHER_ROWS})
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,18 @@ def run(overrides: Sequence[str], metric: str, target: Path) -> tuple[str, float
     )
 
 
+def train_arm(overrides: Sequence[str]) -> Path:
+    """Train an arm that another one refers to, unless it is finished, and return its folder."""
+    with redirect_stdout(io.StringIO()):
+        folder: Path = recipes.finetune(overrides).folder
+    return folder
+
+
+def fill_in(overrides: Sequence[str], paths: Mapping[str, Path]) -> list[str]:
+    """Replace the references of overrides by the paths that they stand for."""
+    return [REFERENCE.sub(lambda match: str(paths[match[1]]), line) for line in overrides]
+
+
 def read_results(path: Path) -> list[Result]:
     """Read the finished runs of a study; none if it has no file yet."""
     if not path.exists():
@@ -156,10 +180,16 @@ def draw_rows(folder: Path, rows: int, seed: int) -> Path:
         files = [f"data.{split}={file}" for split, file in files_of(folder).items()]
         examples = read_splits(read(compose_config(["data=files", *files])[0]).data, {}, False).train
         labels = examples["label"]
-        indices, _ = train_test_split(range(len(labels)), train_size=rows, stratify=labels, random_state=seed)
+        indices, others = train_test_split(range(len(labels)), train_size=rows, stratify=labels, random_state=seed)
         target.parent.mkdir(parents=True, exist_ok=True)
+        examples.select(others[:MOST_OTHER_ROWS]).select_columns(["text"]).to_csv(other_rows_of(target))
         examples.select(indices).select_columns(["text", "label"]).to_csv(target)
     return target
+
+
+def other_rows_of(drawn: Path) -> Path:
+    """The file with the texts of rows that were not drawn, next to that of the drawn rows."""
+    return drawn.with_suffix(".others.csv")
 
 
 def summarize_arms(results: Mapping[str, Mapping[int, Result]]) -> list[list[str]]:
@@ -234,15 +264,22 @@ def finish(study: Study, path: Path, arguments: argparse.Namespace) -> None:
             for seed in range(arguments.seeds):
                 train = draw_rows(folder, rows, seed) if rows else files["train"]
                 data = [f"data.{split}={file}" for split, file in {**files, "train": train}.items()]
+                common = [*shared, *data, f"seed={seed}"]
+                referred = set[Path]()
                 for arm in arguments.arms or study.arms:
                     key = (data_name, str(rows or "all"), arm, seed, study.digest(arm))
                     if key in done:
                         continue
-                    overrides = [*shared, *data, *study.arms[arm], f"seed={seed}"]
+                    folders = {other: train_arm([*common, *study.arms[other]]) for other in study.references(arm)}
+                    referred |= set(folders.values())
+                    overrides = [*common, *fill_in(study.arms[arm], {**folders, OTHER_ROWS: other_rows_of(train)})]
                     target = PREDICTIONS / path.stem / "-".join(map(str, key))
                     append_result(path, Result(*key, *run(overrides, study.metric, target)))
                     print(*key, file=sys.stderr, flush=True)
-                    shutil.rmtree(compose_config(overrides)[1])
+                    if not any(arm in study.references(other) for other in study.arms):
+                        shutil.rmtree(compose_config(overrides)[1])
+                for path in referred:
+                    shutil.rmtree(path)
 
 
 def main() -> None:

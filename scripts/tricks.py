@@ -11,35 +11,46 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from recipes.ablation.expectations import read_measured
 from recipes.commands import trickbook
 from recipes.commands.tricks import entries, pairs, table, tricks
+from recipes.compose.overrides import compose_config
 from recipes.config import CONF
 from recipes.seams import STAGES, stage_of
+from scripts.survey.declaration import read_declaration
+from scripts.survey.seen import describe_recipe, describe_stage, judge_tricks
 
 MARKS = "<!-- tricks: made by scripts/tricks.py -->\n", "<!-- end of tricks -->\n"
 READMES = ROOT / "README.md", ROOT / "README_zh.md"
 CATALOGUE = ROOT / "docs" / "tricks.md"
+DECLARATION = ROOT / "docs" / "atlas" / "atlas.yaml"
 
 
 def list_by_stage() -> str:
-    """A row for each stage, with the names of its tricks; each leads to its card."""
-    lines = ["| stage | tricks |", "|---|---|"]
+    """A row for each stage: the names of its tricks, each a link to its card, and those that the atlas saw help."""
+    lines = ["| stage | tricks | seen to help ([atlas](docs/atlas.md)) |", "|---|---|---|"]
+    seen = judge_tricks(read_measured(), read_declaration(DECLARATION).margin)
     for stage in STAGES:
-        links = [
-            f"[`{name}`](docs/tricks.md#{name})" for name, trick in tricks().items() if stage_of(trick.slots) == stage
-        ]
-        lines.append(f"| {stage.replace('_', '-')} | {', '.join(links)} |")
+        names = [name for name, trick in tricks().items() if stage_of(trick.slots) == stage]
+        links = ", ".join(f"[`{name}`](docs/tricks.md#{name})" for name in names)
+        lines.append(f"| {stage.replace('_', '-')} | {links} | {describe_stage(names, seen)} |")
     return "\n".join(lines) + "\n"
 
 
 def recipes() -> str:
-    """A row for each recipe: its purpose, the verdict of its own evidence, and the figures, from its YAML file."""
-    lines = ["| recipe | purpose | verdict | evidence |", "|---|---|---|---|"]
+    """A row for each recipe: purpose, verdict and figures of its YAML file, and its tricks in the atlas."""
+    header = (
+        "| recipe | purpose | verdict | evidence | accuracy of its tricks at their defaults in the [atlas](atlas.md) |"
+    )
+    lines = [header, "|---|---|---|---|---|"]
+    seen = judge_tricks(read_measured(), read_declaration(DECLARATION).margin)
     for path in sorted((CONF / "recipe").glob("*.yaml")):
         comments = [line[2:] for line in path.read_text(encoding="utf-8").splitlines()[1:] if line.startswith("# ")]
         purpose, _, rest = " ".join(comments).partition("  python train.py ")
         verdict, _, evidence = rest.partition("Verdict: ")[2].partition(". ")
-        lines.append(f"| [`{path.stem}`](../conf/recipe/{path.name}) | {purpose.strip()} | {verdict} | {evidence} |")
+        selected = sorted(compose_config([f"recipe={path.stem}"])[0].tricks)
+        cells = [f"[`{path.stem}`](../conf/recipe/{path.name})", purpose.strip(), verdict, evidence]
+        lines.append(f"| {' | '.join(cells)} | {describe_recipe(selected, seen)} |")
     return "\n".join(lines) + "\n"
 
 

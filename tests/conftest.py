@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from recipes.reports import results
 from recipes.runtime import precision
 
 atexit.register(shutil.rmtree, os.environ["TRICKBOOK_CACHE"], ignore_errors=True)
@@ -38,7 +39,12 @@ def cpu_without_bf16() -> Iterator[None]:
         yield
 
 
+# What makes the pictures of a run, and what draws any picture.
+PICTURES: Mapping[str, Callable[..., None]] = {
+    name: getattr(results, name) for name in ("draw_learning_curve", "draw_confusion")
+}
 DRAW = Figure.savefig
+BLANK = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,12 +53,17 @@ def blank_pictures() -> Iterator[None]:
 
     def save(figure: Figure, path: Any, **options: Any) -> None:
         if options["format"] == "png":
-            Path(path).write_bytes(b"\x89PNG\r\n\x1a\n")
+            Path(path).write_bytes(BLANK)
         else:
             DRAW(figure, path, **options)
 
+    def write_blank(*arguments: Any) -> None:
+        arguments[-1].write_bytes(BLANK)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save)
+        for name in PICTURES:
+            patch.setattr(results, name, write_blank)
         yield
 
 
@@ -60,6 +71,8 @@ def blank_pictures() -> Iterator[None]:
 def real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn."""
     monkeypatch.setattr(Figure, "savefig", DRAW)
+    for name, draw in PICTURES.items():
+        monkeypatch.setattr(results, name, draw)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -42,7 +42,7 @@ def test_the_readme_is_short_and_leads_to_the_choice_first(page: str) -> None:
     text = read_page(page)
     assert len(text.splitlines()) <= 120
     choose = "docs/choose.md" if page == "README.md" else "docs/choose_zh.md"
-    order = ["docs/ablation.md", choose, "docs/symptoms.md", "docs/evidence/pre-training.md", "docs/tricks.md)"]
+    order = ["docs/ablation.md", choose, "docs/symptoms.md", "docs/evidence/short_runs.md", "docs/tricks.md)"]
     indices = [text.index(f"]({link}" if link.endswith(")") else f"]({link})") for link in order]
     assert indices == sorted(indices)
 

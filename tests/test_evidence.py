@@ -141,6 +141,38 @@ def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     assert capsys.readouterr() == (output, "")
 
 
+def test_an_arm_may_refer_to_the_run_of_another_arm_and_to_the_rows_that_were_not_drawn(
+    evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = {
+        "nothing": [],
+        "taught": [
+            "+tricks=[pseudo_label]",
+            "tricks.pseudo_label.teacher=@nothing",
+            "tricks.pseudo_label.unlabelled_file=@other_rows",
+            "tricks.pseudo_label.threshold=1.0",
+        ],
+    }
+    study = {**yaml.safe_load(study_file.read_text()), "arms": arms}
+    study_file.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    train = "".join(f"text number {row},{'no' if row % 3 else 'yes'}\n" for row in range(60))
+    (data / "train.csv").write_text(f"text,label\n{train}", encoding="utf-8")
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 1)
+    nothing, taught = evidence.read_results(study_file.with_suffix(".csv"))
+    assert (nothing.arm, taught.arm) == ("nothing", "taught")
+    (drawn, others) = (set(path.read_text().splitlines()[1:]) for path in sorted(Path("runs/drawn").iterdir()))
+    assert len(drawn) == len(others) == 30
+    assert not list(Path("runs").rglob("*.safetensors"))
+    # Another teacher makes another run.
+    other = evidence.Study([], {**arms, "nothing": ["seed=1"]})
+    assert other.digest("taught") != evidence.Study([], arms).digest("taught")
+    # Once the teacher's folder is removed, it is trained again for an arm that has no line.
+    study_file.with_suffix(".csv").unlink()
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 1, "--arms", "taught")
+    (again,) = evidence.read_results(study_file.with_suffix(".csv"))
+    assert (again.score, again.digest) == (taught.score, taught.digest)
+
+
 def test_a_run_that_diverges_is_a_line_without_scores(
     evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,9 +200,9 @@ def test_the_studies_in_the_docs_compose(evidence: ModuleType, study: str) -> No
 
 
 @pytest.mark.parametrize("study", sorted(path.stem for path in (ROOT / "docs" / "evidence").glob("*.yaml")))
-def test_a_page_has_the_tables_of_its_lines(evidence: ModuleType, study: str) -> None:
-    """Studies from before the CSV files have none, and share pages."""
-    lines, page = (ROOT / "docs" / "evidence" / f"{study}.{kind}" for kind in ("csv", "md"))
+def test_the_page_has_the_tables_of_a_study(evidence: ModuleType, study: str) -> None:
+    """Studies from before the CSV files have none."""
+    lines, page = (ROOT / "docs" / "evidence" / name for name in (f"{study}.csv", "short_runs.md"))
     if lines.exists():
         content = evidence.Study(**yaml.safe_load(lines.with_suffix(".yaml").read_text(encoding="utf-8")))
         tables = [text for text in evidence.describe(content, evidence.read_results(lines)) if text.startswith("|")]

@@ -77,11 +77,12 @@ def test_every_trick_is_under_the_laws() -> None:
 
 # Most pairs are tested in the fast suite; these are the others.
 pytest.mark.slow(TrickLaws.test_remaining_pairs)
-# The fast suite has the same law over two updates.
+# The fast suite has the same laws over two and four updates.
 pytest.mark.slow(TrickLaws.test_padding_is_invisible_in_all_updates)
+pytest.mark.slow(TrickLaws.test_splitting_is_invisible_in_two_epochs)
 
 # Settings that do not matter to a law and save much time.
-SETTINGS = {"fusion": {"folds": 2}}
+SETTINGS = {"fusion": {"folds": 2}, **TrickLaws.company}
 
 # Laws that the fast suite tries where they are harder to keep, in the test file of the trick: on texts that are really
 # cut, with replayed rows, or at each level and mask.

@@ -57,6 +57,8 @@ class Measured:
     """The effects of a trick on one data set of the atlas."""
 
     trick: str
+    study: str
+    """The tricks that it was measured with."""
     language: str
     encoder: str
     updates: int

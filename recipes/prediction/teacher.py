@@ -15,7 +15,7 @@ from transformers import AutoConfig
 
 from recipes.data.cache import cache_folder
 from recipes.data.inputs import fingerprint
-from recipes.errors import UserError
+from recipes.errors import UserError, list_names
 from recipes.metrics import Predictions
 from recipes.models.linear import Linear
 from recipes.models.loading import load_saved
@@ -28,6 +28,8 @@ from recipes.runs.folder import RunFolder, finished_run, is_finished
 from recipes.trick import Run
 
 CACHE = "teachers"
+MOST_CLASSES = 20
+"""Classes that a message lists."""
 # Settings of `data` that decide which rows are trained on.
 SPLITTING = ("validation", "test", "group", "validation_fraction", "test_fraction", "split_seed", "fold")
 
@@ -69,9 +71,16 @@ class Teacher:
         """
         problems = []
         if set(self.classes) != set(classes):
+            there, here = (list_names(names, MOST_CLASSES, quoted=False) for names in (self.classes, classes))
+            sides = {"the teacher": (self.classes, classes), "this data": (classes, self.classes)}
+            differences = [
+                f"only {side} has {list_names(others, MOST_CLASSES)}"
+                for side, (names, known) in sides.items()
+                if (others := [name for name in names if name not in known])
+            ]
             problems.append(
-                f"{self.setting}: its classes are {', '.join(self.classes)}, those of this data are "
-                f"{', '.join(classes)}; use a run that was trained on the same classes."
+                f"{self.setting}: its classes are {there}, those of this data are {here}: {' and '.join(differences)}. "
+                "Use a run that was trained on the same classes."
             )
         if self.run.multi_label != multi_label:
             counts = ("more than one label", "one label")
@@ -84,8 +93,10 @@ class Teacher:
         if problems:
             raise UserError(*problems)
 
-    def check_rows(self, run: Run) -> Iterator[str]:
-        """Warn if the teacher may have been trained on rows that evaluate a run."""
+    def check(self, run: Run) -> Iterator[str]:
+        """Warn if the teacher learned nothing, or may have been trained on rows that evaluate a run."""
+        if (self.run.health or {}).get("headline") == "collapsed":
+            yield f"{self.setting}: it answers nearly all texts with one class; use a run that learned."
         consequence = "it may have been trained on rows that evaluate this run, whose scores are then too good"
         if run.splits.is_fold:
             yield f"{self.setting}: this run is one fold of its data, so {consequence}; leave out the folds."

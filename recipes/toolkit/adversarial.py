@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PERTURBATION = "attack.perturbation"
 FARTHEST = 0.05
-"""The largest distance at scope=text with which minilm trained in 120 updates: docs/evidence/in-training.md."""
+"""The largest distance at scope=text with which minilm trained in 120 updates: docs/evidence/short_runs.md."""
 
 
 @dataclass

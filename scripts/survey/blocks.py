@@ -15,7 +15,7 @@ from recipes.ablation.design import Arm, Design, choose
 from recipes.ablation.factors import NONE, Factor, Level, Space
 from recipes.ablation.feasibility import find_admissible_arms
 from recipes.compose.overrides import compose_config
-from scripts.survey.declaration import Atlas, Study
+from scripts.survey.declaration import Atlas
 from scripts.survey.rows import Key
 
 DATA = "data"
@@ -33,11 +33,14 @@ class Run:
     seed: int
     overrides: tuple[str, ...]
     """All that decide the result, except the training rows, which the seed draws."""
+    rows: int | None = None
+    """The number of training rows; None: as of the whole atlas."""
 
     @property
     def key(self) -> Key:
         """As of its result."""
-        digest = hashlib.sha256("\0".join(self.overrides).encode()).hexdigest()[:8]
+        rows = [] if self.rows is None else [f"rows={self.rows}"]
+        digest = hashlib.sha256("\0".join([*self.overrides, *rows]).encode()).hexdigest()[:8]
         return (self.encoder, self.data, self.updates, self.tricks, self.seed, digest)
 
     @property
@@ -81,7 +84,7 @@ def list_blocks(atlas: Atlas, selection: Selection) -> Iterator[Block]:
             if not is_asked(name, selection.studies):
                 continue
             for updates in study.updates if selection.updates is None else selection.updates:
-                for encoder, data in list_pairs(atlas, study, selection):
+                for encoder, data in list_pairs(atlas, study.data, selection):
                     space, design = design_study(atlas, name, encoder, data)
                     runs = [make_run(space, arm, encoder, data, updates, seed) for arm in design.arms]
                     yield Block(name, encoder, data, updates, seed, runs)
@@ -92,9 +95,9 @@ def is_asked(name: str, selected: Sequence[str] | None) -> bool:
     return selected is None or name in selected
 
 
-def list_pairs(atlas: Atlas, study: Study, selection: Selection) -> Iterator[tuple[str, str]]:
-    """List each data set of a study with the encoders of its language."""
-    for data in study.data:
+def list_pairs(atlas: Atlas, names: Sequence[str], selection: Selection) -> Iterator[tuple[str, str]]:
+    """List each of these data sets with the encoders of its language."""
+    for data in names:
         for encoder, each in atlas.encoders.items():
             are_asked = is_asked(encoder, selection.encoders) and is_asked(data, selection.data)
             if are_asked and each.language == atlas.data[data].language:

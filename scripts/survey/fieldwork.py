@@ -85,12 +85,24 @@ class Worker:
         """Open a block unless a worker of this call has done so; false if it does not fit into the time."""
         mark = self.work / "opened" / block.name
         if not mark.exists():
-            waves = -(-count // self.workers)
-            if self.walls and not self.has_time(waves * fmean(self.walls) * RESERVE):
+            if not self.has_time(self.expect_seconds(block, count)):
                 return False
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()
         return True
+
+    def expect_seconds(self, block: Block, count: int) -> float:
+        """Expect how long the missing runs of a block take, from stored runs of this length on this device; else 0."""
+        walls = [
+            result.wall
+            for result in read_results(self.rows).values()
+            if (result.encoder, result.updates, result.device) == (block.encoder, block.updates, name_device())
+        ]
+        if not walls:
+            return 0.0
+        # In each wave every worker has a run. The last wave may have the longest one.
+        waves = -(-count // self.workers)
+        return RESERVE * ((waves - 1) * fmean(walls) + max(walls))
 
     def has_time(self, seconds: float) -> bool:
         """Whether so much time is left."""
@@ -119,7 +131,7 @@ class Worker:
         started = time.perf_counter()
         folder = self.work / "runs" / run.name
         source = find_sample(self.data, run.data, self.work / "data", self.atlas.validation_rows)
-        train = draw(source, self.atlas.rows, run.seed, self.work / "data")
+        train = draw(source, run.rows or self.atlas.rows, run.seed, self.work / "data")
         own = [f"data.train={train}", f"data.validation={source / 'validation.csv'}", f"hydra.run.dir={folder}"]
         own += [*find_encoder(self.data, run.encoder), *self.machine]
         with ExitStack() as stack:

@@ -11,9 +11,12 @@ from recipes.ablation.populations import MIN_FOR_PREDICTION, Population
 from recipes.ablation.verdicts import HELPS, HURTS, NO_EVIDENCE, NOTHING
 from recipes.reports.charts import Estimate, Intervals, fit_axis
 from recipes.reports.document import Charts, Code, Heading, Items, Part, Table
+from scripts.survey.claims import DOES_NOT, HOLDS, MIN_SEEDS, TOLERANCE, Claim, find
+from scripts.survey.claims import judge as judge_claim
 from scripts.survey.declaration import Atlas
 from scripts.survey.effects import ENDPOINTS, DataEffect, Panel
 from scripts.survey.rows import Key, Result
+from scripts.survey.seen import judge
 
 TITLE = "The trick atlas"
 LEVEL = 0.95
@@ -26,16 +29,6 @@ REMAKE = """python scripts/atlas.py run --data <folder of data sets> --studies e
 python scripts/atlas.py page"""
 
 
-def judge(population: Population, margin: float) -> str:
-    """Judge an effect by an interval that holds for all effects of its study at once."""
-    low, high = population.interval
-    if low > 0:
-        return HELPS
-    if high < 0:
-        return HURTS
-    return NOTHING if -margin < low and high < margin else NO_EVIDENCE
-
-
 def judge_panel(panel: Panel, margin: float) -> dict[tuple[str, str], str]:
     """Judge each effect of a panel on each endpoint; by Bonferroni, the intervals hold for all tricks at once."""
     level = 1 - (1 - LEVEL) / max(1, len(panel.tricks))
@@ -46,11 +39,18 @@ def judge_panel(panel: Panel, margin: float) -> dict[tuple[str, str], str]:
     }
 
 
-def build_parts(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, Result], data: Path) -> Iterator[Part]:
+def build_parts(
+    atlas: Atlas,
+    claims: Mapping[str, Claim],
+    panels: Sequence[Panel],
+    results: Mapping[Key, Result],
+    data: Path,
+) -> Iterator[Part]:
     """Build the whole page.
 
     Args:
         atlas: the declaration.
+        claims: that are tried again.
         panels: all with finished blocks.
         results: all stored rows.
         data: the file with the properties of the data sets.
@@ -70,6 +70,8 @@ def build_parts(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, Res
     for panel in panels:
         yield from _build_panel(atlas, panel)
     yield from _build_lengths(results)
+    yield Heading("Published claims, tried again")
+    yield from _build_claims(atlas, claims, panels, results)
     yield Heading("Predictions for new data")
     yield from _describe_predictions(measure(atlas, panels, data))
 
@@ -269,6 +271,49 @@ def _build_lengths(results: Mapping[Key, Result]) -> Iterator[Part]:
     )
 
 
+def _build_claims(
+    atlas: Atlas, claims: Mapping[str, Claim], panels: Sequence[Panel], results: Mapping[Key, Result]
+) -> Iterator[Part]:
+    """What was measured of each claim."""
+    yield (
+        f"A claim {HOLDS} if the whole interval has its sign and falls short of it by less than {TOLERANCE:g}; it "
+        f"{DOES_NOT} if the whole interval falls short of it. With fewer than {MIN_SEEDS} paired seeds nobody can "
+        "tell. Lines without a published figure are controls."
+    )
+    for name, claim in claims.items():
+        yield Heading(name, 3)
+        yield f"{claim.says}. Source: {claim.source}."
+        rows = [
+            [
+                f"{finding.comparison.arm} - {finding.comparison.control}",
+                "" if finding.comparison.published is None else f"{finding.comparison.published:+.4f}",
+                f"{finding.value:+.4f}" if finding.data else "",
+                format_interval(finding.interval) if finding.interval else "",
+                ", ".join(f"{data} ({seeds})" for data, seeds in finding.data.items()) or "none yet",
+                finding.verdict,
+            ]
+            for finding in find(atlas, claim, results)
+        ]
+        yield Table(["comparison", "published", "measured", "interval", "data sets (seeds)", "verdict"], rows)
+        yield from _compare_with_atlas(atlas, claim, panels)
+    yield "The runs of all claims:"
+    yield Code("python scripts/atlas.py run --claims --data <folder of data sets> --seeds 5")
+
+
+def _compare_with_atlas(atlas: Atlas, claim: Claim, panels: Sequence[Panel]) -> Iterator[Part]:
+    """What the effects of the atlas say of a claim; they are of other data, and without a control of equal compute."""
+    for trick, published in claim.atlas.items():
+        for panel in _main_panels(panels):
+            population = panel.populations("accuracy").get(trick)
+            if population:
+                yield (
+                    f"In the atlas ({panel.study}, {_name_language(atlas, panel)}, {len(panel.runs)} data sets, "
+                    f"{panel.updates} updates) {trick} moves the accuracy by {format_population(population)}, on "
+                    f"average over other tricks. Of {published:+.4f} on data sets like these that says: "
+                    f"{judge_claim(population.interval, published)}."
+                )
+
+
 def _describe_predictions(measured: Sequence[Measured]) -> Iterator[Part]:
     """Whether the atlas supports predictions, and how often they hold."""
     sentences = []
@@ -304,6 +349,7 @@ def measure(atlas: Atlas, panels: Sequence[Panel], data: Path) -> list[Measured]
             measured += [
                 Measured(
                     trick=trick,
+                    study=panel.study,
                     language=atlas.data[name].language,
                     encoder=panel.encoder,
                     updates=panel.updates,

@@ -143,6 +143,7 @@ class TestRefusals:
         starred = {
             "encode": {"cut"},
             "batches": {"batches"},
+            "model": {"attach"},
             "loss": {"criterion"},
             "objective": {"mix"},
             "gradient": {"sharpen", "attack", "split"},

@@ -7,36 +7,20 @@ from types import ModuleType
 import pytest
 
 from recipes.ablation.expectations import read_measured, write_measured
-from recipes.ablation.populations import Population
-from recipes.ablation.verdicts import HELPS, HURTS, NO_EVIDENCE, NOTHING
 from recipes.config import CONF
 from recipes.reports.document import Table, as_html, as_markdown
 from scripts.survey.declaration import Atlas, read_declaration
 from scripts.survey.effects import list_panels
-from scripts.survey.page import build_parts, judge, measure
+from scripts.survey.page import build_parts, measure
 from scripts.survey.rows import Key, Result
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    ("interval", "word"),
-    [
-        ((0.001, 0.02), HELPS),
-        ((-0.02, -0.001), HURTS),
-        ((-0.009, 0.009), NOTHING),
-        ((-0.001, 0.02), NO_EVIDENCE),
-        ((0.0, 0.005), NOTHING),
-    ],
-)
-def test_verdicts_follow_from_the_interval(interval: tuple[float, float], word: str) -> None:
-    assert judge(Population(0.0, interval, None), 0.01) == word
-
-
 def test_the_first_table_has_every_trick_with_verdict_cost_and_health(
     atlas: Atlas, with_broken: dict[Key, Result], tmp_path: Path
 ) -> None:
-    parts = list(build_parts(atlas, list_panels(atlas, with_broken), with_broken, tmp_path / "none.csv"))
+    parts = list(build_parts(atlas, {}, list_panels(atlas, with_broken), with_broken, tmp_path / "none.csv"))
     first = next(part for part in parts if isinstance(part, Table))
     fgm, mixup = ([str(cell) for cell in row] for row in first.rows)
     assert fgm == [
@@ -50,7 +34,7 @@ def test_the_first_table_has_every_trick_with_verdict_cost_and_health(
 
 
 def test_an_empty_atlas_has_a_page(atlas: Atlas, tmp_path: Path) -> None:
-    assert "No block has finished yet." in list(build_parts(atlas, [], {}, tmp_path / "none.csv"))
+    assert "No block has finished yet." in list(build_parts(atlas, {}, [], {}, tmp_path / "none.csv"))
 
 
 def test_effects_for_predictions_have_the_properties_of_the_data(

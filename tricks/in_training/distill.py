@@ -54,8 +54,8 @@ class Distill(Trick):
     replays = True
 
     def check(self, run: Run) -> Iterable[str]:
-        """Warn if the teacher may have been trained on rows that evaluate this run."""
-        return Teacher(self.teacher, f"tricks.{self.name}.teacher").check_rows(run) if self.weight else ()
+        """Warn if the teacher learned nothing, or may have been trained on rows that evaluate this run."""
+        return Teacher(self.teacher, f"tricks.{self.name}.teacher").check(run) if self.weight else ()
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
         """Add the teacher's probabilities at this temperature to each row."""

@@ -2,15 +2,15 @@
 
 loss_i = (1 - weight) l_i + weight c_i, where c_i = - sum_j s_ij log p_ij / sum_j s_ij over the other rows j of the
 update. p_ij is the softmax over j of z_i z_j / temperature, and z the normalized input of the head. s_ij is t_i t_j: 1
-for two rows of one class, and less where targets are soft. A row that is alone in its class has c_i = 0. Rows count by
-their weights. Before the pass that counts, all rows of the update are run once without gradients. So a part of a batch
-has the gradient that it has in the full update.
+for two rows of one class, less where targets are soft, and the number of common labels where rows have more than one. A
+row without such a row has c_i = 0. Rows count by their weights. Before the pass that counts, all rows of the update are
+run once without gradients. So a part of a batch has the gradient that it has in the full update.
 
 Source: Gunel, Du, Conneau, Stoyanov 2021, Supervised Contrastive Learning for Pre-trained Language Model Fine-tuning,
-    arXiv 2011.01403 (temperature 0.3 and weight 0.9). Its formula adds up c_i over the rows of a batch, but takes the
-    mean of l_i; here both are means. z is the last state of [CLS] there. The gradient of c in parts is that of
-    GradCache: Gao, Zhang, Han, Callan 2021, arXiv 2101.06983. Dropout is the same in both passes where the update is
-    one part.
+    arXiv 2011.01403 (temperature 0.3 and weight 0.9; rows have one label). Its formula adds up c_i over the rows of a
+    batch, but takes the mean of l_i; here both are means. z is the last state of [CLS] there. The gradient of c in
+    parts is that of GradCache: Gao, Zhang, Han, Callan 2021, arXiv 2101.06983. Dropout is the same in both passes where
+    the update is one part.
 Cost: a pass and a third: the forward pass of all rows once more, in each process.
 Use when: labelled rows are few, or labels are noisy. Avoid when: batches hold few rows of each class.
 Composes: gradient/plan and objective/term. Refuses mixtures, which have no one class. An attack, or moved weights, keep
@@ -28,7 +28,6 @@ from recipes import Batch, Loss, Outcome, Run, Trick, UserError, allowed
 from recipes.data.encoding import class_counts
 from recipes.models.anatomy import pooled_vectors
 from recipes.runtime.randomness import seed_forward
-from recipes.toolkit.class_weights import require_one_label
 
 LOSS, GRADIENT = "supervised_contrastive.loss", "supervised_contrastive.gradient"
 A_FORWARD_PASS = 1 / 3
@@ -66,6 +65,8 @@ class SupervisedContrastive(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn if most rows have no other row of their class in a batch."""
+        if run.multi_label:
+            return
         fractions = class_counts(run.train) / class_counts(run.train).sum()
         size = run.config.train.batch_size
         alone = float((fractions * (1 - fractions) ** (size - 1)).sum())
@@ -79,7 +80,6 @@ class SupervisedContrastive(Trick):
         """Compute the contrastive loss of each row and its gradient in the row's vector, over the full update."""
         if not self.weight:
             return inner(batch)
-        require_one_label(run, f"tricks.{self.name}")
         vectors = self._run_rows(run, batch).requires_grad_()
         losses = compute_losses(vectors, batch.targets, batch.weights, self.temperature)
         (gradient,) = torch.autograd.grad((losses * batch.weights).sum(), vectors)
@@ -122,7 +122,7 @@ def compute_losses(vectors: Tensor, targets: Tensor, weights: Tensor, temperatur
 
     Args:
         vectors: of length 1, (row, hidden).
-        targets: a distribution over classes for each row, (row, class).
+        targets: a distribution over classes for each row, or 0 and 1, (row, class).
         weights: how much each row counts for the others, (row).
         temperature: divides the cosines.
     """

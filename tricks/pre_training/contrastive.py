@@ -10,7 +10,7 @@ Source: SetFit, Tunstall et al. 2022, arXiv 2209.11055: the same loss, over pair
 Cost: `epochs` passes over the rows, at most `max_updates` updates, before the first update; `passes_per_update` in
     metrics.json counts them. The result is cached.
 Use when: there are up to a hundred rows of each class. Avoid when: rows are many, and fine-tuning alone is as good. Not
-    measured yet: docs/evidence/pre-training.md has the studies, next to SetFit too.
+    measured yet: docs/evidence/short_runs.md has the studies, next to SetFit too.
 Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs its mean: `recipes.load(folder)` has it,
     a plain transformers pipeline does not, unless pooling=own.
 """
@@ -70,6 +70,7 @@ class Contrastive(Trick):
     """How the head begins."""
 
     slots = {"model": "reshape", "pretrain": "classes"}
+    control = "train_longer"
     neutral = {"epochs": 0.0, "pooling": "own"}
     replays = True
 

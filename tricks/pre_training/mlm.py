@@ -10,7 +10,7 @@ Source: Gururangan et al. 2020, Don't Stop Pretraining, arXiv 2004.10964: the ta
 Cost: `epochs` passes over the texts, at most `max_updates` updates, before the first update; `passes_per_update` in
     metrics.json counts them. The result is cached.
 Use when: texts differ from those of pretraining, and many have no label. Avoid when: the encoder was trained for
-    sentence vectors (minilm, e5, mpnet), which a new head may spoil. Not measured yet: docs/evidence/pre-training.md
+    sentence vectors (minilm, e5, mpnet), which a new head may spoil. Not measured yet: docs/evidence/short_runs.md
     has the study.
 Composes: pretrain/language, before `contrastive`.
 """
@@ -78,6 +78,7 @@ class Mlm(Trick):
     """Probability of each token to be predicted."""
 
     slots = {"pretrain": "language"}
+    control = "train_longer"
     neutral = {"epochs": 0.0}
 
     def pretrain(self, run: Run, inner: Callable[[], None]) -> None:

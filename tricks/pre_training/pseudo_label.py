@@ -66,8 +66,8 @@ class PseudoLabel(Trick):
     control = "more_rows"
 
     def check(self, run: Run) -> Iterable[str]:
-        """Warn if the teacher may have been trained on rows that evaluate this run."""
-        return self._teacher().check_rows(run) if self.most_per_class != 0 else ()
+        """Warn if the teacher learned nothing, or may have been trained on rows that evaluate this run."""
+        return self._teacher().check(run) if self.most_per_class != 0 else ()
 
     def _teacher(self) -> Teacher:
         return Teacher(self.teacher, f"tricks.{self.name}.teacher")

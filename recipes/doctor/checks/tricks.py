@@ -23,12 +23,12 @@ from recipes.runtime.memory import measure_saved_tensors
 RARELY_HELPFUL: Mapping[tuple[str, str], tuple[str, str, str | None]] = {
     ("gradient/attack", "objective/compare"): (
         "passes multiply; on two data sets, one of them with the same number of passes scored as high or higher",
-        "one of them, with more updates (docs/evidence/in-training.md)",
+        "one of them, with more updates (docs/evidence/short_runs.md)",
         None,
     ),
     ("examples/add", "examples/add"): (
         "one makes variants of the other's variants, so rows multiply, and an ablation cannot separate their effects",
-        "one of them (docs/evidence/pre-training.md: at equal updates neither variants nor repeated rows helped)",
+        "one of them (docs/evidence/short_runs.md: at equal updates neither variants nor repeated rows helped)",
         None,
     ),
     ("objective/mix", "loss/targets"): (

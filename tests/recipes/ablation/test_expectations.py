@@ -21,7 +21,14 @@ EFFECTS = [0.01, 0.02, 0.0, -0.01, 0.03, 0.02, 0.01, 0.0]
 
 
 def measured(number: int, accuracy: float, **others: object) -> Measured:
-    values = {"trick": "fgm", "language": "en", "encoder": "minilm", "updates": 300, "data": f"set{number}"}
+    values = {
+        "trick": "fgm",
+        "study": "everyday",
+        "language": "en",
+        "encoder": "minilm",
+        "updates": 300,
+        "data": f"set{number}",
+    }
     values |= {"accuracy": accuracy, "loss": 0.0, "passes": 2.0, "rows": 1000, "classes": 2 + number % 3}
     values |= {"majority": 0.5 + number / 40, "length": 5 + 3 * number, "base": 0.8 + number / 100}
     return Measured(**{**values, **others})  # type: ignore[arg-type]

@@ -20,7 +20,9 @@ EFFECTS = {"fgm": 0.02, "eda": -0.01}
 
 def measure(data_sets: int, language: str = "en") -> list[Measured]:
     return [
-        Measured(trick, language, "minilm", 300, f"set{number}", effect, 0.0, 1.0, 1000, 2, 0.5, 10 + number, 0.9)
+        Measured(
+            trick, "everyday", language, "minilm", 300, f"set{number}", effect, 0.0, 1.0, 1000, 2, 0.5, 10 + number, 0.9
+        )
         for trick, effect in EFFECTS.items()
         for number in range(data_sets)
     ]

@@ -18,7 +18,18 @@ def measure(data_sets: int) -> list[Measured]:
     """The effects of two tricks: of fgm 0.02 on average, of mixup -0.02."""
     effects = {"fgm": 0.02, "mixup": -0.02}
     return [
-        Measured(trick, "en", "minilm", 300, f"set{number}", effect + (number % 2 - 0.5) / 100, 0.0, 2.0, *numbers)
+        Measured(
+            trick,
+            "everyday",
+            "en",
+            "minilm",
+            300,
+            f"set{number}",
+            effect + (number % 2 - 0.5) / 100,
+            0.0,
+            2.0,
+            *numbers,
+        )
         for trick, effect in effects.items()
         for number in range(data_sets)
         for numbers in [(30.0, 2.0 + number % 2, 0.6, 5.0 + number, 0.8)]

@@ -58,6 +58,7 @@ def test_every_difference_of_the_task_is_named_with_both_sides() -> None:
         run.require_task(["x", "y", "other"], True, True)
     classes, labels, texts = error.value.problems
     assert "its classes are x, y, z, those of this data are x, y, other" in classes
+    assert "only the teacher has 'z' and only this data has 'other'" in classes
     assert "one label, those of this data more than one label" in labels
     assert "single texts, and this data has pairs of texts" in texts
 
@@ -126,7 +127,7 @@ def test_a_temperature_divides_the_logits(multi_label: bool) -> None:
     assert soften(predictions, 1.0) == pytest.approx(answers, abs=1e-6)
 
 
-def test_rows_that_the_teacher_may_have_seen_are_reported(tmp_path: Path) -> None:
+def test_a_weak_teacher_and_rows_that_it_may_have_seen_are_reported(tmp_path: Path) -> None:
     other = tiny_config("train.max_updates=2", longest=9)
     split = ["data.validation=null", "data.split_seed=1"]
 
@@ -136,10 +137,14 @@ def test_rows_that_the_teacher_may_have_seen_are_reported(tmp_path: Path) -> Non
             same = tiny_run(other, folder)
             elsewhere = tiny_run(tiny_config(*split, longest=9), folder)
             other_rows = tiny_run(tiny_config(*split), folder)
-        return [list(run.check_rows(each)) for each in (same, elsewhere, other_rows)]
+        run.run.metrics["health"] = {"headline": "learned"}
+        found = [list(run.check(each)) for each in (same, elsewhere, other_rows)]
+        run.run.metrics["health"] = {"headline": "collapsed"}
+        return [*found, list(run.check(same))]
 
-    same, elsewhere, other_rows = in_child(warnings)
+    same, elsewhere, other_rows, collapsed = in_child(warnings)
     assert same == other_rows == []
+    assert len(collapsed) == 1 and "it answers nearly all texts with one class" in collapsed[0]
     (warning,) = elsewhere
     assert "data.validation=" in warning and "null here" in warning and "use a teacher with the same splits" in warning
     assert RunFolder(finished_run()).config["data"]["split_seed"] == 0

@@ -46,10 +46,10 @@ def test_near_duplicates_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None
     assert remaining("new", threshold=1.0) == ["new"]
 
 
-@pytest.mark.parametrize("is_read", [True, False])
-def test_an_unread_test_split_is_noted(is_read: bool) -> None:
+@pytest.mark.parametrize(("is_read", "is_fold", "count"), [(True, False, 0), (False, False, 1), (False, True, 0)])
+def test_an_unread_test_split_is_noted(is_read: bool, is_fold: bool, count: int) -> None:
     notes: list[str] = []
-    config = SimpleNamespace(evaluate=SimpleNamespace(test=is_read))
-    run: Any = SimpleNamespace(config=config, note=notes.append)
+    config, splits = SimpleNamespace(evaluate=SimpleNamespace(test=is_read)), SimpleNamespace(is_fold=is_fold)
+    run: Any = SimpleNamespace(config=config, splits=splits, note=notes.append)
     note_unread_test(run, "mine")
-    assert len(notes) == (not is_read)
+    assert len(notes) == count

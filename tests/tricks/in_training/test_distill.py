@@ -118,8 +118,8 @@ def test_every_mixture_mixes_the_teachers_answers_like_the_targets(level: str) -
         overrides = [f"tricks.mixup.level={level}", f"tricks.mixup.mask={mask}"]
         with temporary_folder() as folder:
             run = tiny_run(distilled(*overrides, tricks="distill,mixup"), folder)
-            batch = run.seams.batches(run.train, 0)[0]
-            run.seams.gradient(replace(batch, teacher=batch.targets))
+            for batch in run.seams.batches(run.train, 0):
+                run.seams.gradient(replace(batch, teacher=batch.targets))
         mixed = torch.cat([each.targets for each in seen])
         assert ((mixed > 0) & (mixed < 1)).any(), mask
 

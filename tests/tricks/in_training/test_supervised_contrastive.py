@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -116,15 +115,15 @@ def test_mixtures_are_refused_with_both_names() -> None:
         build(tiny_config("+tricks=[mixup,supervised_contrastive]").tricks)
 
 
-def test_rows_with_several_labels_are_refused(tmp_path: Path) -> None:
-    def refuse() -> str:
-        run: Any = tiny_run(tiny_config(TRICK), tmp_path)
-        run.multi_label = True
-        with pytest.raises(UserError) as caught:
-            run.seams.gradient(run.seams.batches(run.train, 0)[0])
-        return str(caught.value)
-
-    assert in_child(refuse).startswith("tricks.supervised_contrastive: rows have several labels here")
+def test_rows_with_more_than_one_label_are_pulled_by_the_labels_that_they_share() -> None:
+    vectors = sample_vectors(4)
+    labels = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    result = compute_losses(vectors, labels, torch.ones(4), 0.3)
+    scores = np.exp(vectors.numpy() @ vectors.numpy().T / 0.3)
+    np.fill_diagonal(scores, 0)
+    costs = -np.log(scores[0] / scores[0].sum(), where=scores[0] > 0, out=np.zeros(4))
+    assert result[0].item() == pytest.approx((2 * costs[1] + costs[2]) / 3)
+    assert result[3] == 0
 
 
 def test_rows_that_are_alone_in_their_class_give_a_warning(tmp_path: Path) -> None:
