@@ -119,6 +119,12 @@ for name in TRICKS:
 
 
 @pytest.mark.slow
+class TestCleanLabelsThatDrop(TrickLaws):
+    trick = "clean_labels"
+    settings: ClassVar = {"action": "drop"}
+
+
+@pytest.mark.slow
 class TestFgmOnTheMatrix(TrickLaws):
     trick = "fgm"
     settings: ClassVar = {"scope": "matrix", "epsilon": 1.0}

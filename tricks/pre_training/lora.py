@@ -11,7 +11,8 @@ Cost: one pass. With MiniLM (22.7 M parameters) on a core, batches of 16 reviews
     trained, with targets=attention 0.30 M. The optimizer holds 3.7 MB (attention 2.3) in place of 173, a checkpoint has
     92 MB in place of 260, and an update takes 0.88 times the CPU time (attention 0.71) of full fine-tuning.
 Use when: memory for the optimizer is short, or many checkpoints are written. Avoid when: full fine-tuning fits: a pass
-    costs nearly the same, and it can change more.
+    costs nearly the same, and it learns more in as many updates. MiniLM after 100 updates of 16 of 500 rows, seed 0: on
+    eda_trec 0.926 full, 0.850 with rate_factor=1, 0.910 with 3, 0.904 with 10 (docs/evidence/lora.csv).
 Composes: model/attach: after weights are loaded and layers frozen; a layer that is frozen already gets no adapter.
     Excludes tricks that reinitialize layers, which would stay random. Averages of weights (swa, ema, soup) average A
     and B each, which is not the average of their product. Layer-wise rates are those of the adapters.
@@ -49,7 +50,12 @@ class Lora(Trick):
     targets: str = allowed("linear | attention")
     """Which linear layers of the encoder get an adapter: all, or those of the attention."""
 
-    rate_factor: float = allowed("(0, inf)")
+    rate_factor: float = allowed(
+        "(0, inf)",
+        advised="[2, 30]",
+        source="5e-4 for RoBERTa in Hu et al. 2021, arXiv 2106.09685, 10 to 25 times the usual rate",
+        below="adapters learn more slowly than the full weights would",
+    )
     """Learning rate of the adapters, as a factor of the base rate, which the weights above the layers keep."""
 
     slots = {"model": "attach", "optimizer": "optimizer"}

@@ -219,7 +219,10 @@ class TestFusion:
         assert (
             "the run has no out-of-fold predictions; give the folder of a finished ensemble of" in messages["no fusion"]
         )
-        assert "holds no finished run" in messages["no run"]
+        assert (
+            messages["no run"].startswith("tricks.clean_labels.fusion=")
+            and "holds no finished run" in messages["no run"]
+        )
 
 
 def with_fusion(config: Config, folder: Path) -> Config:
