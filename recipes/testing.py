@@ -25,10 +25,12 @@ import signal
 import socket
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -128,6 +130,19 @@ def warm_up() -> Path:
     # The children may be one of several processes.
     AcceleratorState._reset_state(reset_partial_state=True)
     return folder
+
+
+# What tricks and their parts import late.
+LATE_PACKAGES = ("cleanlab.filter", "datasketch", "nlpaug.augmenter.word.spelling", "peft")
+
+
+@cache
+def import_late_packages() -> None:
+    """Import what tricks import late, where it is installed: each child that makes them all would need a second."""
+    for name in LATE_PACKAGES:
+        with suppress(ImportError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(name)
 
 
 def fork(work: Callable[[], Result]) -> Result:
@@ -534,6 +549,7 @@ class TrickLaws:
             longest: words of the longest text.
             **settings: fields of this trick that differ.
         """
+        import_late_packages()
         sets = required_overrides({self.trick, *tricks}, self.overrides)
         base_config = tiny_config(*self.overrides, *sets, *overrides, longest=longest)
         values = {name: {**yaml_values(name, tuple(self.overrides)), **self.own_values(name)} for name in tricks}

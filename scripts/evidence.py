@@ -187,9 +187,9 @@ def draw_rows(folder: Path, rows: int, seed: int) -> Path:
     return target
 
 
-def other_rows_of(drawn: Path) -> Path:
+def other_rows_of(path: Path) -> Path:
     """The file with the texts of rows that were not drawn, next to that of the drawn rows."""
-    return drawn.with_suffix(".others.csv")
+    return path.with_suffix(".others.csv")
 
 
 def summarize_arms(results: Mapping[str, Mapping[int, Result]]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 from datasets import Dataset
@@ -51,7 +52,7 @@ def first_near_duplicates(
     from datasketch import MinHash, MinHashLSH
 
     all_texts = [*others, *texts]
-    index = MinHashLSH(MARGIN * threshold, PERMUTATIONS, WEIGHTS)
+    index = MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
     encoded = ([each.encode() for each in _shingles(text, shingle)] for text in all_texts)
     first: dict[str, str] = {}
     for position, minhash in enumerate(MinHash.generator(encoded, num_perm=PERMUTATIONS)):
@@ -65,6 +66,15 @@ def first_near_duplicates(
         if is_other or (inside and first[text] == text):
             index.insert(position, minhash, check_duplication=False)
     return first
+
+
+@cache
+def _bands(threshold: float) -> tuple[int, int]:
+    """The number of bands of the index, and the hashes of each: the package finds them by hundreds of integrals."""
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(MARGIN * threshold, PERMUTATIONS, WEIGHTS)
+    return index.b, index.r
 
 
 def _shingles(text: str, size: int) -> set[str]:
