@@ -9,7 +9,7 @@ of the validation file, once, after training; nothing is chosen or fitted on the
 the validation file in place of the test file, on other draws, to choose settings.
 
 Each result is a line of few-shot.csv next to the study, and a study that was stopped goes on with the missing ones.
-Texts and weights are not stored. setfit is no dependency of this project: `pip install setfit evaluate`.
+Texts and weights are not stored. setfit comes with `pip install -e '.[bench]'`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -185,25 +185,25 @@ def finish(study: Study, path: Path, options: argparse.Namespace) -> None:
                     print(*key, f"{measured[0]:.4f}", f"{measured[1]:.1f} s", file=sys.stderr, flush=True)
 
 
-def describe(results: Sequence[Result], base: str) -> None:
-    """Print a table for each data set, model, number of rows and kind of draw: means, and differences to the base."""
+def describe(results: Sequence[Result], base: str) -> Iterator[str]:
+    """Yield a title and a table for each data set, model, number of rows and kind of draw: means, and differences to the base."""
     groups: dict[tuple[Any, ...], dict[str, dict[int, Result]]] = {}
     for each in results:
         kind = "settings were chosen on these" if each.draw >= TUNING_DRAWS else "test"
         group = groups.setdefault((each.data, each.model, each.rows, kind), {})
         group.setdefault(each.system, {})[each.draw] = each
     for (data, model, rows, kind), systems in groups.items():
-        print(f"\n{data}, {model}, {rows} rows a class ({kind})\n")
+        yield f"\n{data}, {model}, {rows} rows a class ({kind})\n"
         lines = []
         for system, runs in systems.items():
             scores = [each.accuracy for each in runs.values()]
             shared = sorted(runs.keys() & systems.get(base, {}).keys())
             differences = [runs[draw].accuracy - systems[base][draw].accuracy for draw in shared]
             spread = f" ({stdev(scores):.4f})" if len(scores) > 1 else ""
-            seconds = f"{mean(each.seconds for each in runs.values()):.1f}"
+            seconds = f"{mean(each.cpu_seconds for each in runs.values()):.1f}"
             difference = "" if system == base else format_interval(differences)
             lines.append([system, str(len(runs)), f"{mean(scores):.4f}{spread}", difference, seconds])
-        print(markdown_table(["system", "draws", "accuracy (deviation)", f"difference to {base}", "seconds"], lines))
+        yield markdown_table(["system", "draws", "accuracy (deviation)", f"difference to {base}", "CPU seconds"], lines)
 
 
 def main() -> None:
@@ -222,7 +222,7 @@ def main() -> None:
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(options.threads)
     finish(study, STUDY.with_suffix(".csv"), options)
-    describe(read_results(STUDY.with_suffix(".csv")), "setfit")
+    print(*describe(read_results(STUDY.with_suffix(".csv")), "setfit"), sep="\n")
 
 
 if __name__ == "__main__":
