@@ -186,7 +186,7 @@ def finish(study: Study, path: Path, options: argparse.Namespace) -> None:
 
 
 def describe(results: Sequence[Result], base: str) -> Iterator[str]:
-    """Yield a title and a table for each data set, model, number of rows and kind of draw: means, and differences to the base."""
+    """Yield a title and a table of means and differences for each data set, model, number of rows and kind of draw."""
     groups: dict[tuple[Any, ...], dict[str, dict[int, Result]]] = {}
     for each in results:
         kind = "settings were chosen on these" if each.draw >= TUNING_DRAWS else "test"
