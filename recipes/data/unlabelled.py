@@ -100,7 +100,7 @@ def _read_lines(path: str, setting: str, settings: Data, classes: Sequence[str])
             raise unreadable(setting, error) from error
         raise UserError(f"{setting}: the gzip file is cut off or damaged ({error}).") from error
     if not texts:
-        raise UserError(f"{setting}: the file has no rows.")
+        raise UserError(f"{setting}: the file has no rows; write a text on each line, or name another file.")
     # A table that was saved as .txt: each line ends, or begins, with one of the classes.
     cells = [line.split("\t") for line in texts]
     if classes and all(len(row) > 1 and {row[0], row[-1]} & set(classes) for row in cells):

@@ -52,7 +52,9 @@ def read_variants(path: str, setting: str, settings: Data, id_column: str) -> tu
             empty += 1
     count = len(rows["id"])
     if not count:
-        raise UserError(f"{setting}: {'each of its texts is empty' if empty else 'the file has no rows'}.")
+        raise UserError(
+            f"{setting}: {'each of its texts is empty' if empty else 'the file has no rows'}; name another file."
+        )
     notes = (
         [f"{setting}: {empty:,} of {count + empty:,} variants have an empty cell and are left out."] if empty else []
     )

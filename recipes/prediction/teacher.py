@@ -50,7 +50,10 @@ class Teacher:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
         self.setting, path = f"{setting}={folder}", expand_home(folder)
         if not is_finished(path):
-            raise UserError(f"{self.setting} holds no finished run (there is no {manifest.FILE}).")
+            raise UserError(
+                f"{self.setting} holds no finished run (there is no {manifest.FILE}); give it the folder of one: "
+                f"{setting}=runs/<name>."
+            )
         self.run = finished_run(path)
         self.run.require_model(self.setting)
         self.run.check_model()
@@ -85,11 +88,15 @@ class Teacher:
         if self.run.multi_label != multi_label:
             counts = ("more than one label", "one label")
             there, here = counts if self.run.multi_label else counts[::-1]
-            problems.append(f"{self.setting}: its rows may have {there}, those of this data {here}.")
+            problems.append(
+                f"{self.setting}: its rows may have {there}, those of this data {here}. Use a run of such data."
+            )
         if bool(self.run.config["data"]["text_pair"]) != in_pairs:
             kinds = ("single texts", "pairs of texts")
             there, here = kinds if in_pairs else kinds[::-1]
-            problems.append(f"{self.setting}: it was trained on {there}, and this data has {here}.")
+            problems.append(
+                f"{self.setting}: it was trained on {there}, and this data has {here}. Use a run of such data."
+            )
         if problems:
             raise UserError(*problems)
 

@@ -81,7 +81,7 @@ def test_a_labelled_file_is_refused_with_the_remedy(write: Write) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "", "the file has no rows"),
+        ("a.txt", "", "the file has no rows; write a text on each line, or name another file"),
         ("a.txt", "\n \n", "the file has no rows"),
         ("a.csv", "", "the file is empty"),
         ("a.csv", "text\n", "the file has no rows"),

@@ -48,7 +48,7 @@ def test_a_variant_with_an_empty_cell_is_left_out(write: Write) -> None:
 def test_what_cannot_be_read_is_named(write: Write, tmp_path: Path) -> None:
     assert "there is no such file" in refusal(tmp_path / "absent.csv")
     assert "the ending must be one of" in refusal(write("a.docx", "x"))
-    assert "the file has no rows" in refusal(write("a.csv", "id,text\n"))
+    assert "the file has no rows; name another file." in refusal(write("a.csv", "id,text\n"))
     missing = refusal(write("b.csv", "row,content\n1,one\n"))
     assert "no column 'id' with the id of each row" in missing and "no column 'text'" in missing
     assert "line 3: 1 cell, but the header names 2" in refusal(write("c.csv", "id,text\n1,one\n2\n"))

@@ -42,7 +42,8 @@ def copied_run(folder: Path) -> Path:
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path) -> None:
     assert f"{SETTING} is not set" in refusal(None) and f"{SETTING}=runs/<name>" in refusal(None)
-    assert refusal(str(tmp_path)) == f"{SETTING}={tmp_path} holds no finished run (there is no manifest.json)."
+    message = f"{SETTING}={tmp_path} holds no finished run (there is no manifest.json); give it the folder of one: "
+    assert refusal(str(tmp_path)) == f"{message}{SETTING}=runs/<name>."
     damaged = copied_run(tmp_path / "damaged")
     (damaged / "model" / "model.safetensors").write_bytes(b"")
     assert "is damaged" in refusal(str(damaged))
@@ -61,6 +62,7 @@ def test_every_difference_of_the_task_is_named_with_both_sides() -> None:
     assert "only the teacher has 'z' and only this data has 'other'" in classes
     assert "one label, those of this data more than one label" in labels
     assert "single texts, and this data has pairs of texts" in texts
+    assert all("Use a run" in problem for problem in error.value.problems)
 
 
 def test_it_answers_in_the_order_of_the_classes_and_is_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
