@@ -105,7 +105,7 @@ def train_setfit(draw: Draw, model: str, pairs: int | None) -> tuple[float, floa
     texts, labels = zip(*draw.train, strict=True)
     rows = Dataset.from_dict({"text": list(texts), "label": [classes.index(label) for label in labels]})
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        encoder = setfit.SetFitModel.from_pretrained(str(packaged_folder(model)))
+        encoder = setfit.SetFitModel.from_pretrained(str(packaged_folder(model)), trust_remote_code=False)
         arguments = setfit.TrainingArguments(
             output_dir=folder,
             num_iterations=pairs,

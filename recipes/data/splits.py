@@ -81,7 +81,6 @@ class Splits:
             clean_rows: cleans the texts of a split as the run does, so that digests match across splits.
         """
         hidden = [*self.hidden_splits().values(), *self.excluded_rows]
-
         ids = [name for rows in hidden for name in rows["id"]]
 
         @functools.cache

@@ -30,7 +30,13 @@ from recipes.toolkit.sharpness import Sharpen
 class Sam(Sharpen):
     """Replace the gradient by the one at weights that moved by one distance, all together."""
 
-    rho: float = allowed("[0, inf)")
+    rho: float = allowed(
+        "[0, inf)",
+        advised="[0.01, 2]",
+        source="0.01 to 0.5 were tried in Foret et al. 2021, arXiv 2010.01412, and 0.5 to 2 if adaptive",
+        below="it trains as without the trick",
+        above="the gradient is taken too far away, and training fails",
+    )
     """How far all weights together move."""
     adaptive: bool = allowed("")
     """Whether each value moves in proportion to its size (ASAM)."""

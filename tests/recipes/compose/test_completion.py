@@ -14,9 +14,9 @@ QUERY = ["-sc", "query=bash"]
         ("python train.py +tricks=[mixu", ["+tricks=[mixup"]),
         (
             "python train.py data=files +tricks=[mixup,a",
-            ["+tricks=[mixup,accumulate", "+tricks=[mixup,amp", "+tricks=[mixup,awp"],
+            [f"+tricks=[mixup,{name}" for name in ("accumulate", "amp", "augment_from", "awp")],
         ),
-        ("trickbook train +tricks=[amp,awp,a", ["+tricks=[amp,awp,accumulate"]),
+        ("trickbook train +tricks=[amp,awp,a", ["+tricks=[amp,awp,accumulate", "+tricks=[amp,awp,augment_from"]),
         ("python train.py +tricks=[none", []),
         ("", []),
     ],

@@ -207,7 +207,7 @@ def test_many_rows_are_read_in_seconds(write: Write) -> None:
 class TestHideTest:
     def test_only_digests_of_the_test_and_extra_splits_are_visible(self) -> None:
         def rows(*texts: str) -> Dataset:
-            return Dataset.from_dict({"text": texts, "text_pair": [None] * len(texts)})
+            return Dataset.from_dict({"id": texts, "text": texts, "text_pair": [None] * len(texts)})
 
         cleaned: list[list[str]] = []
 
@@ -223,5 +223,5 @@ class TestHideTest:
         assert cleaned == [["*C  d*"], ["e", "c d"]]
 
     def test_without_hidden_splits_there_are_no_digests(self) -> None:
-        rows = Dataset.from_dict({"text": ["a"], "text_pair": [None]})
+        rows = Dataset.from_dict({"id": ["0"], "text": ["a"], "text_pair": [None]})
         assert Splits(rows, rows, None, ["x"], False).hide_test(lambda each: each).hidden_digests() == frozenset()

@@ -178,6 +178,7 @@ def mixup_objective(
 
     run: Any = SimpleNamespace(bare_model=model, head=head(model), rows_passed=0.0)
     settings = {"level": "embedding", "mask": "whole", "depths": [0.5], "block": 2, **values}
-    trick = Mixup(alpha=1.0, fraction=1.0, warmup=0.0, cooldown=0.0, **settings)
+    unread = {"partners": 1, "smoothness": 0.0, "prior": 0.0}
+    trick = Mixup(alpha=1.0, fraction=1.0, warmup=0.0, cooldown=0.0, **unread, **settings)
     planned = plan(batch, PARTNER, LAMBDAS)
     return trick.objective(run, inner, replace(planned, carried={**planned.carried, **carried}))
