@@ -217,6 +217,8 @@ def run_workers(words: Sequence[str], workers: int, work: Path) -> int:
             **os.environ,
             "OMP_NUM_THREADS": str(max(1, cores // workers)),
             "TOKENIZERS_PARALLELISM": "false",
+            # Runs side by side wait for the GPU's fp32 products; TF32 took a tenth of their time on an H100.
+            "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
             **({"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards > 1 else {}),
         }
         for number in range(workers)
