@@ -88,7 +88,7 @@ class Lora(Trick):
             add_adapters(model, targets, self.rank, self.alpha, self.dropout)
         except ImportError as error:
             raise UserError(
-                f"{self.name} needs the package peft: pip install 'trickbook[lora]', or leave {self.name} out."
+                f"tricks.{self.name} needs the package peft: pip install 'trickbook[lora]', or leave {self.name} out."
             ) from error
         cast(Run, run).note(f"{self.name}: {len(targets)} linear layers have an adapter; their own weights are frozen.")
         return model

@@ -115,7 +115,7 @@ def test_a_run_that_was_judged_on_other_rows_is_refused(tmp_path: Path) -> None:
             finetune_config(config, tmp_path / "soup")
         return str(summary.value)
 
-    assert "it has data.validation=None, this run " in in_child(refusal)
+    assert "it has data.validation=null, this run " in in_child(refusal)
 
 
 def test_a_run_that_was_trained_on_the_rows_of_evaluation_is_refused(tmp_path: Path) -> None:
