@@ -100,7 +100,7 @@ class WarmStart:
         if any(adapted_modules(model)):
             raise UserError(
                 f"{self.setting}: the model of this run has low-rank adapters, and in a finished run they are merged "
-                "into its weights; leave out one of the two."
+                "into its weights; leave out this folder, or the adapters."
             )
         try:
             weights = load_file(self.run.model_folder / SAFE_WEIGHTS_NAME)
