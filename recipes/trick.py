@@ -326,12 +326,12 @@ class Trick:
         return {}
 
     def prepare(self, run: Run) -> None:
-        """Read the files and folders that settings name, so that a wrong one is refused before anything is trained.
+        """Read what settings name, and refuse what the trick cannot work with, before anything is trained.
 
         Called at each start, also of a run that goes on, once the run is set up and before its header is printed.
 
         Raises:
-            UserError: one of them cannot be used.
+            UserError: a file or folder cannot be used, or the model or the data is of another kind.
         """
 
     def check(self, run: Run) -> Iterable[str]:

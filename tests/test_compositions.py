@@ -12,16 +12,22 @@ Other files test these bugs:
 - The definitions of alpha in R-Drop differ, and R-Drop runs without dropout: `test_r_drop.py`.
 """
 
+import re
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from recipes.api import finetune_config
 from recipes.base import Base
 from recipes.data.batch import Batch, Outcome
+from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.models.anatomy import word_embeddings
+from recipes.runtime.randomness import key
 from recipes.testing import (
     NO_DROPOUT,
     declared_trick,
@@ -34,8 +40,10 @@ from recipes.testing import (
     tiny_run,
     with_supplied_values,
 )
+from tests.recipes.models.test_inputs import small_model, small_tokenizer
 
 ATTACKS = ["awp", "fgm", "pgd"]
+TRIPLES = sorted(combinations(names(), 3), key=lambda triple: key(0, "triples", *triple))[:120]
 IN_THE_STEP = [name for name in names() if {"gradient", "objective", "loss"} & set(declared_trick(name).slots)]
 
 
@@ -137,3 +145,55 @@ def test_passes_and_attacks_see_the_same_mixture(attack: str, tmp_path: Path) ->
     assert len(calls) == 2 * int(declared_trick(attack).passes)
     assert len({repr(each[:3]) for each in calls}) == 1
     assert len({each[3] for each in calls}) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("triple", TRIPLES, ids="+".join)
+def test_three_tricks_make_a_run_or_are_refused_with_two_names_and_the_remedy(
+    triple: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Law 8 is about pairs and one update; this is about a whole run, from the data to a prediction."""
+    overrides = [f"+tricks=[{','.join(triple)}]", "train.max_updates=2", *required_overrides(triple)]
+    folder = tmp_path / "run"
+
+    def start() -> tuple[str, ...]:
+        config = with_supplied_values(tiny_config(*overrides))
+        try:
+            run = finetune_config(config, folder)
+        except UserError as error:
+            assert not folder.exists()
+            return error.problems
+        assert np.isfinite(run.predict(["a1 b2 w3", ""]).probabilities).all()
+        assert run.metrics["validation"]["accuracy"] >= 0
+        return ()
+
+    for problem in in_child(start):
+        assert sum(name in problem.partition(";")[0].split() for name in triple) == 2, problem
+        assert "; keep one of them: +tricks=[" in problem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["Albert", "Bart", "GPT2"])
+def test_every_trick_runs_on_another_kind_of_model_or_is_refused_before_it_is_trained(
+    family: str, tmp_path: Path
+) -> None:
+    """One layer for all depths, an encoder and a decoder, and a head that reads every token."""
+    small_model(family).base_model.save_pretrained(tmp_path / "model")
+    small_tokenizer().save_pretrained(tmp_path / "model")
+    chosen = ["model=hub", f"model.name={tmp_path / 'model'}", "train.max_updates=2"]
+
+    def start(trick: str) -> str:
+        folder = tmp_path / trick
+        overrides = [*chosen, f"+tricks=[{trick}]", *required_overrides([trick])]
+        config = with_supplied_values(tiny_config(*overrides))
+        try:
+            finetune_config(config, folder)
+        except UserError as error:
+            assert not folder.exists()
+            return str(error)
+        return ""
+
+    for trick in names():
+        message = in_child(partial(start, trick))
+        if message:
+            assert message.startswith(f"tricks.{trick}") and re.search("leave|use |Use ", message), message

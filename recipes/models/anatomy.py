@@ -58,16 +58,20 @@ def _puts_tokens_first(model: nn.Module) -> bool:
     return shapes == [(2, 1)]
 
 
-def require_one_stack(model: nn.Module) -> None:
+def require_one_stack(model: nn.Module, setting: str) -> None:
     """Check that a text passes one stack of layers only.
+
+    Args:
+        model: the classifier.
+        setting: what changes its word vectors or hidden states, for the message.
 
     Raises:
         UserError: it is an encoder and a decoder, so what changes the vectors of one leaves those of the other.
     """
     if cast(PreTrainedModel, model).config.is_encoder_decoder:
         raise UserError(
-            f"{type(model).__name__} reads each text twice, in an encoder and a decoder, so a trick that changes word "
-            "vectors or hidden states would change those of one only; leave that trick out, or take an encoder."
+            f"{setting}: {type(model).__name__} reads each text twice, in an encoder and a decoder, and word vectors "
+            "or hidden states of one only would be changed; leave it out, or take an encoder."
         )
 
 

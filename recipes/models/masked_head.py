@@ -23,7 +23,7 @@ def require_masked_head(classifier: PreTrainedModel, settings: Model, setting: s
     Raises:
         UserError: transformers has no such head for this architecture.
     """
-    require_one_stack(classifier)
+    require_one_stack(classifier, setting)
     if type(classifier.config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise UserError(
             f"{setting}: {type(classifier).__name__} ({setting_of(settings)}) has no masked head, one that predicts "

@@ -24,7 +24,7 @@ def read_mean(model: PreTrainedModel, setting: str) -> None:
     Raises:
         UserError: the model has two stacks of layers, or its head reads vectors of another size.
     """
-    require_one_stack(model)
+    require_one_stack(model, setting)
     encoder, classifier = model.base_model, head(model)
     if classifier.in_features != model.config.hidden_size:
         raise UserError(

@@ -28,7 +28,7 @@ def modify(model: nn.Module, width: int | None, change: Callable[[Tensor], Tenso
     Raises:
         UserError: the model has word vectors in its encoder and in its decoder.
     """
-    require_one_stack(model)
+    require_one_stack(model, "word vectors")
     tokens_first = has_tokens_first(model)
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.models import word_vectors
-from recipes.models.anatomy import word_embeddings
+from recipes.models.anatomy import require_one_stack, word_embeddings
 from recipes.ranges import allowed
 from recipes.toolkit.gradients import add_gradients, set_gradients_aside, take_gradients
 from recipes.toolkit.sharpness import displace
@@ -82,6 +82,11 @@ class Attack(Trick, ABC):
             return f"{self.name}: {settings} in 2-norm of the change of the word embedding matrix (scope=matrix)."
         settings = ", ".join(f"{name}={value:g} is {value * unit:.3g}" for name, value in self.distances().items())
         return f"{self.name}: for each text {settings}, in mean norms of a word vector, which is {unit:.3g}."
+
+    def prepare(self, run: Run) -> None:
+        """Refuse a model with word vectors in its encoder and in its decoder."""
+        if self.epsilon and self.scope == "text":
+            require_one_stack(run.bare_model, f"tricks.{self.name}")
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn of distances that break training, and of scope=matrix where the matrix has no gradient."""

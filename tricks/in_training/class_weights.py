@@ -45,15 +45,18 @@ class ClassWeights(Trick):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._weights: Tensor | None = None
+        self._weights: Tensor
+
+    def prepare(self, run: Run) -> None:
+        """Compute the weights."""
+        require_one_label(run, f"tricks.{self.name}")
+        self._weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}")
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn about balanced classes, or imbalance corrected twice."""
         return check_imbalance(run, f"tricks.{self.name}")
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
-        """Multiply the targets by the class weights; computed at the first call, when the classes are known."""
-        if self._weights is None:
-            require_one_label(run, f"tricks.{self.name}")
-            self._weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}").to(targets)
+        """Multiply the targets by the class weights."""
+        self._weights = self._weights.to(targets)
         return inner(logits, targets * self._weights)

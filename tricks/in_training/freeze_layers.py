@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from recipes import ModelContext, Run, Trick, allowed
-from recipes.models.anatomy import depths, layers
+from recipes.models.anatomy import depths
+from recipes.toolkit.requirements import require_layers
 
 
 @dataclass
@@ -60,7 +61,7 @@ class FreezeLayers(Trick):
         """The frozen weights at a progress from 0 to 1, where 1 means that all are unfrozen."""
         if not self.fraction or progress >= 1:
             return []
-        total = len(layers(model))
+        total = len(require_layers(model, f"tricks.{self.name}"))
         frozen = round(self.fraction * total) + 1  # with the embeddings, which have the greatest depth
         frozen -= math.floor(round(progress * frozen, 6))
         return [weight for weight, depth in depths(model).items() if depth > total + 1 - frozen]

@@ -43,16 +43,19 @@ class LogitAdjustment(Trick):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._offsets: Tensor | None = None
+        self._offsets: Tensor
+
+    def prepare(self, run: Run) -> None:
+        """Compute the offsets; a class without rows is treated as if it had one."""
+        require_one_label(run, f"tricks.{self.name}")
+        counts = np.maximum(class_counts(run.train), 1)
+        self._offsets = self.tau * torch.from_numpy(np.log(counts / counts.sum()))
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn about balanced classes, or imbalance corrected twice."""
         return check_imbalance(run, f"tricks.{self.name}")
 
     def loss(self, run: Run, inner: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
-        """Add the offsets; a class without rows is treated as if it had one."""
-        if self._offsets is None:
-            require_one_label(run, f"tricks.{self.name}")
-            counts = np.maximum(class_counts(run.train), 1)
-            self._offsets = self.tau * torch.from_numpy(np.log(counts / counts.sum())).to(logits)
+        """Add the offsets."""
+        self._offsets = self._offsets.to(logits)
         return inner(logits + self._offsets, targets)

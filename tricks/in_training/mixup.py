@@ -53,10 +53,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recipes import Batch, Loss, Outcome, Run, Trick, UserError, allowed
+from recipes import Batch, Loss, Outcome, Run, Trick, allowed
 from recipes.models import anatomy, hidden_states, word_vectors
 from recipes.runtime.transfer import send
 from recipes.toolkit import mixing, word_choice
+from recipes.toolkit.requirements import require_layers, require_pooled_head
 
 LAMBDA, LAYER, FROM_PARTNER = "mixup.lambda", "mixup.layer", "mixup.taken"
 
@@ -126,6 +127,18 @@ class Mixup(Trick):
         why = f"texts that are read in segments can only be mixed after pooling (tricks.{self.name}.level=sentence)"
         return {"model/reshape": why}
 
+    def prepare(self, run: Run) -> None:
+        """Refuse a model that has nothing to mix at this level."""
+        if not self.fraction:
+            return
+        setting = f"tricks.{self.name}.level={self.level}"
+        if self.level == "sentence":
+            require_pooled_head(run.bare_model, setting, "use embedding or hidden")
+            return
+        anatomy.require_one_stack(run.bare_model, setting)
+        if self.level == "hidden":
+            require_layers(run.bare_model, setting, "use embedding or sentence")
+
     def check(self, run: Run) -> Iterable[str]:
         """Warn if rows have no partners, or if no update is left for mixing."""
         if run.config.train.batch_size < 2:
@@ -166,14 +179,7 @@ class Mixup(Trick):
 
     def _layer(self, run: Run, draws: np.random.Generator) -> int:
         """Draw the index of the layer before which this batch is mixed."""
-        anatomy.require_one_stack(run.bare_model)
-        try:
-            count = len(anatomy.layers(run.bare_model))
-        except ValueError as error:
-            sentence = (
-                f"tricks.{self.name}.level=hidden: {error}, before one of which to mix; use embedding or sentence."
-            )
-            raise UserError(sentence) from error
+        count = len(anatomy.layers(run.bare_model))
         # Round before truncating: 0.58 * 50 is a little less than 29.
         return int(round(float(draws.choice(self.depths)) * count, 6))
 
@@ -252,11 +258,6 @@ class Mixup(Trick):
 
     def _sentence(self, run: Run, batch: Batch, partners: Batch) -> AbstractContextManager[None]:
         def mix(own: Tensor) -> Tensor:
-            if own.dim() > 2:
-                raise UserError(
-                    f"tricks.{self.name}.level=sentence: the head of {type(run.bare_model).__name__} reads every "
-                    "token, and not one pooled vector of a text; use embedding or hidden."
-                )
             run.rows_passed += len(batch)
             other = hidden_states.capture(run.bare_model, run.head, partners.inputs)
             own_fraction = batch.carried[LAMBDA].to(own.dtype)[:, None]

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from recipes import Batch, Outcome, Run, Trick, allowed
 from recipes.models.anatomy import undropped_vectors
+from recipes.toolkit.requirements import require_pooled_head
 
 
 @dataclass
@@ -55,6 +56,11 @@ class MultiSampleDropout(Trick):
         # The head's input before its dropout, and the rate, at each pass through the head in the pass that runs now.
         # It is on self because the loss gets logits and targets only.
         self._vectors: list[tuple[Tensor, float]] = []
+
+    def prepare(self, run: Run) -> None:
+        """Refuse a model without one vector of a text."""
+        if self.samples > 1:
+            require_pooled_head(run.bare_model, f"tricks.{self.name}")
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn if the model has no dropout and the trick brings none."""

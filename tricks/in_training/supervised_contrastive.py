@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recipes import Batch, Loss, Outcome, Run, Trick, UserError, allowed
+from recipes import Batch, Loss, Outcome, Run, Trick, allowed
 from recipes.data.encoding import class_counts
 from recipes.models.anatomy import pooled_vectors
 from recipes.runtime.randomness import seed_forward
+from recipes.toolkit.requirements import require_pooled_head
 
 LOSS, GRADIENT = "supervised_contrastive.loss", "supervised_contrastive.gradient"
 A_FORWARD_PASS = 1 / 3
@@ -65,6 +66,11 @@ class SupervisedContrastive(Trick):
         """Exclude mixtures."""
         return {"objective/mix": "a mixture of texts has no one class"}
 
+    def prepare(self, run: Run) -> None:
+        """Refuse a model without one vector of a text."""
+        if self.weight:
+            require_pooled_head(run.bare_model, f"tricks.{self.name}")
+
     def check(self, run: Run) -> Iterable[str]:
         """Warn if most rows have no other row of their class in a batch."""
         if run.multi_label:
@@ -97,11 +103,6 @@ class SupervisedContrastive(Trick):
         with torch.no_grad(), pooled_vectors(run.head) as vectors:
             run.bare_model(**batch.inputs)
         run.rows_passed += A_FORWARD_PASS * len(batch)
-        if vectors[0].dim() > 2:
-            raise UserError(
-                f"tricks.{self.name}: the head of {type(run.bare_model).__name__} reads every token, and not one "
-                "pooled vector of a text; leave it out."
-            )
         return normalize(vectors[0])
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:

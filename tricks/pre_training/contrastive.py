@@ -35,6 +35,7 @@ from recipes.models.hidden_states import capture
 from recipes.models.mean_pooling import read_mean
 from recipes.runtime.randomness import generator
 from recipes.toolkit.pretraining import Stage, train_stage
+from recipes.toolkit.requirements import require_pooled_head
 
 ROWS_AT_ONCE = 64
 
@@ -80,6 +81,11 @@ class Contrastive(Trick):
         if self.pooling == "mean":
             read_mean(model, f"tricks.{self.name}.pooling=mean")
         return model
+
+    def prepare(self, run: Run) -> None:
+        """Refuse a model without one vector of a text."""
+        if self.epochs:
+            require_pooled_head(run.bare_model, f"tricks.{self.name}.pooling={self.pooling}", "use pooling=mean")
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn of classes without a pair."""

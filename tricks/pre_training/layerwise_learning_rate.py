@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from recipes import Run, Trick, allowed
 from recipes.models.anatomy import depths
 from recipes.toolkit.rates import scale_rates
+from recipes.toolkit.requirements import require_layers
 
 
 @dataclass
@@ -42,5 +43,6 @@ class LayerwiseLearningRate(Trick):
         optimizer = inner(model)
         if self.decay == 1:
             return optimizer
+        require_layers(model, f"tricks.{self.name}")
         depth = {weight: max(0, each - 1) for weight, each in depths(model).items()}
         return scale_rates(optimizer, {weight: self.decay**power for weight, power in depth.items()})

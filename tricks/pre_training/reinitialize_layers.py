@@ -19,8 +19,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from recipes import ModelContext, Trick, UserError, allowed
-from recipes.models.anatomy import depths, head, layers
+from recipes.models.anatomy import depths, head
 from recipes.runtime.randomness import key
+from recipes.toolkit.requirements import require_layers
 
 
 @dataclass
@@ -42,9 +43,12 @@ class ReinitializeLayers(Trick):
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Reinitialize module by module, by the method of the model family."""
         model = cast(PreTrainedModel, inner())
-        if self.count > (most := len(layers(model))):
-            raise UserError(f"tricks.{self.name}.count={self.count}: the model has {most} layers; choose 0 to {most}.")
         if self.count:
+            most = len(require_layers(model, f"tricks.{self.name}"))
+            if self.count > most:
+                raise UserError(
+                    f"tricks.{self.name}.count={self.count}: the model has {most} layers; choose 0 to {most}."
+                )
             torch.manual_seed(key(run.config.seeds.init, "reinitialize_layers"))
             depth, head_weights = depths(model), set(head(model).parameters())
             for module in model.modules():

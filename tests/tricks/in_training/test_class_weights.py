@@ -19,8 +19,10 @@ def run_of(labels: list[Any], multi_label: bool = False) -> Any:
     )
 
 
-def trick(**values: Any) -> ClassWeights:
-    return ClassWeights(**{"scheme": "balanced", "beta": 0.9, "values": {}, **values})
+def prepared(run: Any, **values: Any) -> ClassWeights:
+    trick = ClassWeights(**{"scheme": "balanced", "beta": 0.9, "values": {}, **values})
+    trick.prepare(run)
+    return trick
 
 
 def test_columns_of_the_targets_are_scaled() -> None:
@@ -31,7 +33,7 @@ def test_columns_of_the_targets_are_scaled() -> None:
         return torch.tensor([5.0, 7.0])
 
     logits, targets = torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.25, 0.75]])
-    result = trick().loss(run_of([0, 0, 0, 1]), inner, logits, targets)
+    result = prepared(run_of([0, 0, 0, 1])).loss(run_of([]), inner, logits, targets)
     assert result.tolist() == [5.0, 7.0]
     torch.testing.assert_close(calls[0], torch.tensor([[2 / 3, 0.0], [0.25 * 2 / 3, 1.5]]))
     assert targets.tolist() == [[1.0, 0.0], [0.25, 0.75]]
@@ -42,7 +44,7 @@ def test_the_loss_is_that_of_torch_with_weights_on_the_right_class() -> None:
         return functional.cross_entropy(logits, targets, reduction="none")
 
     logits, labels = torch.tensor([[1.0, -2.0], [0.5, 3.0], [0.0, 0.0]]), torch.tensor([0, 1, 1])
-    result = trick().loss(run_of([0, 0, 0, 1]), plain, logits, functional.one_hot(labels, 2).float())
+    result = prepared(run_of([0, 0, 0, 1])).loss(run_of([]), plain, logits, functional.one_hot(labels, 2).float())
     torch.testing.assert_close(
         result, functional.cross_entropy(logits, labels, torch.tensor([2 / 3, 2.0]), reduction="none")
     )
@@ -50,6 +52,11 @@ def test_the_loss_is_that_of_torch_with_weights_on_the_right_class() -> None:
 
 def test_multi_label_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"tricks\.class_weights: rows have several labels here"):
-        trick().loss(
-            run_of([[1, 1]], multi_label=True), lambda logits, targets: logits, torch.ones(1, 2), torch.ones(1, 2)
-        )
+        prepared(run_of([[1, 1]], multi_label=True))
+
+
+def test_a_class_without_a_weight_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(
+        UserError, match="every class needs a weight; missing: yes; set tricks.class_weights.values.yes"
+    ):
+        prepared(run_of([0, 1]), scheme="given", values={"no": 1.0})

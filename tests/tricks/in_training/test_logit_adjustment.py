@@ -19,7 +19,9 @@ def run_of(labels: list[Any], multi_label: bool = False) -> Any:
 
 def adjusted(tau: float, labels: list[Any]) -> list[float]:
     logits = torch.tensor([[1.0, 2.0, 3.0]])
-    result = LogitAdjustment(tau).loss(run_of(labels), lambda logits, targets: logits, logits, torch.zeros(1, 3))
+    trick = LogitAdjustment(tau)
+    trick.prepare(run_of(labels))
+    result = trick.loss(run_of([]), lambda logits, targets: logits, logits, torch.zeros(1, 3))
     assert logits.tolist() == [[1.0, 2.0, 3.0]]
     row: list[float] = result[0].tolist()
     return row
@@ -41,6 +43,4 @@ def test_where_all_are_alike_the_probabilities_stay() -> None:
 
 def test_multi_label_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"tricks\.logit_adjustment: rows have several labels here"):
-        LogitAdjustment(1.0).loss(
-            run_of([[1, 0, 1]], True), lambda logits, targets: logits, torch.ones(1, 3), torch.ones(1, 3)
-        )
+        LogitAdjustment(1.0).prepare(run_of([[1, 0, 1]], True))

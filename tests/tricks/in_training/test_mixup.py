@@ -525,5 +525,6 @@ class TestPlanned:
     def test_a_model_without_a_list_of_layers_is_refused(self) -> None:
         model = Toy()
         model.config.num_hidden_layers = 3
-        with pytest.raises(UserError, match=r"tricks\.mixup\.level=hidden: Toy has no list of 3 layers, before "):
-            self.output(run_of(model), level="hidden")
+        with pytest.raises(UserError, match=r"tricks\.mixup\.level=hidden: Toy has no list of 3 layers; use "):
+            mixup(level="hidden").prepare(run_of(model))
+        mixup(level="hidden", fraction=0.0).prepare(run_of(model))
