@@ -445,7 +445,8 @@ class Trick:
     def export(self, run: ModelContext, in_pairs: bool) -> Mapping[str, Any] | None:
         """How a program without Trickbook does what this trick does when texts are predicted; None: it cannot.
 
-        Only tricks around a seam of `recipes.seams.PREDICTING` are asked.
+        Only tricks around a seam of `recipes.seams.PREDICTING` are asked, and those that reshape the model, whose
+        forward pass is exported as they have changed it.
 
         Args:
             run: the loaded run.
@@ -453,7 +454,7 @@ class Trick:
 
         Returns:
             Entries of `settings.json`, as `recipes/export/reader.py` reads them: `clean`, `cut`, `windows`, `merge` or
-            `thresholds`.
+            `thresholds`; none if the graph does it all.
         """
         return None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from recipes import seams
-from recipes.errors import UserError, list_names
+from recipes.errors import UserError
 from recipes.export import reader
 from recipes.export.agreement import Agreement, compare
 from recipes.export.kinds import refuse_other_kinds
@@ -177,13 +177,8 @@ def describe_steps(run: RunFolder, predictor: Predictor) -> dict[str, Any]:
         "thresholds": None,
         "opset": OPSET,
     }
-    reshaping = [name for name, trick in predictor.tricks.items() if trick.slots.get("model") == "reshape"]
-    if reshaping:
-        raise UserError(
-            f"{run.folder}: {list_names(reshaping)} changes what the model computes by the length of each text, and an "
-            "ONNX file has one computation for all texts; use recipes.load(<run folder>)."
-        )
     names = [name for seam in seams.PREDICTING for name in seams.tricks_around(seam, predictor.tricks)]
+    names += [name for name, trick in predictor.tricks.items() if trick.slots.get("model") == "reshape"]
     for name in dict.fromkeys(names):
         steps = predictor.tricks[name].export(predictor, in_pairs)
         if steps is None:

@@ -11,14 +11,14 @@ Cost: `epochs` passes over the rows, at most `max_updates` updates, before the f
     metrics.json counts them. The result is cached.
 Use when: there are few rows of each class: with 8 it is above plain training and SetFit, in 0.6 to 0.7 of SetFit's time
     (docs/evidence/short_runs.md). Avoid when: rows are many, and fine-tuning alone is as good.
-Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs its mean: `recipes.load(folder)` has it,
-    a plain transformers pipeline does not, unless pooling=own.
+Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs its mean: `recipes.load(folder)` and an
+    ONNX export have it, a plain transformers pipeline does not, unless pooling=own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -81,6 +81,10 @@ class Contrastive(Trick):
         if self.pooling == "mean":
             read_mean(model, f"tricks.{self.name}.pooling=mean")
         return model
+
+    def export(self, run: ModelContext, in_pairs: bool) -> Mapping[str, Any]:
+        """Nothing more: the mean is part of the model's graph."""
+        return {}
 
     def prepare(self, run: Run) -> None:
         """Refuse a model without one vector of a text."""

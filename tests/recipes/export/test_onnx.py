@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModel
 
 import recipes
-from recipes.api import FinishedRun
+from recipes.api import FinishedRun, finetune_config
 from recipes.compose.trust import trusting
 from recipes.errors import UserError
 from recipes.export import onnx
@@ -78,6 +78,19 @@ class TestWithThePackages:
 
         in_child(export)
         assert not (run.folder / "new").exists()
+
+    @pytest.mark.parametrize("pooling", ["mean", "own"])
+    def test_a_model_whose_head_reads_the_mean(self, pooling: str, tmp_path: Path) -> None:
+        """The mean is over the tokens of each row, whatever their number; `compare` refuses what does not agree."""
+        overrides = (f"tricks.contrastive.pooling={pooling}", "tricks.contrastive.epochs=5", "train.max_updates=2")
+
+        def export() -> tuple[int, float]:
+            run = finetune_config(tiny_config("+tricks=[contrastive]", *overrides), tmp_path / "run")
+            _, found = export_onnx(run)
+            return found.texts, found.largest_difference
+
+        texts, difference = in_child(export)
+        assert texts == 200 and difference < 1e-5
 
     @pytest.mark.parametrize("family", ["roberta", "deberta-v2", "longformer"])
     def test_families(self, family: str, run: RunFolder) -> None:
@@ -179,11 +192,15 @@ def test_linear_and_fused_runs_are_refused(refused: FinishedRun) -> None:
         export_onnx(refused)
 
 
-def test_a_trick_that_reshapes_the_model_is_refused() -> None:
+def test_a_trick_that_reshapes_the_model_is_refused_unless_the_graph_does_it() -> None:
     run, predictor = load_with()
     predictor.tricks = {"segments": onnx_trick("segments")}
-    with pytest.raises(UserError, match="'segments' changes what the model computes by the length of each text"):
+    with pytest.raises(UserError, match="the trick segments acts when texts are predicted, and does not say how"):
         describe_steps(run, predictor)
+    predictor.tricks = {}
+    expected = describe_steps(run, predictor)
+    predictor.tricks = {"contrastive": onnx_trick("contrastive")}
+    assert describe_steps(run, predictor) == expected
 
 
 def test_a_trick_that_does_not_say_how_is_refused() -> None:
