@@ -10,6 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from recipes import finetune
+from recipes.ablation.factors import build_space
+from recipes.ablation.feasibility import find_admissible_arms
 from recipes.compose.loader import find_sets, read_sets
 from recipes.compose.members import member_config
 from recipes.compose.overrides import _composing_conf, compose_config, start_sweep
@@ -24,6 +26,7 @@ from recipes.testing import tiny_config as make_config
 
 ROOT = Path(__file__).parents[3]
 CLIP = "+tricks=[clip_gradient]"
+DATA = {"text": ["a", "b"] * 20, "label": ["x", "y"] * 20}
 Write = Callable[[str, str], Path]
 CLASS = """
 from dataclasses import dataclass
@@ -87,9 +90,8 @@ def test_a_value_on_the_command_line_stays_and_is_refused_even_if_it_is_the_defa
 
 
 def test_a_value_from_python_stays() -> None:
-    data = {"text": ["a", "b"] * 20, "label": ["x", "y"] * 20}
     with pytest.raises(UserError, match=r"^train.clip_norm=1.0: clip_gradient needs train.clip_norm=null"):
-        finetune(train=data, model="tiny", tricks=["clip_gradient"], clip_norm=1.0)
+        finetune(train=DATA, model="tiny", tricks=["clip_gradient"], clip_norm=1.0)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,57 @@ def test_two_tricks_that_want_different_values_are_refused_with_both_names(their
         "tricks longer and shorter set train.epochs to different values; keep one of them: +tricks=[longer] or "
         "+tricks=[shorter].",
     )
+
+
+def start(lines: list[str], folder: str) -> None:
+    """Start a run as from Python."""
+    finetune([*lines, f"hydra.searchpath=[{folder}]"], trusted=find_targets(folder), train=DATA, model="tiny")
+
+
+def find_targets(folder: str) -> list[str]:
+    """The classes of the user's own tricks."""
+    files = (Path(folder) / "tricks").glob("*.yaml")
+    return [file.read_text().split("_target_: ")[1].strip() for file in files]
+
+
+@pytest.mark.parametrize("further", [[], ["train.epochs=3"]])
+@pytest.mark.parametrize("selection", ["+tricks=[longer,shorter]", "recipe=mine"])
+def test_two_such_tricks_are_refused_from_python_and_in_a_recipe(
+    selection: str, further: list[str], theirs: Callable[..., str]
+) -> None:
+    """Also where the user has chosen the value of one of them."""
+    theirs("longer", '{"train.epochs": 3}')
+    folder = theirs("shorter", '{"train.epochs": 1}')
+    (Path(folder) / "recipe").mkdir()
+    lines = "# @package _global_\ndefaults:\n  - /tricks: [longer, shorter]\n"
+    (Path(folder) / "recipe" / "mine.yaml").write_text(lines)
+    with pytest.raises(UserError) as raised:
+        start([selection, *further], folder)
+    assert raised.value.problems == (
+        "tricks longer and shorter set train.epochs to different values; keep one of them: +tricks=[longer] or "
+        "+tricks=[shorter].",
+    )
+
+
+def test_two_tricks_that_want_one_value_make_a_run_with_it(theirs: Callable[..., str]) -> None:
+    folder = theirs("unclipped", '{"train.clip_norm": None}')
+    assert clip_norm(["+tricks=[clip_gradient,unclipped]"], folder) is None
+    with trusting(find_targets(folder)):
+        assert problems(["+tricks=[clip_gradient,unclipped]"], folder) == []
+
+
+def test_two_tricks_that_want_different_values_are_one_factor_of_an_ablation(theirs: Callable[..., str]) -> None:
+    theirs("longer", '{"train.epochs": 3}')
+    folder = theirs("shorter", '{"train.epochs": 1}')
+    arguments = ["+tricks=[longer,shorter,mixup]", "model=tiny", f"hydra.searchpath=[{folder}]"]
+    with trusting(find_targets(folder)):
+        space, _ = find_admissible_arms(
+            build_space(arguments, [], "pydocs"), lambda overrides: compose_config(overrides)[0]
+        )
+    assert [(factor.name, factor.levels) for factor in space.factors] == [
+        ("longer|shorter", ("none", "longer", "shorter")),
+        ("mixup", ("none", "mixup")),
+    ]
 
 
 @pytest.mark.parametrize(
