@@ -23,7 +23,7 @@ from recipes.runs.files import expand_home, write_json
 from recipes.runs.folder import read_config
 
 # Settings of tricks that name a file or a folder.
-PATH_SETTING = re.compile(r"(.*_)?(file|folder|path|teacher)s?")
+PATH_SETTING = re.compile(r"(.*_)?(file|folder|path|teacher|fusion)s?")
 # A file may change twice within one tick of the file system's clock, so a file this fresh is hashed again.
 FRESH_SECONDS = 2.0
 

@@ -91,6 +91,14 @@ def test_the_models_of_its_members_count_of_a_fused_run(tmp_path: Path, write: W
     assert fingerprint(tmp_path / "run") != before
 
 
+def test_runs_that_a_trick_names_are_inputs(tmp_path: Path, write: Write) -> None:
+    write("run/model/ensemble.json", "{}")
+    tricks = {"distill": "teacher", "clean_labels": "fusion", "incremental": "folder"}
+    for trick, setting in tricks.items():
+        found = identify_inputs(config(f"+tricks=[{trick}]", f"tricks.{trick}.{setting}={tmp_path / 'run'}"))
+        assert f"tricks.{trick}.{setting}" in found
+
+
 def test_an_unchanged_file_is_not_read_again(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("train.csv", "a")
     first = fingerprint(path)
