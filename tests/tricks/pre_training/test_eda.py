@@ -302,8 +302,13 @@ class TestSources:
         assert notes[0] == f"eda: synonyms from {file}; {len(SYNONYMS)} words have some."
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="tricks.eda.file=.*none.tsv: there is no such file"):
+        with pytest.raises(UserError, match="tricks.eda.file=.*none.tsv: there is no such file or folder; give a file"):
             added(trick(file=str(tmp_path / "none.tsv")), rows(["love"]))
+
+    def test_a_file_of_another_format(self, tmp_path: Path) -> None:
+        (tmp_path / "bad.tsv").write_text("good,fine\n", encoding="utf-8")
+        with pytest.raises(UserError, match="^tricks.eda.file=.*bad.tsv, line 1: 'good,fine' is neither word<TAB>syn"):
+            added(trick(file=str(tmp_path / "bad.tsv")), rows(["love"]))
 
     def test_wordnet_where_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(eda, "find_wordnet", lambda: Path("there"))
