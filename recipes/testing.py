@@ -642,12 +642,13 @@ class TrickLaws:
         attempt = (frozenset(selected), (*self.overrides, *values))
         if attempt in FREE_OF_ORDER:
             return
-        # Hydra composes the first order; it is slow with many tricks, and does the same with each order.
-        compositions = {tuple(selected): compose_config, tuple(selected[::-1]): lambda each: (compose_again(each), None)}
-        configs = []
-        for arrangement, compose in compositions.items():
-            overrides = _on_texts((*self.overrides, f"+tricks=[{','.join(arrangement)}]", *values, *SHORT))
-            configs.append(with_supplied_values(read(compose(overrides)[0])))
+        in_order, reversed_order = (
+            _on_texts((*self.overrides, f"+tricks=[{','.join(arrangement)}]", *values, *SHORT))
+            for arrangement in (selected, selected[::-1])
+        )
+        # Hydra, which is slow with many tricks, composes one of the two.
+        composed = (compose_config(in_order)[0], compose_again(reversed_order))
+        configs = [with_supplied_values(read(each)) for each in composed]
         one, other = in_child(lambda: [train_tiny(config) for config in configs])
         assert difference(one["weights"], other["weights"]) == 0
         assert one["losses"] == other["losses"]
@@ -972,7 +973,7 @@ def trained_in_parts(config: Config, cost_of_pass: float) -> dict[str, Any]:
 
 
 def _compare_predictions(config: Config, folder: Path) -> tuple[float, bool]:
-    """The distance between the probabilities that a finished folder answers and its own, and whether decisions agree."""
+    """The distance of a finished run's probabilities to those that its folder answers, and whether decisions agree."""
     run, rows = FinishedRun(folder, tuple(config.trusted)), read_splits(config.data, {}, True).test
     assert rows is not None
     pairs = list(rows["text_pair"]) if config.data.text_pair else None
