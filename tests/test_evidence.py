@@ -141,6 +141,7 @@ def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     assert capsys.readouterr() == (output, "")
 
 
+@pytest.mark.slow
 def test_an_arm_may_refer_to_the_run_of_another_arm_and_to_the_rows_that_were_not_drawn(
     evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ from recipes.runs import checkpoint, manifest
 from recipes.runs.folder import FORMAT, is_finished
 from recipes.testing import comparable_contents, in_child, saved_files, tiny_config
 from tests.recipes.models.test_inputs import small_model, small_tokenizer
+from tests.sampling import slow
 
 
 @dataclass
@@ -204,6 +205,7 @@ def test_the_number_of_threads_is_restored(tmp_path: Path, monkeypatch: pytest.M
         assert count == [3]
 
 
+@pytest.mark.slow
 def test_a_process_has_one_model_in_memory_at_a_time(tmp_path: Path) -> None:
     """A run refers to itself through its seams. It is freed before the next run starts."""
 
@@ -263,6 +265,7 @@ def die_before(owner: Any, name: str) -> Callable[[Callable[[], None]], None]:
     return lambda kill: setattr(owner, name, lambda *arguments, **options: kill())
 
 
+@pytest.mark.slow
 def test_a_repeated_run_and_a_killed_one_write_the_same_bytes(tmp_path: Path) -> None:
     # The tricks have a state that is saved next to the model, and the texts of the second run are longer.
     config = tiny_config("+tricks=[temperature,threshold]", "model.dropout=0.1")
@@ -283,10 +286,10 @@ def test_a_repeated_run_and_a_killed_one_write_the_same_bytes(tmp_path: Path) ->
     ("owner", "name"),
     [
         (pipeline, "_save_model"),
-        pytest.param(results, "write_predictions", marks=pytest.mark.slow),
-        pytest.param(model_card, "render_card", marks=pytest.mark.slow),
-        pytest.param(results, "write_json", marks=pytest.mark.slow),
-        (manifest, "write"),
+        slow(results, "write_predictions"),
+        slow(model_card, "render_card"),
+        slow(results, "write_json"),
+        slow(manifest, "write"),
     ],
 )
 def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name: str, tmp_path: Path) -> None:
@@ -320,7 +323,7 @@ def test_a_run_killed_while_its_checkpoints_are_removed(tmp_path: Path) -> None:
     assert not (folder / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("source", ["tiny", "linear"])
+@pytest.mark.parametrize("source", ["tiny", slow("linear")])
 def test_a_run_without_its_model(source: str, tmp_path: Path) -> None:
     overrides, folder = (f"model={source}", "train.max_updates=3"), tmp_path / "run"
     without = tiny_config(*overrides, "checkpoint.save_model=false")
@@ -376,6 +379,7 @@ def test_the_last_weights_predict_validation_once(tricks: tuple[str, ...], count
     assert in_child(count_predictions) == count
 
 
+@pytest.mark.slow
 def test_an_ensemble_without_its_models(tmp_path: Path) -> None:
     overrides = ("+tricks=[fusion]", "tricks.fusion.folds=2", "train.max_updates=2", "checkpoint.save_model=false")
     in_child(lambda: finetune_config(tiny_config(*overrides), tmp_path / "run"))
@@ -411,8 +415,8 @@ NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     ("owner", "name", "error", "file"),
     [
         (PreTrainedModel, "save_pretrained", SafetensorError(f"I/O error: {NO_SPACE.strerror}"), "model"),
-        pytest.param(PreTrainedTokenizerBase, "save_pretrained", NO_SPACE, "model", marks=pytest.mark.slow),
-        pytest.param(csv, "writer", NO_SPACE, "validation.csv", marks=pytest.mark.slow),
+        slow(PreTrainedTokenizerBase, "save_pretrained", NO_SPACE, "model"),
+        slow(csv, "writer", NO_SPACE, "validation.csv"),
         (checkpoint, "save_file", SafetensorError(f"I/O error: {NO_SPACE.strerror}"), "best.safetensors"),
     ],
 )

@@ -16,6 +16,7 @@ from recipes.doctor.runner import run_checks
 from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
+from tests.sampling import slow
 
 TRAINING = {
     "gradients",
@@ -79,7 +80,7 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-@pytest.mark.parametrize("updates", [0, 2])
+@pytest.mark.parametrize("updates", [0, slow(2)])
 def test_no_check_changes_the_optimizer(updates: int, tmp_path: Path) -> None:
     """Compared after each check, since one check may undo the changes of another."""
 

@@ -26,6 +26,7 @@ from recipes.testing import (
 )
 from recipes.trick import Run, Trick
 from tests.recipes.graphs.test_padding import make_part
+from tests.sampling import slow
 
 
 @dataclass
@@ -119,7 +120,16 @@ def test_a_trick_that_works_on_the_device_is_replayed_exactly() -> None:
     assert replay(OnDevice()) < 1e-10
 
 
-@pytest.mark.parametrize("kind", [ReadsPosition, ReadsLengths, DrawsOnTheHost, DrawsWithNumpy, CountsInPython])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        slow(ReadsPosition),
+        ReadsLengths,
+        slow(DrawsOnTheHost),
+        DrawsWithNumpy,
+        slow(CountsInPython),
+    ],
+)
 def test_a_trick_that_needs_python_is_caught(kind: type[Trick]) -> None:
     assert replay(kind()) > 1e-3
 

@@ -23,6 +23,7 @@ from recipes.prediction.files import PredictionJob, PredictionRequest, Predictio
 from recipes.prediction.predictors import Predictor
 from recipes.runtime.precision import Measurement
 from recipes.testing import finished_run, in_child, make_text_file, tiny_config
+from tests.sampling import slow
 
 ROWS = 44
 # Steps of finishing a job: the note that all is joined, the move of the second file, the removal of pieces.
@@ -117,7 +118,7 @@ def stop(prediction_request: PredictionRequest, call: int) -> list[int]:
     [
         [],
         ["data.label_separator=|", "evaluate.metric=micro_f1"],
-        ["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
+        slow(["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"]),
     ],
 )
 def test_the_scores_equal_those_of_training(
@@ -160,7 +161,7 @@ def test_a_damaged_piece_is_predicted_again(prediction_request: PredictionReques
     assert [row["id"] for row in read_output(prediction_request.target)] == [str(number) for number in range(ROWS)]
 
 
-@pytest.mark.parametrize("step", [*FINISHING, *(pytest.param(step, marks=pytest.mark.slow) for step in OTHERS)])
+@pytest.mark.parametrize("step", [*FINISHING, *(slow(step) for step in OTHERS)])
 def test_a_job_killed_while_it_finishes_is_completed_by_the_same_command(
     step: int, prediction_request: PredictionRequest, tmp_path: Path
 ) -> None:
@@ -228,7 +229,7 @@ def test_ids_are_read_from_their_column(prediction_request: PredictionRequest, t
     assert "no id in 'id'" in Path(f"{prediction_request.target}.bad.jsonl").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", slow("jsonl"), slow("parquet")])
 def test_a_resumed_job_writes_the_same_file(ending: str, prediction_request: PredictionRequest, tmp_path: Path) -> None:
     names = ("uninterrupted", "stopped")
     uninterrupted, stopped = (replace(prediction_request, target=str(tmp_path / f"{name}.{ending}")) for name in names)

@@ -46,6 +46,7 @@ def test_the_page_of_two_runs_compares_them(tmp_path: Path) -> None:
     assert "Side by side" in text and 'href="#run-2">two<' in text and 'id="run-2"' in text
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_are_compared_with_it(tmp_path: Path) -> None:
     ensemble = train(
         tmp_path / "ensemble", "+tricks=[fusion]", "tricks.fusion.members=[tiny,linear]", "tricks.fusion.folds=2"

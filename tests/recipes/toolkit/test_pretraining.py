@@ -28,6 +28,7 @@ from recipes.testing import (
 )
 from recipes.toolkit import pretraining
 from recipes.toolkit.pretraining import StageTraining
+from tests.sampling import slow
 
 BOTH = ("+tricks=[contrastive,mlm]", "tricks.contrastive.epochs=6", "tricks.mlm.epochs=6", "train.max_updates=6")
 
@@ -71,7 +72,12 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize(
     ("name", "update"),
-    [("mlm", 7), pytest.param("mlm", 1, marks=SLOW), pytest.param("contrastive", 1, marks=SLOW), ("contrastive", 5)],
+    [
+        slow("mlm", 7),
+        pytest.param("mlm", 1, marks=SLOW),
+        pytest.param("contrastive", 1, marks=SLOW),
+        ("contrastive", 5),
+    ],
 )
 def test_killed_inside_a_stage_and_resumed_is_not_killed(
     name: str, update: int, uninterrupted: Path, tmp_path: Path

@@ -19,6 +19,7 @@ from recipes.testing import comparable_contents, in_child, kill_after, on_ranks,
 from recipes.trackers.tracker import Point, RunTracker
 from recipes.trackers.tracking import Trackers
 from tests.recipes.trackers.fakes import Failing, Recorder, use
+from tests.sampling import slow
 
 
 def run_with(
@@ -237,7 +238,7 @@ def test_ctrl_c_inside_a_tracker_ends_the_run(tmp_path: Path) -> None:
 # With training.
 
 
-@pytest.mark.parametrize("drops_known", [False, True])
+@pytest.mark.parametrize("drops_known", [False, slow(True)])
 def test_a_killed_run_goes_on_in_the_same_run_of_the_tracker(tmp_path: Path, drops_known: bool) -> None:
     folder = tmp_path / "run"
 
@@ -260,6 +261,7 @@ def test_a_start_that_is_refused_leaves_no_trace(tmp_path: Path) -> None:
     assert trackers == [] and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_linear_baseline_and_an_ensemble_have_results_too(tmp_path: Path) -> None:
     (linear,), _ = run_with(Recorder, tmp_path / "linear", "model=linear")
     assert linear.names() == ["start", "config", "pictures", "results", "end"]
