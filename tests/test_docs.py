@@ -19,6 +19,7 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.seams import SEAMS
 from recipes.testing import compose_again, in_child, make_text_file, names
+from tests.sampling import every
 from tests.test_laws import TRICKS
 
 ROOT = Path(__file__).parents[1]
@@ -155,7 +156,7 @@ def find_commands() -> list[str]:
     return train_lines
 
 
-@pytest.mark.parametrize("command", find_commands())
+@pytest.mark.parametrize("command", every(3, find_commands()))
 def test_a_documented_command_composes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A tracker's package need not be installed here.
     monkeypatch.setattr(tracker_packages, "_is_installed", lambda package: True)
@@ -186,6 +187,7 @@ def test_the_documents_have_commands() -> None:
     assert len(find_commands()) == 32 and len(BENCHES) > 5
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

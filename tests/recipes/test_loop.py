@@ -21,6 +21,7 @@ from recipes.metrics import Predictions
 from recipes.runs import checkpoint
 from recipes.runtime.signals import Interrupted
 from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, kill_after, temporary_folder, tiny_config, tiny_run
+from tests.sampling import slow
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
 
@@ -142,7 +143,7 @@ def test_a_run_does_not_resume_on_changed_data(tmp_path: Path) -> None:
         resume(tmp_path, tiny_config(longest=13))
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "another's"])
+@pytest.mark.parametrize("damage", [slow("missing"), "cut", slow("another's")])
 def test_damaged_best_weights_are_dropped(damage: str, tmp_path: Path) -> None:
     config = tiny_config()
     stop_at(tmp_path, 12, config)

@@ -7,6 +7,7 @@ from recipes.compose.members import member_config
 from recipes.config import Config
 from recipes.errors import UserError
 from recipes.testing import tiny_config
+from tests.sampling import slow
 
 
 @pytest.fixture
@@ -55,11 +56,11 @@ def test_a_recipe(config: Config) -> None:
     ("line", "said"),
     [
         ("tiny data.text=title", "data.text cannot be a member's own"),
-        ("tiny resume=false evaluate.metric=mcc", "evaluate.metric, resume cannot be a member's own"),
-        ("tinny", "model=tinny"),
-        ("tiny trian.epochs=1", "trian"),
+        slow("tiny resume=false evaluate.metric=mcc", "evaluate.metric, resume cannot be a member's own"),
+        slow("tinny", "model=tinny"),
+        slow("tiny trian.epochs=1", "trian"),
         ("tiny train.learning_rate=-1", "train.learning_rate"),
-        ("tiny +tricks=[mixup] tricks.mixup.alhpa=1", "alhpa"),
+        slow("tiny +tricks=[mixup] tricks.mixup.alhpa=1", "alhpa"),
     ],
 )
 def test_wrong_lines(config: Config, line: str, said: str) -> None:

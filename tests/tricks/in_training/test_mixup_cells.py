@@ -10,7 +10,7 @@ from recipes.compose.tricks import build
 from recipes.config import CONF
 from recipes.errors import UserError
 from recipes.testing import TrickLaws, compose_again, names
-from tests.sampling import only
+from tests.sampling import every, only
 
 CELLS: dict[str, dict[str, Any]] = {
     "embedding-whole": {"level": "embedding", "mask": "whole"},
@@ -98,7 +98,7 @@ PRESETS = {
 }
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", every(3, PRESETS))
 def test_a_preset_is_a_recipe(name: str) -> None:
     assert (CONF / "recipe" / f"{name}.yaml").read_text(encoding="utf-8").startswith("# @package _global_\n")
     alone, folder = compose_config([f"recipe={name}", "model=tiny", "seed=3"])
