@@ -7,12 +7,12 @@ import pytest
 
 
 def every(step: int, cases: Iterable[Any]) -> list[Any]:
-    """Mark all cases as slow but the first one and each that is a multiple of `step` behind it."""
+    """Mark all cases as slow but the first one and each `step`-th after it; a tuple has a value for each argument."""
     return [case if index % step == 0 else _mark(case) for index, case in enumerate(cases)]
 
 
 def only(fast: Collection[Any], cases: Iterable[Any]) -> list[Any]:
-    """Mark all cases as slow that are not among the fast ones."""
+    """Mark all cases as slow that are not among the fast ones; a tuple has a value for each argument."""
     return [case if case in fast else _mark(case) for case in cases]
 
 

@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 
+from recipes.ablation import study
 from recipes.config import threads_of_each
 from recipes.runs.folder import RunFolder
 from recipes.testing import make_text_file
@@ -35,6 +36,10 @@ STUDY = (
     "train.batch_size=7",
 )
 SHORT = ("train.max_updates=2", "doctor=off")
+
+
+# What the children of this process need not import again.
+IMPORTED = (study,)
 
 
 @pytest.fixture

@@ -243,6 +243,7 @@ def test_more_epochs_of_a_constant_schedule_resume_the_run(folder: Path) -> None
     assert metrics(folder)["test"] == metrics(folder, "uninterrupted")["test"]
 
 
+@pytest.mark.slow
 def test_more_epochs_need_the_checkpoints_of_the_run(folder: Path) -> None:
     run_to_end(folder, *SAME_RATE)
     assert not (folder / "run" / "checkpoints").exists()
@@ -494,6 +495,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(number: 
     assert updates(folder) == list(range(1, 161))
 
 
+@pytest.mark.slow
 def test_a_signal_stops_the_full_sweep(folder: Path) -> None:
     result = run_and_signal(folder, signal.SIGTERM, "-m", *(each for each in LONG if "run.dir" not in each), "seed=0,1")
     assert result.code == 143
@@ -503,6 +505,7 @@ def test_a_signal_stops_the_full_sweep(folder: Path) -> None:
 # Tracebacks.
 
 
+@pytest.mark.slow
 def test_hydra_full_error_prints_a_traceback(folder: Path) -> None:
     def enable_tracebacks() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -162,6 +162,7 @@ def test_calls_leave_the_state_of_the_process_as_it_was(tmp_path: Path) -> None:
     assert in_child(work) == [True] * 6
 
 
+@pytest.mark.slow
 def test_calls_work_in_another_thread_and_in_a_running_loop(tmp_path: Path) -> None:
     results: dict[str, Any] = {}
 

@@ -540,22 +540,28 @@ def test_every_kind_of_run_is_judged(
     assert health["against"]["difference"] == pytest.approx(-score if metric == "loss" else score, abs=1e-6)
 
 
-def test_an_early_stop_is_announced_and_stored_also_if_the_run_is_killed_afterwards(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """With a learning rate of 0 the first evaluation, after update 6, stays the best one."""
-    config = tiny_config("train.learning_rate=0.0", "evaluate.early_stopping=2", "evaluate.every=1")
-    in_child(lambda: finetune_config(config, tmp_path / "once"))
+EARLY_STOP = ("train.learning_rate=0.0", "evaluate.early_stopping=2", "evaluate.every=1")
+"""With a learning rate of 0 the first evaluation, after update 6, stays the best one."""
+
+
+def test_an_early_stop_is_announced_and_stored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    in_child(lambda: finetune_config(tiny_config(*EARLY_STOP), tmp_path / "run"))
     sentence = "early stop after update 18 of 20: 2 evaluations in a row did not improve accuracy."
     assert capfd.readouterr().out.count(sentence) == 1
-    train_and_die(config, tmp_path / "killed", die_before(manifest, "write"))
-    in_child(lambda: finetune_config(config, tmp_path / "killed"))
-    stop = load(tmp_path / "once").metrics["early_stop"]
+    stop = load(tmp_path / "run").metrics["early_stop"]
     assert (stop["update"], stop["planned_updates"], stop["best_update"]) == (18, 20, 6)
-    assert comparable_contents(tmp_path / "killed") == comparable_contents(tmp_path / "once")
-    card = (tmp_path / "once" / "model" / "README.md").read_text(encoding="utf-8")
-    page = run_page.page([load(tmp_path / "once")])
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    page = run_page.page([load(tmp_path / "run")])
     for text in (card, page.replace("Early stop", "early stop")):
         assert sentence in text and "the model has collapsed" in text
+
+
+@pytest.mark.slow
+def test_an_early_stop_is_stored_also_if_the_run_is_killed_afterwards(tmp_path: Path) -> None:
+    config = tiny_config(*EARLY_STOP)
+    in_child(lambda: finetune_config(config, tmp_path / "once"))
+    train_and_die(config, tmp_path / "killed", die_before(manifest, "write"))
+    in_child(lambda: finetune_config(config, tmp_path / "killed"))
+    assert comparable_contents(tmp_path / "killed") == comparable_contents(tmp_path / "once")
     both = run_page.page([load(tmp_path / "once"), load(tmp_path / "killed")])
     assert ">health</th>" in both and both.count(">collapsed</td>") == 2

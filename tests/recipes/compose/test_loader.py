@@ -200,6 +200,7 @@ def test_the_config_of_a_sweep_itself_is_that_of_no_run() -> None:
     assert dict(zip(RunMode, norms, strict=True)) == {RunMode.RUN: None, RunMode.MULTIRUN: 1.0}
 
 
+@pytest.mark.slow
 def test_a_member_has_what_its_own_tricks_set() -> None:
     assert member_config("tiny +tricks=[clip_gradient]", make_config()).train.clip_norm is None
     assert member_config("seed=1", make_config(CLIP)).train.clip_norm is None

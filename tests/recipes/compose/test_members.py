@@ -38,6 +38,7 @@ def test_a_seed_takes_the_others_along(config: Config) -> None:
     assert member_config("seeds.init=3", config).seeds.order == 7
 
 
+@pytest.mark.slow
 def test_another_model_has_its_own_rate_and_no_tricks(config: Config) -> None:
     found = member_config("minilm +tricks=[swa]", config)
     assert found.model.source == "minilm" and list(found.tricks) == ["swa"]

@@ -124,7 +124,7 @@ def test_a_trick_that_works_on_the_device_is_replayed_exactly() -> None:
     "kind",
     [
         slow(ReadsPosition),
-        ReadsLengths,
+        slow(ReadsLengths),
         slow(DrawsOnTheHost),
         DrawsWithNumpy,
         slow(CountsInPython),
@@ -176,6 +176,7 @@ def test_the_gradient_of_a_tensor_of_the_part_is_replayed() -> None:
     assert vectors.grad[1, 0].tolist() == [10, 10]
 
 
+@pytest.mark.slow
 def test_dropout_of_a_replay_follows_the_seed() -> None:
     def gradients(folder: Any) -> list[dict[str, np.ndarray]]:
         run = tiny_run(tiny_config("+tricks=[r_drop]"), folder)

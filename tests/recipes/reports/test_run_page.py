@@ -14,12 +14,12 @@ from markdown_it import MarkdownIt
 from recipes.api import FinishedRun, finetune_config
 from recipes.metrics import Predictions, confidences, label_matrices, measure
 from recipes.reports.run_page import page
-from recipes.testing import in_child, tiny_config
+from recipes.testing import UNSAVED, in_child, tiny_config
 from tests.recipes.reports.pages import check_page, tags
 
 
 def train(folder: Path, *overrides: str) -> FinishedRun:
-    in_child(lambda: finetune_config(tiny_config(*overrides), folder))
+    in_child(lambda: finetune_config(tiny_config(*UNSAVED, *overrides), folder))
     return FinishedRun(folder)
 
 

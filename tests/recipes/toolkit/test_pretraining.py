@@ -100,6 +100,7 @@ def test_killed_inside_a_stage_and_resumed_is_not_killed(
     assert comparable_contents(tmp_path / "run") == comparable_contents(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_signal_saves_a_checkpoint_even_if_little_would_be_lost(uninterrupted: Path, tmp_path: Path) -> None:
     long = config("checkpoint.min_seconds=1000")
 
@@ -196,6 +197,7 @@ def test_other_texts_settings_models_and_seeds_are_other_entries() -> None:
     in_child(train)
 
 
+@pytest.mark.slow
 def test_more_texts_in_the_file_are_another_entry() -> None:
     def train() -> None:
         with temporary_folder() as folder:
