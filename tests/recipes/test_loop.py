@@ -232,9 +232,9 @@ def fit_with_scores(run: TrainingRun, scores: Mapping[int, float], killed_at: in
     [
         # Worse, better, worse, as good as the best: two in a row without improvement.
         ({3: 0.5, 6: 0.4, 9: 0.6, 12: 0.5, 15: 0.6}, 15, 9),
-        ({3: 0.5, 6: 0.4, 9: 0.3}, 9, 3),
+        slow({3: 0.5, 6: 0.4, 9: 0.3}, 9, 3),
         # Never two in a row.
-        ({3: 0.1, 6: 0.2, 9: 0.1, 12: 0.3, 15: 0.2, 18: 0.4, 20: 0.3}, 20, 18),
+        slow({3: 0.1, 6: 0.2, 9: 0.1, 12: 0.3, 15: 0.2, 18: 0.4, 20: 0.3}, 20, 18),
     ],
 )
 def test_patience_counts_from_the_last_improvement(scores: dict[int, float], end: int, best: int) -> None:

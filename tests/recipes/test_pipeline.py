@@ -167,7 +167,7 @@ def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
     assert spread == ["0.0000"] * 3
 
 
-@pytest.mark.parametrize(("selected", "rate"), [("best", "0.03"), ("last", "0.03")])
+@pytest.mark.parametrize(("selected", "rate"), [("best", "0.03"), slow("last", "0.03")])
 def test_the_selected_weights_are_saved(selected: str, rate: str, tmp_path: Path) -> None:
     config = tiny_config(f"evaluate.weights={selected}", f"train.learning_rate={rate}", "evaluate.every=0.5", "seed=1")
 
@@ -306,7 +306,7 @@ def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name
     assert not list(tmp_path.rglob(".*.trickbook-draft"))
 
 
-@pytest.mark.parametrize(("after_finish", "stays"), [("remove", False), ("keep", True)])
+@pytest.mark.parametrize(("after_finish", "stays"), [("remove", False), slow("keep", True)])
 def test_the_checkpoints_of_a_finished_run(after_finish: str, stays: bool, tmp_path: Path) -> None:
     config = tiny_config("train.max_updates=3", f"checkpoint.after_finish={after_finish}")
     in_child(lambda: finetune_config(config, tmp_path / "run"))
@@ -361,7 +361,7 @@ def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_p
     assert files == ["best", "00000020"]
 
 
-@pytest.mark.parametrize(("tricks", "count"), [((), 3), (("+tricks=[ema]",), 5)])
+@pytest.mark.parametrize(("tricks", "count"), [((), 3), slow(("+tricks=[ema]",), 5)])
 def test_the_last_weights_predict_validation_once(tricks: tuple[str, ...], count: int, tmp_path: Path) -> None:
     """After 9, 18 and 20 updates. The average predicts once more at the end, and so do the last weights without it."""
 
@@ -506,19 +506,19 @@ WORDS = {"a": "apple", "b": "bee"}
     ("overrides", "labels", "expected"),
     [
         (["model=linear"], "a b", ("learned", "majority", "accuracy")),
-        (["train.max_updates=2"], "a b", (None, "linear", "accuracy")),
-        (["train.max_updates=2", "data.text_pair=label"], "a b", (None, "linear", "accuracy")),
+        slow(["train.max_updates=2"], "a b", (None, "linear", "accuracy")),
+        slow(["train.max_updates=2", "data.text_pair=label"], "a b", (None, "linear", "accuracy")),
         (
             ["data.label_separator=+", "evaluate.metric=micro_f1", "train.max_updates=2"],
             "a b a+b",
             (None, "linear", "micro_f1"),
         ),
-        (
+        slow(
             ["data.label_separator=+", "evaluate.metric=macro_f1", "model=linear"],
             "a b a+b",
             (None, "majority", "macro_f1"),
         ),
-        (["train.max_updates=2", "evaluate.metric=loss"], "a b", (None, "linear", "loss")),
+        slow(["train.max_updates=2", "evaluate.metric=loss"], "a b", (None, "linear", "loss")),
     ],
 )
 def test_every_kind_of_run_is_judged(

@@ -15,7 +15,7 @@ def config() -> Config:
     return tiny_config("+tricks=[mixup]", "seed=7", "train.learning_rate=0.02", "tricks.mixup.alpha=0.3")
 
 
-@pytest.mark.parametrize("line", ["", "tiny", "model=tiny", " tiny "])
+@pytest.mark.parametrize("line", ["", slow("tiny"), slow("model=tiny"), slow(" tiny ")])
 def test_the_same_model_is_the_run_itself(config: Config, line: str) -> None:
     assert member_config(line, config) == config
 

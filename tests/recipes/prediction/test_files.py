@@ -428,7 +428,7 @@ def test_lists_of_labels_are_refused_for_a_run_of_single_labels(
     assert len(read_output(request.target)) == 1
 
 
-@pytest.mark.parametrize("form", ["multi_hot", "columns", "lists_as_text"])
+@pytest.mark.parametrize("form", [slow("multi_hot"), "columns", slow("lists_as_text")])
 def test_each_form_of_labels_is_scored_as_in_training(
     form: str, prediction_request: PredictionRequest, tmp_path: Path
 ) -> None:
