@@ -301,6 +301,7 @@ def test_a_wrong_override_is_refused(arguments: list[str], message: str, folder:
     assert len(paragraph.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_all_mistakes_are_reported_at_once(folder: Path) -> None:
     paragraph = run_refused(folder, "trian=1", "model=tniy", "+tricks=[mixpu]", "train.epochs=many")
     assert len(paragraph.splitlines()) == 4

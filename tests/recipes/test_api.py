@@ -182,6 +182,7 @@ def test_calls_work_in_another_thread_and_in_a_running_loop(tmp_path: Path) -> N
     assert results["0"] == results["loop"] != results["1"]
 
 
+@pytest.mark.slow
 def test_a_stopped_call_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step, updates = TrainingRun._step, list[int]()
 

@@ -64,6 +64,7 @@ def test_the_command_of_the_plain_run_has_no_tricks_and_nothing_swept(
     assert paragraph.endswith(f"To make it first: python train.py {command}")
 
 
+@pytest.mark.slow
 def test_each_data_set_of_a_sweep_needs_its_own(loader: ConfigLoader) -> None:
     paragraphs = describe(loader, "data=files", "data.train=a.csv,b.csv", "model=tiny,minilm")
     assert [each.partition("python train.py ")[2] for each in paragraphs] == [

@@ -16,7 +16,6 @@ from recipes.doctor.runner import run_checks
 from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
-from tests.sampling import slow
 
 TRAINING = {
     "gradients",
@@ -80,7 +79,8 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-@pytest.mark.parametrize("updates", [0, slow(2)])
+@pytest.mark.slow
+@pytest.mark.parametrize("updates", [0, 2])
 def test_no_check_changes_the_optimizer(updates: int, tmp_path: Path) -> None:
     """Compared after each check, since one check may undo the changes of another."""
 

@@ -104,6 +104,7 @@ def test_the_page_explains_that_texts_cannot_be_read_again(tmp_path: Path) -> No
     assert "The texts cannot be read again" in page([run])
 
 
+@pytest.mark.slow
 def test_loaded_predictions_have_the_scores_of_the_run(tmp_path: Path) -> None:
     run = train(tmp_path / "run")
     assert measure(run.load_predictions("test")) == pytest.approx(run.metrics["test"], abs=1e-5)

@@ -19,7 +19,6 @@ from recipes.testing import comparable_contents, in_child, kill_after, on_ranks,
 from recipes.trackers.tracker import Point, RunTracker
 from recipes.trackers.tracking import Trackers
 from tests.recipes.trackers.fakes import Failing, Recorder, use
-from tests.sampling import slow
 
 
 def run_with(
@@ -238,7 +237,8 @@ def test_ctrl_c_inside_a_tracker_ends_the_run(tmp_path: Path) -> None:
 # With training.
 
 
-@pytest.mark.parametrize("drops_known", [False, slow(True)])
+@pytest.mark.slow
+@pytest.mark.parametrize("drops_known", [False, True])
 def test_a_killed_run_goes_on_in_the_same_run_of_the_tracker(tmp_path: Path, drops_known: bool) -> None:
     folder = tmp_path / "run"
 
