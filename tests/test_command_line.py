@@ -366,13 +366,13 @@ def test_a_dataset_of_the_hub_that_cannot_be_loaded(folder: Path) -> None:
 # Mistakes in model, metric and tricks.
 
 
-def test_an_unknown_model_is_refused(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["owner/none", slow("./empty"), slow("./nowhere")])
+def test_an_unknown_model_is_refused(name: str, folder: Path) -> None:
     (folder / "empty").mkdir()
     tiny = [each for each in TINY if not each.startswith("model")]
-    for name in ("owner/none", "./empty", "./nowhere"):
-        paragraph = run_refused(folder, *FILE, *tiny, "model=hub", f"model.name={name}")
-        assert f"model.name={name}" in paragraph
-        assert len(paragraph.splitlines()) == 1
+    paragraph = run_refused(folder, *FILE, *tiny, "model=hub", f"model.name={name}")
+    assert f"model.name={name}" in paragraph
+    assert len(paragraph.splitlines()) == 1
 
 
 def test_an_unknown_metric_is_refused(folder: Path) -> None:

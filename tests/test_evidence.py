@@ -117,6 +117,7 @@ def run_script(evidence: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments
     evidence.main()
 
 
+@pytest.mark.slow
 def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     evidence: ModuleType,
     data: Path,

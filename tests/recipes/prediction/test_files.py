@@ -117,7 +117,7 @@ def stop(prediction_request: PredictionRequest, call: int) -> list[int]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        [],
+        slow([]),
         ["data.label_separator=|", "evaluate.metric=micro_f1"],
         slow(["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"]),
     ],
@@ -481,7 +481,7 @@ def test_a_resumed_job_skips_bad_rows_too(prediction_request: PredictionRequest,
     assert [row["id"] for row in read_output(prediction_request.target)] == ["0", *map(str, range(2, 9))]
 
 
-@pytest.mark.parametrize("changed", ["nothing", "precision", "run"])
+@pytest.mark.parametrize("changed", [slow("nothing"), "precision", slow("run")])
 def test_pieces_of_another_precision_or_run_are_not_used(
     changed: str, prediction_request: PredictionRequest, tmp_path: Path
 ) -> None:

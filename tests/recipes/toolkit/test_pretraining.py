@@ -131,6 +131,7 @@ def test_a_signal_saves_a_checkpoint_even_if_little_would_be_lost(uninterrupted:
     assert comparable_contents(tmp_path / "run") == comparable_contents(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_not_used(uninterrupted: Path, tmp_path: Path) -> None:
     def killed() -> None:
         own_cache(tmp_path / "cache")
@@ -183,6 +184,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.slow
 def test_other_texts_settings_models_and_seeds_are_other_entries() -> None:
     def train() -> None:
         short = ("tricks.mlm.epochs=2", "tricks.contrastive.epochs=2")

@@ -72,7 +72,8 @@ class Training:
             self.batches_done += 1
 
 
-@pytest.mark.parametrize("scale", [slow(None), 1024.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [None, 1024.0])
 def test_a_known_noise_scale_is_measured(scale: float | None) -> None:
     """|G|^2 = 4, tr(Sigma) = 12 * 9 = 108, so the scale is 27."""
     trick, run = NoiseScale(every_updates=1, memory=10**6), Training(2.0, 3.0, scale)

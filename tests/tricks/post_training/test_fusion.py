@@ -182,7 +182,7 @@ def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
         slow("tiny +tricks=[swa,ema]", "keep one of them"),
         ("tiny it's", "close every quote"),
         slow("tiny --config-name=y", "is about the command"),
-        ("linear +tricks=[swa]", "model=linear has no training loop"),
+        slow("linear +tricks=[swa]", "model=linear has no training loop"),
     ],
 )
 def test_an_invalid_member_is_named_before_training(line: str, message: str, tmp_path: Path) -> None:
