@@ -99,10 +99,10 @@ def unreadable(path: str, error: OSError) -> UserError:
 
 
 def disk_error(path: str, reason: str) -> UserError:
-    """The error for a file that cannot be read or written; if the disk is full, with what to do."""
+    """The error for a file that cannot be read or written, with what to do."""
     is_full = any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-    advice = " Free some space and start the same command again; what was saved before is used." if is_full else ""
-    return UserError(f"{path}: {reason}.{advice}")
+    again = "Free some space and start the same command again; what was saved before is used."
+    return UserError(f"{path}: {reason}. {again if is_full else 'Correct that, or name another path.'}")
 
 
 def os_error_reason(error: OSError) -> str:

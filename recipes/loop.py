@@ -77,6 +77,8 @@ class TrainingRun(LiveRun):
         self.history = History(folder / "history.jsonl")
         self.console = RunConsole(self)
         self.trackers = Trackers(config, folder, self.say)
+        for trick in tricks.values():
+            trick.prepare(self)
 
     def _start_counting(self) -> None:
         """The loop's own state at its start; a checkpoint replaces what it holds."""

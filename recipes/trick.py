@@ -325,6 +325,15 @@ class Trick:
         """
         return {}
 
+    def prepare(self, run: Run) -> None:
+        """Read the files and folders that settings name, so that a wrong one is refused before anything is trained.
+
+        Called at each start, also of a run that goes on, once the run is set up and before its header is printed.
+
+        Raises:
+            UserError: one of them cannot be used.
+        """
+
     def check(self, run: Run) -> Iterable[str]:
         """Reasons why this trick does nothing, or harms, in this run; each a sentence with a remedy."""
         return ()

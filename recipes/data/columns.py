@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from recipes.config import Data
 from recipes.data.labels import Labels, read_label_columns, read_labels
+from recipes.data.paths import setting_of_file
 from recipes.data.records import Record
 from recipes.errors import UserError, nearest
 
@@ -49,15 +50,16 @@ def find_problem(record: Record, used: Iterable[tuple[str, str]]) -> str:
         elif cell is None:
             # Without its own text a record is none; a label or a group may be missing.
             if name not in record.values and setting not in ("label", "group"):
-                return f"no {setting.replace('_', ' ')} in {name!r}"
+                return f"no {setting.replace('_', ' ')} in {name!r}; write one, or remove the record"
         elif isinstance(cell, list) and setting == "label":
             if not all(each is None or isinstance(each, str) for each in cell):
-                return f"{name!r} holds a list of other things than labels"
+                return f"{name!r} holds a list of other things than labels; write their names"
             if problem := next(filter(None, map(_encoding_problem, filter(None, cell))), ""):
                 return f"{name!r} {problem}"
         else:
             kind = "a list" if isinstance(cell, list) else "an object"
-            return f"{name!r} holds {kind}, not a {'label' if setting == 'label' else 'text'}"
+            expected = "label" if setting == "label" else "text"
+            return f"{name!r} holds {kind}, not a {expected}; write a {expected}, or name another column"
     return ""
 
 
@@ -72,7 +74,7 @@ def _encoding_problem(text: str) -> str:
         # Bytes that cannot be decoded are read as these (`surrogateescape`).
         if 0xDC80 <= code <= 0xDCFF:
             return f"is not UTF-8 (byte 0x{code - 0xDC00:02X}), though the file is; correct it"
-        return f"holds \\u{code:04x} without its other half, which is no character"
+        return f"holds \\u{code:04x} without its other half, which is no character; remove it"
     return ""
 
 
@@ -99,13 +101,13 @@ def _read_texts(rows: Dataset, name: str, setting: str, split: str) -> pa.Chunke
     if _has_mixed_types(rows.features[name]):
         column = pa.chunked_array([pa.array([_json_to_text(cell) for cell in column.to_pylist()], pa.large_string())])
     if pa.types.is_nested(column.type):
-        raise UserError(f"data.{setting}={name}: in {split} this column holds {column.type}, not text.")
+        raise UserError(f"data.{setting}={name}: in {split} this column holds {column.type}, not text; name another.")
     try:
         return pc.fill_null(pc.cast(column, pa.large_string()), "")
     except pa.ArrowException as error:
         reason = str(error).split("\n")[0]
         raise UserError(
-            f"data.{setting}={name}: in {split} this column holds {column.type}, not text ({reason})."
+            f"data.{setting}={name}: in {split} this column holds {column.type}, not text ({reason}); name another."
         ) from error
 
 
@@ -139,7 +141,7 @@ def as_examples(
         UserError: there are no rows, columns are missing or of a wrong type, or ids repeat; all problems together.
     """
     if not len(rows):
-        raise UserError(f"{split} ({source}) has no rows.")
+        raise UserError(f"{setting_of_file(split, source)}: the split has no rows; name another.")
     problems: list[str] = []
     columns: dict[str, Any] = {}
 
@@ -169,7 +171,10 @@ def as_examples(
         repeated = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(repeated):
             first = repeated[0]["values"].as_py()
-            problems.append(f"data.id={settings.id}: {split} has {first!r} more than once; ids must be unique.")
+            problems.append(
+                f"data.id={settings.id}: {split} has {first!r} more than once; name a column of unique ids, or leave "
+                "data.id out."
+            )
     if problems:
         raise UserError(*problems)
     labels: Labels = columns.get("label") or Labels([None] * len(rows), False, 0, [])
@@ -198,7 +203,7 @@ def _label_cells(rows: Dataset, name: str, split: str) -> list[Any]:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return [label_cell(cell, getattr(feature, "feature", None)) for cell in column.to_pylist()]
     if pa.types.is_nested(column.type):
-        raise UserError(f"data.label={name}: in {split} this column holds {column.type}, not labels.")
+        raise UserError(f"data.label={name}: in {split} this column holds {column.type}, not labels; name another.")
     # Read each different value once, not each row.
     encoded = column.combine_chunks().dictionary_encode()
     cells = [label_cell(value, feature) for value in encoded.dictionary.to_pylist()]

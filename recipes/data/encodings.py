@@ -16,6 +16,10 @@ from charset_normalizer import from_bytes
 
 from recipes.data.formats import FormatError, open_bytes
 
+OTHER_ENCODING = (
+    "name another encoding (data.encoding; for trickbook predict --encoding), or none, or convert the file to UTF-8."
+)
+"""The end of a message about a file that is not of an encoding."""
 # The longer marks first: that of UTF-16 is the beginning of one of UTF-32.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -82,6 +86,11 @@ def is_encoding(name: str) -> bool:
         return bool(codecs.lookup(name)._is_text_encoding)
     except (LookupError, ValueError):  # unknown, or no name at all
         return False
+
+
+def explain_encoding(error: UnicodeDecodeError) -> str:
+    """The end of a message about a file that cannot be decoded."""
+    return f"the file is not {error.encoding} ({error.reason}); {OTHER_ENCODING}"
 
 
 def find_encoding(path: Path, requested: str | None, names: Collection[str] = ()) -> tuple[str, str]:
@@ -310,4 +319,4 @@ def _check(path: Path, encoding: str) -> None:
             except UnicodeDecodeError as error:
                 line += error.object[: error.start].count(b"\n")
                 byte = error.object[error.start]
-                raise FormatError(f"line {line} is not {encoding} (byte 0x{byte:02X}).") from None
+                raise FormatError(f"line {line} is not {encoding} (byte 0x{byte:02X}); {OTHER_ENCODING}") from None

@@ -48,10 +48,18 @@ def format_of(name: str, requested: str | None = None, gzipped: bool = True) -> 
     if gzipped and path.suffix.lower() == ".gz":
         path = path.with_suffix("")
     if path.suffix.lower() not in FORMATS:
-        also = " (.gz may follow)" if gzipped else ""
-        advice = ADVICE.get(path.suffix.lower(), "")
-        raise UserError(f"{name}: the ending must be one of {', '.join(FORMATS)}{also}.{advice}")
+        raise UserError(f"{name}: the ending must be one of {explain_endings(path.suffix, gzipped)}")
     return FORMATS[path.suffix.lower()]
+
+
+def explain_endings(wrong: str, gzipped: bool = True) -> str:
+    """The end of a message that lists the endings of files, with what to do about a wrong one."""
+    return f"{', '.join(FORMATS)}{' (.gz may follow)' if gzipped else ''}.{ADVICE.get(wrong.lower(), '')}"
+
+
+def explain_gzip(error: Exception) -> str:
+    """The end of a message about a gzip file that cannot be decompressed."""
+    return f"the gzip file is cut off or damaged ({error}); copy or compress it again."
 
 
 @contextmanager

@@ -294,7 +294,7 @@ def _read_columns(table: Table, split: str, used: Sequence[tuple[str, str]]) -> 
         try:
             cells = table.read(name)
             if not len(cells):
-                raise UserError(f"{split} has no rows.")
+                raise UserError(f"{split} has no rows; give a table with at least one.")
             convert = _as_texts if setting in ("text", "text_pair") else _as_names
             columns[name] = convert(cells, setting, name, split)
         except UserError as error:

@@ -69,14 +69,15 @@ class JsonText:
                 self._index += 1
                 self._skip_gap()
                 if self._index < len(self._text):
-                    raise FormatError(f"line {self._line_number(self._index)}: text follows the end of the list.")
+                    line = self._line_number(self._index)
+                    raise FormatError(f"line {line}: text follows the end of the list; write all objects into it.")
                 return
             value, problem = self._decode(in_list)
             yield line if line != before else 0, value, problem
             before = line
             self._skip_gap()
         if in_list:
-            raise FormatError("the list of objects is not closed; the file is cut off.")
+            raise FormatError("the list of objects is not closed, so the file is cut off; copy or write it again.")
 
     def _begins_list(self) -> bool:
         """Whether all the text is one list of objects."""
@@ -137,11 +138,11 @@ class JsonText:
                     return value, ""
                 continue
             if in_list:
-                raise FormatError(f"line {self._line_number(index)} is not valid JSON ({reason}).")
+                raise FormatError(f"line {self._line_number(index)} is not valid JSON ({reason}); correct it.")
             return None, self._skip_line(reason)
 
     def _skip_line(self, reason: str) -> str:
         while not (match := LINE_END.search(self._text, self._index)) and self._extend():
             pass
         self._index = match.end() if match else len(self._text)
-        return f"not valid JSON ({reason})"
+        return f"not valid JSON ({reason}); correct it"

@@ -30,12 +30,15 @@ def find_file(split: str, path: str, setting: str | None = None) -> Path:
     if file.is_dir():
         raise UserError(f"{setting}: this is a folder; name a file in it.")
     if not file.is_file():
-        siblings = [
-            entry.name for entry in file.parent.glob("*.*") if FORMATS.keys() & set(map(str.lower, entry.suffixes))
-        ]
-        hint = nearest(file.name, siblings[:50]) if siblings else f"{file.parent.resolve()} holds no data files."
-        raise UserError(f"{setting}: there is no such file; {hint}")
+        raise UserError(f"{setting}: there is no such file; {suggest_files(file)}")
     return file
+
+
+def suggest_files(missing: Path) -> str:
+    """The end of a sentence that names data files in the folder of a missing one."""
+    folder = missing.parent
+    names = [entry.name for entry in folder.glob("*.*") if FORMATS.keys() & set(map(str.lower, entry.suffixes))]
+    return nearest(missing.name, names[:50]) if names else f"{folder.resolve()} holds no data files; name another."
 
 
 def check_files(config: Config) -> None:

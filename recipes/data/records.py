@@ -21,10 +21,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recipes.data.delimited import find_swallowed_row, is_quoted_tsv, read_rows, shorten
-from recipes.data.encodings import find_encoding, is_encoding, marked_encoding
-from recipes.data.formats import SEPARATORS, STANDARD, FormatError, open_bytes
+from recipes.data.encodings import explain_encoding, find_encoding, is_encoding, marked_encoding
+from recipes.data.formats import SEPARATORS, STANDARD, FormatError, explain_gzip, open_bytes
 from recipes.data.json_values import JsonText, Repeated
-from recipes.errors import UserError, os_error_reason
+from recipes.data.paths import suggest_files
+from recipes.errors import UserError, unreadable
 
 ROWS_AT_ONCE = 1024
 BYTES_AT_ONCE = 1 << 18
@@ -134,14 +135,16 @@ class Records(Iterator[Record]):
             reason = self._advise_separator() or str(error)
             raise UserError(f"{self.title}: {reason}") from error
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{self.title}: the gzip file is cut off or damaged ({error}).") from error
+            raise UserError(f"{self.title}: {explain_gzip(error)}") from error
         except UnicodeDecodeError as error:
-            raise UserError(f"{self.title}: the file is not {error.encoding} ({error.reason}).") from error
+            raise UserError(f"{self.title}: {explain_encoding(error)}") from error
         except pa.ArrowException as error:
             reason = str(error).splitlines()[0].rstrip(".")
-            raise UserError(f"{self.title}: cannot be read as Parquet ({reason}).") from error
+            raise UserError(
+                f"{self.title}: cannot be read as Parquet ({reason}); write it again, or as CSV or JSONL."
+            ) from error
         except OSError as error:
-            raise UserError(f"{self.title}: cannot be read ({os_error_reason(error)}).") from error
+            raise unreadable(self.title, error) from error
 
     def _read_csv(self, raw: IO[bytes], encoding: str, is_quoted: bool | None) -> Iterator[Record]:
         with _read_lines(raw, encoding) as lines:
@@ -150,7 +153,8 @@ class Records(Iterator[Record]):
     def _read_rows(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[Record]:
         first = next(rows, None)
         if first is None:
-            raise FormatError("the file is empty.")
+            contents = "column names and rows" if self.header else "rows"
+            raise FormatError(f"the file is empty; write {contents} into it, or name another file.")
         self.columns = self._name_columns(first[1])
         width = len(self.columns)
         if not self.header:
@@ -164,7 +168,7 @@ class Records(Iterator[Record]):
             return [str(number) for number in range(1, len(cells) + 1)]
         names = [cell.strip() for cell in cells]
         if twice := [name for name, count in Counter(names).items() if name and count > 1]:
-            raise FormatError(f"the header names {twice[0]!r} twice.")
+            raise FormatError(f"the header names {twice[0]!r} twice; rename one.")
         if spaced := [cell for cell in cells if cell != cell.strip() and cell.strip()]:
             self.notes.append(f"{self.title}: the blanks around the column name {spaced[0]!r} are not part of it.")
         return [name or f"column {number}" for number, name in enumerate(names, 1)]
@@ -213,7 +217,7 @@ def records(
     if name != STANDARD and Path(name).is_dir():
         raise UserError(f"{title}: this is a folder; name a file in it.")
     if name != STANDARD and not Path(name).exists():
-        raise UserError(f"{title}: there is no such file.")
+        raise UserError(f"{title}: there is no such file; {suggest_files(Path(name))}")
     if encoding and not is_encoding(encoding):
         raise UserError(
             f"{title}: there is no encoding {encoding!r}; names of encodings are utf-8, utf-16, gb18030 (ANSI on "
@@ -254,7 +258,7 @@ def _read_json(raw: IO[bytes], encoding: str) -> Iterator[Record]:
         if problem:
             yield Record(number, {}, problem, line)
         elif isinstance(value, Repeated):
-            yield Record(number, value, "a key occurs twice", line)
+            yield Record(number, value, "a key occurs twice; rename one", line)
         elif isinstance(value, dict):
             for name, cell in value.items():
                 if cell is not None and type(cell) is not str:

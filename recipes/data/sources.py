@@ -16,6 +16,7 @@ from recipes.data.records import records
 from recipes.errors import UserError, nearest
 
 ROWS_AT_ONCE = 1000
+NO_ROWS = "the file has no rows; write some into it, or name another file."
 LABEL_LIST = pa.list_(pa.large_string())
 
 
@@ -34,7 +35,7 @@ def read_file(split: str, path: str, settings: Data, setting: str | None = None)
     Raises:
         UserError: the file does not exist, a record cannot be read, or columns are missing; with the line.
     """
-    setting = setting or setting_of_file(split, path)
+    owner, setting = setting, setting or setting_of_file(split, path)
     file = find_file(split, path, setting)
     try:
         kind = format_of(file.name)
@@ -50,7 +51,7 @@ def read_file(split: str, path: str, settings: Data, setting: str | None = None)
         if not rows:
             # Without any name the first record is a bad one, which is reported below.
             if names := reader.names(chunk):
-                _check_columns(used, names, split, reader.advise(chunk))
+                _check_columns(used, names, split, reader.advise(chunk), owner)
                 used = [(each, name) for each, name in used if name in names]
             chunks = {name: [] for _, name in used}
         rows += len(chunk)
@@ -62,11 +63,13 @@ def read_file(split: str, path: str, settings: Data, setting: str | None = None)
         for name in chunks:
             chunks[name].append(_as_array([record.values.get(name) for record in chunk]))
     if not rows:
-        raise UserError(f"{setting}: the file has no rows.")
+        raise UserError(f"{setting}: {NO_ROWS}")
     return Dataset(pa.table({name: _join_arrays(arrays) for name, arrays in chunks.items()})), reader.notes
 
 
-def _check_columns(used: Iterable[tuple[str, str]], names: Collection[str], split: str, advice: str) -> None:
+def _check_columns(
+    used: Iterable[tuple[str, str]], names: Collection[str], split: str, advice: str, owner: str | None
+) -> None:
     """Check that a file has the columns that a split needs.
 
     Args:
@@ -74,14 +77,16 @@ def _check_columns(used: Iterable[tuple[str, str]], names: Collection[str], spli
         names: the columns of the file.
         split: of the rows.
         advice: why a column may be missing.
+        owner: the override that names the file, if the file is of no split of the data.
 
     Raises:
         UserError: with all columns that are missing.
     """
     # Only training and validation must have labels; groups are for splitting the training rows.
     optional = {"group"} if split == "validation" else {"label", "group"} if split != "train" else set()
+    prefix = f"{owner}: " if owner else ""
     missing = [
-        f"data.{setting}={name}: {split} has no such column; {nearest(name, names)}{advice}"
+        f"{prefix}data.{setting}={name}: {split} has no such column; {nearest(name, names)}{advice}"
         for setting, name in used
         if name not in names and setting not in optional
     ]

@@ -193,9 +193,9 @@ def _check_missing_labels(examples: dict[str, pa.Table]) -> list[str]:
             continue
         if has_label_lists(rows) != multi_label:
             if multi_label:
-                problems.append(f"{name} has one label per row, but train has lists of labels.")
+                problems.append(f"{name} has one label per row, but train has lists of labels; write both alike.")
             else:
-                problems.append(f"{name} has lists of labels, but train has one label per row.")
+                problems.append(f"{name} has lists of labels, but train has one label per row; write both alike.")
         if name == "train" and not classes:
             continue  # already among the problems
         missing = np.flatnonzero(rows["label"].is_null().to_numpy())

@@ -15,8 +15,8 @@ from datasets import Dataset
 from recipes.config import Data
 from recipes.data import duplicates
 from recipes.data.columns import as_examples
-from recipes.data.encodings import find_encoding
-from recipes.data.formats import FormatError, open_bytes
+from recipes.data.encodings import explain_encoding, find_encoding
+from recipes.data.formats import FORMATS, FormatError, explain_endings, explain_gzip, open_bytes
 from recipes.data.labels import is_unlabelled
 from recipes.data.paths import find_file
 from recipes.data.sources import read_file
@@ -48,8 +48,11 @@ def read_unlabelled(path: str, setting: str, settings: Data, classes: Sequence[s
     setting = f"{setting}={path}"
     # Records of such a file are known by their number.
     settings = replace(settings, id=None, group=None)
-    if Path(path.lower().removesuffix(".gz")).suffix == ".txt":
-        raw, notes = _read_lines(path, setting, settings, classes), list[str]()
+    file, ending = find_file(SPLIT, path, setting), Path(path.lower().removesuffix(".gz")).suffix
+    if ending == ".txt":
+        raw, notes = _read_lines(file, setting, settings, classes), list[str]()
+    elif ending not in FORMATS:
+        raise UserError(f"{setting}: the ending must be one of .txt, {explain_endings(ending)}")
     else:
         raw, notes = read_file(SPLIT, path, settings, setting)
     label_columns = settings.label if isinstance(settings.label, list) else [settings.label]
@@ -63,7 +66,10 @@ def read_unlabelled(path: str, setting: str, settings: Data, classes: Sequence[s
     table, _ = as_examples(raw.remove_columns(present), settings, SPLIT, path)
     rows = table.filter(pc.not_equal(pc.utf8_trim_whitespace(table["text"]), ""))
     if not len(rows):
-        raise UserError(f"{setting}: each of its {len(table):,} texts is empty; is data.text={settings.text} right?")
+        raise UserError(
+            f"{setting}: each of its {len(table):,} texts is empty; is data.text={settings.text} right? If it is, name "
+            "another file."
+        )
     if empty := len(table) - len(rows):
         notes.append(f"{setting}: {empty:,} of {len(table):,} texts are empty and are left out.")
     return Dataset(rows.combine_chunks()), notes
@@ -79,9 +85,8 @@ def _count_labelled(columns: Dataset, classes: Sequence[str]) -> int:
     return sum(any(map(labels, row.values())) for row in columns)
 
 
-def _read_lines(path: str, setting: str, settings: Data, classes: Sequence[str]) -> Dataset:
+def _read_lines(file: Path, setting: str, settings: Data, classes: Sequence[str]) -> Dataset:
     """The lines of a `.txt` file, as the columns that the config names."""
-    file = find_file(SPLIT, path, setting)
     if settings.text_pair:
         raise UserError(
             f"{setting}: data.text_pair={settings.text_pair} is set, but a line of a .txt file is one text; write the "
@@ -94,11 +99,11 @@ def _read_lines(path: str, setting: str, settings: Data, classes: Sequence[str])
     except FormatError as error:
         raise UserError(f"{setting}: {error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{setting}: the file is not {error.encoding} ({error.reason}).") from error
+        raise UserError(f"{setting}: {explain_encoding(error)}") from error
     except (EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(setting, error) from error
-        raise UserError(f"{setting}: the gzip file is cut off or damaged ({error}).") from error
+        raise UserError(f"{setting}: {explain_gzip(error)}") from error
     if not texts:
         raise UserError(f"{setting}: the file has no rows; write a text on each line, or name another file.")
     # A table that was saved as .txt: each line ends, or begins, with one of the classes.

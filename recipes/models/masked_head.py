@@ -12,18 +12,13 @@ from recipes.models.anatomy import require_one_stack, word_embeddings
 from recipes.models.loading import load_masked_model, setting_of
 
 
-def add_masked_head(classifier: PreTrainedModel, settings: Model, setting: str) -> tuple[PreTrainedModel, bool]:
-    """Make a model that predicts hidden tokens with the encoder of a classifier, which is trained with it.
-
-    A new head is random, apart from the word vectors that it shares with the encoder: seed torch before the call.
+def require_masked_head(classifier: PreTrainedModel, settings: Model, setting: str) -> None:
+    """Check that an encoder can predict hidden tokens.
 
     Args:
         classifier: the model of the run.
-        settings: the config's `model`, whose files may have the head.
+        settings: the config's `model`.
         setting: the trick, for messages.
-
-    Returns:
-        The model, and whether its head is new.
 
     Raises:
         UserError: transformers has no such head for this architecture.
@@ -34,6 +29,20 @@ def add_masked_head(classifier: PreTrainedModel, settings: Model, setting: str) 
             f"{setting}: {type(classifier).__name__} ({setting_of(settings)}) has no masked head, one that predicts "
             "hidden tokens; leave this trick out, or take an encoder that has one, such as model=bert."
         )
+
+
+def add_masked_head(classifier: PreTrainedModel, settings: Model) -> tuple[PreTrainedModel, bool]:
+    """Make a model that predicts hidden tokens with the encoder of a classifier, which is trained with it.
+
+    A new head is random, apart from the word vectors that it shares with the encoder: seed torch before the call.
+
+    Args:
+        classifier: the model of the run, which `require_masked_head` lets pass.
+        settings: the config's `model`, whose files may have the head.
+
+    Returns:
+        The model, and whether its head is new.
+    """
     model, is_new = load_masked_model(settings, classifier.config)
     setattr(model, model.base_model_prefix, classifier.base_model)
     words = word_embeddings(classifier)

@@ -22,9 +22,8 @@ from recipes.models.loading import load_saved
 from recipes.prediction import ensemble
 from recipes.prediction.predictors import predict_once
 from recipes.ranges import as_yaml
-from recipes.runs import manifest
 from recipes.runs.files import atomic_write, expand_home
-from recipes.runs.folder import RunFolder, finished_run, is_finished
+from recipes.runs.folder import RunFolder, finished_run
 from recipes.trick import Run
 
 CACHE = "teachers"
@@ -49,12 +48,7 @@ class Teacher:
         if folder is None:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
         self.setting, path = f"{setting}={folder}", expand_home(folder)
-        if not is_finished(path):
-            raise UserError(
-                f"{self.setting} holds no finished run (there is no {manifest.FILE}); give it the folder of one: "
-                f"{setting}=runs/<name>."
-            )
-        self.run = finished_run(path)
+        self.run = finished_run(path, self.setting)
         self.run.require_model(self.setting)
         self.run.check_model()
         members = ensemble.read(path)

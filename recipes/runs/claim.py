@@ -115,7 +115,10 @@ def _refuse_other_folders(folder: Path) -> None:
             "hydra.run.dir=runs/mine, or leave hydra.run.dir out."
         )
     if links := [name for name in RESULTS if (folder / name).is_symlink()]:
-        raise UserError(f"hydra.run.dir={folder}: {links[0]} in it is a link; a run writes into its own folder only.")
+        raise UserError(
+            f"hydra.run.dir={folder}: {links[0]} in it is a link, and a run writes into its own folder only; name "
+            "another folder, or put the files in place of the link."
+        )
     if (folder / "config.yaml").exists():
         if not _is_config_of_a_run(folder):
             raise UserError(

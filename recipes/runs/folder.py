@@ -253,19 +253,42 @@ def _note_missing_manifest(folder: Path) -> None:
     print(f"note: {folder} {text}", file=sys.stderr)
 
 
-def finished_run(folder: str | Path) -> RunFolder:
+def require_finished(folder: Path, setting: str = "") -> None:
+    """Check that a folder holds a finished run.
+
+    Args:
+        folder: the folder.
+        setting: the setting that names it, and its value, for the message.
+
+    Raises:
+        UserError: it holds no finished run, or its manifest is damaged.
+    """
+    if is_finished(folder):
+        return
+    if (folder / "config.yaml").exists():
+        remedy = "start its command again, which finishes it, or give the folder of another one"
+    else:
+        example = f": {setting.partition('=')[0]}=runs/<name>" if setting else ", such as runs/<name>"
+        remedy = f"give the folder of one{example}"
+    raise UserError(f"{setting or folder} holds no finished run (there is no {manifest.FILE}); {remedy}.")
+
+
+def finished_run(folder: str | Path, setting: str = "") -> RunFolder:
     """Open the folder of a finished run.
+
+    Args:
+        folder: the folder.
+        setting: the setting that names it, and its value, for messages.
 
     Raises:
         UserError: it holds no finished run, or a damaged one.
     """
-    if not is_finished(Path(folder)):
-        raise UserError(f"{folder} holds no finished run (there is no {manifest.FILE}).")
+    require_finished(Path(folder), setting)
     run = RunFolder(Path(folder))
     try:
         label = saved_config(run.config).data.label
     except UserError as error:
-        raise UserError(f"{folder}: {' '.join(error.problems)}") from error
+        raise UserError(f"{setting or folder}: {' '.join(error.problems)}") from error
     if not all(isinstance(name, str) for name in (label if isinstance(label, list) else [label])):
         raise manifest.damaged(Path(folder), "config.yaml", "is damaged: data.label names no column")
     return run

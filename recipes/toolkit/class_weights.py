@@ -46,7 +46,8 @@ def _read_weights(values: Mapping[str, float], classes: Sequence[str], path: str
         if not 0 < weight < float("inf"):
             raise UserError(f"{path}.values.{name} must be a number in (0, inf), got {weight}.")
     if missing := [name for name in classes if name not in values]:
-        raise UserError(f"{path}.values: every class needs a weight; missing: {', '.join(missing)}.")
+        examples = ", ".join(f"{path}.values.{name}=1.0" for name in missing)
+        raise UserError(f"{path}.values: every class needs a weight; missing: {', '.join(missing)}; set {examples}.")
     return np.array([values[name] for name in classes], dtype=float)
 
 

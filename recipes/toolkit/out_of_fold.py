@@ -107,10 +107,7 @@ def read_ensemble_folds(folder: str, data: Data, rows: Dataset, classes: Sequenc
     Raises:
         UserError: it is no finished fusion of folds, or one of other data, labels or rows.
     """
-    try:
-        run = finished_run(expand_home(folder))
-    except UserError as error:
-        raise UserError(f"{setting}: {' '.join(error.problems)}") from error
+    run = finished_run(expand_home(folder), setting)
     if not (run.folder / "predictions" / f"{OUT_OF_FOLD}.csv").is_file():
         raise UserError(
             f"{setting}: the run has no out-of-fold predictions; give the folder of a finished ensemble of "

@@ -101,7 +101,10 @@ class StageTraining:
         self.run, self.stage, self.name = run, stage, stage.trick.name
         self.parameters = [each for each in stage.model.parameters() if each.requires_grad]
         if not self.parameters:
-            raise UserError(f"tricks.{self.name}: all weights are frozen, so nothing can be trained before the head.")
+            raise UserError(
+                f"tricks.{self.name}: all weights are frozen, so nothing can be trained before the head; freeze fewer "
+                f"layers, or leave {self.name} out."
+            )
         decay, train = run.config.train.weight_decay, run.config.train
         groups = [
             {"params": [each for each in self.parameters if each.dim() > 1], "weight_decay": decay},

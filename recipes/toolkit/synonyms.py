@@ -28,6 +28,7 @@ PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 # Codes of Cilin: "=" marks a line of synonyms, "#" a line of related words, "@" a single word.
 SAME_MEANING, OTHER_LINE = re.compile(r"[A-Z][a-z]\d\d[A-Z]\d\d=$"), re.compile(r"[A-Z][a-z]\d\d[A-Z]\d\d[#@]$")
 NEIGHBOURS, NEAR = 5, 0.5
+GET_WORDNET = "`apt-get install wordnet-base` or `python -m nltk.downloader wordnet`"
 CHUNK = 1024
 
 
@@ -71,7 +72,8 @@ def read_wordnet(path: Path) -> Synonyms:
         raise unreadable(error.filename or str(path), error) from error
     except (KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path}: this is not a complete WordNet database ({type(error).__name__}: {error})."
+            f"{path}: this is not a complete WordNet database ({type(error).__name__}: {error}). Get it again: "
+            f"{GET_WORDNET}."
         ) from error
     synonyms = {}
     for lemma, parts in senses.items():

@@ -20,9 +20,9 @@ from recipes.models.adapters import adapted_modules
 from recipes.models.anatomy import head
 from recipes.models.loading import load_saved
 from recipes.prediction import ensemble
-from recipes.runs import manifest
+from recipes.ranges import as_yaml
 from recipes.runs.files import expand_home
-from recipes.runs.folder import RunFolder, is_finished
+from recipes.runs.folder import RunFolder, require_finished
 from recipes.runs.predictions import label_cell
 
 
@@ -42,11 +42,13 @@ class WarmStart:
             raise UserError(f"{setting} is not set; give it the folder of a finished run: {setting}=runs/<name>.")
         self.setting = f"{setting}={folder}"
         self.run = RunFolder(expand_home(folder))
-        if not is_finished(self.run.folder):
-            raise UserError(f"{self.setting} holds no finished run (there is no {manifest.FILE}).")
+        require_finished(self.run.folder, self.setting)
         self.config, self.metrics = self.run.config, self.run.metrics
         if self.config["model"]["source"] == "linear":
-            raise UserError(f"{self.setting} is a run of model=linear, which has no weights to start from.")
+            raise UserError(
+                f"{self.setting} is a run of model=linear, which has no weights to start from; give the folder of a "
+                "run of an encoder."
+            )
         self.run.require_model(self.setting)
         self.run.check_model()
         if ensemble.read(self.run.folder):
@@ -64,7 +66,10 @@ class WarmStart:
     def _require(self, *files: str) -> None:
         for name in files:
             if not (self.run.folder / name).is_file():
-                raise UserError(f"{self.setting} holds no finished run (there is no {name}).")
+                raise UserError(
+                    f"{self.setting} holds no finished run (there is no {name}). If the folder is a copy, copy it "
+                    "again; or give the folder of another run."
+                )
 
     @property
     def choice(self) -> str:
@@ -95,12 +100,15 @@ class WarmStart:
         if any(adapted_modules(model)):
             raise UserError(
                 f"{self.setting}: the model of this run has low-rank adapters, and in a finished run they are merged "
-                "into its weights; leave out one of the two."
+                "into its weights; leave out this folder, or the adapters."
             )
         try:
             weights = load_file(self.run.model_folder / SAFE_WEIGHTS_NAME)
         except SafetensorError as error:
-            raise UserError(f"{self.setting}: model/{SAFE_WEIGHTS_NAME} is damaged.") from error
+            raise UserError(
+                f"{self.setting}: model/{SAFE_WEIGHTS_NAME} is damaged. If the folder is a copy, copy it again; or "
+                "give the folder of another run."
+            ) from error
         own = model.state_dict()
         rows = {id(each) for each in head(model).parameters()}
         of_the_head = {name for name, each in model.named_parameters() if id(each) in rows}
@@ -133,7 +141,10 @@ class WarmStart:
             splits = read_splits(saved_config(self.config).data, {}, self.config["evaluate"]["test"])
             check_data(self.run.folder)
         except UserError as error:
-            raise UserError(f"{self.setting}: its data cannot be read again: {' '.join(error.problems)}") from error
+            raise UserError(
+                f"{self.setting}: its data cannot be read again: {' '.join(error.problems)} Restore the data, or give "
+                "the folder of another run."
+            ) from error
         for name, rows in (("validation", splits.validation), ("test", splits.test)):
             if rows is None:
                 continue
@@ -141,7 +152,10 @@ class WarmStart:
             # As cells, since runs of earlier versions wrote no label and the empty list alike.
             cells = [list(map(label_cell, labels)) for labels in (predictions.labels, rows["label"])]
             if predictions.ids != list(rows["id"]) or cells[0] != cells[1]:
-                raise UserError(f"{self.setting}: its data has changed since ({name} has other rows or labels).")
+                raise UserError(
+                    f"{self.setting}: its data has changed since ({name} has other rows or labels). Restore the data, "
+                    "or give the folder of another run."
+                )
         return splits
 
 
@@ -166,8 +180,9 @@ def check_same_data(run: RunFolder, data: Data, setting: str) -> None:
     own, theirs = asdict(data), run.config["data"]
     if differing := [name for name in own if name != "max_length" and own[name] != theirs.get(name)]:
         raise UserError(
-            f"{setting}: it has data.{differing[0]}={theirs.get(differing[0])}, this run {own[differing[0]]}, so it "
-            "may have been trained on rows that evaluate this one; use runs on the same data."
+            f"{setting}: it has data.{differing[0]}={as_yaml(theirs.get(differing[0]))}, this run "
+            f"{as_yaml(own[differing[0]])}, so it may have been trained on rows that evaluate this one; use runs on "
+            "the same data."
         )
     try:
         check_data(run.folder)

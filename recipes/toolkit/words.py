@@ -151,7 +151,9 @@ def chinese_cutter() -> Callable[[str], list[str]]:
             warnings.simplefilter("ignore")  # jieba uses old syntax
             import jieba
     except ImportError as error:
-        raise UserError("Chinese text is cut into words by jieba: pip install 'trickbook[chinese]'.") from error
+        raise UserError(
+            "Chinese text is cut into words by the package jieba, which is missing: pip install 'trickbook[chinese]'."
+        ) from error
     jieba.setLogLevel(logging.WARNING)
     # Its own place is the folder of temporary files, where the cache may be another user's: then it prints a traceback.
     with contextlib.suppress(OSError):

@@ -23,8 +23,9 @@ def test_nearest_compares_full_width_characters_as_half_width() -> None:
 
 
 def test_errors_of_the_operating_system_become_user_errors() -> None:
-    assert str(unreadable("x", OSError(errno.EACCES, "Permission denied"))) == "x: Permission denied."
-    assert str(unreadable("x", OSError("full"))) == "x: full."
+    remedy = "Correct that, or name another path."
+    assert str(unreadable("x", OSError(errno.EACCES, "Permission denied"))) == f"x: Permission denied. {remedy}"
+    assert str(unreadable("x", OSError("full"))) == f"x: full. {remedy}"
 
 
 def test_a_name_with_characters_that_nobody_sees_is_shown_with_them() -> None:

@@ -89,7 +89,8 @@ class CleanLabels(Trick):
             is_doubtful = find_doubtful(labels, probabilities)
         except ImportError as error:
             raise UserError(
-                f"{self.name} needs the package cleanlab: pip install 'trickbook[clean_labels]', or leave it out."
+                f"tricks.{self.name} needs the package cleanlab: pip install 'trickbook[clean_labels]', or leave it "
+                "out."
             ) from error
         agreement, self.doubtful = (probabilities.argmax(1) == labels).mean(), float(is_doubtful.mean())
         run.note(
@@ -121,7 +122,9 @@ class CleanLabels(Trick):
     def _predict(self, run: Run, examples: Dataset) -> np.ndarray:
         """Probabilities of the rows, (row, class), by models that were not trained on them."""
         if run.multi_label:
-            raise UserError(f"{self.name} judges rows with one label each, and these may have several; leave it out.")
+            raise UserError(
+                f"tricks.{self.name}: it judges rows with one label each, and these may have several; leave it out."
+            )
         data = run.config.data
         if self.fusion is None:
             if data.text_pair:

@@ -113,10 +113,16 @@ class Incremental(Trick):
         multi_label, one = "several labels", "one label"
         if splits.multi_label != old.multi_label:
             here, there = (multi_label, one) if splits.multi_label else (one, multi_label)
-            yield f"{old.setting}: its rows have {there} each, those of the new data {here}."
+            yield (
+                f"{old.setting}: its rows have {there} each, those of the new data {here}; give the folder of a run on "
+                "such data."
+            )
         if bool(config.data.text_pair) != old.in_pairs:
             there = "pairs of texts" if old.in_pairs else "single texts"
-            yield f"data.text_pair={config.data.text_pair or 'null'}: the old run was trained on {there}."
+            yield (
+                f"data.text_pair={config.data.text_pair or 'null'}: the run of {old.setting} was trained on {there}; "
+                "give the folder of a run on such data."
+            )
         if OLD_TEST in splits.extra:
             yield f"evaluate.extra.{OLD_TEST}: {self.name} uses this name for the old run's test split; choose another."
         new = [name for name in splits.classes if name not in old.classes]

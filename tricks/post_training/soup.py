@@ -53,13 +53,16 @@ class Soup(Trick):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.moments: dict[int, Weights] = {}
-        self.folder_weights: dict[str, Weights] | None = None
+        self.folder_weights: dict[str, Weights] = {}
         self.average: Weights | None = None
         self.ingredients: list[str] = []
 
+    def prepare(self, run: Run) -> None:
+        """Read the weights of the folders."""
+        self.folder_weights = {folder: self._read_folder(run, folder) for folder in self.folders}
+
     def update(self, run: Run, inner: Callable[[], None]) -> None:
-        """Take a snapshot after the step if one is due; folders are read first, to report errors early."""
-        self._read_folders(run)
+        """Take a snapshot after the step if one is due."""
         inner()
         run.after_step(partial(self._take, run))
 
@@ -81,7 +84,7 @@ class Soup(Trick):
 
     def _choose_and_average(self, run: Run) -> Weights:
         weights_by_name = {f"update {update}": weights for update, weights in self.moments.items()}
-        weights_by_name |= self._read_folders(run)
+        weights_by_name |= self.folder_weights
         weights_by_name["the last"] = copy_weights(run.bare_model)
 
         metric = run.config.evaluate.metric
@@ -95,11 +98,6 @@ class Soup(Trick):
         selected = self.ingredients = choose_greedily(names, score) if self.choose == "greedy" else names
         run.say(f"{self.name}: {', '.join(selected)} ({len(selected)} of {len(names)} ingredients) make the average.")
         return mean([weights_by_name[name] for name in selected])
-
-    def _read_folders(self, run: Run) -> dict[str, Weights]:
-        if self.folder_weights is None:
-            self.folder_weights = {folder: self._read_folder(run, folder) for folder in self.folders}
-        return self.folder_weights
 
     def _read_folder(self, run: Run, folder: str) -> Weights:
         other_run = WarmStart(folder, f"tricks.{self.name}.folders")

@@ -1,9 +1,10 @@
 """Augment from: add variants of training rows from a file that another program made.
 
 The file has a column of ids and the columns of the texts. So a language model may paraphrase, or a translator translate
-there and back, before training and on another machine. A variant has the label of its row. Variants of rows that were
-cut off as validation or test are left out, and so is each that repeats another one or a training row, or nearly
-duplicates a row of validation, test or `evaluate.extra`. An id that no row has is refused.
+there and back, before training and on another machine. A variant has the label of its row; if the file has labels too
+and one is another, it is refused. Variants of rows that were cut off as validation or test are left out, and so is each
+that repeats another one or a training row, or nearly duplicates a row of validation, test or `evaluate.extra`. An id
+that no row has is refused.
 
 Source: back translation: Sennrich, Haddow, Birch 2016, arXiv 1511.06709, for classification Xie et al. 2020, arXiv
     1904.12848; paraphrases of a language model: Dai et al. 2023, AugGPT, arXiv 2302.13007.
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from datasets import Dataset, concatenate_datasets
 
 from recipes import Run, Trick, UserError, allowed
+from recipes.data.labels import is_unlabelled
 from recipes.data.variants import read_variants
 from recipes.errors import list_names
 from recipes.toolkit.leaks import leave_out_known, note_unread_test
@@ -63,8 +65,9 @@ class AugmentFrom(Trick):
         if self.variants_file is None:
             raise UserError(f"{setting} is not set; give it a file of ids and texts: {setting}=variants.csv.")
         column = self.id or run.config.data.id or "id"
-        variants, notes = read_variants(self.variants_file, setting, run.config.data, column)
+        variants, notes = read_variants(self.variants_file, setting, run.config.data, column, f"tricks.{self.name}.id")
         self._check_ids(run, variants["id"][:], f"{setting}={self.variants_file}")
+        self._check_labels(run, variants, f"{setting}={self.variants_file}")
         for note in notes:
             run.note(note)
         note_unread_test(run, self.name)
@@ -103,8 +106,34 @@ class AugmentFrom(Trick):
                 else "numbers of the rows in data.train, from 0 (data.id=null)"
             )
             raise UserError(
-                f"{setting}: {len(unknown):,} of its ids are of no row: {list_names(unknown, most=3)}. Ids are {kind}."
+                f"{setting}: {len(unknown):,} of its ids are of no row: {list_names(unknown, most=3)}. Ids are {kind}; "
+                f"correct them, or name another column with tricks.{self.name}.id."
             )
+
+    def _check_labels(self, run: Run, variants: Dataset, setting: str) -> None:
+        """Refuse labels that differ from those of the data, before any trick changes them."""
+        rows = run.splits.train
+        labels = dict(zip(rows["id"][:], rows["label"][:], strict=True))
+        if is_unlabelled({name for label in variants["label"][:] for name in as_names(label)}, run.classes):
+            return
+        pairs = zip(variants["id"][:], variants["label"][:], strict=True)
+        differing = [
+            (name, label)
+            for name, label in pairs
+            if label and name in labels and as_names(label) != as_names(labels[name])
+        ]
+        if differing:
+            name, label = differing[0]
+            raise UserError(
+                f"{setting}: {len(differing):,} of its {len(variants):,} variants have another label than their row. "
+                f"The first is of row {name!r}: {label!r}, and the row has {labels[name]!r}. Correct these labels, or "
+                "remove them: a variant has the label of its row."
+            )
+
+
+def as_names(label: str | list[str] | None) -> set[str]:
+    """The names in a label, without their order."""
+    return {label} if isinstance(label, str) else set(label or ())
 
 
 def count_repetitions(names: Iterable[str]) -> list[int]:

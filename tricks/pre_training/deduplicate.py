@@ -113,7 +113,10 @@ class Deduplicate(Trick):
 
     def _report(self, run: Run, reasons: Mapping[int, str], ids: Sequence[str], differing: int) -> None:
         if len(reasons) == len(ids):
-            raise UserError(f"tricks.{self.name}: every training row is in validation or test; nothing is left.")
+            raise UserError(
+                f"tricks.{self.name}: every training row is in validation or test, so nothing is left; give other rows "
+                "in data.train, data.validation or data.test."
+            )
         ids_by_reason: dict[str, list[str]] = defaultdict(list)
         for row, reason in sorted(reasons.items()):
             ids_by_reason[reason].append(ids[row])

@@ -31,6 +31,7 @@ from recipes.models.linear import is_chinese
 from recipes.runs.files import expand_home
 from recipes.toolkit.augmentation import with_variants
 from recipes.toolkit.synonyms import (
+    GET_WORDNET,
     Synonyms,
     digest,
     find_wordnet,
@@ -45,7 +46,6 @@ Operation = Callable[["Sentence", Random], str]
 
 # Table 3 of the paper: up to this number of rows, the rate and the number of variants.
 ADVISED = ((500, 0.05, 16), (2000, 0.05, 8), (float("inf"), 0.1, 4))
-GET_WORDNET = "`apt-get install wordnet-base` or `python -m nltk.downloader wordnet`"
 # Draws of an operation until it makes a new variant.
 TRIES = 4
 
@@ -141,8 +141,14 @@ class Eda(Trick):
         if self.file is not None:
             path = expand_home(self.file)
             if not path.exists():
-                raise UserError(f"tricks.{self.name}.file={self.file}: there is no such file or folder.")
-            origin, synonyms = str(path), read_wordnet(path) if is_wordnet(path) else read_file(path)
+                raise UserError(
+                    f"tricks.{self.name}.file={self.file}: there is no such file or folder; give a file of synonyms, "
+                    f"or a WordNet database ({GET_WORDNET})."
+                )
+            try:
+                origin, synonyms = str(path), read_wordnet(path) if is_wordnet(path) else read_file(path)
+            except UserError as error:
+                raise UserError(f"tricks.{self.name}.file={self.file}: {error}") from error
         elif wordnet is not None:
             origin, synonyms = f"WordNet in {wordnet}", read_wordnet(wordnet)
         elif self.source == "wordnet":

@@ -14,9 +14,10 @@ Use when: memory for the optimizer is short, or many checkpoints are written. Av
     costs nearly the same, and it learns more in as many updates. MiniLM after 100 updates of 16 of 500 rows of
     TREC: -0.0160 ± 0.0683 to full fine-tuning (three seeds). With seed 0 alone 0.926 full, 0.850 with rate_factor=1,
     0.910 with 3, 0.904 with 10 (docs/evidence/lora.csv).
-Composes: model/attach: after weights are loaded and layers frozen; a layer that is frozen already gets no adapter.
-    Excludes tricks that reinitialize layers, which would stay random. Averages of weights (swa, ema, soup) average A
-    and B each, which is not the average of their product. Layer-wise rates are those of the adapters.
+Composes: model/attach: after weights are loaded and layers frozen. A layer that stays frozen gets no adapter; that of a
+    layer that is frozen for a while waits until it is unfrozen. Excludes tricks that reinitialize layers, which would
+    stay random. Averages of weights (swa, ema, soup) average A and B each, which is not the average of their product.
+    Layer-wise rates are those of the adapters.
 """
 
 from collections.abc import Callable, Mapping
@@ -77,9 +78,9 @@ class Lora(Trick):
         except ValueError as error:
             raise UserError(f"tricks.{self.name}: {error} whose modules it could adapt; leave it out.") from error
         if not targets:
-            where, remedy = "", ""
+            where, remedy = "", "freeze fewer layers if they are frozen, or "
             if self.targets == "attention":
-                where, remedy = " in their attention", "try targets=linear, or "
+                where, remedy = " in their attention", f"try tricks.{self.name}.targets=linear, or "
             raise UserError(
                 f"tricks.{self.name}.targets={self.targets}: the layers of {type(model).__name__} have no trained "
                 f"torch.nn.Linear{where}, so there is nothing to adapt; {remedy}leave {self.name} out."
@@ -89,7 +90,7 @@ class Lora(Trick):
             add_adapters(model, targets, self.rank, self.alpha, self.dropout)
         except ImportError as error:
             raise UserError(
-                f"{self.name} needs the package peft: pip install 'trickbook[lora]', or leave {self.name} out."
+                f"tricks.{self.name} needs the package peft: pip install 'trickbook[lora]', or leave {self.name} out."
             ) from error
         cast(Run, run).note(f"{self.name}: {len(targets)} linear layers have an adapter; their own weights are frozen.")
         return model

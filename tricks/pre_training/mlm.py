@@ -34,7 +34,7 @@ from recipes.data.batching import group
 from recipes.data.encoding import encode
 from recipes.data.unlabelled import leave_out_evaluated, read_unlabelled
 from recipes.models.inputs import fixed_width
-from recipes.models.masked_head import add_masked_head, predict_tokens
+from recipes.models.masked_head import add_masked_head, predict_tokens, require_masked_head
 from recipes.runtime.randomness import generator, key
 from recipes.runtime.transfer import send
 from recipes.toolkit.pretraining import Stage, train_stage
@@ -82,9 +82,12 @@ class Mlm(Trick):
     control = "train_longer"
     neutral = {"epochs": 0.0}
 
-    def pretrain(self, run: Run, inner: Callable[[], None]) -> None:
-        """Train on the texts; the classifier keeps the encoder, and the masked head is dropped."""
-        inner()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.texts: Dataset | None = None
+
+    def prepare(self, run: Run) -> None:
+        """Read the texts, and refuse a model that predicts no hidden tokens."""
         if not self.epochs:
             return
         setting = f"tricks.{self.name}"
@@ -93,16 +96,23 @@ class Mlm(Trick):
                 f"{setting}: the tokenizer has no token that hides another one; leave {self.name} out, or take an "
                 "encoder that was pretrained with one, such as model=bert."
             )
-        texts = self.read_texts(run)
+        require_masked_head(cast(PreTrainedModel, run.bare_model), run.config.model, setting)
+        self.texts = self._read_texts(run)
+
+    def pretrain(self, run: Run, inner: Callable[[], None]) -> None:
+        """Train on the texts; the classifier keeps the encoder, and the masked head is dropped."""
+        inner()
+        if self.texts is None:
+            return
         torch.manual_seed(key(run.config.seeds.init, self.name))
-        model, is_new = add_masked_head(cast(PreTrainedModel, run.bare_model), run.config.model, setting)
+        model, is_new = add_masked_head(cast(PreTrainedModel, run.bare_model), run.config.model)
         if is_new:
             run.say(
                 f"{self.name}: the model's files have no head that predicts hidden tokens, so a new one is trained."
             )
         width = fixed_width(run.bare_model)
         cache_key = [self.name, run.max_length]
-        rows = encode(texts, PredictionBase(run).encode, run.tokenizer, run.classes, cache_key, width)
+        rows = encode(self.texts, PredictionBase(run).encode, run.tokenizer, run.classes, cache_key, width)
         size, no_labels = self.batch_size, np.zeros(len(rows), dtype=np.int64)
 
         @lru_cache(maxsize=1)
@@ -129,7 +139,7 @@ class Mlm(Trick):
         passed = sum(len(plan(update // per_epoch)[update % per_epoch]) for update in range(updates))
         train_stage(run, Stage(self, model, loss, updates, passed, content, self.learning_rate, self.warmup))
 
-    def read_texts(self, run: Run) -> Dataset:
+    def _read_texts(self, run: Run) -> Dataset:
         """The training texts and those of the file, cleaned, each once, and none that the run is evaluated on."""
         rows = run.clean_rows(run.splits.train)
         if self.file is None:
@@ -137,7 +147,7 @@ class Mlm(Trick):
         setting = f"tricks.{self.name}.file"
         read, notes = read_unlabelled(self.file, setting, run.config.data, run.classes)
         for note in notes:
-            run.say(f"note: {note}")
+            run.note(note)
         more = run.clean_rows(read)
         remaining = leave_out_evaluated(more, run.splits, run.clean_rows)
         if not len(remaining):
@@ -145,7 +155,7 @@ class Mlm(Trick):
                 f"{setting}={self.file}: each of its {len(more):,} texts is in validation or test; give other texts."
             )
         if missing := len(more) - len(remaining):
-            run.say(
+            run.note(
                 f"{self.name}: {missing:,} of the {len(more):,} texts of {self.file} are left out: they repeat one "
                 "another, or are in validation or test, whose texts no training may read."
             )

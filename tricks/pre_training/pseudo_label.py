@@ -110,7 +110,10 @@ class PseudoLabel(Trick):
             run.note(note)
         texts = leave_out_known(run, rows, examples, self.threshold, f"tricks.{self.name}.threshold")
         if not len(texts):
-            raise UserError(f"{setting}={self.unlabelled_file}: each of its texts is in training, validation or test.")
+            raise UserError(
+                f"{setting}={self.unlabelled_file}: each of its texts is in training, validation or test; give other "
+                "texts."
+            )
         run.note(
             f"{self.name}: {len(rows) - len(texts):,} of {len(rows):,} texts are left out: they repeat one another, or "
             "are in training, or nearly in validation, test or evaluate.extra."

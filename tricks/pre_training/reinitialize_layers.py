@@ -43,7 +43,7 @@ class ReinitializeLayers(Trick):
         """Reinitialize module by module, by the method of the model family."""
         model = cast(PreTrainedModel, inner())
         if self.count > (most := len(layers(model))):
-            raise UserError(f"tricks.{self.name}.count={self.count}: the model has {most} layers.")
+            raise UserError(f"tricks.{self.name}.count={self.count}: the model has {most} layers; choose 0 to {most}.")
         if self.count:
             torch.manual_seed(key(run.config.seeds.init, "reinitialize_layers"))
             depth, head_weights = depths(model), set(head(model).parameters())

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
+from recipes.data.columns import as_examples
+from recipes.errors import UserError
 from tests.recipes.data.helpers import (
     HUB,
     ROWS,
@@ -110,11 +112,14 @@ def test_all_missing_columns_are_reported_together(write: Write) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"text": ["x"], "label": "a"}, "'text' holds a list, not a text."),
-        ({"text": {"x": 1}, "label": "a"}, "'text' holds an object, not a text."),
-        ({"text": "x", "label": {"a": 1}}, "'label' holds an object, not a label."),
-        ({"text": "x", "label": [["a"]]}, "'label' holds a list of other things than labels."),
-        ({"label": "a"}, "no text in 'text'."),
+        ({"text": ["x"], "label": "a"}, "'text' holds a list, not a text; write a text, or name another column."),
+        ({"text": {"x": 1}, "label": "a"}, "'text' holds an object, not a text; write a text, or name another column."),
+        (
+            {"text": "x", "label": {"a": 1}},
+            "'label' holds an object, not a label; write a label, or name another column.",
+        ),
+        ({"text": "x", "label": [["a"]]}, "'label' holds a list of other things than labels; write their names."),
+        ({"label": "a"}, "no text in 'text'; write one, or remove the record."),
     ],
 )
 def test_a_cell_of_a_wrong_type_is_refused_with_its_line(row: dict[str, Any], reason: str, write: Write) -> None:
@@ -143,8 +148,15 @@ def test_numbers_become_texts(write: Write) -> None:
 def test_ids_must_be_unique(write: Write) -> None:
     rows = [(f"k{number % 19}", *row) for number, row in enumerate(ROWS)]
     train = write("a.csv", as_csv(rows, header=("key", "text", "label")))
-    assert read_problems(train, id="key") == ("data.id=key: train has 'k0' more than once; ids must be unique.",)
+    assert read_problems(train, id="key") == (
+        "data.id=key: train has 'k0' more than once; name a column of unique ids, or leave data.id out.",
+    )
     assert len(all_rows_by_id(read(train))) == len(ROWS)
+
+
+def test_a_split_of_the_hub_without_rows_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^data.train=all: the split has no rows; name another\.$"):
+        as_examples(Dataset.from_dict({"text": [], "label": []}), HUB, "train", "all")
 
 
 def test_class_numbers_of_the_hub_become_names(local_hub: Path) -> None:

@@ -203,8 +203,8 @@ REFUSED = {
         "holds b'a' (bytes), which is no text; name another column, or decode these bytes",
     ),
     "bytes as label": (FRAME.assign(stars=[b"a", b"b", b"c"]), "holds b'a' (bytes); decode these bytes, in pandas"),
-    "empty frame": (FRAME[:0], "train has no rows."),
-    "empty list": ([], "train has no rows."),
+    "empty frame": (FRAME[:0], "train has no rows; give a table with at least one."),
+    "empty list": ([], "train has no rows; give a table with at least one."),
     "missing texts": (FRAME.assign(review=["a", None, np.nan]), "2 of 3 texts of train are missing (first: row 1"),
     "missing text of pandas": (
         FRAME.assign(review=pd.array(["a", pd.NA, "b"], dtype="string")),

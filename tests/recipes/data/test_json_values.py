@@ -69,9 +69,9 @@ def test_a_number_may_be_cut_between_two_pieces() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"a": 1},\n{"a": }]', "line 2 is not valid JSON (Expecting value)."),
-        ('[{"a": 1},\n{"a": 2}', "the list of objects is not closed; the file is cut off."),
-        ('[{"a": 1}]\n{"a": 2}', "line 2: text follows the end of the list."),
+        ('[{"a": 1},\n{"a": }]', "line 2 is not valid JSON (Expecting value); correct it."),
+        ('[{"a": 1},\n{"a": 2}', "the list of objects is not closed, so the file is cut off; copy or write it again."),
+        ('[{"a": 1}]\n{"a": 2}', "line 2: text follows the end of the list; write all objects into it."),
     ],
 )
 def test_a_damaged_list_is_refused(text: str, message: str) -> None:

@@ -20,7 +20,8 @@ def test_every_missing_file_is_named(tmp_path: Path) -> None:
     )
     assert second == f"data.test={tmp_path}: this is a folder; name a file in it."
     assert third == (
-        f"evaluate.extra.hard={tmp_path}/x/hard.csv: there is no such file; {tmp_path}/x holds no data files."
+        f"evaluate.extra.hard={tmp_path}/x/hard.csv: there is no such file; {tmp_path}/x holds no data files; name "
+        "another."
     )
 
 

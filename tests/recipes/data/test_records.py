@@ -65,7 +65,7 @@ def test_a_json_value_is_the_text_that_stands_in_the_file(write: Write) -> None:
 
 def test_a_key_that_occurs_twice_makes_a_bad_record(write: Write) -> None:
     first, second = read(write("a.jsonl", '{"text": "a", "text": "b"}\n{"text": "c", "x": {"y": 1, "y": 2}}\n'))
-    assert (first.problem, second.problem) == ("a key occurs twice", "")
+    assert (first.problem, second.problem) == ("a key occurs twice; rename one", "")
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_truncated_gzip_is_refused(write: Write) -> None:
 
 def test_a_deep_value_is_a_bad_record(write: Write) -> None:
     deep, good = read(write("a.jsonl", '{"a": ' + "[" * 200_000 + '\n{"text": "b"}\n'))
-    assert deep.problem == "not valid JSON (it is nested too deeply)" and good.problem == ""
+    assert deep.problem == "not valid JSON (it is nested too deeply); correct it" and good.problem == ""
 
 
 def test_cells_and_headers_may_be_long(write: Write) -> None:

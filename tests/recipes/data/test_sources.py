@@ -68,7 +68,7 @@ def test_all_missing_files_are_reported_together(write: Write, tmp_path: Path) -
     write("train.csv", "")
     problems = read_problems(tmp_path / "trian.csv", test=tmp_path / "none" / "test.csv", extra={"hard": "hard.csv"})
     assert problems[0].endswith("trian.csv: there is no such file; did you mean train.csv? There are: train.csv.")
-    assert problems[1].endswith(f"test.csv: there is no such file; {tmp_path / 'none'} holds no data files.")
+    assert f"test.csv: there is no such file; {tmp_path / 'none'} holds no data files; name another." in problems[1]
     assert problems[2].startswith("evaluate.extra.hard=hard.csv: there is no such file; ")
     assert len(problems) == 3
 
@@ -76,24 +76,24 @@ def test_all_missing_files_are_reported_together(write: Write, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv", b"", "the file is empty."),
-        ("a.csv", b"\n\n", "the file is empty."),
-        ("a.csv.gz", gzip.compress(b"", mtime=0), "the file is empty."),
-        ("a.csv", b"text,label\n", "the file has no rows."),
-        ("a.jsonl", b"", "the file has no rows."),
-        ("a.jsonl", b"\n\n", "the file has no rows."),
-        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "the file has no rows."),
+        ("a.csv", b"", "the file is empty; write column names and rows into it, or name another file."),
+        ("a.csv", b"\n\n", "the file is empty; "),
+        ("a.csv.gz", gzip.compress(b"", mtime=0), "the file is empty; "),
+        ("a.csv", b"text,label\n", "the file has no rows; write some into it, or name another file."),
+        ("a.jsonl", b"", "the file has no rows; "),
+        ("a.jsonl", b"\n\n", "the file has no rows; "),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "the file has no rows; "),
         ("a.jsonl", b'"text"\n', "line 1: not a JSON object; each record must be an object with "),
-        ("a.jsonl", b'{"text": "a"}\n{"label": "cafe"}\n', "line 2: no text in 'text'."),
+        ("a.jsonl", b'{"text": "a"}\n{"label": "cafe"}\n', "line 2: no text in 'text'; "),
         ("a.csv", b'text,label\nx,a\n"y,b\nz,c\n', "line 3: a quote is opened and never closed ("),
         ("a.csv", b"text,label\nwell, yes,a\nno,b\n", "line 2: 3 cells, but the header names 2; "),
         ("a.csv", b"text,label\nno,b\nwell, yes,a\n", "line 3: 3 cells, but the header names 2; "),
-        ("a.csv", b"text,label,text\nx,a,y\n", "the header names 'text' twice."),
+        ("a.csv", b"text,label,text\nx,a,y\n", "the header names 'text' twice; rename one."),
         ("a.csv.gz", gzip.compress(b"text,label\nx,a\n" * 999, mtime=0)[:-20], "the gzip file is cut off or damaged ("),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label\n', "line 2: not valid JSON ("),
         ("a.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "line 1: 'text' holds \\ud83d without its other half, "),
-        ("a.jsonl", b"{}\n", "line 1: no text in 'text'."),
-        ("a.json", b'[{"text": "a", "label": 1}\n', "the list of objects is not closed; "),
+        ("a.jsonl", b"{}\n", "line 1: no text in 'text'; "),
+        ("a.json", b'[{"text": "a", "label": 1}\n', "the list of objects is not closed, so the file is "),
         ("a.parquet", b"text,label\nx,a\n", "cannot be read as Parquet (Parquet magic bytes not found in footer."),
         ("a.txt", b"text,label\nx,a\n", "the ending must be one of .csv, .tsv, .jsonl, .json, .parquet (.gz "),
     ],
@@ -173,7 +173,9 @@ def test_a_column_that_is_not_used_may_change_its_type_late(write: Write) -> Non
 
 def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = write_parquet(tmp_path, "a.parquet", text=pa.array([], pa.string()), label=pa.array([], pa.string()))
-    assert read_problems(path)[0].endswith("the file has no rows.")
+    assert (
+        read_problems(path)[0] == f"data.train={path}: the file has no rows; write some into it, or name another file."
+    )
 
 
 def test_an_unknown_split_of_a_hub_data_set_is_refused(local_hub: Path) -> None:

@@ -188,9 +188,11 @@ def test_a_class_that_only_other_splits_have_is_missing_in_training(write: Write
 def test_label_lists_in_one_split_and_single_labels_in_another_are_refused(write: Write) -> None:
     lists = write("a.jsonl", as_jsonl([{"text": "x", "label": ["a"]}, {"text": "y", "label": ["b"]}] * 9))
     one = write("b.csv", as_csv([("x", "a"), ("y", "b")]))
-    assert read_problems(lists, validation=one) == ("validation has one label per row, but train has lists of labels.",)
+    assert read_problems(lists, validation=one) == (
+        "validation has one label per row, but train has lists of labels; write both alike.",
+    )
     assert read_problems(one, validation=lists, test=one) == (
-        "validation has lists of labels, but train has one label per row.",
+        "validation has lists of labels, but train has one label per row; write both alike.",
     )
 
 

@@ -84,6 +84,7 @@ def test_a_labelled_file_is_refused_with_the_remedy(write: Write) -> None:
         ("a.txt", "", "the file has no rows; write a text on each line, or name another file"),
         ("a.txt", "\n \n", "the file has no rows"),
         ("a.csv", "", "the file is empty"),
+        ("a.docx", "", "the ending must be one of .txt, .csv, .tsv, .jsonl, .json, .parquet (.gz may follow)."),
         ("a.csv", "text\n", "the file has no rows"),
         ("a.csv", 'text\n" "\n', "each of its 1 texts is empty"),
         ("a.xlsx", "x", "Save the sheet as CSV UTF-8"),
@@ -98,7 +99,7 @@ def test_a_file_without_readable_texts_is_refused(name: str, content: str | byte
 def test_a_missing_file_and_a_missing_column_are_named(tmp_path: Path, write: Write) -> None:
     assert "there is no such file" in refusal(tmp_path / "none.txt")
     assert "this is a folder" in refusal(tmp_path)
-    with pytest.raises(UserError, match=r"data.text=text: the file of unlabelled texts has no such column; .*review"):
+    with pytest.raises(UserError, match=r"^tricks.mlm.file=.*: data.text=text: the file of unlabelled texts .*review"):
         read_texts(write("a.csv", "review\none\n"))
 
 

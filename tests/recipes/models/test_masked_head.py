@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from recipes.errors import UserError
 from recipes.models.anatomy import word_embeddings
 from recipes.models.loading import load_tokenizer
-from recipes.models.masked_head import add_masked_head, predict_tokens
+from recipes.models.masked_head import add_masked_head, predict_tokens, require_masked_head
 from tests.recipes.models.families import FAMILY, batch_of, load_classifier, settings
 from tests.recipes.models.test_inputs import small_model
 
@@ -22,7 +22,7 @@ def test_tokens_are_predicted_as_by_the_pretrained_model(family: str, folders: d
     pretrained.save_pretrained(tmp_path)
     load_tokenizer(settings(folders[family]), []).save_pretrained(tmp_path)
     classifier: Any = load_classifier(str(tmp_path))
-    model, is_new = add_masked_head(classifier, settings(str(tmp_path)), "tricks.mlm")
+    model, is_new = add_masked_head(classifier, settings(str(tmp_path)))
     assert not is_new
     assert model.training and model.base_model is classifier.base_model
     batch = batch_of(str(tmp_path))
@@ -38,7 +38,8 @@ def test_tokens_are_predicted_as_by_the_pretrained_model(family: str, folders: d
 @FAMILY
 def test_a_new_head_shares_the_word_vectors_that_are_trained(family: str, folders: dict[str, str]) -> None:
     classifier: Any = load_classifier(folders[family])
-    model, is_new = add_masked_head(classifier, settings(folders[family]), "tricks.mlm")
+    model, is_new = add_masked_head(classifier, settings(folders[family]))
+    require_masked_head(classifier, settings(folders[family]), "tricks.mlm")
     assert is_new
     words = word_embeddings(classifier).weight
     assert any(each is words for each in model.parameters())
@@ -48,6 +49,6 @@ def test_a_new_head_shares_the_word_vectors_that_are_trained(family: str, folder
 def test_an_architecture_without_such_a_head_is_refused_with_the_remedy() -> None:
     for family in ("GPT2", "Llama"):
         with pytest.raises(UserError, match=r"tricks.mlm: .* has no masked head.* leave this trick out, or take"):
-            add_masked_head(small_model(family), settings("somewhere"), "tricks.mlm")
+            require_masked_head(small_model(family), settings("somewhere"), "tricks.mlm")
     with pytest.raises(UserError, match="an encoder and a decoder"):
-        add_masked_head(small_model("Bart"), settings("somewhere"), "tricks.mlm")
+        require_masked_head(small_model("Bart"), settings("somewhere"), "tricks.mlm")

@@ -83,7 +83,10 @@ def test_bad_rows_are_reported_and_do_not_stop_the_job(prediction_request: Predi
     assert [row["id"] for row in read_output(prediction_request.target)] == ["0", "4"]
     bad = [json.loads(line) for line in Path(f"{prediction_request.target}.bad.jsonl").read_text().splitlines()]
     assert [each["row"] for each in bad] == [1, 2, 3]
-    assert [each["problem"] for each in bad[1:]] == ["'text' holds a list, not a text", "no text in 'text'"]
+    assert [each["problem"] for each in bad[1:]] == [
+        "'text' holds a list, not a text; write a text, or name another column",
+        "no text in 'text'; write one, or remove the record",
+    ]
     assert bad[1]["record"] == {"text": ["7"]}
 
 

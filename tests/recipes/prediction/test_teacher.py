@@ -42,7 +42,7 @@ def copied_run(folder: Path) -> Path:
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path) -> None:
     assert f"{SETTING} is not set" in refusal(None) and f"{SETTING}=runs/<name>" in refusal(None)
-    message = f"{SETTING}={tmp_path} holds no finished run (there is no manifest.json); give it the folder of one: "
+    message = f"{SETTING}={tmp_path} holds no finished run (there is no manifest.json); give the folder of one: "
     assert refusal(str(tmp_path)) == f"{message}{SETTING}=runs/<name>."
     damaged = copied_run(tmp_path / "damaged")
     (damaged / "model" / "model.safetensors").write_bytes(b"")

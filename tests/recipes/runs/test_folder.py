@@ -69,10 +69,10 @@ def test_a_config_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_read_from_its_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no finished run"):
+    with pytest.raises(UserError, match=r"holds no finished run \(.*\); give the folder of one, such as runs/<name>"):
         load(tmp_path)
     claim_once(tmp_path, values())
-    with pytest.raises(UserError, match="holds no finished run"):
+    with pytest.raises(UserError, match=r"holds no finished run \(.*\); start its command again, which finishes it"):
         load(tmp_path)
     History(tmp_path / "history.jsonl").append([{"update": 1}])
     write_json(tmp_path / "metrics.json", {"test": {"accuracy": 1.0}})

@@ -60,7 +60,11 @@ def test_a_class_without_rows_weighs_as_one_with_one() -> None:
     ("values", "message"),
     [
         ({"hamm": 1}, "tricks.x.values.hamm: there is no such class; did you mean ham? There are: ham, other, spam."),
-        ({"ham": 1}, "tricks.x.values: every class needs a weight; missing: spam, other."),
+        (
+            {"ham": 1},
+            "tricks.x.values: every class needs a weight; missing: spam, other; set tricks.x.values.spam=1.0, "
+            "tricks.x.values.other=1.0.",
+        ),
         ({"ham": 0}, "tricks.x.values.ham must be a number in (0, inf), got 0."),
         ({"ham": float("nan")}, "tricks.x.values.ham must be a number in (0, inf), got nan."),
     ],

@@ -18,6 +18,7 @@ from recipes.testing import finished_run
 from recipes.toolkit.warm_start import WarmStart, align_rows
 
 IN_MODEL = "model/config.json", "model/tokenizer_config.json", "model/model.safetensors"
+COPY_AGAIN = "If the folder is a copy, copy it again; or give the folder of another run."
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ class TestWeights:
         path.write_bytes(path.read_bytes()[:-1])
         forget_manifest(old)
         message = refusal(lambda: of(old).load_weights(fresh_model(3), "xyz"))
-        assert message == f"tricks.mine.from={old}: model/model.safetensors is damaged."
+        assert message.startswith(f"tricks.mine.from={old}: model/model.safetensors is damaged. {COPY_AGAIN}")
 
 
 def test_labels_and_tokenizer() -> None:
@@ -163,8 +164,12 @@ class TestRefusals:
 
     def test_not_finished(self, old: Path) -> None:
         manifest.remove(old)
-        message = f"tricks.mine.from={old} holds no finished run (there is no manifest.json)."
-        assert refusal(lambda: of(old)) == message
+        message = f"tricks.mine.from={old} holds no finished run (there is no manifest.json); start its command again, "
+        assert refusal(lambda: of(old)).startswith(message)
+
+    def test_no_run(self, tmp_path: Path) -> None:
+        message = f"tricks.mine.from={tmp_path} holds no finished run (there is no manifest.json); give the folder of "
+        assert refusal(lambda: of(tmp_path)) == f"{message}one: tricks.mine.from=runs/<name>."
 
     @pytest.mark.parametrize("file", ["config.yaml", "metrics.json", *IN_MODEL])
     def test_incomplete(self, old: Path, file: str) -> None:
@@ -175,12 +180,15 @@ class TestRefusals:
     def test_incomplete_in_a_folder_of_an_earlier_version(self, old: Path, file: str) -> None:
         (old / file).unlink()
         forget_manifest(old)
-        assert refusal(lambda: of(old)) == f"tricks.mine.from={old} holds no finished run (there is no {file})."
+        message = f"tricks.mine.from={old} holds no finished run (there is no {file}). {COPY_AGAIN}"
+        assert refusal(lambda: of(old)).startswith(message)
 
     def test_a_model_without_weights(self, old: Path) -> None:
         reconfigured(old, lambda values: values["model"].update(source="linear"))
-        message = f"tricks.mine.from={old} is a run of model=linear, which has no weights to start from."
-        assert refusal(lambda: of(old)) == message
+        message = (
+            f"tricks.mine.from={old} is a run of model=linear, which has no weights to start from; give the folder"
+        )
+        assert refusal(lambda: of(old)).startswith(message)
 
 
 class TestData:
@@ -207,5 +215,8 @@ class TestData:
         lines[3] = ",".join(cells)
         (old / "predictions" / "test.csv").write_text("\n".join(lines) + "\n")
         manifest.write(old)
-        message = f"tricks.mine.from={old}: its data has changed since (test has other rows or labels)."
+        message = (
+            f"tricks.mine.from={old}: its data has changed since (test has other rows or labels). Restore the data, or "
+            "give the folder of another run."
+        )
         assert refusal(lambda: of(old).splits) == message

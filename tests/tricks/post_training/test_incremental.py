@@ -106,8 +106,9 @@ class TestLabels:
         config = after("data.text_pair=other")
         assert message_of(lambda: incremental().train(None, lambda *_: None, config, given, Path())) == [  # type: ignore[arg-type, return-value]
             f"tricks.incremental.folder={finished_run()}: its rows have one label each, those of the new data several "
-            "labels.",
-            "data.text_pair=other: the old run was trained on single texts.",
+            "labels; give the folder of a run on such data.",
+            f"data.text_pair=other: the run of tricks.incremental.folder={finished_run()} was trained on single texts; "
+            "give the folder of a run on such data.",
             "evaluate.extra.old_test: incremental uses this name for the old run's test split; choose another.",
         ]
 

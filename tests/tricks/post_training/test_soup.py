@@ -114,9 +114,10 @@ def test_a_run_that_was_judged_on_other_rows_is_refused(tmp_path: Path) -> None:
         config = tiny_config("+tricks=[soup]", f"tricks.soup.folders=[{tmp_path / 'other'}]")
         with pytest.raises(UserError) as summary:
             finetune_config(config, tmp_path / "soup")
+        assert not (tmp_path / "soup").exists()
         return str(summary.value)
 
-    assert "it has data.validation=None, this run " in in_child(refusal)
+    assert "it has data.validation=null, this run " in in_child(refusal)
 
 
 def test_a_run_that_was_trained_on_the_rows_of_evaluation_is_refused(tmp_path: Path) -> None:

@@ -98,10 +98,44 @@ def test_rows_that_were_cut_off_for_other_splits_get_no_variants(tmp_path: Path)
 def test_ids_of_no_row_are_refused(tmp_path: Path) -> None:
     message = refusal(write_variants_of(tmp_path, [0, 44, "x7", "x8", "x9"]))
     assert "4 of its ids are of no row: '44', 'x7', 'x8' and 1 more" in message
-    assert "numbers of the rows in data.train, from 0 (data.id=null)" in message
+    assert "numbers of the rows in data.train, from 0 (data.id=null); correct them, or name" in message
     assert "variants_file is not set" in refusal(None)
     unread = ["data.test=null", "evaluate.test=false"]
     assert "2 of its ids are of no row" in refusal(write_variants_of(tmp_path, ["x7", "x8"]), *unread)
+
+
+def test_labels_may_repeat_those_of_the_rows(tmp_path: Path) -> None:
+    """Row 4 has the label y. Where labels are lists, their order is free, and an empty cell claims nothing."""
+    rows, _ = augmented(write_rows(tmp_path, "v", "id,text,label", "4,first new text,y", "4,a second one,"))
+    assert [row["label"] for row in rows] == ["y", "y"]
+    rows, _ = augmented(write_rows(tmp_path, "v", "id,text,label", "4,first new text,-1"))
+    assert [row["label"] for row in rows] == ["y"]
+    train = write_rows(tmp_path, "train", "text,label", "one thing,b|a", "another thing,b", "the last,a")
+    data = [*(f"data.{split}={train}" for split in ("train", "validation", "test")), "data.label_separator=|"]
+    rows, _ = augmented(write_rows(tmp_path, "w", "id,text,label", "0,some new words,a|b", "2,more of them,"), *data)
+    assert [sorted(row["label"]) for row in rows] == [["a", "b"], ["a"]]
+
+
+def test_other_labels_than_those_of_the_rows_are_refused(tmp_path: Path) -> None:
+    variants = write_rows(tmp_path, "v", "id,text,label", "4,first new text,y", "0,a second one,y", "1,a third one,x")
+    assert refusal(variants) == (
+        f"tricks.augment_from.variants_file={variants}: 2 of its 3 variants have another label than their row. The "
+        "first is of row '0': 'y', and the row has 'x'. Correct these labels, or remove them: a variant has the label "
+        "of its row."
+    )
+
+
+def test_labels_are_compared_before_a_trick_changes_them(tmp_path: Path) -> None:
+    """Labels of the file are those of the data, also where `clean_labels` relabels the row."""
+    pytest.importorskip("cleanlab")
+    texts, labels = ["a0 a1", "b0 b1", "c0 c1"], ["x", "y", "z"]
+    # Row 0 has the words of y, and the label x.
+    lines = ["b0 b1 w0,x", *(f"{texts[row % 3]} w{row},{labels[row % 3]}" for row in range(1, 60))]
+    train = write_rows(tmp_path, "train", "text,label", *lines)
+    data = [f"data.{split}={train}" for split in ("train", "validation", "test")]
+    relabel = ["+tricks=[augment_from,clean_labels]", "tricks.clean_labels.action=relabel"]
+    rows, _ = augmented(write_rows(tmp_path, "v", "id,text,label", "0,a new text,x"), *data, *relabel)
+    assert [row["label"] for row in rows] == ["y"]
 
 
 def test_rows_that_another_trick_drops_get_no_variants(tmp_path: Path) -> None:

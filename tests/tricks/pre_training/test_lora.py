@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from recipes import UserError
-from recipes.models.adapters import adapted_modules
+from recipes.models.adapters import adapted_modules, merged_weights
 from recipes.runs.folder import RunFolder
 from recipes.testing import finish, finished_run, in_child, tiny_config, tiny_run
 from recipes.toolkit.warm_start import WarmStart
@@ -73,7 +73,11 @@ def test_the_seed_of_new_weights_decides() -> None:
         ("albert", "linear", "tricks.lora: AlbertForSequenceClassification has no list of 2 layers whose modules"),
         ("gpt2", "linear", "tricks.lora.targets=linear: the layers of GPT2ForSequenceClassification have no trained"),
         ("bart", "linear", "BartForSequenceClassification has an encoder and a decoder, not one list of layers"),
-        ("xlnet", "attention", "have no trained torch.nn.Linear in their attention, so there is nothing to adapt; try"),
+        (
+            "xlnet",
+            "attention",
+            "have no trained torch.nn.Linear in their attention, so there is nothing to adapt; try tricks.lora",
+        ),
     ],
 )
 def test_a_model_that_has_nothing_to_adapt(family: str, targets: str, message: str) -> None:
@@ -132,6 +136,47 @@ def test_the_rate_of_the_adapters(tmp_path: Path) -> None:
     assert {rate for name, rate in adapters.items() if "layer.1" in name} == {0.05}
     assert {rate for name, rate in adapters.items() if "layer.0" in name} == {0.025}
     assert len(rates) == len(adapters) + 4
+
+
+def trained_parts(folder: Path, *overrides: str) -> list[list[str]]:
+    """The parts whose merged weights each of three updates changes, in a run that freezes layers too."""
+    config = tiny_config("+tricks=[freeze_layers,lora]", "train.max_updates=4", "train.warmup=0", *overrides)
+    run, result = tiny_run(config, folder), []
+    for index in range(3):
+        before = {name: weight.clone() for name, weight in (merged_weights(run.bare_model) or {}).items()}
+        run._step(run.seams.batches(run.train, 0)[index])
+        after = merged_weights(run.bare_model) or {}
+        names = [name for name in after if not torch.equal(after[name], before[name])]
+        result.append(
+            [
+                part
+                for part in ("embeddings", "layer.0.", "layer.1.", "classifier")
+                if any(part in name for name in names)
+            ]
+        )
+    return result
+
+
+def test_frozen_layers_get_no_adapters_and_stay_as_they_are(tmp_path: Path) -> None:
+    assert (
+        in_child(lambda: trained_parts(tmp_path, "tricks.freeze_layers.fraction=0.5"))
+        == [["layer.1.", "classifier"]] * 3
+    )
+
+
+def test_adapters_of_layers_that_are_frozen_for_a_while_wait(tmp_path: Path) -> None:
+    """Both layers and the embeddings are unfrozen one by one; under adapters the embeddings are never trained."""
+    values = ["tricks.freeze_layers.fraction=1", "tricks.freeze_layers.until=0.75"]
+    assert in_child(lambda: trained_parts(tmp_path, *values)) == [
+        ["classifier"],
+        ["layer.1.", "classifier"],
+        ["layer.0.", "layer.1.", "classifier"],
+    ]
+
+
+def test_with_all_layers_frozen_there_is_nothing_to_adapt(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing to adapt; freeze fewer layers if they are frozen, or leave lora out"):
+        tiny_run(tiny_config("+tricks=[freeze_layers,lora]", "tricks.freeze_layers.fraction=1"), tmp_path)
 
 
 def test_reinitialized_layers_would_stay_random() -> None:

@@ -72,10 +72,9 @@ def texts_of(name: str, content: str, *overrides: str) -> tuple[list[str], list[
         with temporary_folder() as folder:
             (folder / name).write_text(content, encoding="utf-8")
             config = tiny_config("+tricks=[mlm]", f"tricks.mlm.file={folder / name}", *overrides)
-            run, lines = tiny_run(config, folder), list[str]()
-            run.say = lines.append  # type: ignore[method-assign]
+            run = tiny_run(config, folder)
             trick: Any = run.tricks["mlm"]
-            return list(trick.read_texts(run)["text"]), lines
+            return list(trick.texts["text"]), [note for note in run.notes if note.startswith("mlm:")]
 
     return in_child(read)
 
@@ -125,7 +124,8 @@ def test_a_tokenizer_without_a_token_that_hides_others_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"tricks.mlm: the tokenizer has no token that hides another one; leave mlm out"
     ):
-        trick.pretrain(run, lambda: None)
+        trick.prepare(run)
+    Mlm(**{**values, "epochs": 0.0}, probability=0.15).prepare(run)  # type: ignore[arg-type]
 
 
 def test_hidden_tokens_are_predicted_better_after_the_stage() -> None:
@@ -149,8 +149,10 @@ def test_hidden_tokens_are_predicted_better_after_the_stage() -> None:
     assert losses and float(losses[1]) < 0.9 * float(losses[2])
 
 
-def test_a_wrong_file_leaves_no_run_folder_behind(tmp_path: Path) -> None:
+def test_a_wrong_file_leaves_no_run_folder_behind(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is refused before the header of the run, and so before the doctor and the first update."""
     config = tiny_config("+tricks=[mlm]", f"tricks.mlm.file={tmp_path / 'missing.txt'}")
     with pytest.raises(AssertionError, match="there is no such file"):
         in_child(lambda: finetune_config(config, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+    assert capfd.readouterr().out.count("\n") == 1

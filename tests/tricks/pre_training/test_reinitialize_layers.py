@@ -59,5 +59,7 @@ def test_the_seed_of_new_weights_decides(tmp_path: Path) -> None:
 
 
 def test_more_layers_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"tricks\.reinitialize_layers\.count=3: the model has 2 layers\."):
+    with pytest.raises(
+        UserError, match=r"tricks\.reinitialize_layers\.count=3: the model has 2 layers; choose 0 to 2\."
+    ):
         tiny_run(tiny_config("+tricks=[reinitialize_layers]", "tricks.reinitialize_layers.count=3"), tmp_path)
