@@ -9,6 +9,7 @@ INSTALL = PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN) -m pip install -qq --disable-pip-version-check -c constraints.txt
 # Each test process would otherwise rewrite the assertions of all test files again, which takes six seconds.
 CACHED = PYTHONDONTWRITEBYTECODE= $(BIN)
+PROCESSES = --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -21,10 +22,10 @@ demo: .venv/.demo ## Set up, fine-tune with mixup, amp and swa for some minutes,
 	@$(BIN) scripts/demo.py
 
 test: .venv/.test ## Set up and run the fast tests, a process for each core
-	HF_HUB_OFFLINE=1 $(CACHED) -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
+	HF_HUB_OFFLINE=1 $(CACHED) -m pytest $(PROCESSES)
 
-slow: .venv/.test ## Run the slow tests
-	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m slow
+slow: .venv/.test ## Run the slow tests, a process for each core
+	HF_HUB_OFFLINE=1 $(CACHED) -m pytest $(PROCESSES) -m slow
 
 lint: .venv/.test ## Check style and types
 	$(BIN) -m ruff check

@@ -108,7 +108,9 @@ def _imports(node: ast.AST, kind: str) -> Iterator[tuple[str, str, int]]:
     else:
         inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and kind == START
         for inner in ast.iter_child_nodes(node):
-            yield from _imports(inner, CALL if inside else kind)
+            # An expression contains no statement.
+            if not isinstance(inner, ast.expr):
+                yield from _imports(inner, CALL if inside else kind)
 
 
 def _is_for_types(test: ast.expr) -> bool:

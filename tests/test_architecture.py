@@ -1,6 +1,7 @@
 """docs/architecture.md: its picture and its links follow the source, and it names every package."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -10,9 +11,12 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def architecture(script: Callable[[str], ModuleType]) -> ModuleType:
-    return script("architecture")
+    """The script, which reads the packages once."""
+    module = script("architecture")
+    module.read_packages = cache(module.read_packages)  # type: ignore[attr-defined]
+    return module
 
 
 def test_the_picture_shows_the_current_imports(architecture: ModuleType) -> None:

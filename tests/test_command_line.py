@@ -20,6 +20,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from recipes.testing import warm_up
+from tests.sampling import slow
 
 ROOT = Path(__file__).parents[1]
 TEXT = "".join(
@@ -190,6 +191,7 @@ SAME_RATE = (*FILE, *TINY, "train.schedule=constant", "train.warmup=0", "hydra.r
 CONSTANT = ("checkpoint.after_finish=keep", *SAME_RATE)
 
 
+@pytest.mark.slow
 def test_the_corrected_command_works_in_the_same_folder(folder: Path) -> None:
     run = (*TINY, "hydra.run.dir=run", "train.max_updates=1")
     run_refused(folder, *run, "data=files", "data.train=txt.csv")
@@ -198,6 +200,7 @@ def test_the_corrected_command_works_in_the_same_folder(folder: Path) -> None:
     run_to_end(folder, *run, *FILE)
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_noticed(folder: Path) -> None:
     run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run", "train.max_updates=1")
     (folder / "text.csv").write_text((folder / "text.csv").read_text().replace("good", "fine"))
@@ -210,6 +213,7 @@ def test_a_changed_file_is_noticed(folder: Path) -> None:
     assert inputs[0] != inputs[1]
 
 
+@pytest.mark.slow
 def test_a_sweep_never_mixes_old_and_new_files(folder: Path) -> None:
     run_to_end(folder, "-m", *FILE, *TINY, "seed=0,1", "train.max_updates=1")
     (folder / "text.csv").write_text((folder / "text.csv").read_text().replace("good", "fine"))
@@ -217,6 +221,7 @@ def test_a_sweep_never_mixes_old_and_new_files(folder: Path) -> None:
     assert "data.train=text.csv has changed" in paragraph
 
 
+@pytest.mark.slow
 def test_any_letters_in_columns_labels_and_paths(folder: Path) -> None:
     (folder / "数据").mkdir()
     path = folder / "数据" / "外卖=1 评论.csv"
@@ -228,6 +233,7 @@ def test_any_letters_in_columns_labels_and_paths(folder: Path) -> None:
     assert len(list(folder.glob("runs/*/predictions/hard.csv"))) == 2
 
 
+@pytest.mark.slow
 def test_more_epochs_of_a_constant_schedule_resume_the_run(folder: Path) -> None:
     run_to_end(folder, *CONSTANT)
     result = run_to_end(folder, *CONSTANT, "train.epochs=2")
@@ -237,6 +243,7 @@ def test_more_epochs_of_a_constant_schedule_resume_the_run(folder: Path) -> None
     assert metrics(folder)["test"] == metrics(folder, "uninterrupted")["test"]
 
 
+@pytest.mark.slow
 def test_more_epochs_need_the_checkpoints_of_the_run(folder: Path) -> None:
     run_to_end(folder, *SAME_RATE)
     assert not (folder / "run" / "checkpoints").exists()
@@ -249,6 +256,7 @@ def test_more_epochs_need_the_checkpoints_of_the_run(folder: Path) -> None:
     assert (folder / "run" / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_sweep_over_tricks(folder: Path) -> None:
     run_to_end(folder, "-m", *FILE, *TINY, "+tricks=[],[mixup],[mixup,amp]")
     runs = sorted(path.parent.name.rpartition("-s0-")[0] for path in folder.glob("runs/*/metrics.json"))
@@ -270,21 +278,21 @@ def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["+tricks=[mixpu]"], "tricks=mixpu: there is no such trick; did you mean mixup?"),
-        (["train.lerning_rate=1"], "train.lerning_rate does not exist; did you mean learning_rate?"),
+        slow(["+tricks=[mixpu]"], "tricks=mixpu: there is no such trick; did you mean mixup?"),
+        slow(["train.lerning_rate=1"], "train.lerning_rate does not exist; did you mean learning_rate?"),
         (["trian.epochs=1"], "trian does not exist; did you mean train?"),
-        (["modle=tiny"], "modle does not exist; did you mean model?"),
-        (["model=tniy"], "model=tniy: there is no such model; did you mean tiny?"),
-        (["train.warmup=2"], "train.warmup must be a number in [0, 1], got 2.0."),
+        slow(["modle=tiny"], "modle does not exist; did you mean model?"),
+        slow(["model=tniy"], "model=tniy: there is no such model; did you mean tiny?"),
+        slow(["train.warmup=2"], "train.warmup must be a number in [0, 1], got 2.0."),
         (["+tricks=[mixup]", "tricks.mixup.alpha=-1"], "tricks.mixup.alpha must be a number in (0, inf), got -1.0."),
-        (["+tricks=[mixup]", "tricks.mixup.alhpa=1"], "tricks.mixup.alhpa does not exist; did you mean alpha?"),
-        (["tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add '+tricks=[mixup]'."),
-        (["+tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add '+tricks=[mixup]'."),
-        (["+foo=1"], "foo does not exist; there are: "),
+        slow(["+tricks=[mixup]", "tricks.mixup.alhpa=1"], "tricks.mixup.alhpa does not exist; did you mean alpha?"),
+        slow(["tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add '+tricks=[mixup]'."),
+        slow(["+tricks.mixup.alpha=1"], "tricks.mixup has values but is not selected; add '+tricks=[mixup]'."),
+        slow(["+foo=1"], "foo does not exist; there are: "),
         (["data=files"], "data.train is not set; data=files needs data.train=<path"),
-        (["model=tiny,linear"], "model=tiny,linear: several values are a sweep, which needs -m"),
-        (["--config-dir=nowhere"], "--config-dir=nowhere: there is no such folder."),
-        (["data=null"], "data=null: there is no such data"),
+        slow(["model=tiny,linear"], "model=tiny,linear: several values are a sweep, which needs -m"),
+        slow(["--config-dir=nowhere"], "--config-dir=nowhere: there is no such folder."),
+        slow(["data=null"], "data=null: there is no such data"),
     ],
 )
 def test_a_wrong_override_is_refused(arguments: list[str], message: str, folder: Path) -> None:
@@ -293,6 +301,7 @@ def test_a_wrong_override_is_refused(arguments: list[str], message: str, folder:
     assert len(paragraph.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_all_mistakes_are_reported_at_once(folder: Path) -> None:
     paragraph = run_refused(folder, "trian=1", "model=tniy", "+tricks=[mixpu]", "train.epochs=many")
     assert len(paragraph.splitlines()) == 4
@@ -308,17 +317,19 @@ GOOD = "text,label\n" + TEXT
     ("files", "message"),
     [
         ({}, "data.train=train.csv: there is no such file; there are: text.csv."),
-        ({"train": ""}, "data.train=train.csv: the file is empty."),
-        ({"train": "text,lable\n" + TEXT}, "data.label=label: train has no such column; did you mean lable?"),
-        ({"train": GOOD.replace("neg", "pos")}, "train has only one class, 'pos'"),
-        ({"train": GOOD, "validation": GOOD.replace("pos", "positive")}, "(40); is 'positive' train's 'pos'?"),
+        slow({"train": ""}, "data.train=train.csv: the file is empty."),
+        slow({"train": "text,lable\n" + TEXT}, "data.label=label: train has no such column; did you mean lable?"),
+        slow({"train": GOOD.replace("neg", "pos")}, "train has only one class, 'pos'"),
+        slow({"train": GOOD, "validation": GOOD.replace("pos", "positive")}, "(40); is 'positive' train's 'pos'?"),
         ({"train": GOOD, "test": "text,label\nx,good\ny,bad\n"}, "'good' (1), and none of train's: neg, pos."),
-        (
+        slow(
             {"train": GOOD.replace("good", "好").encode() + b"caf\xe9,pos\n"},
             "data.train=train.csv: line 82: 'text' is not UTF-8 (byte 0xE9)",
         ),
-        ({"train": GOOD + '"never closed,pos\n'}, "data.train=train.csv: line 82: a quote is opened and never closed"),
-        (
+        slow(
+            {"train": GOOD + '"never closed,pos\n'}, "data.train=train.csv: line 82: a quote is opened and never closed"
+        ),
+        slow(
             {"train": GOOD + "well, yes,pos\n"},
             "data.train=train.csv: line 82: 3 cells, but the header names 2; put quo",
         ),
@@ -355,13 +366,13 @@ def test_a_dataset_of_the_hub_that_cannot_be_loaded(folder: Path) -> None:
 # Mistakes in model, metric and tricks.
 
 
-def test_an_unknown_model_is_refused(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["owner/none", slow("./empty"), slow("./nowhere")])
+def test_an_unknown_model_is_refused(name: str, folder: Path) -> None:
     (folder / "empty").mkdir()
     tiny = [each for each in TINY if not each.startswith("model")]
-    for name in ("owner/none", "./empty", "./nowhere"):
-        paragraph = run_refused(folder, *FILE, *tiny, "model=hub", f"model.name={name}")
-        assert f"model.name={name}" in paragraph
-        assert len(paragraph.splitlines()) == 1
+    paragraph = run_refused(folder, *FILE, *tiny, "model=hub", f"model.name={name}")
+    assert f"model.name={name}" in paragraph
+    assert len(paragraph.splitlines()) == 1
 
 
 def test_an_unknown_metric_is_refused(folder: Path) -> None:
@@ -389,6 +400,7 @@ def write_trick(folder: Path) -> Callable[[], None]:
     return lambda: sys.path.insert(0, str(folder))
 
 
+@pytest.mark.slow
 def test_two_tricks_in_a_slot_for_one_are_refused(folder: Path) -> None:
     prepare = write_trick(folder)
     config_dir = ["--config-dir", "mine"]
@@ -411,7 +423,7 @@ def test_a_trick_whose_class_cannot_be_imported(folder: Path) -> None:
 # Errors of the file system.
 
 
-@pytest.mark.parametrize("path", ["text.csv", "text.csv/run"])
+@pytest.mark.parametrize("path", ["text.csv", slow("text.csv/run")])
 def test_a_run_folder_that_is_a_file_or_inside_one(path: str, folder: Path) -> None:
     paragraph = run_refused(folder, *FILE, *TINY, f"hydra.run.dir={path}")
     assert "text.csv" in paragraph
@@ -425,6 +437,7 @@ def limit_file_size() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(folder: Path) -> None:
     run_to_end(folder, *CONSTANT)
     before = {path: path.read_bytes() for path in (folder / "run" / "checkpoints").iterdir()}
@@ -466,7 +479,7 @@ def run_and_signal(folder: Path, number: int, *arguments: str) -> Result:
     return child.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [slow(signal.SIGINT), signal.SIGTERM])
 def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(number: int, folder: Path) -> None:
     result = run_and_signal(folder, number, *LONG)
     assert result.code == 128 + number
@@ -483,6 +496,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_finishes(number: 
     assert updates(folder) == list(range(1, 161))
 
 
+@pytest.mark.slow
 def test_a_signal_stops_the_full_sweep(folder: Path) -> None:
     result = run_and_signal(folder, signal.SIGTERM, "-m", *(each for each in LONG if "run.dir" not in each), "seed=0,1")
     assert result.code == 143
@@ -492,6 +506,7 @@ def test_a_signal_stops_the_full_sweep(folder: Path) -> None:
 # Tracebacks.
 
 
+@pytest.mark.slow
 def test_hydra_full_error_prints_a_traceback(folder: Path) -> None:
     def enable_tracebacks() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"

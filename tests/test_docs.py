@@ -4,9 +4,10 @@ import importlib
 import re
 import runpy
 import shlex
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,10 +20,16 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.seams import SEAMS
 from recipes.testing import compose_again, in_child, make_text_file, names
+from tests.sampling import every
 from tests.test_laws import TRICKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@cache
+def run_tricks_script() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
 
 
 def read_page(name: str) -> str:
@@ -31,7 +38,7 @@ def read_page(name: str) -> str:
 
 @pytest.mark.parametrize("page", ["README.md", "README_zh.md"])
 def test_the_list_of_tricks_is_up_to_date(page: str) -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
+    script = run_tricks_script()
     inside = read_page(page).split(script["MARKS"][0])[1].split(script["MARKS"][1])[0]
     assert inside.strip() == script["list_by_stage"]().strip(), "run python scripts/tricks.py --write"
     assert names() == TRICKS and sorted(re.findall(r"\[`(\w+)`\]", inside)) == TRICKS
@@ -112,7 +119,7 @@ def test_a_recipe_that_is_not_better_says_so(path: Path) -> None:
 
 
 def test_the_catalogue_is_up_to_date() -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
+    script = run_tricks_script()
     page = script["CATALOGUE"].read_text(encoding="utf-8")
     assert page == script["catalogue"](), "run python scripts/tricks.py --write"
     for name in names():
@@ -121,7 +128,7 @@ def test_the_catalogue_is_up_to_date() -> None:
 
 
 def test_pairs_are_listed_unless_they_wrap_different_seams() -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "tricks.py"))
+    script = run_tricks_script()
     lines = list(script["pairs"](script["tricks"]()))
     assert sum("refused." in line for line in lines) > 5 and sum("refused." not in line for line in lines) > 20
     assert "- `mixup` and `r_drop`: objective: every pass that `mixup` makes goes through `r_drop`." in lines
@@ -155,7 +162,7 @@ def find_commands() -> list[str]:
     return train_lines
 
 
-@pytest.mark.parametrize("command", find_commands())
+@pytest.mark.parametrize("command", every(3, find_commands()))
 def test_a_documented_command_composes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A tracker's package need not be installed here.
     monkeypatch.setattr(tracker_packages, "_is_installed", lambda package: True)
@@ -186,6 +193,7 @@ def test_the_documents_have_commands() -> None:
     assert len(find_commands()) == 32 and len(BENCHES) > 5
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -17,6 +17,7 @@ from recipes.compose.reading import read
 from recipes.errors import UserError
 from recipes.guards import Diverged
 from recipes.testing import compose_again
+from tests.sampling import only
 
 ROOT = Path(__file__).parents[1]
 Write = Callable[[str, str], Path]
@@ -116,6 +117,7 @@ def run_script(evidence: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments
     evidence.main()
 
 
+@pytest.mark.slow
 def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     evidence: ModuleType,
     data: Path,
@@ -141,6 +143,7 @@ def test_a_study_keeps_lines_and_predictions_and_does_not_repeat_runs(
     assert capsys.readouterr() == (output, "")
 
 
+@pytest.mark.slow
 def test_an_arm_may_refer_to_the_run_of_another_arm_and_to_the_rows_that_were_not_drawn(
     evidence: ModuleType, data: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +193,12 @@ def test_an_unknown_arm_is_an_error(evidence: ModuleType, study_file: Path, monk
         run_script(evidence, monkeypatch, study_file, "--arms", "mixpu")
 
 
-@pytest.mark.parametrize("study", sorted(path.stem for path in (ROOT / "docs" / "evidence").glob("*.yaml")))
+# The others have recipes, which Hydra composes, in many arms.
+STUDIES = sorted(path.stem for path in (ROOT / "docs" / "evidence").glob("*.yaml"))
+QUICK = set(STUDIES) - {"defaults", "mixup-masks", "recipes"}
+
+
+@pytest.mark.parametrize("study", only(QUICK, STUDIES))
 def test_the_studies_in_the_docs_compose(evidence: ModuleType, study: str) -> None:
     text = (ROOT / "docs" / "evidence" / f"{study}.yaml").read_text(encoding="utf-8")
     content = evidence.Study(**yaml.safe_load(text))

@@ -11,11 +11,10 @@ import pytest
 import yaml
 from datasets import Dataset
 
-from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.config import CONF
 from recipes.data.splits import Splits
-from recipes.testing import in_child, make_text_file
+from recipes.testing import compose_again, in_child, make_text_file
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_settings_are_chosen_without_the_test_rows(few_shot: ModuleType) -> None
 def test_every_arm_composes(few_shot: ModuleType) -> None:
     study = few_shot.Study(**yaml.safe_load(few_shot.STUDY.read_text(encoding="utf-8")))
     for overrides in study.arms.values():
-        read(compose_config(["data=files", f"data.train={CONF}", *study.overrides, *overrides])[0])
+        read(compose_again(["data=files", f"data.train={CONF}", *study.overrides, *overrides]))
 
 
 def test_a_finished_draw_is_not_repeated_and_the_table_pairs_draws(

@@ -10,6 +10,7 @@ from recipes.compose.overrides import compose_config
 from recipes.config import CONF
 from recipes.testing import in_child, tiny_config, tiny_run
 from scripts.survey.seen import judge_tricks
+from tests.sampling import every
 
 RECIPES = {path.stem: path for path in sorted((CONF / "recipe").glob("*.yaml"))}
 
@@ -35,7 +36,7 @@ def test_the_expected_recipes_exist() -> None:
     }
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", every(3, RECIPES))
 def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
     def updates() -> int:
         run = tiny_run(tiny_config(f"recipe={name}"), tmp_path)

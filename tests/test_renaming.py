@@ -17,6 +17,7 @@ from recipes.config import CONF, Config, as_values
 from recipes.doctor import examine
 from recipes.errors import UserError
 from recipes.testing import TINY, in_child, make_text_file, names, tiny_run, yaml_values
+from tests.sampling import every, slow
 
 NEW = "quagga"
 Write = Callable[[str, str | bytes], Path]
@@ -100,14 +101,14 @@ def test_requirements_use_the_new_name(rename: Rename, old: str, override: str, 
 @pytest.mark.parametrize(
     ("old", "overrides", "message"),
     [
-        ("deduplicate", [], f"{NEW}: "),
-        ("eda", [f"tricks.{NEW}.source=embeddings", f"tricks.{NEW}.variants=1"], f"{NEW}: synonyms from"),
-        ("nlpaug", [], f"{NEW}: "),
-        ("noise_scale", [f"tricks.{NEW}.every_updates=1"], f"{NEW}: "),
+        slow("deduplicate", [], f"{NEW}: "),
+        slow("eda", [f"tricks.{NEW}.source=embeddings", f"tricks.{NEW}.variants=1"], f"{NEW}: synonyms from"),
+        slow("nlpaug", [], f"{NEW}: "),
+        slow("noise_scale", [f"tricks.{NEW}.every_updates=1"], f"{NEW}: "),
         ("temperature", [], f"{NEW}: "),
-        ("threshold", [], f"{NEW}: "),
-        ("soup", [], f"{NEW}: "),
-        ("fusion", [f"tricks.{NEW}.folds=2"], f"{NEW}: 1-tiny, fold 1 of 2"),
+        slow("threshold", [], f"{NEW}: "),
+        slow("soup", [], f"{NEW}: "),
+        slow("fusion", [f"tricks.{NEW}.folds=2"], f"{NEW}: 1-tiny, fold 1 of 2"),
     ],
 )
 def test_output_of_training_uses_the_new_name(
@@ -133,13 +134,13 @@ def test_output_of_training_uses_the_new_name(
     ("old", "setting", "message"),
     [
         ("accumulate", "part_size=100", f"tricks.{NEW}.part_size=100 holds all"),
-        ("ema", "every_updates=100", f"tricks.{NEW}.every_updates=1"),
-        ("mixup", "warmup=0.9", f"tricks.{NEW}.warmup=0.0"),
-        ("swa", "every_updates=1000", f"tricks.{NEW}.start=0.75, tricks.{NEW}.every_updates=1"),
+        slow("ema", "every_updates=100", f"tricks.{NEW}.every_updates=1"),
+        slow("mixup", "warmup=0.9", f"tricks.{NEW}.warmup=0.0"),
+        slow("swa", "every_updates=1000", f"tricks.{NEW}.start=0.75, tricks.{NEW}.every_updates=1"),
         ("truncate", "part=tail", f"tricks.{NEW}: no text is longer"),
-        ("sliding_window", "max_windows=2", f"tricks.{NEW}: no text is longer"),
-        ("class_weights", "scheme=balanced", f"tricks.{NEW}: every class has about as many rows"),
-        ("temperature", "limit=2", f"tricks.{NEW} is fitted on"),
+        slow("sliding_window", "max_windows=2", f"tricks.{NEW}: no text is longer"),
+        slow("class_weights", "scheme=balanced", f"tricks.{NEW}: every class has about as many rows"),
+        slow("temperature", "limit=2", f"tricks.{NEW} is fitted on"),
         ("threshold", "rounds=1", f"tricks.{NEW} is fitted on"),
     ],
 )
@@ -156,10 +157,10 @@ def test_warnings_of_a_trick_use_the_new_name(
     assert message in sentences and f"tricks.{old}" not in sentences, sentences
 
 
-@pytest.mark.parametrize(
-    ("old", "finding"),
-    [(name, finding) for name in names() for finding in build({name: yaml_values(name)})[name].remedies],
-)
+REMEDIES = [(name, finding) for name in names() for finding in build({name: yaml_values(name)})[name].remedies]
+
+
+@pytest.mark.parametrize(("old", "finding"), every(3, REMEDIES))
 def test_remedies_use_the_new_name(rename: Rename, old: str, finding: str) -> None:
     compose_config([rename(old)])
     values: dict[str, Any] = {"batch_out_of_memory": {"rows": 4}, "removed_checkpoints": {"folder": "runs/old"}}.get(

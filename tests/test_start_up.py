@@ -11,6 +11,7 @@ import pytest
 
 from recipes.runs.folder import RunFolder
 from recipes.testing import TINY, finished_run, make_text_file
+from tests.sampling import slow
 
 ROOT = Path(__file__).parents[1]
 # Each takes a third of a second or more.
@@ -52,14 +53,14 @@ def loaded_packages(arguments: Sequence[str], **environment: str) -> tuple[list[
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["train.py", "trian.epochs=1"], "trian"),
+        slow(["train.py", "trian.epochs=1"], "trian"),
         (["train.py", "data=files", "data.train=none.csv", "+tricks=[amp]"], "none.csv: there is no such file"),
         (["scripts/predict.py", "runs/none", "a.csv", "b.csv"], "runs/none holds no finished run"),
-        (["scripts/doctor.py", "runs/none"], "runs/none"),
+        slow(["scripts/doctor.py", "runs/none"], "runs/none"),
         (["scripts/report.py", "runs/none"], "runs/none holds no finished run"),
-        (["recipes/commands/trickbook.py", "train", "trian.epochs=1"], "trian"),
-        (["recipes/commands/trickbook.py", "tricks"], "mixup"),
-        (["train.py", "--help"], "train.batch_size=32"),
+        slow(["recipes/commands/trickbook.py", "train", "trian.epochs=1"], "trian"),
+        slow(["recipes/commands/trickbook.py", "tricks"], "mixup"),
+        slow(["train.py", "--help"], "train.batch_size=32"),
     ],
 )
 def test_a_mistake_is_answered_before_anything_heavy_is_loaded(arguments: list[str], expected: str) -> None:
@@ -77,6 +78,7 @@ def test_a_finished_run_is_shown_before_anything_heavy_is_loaded() -> None:
     assert loaded == []
 
 
+@pytest.mark.slow
 def test_the_first_update_starts_without_what_scores_and_pictures_need(tmp_path: Path) -> None:
     arguments = [*TINY, f"data.train={make_text_file(9)}", "doctor=cheap", f"hydra.run.dir={tmp_path}/run"]
     loaded, output = loaded_packages(["train.py", *arguments], STOP="1")

@@ -162,6 +162,7 @@ def test_calls_leave_the_state_of_the_process_as_it_was(tmp_path: Path) -> None:
     assert in_child(work) == [True] * 6
 
 
+@pytest.mark.slow
 def test_calls_work_in_another_thread_and_in_a_running_loop(tmp_path: Path) -> None:
     results: dict[str, Any] = {}
 
@@ -181,6 +182,7 @@ def test_calls_work_in_another_thread_and_in_a_running_loop(tmp_path: Path) -> N
     assert results["0"] == results["loop"] != results["1"]
 
 
+@pytest.mark.slow
 def test_a_stopped_call_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step, updates = TrainingRun._step, list[int]()
 

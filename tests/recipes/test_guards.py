@@ -105,6 +105,7 @@ def test_a_weight_that_is_nan_is_named(tmp_path: Path) -> None:
     assert "bert.encoder.layer.1.output.dense.weight" in in_child(work)
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_two_skipped_updates_ends_the_same(tmp_path: Path) -> None:
     """Law 5: the count of updates skipped in a row is restored too."""
     at, config = {6, 7, 11, 12}, tiny_config("checkpoint.every=0.17")

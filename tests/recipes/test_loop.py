@@ -21,6 +21,7 @@ from recipes.metrics import Predictions
 from recipes.runs import checkpoint
 from recipes.runtime.signals import Interrupted
 from recipes.testing import BATCH_SIZE, ROWS, UPDATES, in_child, kill_after, temporary_folder, tiny_config, tiny_run
+from tests.sampling import slow
 
 UPDATES_PER_EPOCH = -(-ROWS // BATCH_SIZE)
 
@@ -142,7 +143,7 @@ def test_a_run_does_not_resume_on_changed_data(tmp_path: Path) -> None:
         resume(tmp_path, tiny_config(longest=13))
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "another's"])
+@pytest.mark.parametrize("damage", [slow("missing"), "cut", slow("another's")])
 def test_damaged_best_weights_are_dropped(damage: str, tmp_path: Path) -> None:
     config = tiny_config()
     stop_at(tmp_path, 12, config)
@@ -231,9 +232,9 @@ def fit_with_scores(run: TrainingRun, scores: Mapping[int, float], killed_at: in
     [
         # Worse, better, worse, as good as the best: two in a row without improvement.
         ({3: 0.5, 6: 0.4, 9: 0.6, 12: 0.5, 15: 0.6}, 15, 9),
-        ({3: 0.5, 6: 0.4, 9: 0.3}, 9, 3),
+        slow({3: 0.5, 6: 0.4, 9: 0.3}, 9, 3),
         # Never two in a row.
-        ({3: 0.1, 6: 0.2, 9: 0.1, 12: 0.3, 15: 0.2, 18: 0.4, 20: 0.3}, 20, 18),
+        slow({3: 0.1, 6: 0.2, 9: 0.1, 12: 0.3, 15: 0.2, 18: 0.4, 20: 0.3}, 20, 18),
     ],
 )
 def test_patience_counts_from_the_last_improvement(scores: dict[int, float], end: int, best: int) -> None:

@@ -35,6 +35,7 @@ from recipes.runs import checkpoint, manifest
 from recipes.runs.folder import FORMAT, is_finished
 from recipes.testing import comparable_contents, in_child, saved_files, tiny_config
 from tests.recipes.models.test_inputs import small_model, small_tokenizer
+from tests.sampling import slow
 
 
 @dataclass
@@ -166,7 +167,7 @@ def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
     assert spread == ["0.0000"] * 3
 
 
-@pytest.mark.parametrize(("selected", "rate"), [("best", "0.03"), ("last", "0.03")])
+@pytest.mark.parametrize(("selected", "rate"), [("best", "0.03"), slow("last", "0.03")])
 def test_the_selected_weights_are_saved(selected: str, rate: str, tmp_path: Path) -> None:
     config = tiny_config(f"evaluate.weights={selected}", f"train.learning_rate={rate}", "evaluate.every=0.5", "seed=1")
 
@@ -204,6 +205,7 @@ def test_the_number_of_threads_is_restored(tmp_path: Path, monkeypatch: pytest.M
         assert count == [3]
 
 
+@pytest.mark.slow
 def test_a_process_has_one_model_in_memory_at_a_time(tmp_path: Path) -> None:
     """A run refers to itself through its seams. It is freed before the next run starts."""
 
@@ -263,6 +265,7 @@ def die_before(owner: Any, name: str) -> Callable[[Callable[[], None]], None]:
     return lambda kill: setattr(owner, name, lambda *arguments, **options: kill())
 
 
+@pytest.mark.slow
 def test_a_repeated_run_and_a_killed_one_write_the_same_bytes(tmp_path: Path) -> None:
     # The tricks have a state that is saved next to the model, and the texts of the second run are longer.
     config = tiny_config("+tricks=[temperature,threshold]", "model.dropout=0.1")
@@ -283,10 +286,10 @@ def test_a_repeated_run_and_a_killed_one_write_the_same_bytes(tmp_path: Path) ->
     ("owner", "name"),
     [
         (pipeline, "_save_model"),
-        pytest.param(results, "write_predictions", marks=pytest.mark.slow),
-        pytest.param(model_card, "render_card", marks=pytest.mark.slow),
-        pytest.param(results, "write_json", marks=pytest.mark.slow),
-        (manifest, "write"),
+        slow(results, "write_predictions"),
+        slow(model_card, "render_card"),
+        slow(results, "write_json"),
+        slow(manifest, "write"),
     ],
 )
 def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name: str, tmp_path: Path) -> None:
@@ -303,7 +306,7 @@ def test_a_run_killed_while_it_is_finished_is_not_trained_again(owner: Any, name
     assert not list(tmp_path.rglob(".*.trickbook-draft"))
 
 
-@pytest.mark.parametrize(("after_finish", "stays"), [("remove", False), ("keep", True)])
+@pytest.mark.parametrize(("after_finish", "stays"), [("remove", False), slow("keep", True)])
 def test_the_checkpoints_of_a_finished_run(after_finish: str, stays: bool, tmp_path: Path) -> None:
     config = tiny_config("train.max_updates=3", f"checkpoint.after_finish={after_finish}")
     in_child(lambda: finetune_config(config, tmp_path / "run"))
@@ -320,7 +323,7 @@ def test_a_run_killed_while_its_checkpoints_are_removed(tmp_path: Path) -> None:
     assert not (folder / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("source", ["tiny", "linear"])
+@pytest.mark.parametrize("source", ["tiny", slow("linear")])
 def test_a_run_without_its_model(source: str, tmp_path: Path) -> None:
     overrides, folder = (f"model={source}", "train.max_updates=3"), tmp_path / "run"
     without = tiny_config(*overrides, "checkpoint.save_model=false")
@@ -358,7 +361,7 @@ def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_p
     assert files == ["best", "00000020"]
 
 
-@pytest.mark.parametrize(("tricks", "count"), [((), 3), (("+tricks=[ema]",), 5)])
+@pytest.mark.parametrize(("tricks", "count"), [((), 3), slow(("+tricks=[ema]",), 5)])
 def test_the_last_weights_predict_validation_once(tricks: tuple[str, ...], count: int, tmp_path: Path) -> None:
     """After 9, 18 and 20 updates. The average predicts once more at the end, and so do the last weights without it."""
 
@@ -376,6 +379,7 @@ def test_the_last_weights_predict_validation_once(tricks: tuple[str, ...], count
     assert in_child(count_predictions) == count
 
 
+@pytest.mark.slow
 def test_an_ensemble_without_its_models(tmp_path: Path) -> None:
     overrides = ("+tricks=[fusion]", "tricks.fusion.folds=2", "train.max_updates=2", "checkpoint.save_model=false")
     in_child(lambda: finetune_config(tiny_config(*overrides), tmp_path / "run"))
@@ -411,8 +415,8 @@ NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     ("owner", "name", "error", "file"),
     [
         (PreTrainedModel, "save_pretrained", SafetensorError(f"I/O error: {NO_SPACE.strerror}"), "model"),
-        pytest.param(PreTrainedTokenizerBase, "save_pretrained", NO_SPACE, "model", marks=pytest.mark.slow),
-        pytest.param(csv, "writer", NO_SPACE, "validation.csv", marks=pytest.mark.slow),
+        slow(PreTrainedTokenizerBase, "save_pretrained", NO_SPACE, "model"),
+        slow(csv, "writer", NO_SPACE, "validation.csv"),
         (checkpoint, "save_file", SafetensorError(f"I/O error: {NO_SPACE.strerror}"), "best.safetensors"),
     ],
 )
@@ -502,19 +506,19 @@ WORDS = {"a": "apple", "b": "bee"}
     ("overrides", "labels", "expected"),
     [
         (["model=linear"], "a b", ("learned", "majority", "accuracy")),
-        (["train.max_updates=2"], "a b", (None, "linear", "accuracy")),
-        (["train.max_updates=2", "data.text_pair=label"], "a b", (None, "linear", "accuracy")),
+        slow(["train.max_updates=2"], "a b", (None, "linear", "accuracy")),
+        slow(["train.max_updates=2", "data.text_pair=label"], "a b", (None, "linear", "accuracy")),
         (
             ["data.label_separator=+", "evaluate.metric=micro_f1", "train.max_updates=2"],
             "a b a+b",
             (None, "linear", "micro_f1"),
         ),
-        (
+        slow(
             ["data.label_separator=+", "evaluate.metric=macro_f1", "model=linear"],
             "a b a+b",
             (None, "majority", "macro_f1"),
         ),
-        (["train.max_updates=2", "evaluate.metric=loss"], "a b", (None, "linear", "loss")),
+        slow(["train.max_updates=2", "evaluate.metric=loss"], "a b", (None, "linear", "loss")),
     ],
 )
 def test_every_kind_of_run_is_judged(
@@ -536,22 +540,28 @@ def test_every_kind_of_run_is_judged(
     assert health["against"]["difference"] == pytest.approx(-score if metric == "loss" else score, abs=1e-6)
 
 
-def test_an_early_stop_is_announced_and_stored_also_if_the_run_is_killed_afterwards(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """With a learning rate of 0 the first evaluation, after update 6, stays the best one."""
-    config = tiny_config("train.learning_rate=0.0", "evaluate.early_stopping=2", "evaluate.every=1")
-    in_child(lambda: finetune_config(config, tmp_path / "once"))
+EARLY_STOP = ("train.learning_rate=0.0", "evaluate.early_stopping=2", "evaluate.every=1")
+"""With a learning rate of 0 the first evaluation, after update 6, stays the best one."""
+
+
+def test_an_early_stop_is_announced_and_stored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    in_child(lambda: finetune_config(tiny_config(*EARLY_STOP), tmp_path / "run"))
     sentence = "early stop after update 18 of 20: 2 evaluations in a row did not improve accuracy."
     assert capfd.readouterr().out.count(sentence) == 1
-    train_and_die(config, tmp_path / "killed", die_before(manifest, "write"))
-    in_child(lambda: finetune_config(config, tmp_path / "killed"))
-    stop = load(tmp_path / "once").metrics["early_stop"]
+    stop = load(tmp_path / "run").metrics["early_stop"]
     assert (stop["update"], stop["planned_updates"], stop["best_update"]) == (18, 20, 6)
-    assert comparable_contents(tmp_path / "killed") == comparable_contents(tmp_path / "once")
-    card = (tmp_path / "once" / "model" / "README.md").read_text(encoding="utf-8")
-    page = run_page.page([load(tmp_path / "once")])
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    page = run_page.page([load(tmp_path / "run")])
     for text in (card, page.replace("Early stop", "early stop")):
         assert sentence in text and "the model has collapsed" in text
+
+
+@pytest.mark.slow
+def test_an_early_stop_is_stored_also_if_the_run_is_killed_afterwards(tmp_path: Path) -> None:
+    config = tiny_config(*EARLY_STOP)
+    in_child(lambda: finetune_config(config, tmp_path / "once"))
+    train_and_die(config, tmp_path / "killed", die_before(manifest, "write"))
+    in_child(lambda: finetune_config(config, tmp_path / "killed"))
+    assert comparable_contents(tmp_path / "killed") == comparable_contents(tmp_path / "once")
     both = run_page.page([load(tmp_path / "once"), load(tmp_path / "killed")])
     assert ">health</th>" in both and both.count(">collapsed</td>") == 2

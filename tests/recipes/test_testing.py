@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from recipes import testing
 from recipes.compose.overrides import compose_config
 from recipes.errors import UserError
+from tests.sampling import slow
 
 
 def test_a_child_returns_its_result_or_its_error() -> None:
@@ -101,7 +102,7 @@ def test_a_config_is_composed_again_as_hydra_composes_it(overrides: tuple[str, .
 
 @pytest.mark.parametrize(
     "override",
-    ["train.lr=1", "tricks.focal.values={x: 2.0}", "seed=1,2"],
+    [slow("train.lr=1"), "tricks.focal.values={x: 2.0}", slow("seed=1,2")],
 )
 def test_what_hydra_refuses_is_refused(override: str) -> None:
     with pytest.raises(UserError) as expected:

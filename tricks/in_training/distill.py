@@ -14,7 +14,8 @@ Cost: one pass, and one pass of the teacher over the rows before training, for a
     teacher is in memory only then.
 Use when: a fused run is too expensive to predict with, and there are unlabelled texts: add `pseudo_label`. In one draw
     of 200 rows of eda_trec (50 updates, MiniLM) five folds gained 0.020 in accuracy. One model kept 70 % of that with
-    1,000 texts, and nothing without: -0.004, as a teacher of the same config (docs/evidence/distillation.md).
+    1,000 texts, and nothing without: -0.004, as a teacher of the same config. In another draw it kept nothing, with
+    2,000 texts -0.020 (docs/evidence/distillation.md).
 Avoid when: there are only the rows that the teacher was trained on; or it was trained on rows that evaluate this run:
     scores are then too good, and the start warns where the settings show it.
 Composes: examples/annotate: after all tricks that add rows; loss/weighting (the labels' part) and objective/term (the

@@ -37,8 +37,9 @@ Cost: one pass, over rows as long as the longer of the two. level=sentence also 
     texts: 110 bytes for each token of a batch in place of 25, 0.22 MB for 32 rows of 64 tokens. Choosing takes 3 ms of
     a core for puzzle and 50 ms for co, for such a batch with random saliency.
 Use when: labels are noisy or data is scarce. Avoid when: training is short; on pretrained encoders an independent
-    study of 10 runs (xashru/mixup-text) found nothing. puzzle does not show here what its source claims for images:
-    -0.0300 against no mixing (eda_trec, 500 rows, 100 updates of 16 rows, MiniLM, one seed). co is not measured yet.
+    study of 10 runs (xashru/mixup-text) found nothing. puzzle and co do not show here what their
+    sources claim for images: -0.0313 ± 0.0245 and -0.0487 ± 0.0224 against no mixing, and saliency -0.0120 ± 0.0228
+    (eda_trec, 500 rows, 300 updates of 16 rows, MiniLM, three seeds; docs/evidence/short_runs.md).
 Composes: plans in gradient/plan, for the full batch, so that attacks and parts see the same mixture; mixes in
     objective/mix, so that tricks that compare passes see it too. The loss is noisy: `cooldown` stops mixing early.
 """

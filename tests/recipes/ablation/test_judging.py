@@ -12,6 +12,7 @@ from recipes.errors import UserError
 from recipes.metrics import Predictions
 from recipes.prediction.pseudo_values import score_rows
 from recipes.reports.document import as_markdown
+from tests.sampling import slow
 
 EFFECTS = {"base": 0.0, "mixup": 0.05, "ema": 0.0, "fgm": -0.05}
 
@@ -223,7 +224,7 @@ def test_a_log_that_cannot_be_compared_is_refused(runs: Sequence[LoggedRun], que
         judge_log(runs, question)
 
 
-@pytest.mark.parametrize("is_paired", [True, False])
+@pytest.mark.parametrize("is_paired", [True, slow(False)])
 def test_placebos_are_rarely_said_to_do_something(is_paired: bool) -> None:
     """200 studies of 4 arms that all do the same; `scripts/calibrate.py` counts more of them."""
     placebos = dict.fromkeys(EFFECTS, 0.0)

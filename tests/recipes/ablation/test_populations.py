@@ -49,6 +49,7 @@ def test_hartung_and_knapp_as_statsmodels_computes_it() -> None:
     assert equal == pytest.approx(estimate_population(effects.tolist()).interval)
 
 
+@pytest.mark.slow
 def test_the_simulation_finds_the_nominal_level() -> None:
     title, means, _, predictions = describe(150, 1)
     assert "mean" in title and len(means.splitlines()) == 2 + 18 and len(predictions.splitlines()) == 2 + 12

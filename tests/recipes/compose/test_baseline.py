@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from recipes.compose.baseline import MissingBaseline, describe_missing_baselines
 from recipes.config import CONF
 from recipes.testing import compose_again
+from tests.sampling import slow
 
 FILES = ("data=files", "data.train=a.csv", "model=tiny")
 
@@ -49,10 +50,10 @@ def finish(folder: str, overrides: Sequence[str], is_finished: bool = True) -> N
     ("sweep", "command"),
     [
         (["seed=0,1"], "data=files data.train=a.csv model=tiny"),
-        (["+tricks=[mixup]", "tricks.mixup.alpha=0.2,1.0", "train.epochs=2"], f"{' '.join(FILES)} train.epochs=2"),
-        (["search=learning_rate", "recipe=robust"], " ".join(FILES)),
+        slow(["+tricks=[mixup]", "tricks.mixup.alpha=0.2,1.0", "train.epochs=2"], f"{' '.join(FILES)} train.epochs=2"),
+        slow(["search=learning_rate", "recipe=robust"], " ".join(FILES)),
         (["train.learning_rate=interval(1e-5,1e-3)"], " ".join(FILES)),
-        (["evaluate.test=false"], " ".join(FILES)),
+        slow(["evaluate.test=false"], " ".join(FILES)),
     ],
 )
 def test_the_command_of_the_plain_run_has_no_tricks_and_nothing_swept(
@@ -63,6 +64,7 @@ def test_the_command_of_the_plain_run_has_no_tricks_and_nothing_swept(
     assert paragraph.endswith(f"To make it first: python train.py {command}")
 
 
+@pytest.mark.slow
 def test_each_data_set_of_a_sweep_needs_its_own(loader: ConfigLoader) -> None:
     paragraphs = describe(loader, "data=files", "data.train=a.csv,b.csv", "model=tiny,minilm")
     assert [each.partition("python train.py ")[2] for each in paragraphs] == [
@@ -82,7 +84,7 @@ def test_a_finished_plain_run_is_found_whatever_its_other_settings(loader: Confi
 
 @pytest.mark.parametrize(
     ("others", "is_finished"),
-    [(["+tricks=[mixup]"], True), (["data.max_length=64"], True), (["model=minilm"], True), ([], False)],
+    [(["+tricks=[mixup]"], True), slow(["data.max_length=64"], True), (["model=minilm"], True), slow([], False)],
 )
 def test_other_runs_are_no_baseline(loader: ConfigLoader, others: list[str], is_finished: bool) -> None:
     finish("runs/mine", [*FILES, *others], is_finished)

@@ -10,6 +10,7 @@ from recipes.compose.keywords import as_overrides, as_text
 from recipes.compose.overrides import compose_config
 from recipes.compose.reading import read
 from recipes.errors import UserError
+from tests.sampling import every
 
 
 def test_names_paths_and_sections() -> None:
@@ -42,7 +43,7 @@ def test_tricks_by_name_and_with_settings() -> None:
 TEXTS = ("a, b", "[a]", "null", "True", "1e3", "007", "", "ä 文本", "${oc.env:HOME}", "it's \\", "{a: b}", "a=b", "~/x")
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", every(4, TEXTS))
 def test_a_text_is_read_back_as_it_is(text: str) -> None:
     assert (
         read(compose_config(as_overrides({"text": text, "data": "files", "data__train": "x.csv"}))[0]).data.text == text

@@ -23,6 +23,7 @@ from recipes.config import CONF, as_values
 from recipes.errors import UserError
 from recipes.testing import in_child, make_text_file, names
 from recipes.testing import tiny_config as make_config
+from tests.sampling import slow
 
 ROOT = Path(__file__).parents[3]
 CLIP = "+tricks=[clip_gradient]"
@@ -81,7 +82,7 @@ def test_what_a_trick_sets_is_in_the_config_and_in_the_name_of_the_folder() -> N
     assert problems([CLIP]) == []
 
 
-@pytest.mark.parametrize("line", ["train.clip_norm=1.0", "++train.clip_norm=1.0", "train={clip_norm: 1.0}"])
+@pytest.mark.parametrize("line", ["train.clip_norm=1.0", slow("++train.clip_norm=1.0"), slow("train={clip_norm: 1.0}")])
 def test_a_value_on_the_command_line_stays_and_is_refused_even_if_it_is_the_default(line: str) -> None:
     assert clip_norm([CLIP, line]) == 1.0
     assert problems([CLIP, line]) == [
@@ -98,8 +99,8 @@ def test_a_value_from_python_stays() -> None:
     ("path", "text", "overrides"),
     [
         ("recipe/mine.yaml", "# @package _global_\ntrain:\n  clip_norm: 0.7\n", ["recipe=mine"]),
-        ("model/mine.yaml", "# @package _global_\ntrain:\n  clip_norm: 0.7\n", ["model=mine", "model.source=tiny"]),
-        ("search/mine.yaml", "# @package _global_\ntrain:\n  clip_norm: 0.7\n", ["search=mine"]),
+        slow("model/mine.yaml", "# @package _global_\ntrain:\n  clip_norm: 0.7\n", ["model=mine", "model.source=tiny"]),
+        slow("search/mine.yaml", "# @package _global_\ntrain:\n  clip_norm: 0.7\n", ["search=mine"]),
     ],
 )
 def test_a_value_in_a_file_of_a_config_folder_stays(tmp_path: Path, path: str, text: str, overrides: list[str]) -> None:
@@ -252,6 +253,7 @@ def test_the_config_of_a_sweep_itself_is_that_of_no_run() -> None:
     assert dict(zip(RunMode, norms, strict=True)) == {RunMode.RUN: None, RunMode.MULTIRUN: 1.0}
 
 
+@pytest.mark.slow
 def test_a_member_has_what_its_own_tricks_set() -> None:
     assert member_config("tiny +tricks=[clip_gradient]", make_config()).train.clip_norm is None
     assert member_config("seed=1", make_config(CLIP)).train.clip_norm is None

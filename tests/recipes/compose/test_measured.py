@@ -92,6 +92,7 @@ def test_starting_over_measures_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert precision_of(settled) == "bf16"
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_precision_through_a_stop_and_predicts_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from recipes.compose.members import member_config
 from recipes.config import Config
 from recipes.errors import UserError
 from recipes.testing import tiny_config
+from tests.sampling import slow
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def config() -> Config:
     return tiny_config("+tricks=[mixup]", "seed=7", "train.learning_rate=0.02", "tricks.mixup.alpha=0.3")
 
 
-@pytest.mark.parametrize("line", ["", "tiny", "model=tiny", " tiny "])
+@pytest.mark.parametrize("line", ["", slow("tiny"), slow("model=tiny"), slow(" tiny ")])
 def test_the_same_model_is_the_run_itself(config: Config, line: str) -> None:
     assert member_config(line, config) == config
 
@@ -37,6 +38,7 @@ def test_a_seed_takes_the_others_along(config: Config) -> None:
     assert member_config("seeds.init=3", config).seeds.order == 7
 
 
+@pytest.mark.slow
 def test_another_model_has_its_own_rate_and_no_tricks(config: Config) -> None:
     found = member_config("minilm +tricks=[swa]", config)
     assert found.model.source == "minilm" and list(found.tricks) == ["swa"]
@@ -55,11 +57,11 @@ def test_a_recipe(config: Config) -> None:
     ("line", "said"),
     [
         ("tiny data.text=title", "data.text cannot be a member's own"),
-        ("tiny resume=false evaluate.metric=mcc", "evaluate.metric, resume cannot be a member's own"),
-        ("tinny", "model=tinny"),
-        ("tiny trian.epochs=1", "trian"),
+        slow("tiny resume=false evaluate.metric=mcc", "evaluate.metric, resume cannot be a member's own"),
+        slow("tinny", "model=tinny"),
+        slow("tiny trian.epochs=1", "trian"),
         ("tiny train.learning_rate=-1", "train.learning_rate"),
-        ("tiny +tricks=[mixup] tricks.mixup.alhpa=1", "alhpa"),
+        slow("tiny +tricks=[mixup] tricks.mixup.alhpa=1", "alhpa"),
     ],
 )
 def test_wrong_lines(config: Config, line: str, said: str) -> None:

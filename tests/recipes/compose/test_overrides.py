@@ -9,6 +9,7 @@ from recipes.compose.reading import read
 from recipes.config import Config
 from recipes.errors import UserError
 from recipes.testing import in_child
+from tests.sampling import every
 
 Write = Callable[[str, str], Path]
 
@@ -23,71 +24,71 @@ def problems(*overrides: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("data.trian=x", "data.trian does not exist; did you mean train? There are: encoding, fold, group, "),
-        ("trian.epochs=2", "trian does not exist; did you mean train? There are: checkpoint, data, "),
-        ("train.epochs=abc", "train.epochs must be a number in (0, inf), got abc."),
-        ("train.epochs=null", "train.epochs must be a number in (0, inf), got null."),
-        ("train.max_updates=1.5", "train.max_updates must be an integer in [1, inf) or null, got 1.5."),
-        ("resume=perhaps", "resume must be true or false, got perhaps."),
-        ("data.text=null", "data.text must be text, got null."),
-        ("model=bret", "model=bret: there is no such model; did you mean bert? There are: bert, bert_chinese, "),
-        ("data=base", "data=base: there is no such data; there are: ag_news, "),
-        ("data=null", "data=null: there is no such data; there are: ag_news, "),
-        ("+tricks=[mixup,swap]", "tricks=swap: there is no such trick; did you mean swa? There are: accumulate, "),
-        ("tricks=[mixup]", "tricks=[mixup]: tricks are chosen by one list without spaces; write '+tricks=[mixup]', in"),
-        ("++tricks=[mixup]", "++tricks=[mixup]: tricks are chosen by one list without spaces; write '+tricks=[mixup]'"),
-        (
-            "+tricks=mixup,amp",
-            "+tricks=mixup,amp: tricks are chosen by one list without spaces; write '+tricks=[mixup,",
-        ),
-        (
-            "+tricks=[null]",
-            "+tricks=[null]: tricks are chosen by one list without spaces; write '+tricks=[<name>,<name>]",
-        ),
-        ("recipe=[null]", "recipe=null: there is no such recipe; there are: "),
-        ("lr=1e-5", "lr does not exist; write train.learning_rate=1e-5."),
-        ("train.lr=1e-5", "train.lr does not exist; write train.learning_rate=1e-5."),
-        ("metric=f1", "metric does not exist; write evaluate.metric=macro_f1."),
-        ("seeds=5", "seeds must be settings of its own, such as seeds.order=<value>, got 5."),
-        ("seeds=${seed}", "seeds must be a mapping of settings, got 0; set them one by one."),
-        ("trusted=${seed}", "trusted must be a list in brackets, such as [a,b], got 0."),
-        ("evaluate.extra=${seed}", "evaluate.extra must be a mapping of settings, got 0; set them one by one."),
-        ("seed=${seed}", "seed: Recursive interpolation detected."),
-        ("=5", "=5 is not an override; write it as name=value, such as train.epochs=2."),
-        ("文=5", "文=5: a name has only the letters a-z, digits, "),
-        ("train.threads=100000", "train.threads must be an integer in [1, 1024] or null, got 100000."),
-        ("train.batch_size=99999999999999999999", "train.batch_size must be an integer in [1, 1000000], got 99999"),
-        ("+recipe=cutmix", "+recipe=cutmix: recipe is chosen, not added; write recipe=cutmix."),
-        ("+model=bret", "model=bret: there is no such model; did you mean bert? "),
-        (
-            "tricks.swa.rate_factor=1",
-            "tricks.swa.rate_factor=1: tricks.swa has values but is not selected; add '+tricks=[swa]'.",
-        ),
-        ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
-        ("data.text＝评论", "data.text＝评论: its signs are full-width, as in Chinese text; write data.text=评论."),
-        (
-            "evaluate.extra={hard：难.csv}",
-            "evaluate.extra={hard：难.csv}: its signs are full-width, as in Chinese text; write evaluate.extra={hard:",
-        ),
-        (
-            "evaluate.extra={难: 难.csv}",
-            "evaluate.extra={难: 难.csv}: 难 is a name, and a name has only the letters a-z",
-        ),
-        ("evaluate.extra.难=难.csv", "evaluate.extra.难=难.csv: a name has only the letters a-z, digits, "),
-        (
-            "+tricks=[mixup，amp]",
-            "+tricks=[mixup，amp]: tricks are chosen by one list without spaces; write '+tricks=[mixup,amp]', in",
-        ),
-        ("train.epochs", "train.epochs is not an override; write it as name=value, "),
-        ("data.train=[a", "data.train=[a cannot be read as an override; close every quote and bracket, and put "),
-        ("~seed", "~seed: nothing can be taken away; "),
-        ("hydra.run.dirr=x", "hydra.run.dirr does not exist; did you mean dir? "),
-        ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
-    ],
-)
+MISTAKES = [
+    ("data.trian=x", "data.trian does not exist; did you mean train? There are: encoding, fold, group, "),
+    ("trian.epochs=2", "trian does not exist; did you mean train? There are: checkpoint, data, "),
+    ("train.epochs=abc", "train.epochs must be a number in (0, inf), got abc."),
+    ("train.epochs=null", "train.epochs must be a number in (0, inf), got null."),
+    ("train.max_updates=1.5", "train.max_updates must be an integer in [1, inf) or null, got 1.5."),
+    ("resume=perhaps", "resume must be true or false, got perhaps."),
+    ("data.text=null", "data.text must be text, got null."),
+    ("model=bret", "model=bret: there is no such model; did you mean bert? There are: bert, bert_chinese, "),
+    ("data=base", "data=base: there is no such data; there are: ag_news, "),
+    ("data=null", "data=null: there is no such data; there are: ag_news, "),
+    ("+tricks=[mixup,swap]", "tricks=swap: there is no such trick; did you mean swa? There are: accumulate, "),
+    ("tricks=[mixup]", "tricks=[mixup]: tricks are chosen by one list without spaces; write '+tricks=[mixup]', in"),
+    ("++tricks=[mixup]", "++tricks=[mixup]: tricks are chosen by one list without spaces; write '+tricks=[mixup]'"),
+    (
+        "+tricks=mixup,amp",
+        "+tricks=mixup,amp: tricks are chosen by one list without spaces; write '+tricks=[mixup,",
+    ),
+    (
+        "+tricks=[null]",
+        "+tricks=[null]: tricks are chosen by one list without spaces; write '+tricks=[<name>,<name>]",
+    ),
+    ("recipe=[null]", "recipe=null: there is no such recipe; there are: "),
+    ("lr=1e-5", "lr does not exist; write train.learning_rate=1e-5."),
+    ("train.lr=1e-5", "train.lr does not exist; write train.learning_rate=1e-5."),
+    ("metric=f1", "metric does not exist; write evaluate.metric=macro_f1."),
+    ("seeds=5", "seeds must be settings of its own, such as seeds.order=<value>, got 5."),
+    ("seeds=${seed}", "seeds must be a mapping of settings, got 0; set them one by one."),
+    ("trusted=${seed}", "trusted must be a list in brackets, such as [a,b], got 0."),
+    ("evaluate.extra=${seed}", "evaluate.extra must be a mapping of settings, got 0; set them one by one."),
+    ("seed=${seed}", "seed: Recursive interpolation detected."),
+    ("=5", "=5 is not an override; write it as name=value, such as train.epochs=2."),
+    ("文=5", "文=5: a name has only the letters a-z, digits, "),
+    ("train.threads=100000", "train.threads must be an integer in [1, 1024] or null, got 100000."),
+    ("train.batch_size=99999999999999999999", "train.batch_size must be an integer in [1, 1000000], got 99999"),
+    ("+recipe=cutmix", "+recipe=cutmix: recipe is chosen, not added; write recipe=cutmix."),
+    ("+model=bret", "model=bret: there is no such model; did you mean bert? "),
+    (
+        "tricks.swa.rate_factor=1",
+        "tricks.swa.rate_factor=1: tricks.swa has values but is not selected; add '+tricks=[swa]'.",
+    ),
+    ("tricks.mixpu.alpha=1", "tricks.mixpu: there is no such trick; did you mean mixup? "),
+    ("data.text＝评论", "data.text＝评论: its signs are full-width, as in Chinese text; write data.text=评论."),
+    (
+        "evaluate.extra={hard：难.csv}",
+        "evaluate.extra={hard：难.csv}: its signs are full-width, as in Chinese text; write evaluate.extra={hard:",
+    ),
+    (
+        "evaluate.extra={难: 难.csv}",
+        "evaluate.extra={难: 难.csv}: 难 is a name, and a name has only the letters a-z",
+    ),
+    ("evaluate.extra.难=难.csv", "evaluate.extra.难=难.csv: a name has only the letters a-z, digits, "),
+    (
+        "+tricks=[mixup，amp]",
+        "+tricks=[mixup，amp]: tricks are chosen by one list without spaces; write '+tricks=[mixup,amp]', in",
+    ),
+    ("train.epochs", "train.epochs is not an override; write it as name=value, "),
+    ("data.train=[a", "data.train=[a cannot be read as an override; close every quote and bracket, and put "),
+    ("~seed", "~seed: nothing can be taken away; "),
+    ("hydra.run.dirr=x", "hydra.run.dirr does not exist; did you mean dir? "),
+    ("model=tiny,linear", "model=tiny,linear: several values are a sweep, which needs -m; "),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), every(3, MISTAKES))
 def test_an_override_that_cannot_be_composed(line: str, message: str) -> None:
     (problem,) = problems(line)
     assert problem.startswith(message)

@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from recipes.compose.reading import read
 from recipes.config import CONF, Config, as_values, threads_of_each
 from recipes.errors import UserError
 from recipes.testing import compose_again
+from tests.sampling import every, slow
 
 Write = Callable[[str, str], Path]
 
@@ -74,8 +75,11 @@ def test_every_known_choice_is_there() -> None:
 
 @pytest.mark.parametrize(
     "choice",
-    sorted(
-        {*(f"data={name}" for name in names("data") | DATA), *(f"model={name}" for name in names("model") | MODELS)}
+    every(
+        3,
+        sorted(
+            {*(f"data={name}" for name in names("data") | DATA), *(f"model={name}" for name in names("model") | MODELS)}
+        ),
     ),
 )
 def test_every_choice_composes_and_is_whole(choice: str) -> None:
@@ -205,11 +209,11 @@ def folder(*overrides: str) -> str:
     ("value", "label"),
     [
         ("stars", "stars"),
-        ("3", "3"),
-        ("1.5", "1.5"),
+        slow("3", "3"),
+        slow("1.5", "1.5"),
         ("[a,b]", ["a", "b"]),
-        ("[a, 2]", ["a", "2"]),
-        ("'[a, b]'", ["a", "b"]),
+        slow("[a, 2]", ["a", "2"]),
+        slow("'[a, b]'", ["a", "b"]),
     ],
 )
 def test_the_label_is_a_column_or_a_list_of_columns(value: str, label: str | list[str]) -> None:
@@ -258,9 +262,10 @@ CHANGES = (
 )
 
 
-def test_every_value_but_resume_names_another_folder() -> None:
-    found = [folder(), *(folder(change) for change in CHANGES)]
-    assert len(set(found)) == len(CHANGES) + 1
+@pytest.mark.parametrize("changes", [CHANGES[::4], slow(CHANGES)], ids=["some", "all"])
+def test_every_value_but_resume_names_another_folder(changes: Sequence[str]) -> None:
+    found = [folder(), *(folder(change) for change in changes)]
+    assert len(set(found)) == len(changes) + 1
     assert folder("resume=false") == folder()
     one, other = (folder("+tricks=[mixup]", f"tricks.mixup.alpha={value}") for value in (1, 2))
     assert one != other

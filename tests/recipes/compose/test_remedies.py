@@ -18,6 +18,7 @@ from recipes.compose.trust import trusting
 from recipes.config import CONF
 from recipes.findings import FINDINGS, values_in
 from recipes.testing import in_child, names
+from tests.sampling import slow
 
 Write = Callable[[str, str | bytes], Path]
 THEIRS = """
@@ -86,7 +87,7 @@ def selection(*names: str) -> dict[str, dict[str, Any]]:
     return dict(read(composed).tricks)
 
 
-@pytest.mark.parametrize("selected", ["segments", "sliding_window"])
+@pytest.mark.parametrize("selected", [slow("segments"), "sliding_window"])
 def test_a_trick_that_a_selected_one_excludes_is_not_offered(selected: str) -> None:
     assert remedies_for("cut_texts", {}) and remedies_for("label_in_cut_part", {})
     assert [remedies_for(name, selection(selected)) for name in ("cut_texts", "label_in_cut_part", "long_texts")] == [
@@ -110,15 +111,15 @@ def test_class_imbalance_is_corrected_once(selected: str) -> None:
     "text",
     [
         "_target_: nowhere.Thing\n",
-        "_target_: someone_else.missing\n",
-        "_target_: breaks_on_import.Thing\n",
-        "_target_: pathlib.Path\n",
+        slow("_target_: someone_else.missing\n"),
+        slow("_target_: breaks_on_import.Thing\n"),
+        slow("_target_: pathlib.Path\n"),
         "_target_: ''\n",
-        "_target_: 3\n",
-        "values: 1\n",
-        "- a\n",
+        slow("_target_: 3\n"),
+        slow("values: 1\n"),
+        slow("- a\n"),
         "a: [\n",
-        "",
+        slow(""),
     ],
 )
 def test_a_file_that_is_no_trick_is_ignored(folder: Path, write: Write, text: str) -> None:

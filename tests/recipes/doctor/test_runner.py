@@ -36,6 +36,7 @@ from recipes.testing import (
     tiny_run,
     tiny_splits,
 )
+from tests.sampling import slow
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,6 +78,7 @@ def test_data_are_checked_even_if_the_run_cannot_be_set_up() -> None:
     assert outcomes["tokens"] == outcomes["resuming"] == "skipped"
 
 
+@pytest.mark.slow
 def test_checks_change_nothing(tmp_path: Path) -> None:
     def before_and_after() -> tuple[float, bool, list[str]]:
         run = tiny_run(tiny_config("+tricks=[mixup,ema]"), tmp_path, tmp_path / "run")
@@ -172,7 +174,7 @@ def examine_again(folder: Path) -> tuple[Any, Any, int]:
     ("overrides", "headline", "exit_code"),
     [
         (["train.learning_rate=1e-7"], "collapsed", 2),
-        (["train.learning_rate=0.01", "train.max_updates=150", "seed=1", "evaluate.every=8"], "learned", 0),
+        slow(["train.learning_rate=0.01", "train.max_updates=150", "seed=1", "evaluate.every=8"], "learned", 0),
     ],
 )
 def test_a_run_is_stored_and_examined_with_the_same_health(

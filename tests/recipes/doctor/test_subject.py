@@ -79,6 +79,7 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updates", [0, 2])
 def test_no_check_changes_the_optimizer(updates: int, tmp_path: Path) -> None:
     """Compared after each check, since one check may undo the changes of another."""

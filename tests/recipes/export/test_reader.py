@@ -9,6 +9,7 @@ from recipes.export import agreement
 from recipes.export.agreement import compare
 from recipes.export.reader import Classifier, merge_windows
 from tests.recipes.export.helpers import export_without_graph, load_with
+from tests.sampling import every
 
 PAIRS = "data.text_pair=text"
 SHORT = "data.max_length=12"
@@ -35,7 +36,7 @@ KINDS: dict[str, tuple[list[str], bool]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", every(4, KINDS))
 def test_it_agrees_with_predict(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TEXTS": 40, "OWN_TEXTS": 15, "LONGEST": 40}.items():
         monkeypatch.setattr(agreement, name, value)

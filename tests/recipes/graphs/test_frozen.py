@@ -26,6 +26,7 @@ from recipes.testing import (
 )
 from recipes.trick import Run, Trick
 from tests.recipes.graphs.test_padding import make_part
+from tests.sampling import slow
 
 
 @dataclass
@@ -119,7 +120,16 @@ def test_a_trick_that_works_on_the_device_is_replayed_exactly() -> None:
     assert replay(OnDevice()) < 1e-10
 
 
-@pytest.mark.parametrize("kind", [ReadsPosition, ReadsLengths, DrawsOnTheHost, DrawsWithNumpy, CountsInPython])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        slow(ReadsPosition),
+        slow(ReadsLengths),
+        slow(DrawsOnTheHost),
+        DrawsWithNumpy,
+        slow(CountsInPython),
+    ],
+)
 def test_a_trick_that_needs_python_is_caught(kind: type[Trick]) -> None:
     assert replay(kind()) > 1e-3
 
@@ -166,6 +176,7 @@ def test_the_gradient_of_a_tensor_of_the_part_is_replayed() -> None:
     assert vectors.grad[1, 0].tolist() == [10, 10]
 
 
+@pytest.mark.slow
 def test_dropout_of_a_replay_follows_the_seed() -> None:
     def gradients(folder: Any) -> list[dict[str, np.ndarray]]:
         run = tiny_run(tiny_config("+tricks=[r_drop]"), folder)

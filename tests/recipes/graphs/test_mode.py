@@ -15,7 +15,16 @@ from recipes.config import as_values, digest
 from recipes.graphs import mode
 from recipes.graphs.frozen import FrozenRecorder
 from recipes.graphs.parts import PaddedParts, Parts
-from recipes.testing import copy_weights, difference, in_child, kill_after, temporary_folder, tiny_config, tiny_run
+from recipes.testing import (
+    UNSAVED,
+    copy_weights,
+    difference,
+    in_child,
+    kill_after,
+    temporary_folder,
+    tiny_config,
+    tiny_run,
+)
 
 CARD = "NVIDIA H100 80GB HBM3"
 
@@ -158,7 +167,7 @@ def test_a_whole_run_is_replayed_and_reports_it() -> None:
 
     def train(is_replayed: bool) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
         with temporary_folder() as folder, pytest.MonkeyPatch.context() as patch:
-            run = tiny_run(tiny_config("+tricks=[mixup,swa]"), folder)
+            run = tiny_run(tiny_config("+tricks=[mixup,swa]", "train.max_updates=10", *UNSAVED), folder)
 
             def set_up_parts(*arguments: Any) -> PaddedParts:
                 parts = mode.make_padded_parts(run, run.cost_of_pass, FrozenRecorder(run.parameters))

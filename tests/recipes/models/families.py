@@ -21,6 +21,7 @@ from recipes.data.batch import Batch, Outcome
 from recipes.data.encoding import encode
 from recipes.models.anatomy import head, pooled_vectors
 from recipes.models.loading import load_model, load_tokenizer
+from tests.sampling import only
 from tricks.in_training.mixup import Mixup, plan
 
 LETTERS = [chr(ord("a") + index) for index in range(26)]
@@ -104,7 +105,9 @@ FAMILIES: Mapping[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {},
     ),
 }
-FAMILY = pytest.mark.parametrize("family", FAMILIES)
+# With and without token types, relative positions, and the newest; the others run in `make slow`.
+FAST_FAMILIES = ("bert", "roberta", "deberta-v2", "modernbert")
+FAMILY = pytest.mark.parametrize("family", only(FAST_FAMILIES, FAMILIES))
 COUNTING_FROM_PADDING = ("roberta", "longformer", "xlm-roberta", "mpnet")
 
 

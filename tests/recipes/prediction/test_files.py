@@ -23,11 +23,13 @@ from recipes.prediction.files import PredictionJob, PredictionRequest, Predictio
 from recipes.prediction.predictors import Predictor
 from recipes.runtime.precision import Measurement
 from recipes.testing import finished_run, in_child, make_text_file, tiny_config
+from tests.sampling import slow
 
 ROWS = 44
-# Steps of finishing a job: the note that all is joined, the move of the second file, the removal of pieces.
-FINISHING = (4, 7, 12)
-OTHERS = (0, 1, 2, 5, 6, 8, 20, 29)
+# Steps of finishing a job: the move of the second file; among the others the note that all is joined (4), and the
+# removal of pieces (12).
+FINISHING = (7,)
+OTHERS = (0, 1, 2, 4, 5, 6, 8, 12, 20, 29)
 
 
 @pytest.fixture
@@ -118,9 +120,9 @@ def stop(prediction_request: PredictionRequest, call: int) -> list[int]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        [],
+        slow([]),
         ["data.label_separator=|", "evaluate.metric=micro_f1"],
-        ["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"],
+        slow(["+tricks=[fusion]", "tricks.fusion.folds=2", "tricks.fusion.members=[tiny,linear]"]),
     ],
 )
 def test_the_scores_equal_those_of_training(
@@ -163,7 +165,7 @@ def test_a_damaged_piece_is_predicted_again(prediction_request: PredictionReques
     assert [row["id"] for row in read_output(prediction_request.target)] == [str(number) for number in range(ROWS)]
 
 
-@pytest.mark.parametrize("step", [*FINISHING, *(pytest.param(step, marks=pytest.mark.slow) for step in OTHERS)])
+@pytest.mark.parametrize("step", [*FINISHING, *(slow(step) for step in OTHERS)])
 def test_a_job_killed_while_it_finishes_is_completed_by_the_same_command(
     step: int, prediction_request: PredictionRequest, tmp_path: Path
 ) -> None:
@@ -231,7 +233,7 @@ def test_ids_are_read_from_their_column(prediction_request: PredictionRequest, t
     assert "no id in 'id'" in Path(f"{prediction_request.target}.bad.jsonl").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", slow("jsonl"), slow("parquet")])
 def test_a_resumed_job_writes_the_same_file(ending: str, prediction_request: PredictionRequest, tmp_path: Path) -> None:
     names = ("uninterrupted", "stopped")
     uninterrupted, stopped = (replace(prediction_request, target=str(tmp_path / f"{name}.{ending}")) for name in names)
@@ -429,7 +431,7 @@ def test_lists_of_labels_are_refused_for_a_run_of_single_labels(
     assert len(read_output(request.target)) == 1
 
 
-@pytest.mark.parametrize("form", ["multi_hot", "columns", "lists_as_text"])
+@pytest.mark.parametrize("form", [slow("multi_hot"), "columns", slow("lists_as_text")])
 def test_each_form_of_labels_is_scored_as_in_training(
     form: str, prediction_request: PredictionRequest, tmp_path: Path
 ) -> None:
@@ -482,7 +484,7 @@ def test_a_resumed_job_skips_bad_rows_too(prediction_request: PredictionRequest,
     assert [row["id"] for row in read_output(prediction_request.target)] == ["0", *map(str, range(2, 9))]
 
 
-@pytest.mark.parametrize("changed", ["nothing", "precision", "run"])
+@pytest.mark.parametrize("changed", [slow("nothing"), "precision", slow("run")])
 def test_pieces_of_another_precision_or_run_are_not_used(
     changed: str, prediction_request: PredictionRequest, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from recipes.prediction.predictors import Predictor, load_predictor
 from recipes.runs import manifest
 from recipes.runs.folder import RunFolder
 from recipes.testing import finished_run, in_child
+from tests.sampling import only
 
 WORDS = {
     "good": "fine great lovely happy bright warm".split(),
@@ -106,7 +107,7 @@ def read_predictions(run: FinishedRun) -> tuple[list[dict[str, str]], np.ndarray
     return rows, np.array(probabilities)
 
 
-@pytest.mark.parametrize("run", KINDS, indirect=True)
+@pytest.mark.parametrize("run", only(["tiny", "tiny pairs", "linear", "linear multi-label"], KINDS), indirect=True)
 def test_predictions_equal_the_run_s_own_of_its_test_split(run: FinishedRun, folder: Path) -> None:
     texts, pairs = read_split(folder)
     predictions = run.predict(texts, pairs if run.config["data"]["text_pair"] else None)

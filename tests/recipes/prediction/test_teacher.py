@@ -102,6 +102,7 @@ def predict_evenly(folder: Path, texts: list[str], pairs: None, ids: list[str]) 
     return Predictions(ids, [None] * len(ids), even, even > 1, ["x", "y", "z"], False)
 
 
+@pytest.mark.slow
 def test_a_fused_run_and_a_linear_one_teach_too() -> None:
     members = '["train.max_updates=2", linear]'
     fused = finish_once(tiny_config("+tricks=[fusion]", "tricks.fusion.folds=1", f"tricks.fusion.members={members}"))

@@ -9,24 +9,19 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from recipes.api import finetune_config
 from recipes.metrics import Predictions, intervals, measure
 from recipes.reports.model_card import _base_model, without_folders
-from recipes.testing import in_child, make_text_file, tiny_config
+from recipes.testing import UNSAVED, finish_once, make_text_file, tiny_config
 
 
-def card_of(folder: Path, *overrides: str) -> str:
-    """Train a run in a child and return its card."""
-
-    def work() -> str:
-        run = finetune_config(tiny_config(*overrides), folder / "run")
-        return (run.folder / "model" / "README.md").read_text(encoding="utf-8")
-
-    return in_child(work)
+def card_of(*overrides: str) -> str:
+    """Finish a run and return its card."""
+    folder: Path = finish_once(tiny_config(*UNSAVED, *overrides))["folder"]
+    return (folder / "model" / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_card_of_a_plain_run(tmp_path: Path) -> None:
-    text = card_of(tmp_path)
+    text = card_of()
     front = yaml.safe_load(text.split("---")[1])
     (model,) = front.pop("model-index")
     assert front == {
@@ -57,7 +52,7 @@ def test_the_card_is_read_back_by_the_hub_with_any_names(tmp_path: Path) -> None
         writer.writerows([["text", "label"], *([f"这家酒店很好 {text}", names[label]] for text, label in rows)])
     files = [f"data.{split}={source}" for split in ("train", "validation", "test")]
     path = tmp_path / "README.md"
-    path.write_text(card_of(tmp_path, *files, "train.max_updates=2"), encoding="utf-8")
+    path.write_text(card_of(*files, "train.max_updates=2"), encoding="utf-8")
     card = ModelCard.load(path)
     assert str(card) == path.read_text(encoding="utf-8")
     assert card.data.language == "zh"
@@ -79,23 +74,23 @@ def test_the_model_and_the_data_of_the_hub_are_named(tmp_path: Path) -> None:
     assert _base_model(config) is None
 
 
-def test_the_card_lists_what_the_pipeline_leaves_out(tmp_path: Path) -> None:
-    text = card_of(tmp_path, "+tricks=[normalize,swa,threshold,truncate]")
+def test_the_card_lists_what_the_pipeline_leaves_out() -> None:
+    text = card_of("+tricks=[normalize,swa,threshold,truncate]")
     assert "The pipeline leaves out normalize, threshold, truncate, so" in text
     assert "truncate decides what is read of longer texts" in text and "head_fraction: 0.251" in text
     assert "_target_" not in text and "because on that split threshold was fitted. All" in text
 
 
-def test_the_token_limit_is_that_of_the_model(tmp_path: Path) -> None:
-    assert "at most 512 tokens" in card_of(tmp_path, "data.max_length=100000", "train.max_updates=2")
+def test_the_token_limit_is_that_of_the_model() -> None:
+    assert "at most 512 tokens" in card_of("data.max_length=100000", "train.max_updates=2")
 
 
 def test_settings_lose_their_folders(tmp_path: Path) -> None:
     assert without_folders(["runs/x/y", str(tmp_path), 3, "word"]) == ["runs/x/y", tmp_path.name, 3, "word"]
 
 
-def test_the_card_of_a_linear_model_names_no_pipeline(tmp_path: Path) -> None:
-    text = card_of(tmp_path, "model=linear")
+def test_the_card_of_a_linear_model_names_no_pipeline() -> None:
+    text = card_of("model=linear")
     assert "library_name" not in text and "pipeline" not in text.split("---")[2] and "learning_rate" not in text
     assert "recipes.load(<run folder>).predict(texts)" in text and "optimistic" not in text
 

@@ -14,12 +14,12 @@ from markdown_it import MarkdownIt
 from recipes.api import FinishedRun, finetune_config
 from recipes.metrics import Predictions, confidences, label_matrices, measure
 from recipes.reports.run_page import page
-from recipes.testing import in_child, tiny_config
+from recipes.testing import UNSAVED, in_child, tiny_config
 from tests.recipes.reports.pages import check_page, tags
 
 
 def train(folder: Path, *overrides: str) -> FinishedRun:
-    in_child(lambda: finetune_config(tiny_config(*overrides), folder))
+    in_child(lambda: finetune_config(tiny_config(*UNSAVED, *overrides), folder))
     return FinishedRun(folder)
 
 
@@ -46,6 +46,7 @@ def test_the_page_of_two_runs_compares_them(tmp_path: Path) -> None:
     assert "Side by side" in text and 'href="#run-2">two<' in text and 'id="run-2"' in text
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_are_compared_with_it(tmp_path: Path) -> None:
     ensemble = train(
         tmp_path / "ensemble", "+tricks=[fusion]", "tricks.fusion.members=[tiny,linear]", "tricks.fusion.folds=2"
@@ -103,6 +104,7 @@ def test_the_page_explains_that_texts_cannot_be_read_again(tmp_path: Path) -> No
     assert "The texts cannot be read again" in page([run])
 
 
+@pytest.mark.slow
 def test_loaded_predictions_have_the_scores_of_the_run(tmp_path: Path) -> None:
     run = train(tmp_path / "run")
     assert measure(run.load_predictions("test")) == pytest.approx(run.metrics["test"], abs=1e-5)

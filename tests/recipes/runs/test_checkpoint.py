@@ -13,6 +13,7 @@ from recipes.runs.checkpoint import Checkpoints, _checksum, inside, read, write
 from recipes.runs.history import History
 from recipes.state import capture, flatten_optimizer, restore, restore_optimizer
 from recipes.testing import in_child, tiny_config, tiny_run
+from tests.sampling import slow
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3, dtype=torch.int64), "empty": torch.zeros(0)}
 
@@ -205,7 +206,7 @@ def take_steps(optimizer: torch.optim.Optimizer, weight: torch.Tensor, count: in
         optimizer.step()
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("fused", [True, slow(False)])
 def test_a_restored_optimizer_goes_on_as_the_old_one(fused: bool, tmp_path: Path) -> None:
     uninterrupted = torch.ones(3, requires_grad=True)
     optimizer = torch.optim.AdamW([uninterrupted], lr=0.1, fused=fused)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 from recipes.runtime.randomness import generator, key, seed_forward
@@ -40,6 +41,12 @@ def test_keys_fit_a_torch_seed_and_fill_it() -> None:
     assert 0.4 < sum(each >= 2**62 for each in keys) / 500 < 0.6
 
 
+def test_keys_are_those_of_all_releases() -> None:
+    """Another key would be another run."""
+    assert key(7, "order", 2, (1, 0)) == 842753384580935826
+
+
+@pytest.mark.slow
 def test_keys_do_not_change_from_process_to_process() -> None:
     code = "from recipes.runtime.randomness import key; print(key(7, 'order', 2, (1, 0)))"
     environment = {**os.environ, "PYTHONHASHSEED": "123"}

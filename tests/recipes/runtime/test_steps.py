@@ -14,6 +14,7 @@ from recipes.errors import UserError
 from recipes.loop import TrainingRun
 from recipes.runtime.steps import StepCount
 from recipes.testing import UPDATES, copy_weights, difference, in_child, kill_after, tiny_config, tiny_run
+from tests.sampling import slow
 
 MADE, SKIPPED = torch.tensor(True), torch.tensor(False)
 
@@ -128,7 +129,7 @@ def train_with_skips(config: Config, folder: Path, late: bool, dies_at: int = 0)
     return weights, history, (folder / "skipped.jsonl").read_text(), run.updates
 
 
-@pytest.mark.parametrize("trick", sorted(AVERAGES))
+@pytest.mark.parametrize("trick", ["ema", slow("soup"), slow("swa")])
 def test_a_run_that_reads_late_is_the_same_also_after_a_kill(trick: str, tmp_path: Path) -> None:
     """Skipped updates, averages, the schedule, the start of mixup, and what is recorded."""
     overrides = [*AVERAGES[trick], "tricks.mixup.warmup=0.4", "checkpoint.every=0.25"]

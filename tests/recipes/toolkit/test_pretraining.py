@@ -28,6 +28,7 @@ from recipes.testing import (
 )
 from recipes.toolkit import pretraining
 from recipes.toolkit.pretraining import StageTraining
+from tests.sampling import slow
 
 BOTH = ("+tricks=[contrastive,mlm]", "tricks.contrastive.epochs=6", "tricks.mlm.epochs=6", "train.max_updates=6")
 
@@ -71,7 +72,12 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize(
     ("name", "update"),
-    [("mlm", 7), pytest.param("mlm", 1, marks=SLOW), pytest.param("contrastive", 1, marks=SLOW), ("contrastive", 5)],
+    [
+        slow("mlm", 7),
+        pytest.param("mlm", 1, marks=SLOW),
+        pytest.param("contrastive", 1, marks=SLOW),
+        ("contrastive", 5),
+    ],
 )
 def test_killed_inside_a_stage_and_resumed_is_not_killed(
     name: str, update: int, uninterrupted: Path, tmp_path: Path
@@ -94,6 +100,7 @@ def test_killed_inside_a_stage_and_resumed_is_not_killed(
     assert comparable_contents(tmp_path / "run") == comparable_contents(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_signal_saves_a_checkpoint_even_if_little_would_be_lost(uninterrupted: Path, tmp_path: Path) -> None:
     long = config("checkpoint.min_seconds=1000")
 
@@ -124,6 +131,7 @@ def test_a_signal_saves_a_checkpoint_even_if_little_would_be_lost(uninterrupted:
     assert comparable_contents(tmp_path / "run") == comparable_contents(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_not_used(uninterrupted: Path, tmp_path: Path) -> None:
     def killed() -> None:
         own_cache(tmp_path / "cache")
@@ -176,6 +184,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.slow
 def test_other_texts_settings_models_and_seeds_are_other_entries() -> None:
     def train() -> None:
         short = ("tricks.mlm.epochs=2", "tricks.contrastive.epochs=2")
@@ -190,6 +199,7 @@ def test_other_texts_settings_models_and_seeds_are_other_entries() -> None:
     in_child(train)
 
 
+@pytest.mark.slow
 def test_more_texts_in_the_file_are_another_entry() -> None:
     def train() -> None:
         with temporary_folder() as folder:

@@ -237,6 +237,7 @@ def test_ctrl_c_inside_a_tracker_ends_the_run(tmp_path: Path) -> None:
 # With training.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drops_known", [False, True])
 def test_a_killed_run_goes_on_in_the_same_run_of_the_tracker(tmp_path: Path, drops_known: bool) -> None:
     folder = tmp_path / "run"
@@ -260,6 +261,7 @@ def test_a_start_that_is_refused_leaves_no_trace(tmp_path: Path) -> None:
     assert trackers == [] and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_linear_baseline_and_an_ensemble_have_results_too(tmp_path: Path) -> None:
     (linear,), _ = run_with(Recorder, tmp_path / "linear", "model=linear")
     assert linear.names() == ["start", "config", "pictures", "results", "end"]

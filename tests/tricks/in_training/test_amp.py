@@ -139,6 +139,7 @@ def test_products_are_in_16_bits_and_weights_and_gradients_in_32(monkeypatch: py
     assert layer.weight[0, 0].item() == 1 - 1 / 512
 
 
+@pytest.mark.slow
 def test_a_run_in_16_bits_is_close_to_one_in_32(tmp_path: Path) -> None:
     def losses(precision: str) -> np.ndarray:
         longer = ["train.learning_rate=3e-3", "train.max_updates=60"]

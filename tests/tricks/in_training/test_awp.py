@@ -18,6 +18,7 @@ from recipes.testing import (
     tiny_config,
     tiny_run,
 )
+from tests.sampling import slow
 
 
 def by_hand(run: TrainingRun, batch: Batch, gamma: float) -> Any:
@@ -68,7 +69,9 @@ def test_before_its_start_and_during_warm_up_it_is_the_plain_one(override: str, 
     assert gradient > 1e-4
 
 
-@pytest.mark.parametrize(("start", "warmup", "first"), [(0.0, 0.1, 2), (0.3, 0.1, 6), (0.05, 0.2, 4), (0.0, 0.0, 0)])
+@pytest.mark.parametrize(
+    ("start", "warmup", "first"), [slow(0.0, 0.1, 2), (0.3, 0.1, 6), (0.05, 0.2, 4), slow(0.0, 0.0, 0)]
+)
 def test_weights_move_from_the_later_of_start_and_warm_up_on(
     start: float, warmup: float, first: int, tmp_path: Path
 ) -> None:

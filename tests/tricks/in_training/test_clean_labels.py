@@ -187,6 +187,7 @@ class TestFusion:
             return str(error)
         raise AssertionError("it was not refused")
 
+    @pytest.mark.slow
     def test_its_folds_judge(self) -> None:
         def judge() -> dict[str, str]:
             with temporary_folder() as folder:

@@ -26,6 +26,7 @@ from recipes.testing import (
     tiny_config,
     tiny_run,
 )
+from tests.sampling import slow
 from tricks.in_training.fgm import Fgm
 
 Objective = Callable[[TrainingRun, Batch], Tensor]
@@ -128,10 +129,10 @@ def test_without_an_attack_the_gradient_is_another(tmp_path: Path) -> None:
     [
         "mixup",
         "recipe=manifold_mixup",
-        "recipe=sentence_mixup",
-        "recipe=cutmix",
+        slow("recipe=sentence_mixup"),
+        slow("recipe=cutmix"),
         "r_drop",
-        "accumulate",
+        slow("accumulate"),
     ],
 )
 def test_it_moves_what_others_make_and_nothing_else(trick: str, other: str, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_it_moves_what_others_make_and_nothing_else(trick: str, other: str, tmp_
     assert difference(barely, attacked) > 1e-4
 
 
-@pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.25, 5), (1.0, 20)])
+@pytest.mark.parametrize(("start", "first"), [slow(0.0, 0), (0.25, 5), slow(1.0, 20)])
 def test_it_attacks_from_its_start_on(start: float, first: int, tmp_path: Path) -> None:
     def attacked() -> list[bool]:
         run = tiny_run(tiny_config("+tricks=[fgm]", f"tricks.fgm.start={start}", "train.max_updates=20"), tmp_path)

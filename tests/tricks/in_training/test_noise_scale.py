@@ -12,6 +12,7 @@ from torch import nn
 
 from recipes.data.batch import Batch, Loss
 from recipes.testing import NO_DROPOUT, compute_gradients, difference, float64, in_child, tiny_config, tiny_run
+from tests.sampling import slow
 from tricks.in_training.noise_scale import NoiseScale
 
 DIMENSIONS, ROWS = 12, 8
@@ -71,6 +72,7 @@ class Training:
             self.batches_done += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [None, 1024.0])
 def test_a_known_noise_scale_is_measured(scale: float | None) -> None:
     """|G|^2 = 4, tr(Sigma) = 12 * 9 = 108, so the scale is 27."""
@@ -95,11 +97,11 @@ def simulate(signal: float, measurements: int, memory: int, draws: np.random.Gen
 @pytest.mark.parametrize(
     ("signal", "measurements", "memory", "bounded"),
     [
-        (2.0, 200, 10**6, (0.95, 1.0)),
+        slow(2.0, 200, 10**6, (0.95, 1.0)),
         (1.0, 60, 10**6, (0.1, 0.25)),  # the mean signal is about 1 standard error
         (0.7, 30, 10**6, (0.0, 0.1)),
         (0.3, 12, 10**6, (0.0, 0.1)),
-        (0.7, 200, 50, (0.02, 0.2)),  # exponential average
+        slow(0.7, 200, 50, (0.02, 0.2)),  # exponential average
     ],
 )
 def test_the_band_covers_the_truth_about_as_often_as_it_should(

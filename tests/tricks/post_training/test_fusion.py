@@ -21,6 +21,7 @@ from recipes.metrics import measure
 from recipes.testing import TINY, comparable_contents, in_child, on_ranks, tiny_config
 from recipes.toolkit.fused_run import FusedRun
 from tests.recipes.toolkit.fusion_runs import TWO, config, finished, members, refusal
+from tests.sampling import slow
 from tricks.post_training.fusion import Fusion, check_rows, fit_weights
 
 
@@ -58,6 +59,7 @@ class TestWeights:
             Fusion(folds=1, members=["tiny", "linear"], scheme="equal", values=[1.0, 2.0])
 
 
+@pytest.mark.slow
 def test_thresholds_act_on_the_ensemble_and_calibration_on_each_member(tmp_path: Path) -> None:
     run = finished(config(TWO, tricks="fusion,temperature,threshold"), tmp_path / "run")
     own = FinishedRun(run.folder / "members" / "1-tiny" / "fold-1")
@@ -84,6 +86,7 @@ def test_one_member_of_one_fold_is_the_run_itself(tmp_path: Path) -> None:
     assert not (alone.folder / "members").exists() and (alone.folder / "model" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
     """Law 5, in the middle of a fold and between two."""
     settings = config(TWO)
@@ -110,6 +113,7 @@ def test_stopping_in_a_later_fold_is_invisible(tmp_path: Path) -> None:
     assert (again.folder / "members" / "1-tiny" / "fold-1" / "metrics.json").stat().st_mtime_ns == output
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same(tmp_path: Path) -> None:
     settings = config(TWO, members("tiny", "linear"), "model.dropout=0.0")
     alone = finished(settings, tmp_path / "alone")
@@ -119,6 +123,7 @@ def test_two_processes_make_the_same(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_uses_the_labels_and_old_data_of_incremental(tmp_path: Path) -> None:
     from recipes.testing import finished_run
 
@@ -137,6 +142,7 @@ def test_all_problems_of_members_are_reported_before_training(tmp_path: Path) ->
     assert not (tmp_path / "run" / "members").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_member_would_train_nothing(tmp_path: Path) -> None:
     message = refusal(config(members("linear", "minilm")), tmp_path / "run")
     assert "none is of this run's own model (tiny)" in message
@@ -144,6 +150,7 @@ def test_a_run_that_is_no_member_would_train_nothing(tmp_path: Path) -> None:
     assert "model=linear has no training loop" in message
 
 
+@pytest.mark.slow
 def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
     """A finished fold is that of the rows it was trained on."""
     lines = Path(tiny_config().data.train or "").read_text(encoding="utf-8").splitlines()
@@ -168,14 +175,14 @@ def test_other_rows_are_not_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("hub model.name=/no/such", "model.name=/no/such"),
-        ("tiny +tricks=[soup] tricks.soup.folders=[/nowhere]", "tricks.soup.folders"),
-        ("tiny +tricks=[incremental] tricks.incremental.folder=/x", "add it to the run itself"),
-        ("tiny +tricks=[threshold]", "acts on the predictions of all members"),
-        ("tiny +tricks=[swa,ema]", "keep one of them"),
+        slow("hub model.name=/no/such", "model.name=/no/such"),
+        slow("tiny +tricks=[soup] tricks.soup.folders=[/nowhere]", "tricks.soup.folders"),
+        slow("tiny +tricks=[incremental] tricks.incremental.folder=/x", "add it to the run itself"),
+        slow("tiny +tricks=[threshold]", "acts on the predictions of all members"),
+        slow("tiny +tricks=[swa,ema]", "keep one of them"),
         ("tiny it's", "close every quote"),
-        ("tiny --config-name=y", "is about the command"),
-        ("linear +tricks=[swa]", "model=linear has no training loop"),
+        slow("tiny --config-name=y", "is about the command"),
+        slow("linear +tricks=[swa]", "model=linear has no training loop"),
     ],
 )
 def test_an_invalid_member_is_named_before_training(line: str, message: str, tmp_path: Path) -> None:
@@ -191,6 +198,7 @@ def test_other_runs_on_the_same_data_have_learnt_what_judges_a_fold(tmp_path: Pa
     assert "is evaluated on rows that another run on the same data was trained on" in message
 
 
+@pytest.mark.slow
 def test_members_find_tricks_where_the_run_does(tmp_path: Path) -> None:
     start = Path(__file__).parents[3] / "docs" / "third_party"
     line = members("tiny", "tiny +tricks=[cutoff]")
@@ -210,6 +218,7 @@ def files() -> list[str]:
     return [f"data.{name}={getattr(data, name)}" for name in ("train", "validation", "test")]
 
 
+@pytest.mark.slow
 def test_with_one_fold_the_card_names_the_choices_on_validation(tmp_path: Path) -> None:
     lines = members("tiny", "tiny seed=1")
     run = finished(config("tricks.fusion.folds=1", lines, tricks="fusion,temperature"), tmp_path / "run")

@@ -260,6 +260,7 @@ def write(path: Path, rows: Sequence[tuple[str, str]]) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_word_anywhere_is_learned_and_predicted_per_document(tmp_path: Path) -> None:
     """The word that decides stands behind what the base reads; predictions come out one a text, in the data's order."""
     random = np.random.default_rng(0)

@@ -87,6 +87,7 @@ def weights_of(run: FinishedRun) -> Any:
     return load_file(run.folder / "model" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_runs_that_join(tmp_path: Path) -> None:
     """With no moments and uniform: the mean of this run's last weights and those of the two folders."""
 

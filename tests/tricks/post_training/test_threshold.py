@@ -12,6 +12,7 @@ from recipes.api import finetune_config
 from recipes.metrics import Predictions, measure
 from recipes.runs.checkpoint import read
 from recipes.testing import in_child, tiny_config
+from tests.sampling import slow
 from tricks.post_training.threshold import Threshold, apply_thresholds, fit_thresholds, replace_decisions
 
 CLASSES = ["x", "y", "z"]
@@ -76,7 +77,7 @@ def test_without_a_fit_the_inner_decision_is_used() -> None:
     assert trick.decide(run, lambda given: given + 1, torch.zeros(2, 2)).tolist() == [[1, 1], [1, 1]]
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, slow(True)])
 def test_a_saved_model_keeps_them(multi_label: bool, tmp_path: Path) -> None:
     def run() -> tuple[list[str], list[Any], list[float]]:
         overrides = ["data.label_separator=|", "evaluate.metric=macro_f1"] if multi_label else []

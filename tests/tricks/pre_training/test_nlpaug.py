@@ -225,6 +225,7 @@ class TestExamples:
         off = Nlpaug(augmenters=[stub(Adds, word="c")], variants=0, workers=1)
         assert off.examples(run, lambda each: each, train) is train
 
+    @pytest.mark.slow
     def test_workers_change_nothing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         spelling = {"_target_": "nlpaug.augmenter.word.SpellingAug"}
         one = added(rows(*TEXTS * 3), spelling, stub(Draws), variants=2)

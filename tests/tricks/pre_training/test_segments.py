@@ -268,6 +268,7 @@ def write(path: Path, rows: Sequence[tuple[str, str]]) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "lstm"])
 def test_a_word_anywhere_is_learned_saved_and_predicted(tmp_path: Path, pooling: str) -> None:
     """The word that decides stands behind what the base reads; the loaded run says what the live one said."""

@@ -11,6 +11,7 @@ from recipes.doctor.findings import CheckResult, Finding
 from recipes.doctor.subject import Subject
 from recipes.models.anatomy import layers
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
+from tests.sampling import slow
 
 # Every trick that acts on the loss, the objective or the gradient; no two of a set exclude each other.
 SETS = (
@@ -32,7 +33,7 @@ def strengths(folder: Path, *overrides: str) -> list[Finding]:
     return in_child(work)
 
 
-@pytest.mark.parametrize("names", SETS, ids=[names[0] for names in SETS])
+@pytest.mark.parametrize("names", [SETS[0], *map(slow, SETS[1:])], ids=[names[0] for names in SETS])
 def test_no_trick_at_its_default_is_too_strong(names: tuple[str, ...], tmp_path: Path) -> None:
     findings = strengths(tmp_path, f"+tricks=[{','.join(names)}]")
     assert [(each.severity, each.message.partition(" alone")[0]) for each in findings] == [
