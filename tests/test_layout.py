@@ -21,6 +21,7 @@ TRICK = re.compile(rf"(?<![\w-])(?:{'|'.join(names())})(?![\w-])")
 NO_TRICKS = {
     r"&(?:amp|lt|gt|quot|nbsp|#\d{2,5});": "an HTML entity",
     " texts contain HTML entities such as &amp;.": "an HTML entity",
+    "(.*_)?(file|folder|path|teacher|fusion)s?": "settings that name a file or a folder",
     "near-duplicates need the package datasketch: pip install 'trickbook[deduplicate]'": "an extra of pyproject.toml",
 }
 

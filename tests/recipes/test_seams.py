@@ -215,6 +215,8 @@ class TestLoss:
             "focal": Focal(gamma=2.0, scheme="none", beta=0.0, values={}),
         }
         selected = {name: all_tricks[name] for name in names}
+        for trick in selected.values():
+            trick.prepare(self.RUN)
         losses: Tensor = compose("loss", Base(self.RUN).loss, selected, self.RUN)(self.LOGITS, self.TARGETS)
         return losses
 

@@ -59,7 +59,14 @@ class Focal(Trick):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._weights: Tensor | None = None
+        self._weights: Tensor
+
+    def prepare(self, run: Run) -> None:
+        """Compute the class weights, all 1 without a scheme."""
+        if self.scheme == "none":
+            self._weights = torch.ones(len(run.classes))
+        else:
+            self._weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}")
 
     def excludes(self) -> Mapping[str, str]:
         """Exclude class weights if this trick applies its own."""
@@ -71,7 +78,8 @@ class Focal(Trick):
             return inner(logits, targets)
         # In 16 bits 1 - p of a confident row rounds to 0.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        present = targets * self._weights_of(run, targets)
+        self._weights = self._weights.to(targets)
+        present = targets * self._weights
         if run.multi_label:
             absent = (1 - targets) * self._focus(functional.logsigmoid(-logits))
             return (present * self._focus(functional.logsigmoid(logits)) + absent).mean(-1)
@@ -81,11 +89,3 @@ class Focal(Trick):
         """(1 - p)^gamma (-log p). The clamp avoids an infinite gradient of the power where p rounds to 1."""
         rest = -torch.expm1(log_probability)
         return rest.clamp_min(torch.finfo(rest.dtype).tiny) ** self.gamma * -log_probability
-
-    def _weights_of(self, run: Run, targets: Tensor) -> Tensor:
-        if self._weights is None:
-            weights = torch.ones(len(run.classes))
-            if self.scheme != "none":
-                weights = class_weights(run, self.scheme, self.beta, self.values, f"tricks.{self.name}")
-            self._weights = weights.to(targets)
-        return self._weights

@@ -22,8 +22,16 @@ def run_of(classes: int = 3, labels: Any = (0, 1, 2), multi_label: bool = False)
     return SimpleNamespace(train=train, classes=names, multi_label=multi_label)
 
 
+class Prepared(Focal):
+    """Prepared for the run whose loss is computed."""
+
+    def loss(self, run: Any, *arguments: Any) -> Tensor:
+        self.prepare(run)
+        return super().loss(run, *arguments)
+
+
 def focal(**values: Any) -> Focal:
-    return Focal(**{"gamma": 2.0, "scheme": "none", "beta": 0.9, "values": {}, **values})
+    return Prepared(**{"gamma": 2.0, "scheme": "none", "beta": 0.9, "values": {}, **values})
 
 
 def never(logits: Tensor, targets: Tensor) -> Tensor:
