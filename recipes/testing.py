@@ -26,7 +26,7 @@ import socket
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -566,12 +566,13 @@ class TrickLaws:
         values = {**yaml_values(self.trick, tuple(self.overrides)), **self.settings}
         return build_tricks({self.trick: values})[self.trick]
 
-    def compatible(self) -> list[str]:
-        """Other tricks that can be on together with this one and with each other."""
+    def compatible(self, around: Collection[str] = seams.SEAMS) -> list[str]:
+        """Other tricks around some of these seams that can be on together with this one and with each other."""
         tricks = {self.trick: self.declared()}
         for other in names():
-            if not seams.refusals({**tricks, other: declared_trick(other, tuple(self.overrides))}):
-                tricks[other] = declared_trick(other, tuple(self.overrides))
+            trick = declared_trick(other, tuple(self.overrides))
+            if set(around) & set(trick.slots) and not seams.refusals({**tricks, other: trick}):
+                tricks[other] = trick
         return [name for name in tricks if name != self.trick]
 
     def test_neutral_is_off(self) -> None:
@@ -797,10 +798,8 @@ class TrickLaws:
                 run.seams.gradient(run.seams.batches(run.train, 0)[0])
                 return {"batches": batches, "weights": weights, "draws": draws}
 
-        # Only tricks with one of these seams can draw in the pass below.
-        drawing = {"loss", "objective", "gradient"}
-        declared = {name: declared_trick(name, tuple(self.overrides)) for name in self.compatible()}
-        others = [name for name, trick in declared.items() if drawing & set(trick.slots)]
+        # Only tricks around these seams can draw in the pass below.
+        others = self.compatible(around=("loss", "objective", "gradient"))
         selections = ((), (self.trick,), others, (self.trick, *others))
         observed = _remember(observe, *(self.config(*tricks) for tricks in selections))
         base_run, with_it, with_others, with_all = observed

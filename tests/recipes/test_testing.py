@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 from recipes import testing
 from recipes.compose.overrides import compose_config
+from recipes.data.batch import Batch
 from recipes.errors import UserError
+from recipes.loop import TrainingRun
 from tests.sampling import slow
 
 
@@ -49,6 +51,23 @@ def test_every_pair_is_in_one_of_the_two_tests_of_pairs() -> None:
 
     first = [name for name in testing.names() if name > "focal" and Laws()._is_tried_first(name)]
     assert "label_smoothing" in first and len(first) < len([name for name in testing.names() if name > "focal"])
+
+
+def test_draws_that_depend_on_other_tricks_break_the_law_of_isolation(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Laws(testing.TrickLaws):
+        trick = "fgm"
+
+    draw = TrainingRun.generator
+
+    def draw_by_count(run: TrainingRun, purpose: str, batch: Batch) -> np.random.Generator:
+        return draw(run, f"{purpose}{len(run.config.tricks)}", batch)
+
+    monkeypatch.setattr(testing, "REMEMBERED", {})
+    Laws().test_isolation()
+    monkeypatch.setattr(testing, "REMEMBERED", {})
+    monkeypatch.setattr(TrainingRun, "generator", draw_by_count)
+    with pytest.raises(AssertionError):
+        Laws().test_isolation()
 
 
 def test_generated_texts_are_read_once_and_other_files_each_time(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Segments: the pieces and the pools by hand, the laws where texts really are cut, and a run from end to end."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from recipes.data.batch import Loss
 from recipes.models import hidden_states
 from recipes.models.anatomy import head
 from recipes.prediction.batched import predict_split
+from recipes.seams import SEAMS
 from recipes.testing import TrickLaws, in_child, temporary_folder, tiny_config, tiny_run
 from tricks.pre_training.segments import Pool, Segments
 
@@ -250,9 +251,9 @@ class Laws(TrickLaws):
         """Pool by attention wherever the law says nothing else."""
         return super().config(*tricks, **({"pooling": self.pooling} | settings))
 
-    def compatible(self) -> list[str]:
+    def compatible(self, around: Collection[str] = SEAMS) -> list[str]:
         """Not incremental: the run that it starts from has no such pool."""
-        return [name for name in super().compatible() if name != "incremental"]
+        return [name for name in super().compatible(around) if name != "incremental"]
 
 
 @pytest.mark.parametrize(
