@@ -317,7 +317,10 @@ GOOD = "text,label\n" + TEXT
     ("files", "message"),
     [
         ({}, "data.train=train.csv: there is no such file; there are: text.csv."),
-        slow({"train": ""}, "data.train=train.csv: the file is empty."),
+        slow(
+            {"train": ""},
+            "data.train=train.csv: the file is empty; write column names and rows into it, or name another file.",
+        ),
         slow({"train": "text,lable\n" + TEXT}, "data.label=label: train has no such column; did you mean lable?"),
         slow({"train": GOOD.replace("neg", "pos")}, "train has only one class, 'pos'"),
         slow({"train": GOOD, "validation": GOOD.replace("pos", "positive")}, "(40); is 'positive' train's 'pos'?"),
