@@ -278,8 +278,8 @@ def finish(study: Study, path: Path, arguments: argparse.Namespace) -> None:
                     print(*key, file=sys.stderr, flush=True)
                     if not any(arm in study.references(other) for other in study.arms):
                         shutil.rmtree(compose_config(overrides)[1])
-                for path in referred:
-                    shutil.rmtree(path)
+                for trained in referred:
+                    shutil.rmtree(trained)
 
 
 def main() -> None:

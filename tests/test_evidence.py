@@ -160,10 +160,11 @@ def test_an_arm_may_refer_to_the_run_of_another_arm_and_to_the_rows_that_were_no
     study_file.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
     train = "".join(f"text number {row},{'no' if row % 3 else 'yes'}\n" for row in range(60))
     (data / "train.csv").write_text(f"text,label\n{train}", encoding="utf-8")
-    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 1)
-    nothing, taught = evidence.read_results(study_file.with_suffix(".csv"))
+    run_script(evidence, monkeypatch, study_file, "--data", data, "--seeds", 2)
+    nothing, taught, *second_seed = evidence.read_results(study_file.with_suffix(".csv"))
     assert (nothing.arm, taught.arm) == ("nothing", "taught")
-    (drawn, others) = (set(path.read_text().splitlines()[1:]) for path in sorted(Path("runs/drawn").iterdir()))
+    assert [(each.arm, each.seed) for each in second_seed] == [("nothing", 1), ("taught", 1)]
+    (drawn, others) = (set(path.read_text().splitlines()[1:]) for path in sorted(Path("runs/drawn").glob("*s0*")))
     assert len(drawn) == len(others) == 30
     assert not list(Path("runs").rglob("*.safetensors"))
     # Another teacher makes another run.
