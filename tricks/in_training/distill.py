@@ -12,10 +12,10 @@ Source: Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network
     weight on the teacher); born-again: Furlanello et al. 2018, arXiv 1805.04770 (T = 1).
 Cost: one pass, and one pass of the teacher over the rows before training, for a fused run one of each member. The
     teacher is in memory only then.
-Use when: a fused run is too expensive to predict with, and there are unlabelled texts: add `pseudo_label`. In one draw
-    of 200 rows of eda_trec (50 updates, MiniLM) five folds gained 0.020 in accuracy. One model kept 70 % of that with
-    1,000 texts, and nothing without: -0.004, as a teacher of the same config. In another draw it kept nothing, with
-    2,000 texts -0.020 (docs/evidence/distillation.md).
+Use when: a fused run is too expensive to predict with, and you can measure what one model keeps of its gain. It may
+    keep nothing: in four draws of 200 rows of eda_trec (50 updates, MiniLM) five folds gained 0.014 ± 0.010 in
+    accuracy. One model kept 0.001 ± 0.008, with 2,000 unlabelled texts (`pseudo_label`) -0.010 ± 0.025, with a teacher
+    of its own config -0.003 ± 0.009 (docs/evidence/distillation.md).
 Avoid when: there are only the rows that the teacher was trained on; or it was trained on rows that evaluate this run:
     scores are then too good, and the start warns where the settings show it.
 Composes: examples/annotate: after all tricks that add rows; loss/weighting (the labels' part) and objective/term (the
