@@ -9,8 +9,9 @@ Source: Zhang, Sabuncu 2018, Generalized Cross Entropy Loss for Training Deep Ne
     1805.07836 (q = 0.7). Their truncated loss, which also drops the rows that the model believes least, is not here.
 Cost: one pass.
 Use when: labels are noisy. With a fifth of 500 labels of eda_trec flipped, which cost MiniLM 0.112 of accuracy, it
-    brought 0.063 ± 0.123 back, the mean of three draws (docs/evidence/label-noise.csv). Avoid when: labels are clean: rows that the model finds hard are then the ones to learn
-    from. Or classes are many and training is short: at p = 1 / C each row pulls with (1 / C)^q of its strength.
+    brought 0.063 ± 0.123 back, the mean of three draws (docs/evidence/label-noise.csv).
+Avoid when: labels are clean: rows that the model finds hard are then the ones to learn from. Or classes are many and
+    training is short: at p = 1 / C each row pulls with (1 / C)^q of its strength.
 Composes: loss/criterion, alone there; after mixing and smoothing, and on weighted targets.
 """
 
