@@ -1,5 +1,6 @@
 """Turn the columns of a table into examples with the columns id, source, text, text_pair and label."""
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -76,6 +77,17 @@ def _encoding_problem(text: str) -> str:
             return f"is not UTF-8 (byte 0x{code - 0xDC00:02X}), though the file is; correct it"
         return f"holds \\u{code:04x} without its other half, which is no character; remove it"
     return ""
+
+
+def as_dataset(table: pa.Table) -> Dataset:
+    """Make rows of a table, with a fingerprint of their cells.
+
+    That of `datasets` says the same, and takes six times as long for few rows and twice as long for many.
+    """
+    digest = hashlib.sha256(str(table.schema).encode())
+    for batch in table.combine_chunks().to_batches():
+        digest.update(batch.serialize())
+    return Dataset(table, fingerprint=digest.hexdigest()[:32])
 
 
 def read_column(rows: Dataset, name: str, setting: str, split: str) -> pa.ChunkedArray:

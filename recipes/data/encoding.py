@@ -252,7 +252,8 @@ def encode(
     columns, offsets, window_offsets = {}, np.zeros(1, dtype=np.int64), None
     teacher, soft_targets = (read_distributions(examples, name) for name in (TEACHER, SOFT_TARGETS))
     # Tokens are cached by the rows, and do not depend on distributions.
-    examples = examples.remove_columns([name for name in (TEACHER, SOFT_TARGETS) if name in examples.column_names])
+    if distributions := [name for name in (TEACHER, SOFT_TARGETS) if name in examples.column_names]:
+        examples = examples.remove_columns(distributions)
     if key is None:
         # Not by `Dataset.map`, which takes 2 % of the time of MiniLM on short texts.
         starts = range(0, len(examples), AT_ONCE)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from recipes.config import Data
-from recipes.data.columns import find_problem, used_columns
+from recipes.data.columns import as_dataset, find_problem, used_columns
 from recipes.data.formats import format_of
 from recipes.data.paths import find_file, setting_of_file
 from recipes.data.records import records
@@ -64,7 +64,7 @@ def read_file(split: str, path: str, settings: Data, setting: str | None = None)
             chunks[name].append(_as_array([record.values.get(name) for record in chunk]))
     if not rows:
         raise UserError(f"{setting}: {NO_ROWS}")
-    return Dataset(pa.table({name: _join_arrays(arrays) for name, arrays in chunks.items()})), reader.notes
+    return as_dataset(pa.table({name: _join_arrays(arrays) for name, arrays in chunks.items()})), reader.notes
 
 
 def _check_columns(

@@ -22,7 +22,7 @@ from datasets import Dataset
 
 from recipes.config import Data
 from recipes.data import duplicates
-from recipes.data.columns import as_examples, read_column
+from recipes.data.columns import as_dataset, as_examples, read_column
 from recipes.data.labels import Labels, describe_labels, is_number, is_unlabelled, sort_labels
 from recipes.data.pydocs import read_pydocs
 from recipes.data.sources import read_file, read_hub
@@ -262,7 +262,7 @@ def _make_splits(
             notes.append(f"{name} has {empty} empty {'text' if empty == 1 else 'texts'}.")
     if problems:
         raise UserError(*problems)
-    splits = {name: Dataset(rows.combine_chunks()) for name, rows in examples.items()}
+    splits = {name: as_dataset(rows.combine_chunks()) for name, rows in examples.items()}
     return Splits(
         splits["train"],
         splits["validation"],

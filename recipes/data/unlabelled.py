@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from recipes.config import Data
 from recipes.data import duplicates
-from recipes.data.columns import as_examples
+from recipes.data.columns import as_dataset, as_examples
 from recipes.data.encodings import explain_encoding, find_encoding
 from recipes.data.formats import FORMATS, FormatError, explain_endings, explain_gzip, open_bytes
 from recipes.data.labels import is_unlabelled
@@ -72,7 +72,7 @@ def read_unlabelled(path: str, setting: str, settings: Data, classes: Sequence[s
         )
     if empty := len(table) - len(rows):
         notes.append(f"{setting}: {empty:,} of {len(table):,} texts are empty and are left out.")
-    return Dataset(rows.combine_chunks()), notes
+    return as_dataset(rows.combine_chunks()), notes
 
 
 def _count_labelled(columns: Dataset, classes: Sequence[str]) -> int:

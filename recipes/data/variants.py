@@ -7,7 +7,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from recipes.config import Data
-from recipes.data.columns import find_problem, used_columns
+from recipes.data.columns import as_dataset, find_problem, used_columns
 from recipes.data.formats import format_of
 from recipes.data.labels import Labels, read_label_columns, read_labels
 from recipes.data.paths import find_file
@@ -71,7 +71,7 @@ def read_variants(
     labels = _read_labels(label_cells, settings, setting)
     text = pa.large_string()
     columns["label"] = pa.array(labels.rows, pa.list_(text) if labels.has_lists else text)
-    return Dataset(pa.table(columns)), [*reader.notes, *notes]
+    return as_dataset(pa.table(columns)), [*reader.notes, *notes]
 
 
 def _read_labels(cells: dict[str, list[Any]], settings: Data, setting: str) -> Labels:

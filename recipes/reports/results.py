@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ def write_results(
             "format": FORMAT,
             **metrics,
             "labels": {"multi_label": splits.multi_label, "multi_hot": splits.multi_hot},
-            "versions": {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}},
+            "versions": dict(_read_versions()),
             "seed": config.seed,
             "tricks": sorted(config.tricks),
         },
@@ -84,6 +85,11 @@ def describe_scores(scored: Mapping[str, Predictions], metrics: Mapping[str, Any
     unscored = {split: explain_missing(predictions, metrics[split]) for split, predictions in scored.items()}
     missing = {split: sentences for split, sentences in unscored.items() if sentences}
     return {"classes": classes, **({"unscored": missing} if missing else {})}
+
+
+@cache
+def _read_versions() -> Mapping[str, str]:
+    return {"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}}
 
 
 def _list_unneeded(config: Config) -> Iterator[str]:

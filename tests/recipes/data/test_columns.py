@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from recipes.data.columns import as_examples
+from recipes.data.columns import as_dataset, as_examples
 from recipes.errors import UserError
 from tests.recipes.data.helpers import (
     HUB,
@@ -32,6 +32,15 @@ def test_columns_are_found_by_their_configured_names(write: Write) -> None:
     assert set(all_rows_by_id(splits)) == {f"k{number}" for number in range(len(ROWS))}
     assert set(splits.train["text"]) == {"first"}
     assert set(splits.train["text_pair"]) == {"second"}
+
+
+def test_the_fingerprint_of_rows_goes_by_their_cells() -> None:
+    table = pa.table({"text": ["a", "b", "c"], "label": ["x", "y", "x"]})
+    in_chunks = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    one, same = (as_dataset(each)._fingerprint for each in (table, in_chunks))
+    changed = pa.table({"text": ["a", "b", "d"], "label": ["x", "y", "x"]})
+    different = (table.slice(1), table.rename_columns(["text", "tag"]), changed)
+    assert one == same and one not in [as_dataset(each)._fingerprint for each in different]
 
 
 def test_without_the_setting_there_is_no_text_pair(write: Write) -> None:
