@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from recipes.data.batch import Batch, Loss
@@ -44,7 +46,9 @@ class FrozenRecorder:
         with empty_gradients(self.parameters):
             detached = [each.detach() for each in examples]
             run(*detached)
-            traced = make_fx(run)(*detached)
+            # One mode for the shapes of all operations; otherwise each would make its own, half of the tracing time.
+            with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+                traced = make_fx(run)(*detached)
 
         def replay(other: Batch) -> Loss:
             tensors = list(tensors_of(other).values())
