@@ -77,7 +77,8 @@ def test_every_trick_is_under_the_laws() -> None:
 
 # Most pairs are tested in the fast suite; these are the others.
 pytest.mark.slow(TrickLaws.test_remaining_pairs)
-# The fast suite has the same laws over two updates.
+# The fast suite has the same laws over fewer updates.
+pytest.mark.slow(TrickLaws.test_neutral_is_off_in_a_longer_run)
 pytest.mark.slow(TrickLaws.test_padding_is_invisible_in_all_updates)
 pytest.mark.slow(TrickLaws.test_splitting_is_invisible_in_two_epochs)
 # The fast suite has two of these kills for each trick.

@@ -64,6 +64,7 @@ def test_draws_that_depend_on_other_tricks_break_the_law_of_isolation(monkeypatc
 
     monkeypatch.setattr(testing, "REMEMBERED", {})
     Laws().test_isolation()
+    testing.end_common_child()
     monkeypatch.setattr(testing, "REMEMBERED", {})
     monkeypatch.setattr(TrainingRun, "generator", draw_by_count)
     with pytest.raises(AssertionError):

@@ -46,7 +46,11 @@ def without(scalars: list[tuple[str, int, float]], last: int) -> list[tuple[str,
 
 def test_a_run_has_config_updates_results_and_pictures(tmp_path: Path, real_pictures: None) -> None:
     folder = tmp_path / "run"
-    in_child(lambda: finetune_config(tiny_config("train.max_updates=4", "+tricks=[mixup]"), folder).folder)
+    in_child(
+        lambda: (
+            finetune_config(tiny_config("tracker=tensorboard", "train.max_updates=4", "+tricks=[mixup]"), folder).folder
+        )
+    )
     scalars, metrics = read_scalars(folder), RunFolder(folder).metrics
     assert without(scalars, 4) == scalars_of_history(folder)
     assert ("test/accuracy", 5, round(metrics["test"]["accuracy"], 5)) in scalars
@@ -66,7 +70,7 @@ def test_a_killed_run_shows_each_update_once(tmp_path: Path) -> None:
 
     def train(prepare: Callable[[], object]) -> Any:
         prepare()
-        return finetune_config(tiny_config(), folder).folder
+        return finetune_config(tiny_config("tracker=tensorboard"), folder).folder
 
     with pytest.raises(ChildProcessError):
         in_child(lambda: train(lambda: kill_after(11)))

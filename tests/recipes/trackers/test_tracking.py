@@ -33,7 +33,7 @@ def run_with(
     Returns:
         The calls of each tracker that was made, and the lines about trackers.
     """
-    config = tiny_config(*overrides)
+    config = tiny_config("tracker=tensorboard", *overrides)
 
     def work() -> tuple[list[Any], str]:
         trackers: list[Any] = []
@@ -281,7 +281,7 @@ def test_only_the_first_process_tracks(tmp_path: Path) -> None:
             return Recorder(run_id)
 
         use(make)
-        finetune_config(tiny_config("train.max_updates=2"), tmp_path / "run")
+        finetune_config(tiny_config("tracker=tensorboard", "train.max_updates=2"), tmp_path / "run")
         return len(made)
 
     assert on_ranks(2, work) == 1
