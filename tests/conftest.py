@@ -7,10 +7,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRICKBOOK_CACHE"] = tempfile.mkdtemp(prefix="trickbook-caches-")
@@ -18,61 +18,72 @@ os.environ["HF_DATASETS_CACHE"] = os.environ["TRICKBOOK_CACHE"] + "/datasets"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-import torch
-from matplotlib.figure import Figure
 
-from recipes.reports import results
-from recipes.runtime import precision
+# Heavy packages are imported in the fixtures below: the process that only deals tests out to others needs none of them.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 atexit.register(shutil.rmtree, os.environ["TRICKBOOK_CACHE"], ignore_errors=True)
 # What is imported and collected stays; `warmed_process` enables it again.
 gc.disable()
-# Forked children hang if this process has ever computed on several threads.
-torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Forked children hang if this process has ever computed on several threads."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cpu_without_bf16() -> Iterator[None]:
     """No measurement decides in which precision the runs of tests are trained."""
+    from recipes.runtime import precision
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "measure_cpu", lambda: precision.Measurement(fp32=1.0, bf16=2.0))
         yield
 
 
-# What makes the pictures of a run, and what draws any picture.
-PICTURES: Mapping[str, Callable[..., None]] = {
-    name: getattr(results, name) for name in ("draw_learning_curve", "draw_confusion")
-}
-DRAW = Figure.savefig
+# What makes the pictures of a run.
+PICTURES = ("draw_learning_curve", "draw_confusion")
 BLANK = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def blank_pictures() -> Iterator[None]:
+def blank_pictures() -> Iterator[Callable[[pytest.MonkeyPatch], object]]:
     """A PNG has no more than its first bytes, which saves a third of a short run; `real_pictures` undoes it."""
+    from matplotlib.figure import Figure
 
-    def save(figure: Figure, path: Any, **options: Any) -> None:
+    from recipes.reports import results
+
+    draw = Figure.savefig
+
+    def save(figure: "Figure", path: Any, **options: Any) -> None:
         if options["format"] == "png":
             Path(path).write_bytes(BLANK)
         else:
-            DRAW(figure, path, **options)
+            draw(figure, path, **options)
 
     def write_blank(*arguments: Any) -> None:
         arguments[-1].write_bytes(BLANK)
 
     with pytest.MonkeyPatch.context() as patch:
+        own = {name: getattr(results, name) for name in PICTURES}
         patch.setattr(Figure, "savefig", save)
         for name in PICTURES:
             patch.setattr(results, name, write_blank)
-        yield
+        yield lambda other: (
+            other.setattr(Figure, "savefig", draw),
+            *(other.setattr(results, name, make) for name, make in own.items()),
+        )
 
 
 @pytest.fixture
-def real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def real_pictures(monkeypatch: pytest.MonkeyPatch, blank_pictures: Callable[[pytest.MonkeyPatch], object]) -> None:
     """Figures are drawn."""
-    monkeypatch.setattr(Figure, "savefig", DRAW)
-    for name, draw in PICTURES.items():
-        monkeypatch.setattr(results, name, draw)
+    blank_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,7 +95,7 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warmed_process(blank_pictures: None, no_waiting_for_the_disk: None) -> None:
+def warmed_process(one_thread: None, blank_pictures: object, no_waiting_for_the_disk: None) -> None:
     """Where a selected test may fork, its children find all imported; no patch of a test is at work yet."""
     if "recipes.testing" in sys.modules:
         sys.modules["recipes.testing"].warm_up()
