@@ -109,6 +109,7 @@ def test_an_idle_trick_is_detected_even_if_no_two_arms_differ_in_it_only(folder:
     assert run_train(folder, *arguments).code == 0 and results(folder) == before
 
 
+@pytest.mark.slow
 def test_a_base_that_has_not_learned_ends_the_study_before_the_other_arms(folder: Path) -> None:
     arguments = (*STUDY, *SHORT, "+tricks=[mixup]", "train.learning_rate=0", "hydra.sweeper.check_base=true")
     done = run_train(folder, *arguments)

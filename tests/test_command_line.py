@@ -158,6 +158,7 @@ def test_a_run_leaves_its_folder_and_its_table(folder: Path) -> None:
     assert not list(folder.rglob("*.trickbook-draft"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_started_again_prints_its_table(folder: Path) -> None:
     first = run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run")
     stamp = (folder / "run" / "metrics.json").stat().st_mtime_ns
@@ -170,6 +171,7 @@ def test_a_finished_run_that_is_started_again_prints_its_table(folder: Path) -> 
     assert (folder / "run" / "metrics.json").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_starting_over_renames_the_old_folder(folder: Path) -> None:
     for _ in range(2):
         run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run", "resume=false")
@@ -177,6 +179,7 @@ def test_starting_over_renames_the_old_folder(folder: Path) -> None:
     assert updates(folder) == updates(folder, "run.old1") == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_other_settings_in_an_existing_run_folder_are_refused(folder: Path) -> None:
     run_to_end(folder, *FILE, *TINY, "hydra.run.dir=run")
     before = (folder / "run" / "metrics.json").read_bytes()
@@ -263,6 +266,7 @@ def test_a_sweep_over_tricks(folder: Path) -> None:
     assert runs == ["text-tiny-amp+mixup", "text-tiny-base", "text-tiny-mixup"]
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_run_that_fails(folder: Path) -> None:
     result = run_train(folder, "-m", *FILE, *TINY, "data.label=lable,label", "train.max_updates=1")
     assert result.code == 2
@@ -454,6 +458,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_saved(folder: Path) -> None:
     assert updates(folder) == list(range(1, 17))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_skipped(folder: Path) -> None:
     often = (*CONSTANT, "checkpoint.every=0.5")
     run_to_end(folder, *often)
@@ -523,6 +528,7 @@ def test_hydra_full_error_prints_a_traceback(folder: Path) -> None:
     assert "Traceback" in result.err
 
 
+@pytest.mark.slow
 def test_a_bug_keeps_its_traceback(folder: Path) -> None:
     def break_training() -> None:
         import recipes.pipeline

@@ -179,6 +179,7 @@ def remedies_for_duplicates(overrides: list[str]) -> str:
     return "\n".join(finding.remedy for finding in report.findings if finding.check == "duplicates")
 
 
+@pytest.mark.slow
 def test_the_doctor_uses_the_new_name(rename: Rename, write: Write, files: list[str]) -> None:
     train = f"data.train={write('train.csv', chr(10).join(REPEATED))}"
     remedies = in_child(partial(remedies_for_duplicates, [*files, train, rename("deduplicate")]))
@@ -188,6 +189,7 @@ def test_the_doctor_uses_the_new_name(rename: Rename, write: Write, files: list[
     assert remedies and "tricks=" not in remedies  # it is selected already
 
 
+@pytest.mark.slow
 def test_the_doctor_offers_a_third_party_trick(
     write: Write, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def loaded_packages(arguments: Sequence[str], **environment: str) -> tuple[list[
         (["train.py", "data=files", "data.train=none.csv", "+tricks=[amp]"], "none.csv: there is no such file"),
         (["scripts/predict.py", "runs/none", "a.csv", "b.csv"], "runs/none holds no finished run"),
         slow(["scripts/doctor.py", "runs/none"], "runs/none"),
-        (["scripts/report.py", "runs/none"], "runs/none holds no finished run"),
+        slow(["scripts/report.py", "runs/none"], "runs/none holds no finished run"),
         slow(["recipes/commands/trickbook.py", "train", "trian.epochs=1"], "trian"),
         slow(["recipes/commands/trickbook.py", "tricks"], "mixup"),
         slow(["train.py", "--help"], "train.batch_size=32"),

@@ -8,6 +8,7 @@ from scripts.calibrate import WORLDS, designs
 from scripts.calibration.failures import LEVEL_CASES, Failures, count_false_breaks, simulate
 
 
+@pytest.mark.slow
 def test_a_level_that_breaks_all_runs_is_found_and_leaves_the_others() -> None:
     design = choose((2, 2, 2), lambda arm: True, "full", 8)
     outcome = simulate(WORLDS["few rows"], Failures(breaking=1.0), design, 3, np.random.default_rng(0))

@@ -144,6 +144,7 @@ def test_a_run_does_not_resume_on_changed_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [slow("missing"), "cut", slow("another's")])
+@pytest.mark.slow
 def test_damaged_best_weights_are_dropped(damage: str, tmp_path: Path) -> None:
     config = tiny_config()
     stop_at(tmp_path, 12, config)
@@ -203,6 +204,7 @@ def evaluated_updates(run: TrainingRun) -> list[int]:
     return [line["update"] for line in run.history.read() if "split" in line]
 
 
+@pytest.mark.slow
 def test_a_run_evaluates_twice_an_epoch_where_updates_are_odd() -> None:
     def inspect_run(run: TrainingRun) -> tuple[int, list[int]]:
         run.fit()
@@ -285,6 +287,7 @@ def test_only_a_single_process_halves_its_prediction_batch(
 # A step: its counters and its log.
 
 
+@pytest.mark.slow
 def test_max_length_is_the_smaller_of_the_setting_and_the_tokenizer_s() -> None:
     def find_lengths(run: TrainingRun) -> tuple[int, int]:
         return run.max_length, int(run.train.lengths.max())
@@ -385,6 +388,7 @@ def test_a_single_nan_among_the_predictions_ends_the_run() -> None:
     assert "the predictions after update 9 contain NaN or inf" in read_error(tiny_config(), add_nan)
 
 
+@pytest.mark.slow
 def test_positions_count_batches_after_a_skipped_update(tmp_path: Path) -> None:
     """Update 5 is skipped, so there is one step fewer than batches. The run is stopped after update 8 and resumed."""
 

@@ -105,6 +105,7 @@ def finetune_and_inspect(config: Config, folder: Path, inspect_run: Callable[[Fi
     return in_child(lambda: inspect_run(finetune_config(config, folder)))
 
 
+@pytest.mark.slow
 def test_texts_are_cleaned_in_every_split_and_when_predicting(tmp_path: Path) -> None:
     def inspect_run(run: FinishedRun) -> tuple[int, bool, str]:
         trained = len(Shout.texts)
@@ -153,6 +154,7 @@ def test_a_run_without_such_tricks_has_no_such_file(tmp_path: Path) -> None:
     assert "tricks.safetensors" not in files
 
 
+@pytest.mark.slow
 def test_the_owners_weights_are_tested_and_saved(tmp_path: Path) -> None:
     def inspect_run(run: FinishedRun) -> tuple[str, set[str], list[str]]:
         probabilities = load(run.folder, run.trusted).predict(["a1 a2", "b1", "c3"]).probabilities
@@ -313,6 +315,7 @@ def test_the_checkpoints_of_a_finished_run(after_finish: str, stays: bool, tmp_p
     assert (tmp_path / "run" / "checkpoints").exists() == stays
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_its_checkpoints_are_removed(tmp_path: Path) -> None:
     config, folder = tiny_config("train.max_updates=3"), tmp_path / "run"
     train_and_die(config, folder, die_before(shutil, "rmtree"))
@@ -324,6 +327,7 @@ def test_a_run_killed_while_its_checkpoints_are_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["tiny", slow("linear")])
+@pytest.mark.slow
 def test_a_run_without_its_model(source: str, tmp_path: Path) -> None:
     overrides, folder = (f"model={source}", "train.max_updates=3"), tmp_path / "run"
     without = tiny_config(*overrides, "checkpoint.save_model=false")
@@ -345,6 +349,7 @@ def test_a_run_without_its_model(source: str, tmp_path: Path) -> None:
     assert in_child(lambda: start_again(without)), "a model that is there stays"
 
 
+@pytest.mark.slow
 def test_a_short_run_writes_no_checkpoint_and_no_weights_that_nobody_reads(tmp_path: Path) -> None:
     def list_written(*overrides: str) -> list[str]:
         names: list[str] = []
@@ -482,6 +487,7 @@ def test_the_saved_tokenizer_truncates_to_the_length_of_training(tmp_path: Path)
     assert 100 < finetune_and_inspect(config, tmp_path / "run", read_max_length) < 100_000
 
 
+@pytest.mark.slow
 def test_a_model_without_a_padding_token_answers_alone_as_in_a_batch(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_recipe_brings_tricks_and_what_they_set(tmp_path: Path) -> None:
     assert clip_norm(["recipe=few_shot", CLIP]) is None  # a recipe that says nothing about it
 
 
+@pytest.mark.slow
 def test_a_shipped_recipe_counts_as_given(theirs: Callable[..., str]) -> None:
     folder = theirs("longer", '{"train.epochs": 7}')
     assert compose_config(["model=tiny", "+tricks=[longer]"], folder)[0].train.epochs == 7
@@ -150,7 +151,7 @@ def find_targets(folder: str) -> list[str]:
     return [file.read_text().split("_target_: ")[1].strip() for file in files]
 
 
-@pytest.mark.parametrize("further", [[], ["train.epochs=3"]])
+@pytest.mark.parametrize("further", [[], slow(["train.epochs=3"])])
 @pytest.mark.parametrize("selection", ["+tricks=[longer,shorter]", "recipe=mine"])
 def test_two_such_tricks_are_refused_from_python_and_in_a_recipe(
     selection: str, further: list[str], theirs: Callable[..., str]
@@ -176,6 +177,7 @@ def test_two_tricks_that_want_one_value_make_a_run_with_it(theirs: Callable[...,
         assert problems(["+tricks=[clip_gradient,unclipped]"], folder) == []
 
 
+@pytest.mark.slow
 def test_two_tricks_that_want_different_values_are_one_factor_of_an_ablation(theirs: Callable[..., str]) -> None:
     theirs("longer", '{"train.epochs": 3}')
     folder = theirs("shorter", '{"train.epochs": 1}')
@@ -232,6 +234,7 @@ def test_nothing_is_imported_to_find_out() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_have_what_their_own_tricks_set(tmp_path: Path) -> None:
     norms: list[float | None] = []
 
@@ -261,12 +264,14 @@ def test_a_member_has_what_its_own_tricks_set() -> None:
     assert member_config("minilm", make_config(CLIP)).train.clip_norm == 1.0
 
 
+@pytest.mark.slow
 def test_a_member_does_not_change_what_the_run_was_given() -> None:
     config = member_config("tiny +tricks=[clip_gradient]", make_config("train.clip_norm=0.5"))
     (problem,) = unmet(as_values(config), build(config.tricks))
     assert problem.startswith("train.clip_norm=0.5: clip_gradient needs train.clip_norm=null")
 
 
+@pytest.mark.slow
 def test_the_header_says_what_is_set(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     files = ["data=files", f"data.train={make_text_file(9)}", "model=tiny", "train.max_updates=2", "doctor=off"]
     lines = [*files, CLIP, f"hydra.run.dir={tmp_path / 'run'}", "train.device=cpu"]

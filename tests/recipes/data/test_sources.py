@@ -192,6 +192,7 @@ def test_an_unreachable_hub_is_one_problem_per_split() -> None:
         assert problem.endswith("or download it elsewhere and use data=files.")
 
 
+@pytest.mark.slow
 def test_the_embedded_data_set_has_twelve_classes_and_each_text_once() -> None:
     splits = read_splits(reading.read(compose_config([])[0]).data, {}, True)
     rows = all_rows_by_id(splits)

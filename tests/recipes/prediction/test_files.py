@@ -66,6 +66,7 @@ def test_predictions_are_the_model_s_in_the_order_of_the_input(prediction_reques
     assert summary.metrics["accuracy"] == pytest.approx(correct / ROWS)
 
 
+@pytest.mark.slow
 def test_the_look_ahead_does_not_change_the_predictions(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     run_job(prediction_request)
     run_job(replace(prediction_request, look_ahead=1000, target=str(tmp_path / "at_once.csv")))
@@ -144,6 +145,7 @@ def test_numbers_and_empty_cells_are_read_as_in_training(prediction_request: Pre
     assert len(read_output(prediction_request.target)) == 2
 
 
+@pytest.mark.slow
 def test_a_job_is_resumed_with_another_look_ahead(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     def stop_and_resume() -> list[int]:
         stop(prediction_request, 3)
@@ -154,6 +156,7 @@ def test_a_job_is_resumed_with_another_look_ahead(prediction_request: Prediction
     assert [row["id"] for row in read_output(prediction_request.target)] == [str(number) for number in range(ROWS)]
 
 
+@pytest.mark.slow
 def test_a_damaged_piece_is_predicted_again(prediction_request: PredictionRequest, tmp_path: Path) -> None:
     def stop_and_resume() -> list[int]:
         stop(prediction_request, 4)
@@ -485,6 +488,7 @@ def test_a_resumed_job_skips_bad_rows_too(prediction_request: PredictionRequest,
 
 
 @pytest.mark.parametrize("changed", [slow("nothing"), "precision", slow("run")])
+@pytest.mark.slow
 def test_pieces_of_another_precision_or_run_are_not_used(
     changed: str, prediction_request: PredictionRequest, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ class TestFusedRun:
         assert "holds an ensemble of several runs, which has no weights of its own" in refusal(after, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_incomplete_folder_is_refused(run: FinishedRun, tmp_path: Path) -> None:
     duplicate = tmp_path / "copied"
     shutil.copytree(run.folder, duplicate)

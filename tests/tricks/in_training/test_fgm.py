@@ -127,7 +127,7 @@ def test_without_an_attack_the_gradient_is_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        "mixup",
+        slow("mixup"),
         "recipe=manifold_mixup",
         slow("recipe=sentence_mixup"),
         slow("recipe=cutmix"),

@@ -134,6 +134,7 @@ def test_it_uses_the_labels_and_old_data_of_incremental(tmp_path: Path) -> None:
     assert "old_test" in run.splits and "forgetting" in run.metrics
 
 
+@pytest.mark.slow
 def test_all_problems_of_members_are_reported_before_training(tmp_path: Path) -> None:
     message = refusal(config(members("tiny data.text=x", "linnear", "tiny +tricks=[fusion]")), tmp_path / "run")
     assert "tricks.fusion.members: 'tiny data.text=x': data.text cannot be a member's own" in message

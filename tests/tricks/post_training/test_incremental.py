@@ -22,6 +22,7 @@ from recipes.data.splits import Splits, read_splits
 from recipes.prediction.predictors import Predictor
 from recipes.runs import manifest
 from recipes.testing import TrickLaws, copy_weights, finished_run, in_child, temporary_folder, tiny_config, tiny_run
+from tests.sampling import slow
 from tricks.post_training.incremental import Incremental, draw_rows, forgetting, summarize
 
 ON = "+tricks=[incremental]"
@@ -329,6 +330,7 @@ class TestRuns:
         )
         assert run.metrics["test"] != run.metrics["old_test"]  # other texts
 
+    @pytest.mark.slow
     def test_extended_then_in_another_order(self, tmp_path: Path) -> None:
         """A head that has grown behind its old labels is the next run's old one, whose labels are in order."""
         grown = [table(tmp_path, name, *"aybz" * 6) for name in ("train", "validation", "test")]
@@ -367,6 +369,6 @@ class Laws(TrickLaws):
     settings = {"replay": 0.5}
 
 
-@pytest.mark.parametrize("law", ["order_is_free", "splitting_is_invisible", "stopping_is_invisible"])
+@pytest.mark.parametrize("law", [slow("order_is_free"), "splitting_is_invisible", "stopping_is_invisible"])
 def test_law(law: str) -> None:
     getattr(Laws(), f"test_{law}")()

@@ -128,6 +128,7 @@ def test_a_tokenizer_without_a_token_that_hides_others_is_refused() -> None:
     Mlm(**{**values, "epochs": 0.0}, probability=0.15).prepare(run)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_hidden_tokens_are_predicted_better_after_the_stage() -> None:
     def train() -> tuple[list[str], bool]:
         with temporary_folder() as folder:

@@ -128,6 +128,7 @@ class TestNeutral:
         self.same(name, [one for one in texts for _ in texts], [other for _ in texts for other in texts], max_length)
 
 
+@pytest.mark.slow
 def test_a_run_is_cut_in_the_same_way_when_it_predicts(tmp_path: Path) -> None:
     """The label is the last word: only who reads tails can learn it, and only who cuts alike can tell it."""
     rows = [("x " * 30 + word, label) for word, label in (("good", "yes"), ("bad", "no")) for _ in range(16)]

@@ -132,6 +132,7 @@ def test_checks_of_finished_runs_are_skipped_without_one(tmp_path: Path) -> None
     assert len(results) == len(checks) == 8 and {result.outcome for result in results} == {"skipped"}
 
 
+@pytest.mark.slow
 def test_train_shows_the_problems_of_its_scores_at_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = make_config(Fault("none", "", ""), tmp_path, True, "train.learning_rate=1e-7", "doctor=cheap")
     in_child(lambda: show_health(finetune_config(config, tmp_path / "run")))
