@@ -176,6 +176,7 @@ class Child:
         if self.process == 0:
             gc.freeze()  # otherwise each collection would touch, and so copy, every page that both processes use
             self.connection.close()
+            COMMON.clear()  # that child belongs to the parent process
             _answer_calls(theirs, functions)
             os._exit(0)
         theirs.close()
@@ -574,6 +575,7 @@ class FullRun:
 
 
 COMMON: dict[str, Any] = {}
+"""The class of laws that has a child process now, and that child."""
 
 
 def end_common_child() -> None:

@@ -28,6 +28,25 @@ def test_a_child_returns_its_result_or_its_error() -> None:
         testing.in_child(lambda: os._exit(3))
 
 
+def test_laws_share_a_child_until_those_of_another_trick_need_one() -> None:
+    class Laws(testing.TrickLaws):
+        trick = "focal"
+
+        def process(self) -> int:
+            return os.getpid()
+
+    class Others(Laws):
+        trick = "gce"
+
+    first = Laws().in_common_child("process")
+    assert first not in (os.getpid(), testing.in_child(lambda: Others().in_common_child("process")))
+    assert Laws().in_common_child("process") == first
+    with pytest.raises(AssertionError, match="TypeError"):
+        Laws().in_common_child("own_values")
+    assert Laws().in_common_child("process") == first != Others().in_common_child("process")
+    testing.end_common_child()
+
+
 def test_ranks_know_each_other() -> None:
     assert testing.on_ranks(2, lambda: PartialState(cpu=True).num_processes) == 2
 
