@@ -136,7 +136,9 @@ def test_a_study_at_two_lengths_has_the_runs_of_both(folder: Path) -> None:
     ("arguments", "message"),
     [
         slow(["+tricks=[mixup]", "hydra.sweeper.sedes=3"], "hydra.sweeper.sedes does not exist; did you mean seeds?"),
-        (["+tricks=[mixup]", "hydra.sweeper.seeds=0"], "hydra.sweeper.seeds must be an integer in [1, inf), got 0."),
+        slow(
+            ["+tricks=[mixup]", "hydra.sweeper.seeds=0"], "hydra.sweeper.seeds must be an integer in [1, inf), got 0."
+        ),
         (
             ["+tricks=[mixup]", "hydra.sweeper.always=[swo]"],
             "hydra.sweeper.always: there is no trick swo; did",

@@ -75,7 +75,7 @@ def test_no_attack_takes_its_direction_from_an_older_gradient(trick: str, tmp_pa
     assert in_child(measure_difference) < 1e-12
 
 
-@pytest.mark.parametrize("trick", every(3, IN_THE_STEP))
+@pytest.mark.parametrize("trick", every(6, IN_THE_STEP))
 def test_a_loss_scale_scales_the_gradient_and_nothing_else(trick: str, tmp_path: Path) -> None:
     """Every backward pass is scaled once, and no direction, mixture or measurement depends on the scale."""
 

@@ -34,6 +34,7 @@ def test_the_page_has_its_examples() -> None:
     assert len(YAML) == 1 and len(PYTHON) == 4
 
 
+@pytest.mark.slow
 def test_the_trick_trains(tmp_path: Path) -> None:
     path = tmp_path / "conf" / "tricks" / "confidence_penalty.yaml"
     path.parent.mkdir(parents=True)

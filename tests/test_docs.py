@@ -162,7 +162,7 @@ def find_commands() -> list[str]:
     return train_lines
 
 
-@pytest.mark.parametrize("command", every(6, find_commands()))
+@pytest.mark.parametrize("command", every(12, find_commands()))
 def test_a_documented_command_composes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A tracker's package need not be installed here.
     monkeypatch.setattr(tracker_packages, "_is_installed", lambda package: True)

@@ -36,7 +36,7 @@ def test_the_expected_recipes_exist() -> None:
     }
 
 
-@pytest.mark.parametrize("name", every(3, RECIPES))
+@pytest.mark.parametrize("name", every(6, RECIPES))
 def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
     def updates() -> int:
         run = tiny_run(tiny_config(f"recipe={name}"), tmp_path)

@@ -250,6 +250,7 @@ def count_words(sentence: str) -> int:
     return sum(bool(re.search(r"\w", word)) for word in sentence.split())
 
 
+@pytest.mark.slow
 def test_no_name_contains_a_retired_word() -> None:
     names = all_names()
     # Most names have no retired word: those are not asked about once for each line.

@@ -16,6 +16,7 @@ def test_a_level_that_breaks_all_runs_is_found_and_leaves_the_others() -> None:
     assert len(outcome.holds) == 2 and outcome.doubted == 0
 
 
+@pytest.mark.slow
 def test_a_doubted_level_is_not_counted_as_an_interval() -> None:
     design = choose((2, 2, 2), lambda arm: True, "one_at_a_time", 4)
     random = np.random.default_rng(0)

@@ -205,6 +205,7 @@ def test_a_stopped_call_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: py
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_result_is_shown_as_html_and_has_a_page(tmp_path: Path) -> None:
     run = recipes.finetune(FEW, train=read_frame(), text="review", label="stars", folder=tmp_path / "run")
     assert f"{run.metrics['test']['accuracy']:.4f}" in run._repr_html_() == recipes.load(run.folder)._repr_html_()

@@ -244,6 +244,7 @@ def test_patience_counts_from_the_last_improvement(scores: dict[int, float], end
     assert result == {"end": end, "best": best, "evaluated": list(scores)}
 
 
+@pytest.mark.slow
 def test_a_kill_between_two_evaluations_does_not_change_when_early_stopping_ends(tmp_path: Path) -> None:
     """The checkpoint after update 13 knows that the evaluation after update 12 was no improvement."""
     scores = {3: 0.5, 6: 0.4, 9: 0.6, 12: 0.5, 15: 0.6, 18: 0.5, 20: 0.5}
@@ -297,6 +298,7 @@ def test_max_length_is_the_smaller_of_the_setting_and_the_tokenizer_s() -> None:
     assert 6 < longest <= max_length < 100_000
 
 
+@pytest.mark.slow
 def test_tokens_are_cached_for_each_length_and_each_setting_of_a_trick() -> None:
     def tokens(*overrides: str) -> list[list[int]]:
         return call_with_run(

@@ -225,6 +225,7 @@ def test_a_log_that_cannot_be_compared_is_refused(runs: Sequence[LoggedRun], que
 
 
 @pytest.mark.parametrize("is_paired", [True, slow(False)])
+@pytest.mark.slow
 def test_placebos_are_rarely_said_to_do_something(is_paired: bool) -> None:
     """200 studies of 4 arms that all do the same; `scripts/calibrate.py` counts more of them."""
     placebos = dict.fromkeys(EFFECTS, 0.0)

@@ -57,6 +57,7 @@ def test_the_folder_is_named_by_what_decides_the_runs(calls: list[dict[str, Any]
     assert recipes.ablate(["hydra.sweep.dir=runs/mine"], **SETTINGS).folder == Path("runs/mine")
 
 
+@pytest.mark.slow
 def test_mistakes_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(recipes.UserError, match=r"hydra\.sweeper\.seeds must be an integer"):
         recipes.ablate(**{**SETTINGS, "seeds": 0})

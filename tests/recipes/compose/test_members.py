@@ -69,6 +69,7 @@ def test_wrong_lines(config: Config, line: str, said: str) -> None:
         member_config(line, config)
 
 
+@pytest.mark.slow
 def test_one_value_of_a_trick_leaves_the_others(config: Config) -> None:
     found = member_config("tiny tricks.mixup.level=sentence", config)
     assert found.tricks["mixup"] == {**config.tricks["mixup"], "level": "sentence"}

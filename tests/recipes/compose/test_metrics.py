@@ -180,6 +180,7 @@ class TestRun:
         config.trusted = [f"{scores}.{name}" for name in names]
         return finetune_config(config, tmp_path / "run")
 
+    @pytest.mark.slow
     def test_it_chooses_the_best_checkpoint_and_folders_load_without_it(self, tmp_path: Path, scores: str) -> None:
         def check() -> None:
             run = self.finish(

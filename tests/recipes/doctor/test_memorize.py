@@ -10,6 +10,7 @@ from recipes.doctor.subject import Subject
 from recipes.testing import in_child, tiny_config, tiny_run, tiny_splits
 
 
+@pytest.mark.slow
 def test_a_batch_is_memorized_until_its_loss_is_low(tmp_path: Path) -> None:
     def losses() -> tuple[float, float, int]:
         run = tiny_run(tiny_config(), tmp_path, tmp_path / "run")

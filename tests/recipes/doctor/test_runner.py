@@ -106,12 +106,14 @@ def test_checks_change_nothing(tmp_path: Path) -> None:
     assert changed == 0 and same and left == []
 
 
+@pytest.mark.slow
 def test_training_after_the_checks_is_identical_to_training_without(tmp_path: Path) -> None:
     for doctor in ("cheap", "off"):
         in_child(lambda: finetune_config(tiny_config(f"doctor={doctor}"), tmp_path / doctor))  # noqa: B023  (at once)
     assert comparable_contents(tmp_path / "cheap") == comparable_contents(tmp_path / "off")
 
 
+@pytest.mark.slow
 def test_a_run_with_the_checks_resumes_without_them(tmp_path: Path) -> None:
     in_child(lambda: finetune_config(tiny_config("doctor=cheap", "train.max_updates=2"), tmp_path / "run"))
     again = in_child(lambda: finetune_config(tiny_config("doctor=off", "train.max_updates=2"), tmp_path / "run"))

@@ -74,6 +74,7 @@ def test_the_model_and_the_data_of_the_hub_are_named(tmp_path: Path) -> None:
     assert _base_model(config) is None
 
 
+@pytest.mark.slow
 def test_the_card_lists_what_the_pipeline_leaves_out() -> None:
     text = card_of("+tricks=[normalize,swa,threshold,truncate]")
     assert "The pipeline leaves out normalize, threshold, truncate, so" in text

@@ -129,6 +129,7 @@ def test_a_loss_that_begins_to_fluctuate_late_is_reported() -> None:
     assert "varies by" in warning
 
 
+@pytest.mark.slow
 def test_a_loss_that_falls_smoothly_is_hardly_ever_reported() -> None:
     """At most 5 % of runs of 2,000 updates."""
     reported = [any("varies by" in each for each in warnings_of(noisy_losses(seed, 0.25, 2000))) for seed in range(20)]

@@ -37,6 +37,7 @@ def test_the_page_of_one_run_has_its_figures_tables_and_texts(tmp_path: Path) ->
     assert "Side by side" not in text
 
 
+@pytest.mark.slow
 def test_the_page_of_two_runs_compares_them(tmp_path: Path) -> None:
     runs = [train(tmp_path / "one"), train(tmp_path / "two", "model=linear")]
     text = page(runs)

@@ -130,6 +130,7 @@ def train_with_skips(config: Config, folder: Path, late: bool, dies_at: int = 0)
 
 
 @pytest.mark.parametrize("trick", ["ema", slow("soup"), slow("swa")])
+@pytest.mark.slow
 def test_a_run_that_reads_late_is_the_same_also_after_a_kill(trick: str, tmp_path: Path) -> None:
     """Skipped updates, averages, the schedule, the start of mixup, and what is recorded."""
     overrides = [*AVERAGES[trick], "tricks.mixup.warmup=0.4", "checkpoint.every=0.25"]

@@ -34,7 +34,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """Three members of two folds, weighed 2, 1 and 1."""
     folder = tmp_path_factory.mktemp("fusion") / "run"
     lines = members("tiny", "linear", "tiny seed=3")
-    return finished(config(TWO, lines, "tricks.fusion.scheme=given", "tricks.fusion.values=[2,1,1]"), folder)
+    return finished(
+        config(TWO, lines, "tricks.fusion.scheme=given", "tricks.fusion.values=[2,1,1]", "train.max_updates=2"), folder
+    )
 
 
 class TestFusedRun:

@@ -158,6 +158,7 @@ def prepare(folder: Path, settings: Config, lines: list[str]) -> tuple[dict[str,
     return copy_weights(run), run.rows_passed
 
 
+@pytest.mark.slow
 def test_the_same_stage_is_taken_from_the_cache_to_the_bit() -> None:
     def train() -> None:
         with temporary_folder() as folder:
@@ -213,6 +214,7 @@ def test_more_texts_in_the_file_are_another_entry() -> None:
     in_child(train)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_time_only(uninterrupted: Path, tmp_path: Path) -> None:
     def run() -> None:
         own_cache(tmp_path / "cache")

@@ -65,6 +65,7 @@ def test_a_run_has_config_updates_results_and_pictures(tmp_path: Path, real_pict
     assert b"tricks.mixup.alpha" in events.PluginTagToContent("hparams")[plugin]
 
 
+@pytest.mark.slow
 def test_a_killed_run_shows_each_update_once(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 

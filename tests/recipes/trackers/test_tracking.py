@@ -89,6 +89,7 @@ def test_a_tracker_gets_the_config_the_history_and_the_results_under_the_same_na
     assert "health: " in texts["health_report"] and end == ("end", "finished") and said == ""
 
 
+@pytest.mark.slow
 def test_a_tracker_that_always_fails_is_explained_once_and_changes_no_number(tmp_path: Path) -> None:
     (tracker,), said = run_with(Failing, tmp_path / "failing")
     assert [call[0] for call in tracker.calls] == ["start", "start"]  # and once more at the end

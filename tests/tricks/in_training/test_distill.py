@@ -103,6 +103,7 @@ def test_the_teacher_answers_for_added_rows_too() -> None:
 
 
 @pytest.mark.parametrize("level", only(["hidden", "sentence"], MASKS))
+@pytest.mark.slow
 def test_every_mixture_mixes_the_teachers_answers_like_the_targets(level: str) -> None:
     """If the teacher answers with the targets, its part of a mixture is that of the labels."""
 

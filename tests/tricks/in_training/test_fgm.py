@@ -131,7 +131,7 @@ def test_without_an_attack_the_gradient_is_another(tmp_path: Path) -> None:
         "recipe=manifold_mixup",
         slow("recipe=sentence_mixup"),
         slow("recipe=cutmix"),
-        "r_drop",
+        slow("r_drop"),
         slow("accumulate"),
     ],
 )

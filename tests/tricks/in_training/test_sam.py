@@ -73,6 +73,7 @@ def test_the_gradient_is_that_at_the_moved_weights(adaptive: bool, tmp_path: Pat
     assert of_weights == 0
 
 
+@pytest.mark.slow
 def test_weights_move_from_the_start_on_also_during_warm_up(tmp_path: Path) -> None:
     def moved(start: float) -> list[bool]:
         overrides = ["+tricks=[sam]", f"tricks.sam.start={start}", "train.warmup=0.2", "train.max_updates=10"]

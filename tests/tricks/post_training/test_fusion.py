@@ -193,6 +193,7 @@ def test_an_invalid_member_is_named_before_training(line: str, message: str, tmp
     assert not (tmp_path / "run" / "members").exists()
 
 
+@pytest.mark.slow
 def test_other_runs_on_the_same_data_have_learnt_what_judges_a_fold(tmp_path: Path) -> None:
     other = finished(tiny_config("train.max_updates=2"), tmp_path / "other")
     message = refusal(config(TWO, f"tricks.soup.folders=[{other.folder}]", tricks="fusion,soup"), tmp_path / "run")

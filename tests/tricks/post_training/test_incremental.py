@@ -317,6 +317,7 @@ class TestForgetting:
 
 
 class TestRuns:
+    @pytest.mark.slow
     def test_equal_scores_are_not_forgetting(self, tmp_path: Path) -> None:
         run, old = finished(after(*STILL), tmp_path / "run"), FinishedRun(finished_run())
         summary = [
@@ -350,6 +351,7 @@ class TestRuns:
         rows = [load_file(run.folder / "model" / "model.safetensors")["classifier.weight"] for run in (extended, last)]
         assert torch.equal(rows[1][indices], rows[0])
 
+    @pytest.mark.slow
     def test_replayed_rows_are_trained_on(self, tmp_path: Path) -> None:
         run = finished(after("tricks.incremental.replay=0.5"), tmp_path / "run")
         rows = sum(line.get("examples", 0) for line in run.history if line["update"] <= 9)

@@ -232,6 +232,7 @@ class TestDocuments:
 
         in_child(result)
 
+    @pytest.mark.slow
     def test_texts_that_fit_train_as_without_it(self) -> None:
         def both() -> tuple[dict[str, Any], dict[str, Any]]:
             return testing.train_tiny(tiny_config("+tricks=[sliding_window]")), testing.train_tiny(tiny_config())

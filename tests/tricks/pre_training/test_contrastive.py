@@ -127,6 +127,7 @@ def test_the_windows_of_a_document_have_one_vector() -> None:
     assert document_vectors(run, windows).tolist() == [[4.0, 4.0], [10.0, 10.0]]
 
 
+@pytest.mark.slow
 def test_vectors_of_one_class_come_together_and_the_head_is_fitted() -> None:
     def train() -> tuple[float, float, float]:
         with temporary_folder() as folder:

@@ -395,6 +395,7 @@ class TestRows:
         assert self.output(file, [3, 14, 0, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13]) == full
         assert self.output(file, [7]).items() <= full.items()
 
+    @pytest.mark.slow
     def test_are_the_same_with_any_number_of_workers(
         self, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -191,6 +191,7 @@ class TestDocuments:
 
         in_child(result)
 
+    @pytest.mark.slow
     def test_texts_that_fit_train_as_without_it(self) -> None:
         def both() -> tuple[dict[str, Any], dict[str, Any]]:
             return testing.train_tiny(tiny_config("+tricks=[segments]")), testing.train_tiny(tiny_config())
@@ -229,6 +230,7 @@ class TestDocuments:
 
         in_child(result)
 
+    @pytest.mark.slow
     def test_parts_of_other_sizes_predict_the_same(self) -> None:
         def predicted(batch_size: int) -> np.ndarray:
             with temporary_folder() as folder:

@@ -43,6 +43,7 @@ def test_no_trick_at_its_default_is_too_strong(names: tuple[str, ...], tmp_path:
     assert all("worst pass" in each.message for each in findings), findings
 
 
+@pytest.mark.slow
 def test_tricks_that_are_too_strong_are_named_with_their_settings_and_defaults(tmp_path: Path) -> None:
     strong = {"awp.gamma": "10.0", "fgm.epsilon": "1000.0", "focal.gamma": "50.0", "r_drop.alpha": "1000.0"}
     overrides = [f"tricks.{path}={value}" for path, value in strong.items()]
