@@ -135,7 +135,7 @@ def outcomes(path: Path) -> Iterator[list[tuple[str, Any]] | None]:
             yield None
 
 
-@pytest.mark.parametrize("seed", every(5, range(40)))
+@pytest.mark.parametrize("seed", every(10, range(40)))
 @pytest.mark.parametrize(
     ("name", "write"),
     [("a.csv", write_csv), ("a.csv.gz", write_csv), ("a.jsonl", write_json), ("a.parquet", write_parquet)],
@@ -148,7 +148,7 @@ def test_all_rows_are_as_they_were_written(name: str, write: Any, seed: int, tmp
     assert training == predicting == [(text, label) for text, label, _ in rows]
 
 
-@pytest.mark.parametrize("seed", every(6, range(60)))
+@pytest.mark.parametrize("seed", every(12, range(60)))
 @pytest.mark.parametrize("write", [write_csv, write_plain_tsv])
 def test_rows_of_tsv_are_as_they_were_written_or_refused(write: Any, seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)

@@ -50,6 +50,7 @@ def published(run: RunFolder, tmp_path: Path) -> Path:
     return tmp_path / "published"
 
 
+@pytest.mark.slow
 def test_the_folder_predicts_like_the_run(run: RunFolder, published: Path) -> None:
     assert {path.name for path in published.iterdir()} == FILES | {"tricks.safetensors"}
     expected = recipes.load(run.folder).predict(TEXTS)

@@ -162,6 +162,7 @@ def test_planned_shapes_are_those_of_the_run_and_no_others() -> None:
     assert planned == actual and planned.total() > 15
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_replayed_and_reports_it() -> None:
     """A run whose parts are replayed has the weights of one whose padded parts run, and a resumed plan is the same."""
 

@@ -565,7 +565,12 @@ def test_the_encoding_of_the_input_is_detected_or_given(prediction_request: Pred
 
 @pytest.mark.parametrize(
     ("encoding", "ending", "has_mark"),
-    [("utf-8", "csv", False), ("utf-8-sig", "csv", True), ("gb18030", "tsv", True), ("gb18030", "jsonl", False)],
+    [
+        slow("utf-8", "csv", False),
+        slow("utf-8-sig", "csv", True),
+        ("gb18030", "tsv", True),
+        slow("gb18030", "jsonl", False),
+    ],
 )
 def test_a_table_of_excel_becomes_a_table_for_excel(
     encoding: str, ending: str, has_mark: bool, prediction_request: PredictionRequest, tmp_path: Path

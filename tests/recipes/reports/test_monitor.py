@@ -142,6 +142,7 @@ def test_the_loss_of_batches_of_eight_is_reported_within_260_updates() -> None:
     assert sum(reported) >= 19
 
 
+@pytest.mark.slow
 def test_a_run_prints_a_warning_and_its_page_shows_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = tiny_config("train.max_updates=20", "train.learning_rate=0.0", "evaluate.every=0.5")
     text = in_child(lambda: page([finetune_config(config, tmp_path / "run")]))

@@ -16,6 +16,7 @@ from recipes.runs.files import write_json
 from recipes.runs.folder import is_finished
 from recipes.testing import finished_run
 from recipes.toolkit.warm_start import WarmStart
+from tests.sampling import every
 
 Damage = Callable[[Path], None]
 
@@ -72,7 +73,7 @@ def test_it_covers_all_that_is_read_back_and_nothing_that_a_user_may_edit(run: F
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", every(3, READERS))
 def test_a_damaged_file_is_named_by_its_reader(run: FinishedRun, name: str, damage: str) -> None:
     DAMAGES[damage](run.folder / name)
     assert is_finished(run.folder)

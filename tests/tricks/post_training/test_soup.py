@@ -132,6 +132,7 @@ def test_a_run_that_was_trained_on_the_rows_of_evaluation_is_refused(tmp_path: P
     assert "it has data.split_seed=0, this run 1" in in_child(refusal)
 
 
+@pytest.mark.slow
 def test_the_greedy_average_is_no_worse_on_validation_than_any_ingredient(tmp_path: Path) -> None:
     def scores() -> tuple[float, float, list[str], str]:
         run = finetune_config(tiny_config("+tricks=[soup]", "train.learning_rate=3e-3"), tmp_path / "run")

@@ -82,6 +82,7 @@ def test_what_is_folded_into_the_head_divides_the_logits(tmp_path: Path) -> None
     assert result.std(0).max() > 5e-4
 
 
+@pytest.mark.slow
 def test_a_saved_model_has_it_and_answers_the_same(tmp_path: Path) -> None:
     def run() -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
         done = finetune_config(tiny_config("+tricks=[temperature]", "train.learning_rate=1e-2"), tmp_path / "run")

@@ -78,6 +78,7 @@ def test_without_a_fit_the_inner_decision_is_used() -> None:
 
 
 @pytest.mark.parametrize("multi_label", [False, slow(True)])
+@pytest.mark.slow
 def test_a_saved_model_keeps_them(multi_label: bool, tmp_path: Path) -> None:
     def run() -> tuple[list[str], list[Any], list[float]]:
         overrides = ["data.label_separator=|", "evaluate.metric=macro_f1"] if multi_label else []

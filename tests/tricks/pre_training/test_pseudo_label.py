@@ -100,6 +100,7 @@ def test_targets_are_the_teachers(targets: str, tmp_path: Path) -> None:
     assert f"3 of 3 texts added with {targets} targets" in notes[1]
 
 
+@pytest.mark.slow
 def test_rows_of_other_splits_and_training_rows_are_never_added(tmp_path: Path) -> None:
     training, validation, test = (max(texts_of(split), key=len) for split in range(3))
     leaks = [training, training.upper(), validation, f"{validation}!", test, f"{test}!"]

@@ -23,6 +23,7 @@ from recipes.models.anatomy import head
 from recipes.prediction.batched import predict_split
 from recipes.seams import SEAMS
 from recipes.testing import TrickLaws, in_child, temporary_folder, tiny_config, tiny_run
+from tests.sampling import every
 from tricks.pre_training.segments import Pool, Segments
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -173,7 +174,7 @@ def cut_config(*overrides: str, pooling: str = "mean", longest: int = 30) -> Any
 
 
 class TestDocuments:
-    @pytest.mark.parametrize("pooling", POOLINGS)
+    @pytest.mark.parametrize("pooling", every(3, POOLINGS))
     def test_trains_end_to_end(self, pooling: str) -> None:
         """Every weight of encoder, pool and head has its gradient."""
 
