@@ -10,8 +10,8 @@ Source: SetFit, Tunstall et al. 2022, arXiv 2209.11055: the same loss, over pair
 Cost: `epochs` passes over the rows, at most `max_updates` updates, before the first update; `passes_per_update` in
     metrics.json counts them. The result is cached.
 Use when: there are few rows of each class: with 8 it is above plain training and SetFit, in 0.6 to 0.7 of SetFit's
-    time. With 64 it takes 0.6 of SetFit's time; it is level with it on eda_cr, and -0.0167 ± 0.0316 on eda_trec,
-    three draws (docs/evidence/short_runs.md). Avoid when: rows are many, and fine-tuning alone is as good.
+    time. With 64 it takes 0.6 of SetFit's time; it is level with it on eda_cr, and -0.0167 ± 0.0316 to it on
+    eda_trec in three draws (docs/evidence/short_runs.md). Avoid when: rows are many, and fine-tuning alone is as good.
 Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs its mean: `recipes.load(folder)` and an
     ONNX export have it, a plain transformers pipeline does not, unless pooling=own.
 """
