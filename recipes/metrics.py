@@ -386,26 +386,34 @@ def _rank(is_true: np.ndarray, probabilities: np.ndarray, names: Collection[str]
     """Means of the ranking metrics over the classes that some rows have and others have not; empty if there is none."""
     if not set(names) & set(RANKING):
         return {}
-    # Imported when there is something to score: both take half a second, and no start has to wait for them.
-    from scipy.stats import rankdata
-    from sklearn.metrics import average_precision_score
-
-    def roc_auc(is_true: np.ndarray, probabilities: np.ndarray, average: None) -> np.ndarray:
-        """The Mann-Whitney statistic of each class: twenty times as fast as tracing the curves of all classes."""
-        positives = is_true.sum(0)
-        ranks = (rankdata(probabilities, axis=0) * is_true).sum(0)
-        areas: np.ndarray = (ranks - positives * (positives + 1) / 2) / (positives * (len(is_true) - positives))
-        return areas
-
     counts = is_true.sum(0)
     defined = np.flatnonzero((counts > 0) & (counts < len(is_true)))
-    scores = {"roc_auc": roc_auc, "average_precision": average_precision_score}
+    scores = {"roc_auc": _roc_auc, "average_precision": _average_precision}
     # All classes in one call, which checks its input once.
     return {
-        name: float(np.mean(score(is_true[:, defined], probabilities[:, defined], average=None)))
+        name: float(np.mean(score(is_true[:, defined], probabilities[:, defined])))
         for name, score in scores.items()
         if len(defined) and name in names
     }
+
+
+# Imported when there is something to score: these packages take half a second, and no start has to wait for them.
+
+
+def _roc_auc(is_true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The Mann-Whitney statistic of each class: twenty times as fast as tracing the curves of all classes."""
+    from scipy.stats import rankdata
+
+    positives = is_true.sum(0)
+    ranks = (rankdata(probabilities, axis=0) * is_true).sum(0)
+    areas: np.ndarray = (ranks - positives * (positives + 1) / 2) / (positives * (len(is_true) - positives))
+    return areas
+
+
+def _average_precision(is_true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    from sklearn.metrics import average_precision_score
+
+    return np.asarray(average_precision_score(is_true, probabilities, average=None))
 
 
 def _measure_multi_label(predictions: Predictions, names: Collection[str]) -> dict[str, float]:

@@ -155,21 +155,21 @@ def import_late_packages() -> None:
 
 def fork(work: Callable[[], Result]) -> Result:
     """Run a function in a child of this process as it is now."""
-    child = Child({"work": work})
+    child = Child(work)
     try:
-        return child.run("work")  # type: ignore[no-any-return]
+        return child.run()  # type: ignore[no-any-return]
     finally:
         child.close()
 
 
 class Child:
-    """A forked child of this process as it is now, which calls functions until it is closed.
+    """A forked child of this process as it is now, which calls a function until it is closed.
 
     Args:
-        functions: by name. They need no pickling; arguments and results do.
+        work: the function. It needs no pickling; its arguments and results do.
     """
 
-    def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, work: Callable[..., Any]) -> None:
         temporary_root()
         self.connection, theirs = multiprocessing.Pipe()
         self.process = os.fork()
@@ -177,19 +177,19 @@ class Child:
             gc.freeze()  # otherwise each collection would touch, and so copy, every page that both processes use
             self.connection.close()
             COMMON.clear()  # that child belongs to the parent process
-            _answer_calls(theirs, functions)
+            _answer_calls(theirs, work)
             os._exit(0)
         theirs.close()
 
-    def run(self, name: str, *arguments: Any) -> Any:
-        """Call one of the functions.
+    def run(self, *arguments: Any) -> Any:
+        """Call the function.
 
         Raises:
             AssertionError: it raised an error, whose traceback is in the message.
             ChildProcessError: the child has ended.
         """
         try:
-            self.connection.send((name, arguments))
+            self.connection.send(arguments)
             has_returned, result = self.connection.recv()
         except (EOFError, ConnectionError):
             _, status = os.waitpid(self.process, 0)
@@ -208,15 +208,15 @@ class Child:
             self.process = 0
 
 
-def _answer_calls(connection: Connection, functions: Mapping[str, Callable[..., Any]]) -> None:
-    """In the child: call what is asked for, until the parent process closes the connection."""
+def _answer_calls(connection: Connection, work: Callable[..., Any]) -> None:
+    """In the child: call the function, until the parent process closes the connection."""
     while True:
         try:
-            name, arguments = connection.recv()
+            arguments = connection.recv()
         except EOFError:
             return
         try:
-            answer = (True, functions[name](*arguments))
+            answer = (True, work(*arguments))
         except BaseException:
             answer = (False, traceback.format_exc())
         try:
@@ -632,9 +632,9 @@ class TrickLaws:
         if COMMON.get("laws") is not type(self):
             end_common_child()
             warm_up()
-            COMMON.update(laws=type(self), child=Child({"run": lambda name, *others: getattr(self, name)(*others)}))
+            COMMON.update(laws=type(self), child=Child(lambda name, *others: getattr(self, name)(*others)))
         try:
-            return COMMON["child"].run("run", method, *arguments)
+            return COMMON["child"].run(method, *arguments)
         except ChildProcessError:
             end_common_child()
             raise

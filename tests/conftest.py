@@ -52,12 +52,17 @@ BLANK = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def blank_pictures() -> Iterator[Callable[[pytest.MonkeyPatch], object]]:
-    """A PNG has no more than its first bytes, which saves a third of a short run; `real_pictures` undoes it."""
+def blank_pictures() -> Iterator[list[tuple[Any, str, Any]]]:
+    """A PNG has no more than its first bytes, which saves a third of a short run; `real_pictures` undoes it.
+
+    Yields what is replaced: where, the name, and the original.
+    """
     from matplotlib.figure import Figure
 
     from recipes.reports import results
 
+    places = [(Figure, "savefig"), *((results, name) for name in PICTURES)]
+    originals = [(owner, name, getattr(owner, name)) for owner, name in places]
     draw = Figure.savefig
 
     def save(figure: "Figure", path: Any, **options: Any) -> None:
@@ -70,20 +75,17 @@ def blank_pictures() -> Iterator[Callable[[pytest.MonkeyPatch], object]]:
         arguments[-1].write_bytes(BLANK)
 
     with pytest.MonkeyPatch.context() as patch:
-        own = {name: getattr(results, name) for name in PICTURES}
         patch.setattr(Figure, "savefig", save)
         for name in PICTURES:
             patch.setattr(results, name, write_blank)
-        yield lambda other: (
-            other.setattr(Figure, "savefig", draw),
-            *(other.setattr(results, name, make) for name, make in own.items()),
-        )
+        yield originals
 
 
 @pytest.fixture
-def real_pictures(monkeypatch: pytest.MonkeyPatch, blank_pictures: Callable[[pytest.MonkeyPatch], object]) -> None:
+def real_pictures(monkeypatch: pytest.MonkeyPatch, blank_pictures: list[tuple[Any, str, Any]]) -> None:
     """Figures are drawn."""
-    blank_pictures(monkeypatch)
+    for owner, name, original in blank_pictures:
+        monkeypatch.setattr(owner, name, original)
 
 
 @pytest.fixture(scope="session", autouse=True)

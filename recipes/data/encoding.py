@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from recipes.data.batch import Batch
 from recipes.data.cache import cache_folder
+from recipes.data.columns import hash_cells
 from recipes.errors import unreadable
 
 AT_ONCE = 1000
@@ -205,11 +206,8 @@ def map_cached(
 
 def _contents(examples: Dataset) -> str:
     """A checksum of all cells. The fingerprint of `datasets` may go by the path of a file, whatever it holds now."""
-    digest = hashlib.sha256(str(examples.features).encode())
-    for table in examples.with_format("arrow").iter(batch_size=10_000):
-        for batch in table.combine_chunks().to_batches():
-            digest.update(batch.serialize())
-    return digest.hexdigest()
+    tables = examples.with_format("arrow").iter(batch_size=10_000)
+    return hash_cells(examples.features, (batch for each in tables for batch in each.combine_chunks().to_batches()))
 
 
 def encode(

@@ -262,7 +262,7 @@ def _make_splits(
             notes.append(f"{name} has {empty} empty {'text' if empty == 1 else 'texts'}.")
     if problems:
         raise UserError(*problems)
-    splits = {name: as_dataset(rows.combine_chunks()) for name, rows in examples.items()}
+    splits = {name: as_dataset(rows) for name, rows in examples.items()}
     return Splits(
         splits["train"],
         splits["validation"],

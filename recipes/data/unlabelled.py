@@ -72,7 +72,7 @@ def read_unlabelled(path: str, setting: str, settings: Data, classes: Sequence[s
         )
     if empty := len(table) - len(rows):
         notes.append(f"{setting}: {empty:,} of {len(table):,} texts are empty and are left out.")
-    return as_dataset(rows.combine_chunks()), notes
+    return as_dataset(rows), notes
 
 
 def _count_labelled(columns: Dataset, classes: Sequence[str]) -> int:
