@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 from omegaconf import DictConfig
 
@@ -106,18 +107,19 @@ def list_pairs(atlas: Atlas, names: Sequence[str], selection: Selection) -> Iter
 
 def make_run(space: Space, arm: Arm, encoder: str, data: str, updates: int, seed: int) -> Run:
     """Make the run of an arm."""
-    tricks = sorted({*space.always, *(level.trick for level in space.levels_of(arm) if level.trick)})
+    tricks = sorted(level.trick for level in space.levels_of(arm) if level.trick)
     overrides = (*space.overrides_of(arm, seed, DATA), f"train.max_updates={updates}")
     return Run(encoder, data, updates, "+".join(tricks) or "base", seed, overrides)
 
 
 def design_study(atlas: Atlas, name: str, encoder: str, data: str) -> tuple[Space, Design]:
     """Choose the arms of a study with an encoder on a data set."""
-    study = atlas.studies[name]
-    shared = (*atlas.encoders[encoder].overrides, *atlas.overrides, *study.overrides)
+    study, model = atlas.studies[name], atlas.encoders[encoder]
+    of_always = chain.from_iterable(overrides or () for overrides in model.always.values())
+    shared = (*model.overrides, *of_always, *atlas.overrides, *study.overrides)
     tricks = tuple((trick, tuple(overrides or ())) for trick, overrides in study.tricks.items())
     own = ("data=files", *atlas.data[data].overrides)
-    return choose_arms(shared, own, tricks, tuple(study.always), study.design, study.arms)
+    return choose_arms(shared, own, tricks, (*study.always, *model.always), study.design, study.arms)
 
 
 @cache

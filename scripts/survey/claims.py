@@ -5,7 +5,6 @@ control can have the compute of the arm that it controls. A comparison is an arm
 the difference that was published.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +14,13 @@ import numpy as np
 import yaml
 
 from recipes.ablation.design import Design
-from recipes.ablation.effects import Block as ScoredBlock
 from recipes.ablation.effects import estimate
 from recipes.ablation.populations import estimate_population
 from recipes.errors import UserError
 from scripts.survey.blocks import Block, Run, Selection, is_asked, list_pairs
 from scripts.survey.declaration import Atlas, check_names
-from scripts.survey.rows import Key, Result, decode_right
+from scripts.survey.effects import score_runs
+from scripts.survey.rows import Key, Result
 
 HOLDS, DOES_NOT, CANNOT_TELL = "holds", "does not hold", "cannot tell"
 TOLERANCE = 0.01
@@ -159,7 +158,7 @@ def find_comparison(atlas: Atlas, claim: Claim, comparison: Comparison, results:
         if not pairs:
             continue
         seeds[data] = len(pairs)
-        block = _score(data, pairs, atlas.validation_rows)
+        block = score_runs(atlas, [(arm, run) for pair in pairs for arm, run in enumerate(pair)], "accuracy")
         means = [block.scores[block.arms == arm].mean() for arm in (0, 1)]
         values.append(float(means[1] - means[0]))
         if len(pairs) > 1:
@@ -189,14 +188,3 @@ def _list_paired(
         ]
         if all(key in results and results[key].right for key in keys):
             yield results[keys[0]], results[keys[1]]
-
-
-def _score(data: str, pairs: Sequence[tuple[Result, Result]], count: int) -> ScoredBlock:
-    runs = [run for pair in pairs for run in pair]
-    return ScoredBlock(
-        data,
-        np.tile([0, 1], len(pairs)),
-        np.repeat(np.arange(len(pairs)), 2),
-        np.stack([decode_right(run.right, count) for run in runs]),
-        [hashlib.sha256(f"{run.right} {run.losses}".encode()).hexdigest() for run in runs],
-    )

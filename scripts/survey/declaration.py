@@ -20,6 +20,8 @@ class Encoder:
 
     language: str
     overrides: Sequence[str]
+    always: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    """Tricks that are on in every run of a study with this encoder, with their overrides."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class DataSet:
 
     language: str
     overrides: Sequence[str] = ()
+    folds: int = 5
+    """Parts of validation rows, over which the seeds rotate; 1: it has too few rows."""
 
 
 @dataclass(frozen=True)

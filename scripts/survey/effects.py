@@ -1,8 +1,9 @@
 """From stored rows to effects: of each trick on each data set, over data sets, and of pairs.
 
 The estimates on one data set are those of the ablation (recipes/ablation/effects.py): their intervals are about other
-seeds, other training rows and other validation rows. Over data sets the interval of the mean and the prediction for a
-new data set are those of recipes/ablation/populations.py: what differs between data sets is all that they need.
+seeds, other training rows and other validation rows, which rotate with the seeds. Over data sets the interval of the
+mean and the prediction for a new data set are those of recipes/ablation/populations.py: what differs between data sets
+is all that they need.
 """
 
 import hashlib
@@ -52,8 +53,7 @@ class Panel:
     design: Design
     runs: Mapping[str, Mapping[int, Sequence[Result]]]
     """The runs of all arms, in their order, by data set and seed."""
-    rows: int
-    """Number of validation rows."""
+    atlas: Atlas
 
     @property
     def tricks(self) -> list[str]:
@@ -94,22 +94,8 @@ class Panel:
 
     def score(self, data: str, endpoint: str) -> ScoredBlock:
         """Read the scores of all runs on a data set, except those that diverged."""
-        arms, seeds, rows, fingerprints, validations = [], [], [], [], set()
-        for seed, runs in self.runs[data].items():
-            for arm, run in enumerate(runs):
-                if run.right:
-                    arms.append(arm)
-                    seeds.append(seed)
-                    rows.append(
-                        decode_right(run.right, self.rows)
-                        if endpoint == "accuracy"
-                        else -decode_losses(run.losses, self.rows, run.loss)
-                    )
-                    fingerprints.append(hashlib.sha256(f"{run.right} {run.losses} {run.loss}".encode()).hexdigest())
-                    validations.add(run.validation)
-        if len(validations) > 1:
-            raise UserError(f"{self.encoder}, {data}: the stored rows were scored on different validation rows.")
-        return ScoredBlock(data, np.array(arms), np.array(seeds), np.stack(rows), fingerprints)
+        arms = [(arm, run) for runs in self.runs[data].values() for arm, run in enumerate(runs) if run.right]
+        return score_runs(self.atlas, arms, endpoint)
 
     def average_arms(self, data: str, endpoint: str) -> np.ndarray:
         """Average the scores of each arm over seeds, (arm)."""
@@ -171,6 +157,40 @@ class Panel:
         return sum(own), len(own)
 
 
+def score_runs(atlas: Atlas, runs: Sequence[tuple[int, Result]], endpoint: str) -> ScoredBlock:
+    """Read the scores of runs on one data set.
+
+    Args:
+        atlas: the declaration.
+        runs: each with the number of its arm.
+        endpoint: which score.
+
+    Raises:
+        UserError: runs of one seed were scored on different rows.
+    """
+    data, count, most = runs[0][1].data, atlas.validation_rows, atlas.data[runs[0][1].data].folds
+    validations = sorted({(run.seed % most, run.validation) for _, run in runs})
+    folds = [fold for fold, _ in validations]
+    if len(set(folds)) < len(folds):
+        raise UserError(f"{runs[0][1].encoder}, {data}: the stored rows were scored on different validation rows.")
+    # Rows of other folds are NaN: a run is not scored on them.
+    rows, places = np.full((len(runs), len(folds), count), np.nan), [folds.index(run.seed % most) for _, run in runs]
+    for number, (place, (_, run)) in enumerate(zip(places, runs, strict=True)):
+        is_right = endpoint == "accuracy"
+        rows[number, place] = (
+            decode_right(run.right, count) if is_right else -decode_losses(run.losses, count, run.loss)
+        )
+    return ScoredBlock(
+        name=data,
+        arms=np.array([arm for arm, _ in runs]),
+        seeds=np.array([run.seed for _, run in runs]),
+        rows=rows.reshape(len(runs), -1),
+        fingerprints=[hashlib.sha256(f"{run.right} {run.losses} {run.loss}".encode()).hexdigest() for _, run in runs],
+        folds=np.array(places) if len(folds) > 1 else None,
+        fold_count=most,
+    )
+
+
 def list_panels(atlas: Atlas, results: Mapping[Key, Result]) -> list[Panel]:
     """List the panels that have finished blocks, in the order of the declaration."""
     panels = []
@@ -192,5 +212,5 @@ def list_panels(atlas: Atlas, results: Mapping[Key, Result]) -> list[Panel]:
                         if all(key in results for key in keys):
                             runs.setdefault(data, {})[seed] = [results[key] for key in keys]
                 if runs:
-                    panels.append(Panel(name, encoder, updates, space, design, runs, atlas.validation_rows))
+                    panels.append(Panel(name, encoder, updates, space, design, runs, atlas))
     return panels

@@ -131,8 +131,9 @@ class Worker:
         started = time.perf_counter()
         folder = self.work / "runs" / run.name
         source = find_sample(self.data, run.data, self.work / "data", self.atlas.validation_rows)
-        train = draw(source, run.rows or self.atlas.rows, run.seed, self.work / "data")
-        own = [f"data.train={train}", f"data.validation={source / 'validation.csv'}", f"hydra.run.dir={folder}"]
+        folds = self.atlas.data[run.data].folds
+        train, validation = draw(source, run.rows or self.atlas.rows, run.seed, folds, self.work / "drawn")
+        own = [f"data.train={train}", f"data.validation={validation}", f"hydra.run.dir={folder}"]
         own += [*find_encoder(self.data, run.encoder), *self.machine]
         with ExitStack() as stack:
             stack.push(partial(self.write_failure, run))

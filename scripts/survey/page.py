@@ -123,10 +123,14 @@ def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
 def _describe_runs(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, Result]) -> Iterator[Part]:
     yield (
         f"{len(results):,} runs. Each trains on {atlas.rows:,} rows, other ones for each seed, the same for all arms, "
-        f"and is scored on {atlas.validation_rows:,} validation rows of the same data set, which no run trains on. "
+        f"and is scored on {atlas.validation_rows:,} other rows of the same data set: its validation rows, "
+        "which rotate over the folds of the data set with the seeds. "
         "Official splits are merged; repeated texts, and texts with two labels, are left out. The last weights count: "
         "nothing is chosen on validation. Weights of the encoders are those of their packages, rounded to 16 bits."
     )
+    for name, encoder in atlas.encoders.items():
+        if encoder.always and any(panel.encoder == name for panel in panels):
+            yield f"All runs of studies with {name} have {', '.join(encoder.always)}."
     rows = []
     for panel in panels:
         own = panel.results

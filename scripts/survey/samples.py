@@ -1,9 +1,10 @@
-"""The rows of a data set that the atlas uses: a pool to draw training rows from, and validation rows that never change.
+"""The rows of a data set that the atlas uses: for each seed, training rows and validation rows.
 
 The official splits are merged, since nothing is compared with published figures here, and more validation rows make
 intervals shorter. A text that occurs twice counts once; one with two labels is left out, so no row is in both parts.
-Each seed draws its own training rows from the pool, the same ones for all arms. A pool of a few thousand rows makes
-these draws nearly independent, where K rotating folds would share rows.
+Each seed draws its own training rows, the same ones for all arms. The validation rows rotate over the folds of the data
+set, so that an average over seeds is one over as many times the rows. Seed 0 validates on the first fold and draws from
+the pool; another seed validates on rows of the pool, and may draw those of the first fold.
 """
 
 import csv
@@ -107,22 +108,41 @@ def find_sample(data: Path, name: str, work: Path, validation_rows: int) -> Path
     return target
 
 
-def draw(folder: Path, count: int, seed: int, work: Path) -> Path:
-    """Draw the training rows of a seed, and return their file.
+def draw(folder: Path, count: int, seed: int, folds: int, work: Path) -> tuple[Path, Path]:
+    """Draw the training rows of a seed, and return their file and that of its validation rows.
 
     Args:
         folder: that `find_sample` has found.
         count: of training rows.
         seed: of the draw.
+        folds: over which the validation rows of the seeds rotate.
         work: where to write.
 
     Raises:
         UserError: the pool is too small.
     """
-    target = work / folder.name / f"train-{count}-s{seed}.csv"
-    if not target.is_file():
-        columns, rows = read_rows(folder / "pool.csv")
-        if len(rows) <= count:
-            raise UserError(f"{folder / 'pool.csv'} has {len(rows)} rows; a draw of {count} takes more.")
-        write_rows(target, columns, split_by_class(rows, count, seed)[1])
-    return target
+    fold = seed % folds
+    train = work / folder.name / f"train-{count}-s{seed}-{fold}.csv"
+    validation = work / folder.name / f"validation-{fold}.csv"
+    if not (train.is_file() and validation.is_file()):
+        columns, first = read_rows(folder / "validation.csv")
+        pool = read_rows(folder / "pool.csv")[1]
+        if len(pool) <= max(count, (folds - 1) * len(first)):
+            raise UserError(
+                f"{folder / 'pool.csv'} has {len(pool)} rows; a draw of {count} rows and {folds} folds of {len(first)} "
+                "take more."
+            )
+        scored = split_folds(first, pool, folds)[fold]
+        others = [row for row in (*pool, *first) if row not in set(scored)]
+        write_rows(train, columns, split_by_class(others, count, seed)[1])
+        write_rows(validation, columns, scored)
+    return train, validation
+
+
+def split_folds(first: Sequence[Row], pool: Sequence[Row], count: int) -> list[Sequence[Row]]:
+    """Split off folds from a pool, as large as the first one, and return them all."""
+    folds = [first]
+    for number in range(1, count):
+        pool, fold = split_by_class(pool, len(first), number)
+        folds.append(fold)
+    return folds

@@ -6,7 +6,7 @@ import pytest
 
 from recipes.errors import UserError
 from scripts.survey.blocks import Selection, list_blocks
-from scripts.survey.declaration import Atlas, Study, check_names
+from scripts.survey.declaration import Atlas, Encoder, Study, check_names
 
 
 def test_every_data_set_has_its_first_seed_before_any_has_a_second(atlas: Atlas) -> None:
@@ -31,6 +31,16 @@ def test_other_overrides_make_another_run(atlas: Atlas) -> None:
     changed = replace(atlas, overrides=["doctor=off", "train.batch_size=8"])
     one, other = (next(list_blocks(each, Selection())).runs[0] for each in (atlas, changed))
     assert one.key[:-1] == other.key[:-1] and one.key != other.key
+
+
+def test_a_trick_of_the_encoder_is_on_in_every_run_and_in_no_name(atlas: Atlas) -> None:
+    encoder = Encoder("en", ["model=tiny"], {"amp": ["tricks.amp.precision=bf16"]})
+    block = next(list_blocks(replace(atlas, encoders={"small": encoder}), Selection()))
+    assert {run.tricks for run in block.runs} == {"base", "fgm", "mixup", "fgm+mixup"}
+    for run in block.runs:
+        tricks = {"amp"} | {*run.tricks.split("+")} - {"base"}
+        assert f"+tricks=[{','.join(sorted(tricks))}]" in run.overrides
+        assert "tricks.amp.precision=bf16" in run.overrides
 
 
 def test_a_selection_leaves_out_the_others(atlas: Atlas) -> None:

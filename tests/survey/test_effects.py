@@ -1,8 +1,12 @@
 """Effects from stored rows: those that were put in come out, and broken runs are counted."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from recipes.ablation.populations import estimate_population
+from recipes.errors import UserError
 from scripts.survey.declaration import Atlas
 from scripts.survey.effects import list_panels
 from scripts.survey.rows import Key, Result
@@ -23,6 +27,24 @@ def test_effects_are_those_of_the_made_rows(atlas: Atlas, results: dict[Key, Res
     low, high = estimate_population(panel.values("mixup", "loss"), 0.99).interval
     assert panel.populations("loss", 0.99)["mixup"].interval == (low, high)
     assert panel.measure_cost("fgm") == pytest.approx((2, 2)) and panel.measure_cost("mixup") == pytest.approx((1, 1))
+
+
+def test_seeds_on_other_folds_are_other_rows(atlas: Atlas, results: dict[Key, Result]) -> None:
+    (panel,) = list_panels(atlas, results)
+    block = panel.score("one", "accuracy")
+    assert block.rows.shape == (8, 1000) and block.fold_count == 5
+    for seed, rows, fold in zip(block.seeds, block.rows, block.folds, strict=True):
+        assert fold == seed and np.isnan(rows).reshape(2, 500).all(1).tolist() == [seed == 1, seed == 0]
+    same = replace(atlas, data={name: replace(each, folds=1) for name, each in atlas.data.items()})
+    (panel,) = list_panels(same, results)
+    assert panel.score("one", "accuracy").rows.shape == (8, 500) and panel.score("one", "loss").folds is None
+
+
+def test_runs_on_other_rows_than_their_seed_are_refused(atlas: Atlas, results: dict[Key, Result]) -> None:
+    key = next(key for key in results if key[1] == "one" and key[4] == 1)
+    (panel,) = list_panels(atlas, {**results, key: replace(results[key], validation="other")})
+    with pytest.raises(UserError, match="small, one: the stored rows were scored on different validation rows"):
+        panel.score("one", "accuracy")
 
 
 def test_pairs_add_up(atlas: Atlas, results: dict[Key, Result]) -> None:

@@ -59,7 +59,7 @@ def test_a_refused_run_is_left_out_and_a_broken_one_ends_the_worker(
 
     monkeypatch.setattr(fieldwork, "train_run", fail)
     monkeypatch.setattr(fieldwork, "find_sample", lambda *arguments: Path("set"))
-    monkeypatch.setattr(fieldwork, "draw", lambda *arguments: Path("train.csv"))
+    monkeypatch.setattr(fieldwork, "draw", lambda *arguments: (Path("train.csv"), Path("validation.csv")))
     block = next(list_blocks(atlas, Selection()))
     if isinstance(error, UserError):
         worker.make(block.runs[0])

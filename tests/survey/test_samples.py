@@ -41,12 +41,26 @@ def test_parts_have_no_text_in_common(data: Path, tmp_path: Path) -> None:
 
 def test_each_seed_draws_other_rows(data: Path, tmp_path: Path) -> None:
     folder = find_sample(data, "set", tmp_path, 40)
-    first, second = (read_rows(draw(folder, 30, seed, tmp_path / "drawn"))[1] for seed in (0, 1))
+    first, second = (read_rows(draw(folder, 30, seed, 1, tmp_path / "drawn")[0])[1] for seed in (0, 1))
     assert len(first) == len(second) == 30 and first != second
     assert Counter(label for _, label in first) == Counter(label for _, label in second)
-    assert read_rows(draw(folder, 30, 0, tmp_path / "again"))[1] == first
-    with pytest.raises(UserError, match=r"has 109 rows; a draw of 109 takes more"):
-        draw(folder, 109, 0, tmp_path / "drawn")
+    assert read_rows(draw(folder, 30, 0, 1, tmp_path / "again")[0])[1] == first
+    with pytest.raises(UserError, match=r"has 109 rows; a draw of 109 rows and 1 folds of 40 take more"):
+        draw(folder, 109, 0, 1, tmp_path / "drawn")
+    with pytest.raises(UserError, match=r"a draw of 30 rows and 4 folds of 40 take more"):
+        draw(folder, 30, 0, 4, tmp_path / "folds")
+
+
+def test_validation_rows_rotate_and_no_seed_trains_on_its_own(data: Path, tmp_path: Path) -> None:
+    folder = find_sample(data, "set", tmp_path, 40)
+    parts = [[read_rows(path)[1] for path in draw(folder, 60, seed, 3, tmp_path / "drawn")] for seed in range(4)]
+    for train, validation in parts:
+        assert len(train) == 60 and len(validation) == 40 and not {*train} & {*validation}
+    folds = [validation for _, validation in parts]
+    assert folds[0] == read_rows(folder / "validation.csv")[1] == folds[3] and parts[0][0] != parts[3][0]
+    assert len({row for fold in folds[:3] for row in fold}) == 120
+    # The first seed's rows do not depend on whether others rotate.
+    assert read_rows(draw(folder, 60, 0, 1, tmp_path / "again")[0])[1] == parts[0][0]
 
 
 def test_what_is_missing_is_named(data: Path, tmp_path: Path) -> None:
