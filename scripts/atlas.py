@@ -8,8 +8,8 @@ A finished run is a line of CSV in docs/atlas/rows, to be committed; the same co
 and however it was stopped. What a budget leaves is balanced: it ends after a block, which is all arms of a study on one
 data set with one seed, and every data set gets its first seed before any gets a second.
 
-Workers on other machines that see the same folders join in: start the same command there with absolute paths, as tasks of
-Slurm or jobs of Ray. Both were tried on one machine with two of them: each run was made once, also after `scancel`.
+Workers on other machines that see the same folders join in: start the same command there with absolute paths, as tasks
+of Slurm or jobs of Ray. Both were tried on one machine with two of them: each run was made once, also after `scancel`.
 
     srun --ntasks=8 --cpus-per-task=1 python scripts/atlas.py run --data ...
     ray job submit --no-wait --entrypoint-num-cpus 1 -- python scripts/atlas.py run --data ...      as often as you like

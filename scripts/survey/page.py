@@ -122,9 +122,8 @@ def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
 
 def _describe_runs(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, Result]) -> Iterator[Part]:
     yield (
-        f"{len(results):,} runs. Each trains on {atlas.rows:,} rows, other ones for each seed, the same for all arms, "
-        f"and is scored on {atlas.validation_rows:,} other rows of the same data set: its validation rows, "
-        "which rotate over the folds of the data set with the seeds. "
+        f"{len(results):,} runs. Each trains on {atlas.rows:,} rows, other ones for each seed, the same for all arms. It "
+        f"is scored on {atlas.validation_rows:,} other rows of the data set. These rotate over its folds with the seeds. "
         "Official splits are merged; repeated texts, and texts with two labels, are left out. The last weights count: "
         "nothing is chosen on validation. Weights of the encoders are those of their packages, rounded to 16 bits."
     )
