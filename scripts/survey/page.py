@@ -122,10 +122,10 @@ def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
 
 def _describe_runs(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, Result]) -> Iterator[Part]:
     yield (
-        f"{len(results):,} runs. Each trains on {atlas.rows:,} rows, other ones for each seed, the same for all arms. It "
-        f"is scored on {atlas.validation_rows:,} other rows of the data set. These rotate over its folds with the seeds. "
-        "Official splits are merged; repeated texts, and texts with two labels, are left out. The last weights count: "
-        "nothing is chosen on validation. Weights of the encoders are those of their packages, rounded to 16 bits."
+        f"{len(results):,} runs. Each trains on {atlas.rows:,} rows, other ones for each seed, the same for all arms. "
+        f"It is scored on {atlas.validation_rows:,} other rows of the data set, which rotate over its folds with the "
+        "seeds. Official splits are merged; repeated texts, and texts with two labels, are left out. The last weights "
+        "count: nothing is chosen on validation. Weights are those of the encoders' packages, rounded to 16 bits."
     )
     for name, encoder in atlas.encoders.items():
         if encoder.always and any(panel.encoder == name for panel in panels):
