@@ -334,8 +334,9 @@ def _describe_predictions(measured: Sequence[Measured]) -> Iterator[Part]:
                 f"{LANGUAGES[language]}: no trick has been measured on {MIN_DATA_SETS} data sets, so there is no "
                 f"prediction; the most are {most}."
             )
-    yield "`trickbook choose data=files data.train=my.csv` prints what the atlas lets one expect of each trick."
     yield Items(sentences)
+    yield "This prints what the atlas lets one expect of each trick:"
+    yield Code("trickbook choose data=files data.train=my.csv")
 
 
 def measure(atlas: Atlas, panels: Sequence[Panel], data: Path) -> list[Measured]:
