@@ -81,33 +81,31 @@ def _build_summary(atlas: Atlas, panels: Sequence[Panel]) -> Iterator[Part]:
     yield (
         f"A verdict takes an interval that holds for all tricks of a study at once ({LEVEL:.0%}). Above 0 the trick "
         f"{HELPS}, below 0 it {HURTS}; inside ±{atlas.margin:g} it does {NOTHING}; else there is {NO_EVIDENCE}. The "
-        "intervals in the table hold one by one, for the mean over data sets like these."
+        "intervals in the table hold one by one, for the mean over data sets like these. Those of a single set are for "
+        "it alone."
     )
     rows = []
     for panel in _main_panels(panels):
-        words = judge_panel(panel, atlas.margin)
-        accuracy, loss = panel.populations("accuracy"), panel.populations("loss")
-        for trick in sorted(accuracy, key=lambda each: -accuracy[each].mean):
+        sets = f"{len(panel.runs)} sets" if len(panel.runs) > 1 else "".join(panel.runs)
+        texts = f"{_name_language(atlas, panel)}, {sets}"
+        accuracy, loss = _list_effects(atlas, panel, "accuracy"), _list_effects(atlas, panel, "loss")
+        for trick in sorted(accuracy, key=lambda each: -accuracy[each][0]):
             passes, seconds = panel.measure_cost(trick)
             broken, runs = panel.count_broken(trick)
-            rows.append(
-                [
-                    trick,
-                    f"{_name_language(atlas, panel)}, {len(panel.runs)} sets",
-                    words[trick, "accuracy"],
-                    format_population(accuracy[trick]),
-                    words[trick, "loss"] if trick in loss else "",
-                    format_population(loss[trick]) if trick in loss else "",
-                    f"{passes:.2f}",
-                    f"{seconds:.2f}",
-                    f"{broken} of {runs}",
-                ]
-            )
+            effects = [*accuracy[trick][1:], *(loss[trick][1:] if trick in loss else ("", ""))]
+            rows.append([trick, texts, *effects, f"{passes:.2f}", f"{seconds:.2f}", f"{broken} of {runs}"])
     header = ["trick", "texts", "accuracy", "effect", "log loss", "effect", "x passes", "x time", "broke"]
-    if rows:
-        yield Table(header, rows)
-    else:
-        yield "The mean over data sets needs two of them; so far there is one."
+    yield Table(header, rows)
+
+
+def _list_effects(atlas: Atlas, panel: Panel, endpoint: str) -> dict[str, tuple[float, str, str]]:
+    """List each trick's effect with its verdict and its words; a single data set has no verdict."""
+    if len(panel.runs) > 1:
+        words = judge_panel(panel, atlas.margin)
+        populations = panel.populations(endpoint).items()
+        return {trick: (each.mean, words[trick, endpoint], format_population(each)) for trick, each in populations}
+    effects = [each for each in panel.effects if each.endpoint == endpoint]
+    return {each.trick: (each.value, "one set", _format_effect(each)) for each in effects}
 
 
 def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
@@ -117,7 +115,7 @@ def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
         other = best.get((panel.study, panel.encoder))
         if other is None or (len(panel.runs), panel.updates) > (len(other.runs), other.updates):
             best[panel.study, panel.encoder] = panel
-    return [panel for panel in best.values() if len(panel.runs) > 1]
+    return list(best.values())
 
 
 def _describe_runs(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, Result]) -> Iterator[Part]:

@@ -33,6 +33,14 @@ def test_the_first_table_has_every_trick_with_verdict_cost_and_health(
     assert "fgm" in page and "<svg" in page
 
 
+def test_a_single_data_set_has_effects_and_no_verdict(atlas: Atlas, results: dict[Key, Result], tmp_path: Path) -> None:
+    own = {key: each for key, each in results.items() if key[1] == "two"}
+    parts = list(build_parts(atlas, {}, list_panels(atlas, own), own, tmp_path / "none.csv"))
+    first = next(part for part in parts if isinstance(part, Table))
+    fgm = [str(cell) for cell in first.rows[0]]
+    assert fgm[:3] == ["fgm", "English, two", "one set"] and fgm[3].startswith("+0.040 ± ") and fgm[4] == "one set"
+
+
 def test_an_empty_atlas_has_a_page(atlas: Atlas, tmp_path: Path) -> None:
     assert "No block has finished yet." in list(build_parts(atlas, {}, [], {}, tmp_path / "none.csv"))
 
