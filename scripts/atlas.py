@@ -4,15 +4,15 @@
     python scripts/atlas.py run --data ... --budget 9 --processes 8 --device cuda     ends within 9 minutes
     python scripts/atlas.py pack --data <folder of data sets> --to <folder>           small files for another machine
 
-A finished run is a line of CSV in docs/atlas/rows, to be committed; the same command goes on from these lines, wherever
-and however it was stopped. What a budget leaves is balanced: it ends after a block, which is all arms of a study on one
-data set with one seed, and every data set gets its first seed before any gets a second.
+A finished run is a line of CSV in docs/atlas/rows, to be committed. The same command goes on from these lines. With
+--budget it ends between blocks: all arms of a study on one data set with one seed. Every data set gets its first seed
+before any gets a second.
 
 Workers on other machines that see the same folders join in: start the same command there with absolute paths, as tasks
-of Slurm or jobs of Ray. Both were tried on one machine with two of them: each run was made once, also after `scancel`.
+of Slurm or jobs of Ray. Both were tried with two workers on one machine: each run was made once, also after `scancel`.
 
     srun --ntasks=8 --cpus-per-task=1 python scripts/atlas.py run --data ...
-    ray job submit --no-wait --entrypoint-num-cpus 1 -- python scripts/atlas.py run --data ...      as often as you like
+    ray job submit --no-wait --entrypoint-num-cpus 1 -- python scripts/atlas.py run --data ...      once for each worker
 """
 
 import argparse

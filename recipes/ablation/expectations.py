@@ -149,20 +149,20 @@ def describe_rows(texts: Sequence[str], labels: Sequence[str], has_spaces: bool,
 
 
 def select(measured: Iterable[Measured], language: str | None, encoder: str | None = None) -> dict[str, list[Measured]]:
-    """Select the effects of each trick in a language, at the length with the most data sets.
+    """Select the effects of each trick in a language, of the study and length with the most data sets.
 
     Args:
         measured: the atlas.
         language: of the texts.
         encoder: only of this one; None: of any.
     """
-    by_trick: dict[str, dict[tuple[str, int], list[Measured]]] = {}
+    by_trick: dict[str, dict[tuple[str, str, int], list[Measured]]] = {}
     for each in measured:
         if each.language == language and encoder in (None, each.encoder):
-            by_trick.setdefault(each.trick, {}).setdefault((each.encoder, each.updates), []).append(each)
+            by_trick.setdefault(each.trick, {}).setdefault((each.study, each.encoder, each.updates), []).append(each)
     # Among equally many data sets the longest training counts.
     return {
-        trick: max(groups.items(), key=lambda group: (len(group[1]), group[0][1]))[1]
+        trick: max(groups.items(), key=lambda group: (len(group[1]), group[0][2]))[1]
         for trick, groups in by_trick.items()
     }
 

@@ -27,7 +27,8 @@ from scripts.survey.rows import Key, Result, decode_losses, decode_right
 BROKEN = HEADLINES[:2]
 """Headlines of a run that learned nothing: it diverged, or collapsed."""
 ENDPOINTS = ("accuracy", "loss")
-"""Above 0 is better for both: an effect on the loss is by how much it falls."""
+"""Of all studies; a study whose metric is another one has that too. Above 0 is better: an effect on the loss is by how
+much it falls."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Panel:
         return [self.space.name_effect(effect.terms) for effect in self.design.mains]
 
     @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The metric of the study first."""
+        return tuple(dict.fromkeys([self.atlas.studies[self.study].metric, *ENDPOINTS]))
+
+    @property
     def seeds(self) -> dict[str, int]:
         """The number of seeds on each data set."""
         return {data: len(by_seed) for data, by_seed in self.runs.items()}
@@ -73,18 +79,19 @@ class Panel:
     @cached_property
     def effects(self) -> list[DataEffect]:
         """The effect of each trick on each data set, for both endpoints."""
-        return [effect for data in self.runs for endpoint in ENDPOINTS for effect in self.estimate_on(data, endpoint)]
+        return [
+            effect for data in self.runs for endpoint in self.endpoints for effect in self.estimate_on(data, endpoint)
+        ]
 
     def estimate_on(self, data: str, endpoint: str) -> Iterator[DataEffect]:
-        """Estimate the effects on one data set."""
-        block = self.score(data, endpoint)
+        """Estimate the effects on one data set; runs that diverged have no score and are left out."""
         try:
-            mains, _ = estimate(self.design, [block])
+            mains, _ = estimate(self.design, [self.score(data, endpoint)])
         except UserError:
-            # A single seed, and no arms beyond the effects: there are differences, and nothing to measure chance by.
+            # One seed and as many effects as arms, or a score that is no mean of rows: nothing measures chance.
             means = self.average_arms(data, endpoint)
             for effect, weights in self.design.contrasts().items():
-                if len(effect.terms) == 1:
+                if len(effect.terms) == 1 and not np.isnan(means).any():
                     yield DataEffect(self.space.name_effect(effect.terms), data, endpoint, float(weights @ means), None)
             return
         lows, highs = mains.interval(0.95)
@@ -98,9 +105,11 @@ class Panel:
         return score_runs(self.atlas, arms, endpoint)
 
     def average_arms(self, data: str, endpoint: str) -> np.ndarray:
-        """Average the scores of each arm over seeds, (arm)."""
-        block = self.score(data, endpoint)
-        return np.array([block.scores[block.arms == arm].mean() for arm in range(len(self.design.arms))])
+        """Average the scores of each arm over seeds, (arm); NaN if all its runs have diverged."""
+        scores = np.array([[getattr(run, endpoint) for run in runs] for runs in self.runs[data].values()])
+        counts = (~np.isnan(scores)).sum(0)
+        means = np.divide(np.nansum(scores, axis=0), counts, where=counts > 0, out=np.full(counts.shape, np.nan))
+        return np.asarray(-means if endpoint == "loss" else means)
 
     def populations(self, endpoint: str, level: float = 0.95) -> dict[str, Population]:
         """Estimate each effect over data sets like these; none from a single data set."""
@@ -123,28 +132,30 @@ class Panel:
 
     def estimate_groups(self, endpoint: str) -> list[tuple[str, Population]]:
         """Estimate the sum of the pairs of each group over data sets like these."""
-        if len(self.runs) < 2:
+        means = [self.average_arms(data, endpoint) for data in self.runs]
+        means = [each for each in means if not np.isnan(each).any()]
+        if len(means) < 2:
             return []
         estimates = []
         for group in self.list_groups():
-            # A pair is the effect of one trick with the other one minus that without; half of it is a contrast.
+            # A pair is the effect of one trick with the other one minus that without.
             columns = design_matrix(self.design.arms, self.design.levels, [*self.design.mains, group[0]])
             model = np.column_stack([np.ones(len(columns)), columns])
             weights = np.linalg.pinv(model)[-1]
-            values = [float(weights @ self.average_arms(data, endpoint)) for data in self.runs]
+            values = [float(weights @ each) for each in means]
             name = ", ".join(self.space.name_effect(pair.terms) for pair in group)
             estimates.append((name, estimate_population(values)))
         return estimates
 
-    def measure_cost(self, trick: str) -> tuple[float, float]:
-        """Measure by how much a trick multiplies the passes and the seconds of training, on average over the arms."""
-        return self._ratio(trick, "passes"), self._ratio(trick, "seconds")
+    def measure_passes(self, trick: str) -> float:
+        """Measure by how much a trick multiplies the passes, on average over the arms.
 
-    def _ratio(self, trick: str, name: str) -> float:
+        Seconds are not compared: runs that share a machine slow each other down.
+        """
         effect = next(each for each in self.design.mains if self.space.name_effect(each.terms) == trick)
         weights = self.design.contrasts()[effect]
         logarithms = [
-            weights @ np.log([getattr(run, name) for run in runs])
+            weights @ np.log([run.passes for run in runs])
             for by_seed in self.runs.values()
             for runs in by_seed.values()
             if all(run.right for run in runs)
@@ -166,8 +177,10 @@ def score_runs(atlas: Atlas, runs: Sequence[tuple[int, Result]], endpoint: str) 
         endpoint: which score.
 
     Raises:
-        UserError: runs of one seed were scored on different rows.
+        UserError: there is no run, runs of one seed were scored on different rows, or the score is no mean of rows.
     """
+    if not runs or endpoint not in ENDPOINTS:
+        raise UserError(f"no rows have a score: {endpoint}.")
     data, count, most = runs[0][1].data, atlas.validation_rows, atlas.data[runs[0][1].data].folds
     validations = sorted({(run.seed % most, run.validation) for _, run in runs})
     folds = [fold for fold, _ in validations]
@@ -202,13 +215,18 @@ def list_panels(atlas: Atlas, results: Mapping[Key, Result]) -> list[Panel]:
             tried = {trick for key in results if key[0] == encoder and key[1] in names for trick in key[3].split("+")}
             if not study.tricks or not study.tricks.keys() <= tried:
                 continue
+            designed = [(data, *design_study(atlas, name, encoder, data)) for data in names]
+            _, space, design = designed[0]
+            if any(each.arms != design.arms for _, _, each in designed):
+                raise UserError(
+                    f"studies.{name}: its data sets allow different arms with {encoder}; make two studies of it."
+                )
             for updates in lengths:
                 runs: dict[str, dict[int, list[Result]]] = {}
-                for data in names:
-                    space, design = design_study(atlas, name, encoder, data)
+                for data, own_space, _ in designed:
                     seeds = sorted({key[4] for key in results if key[:3] == (encoder, data, updates)})
                     for seed in seeds:
-                        keys = [make_run(space, arm, encoder, data, updates, seed).key for arm in design.arms]
+                        keys = [make_run(own_space, arm, encoder, data, updates, seed).key for arm in design.arms]
                         if all(key in results for key in keys):
                             runs.setdefault(data, {})[seed] = [results[key] for key in keys]
                 if runs:

@@ -11,16 +11,17 @@ from recipes.ablation.populations import MIN_FOR_PREDICTION, Population
 from recipes.ablation.verdicts import HELPS, HURTS, NO_EVIDENCE, NOTHING
 from recipes.reports.charts import Estimate, Intervals, fit_axis
 from recipes.reports.document import Charts, Code, Heading, Items, Part, Table
-from scripts.survey.claims import DOES_NOT, HOLDS, MIN_SEEDS, TOLERANCE, Claim, find
-from scripts.survey.claims import judge as judge_claim
+from scripts.survey.blocks import Selection, list_blocks
+from scripts.survey.claims import CANNOT_TELL, DOES_NOT, HOLDS, MIN_SEEDS, TOLERANCE, Claim, find
 from scripts.survey.declaration import Atlas
-from scripts.survey.effects import ENDPOINTS, DataEffect, Panel
+from scripts.survey.effects import DataEffect, Panel
 from scripts.survey.rows import Key, Result
+from scripts.survey.samples import FEWEST_OF_CLASS, MOST_POOLED
 from scripts.survey.seen import judge
 
 TITLE = "The trick atlas"
 LEVEL = 0.95
-ENDPOINT_NAMES = {"accuracy": "accuracy", "loss": "log loss, by how much it falls"}
+ENDPOINT_NAMES = {"accuracy": "accuracy", "loss": "log loss, by how much it falls", "macro_f1": "macro-F1"}
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 WORDS = (HELPS, HURTS, NOTHING, NO_EVIDENCE)
 FIELDS = ("data", "language", "rows", "classes", "majority", "length")
@@ -30,13 +31,17 @@ python scripts/atlas.py page"""
 
 
 def judge_panel(panel: Panel, margin: float) -> dict[tuple[str, str], str]:
-    """Judge each effect of a panel on each endpoint; by Bonferroni, the intervals hold for all tricks at once."""
-    level = 1 - (1 - LEVEL) / max(1, len(panel.tricks))
+    """Judge each effect of a panel on each endpoint."""
     return {
         (trick, endpoint): judge(population, margin)
-        for endpoint in ENDPOINTS
-        for trick, population in panel.populations(endpoint, level).items()
+        for endpoint in panel.endpoints
+        for trick, population in estimate_together(panel, endpoint).items()
     }
+
+
+def estimate_together(panel: Panel, endpoint: str) -> dict[str, Population]:
+    """Estimate each effect over data sets; by Bonferroni, the intervals hold for all tricks of the study at once."""
+    return panel.populations(endpoint, 1 - (1 - LEVEL) / max(1, len(panel.tricks)))
 
 
 def build_parts(
@@ -56,9 +61,9 @@ def build_parts(
         data: the file with the properties of the data sets.
     """
     yield (
-        "Which tricks help, measured by paired runs at real training length. Each figure is made of the stored rows in "
-        "docs/atlas/rows by one command; a test makes this page again. An effect is the score with the trick minus the "
-        "score without it: on average over the other tricks where a study combines them, alone on the base elsewhere."
+        "Which tricks help, measured by runs that differ in their tricks only. All figures are computed from the rows "
+        "in docs/atlas/rows; a test checks that this page matches them. An effect above 0 is an improvement: of the "
+        "accuracy, by how much it rises with the trick; of the log loss, by how much it falls."
     )
     if not panels:
         yield "No block has finished yet."
@@ -69,7 +74,7 @@ def build_parts(
     yield from _describe_runs(atlas, panels, results)
     for panel in panels:
         yield from _build_panel(atlas, panel)
-    yield from _build_lengths(results)
+    yield from _build_lengths(atlas, results)
     yield Heading("Published claims, tried again")
     yield from _build_claims(atlas, claims, panels, results)
     yield Heading("Predictions for new data")
@@ -77,35 +82,50 @@ def build_parts(
 
 
 def _build_summary(atlas: Atlas, panels: Sequence[Panel]) -> Iterator[Part]:
-    """The table that a practitioner can act on: a line for each trick and language."""
+    """What a practitioner can act on: a sentence for each study and language, and a line for each trick."""
+    yield Items([_conclude(atlas, panel) for panel in _main_panels(panels)])
     yield (
-        f"A verdict takes an interval that holds for all tricks of a study at once ({LEVEL:.0%}). Above 0 the trick "
-        f"{HELPS}, below 0 it {HURTS}; inside ±{atlas.margin:g} it does {NOTHING}; else there is {NO_EVIDENCE}. The "
-        "intervals in the table hold one by one, for the mean over data sets like these. Those of a single set are for "
-        "it alone."
+        f"Intervals over data sets are of {LEVEL:.0%}, for all tricks of a study together, separately for each score. "
+        f"Inside ±{atlas.margin:g} a trick does {NOTHING}; else above 0 it {HELPS}, below 0 it {HURTS}; else there is "
+        f"{NO_EVIDENCE}. A line with one data set has no verdict, and its interval does not cover other data sets. "
+        "Passes are the cost: with 2.00 an update takes twice the compute."
     )
     rows = []
     for panel in _main_panels(panels):
         sets = f"{len(panel.runs)} sets" if len(panel.runs) > 1 else "".join(panel.runs)
-        texts = f"{_name_language(atlas, panel)}, {sets}"
-        accuracy, loss = _list_effects(atlas, panel, "accuracy"), _list_effects(atlas, panel, "loss")
-        for trick in sorted(accuracy, key=lambda each: -accuracy[each][0]):
-            passes, seconds = panel.measure_cost(trick)
+        first, *_, last = (_list_effects(atlas, panel, endpoint) for endpoint in panel.endpoints)
+        for trick in sorted(first, key=lambda each: -first[each][0]):
             broken, runs = panel.count_broken(trick)
-            effects = [*accuracy[trick][1:], *(loss[trick][1:] if trick in loss else ("", ""))]
-            rows.append([trick, texts, *effects, f"{passes:.2f}", f"{seconds:.2f}", f"{broken} of {runs}"])
-    header = ["trick", "texts", "accuracy", "effect", "log loss", "effect", "x passes", "x time", "broke"]
+            effects = [*first[trick][1:], *(last[trick][1:] if trick in last else ("", ""))]
+            cost = [f"{panel.measure_passes(trick):.2f}", f"{broken} of {runs}"]
+            rows.append([trick, f"{panel.study}: {_name_language(atlas, panel)}, {sets}", *effects, *cost])
+    score = sorted({panel.endpoints[0].replace("_", " ") for panel in _main_panels(panels)})
+    header = ["trick", "study", "verdict", " or ".join(score), "verdict", "log loss, its fall", "x passes", "broke"]
     yield Table(header, rows)
+    yield "A run broke if its training diverged, or if it answers one class for all rows."
+
+
+def _conclude(atlas: Atlas, panel: Panel) -> str:
+    """Say in words what the verdicts on the first endpoint are."""
+    seeds = " to ".join(map(str, sorted({min(panel.seeds.values()), max(panel.seeds.values())})))
+    sets = f"{len(panel.runs)} data sets" if len(panel.runs) > 1 else f"{''.join(panel.runs)} alone"
+    endpoint = panel.endpoints[0]
+    where = f"{panel.study}, {_name_language(atlas, panel)} ({panel.encoder}; {sets}; seeds of each: {seeds})"
+    if len(panel.runs) < 2:
+        return f"{where}: no verdict from one data set."
+    words = judge_panel(panel, atlas.margin)
+    tricks = {word: [trick for trick in panel.tricks if words.get((trick, endpoint)) == word] for word in WORDS}
+    found = "; ".join(f"{word}: {', '.join(own) or 'none'}" for word, own in tricks.items())
+    return f"{where}, {ENDPOINT_NAMES[endpoint]}. {found[0].upper()}{found[1:]}."
 
 
 def _list_effects(atlas: Atlas, panel: Panel, endpoint: str) -> dict[str, tuple[float, str, str]]:
     """List each trick's effect with its verdict and its words; a single data set has no verdict."""
     if len(panel.runs) > 1:
-        words = judge_panel(panel, atlas.margin)
-        populations = panel.populations(endpoint).items()
-        return {trick: (each.mean, words[trick, endpoint], format_population(each)) for trick, each in populations}
+        words, together = judge_panel(panel, atlas.margin), estimate_together(panel, endpoint).items()
+        return {trick: (each.mean, words[trick, endpoint], format_population(each)) for trick, each in together}
     effects = [each for each in panel.effects if each.endpoint == endpoint]
-    return {each.trick: (each.value, "one set", _format_effect(each)) for each in effects}
+    return {each.trick: (each.value, "one data set", _format_effect(each)) for each in effects}
 
 
 def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
@@ -121,9 +141,11 @@ def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
 def _describe_runs(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, Result]) -> Iterator[Part]:
     yield (
         f"{len(results):,} runs. Each trains on {atlas.rows:,} rows, other ones for each seed, the same for all arms. "
-        f"It is scored on {atlas.validation_rows:,} other rows of the data set, which rotate over its folds with the "
-        "seeds. Official splits are merged; repeated texts, and texts with two labels, are left out. The last weights "
-        "count: nothing is chosen on validation. Weights are those of the encoders' packages, rounded to 16 bits."
+        f"It is scored on {atlas.validation_rows:,} others, which change with the seed too. The official splits are "
+        f"merged. Equal texts count once; texts with two labels, and classes with fewer than {FEWEST_OF_CLASS} "
+        f"rows, are left out; of the rest at most {MOST_POOLED:,} rows are drawn from. The last weights count: nothing "
+        "is chosen on validation. All settings are in docs/atlas/atlas.yaml. Several runs shared a machine, so their "
+        "seconds say how long the atlas took, not what a trick costs."
     )
     for name, encoder in atlas.encoders.items():
         if encoder.always and any(panel.encoder == name for panel in panels):
@@ -147,10 +169,10 @@ def _describe_runs(atlas: Atlas, panels: Sequence[Panel], results: Mapping[Key, 
     yield Table(
         ["study", "encoder", "updates", "data sets (seeds)", "arms", "runs", "on", "s training", "s whole run"], rows
     )
-    incomplete = len(results) - len({run.key for panel in panels for run in panel.results})
+    others = len(results) - len({run.key for panel in panels for run in panel.results})
     yield (
-        f"{incomplete} of the runs are of lengths of the base, or of blocks that are not complete. The same command "
-        "makes what is missing:"
+        f"{others} of the runs are not in this table: other lengths of the base, runs of claims, and blocks that are "
+        "not complete. This makes what is missing:"
     )
     yield Code(REMAKE)
 
@@ -159,30 +181,27 @@ def _build_panel(atlas: Atlas, panel: Panel) -> Iterator[Part]:
     """A section for a study with one encoder at one length."""
     study = atlas.studies[panel.study]
     yield Heading(f"{panel.study}: {_name_language(atlas, panel)}, {panel.encoder}, {panel.updates} updates")
-    design = "average over the other tricks" if panel.design.kind not in ("one_at_a_time",) else "alone on the base"
-    yield f"{study.question} Effects are {design}."
-    bases = {
-        data: fmean(run.accuracy for runs in by_seed.values() for run in runs if run.tricks == "base")
-        for data, by_seed in panel.runs.items()
-    }
-    yield "Accuracy of the base: " + ", ".join(f"{data} {score:.3f}" for data, score in bases.items()) + "."
-    for endpoint in ENDPOINTS:
+    yield f"{study.question} Effects are {panel.design.estimand}."
+    yield "The base: " + "; ".join(_describe_base(data, by_seed) for data, by_seed in panel.runs.items()) + "."
+    yield (
+        "Where the base has memorized its rows, a fall of the log loss may only repair that. ± is half of a 95 % "
+        "interval on one data set. With one seed it is made of the validation rows and of what tricks do together, and "
+        "does not have the variance over training rows."
+    )
+    for endpoint in panel.endpoints:
         yield Heading(f"{ENDPOINT_NAMES[endpoint]}", 3)
         yield from _build_effects(atlas, panel, endpoint)
     yield from _build_pairs(panel)
     yield Heading("cost and health", 3)
     yield Table(
-        ["trick", "x passes", "x time of training", "broke", "of runs"],
-        [
-            [trick, *(f"{each:.2f}" for each in panel.measure_cost(trick)), *map(str, panel.count_broken(trick))]
-            for trick in panel.tricks
-        ],
+        ["trick", "x passes", "broke", "of runs"],
+        [[trick, f"{panel.measure_passes(trick):.2f}", *map(str, panel.count_broken(trick))] for trick in panel.tricks],
     )
 
 
 def _build_effects(atlas: Atlas, panel: Panel, endpoint: str) -> Iterator[Part]:
     """The effects on one endpoint: over data sets, and on each of them."""
-    populations = panel.populations(endpoint)
+    populations = estimate_together(panel, endpoint)
     words = judge_panel(panel, atlas.margin)
     if populations:
         is_predicted = len(panel.runs) >= MIN_FOR_PREDICTION
@@ -199,7 +218,7 @@ def _build_effects(atlas: Atlas, panel: Panel, endpoint: str) -> Iterator[Part]:
         prediction = ["a new data set"] if is_predicted else []
         yield Table(["trick", "verdict", "mean", "interval of the mean", *prediction], rows)
         if not is_predicted:
-            yield f"A prediction for a new data set takes {MIN_FOR_PREDICTION} data sets; these are {len(panel.runs)}."
+            yield f"A prediction for a new data set needs {MIN_FOR_PREDICTION} data sets; there are {len(panel.runs)}."
         if endpoint == "accuracy":
             yield Charts([_chart(atlas, panel, populations, words)])
     by_trick: dict[str, dict[str, DataEffect]] = {}
@@ -239,8 +258,8 @@ def _build_pairs(panel: Panel) -> Iterator[Part]:
         return
     yield Heading("pairs", 3)
     yield (
-        "By how much two tricks together move the accuracy beyond the sum of both. Pairs in one line cannot be told "
-        "apart by these arms: the figure is of their sum. Intervals hold one by one."
+        "By how much two tricks together move the accuracy beyond the sum of both. These arms cannot tell the pairs of "
+        f"one line apart: the figure is of their sum. Each interval of {LEVEL:.0%} is for its line alone."
     )
     ordered = sorted(groups, key=lambda group: -abs(group[1].mean))
     yield Table(
@@ -249,27 +268,43 @@ def _build_pairs(panel: Panel) -> Iterator[Part]:
     )
 
 
-def _build_lengths(results: Mapping[Key, Result]) -> Iterator[Part]:
-    """Whether the base has finished: its score at each length."""
-    scores: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for run in results.values():
-        if run.tricks == "base" and run.right:
-            scores.setdefault((run.encoder, run.data), {}).setdefault(run.updates, []).append(run.accuracy)
-    lengths = sorted({updates for by_length in scores.values() for updates in by_length})
-    if len(lengths) < 2:
+def _describe_base(data: str, by_seed: Mapping[int, Sequence[Result]]) -> str:
+    """Describe the base on a data set: its accuracy, and how its training ended."""
+    runs = [run for runs in by_seed.values() for run in runs if run.tricks == "base"]
+    ends = ", ".join(sorted({run.health.replace("_", " ") for run in runs}))
+    return f"{data} {fmean(run.accuracy for run in runs):.3f} ({ends})"
+
+
+def _build_lengths(atlas: Atlas, results: Mapping[Key, Result]) -> Iterator[Part]:
+    """Whether the base has finished: its scores at each length, on data sets that have two."""
+    studies = [name for name, study in atlas.studies.items() if not study.tricks]
+    lengths = sorted({key[2] for key in results})
+    seeds = 1 + max((key[4] for key in results), default=0)
+    scores: dict[tuple[str, str], dict[int, list[Result]]] = {}
+    for block in list_blocks(atlas, Selection(studies, updates=lengths, seeds=seeds)):
+        for run in block.runs:
+            if run.key in results and results[run.key].right:
+                by_length = scores.setdefault((run.encoder, run.data), {})
+                by_length.setdefault(run.updates, []).append(results[run.key])
+    scores = {pair: by_length for pair, by_length in scores.items() if len(by_length) > 1}
+    if not scores:
         return
+    lengths = sorted({updates for by_length in scores.values() for updates in by_length})
     yield Heading("Has the base finished?")
-    yield "Accuracy of the base at each number of updates, the mean over its seeds, with their number."
+    yield "Accuracy and log loss of the base at each number of updates, and the number of seeds."
     yield Table(
         ["encoder, data set", *map(str, lengths)],
         [
-            [
-                f"{encoder}, {data}",
-                *(f"{fmean(own[each]):.3f} ({len(own[each])})" if each in own else "" for each in lengths),
-            ]
+            [f"{encoder}, {data}", *(_describe_length(own.get(updates, [])) for updates in lengths)]
             for (encoder, data), own in scores.items()
         ],
     )
+
+
+def _describe_length(runs: Sequence[Result]) -> str:
+    if not runs:
+        return ""
+    return f"{fmean(run.accuracy for run in runs):.3f}, {fmean(run.loss for run in runs):.3f} ({len(runs)})"
 
 
 def _build_claims(
@@ -277,9 +312,10 @@ def _build_claims(
 ) -> Iterator[Part]:
     """What was measured of each claim."""
     yield (
-        f"A claim {HOLDS} if the whole interval has its sign and falls short of it by less than {TOLERANCE:g}; it "
-        f"{DOES_NOT} if the whole interval falls short of it. With fewer than {MIN_SEEDS} paired seeds nobody can "
-        "tell. Lines without a published figure are controls."
+        f"A claim {HOLDS} if the whole interval is above 0 and above the published difference less {TOLERANCE:g}; it "
+        f"{DOES_NOT} if the whole interval is below the published difference. Else, and with fewer than {MIN_SEEDS} "
+        f"paired seeds, it is {CANNOT_TELL}. For a negative difference the signs turn. Of a published 0, an interval "
+        f"above -{TOLERANCE:g} holds. Lines without a published figure are controls."
     )
     for name, claim in claims.items():
         yield Heading(name, 3)
@@ -302,16 +338,16 @@ def _build_claims(
 
 
 def _compare_with_atlas(atlas: Atlas, claim: Claim, panels: Sequence[Panel]) -> Iterator[Part]:
-    """What the effects of the atlas say of a claim; they are of other data, and without a control of equal compute."""
+    """The effects in the atlas, for comparison: they are of other data, and without a control of equal compute."""
     for trick, published in claim.atlas.items():
         for panel in _main_panels(panels):
             population = panel.populations("accuracy").get(trick)
             if population:
                 yield (
-                    f"In the atlas ({panel.study}, {_name_language(atlas, panel)}, {len(panel.runs)} data sets, "
-                    f"{panel.updates} updates) {trick} moves the accuracy by {format_population(population)}, on "
-                    f"average over other tricks. Of {published:+.4f} on data sets like these that says: "
-                    f"{judge_claim(population.interval, published)}."
+                    f"For comparison: in the atlas ({panel.study}, {_name_language(atlas, panel)}, {len(panel.runs)} "
+                    f"data sets, {panel.updates} updates) {trick} moves the accuracy by "
+                    f"{format_population(population)}, {panel.design.estimand}. Published are {published:+.4f}. These "
+                    "are other data and often another encoder, so it does not test the claim."
                 )
 
 
@@ -358,7 +394,7 @@ def measure(atlas: Atlas, panels: Sequence[Panel], data: Path) -> list[Measured]
                     data=name,
                     accuracy=effects[trick, "accuracy"],
                     loss=effects[trick, "loss"],
-                    passes=panel.measure_cost(trick)[0],
+                    passes=panel.measure_passes(trick),
                     base=base,
                     **{field: float(own[field]) for field in ("rows", "classes", "majority", "length")},
                 )

@@ -3,7 +3,7 @@
 The official splits are merged, since nothing is compared with published figures here, and more validation rows make
 intervals shorter. A text that occurs twice counts once; one with two labels is left out, so no row is in both parts.
 Each seed draws its own training rows, the same ones for all arms. The validation rows rotate over the folds of the data
-set, so that an average over seeds is one over as many times the rows. Seed 0 validates on the first fold and draws from
+set, so that an average over seeds is one over as many times the rows. Seed 0 is scored on the first fold and draws from
 the pool; another seed validates on rows of the pool, and may draw those of the first fold.
 """
 
@@ -30,7 +30,11 @@ Row = tuple[str, ...]
 
 def read_rows(path: Path) -> tuple[list[str], list[Row]]:
     """Read the columns and rows of a CSV file, which may be compressed."""
-    file = gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(newline="")
+    file = (
+        gzip.open(path, "rt", encoding="utf-8", newline="")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8", newline="")
+    )
     with file as lines:
         columns, *rows = csv.reader(lines)
     return columns, [tuple(row) for row in rows]
@@ -133,7 +137,8 @@ def draw(folder: Path, count: int, seed: int, folds: int, work: Path) -> tuple[P
                 "take more."
             )
         scored = split_folds(first, pool, folds)[fold]
-        others = [row for row in (*pool, *first) if row not in set(scored)]
+        not_drawn = set(scored)
+        others = [row for row in (*pool, *first) if row not in not_drawn]
         write_rows(train, columns, split_by_class(others, count, seed)[1])
         write_rows(validation, columns, scored)
     return train, validation

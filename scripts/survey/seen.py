@@ -27,11 +27,11 @@ class Seen:
 def judge(population: Population, margin: float) -> str:
     """Judge an effect by an interval that holds for all effects of its study at once."""
     low, high = population.interval
+    if -margin < low and high < margin:
+        return NOTHING
     if low > 0:
         return HELPS
-    if high < 0:
-        return HURTS
-    return NOTHING if -margin < low and high < margin else NO_EVIDENCE
+    return HURTS if high < 0 else NO_EVIDENCE
 
 
 def judge_tricks(measured: Iterable[Measured], margin: float) -> list[Seen]:

@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recipes.ablation.design import Design
+from recipes.ablation.factors import Space
 from recipes.ablation.populations import estimate_population
 from recipes.errors import UserError
+from scripts.survey import blocks, effects
 from scripts.survey.declaration import Atlas
 from scripts.survey.effects import list_panels
 from scripts.survey.rows import Key, Result
@@ -26,7 +29,7 @@ def test_effects_are_those_of_the_made_rows(atlas: Atlas, results: dict[Key, Res
     assert population.mean == pytest.approx(0.04) and population.interval == pytest.approx((0.04, 0.04))
     low, high = estimate_population(panel.values("mixup", "loss"), 0.99).interval
     assert panel.populations("loss", 0.99)["mixup"].interval == (low, high)
-    assert panel.measure_cost("fgm") == pytest.approx((2, 2)) and panel.measure_cost("mixup") == pytest.approx((1, 1))
+    assert panel.measure_passes("fgm") == pytest.approx(2) and panel.measure_passes("mixup") == pytest.approx(1)
 
 
 def test_seeds_on_other_folds_are_other_rows(atlas: Atlas, results: dict[Key, Result]) -> None:
@@ -45,6 +48,37 @@ def test_runs_on_other_rows_than_their_seed_are_refused(atlas: Atlas, results: d
     (panel,) = list_panels(atlas, {**results, key: replace(results[key], validation="other")})
     with pytest.raises(UserError, match="small, one: the stored rows were scored on different validation rows"):
         panel.score("one", "accuracy")
+
+
+def test_another_metric_is_an_endpoint_too(atlas: Atlas, results: dict[Key, Result]) -> None:
+    study = replace(atlas.studies["both"], metric="macro_f1")
+    changed = {key: replace(each, macro_f1=0.5 + 0.03 * ("fgm" in key[3])) for key, each in results.items()}
+    (panel,) = list_panels(replace(atlas, studies={"both": study}), changed)
+    assert panel.endpoints == ("macro_f1", "accuracy", "loss")
+    effect = next(each for each in panel.effects if (each.trick, each.endpoint) == ("fgm", "macro_f1"))
+    assert effect.value == pytest.approx(0.03) and effect.interval is None
+    assert panel.populations("macro_f1")["fgm"].mean == pytest.approx(0.03)
+
+
+def test_data_sets_with_other_arms_are_refused(
+    atlas: Atlas, results: dict[Key, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def design_other_arms(atlas: Atlas, name: str, encoder: str, data: str) -> tuple[Space, Design]:
+        space, design = blocks.design_study(atlas, name, encoder, data)
+        return space, design if data == "one" else replace(design, arms=design.arms[:-1])
+
+    monkeypatch.setattr(effects, "design_study", design_other_arms)
+    with pytest.raises(UserError, match=r"studies\.both: its data sets allow different arms with small"):
+        list_panels(atlas, results)
+
+
+def test_an_arm_that_diverged_with_all_seeds_leaves_the_other_effects(atlas: Atlas, results: dict[Key, Result]) -> None:
+    nothing = {"right": "", "losses": "", "accuracy": float("nan"), "loss": float("nan"), "health": "diverged"}
+    lost = {key: replace(each, **nothing) for key, each in results.items() if key[1] == "one"}
+    (panel,) = list_panels(atlas, {**results, **lost})
+    assert {each.data for each in panel.effects} == {"two", "three"} and not panel.populations("accuracy")
+    ((_, population),) = panel.estimate_groups("accuracy")
+    assert population.mean == pytest.approx(0, abs=1e-12)
 
 
 def test_pairs_add_up(atlas: Atlas, results: dict[Key, Result]) -> None:

@@ -24,12 +24,16 @@ def test_the_first_table_has_every_trick_with_verdict_cost_and_health(
     first = next(part for part in parts if isinstance(part, Table))
     fgm, mixup = ([str(cell) for cell in row] for row in first.rows)
     assert fgm == [
-        *("fgm", "English, 3 sets", "helps", "+0.0400 (+0.0400 to +0.0400)", "helps", "+0.0760 (+0.0760 to +0.0760)"),
-        *("2.00", "2.00", "0 of 12"),
+        *("fgm", "both: English, 3 sets", "helps", "+0.0400 (+0.0400 to +0.0400)"),
+        *("helps", "+0.0760 (+0.0760 to +0.0760)", "2.00", "0 of 12"),
     ]
-    assert mixup[0] == "mixup" and mixup[2] == "practically nothing" and mixup[-3:] == ["1.00", "1.00", "2 of 12"]
+    assert mixup[0] == "mixup" and mixup[2] == "practically nothing" and mixup[-2:] == ["1.00", "2 of 12"]
     markdown, page = as_markdown("The atlas", parts), as_html("The atlas", parts)
-    assert "one, 8" not in markdown and "| small, one | 0.805 (2) | 0.805 (2) |" in markdown
+    found = (
+        "both, English (small; 3 data sets; seeds of each: 2), accuracy. Helps: fgm; hurts: none; practically nothing: "
+    )
+    assert f"{found}mixup; no evidence: none." in markdown
+    assert "one, 8" not in markdown and "| small, one | 0.805, 0.471 (2) | 0.805, 0.471 (2) |" in markdown
     assert "fgm" in page and "<svg" in page
 
 
@@ -38,7 +42,12 @@ def test_a_single_data_set_has_effects_and_no_verdict(atlas: Atlas, results: dic
     parts = list(build_parts(atlas, {}, list_panels(atlas, own), own, tmp_path / "none.csv"))
     first = next(part for part in parts if isinstance(part, Table))
     fgm = [str(cell) for cell in first.rows[0]]
-    assert fgm[:3] == ["fgm", "English, two", "one set"] and fgm[3].startswith("+0.040 ± ") and fgm[4] == "one set"
+    assert "both, English (small; two alone; seeds of each: 2): no verdict from one data set." in as_markdown("", parts)
+    assert (
+        fgm[:3] == ["fgm", "both: English, two", "one data set"]
+        and fgm[3].startswith("+0.040 ± ")
+        and fgm[4] == "one data set"
+    )
 
 
 def test_an_empty_atlas_has_a_page(atlas: Atlas, tmp_path: Path) -> None:

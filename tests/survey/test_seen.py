@@ -23,6 +23,7 @@ def measure(trick: str, *effects: float, updates: int = 300, language: str = "en
         ((-0.009, 0.009), NOTHING),
         ((-0.001, 0.02), NO_EVIDENCE),
         ((0.0, 0.005), NOTHING),
+        ((0.001, 0.005), NOTHING),
     ],
 )
 def test_verdicts_follow_from_the_interval(interval: tuple[float, float], word: str) -> None:

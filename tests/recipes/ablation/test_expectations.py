@@ -70,6 +70,11 @@ def test_the_prediction_is_the_posterior_of_a_linear_model() -> None:
     assert np.diff(expectation.interval)[0] / 2 == pytest.approx(reach, rel=1e-3)
 
 
+def test_a_data_set_counts_once_though_two_studies_have_it() -> None:
+    both = [measured(number, 0.01, study=study) for study in ("everyday", "attacks") for number in range(4)]
+    assert [each.study for each in select(both, "en")["fgm"]] == ["everyday"] * 4
+
+
 def test_a_feature_that_is_unknown_is_not_used() -> None:
     known = [each.features for each in (measured(number, 0.0) for number in range(8))]
     without_base = [Features(each.rows, each.classes, each.majority, each.length, 0.9) for each in known]
