@@ -98,6 +98,7 @@ def start(atlas: Atlas, arguments: argparse.Namespace) -> None:
     """Count what is missing, start the workers and wait for them."""
     from scripts.survey.fieldwork import run_workers
     from scripts.survey.rows import read_results
+    from scripts.survey.samples import draw, find_sample
 
     blocks = select(atlas, arguments)
     finished = read_results(arguments.rows)
@@ -106,12 +107,16 @@ def start(atlas: Atlas, arguments: argparse.Namespace) -> None:
     if arguments.plan or runs <= finished.keys():
         return
     until = [] if arguments.budget is None else ["--until", str(STARTED + 60 * arguments.budget)]
+    # What is missing ends the program here, before any worker has started.
+    for data, rows in sorted({(run.data, run.rows or atlas.rows) for block in blocks for run in block.runs}):
+        source = find_sample(arguments.data, data, arguments.work / "data", atlas.validation_rows)
+        draw(source, rows, 0, atlas.data[data].folds, arguments.work / "drawn")
     words = [sys.executable, *sys.argv, *until, "--parent", str(os.getpid())]
     failed = run_workers(words, arguments.processes, arguments.work)
     done = len(runs & read_results(arguments.rows).keys())
     print(f"{done} of {len(runs)} runs are finished, {failed} failed; {time.time() - STARTED:.0f} s", flush=True)
     if failed:
-        sys.exit(f"Why runs failed is in {arguments.work / 'failed'}; the same command tries them again.")
+        sys.exit(f"Why runs failed is above, or in {arguments.work / 'failed'}; the same command tries them again.")
 
 
 def work(atlas: Atlas, arguments: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from recipes.ablation.effects import estimate
 from recipes.ablation.populations import estimate_population
 from recipes.errors import UserError
 from scripts.survey.blocks import Block, Run, Selection, is_asked, list_pairs
-from scripts.survey.declaration import Atlas, check_names
+from scripts.survey.declaration import Atlas, build, check_names
 from scripts.survey.effects import score_runs
 from scripts.survey.rows import Key, Result
 
@@ -108,9 +108,9 @@ def read_claims(path: Path, atlas: Atlas) -> dict[str, Claim]:
     values: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
     claims = {}
     for name, each in values.items():
-        each["arms"] = {arm: ClaimArm(**(own or {})) for arm, own in each["arms"].items()}
-        each["comparisons"] = [Comparison(**own) for own in each["comparisons"]]
-        claim = claims[name] = Claim(**each)
+        arms = {arm: build(ClaimArm, f"{path}: {name}.arms.{arm}", own) for arm, own in each["arms"].items()}
+        comparisons = [build(Comparison, f"{path}: {name}.comparisons", own) for own in each["comparisons"]]
+        claim = claims[name] = build(Claim, f"{path}: {name}", {**each, "arms": arms, "comparisons": comparisons})
         compared = [arm for own in claim.comparisons for arm in (own.arm, own.control)]
         check_names(f"{path}: {name}.comparisons", compared, claim.arms)
         check_names(f"{path}: {name}.data", claim.data, atlas.data)

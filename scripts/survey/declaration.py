@@ -4,8 +4,8 @@ A study is a group of tricks whose combinations make sense, on some of the data 
 whose value lists overrides, mostly none. A data set is trained with every encoder of its language.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,29 @@ def read_declaration(path: Path) -> Atlas:
     values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     kinds = {"encoders": Encoder, "data": DataSet, "studies": Study}
     for section, kind in kinds.items():
-        values[section] = {name: kind(**each) for name, each in values[section].items()}
+        values[section] = {
+            name: build(kind, f"{path}: {section}.{name}", each) for name, each in values[section].items()
+        }
     atlas = Atlas(**values)
     for name, study in atlas.studies.items():
         check_names(f"{path}: studies.{name}.data", study.data, atlas.data)
     return atlas
 
 
-def check_names(where: str, selected: Sequence[str], declared: Mapping[str, Any]) -> None:
+def build(kind: type[Any], where: str, values: Mapping[str, Any] | None) -> Any:
+    """Build a part of a declaration from its values.
+
+    Raises:
+        UserError: a value has another name, or one is missing.
+    """
+    check_names(where, values or (), {each.name: each for each in fields(kind)})
+    try:
+        return kind(**(values or {}))
+    except TypeError as error:  # dataclasses name what is missing
+        raise UserError(f"{where}: {str(error).partition(' ')[2]}.") from None
+
+
+def check_names(where: str, selected: Iterable[str], declared: Mapping[str, Any]) -> None:
     """Refuse names that are not declared.
 
     Raises:

@@ -206,7 +206,7 @@ def run_workers(words: Sequence[str], workers: int, work: Path) -> int:
         work: the folder for all that is not stored.
 
     Returns:
-        The number of runs that have failed.
+        The number of runs that have failed, or of workers that have.
     """
     for name in ("opened", "failed"):
         shutil.rmtree(work / name, ignore_errors=True)
@@ -215,7 +215,8 @@ def run_workers(words: Sequence[str], workers: int, work: Path) -> int:
     cards = torch.cuda.device_count()
     environments = [
         {
-            **os.environ,
+            # Of the program that started this one: with it, a user's error would have a traceback.
+            **{name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"},
             "OMP_NUM_THREADS": str(max(1, cores // workers)),
             "TOKENIZERS_PARALLELISM": "false",
             # Runs side by side wait for the GPU's fp32 products; TF32 took a tenth of their time on an H100.
@@ -225,9 +226,15 @@ def run_workers(words: Sequence[str], workers: int, work: Path) -> int:
         for number in range(workers)
     ]
     processes = [subprocess.Popen(words, env=each) for each in environments]
-    while any(process.poll() is None for process in processes):
-        for number, process in enumerate(processes):
-            if process.poll() not in (None, 0):
-                processes[number] = subprocess.Popen(words, env=environments[number])
+    replaced = 0
+    while True:
+        noted = len(list((work / "failed").glob("*.txt")))
+        ended = [number for number, process in enumerate(processes) if process.poll() not in (None, 0)]
+        # A worker is replaced for a run that it has noted. One that cannot even start is not.
+        for number in ended[: noted - replaced]:
+            processes[number] = subprocess.Popen(words, env=environments[number])
+            replaced += 1
+        if all(process.poll() is not None for process in processes):
+            break
         time.sleep(0.5)
-    return len(list((work / "failed").glob("*.txt")))
+    return max(noted, sum(process.poll() != 0 for process in processes))

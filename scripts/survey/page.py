@@ -313,9 +313,9 @@ def _build_claims(
     """What was measured of each claim."""
     yield (
         f"A claim {HOLDS} if the whole interval is above 0 and above the published difference less {TOLERANCE:g}; it "
-        f"{DOES_NOT} if the whole interval is below the published difference. Else, and with fewer than {MIN_SEEDS} "
-        f"paired seeds, it is {CANNOT_TELL}. For a negative difference the signs turn. Of a published 0, an interval "
-        f"above -{TOLERANCE:g} holds. Lines without a published figure are controls."
+        f"{DOES_NOT} if the whole interval is below the published difference. In all other cases, and with fewer than "
+        f"{MIN_SEEDS} paired seeds, one {CANNOT_TELL}. For a negative difference the signs turn. A published 0 "
+        f"{HOLDS} if the interval is above -{TOLERANCE:g}. Lines without a published figure are controls."
     )
     for name, claim in claims.items():
         yield Heading(name, 3)

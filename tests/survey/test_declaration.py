@@ -27,6 +27,19 @@ def test_a_data_set_that_is_not_declared_is_refused(write: Callable[[str, str], 
         read_declaration(write("atlas.yaml", text))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("eda_cr: {language: en, fold: 4}", r"data\.eda_cr: 'fold' is not declared; did you mean folds"),
+        ("eda_cr: {folds: 4}", r"data\.eda_cr: missing 1 required positional argument: 'language'"),
+    ],
+)
+def test_a_value_with_another_name_is_refused(wrong: str, message: str, write: Callable[[str, str], Path]) -> None:
+    text = DECLARATION.read_text(encoding="utf-8").replace("eda_cr: {language: en, folds: 4}", wrong)
+    with pytest.raises(UserError, match=message):
+        read_declaration(write("atlas.yaml", text))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", read_declaration(DECLARATION).studies)
 def test_the_studies_of_the_repository_compose(name: str) -> None:

@@ -75,9 +75,19 @@ def test_a_worker_that_breaks_is_replaced(tmp_path: Path) -> None:
     """The first process fails, and notes it; the second one finds the note, and ends well."""
     work = tmp_path / "work"
     note = work / "failed" / "a.txt"
+    starts = tmp_path / "starts"
     program = (
         f"import pathlib, sys; note = pathlib.Path({str(note)!r}); found = note.exists(); "
-        "note.parent.mkdir(parents=True, exist_ok=True); note.touch(); sys.exit(not found)"
+        f"note.parent.mkdir(parents=True, exist_ok=True); note.touch(); print('.', file=open({str(starts)!r}, 'a')); "
+        "sys.exit(not found)"
     )
 
     assert run_workers([sys.executable, "-c", program], 1, work) == 1
+    assert starts.read_text().count(".") == 2
+
+
+def test_a_worker_that_cannot_start_is_not_replaced(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    program = f"print('.', file=open({str(starts)!r}, 'a')); raise SystemExit(2)"
+    assert run_workers([sys.executable, "-c", program], 2, tmp_path / "work") == 2
+    assert starts.read_text().count(".") == 2
