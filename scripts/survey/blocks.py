@@ -46,8 +46,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For files and messages."""
-        return "-".join(map(str, self.key))
+        """For files and messages; an override of a folder may have no comma, and arms of claims have some."""
+        return "-".join(map(str, self.key)).replace(", ", "_").replace(" ", "_")
 
 
 @dataclass(frozen=True)

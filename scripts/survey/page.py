@@ -82,27 +82,30 @@ def build_parts(
 
 
 def _build_summary(atlas: Atlas, panels: Sequence[Panel]) -> Iterator[Part]:
-    """What a practitioner can act on: a sentence for each study and language, and a line for each trick."""
-    yield Items([_conclude(atlas, panel) for panel in _main_panels(panels)])
+    """What a practitioner can act on: for each study and language a sentence, and a line for each trick."""
     yield (
-        f"Intervals over data sets are of {LEVEL:.0%}, for all tricks of a study together, separately for each score. "
-        f"Inside ±{atlas.margin:g} a trick does {NOTHING}; else above 0 it {HELPS}, below 0 it {HURTS}; else there is "
-        f"{NO_EVIDENCE}. A line with one data set has no verdict, and its interval does not cover other data sets. "
-        "Passes are the cost: with 2.00 an update takes twice the compute."
+        f"± is half of an interval of {LEVEL:.0%}; over data sets it is for all tricks of a study together, separately "
+        f"for each score. Inside ±{atlas.margin:g} a trick does {NOTHING}; else above 0 it {HELPS}, below 0 it "
+        f"{HURTS}; else there is {NO_EVIDENCE}. One data set gives no verdict, and its interval does not cover others. "
+        "Passes are the cost: with 2.00 an update takes twice the compute. A run broke if its training diverged, or if "
+        "it answers one class for all rows."
     )
-    rows = []
     for panel in _main_panels(panels):
-        sets = f"{len(panel.runs)} sets" if len(panel.runs) > 1 else "".join(panel.runs)
-        first, *_, last = (_list_effects(atlas, panel, endpoint) for endpoint in panel.endpoints)
+        yield _conclude(atlas, panel)
+        words, endpoints = judge_panel(panel, atlas.margin), (panel.endpoints[0], "loss")
+        first, last = (_list_effects(panel, endpoint) for endpoint in endpoints)
+        names = [ENDPOINT_NAMES[endpoints[0]], "log loss, its fall"]
+        header = [name for score in names for name in (score, "verdict") if words or name == score]
+        rows = []
         for trick in sorted(first, key=lambda each: -first[each][0]):
             broken, runs = panel.count_broken(trick)
-            effects = [*first[trick][1:], *(last[trick][1:] if trick in last else ("", ""))]
-            cost = [f"{panel.measure_passes(trick):.2f}", f"{broken} of {runs}"]
-            rows.append([trick, f"{panel.study}: {_name_language(atlas, panel)}, {sets}", *effects, *cost])
-    score = sorted({panel.endpoints[0].replace("_", " ") for panel in _main_panels(panels)})
-    header = ["trick", "study", "verdict", " or ".join(score), "verdict", "log loss, its fall", "x passes", "broke"]
-    yield Table(header, rows)
-    yield "A run broke if its training diverged, or if it answers one class for all rows."
+            effects = [
+                (first[trick][1], words.get((trick, endpoints[0]))),
+                (last[trick][1], words.get((trick, "loss"))),
+            ]
+            cells = [cell for pair in effects for cell in pair if cell]
+            rows.append([trick, *cells, f"{panel.measure_passes(trick):.2f}", f"{broken} of {runs}"])
+        yield Table(["trick", *header, "x passes", "broke"], rows)
 
 
 def _conclude(atlas: Atlas, panel: Panel) -> str:
@@ -119,13 +122,13 @@ def _conclude(atlas: Atlas, panel: Panel) -> str:
     return f"{where}, {ENDPOINT_NAMES[endpoint]}. {found[0].upper()}{found[1:]}."
 
 
-def _list_effects(atlas: Atlas, panel: Panel, endpoint: str) -> dict[str, tuple[float, str, str]]:
-    """List each trick's effect with its verdict and its words; a single data set has no verdict."""
+def _list_effects(panel: Panel, endpoint: str) -> dict[str, tuple[float, str]]:
+    """List each trick's effect, and the same with its interval: over data sets, or on a single one."""
     if len(panel.runs) > 1:
-        words, together = judge_panel(panel, atlas.margin), estimate_together(panel, endpoint).items()
-        return {trick: (each.mean, words[trick, endpoint], format_population(each)) for trick, each in together}
+        together = estimate_together(panel, endpoint).items()
+        return {trick: (each.mean, format_effect(each.mean, each.interval)) for trick, each in together}
     effects = [each for each in panel.effects if each.endpoint == endpoint]
-    return {each.trick: (each.value, "one data set", _format_effect(each)) for each in effects}
+    return {each.trick: (each.value, format_effect(each.value, each.interval)) for each in effects}
 
 
 def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
@@ -228,7 +231,7 @@ def _build_effects(atlas: Atlas, panel: Panel, endpoint: str) -> Iterator[Part]:
     yield Table(
         ["trick", *panel.runs],
         [
-            [trick, *(_format_effect(own[data]) if data in own else "" for data in panel.runs)]
+            [trick, *(format_effect(own[data].value, own[data].interval) if data in own else "" for data in panel.runs)]
             for trick, own in by_trick.items()
         ],
     )
@@ -426,7 +429,6 @@ def format_population(population: Population) -> str:
     return f"{population.mean:+.4f} ({format_interval(population.interval)})"
 
 
-def _format_effect(effect: DataEffect) -> str:
-    if effect.interval is None:
-        return f"{effect.value:+.3f}"
-    return f"{effect.value:+.3f} ± {(effect.interval[1] - effect.interval[0]) / 2:.3f}"
+def format_effect(value: float, interval: tuple[float, float] | None) -> str:
+    """Format an effect with half of its interval."""
+    return f"{value:+z.3f}" + (f" ± {(interval[1] - interval[0]) / 2:.3f}" if interval else "")

@@ -1,11 +1,13 @@
 """Claims tried again: the verdict follows from interval, published difference and seeds; runs have their own rows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recipes.compose.overrides import compose_config
 from recipes.errors import UserError
 from scripts.survey.blocks import Run, Selection
 from scripts.survey.claims import (
@@ -99,6 +101,14 @@ def test_the_claims_of_the_repository_are_declared() -> None:
     for claim in claims.values():
         # Each has a published difference, and a control or figures of its source alone.
         assert any(each.published is not None for each in claim.comparisons)
+
+
+def test_the_name_of_a_run_is_a_folder_that_an_override_can_have(atlas: Atlas, claim: Claim) -> None:
+    named = replace(claim, arms={"plain, twice the updates": ClaimArm(updates=8)}, comparisons=[])
+    ((run,),) = (block.runs for block in list_claim_blocks(atlas, {"a": named}, Selection()))
+    assert run.tricks == "plain, twice the updates" and run.name.startswith("small-one-8-plain_twice_the_updates-0-")
+    config, _ = compose_config(["data=files", "data.train=a.csv", f"hydra.run.dir=runs/{run.name}"])
+    assert config
 
 
 def test_an_arm_that_is_not_declared_is_refused(write: Callable[[str, str], Path]) -> None:
