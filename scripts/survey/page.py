@@ -94,7 +94,7 @@ def _build_summary(atlas: Atlas, panels: Sequence[Panel]) -> Iterator[Part]:
         yield _conclude(atlas, panel)
         words, endpoints = judge_panel(panel, atlas.margin), (panel.endpoints[0], "loss")
         first, last = (_list_effects(panel, endpoint) for endpoint in endpoints)
-        names = [ENDPOINT_NAMES[endpoints[0]], "log loss, its fall"]
+        names = [ENDPOINT_NAMES[endpoints[0]], "loss falls by"]
         header = [name for score in names for name in (score, "verdict") if words or name == score]
         rows = []
         for trick in sorted(first, key=lambda each: -first[each][0]):

@@ -40,7 +40,7 @@ def test_a_single_data_set_has_effects_and_no_verdict(atlas: Atlas, results: dic
     first = next(part for part in parts if isinstance(part, Table))
     fgm = [str(cell) for cell in first.rows[0]]
     assert "both, English (small; two alone; seeds of each: 2): no verdict from one data set." in as_markdown("", parts)
-    assert first.header == ["trick", "accuracy", "log loss, its fall", "x passes", "broke"]
+    assert first.header == ["trick", "accuracy", "loss falls by", "x passes", "broke"]
     assert fgm[0] == "fgm" and fgm[1].startswith("+0.040 ± ") and fgm[3:] == ["2.00", "0 of 4"]
 
 
