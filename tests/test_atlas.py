@@ -37,7 +37,7 @@ def small_atlas(write: Write) -> Path:
             "evaluate.weights=last",
         ],
         "encoders": {"small": {"language": "en", "overrides": ["data.max_length=16"]}},
-        "data": {"first": {"language": "en"}, "second": {"language": "en"}},
+        "data": {"first": {"language": "en", "folds": 2}, "second": {"language": "en", "folds": 2}},
         "studies": {
             "both": {
                 "question": "",

@@ -187,10 +187,10 @@ def score_runs(atlas: Atlas, runs: Sequence[tuple[int, Result]], endpoint: str) 
     if len(set(folds)) < len(folds):
         raise UserError(f"{runs[0][1].encoder}, {data}: the stored rows were scored on different validation rows.")
     # Rows of other folds are NaN: a run is not scored on them.
-    rows, places = np.full((len(runs), len(folds), count), np.nan), [folds.index(run.seed % most) for _, run in runs]
-    for number, (place, (_, run)) in enumerate(zip(places, runs, strict=True)):
+    rows, indices = np.full((len(runs), len(folds), count), np.nan), [folds.index(run.seed % most) for _, run in runs]
+    for number, (index, (_, run)) in enumerate(zip(indices, runs, strict=True)):
         is_right = endpoint == "accuracy"
-        rows[number, place] = (
+        rows[number, index] = (
             decode_right(run.right, count) if is_right else -decode_losses(run.losses, count, run.loss)
         )
     return ScoredBlock(
@@ -199,7 +199,7 @@ def score_runs(atlas: Atlas, runs: Sequence[tuple[int, Result]], endpoint: str) 
         seeds=np.array([run.seed for _, run in runs]),
         rows=rows.reshape(len(runs), -1),
         fingerprints=[hashlib.sha256(f"{run.right} {run.losses} {run.loss}".encode()).hexdigest() for _, run in runs],
-        folds=np.array(places) if len(folds) > 1 else None,
+        folds=np.array(indices) if len(folds) > 1 else None,
         fold_count=most,
     )
 

@@ -118,8 +118,8 @@ def _conclude(atlas: Atlas, panel: Panel) -> str:
         return f"{where}: no verdict from one data set."
     words = judge_panel(panel, atlas.margin)
     tricks = {word: [trick for trick in panel.tricks if words.get((trick, endpoint)) == word] for word in WORDS}
-    found = "; ".join(f"{word}: {', '.join(own) or 'none'}" for word, own in tricks.items())
-    return f"{where}, {ENDPOINT_NAMES[endpoint]}. {found[0].upper()}{found[1:]}."
+    verdicts = "; ".join(f"{word}: {', '.join(own) or 'none'}" for word, own in tricks.items())
+    return f"{where}, {ENDPOINT_NAMES[endpoint]}. {verdicts[0].upper()}{verdicts[1:]}."
 
 
 def _list_effects(panel: Panel, endpoint: str) -> dict[str, tuple[float, str]]:
