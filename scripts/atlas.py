@@ -108,7 +108,8 @@ def start(atlas: Atlas, arguments: argparse.Namespace) -> None:
         return
     until = [] if arguments.budget is None else ["--until", str(STARTED + 60 * arguments.budget)]
     # What is missing ends the program here, before any worker has started.
-    for data, rows in sorted({(run.data, run.rows or atlas.rows) for block in blocks for run in block.runs}):
+    missing = [run for block in blocks for run in block.runs if run.key not in finished]
+    for data, rows in sorted({(run.data, run.rows or atlas.rows) for run in missing}):
         source = find_sample(arguments.data, data, arguments.work / "data", atlas.validation_rows)
         draw(source, rows, 0, atlas.data[data].folds, arguments.work / "drawn")
     words = [sys.executable, *sys.argv, *until, "--parent", str(os.getpid())]

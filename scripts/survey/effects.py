@@ -78,7 +78,7 @@ class Panel:
 
     @cached_property
     def effects(self) -> list[DataEffect]:
-        """The effect of each trick on each data set, for both endpoints."""
+        """The effect of each trick on each data set, for each endpoint."""
         return [
             effect for data in self.runs for endpoint in self.endpoints for effect in self.estimate_on(data, endpoint)
         ]
@@ -181,11 +181,12 @@ def score_runs(atlas: Atlas, runs: Sequence[tuple[int, Result]], endpoint: str) 
     """
     if not runs or endpoint not in ENDPOINTS:
         raise UserError(f"no rows have a score: {endpoint}.")
-    data, count, most = runs[0][1].data, atlas.validation_rows, atlas.data[runs[0][1].data].folds
+    encoder, data = runs[0][1].encoder, runs[0][1].data
+    count, most = atlas.validation_rows, atlas.data[data].folds
     validations = sorted({(run.seed % most, run.validation) for _, run in runs})
     folds = [fold for fold, _ in validations]
     if len(set(folds)) < len(folds):
-        raise UserError(f"{runs[0][1].encoder}, {data}: the stored rows were scored on different validation rows.")
+        raise UserError(f"{encoder}, {data}: the stored rows were scored on different validation rows.")
     # Rows of other folds are NaN: a run is not scored on them.
     rows, indices = np.full((len(runs), len(folds), count), np.nan), [folds.index(run.seed % most) for _, run in runs]
     for number, (index, (_, run)) in enumerate(zip(indices, runs, strict=True)):

@@ -91,44 +91,43 @@ def _build_summary(atlas: Atlas, panels: Sequence[Panel]) -> Iterator[Part]:
         "it answers one class for all rows."
     )
     for panel in _main_panels(panels):
-        yield _conclude(atlas, panel)
-        words, endpoints = judge_panel(panel, atlas.margin), (panel.endpoints[0], "loss")
-        first, last = (_list_effects(panel, endpoint) for endpoint in endpoints)
-        names = [ENDPOINT_NAMES[endpoints[0]], "loss falls by"]
-        header = [name for score in names for name in (score, "verdict") if words or name == score]
+        words = judge_panel(panel, atlas.margin)
+        yield _conclude(atlas, panel, words)
+        header, columns = ["trick"], []
+        for endpoint, name in ((panel.endpoints[0], ENDPOINT_NAMES[panel.endpoints[0]]), ("loss", "loss falls by")):
+            effects = _list_effects(panel, endpoint)
+            header.append(name)
+            columns.append({trick: format_effect(*effect) for trick, effect in effects.items()})
+            if words:
+                header.append("verdict")
+                columns.append({trick: words[trick, endpoint] for trick in effects})
+        first = _list_effects(panel, panel.endpoints[0])
         rows = []
         for trick in sorted(first, key=lambda each: -first[each][0]):
             broken, runs = panel.count_broken(trick)
-            effects = [
-                (first[trick][1], words.get((trick, endpoints[0]))),
-                (last[trick][1], words.get((trick, "loss"))),
-            ]
-            cells = [cell for pair in effects for cell in pair if cell]
-            rows.append([trick, *cells, f"{panel.measure_passes(trick):.2f}", f"{broken} of {runs}"])
-        yield Table(["trick", *header, "x passes", "broke"], rows)
+            cost = [f"{panel.measure_passes(trick):.2f}", f"{broken} of {runs}"]
+            rows.append([trick, *(column[trick] for column in columns), *cost])
+        yield Table([*header, "x passes", "broke"], rows)
 
 
-def _conclude(atlas: Atlas, panel: Panel) -> str:
+def _conclude(atlas: Atlas, panel: Panel, words: Mapping[tuple[str, str], str]) -> str:
     """Say in words what the verdicts on the first endpoint are."""
     seeds = " to ".join(map(str, sorted({min(panel.seeds.values()), max(panel.seeds.values())})))
     sets = f"{len(panel.runs)} data sets" if len(panel.runs) > 1 else f"{''.join(panel.runs)} alone"
     endpoint = panel.endpoints[0]
     where = f"{panel.study}, {_name_language(atlas, panel)} ({panel.encoder}; {sets}; seeds of each: {seeds})"
-    if len(panel.runs) < 2:
+    if not words:
         return f"{where}: no verdict from one data set."
-    words = judge_panel(panel, atlas.margin)
     tricks = {word: [trick for trick in panel.tricks if words.get((trick, endpoint)) == word] for word in WORDS}
     verdicts = "; ".join(f"{word}: {', '.join(own) or 'none'}" for word, own in tricks.items())
     return f"{where}, {ENDPOINT_NAMES[endpoint]}. {verdicts[0].upper()}{verdicts[1:]}."
 
 
-def _list_effects(panel: Panel, endpoint: str) -> dict[str, tuple[float, str]]:
-    """List each trick's effect, and the same with its interval: over data sets, or on a single one."""
+def _list_effects(panel: Panel, endpoint: str) -> dict[str, tuple[float, tuple[float, float] | None]]:
+    """List each trick's effect with its interval: over data sets, or on a single one."""
     if len(panel.runs) > 1:
-        together = estimate_together(panel, endpoint).items()
-        return {trick: (each.mean, format_effect(each.mean, each.interval)) for trick, each in together}
-    effects = [each for each in panel.effects if each.endpoint == endpoint]
-    return {each.trick: (each.value, format_effect(each.value, each.interval)) for each in effects}
+        return {trick: (each.mean, each.interval) for trick, each in estimate_together(panel, endpoint).items()}
+    return {each.trick: (each.value, each.interval) for each in panel.effects if each.endpoint == endpoint}
 
 
 def _main_panels(panels: Sequence[Panel]) -> list[Panel]:
