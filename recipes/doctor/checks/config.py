@@ -3,10 +3,13 @@
 import math
 
 from recipes.compose.remedies import advised_learning_rates, default_setting, usual_learning_rate
+from recipes.compose.tricks import build
+from recipes.config import Config
 from recipes.doctor.findings import CheckResult
 from recipes.doctor.registry import check
 from recipes.doctor.subject import Subject
 from recipes.ranges import advised_fields, outside_advice
+from recipes.seams import tricks_around
 
 FEW_UPDATES = 50
 SMALLEST_BATCH = 8
@@ -14,12 +17,20 @@ SMALLEST_BATCH = 8
 SHORTEST_PATIENCE = 0.1
 
 
+def is_trained_before_updates(config: Config) -> bool:
+    """Whether a stage on the classes trains the model before the first update, and no update changes it."""
+    if config.train.learning_rate:
+        return False
+    tricks = build(config.tricks)
+    return any(tricks[name].slots["pretrain"] == "classes" for name in tricks_around("pretrain", tricks))
+
+
 @check("config", cheap=True)
 def learning_rate(subject: Subject, result: CheckResult) -> None:
     """The learning rate is in the range that is advised for the model; the remedy is that of its config file."""
     rate, source = subject.config.train.learning_rate, subject.config.model.source
     result.add_inspected(1, "setting")
-    if source == "linear":
+    if source == "linear" or is_trained_before_updates(subject.config):
         return
     lowest, highest = advised_learning_rates(subject.config.model)
     if lowest <= rate <= highest:
@@ -75,6 +86,8 @@ def updates(subject: Subject, result: CheckResult) -> None:
     """Training has enough updates, and each update has enough rows."""
     run, train = subject.run, subject.config.train
     result.add_inspected(run.total_updates, "updates")
+    if is_trained_before_updates(subject.config):
+        return
     if run.total_updates < FEW_UPDATES:
         setting = "train.max_updates" if train.max_updates else "train.epochs"
         value = train.max_updates or train.epochs

@@ -54,6 +54,16 @@ def test_unusual_learning_rates_are_found(source: str, rate: float, severity: st
     assert found_severity == severity and message in found_message
 
 
+@pytest.mark.parametrize("tricks", ["contrastive", "mlm"])
+def test_only_a_stage_on_the_classes_replaces_the_updates(tricks: str) -> None:
+    overrides = [f"+tricks=[{tricks}]", "train.learning_rate=0", "train.max_updates=1"]
+    found = [
+        *run_check(learning_rate, *overrides),
+        *run_check(updates, *overrides, total_updates=1, updates_per_epoch=5, train=range(20)),
+    ]
+    assert bool(found) == (tricks == "mlm")
+
+
 @pytest.mark.parametrize(
     ("source", "rate"),
     [("hub", 1e-4), ("hub", 2e-6), ("minilm", 5e-4), ("minilm", 3e-5), ("tiny", 1e-4), ("tiny", 0.1), ("linear", 0.0)],
