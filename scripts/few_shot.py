@@ -6,7 +6,8 @@ Draw d takes the same rows a class of the training file for every system. SetFit
 `setfit` with 20 pairs of each kind a row, as in its paper (arXiv 2209.11055), `setfit_default` with the pairs of its
 version 1, one epoch of all pairs. Both encode with the files of the same package. The arms validate on the first rows
 of the validation file, once, after training; nothing is chosen or fitted on them. `--tune` scores on the other rows of
-the validation file in place of the test file, on other draws, to choose settings.
+the validation file in place of the test file, on other draws, to choose settings. Arms with the same stage then take it
+from the cache, so their seconds are not shown.
 
 Each result is a line of few-shot.csv next to the study, and a study that was stopped goes on with the missing ones.
 Texts and weights are not stored. setfit comes with `pip install -e '.[bench]'`.
@@ -200,7 +201,7 @@ def describe(results: Sequence[Result], base: str) -> Iterator[str]:
             shared = sorted(runs.keys() & systems.get(base, {}).keys())
             differences = [runs[draw].accuracy - systems[base][draw].accuracy for draw in shared]
             spread = f" ({stdev(scores):.4f})" if len(scores) > 1 else ""
-            seconds = f"{mean(each.cpu_seconds for each in runs.values()):.1f}"
+            seconds = f"{mean(each.cpu_seconds for each in runs.values()):.1f}" if kind == "test" else ""
             difference = "" if system == base else format_interval(differences)
             lines.append([system, str(len(runs)), f"{mean(scores):.4f}{spread}", difference, seconds])
         yield markdown_table(["system", "draws", "accuracy (deviation)", f"difference to {base}", "CPU seconds"], lines)
@@ -221,7 +222,11 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(options.threads)
-    finish(study, STUDY.with_suffix(".csv"), options)
+    with tempfile.TemporaryDirectory() as cache:
+        if not options.tune:
+            # A stage that is in the cache takes no time.
+            os.environ["TRICKBOOK_CACHE"] = cache
+        finish(study, STUDY.with_suffix(".csv"), options)
     print(*describe(read_results(STUDY.with_suffix(".csv")), "setfit"), sep="\n")
 
 

@@ -1,5 +1,6 @@
 """The script that compares with setfit: its draws, and a small study of one arm end to end."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -73,6 +74,7 @@ def test_a_finished_draw_is_not_repeated_and_the_table_pairs_draws(
     monkeypatch.setattr(few_shot, "train_arm", lambda draw, *_: (train(draw)[0] + 0.2, 2.0))
     clock = iter(range(8))
     monkeypatch.setattr(few_shot.time, "process_time", lambda: float(next(clock)))
+    monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path))  # main() has its own
     for draws in ("1", "2"):
         arguments = ["--data", str(data), "--rows", "4", "--draws", draws, "--systems", "setfit", "plain"]
         monkeypatch.setattr(sys, "argv", ["few_shot.py", *arguments])
@@ -81,6 +83,28 @@ def test_a_finished_draw_is_not_repeated_and_the_table_pairs_draws(
     table = capsys.readouterr().out.rpartition("set, minilm, 4 rows a class (test)")[2]
     assert "| setfit | 2 | 0.5500 (0.0707) |  | 1.0 |" in table
     assert "| plain | 2 | 0.7500 (0.0707) | +0.2000 ± 0.0000 | 1.0 |" in table
+
+
+def test_seconds_are_shown_for_test_draws_alone(few_shot: ModuleType) -> None:
+    """Other runs take stages that they share from the cache."""
+    tuned = few_shot.Result("set", "minilm", 8, few_shot.TUNING_DRAWS, "plain", "", 0.5, 1.0, 2.0, "")
+    test = few_shot.Result("set", "minilm", 8, 0, "plain", "", 0.5, 1.0, 2.0, "")
+    _, hidden, _, shown = few_shot.describe([tuned, test], "setfit")
+    assert hidden.endswith("|  |") and shown.endswith("| 2.0 |")
+
+
+def test_a_test_draw_takes_nothing_from_the_cache(
+    few_shot: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRICKBOOK_CACHE", str(tmp_path))
+    monkeypatch.setattr(few_shot, "STUDY", tmp_path / "few-shot.yaml")
+    (tmp_path / "few-shot.yaml").write_text("{overrides: [], arms: {plain: []}}", encoding="utf-8")
+    caches: list[str] = []
+    monkeypatch.setattr(few_shot, "finish", lambda *_: caches.append(os.environ["TRICKBOOK_CACHE"]))
+    for arguments in (["--tune"], []):
+        monkeypatch.setattr(sys, "argv", ["few_shot.py", *arguments])
+        few_shot.main()
+    assert caches[0] == str(tmp_path) != caches[1]
 
 
 def test_an_arm_is_scored_on_the_rows_of_its_draw(few_shot: ModuleType) -> None:
