@@ -94,10 +94,11 @@ def has_results(folder: Path) -> bool:
 
 def _forget(folder: Path, before: Collection[str]) -> None:
     """Remove what a start wrote that came to nothing, but no file that was there before."""
-    events = [path.name for path in folder.glob("events.out.tfevents.*")]
+    # Trackers and tricks write files of their own.
+    written = [path.name for path in folder.glob("*") if path.is_file()]
     # A start that was killed has left its files here; they begin with the config.
     left = START if "config.yaml" in before else ()
-    for name in {*START, *events} - ({*before} - {*left}):
+    for name in {*written} - ({*before} - {*left}):
         with suppress(OSError):  # the error that came before is the one to report
             (folder / name).unlink(missing_ok=True)
     remove_empty(folder)

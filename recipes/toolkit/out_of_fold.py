@@ -119,12 +119,13 @@ def read_ensemble_folds(folder: str, data: Data, rows: Dataset, classes: Sequenc
     labels = [predictions.labels[row_of[name]] if name in row_of else None for name in rows["id"][:]]
     wanted = zip(rows["id"][:], labels, rows["label"][:], strict=True)
     differing = [name for name, theirs, ours in wanted if theirs != ours]
-    if differing or set(predictions.classes) != set(classes):
-        detail = f"{len(differing)} training rows, id {differing[0]} first, have no or another label there"
-        raise UserError(
-            f"{setting}: {detail if differing else 'its labels are others'}; use an ensemble that was trained on the "
-            "rows and labels of this run."
-        )
+    problem = ""
+    if differing:
+        problem = f"training rows such as id {differing[0]} ({len(differing)} in all) have no or another label there"
+    elif set(predictions.classes) != set(classes):
+        problem = "its labels are others"
+    if problem:
+        raise UserError(f"{setting}: {problem}; use an ensemble that was trained on the rows and labels of this run.")
     columns = [predictions.classes.index(name) for name in classes]
     probabilities: np.ndarray = predictions.probabilities[[row_of[name] for name in rows["id"][:]]][:, columns]
     return probabilities.astype(np.float64).round(DIGITS)

@@ -15,10 +15,11 @@ Use when: labels come from a crowd, from rules or from users, and rows are thous
     labels flipped, linear models find 58 to 77 % of these, and 43 to 95 % of the doubtful labels are wrong (eda_trec,
     eda_cr, eda_subj, sms_spam: docs/evidence/label-noise-found.csv). After dropping, 6 to 11 % of the labels are wrong.
     MiniLM on 500 rows of eda_trec with a fifth flipped, mean of three draws: the flipped labels cost 0.112 of accuracy.
-    `downweight` brought 0.053 back, `drop` 0.050, and `relabel` lost 0.021 more (docs/evidence/label-noise.csv).
+    `downweight` brought 0.053 ± 0.098 back, `drop` 0.050 ± 0.136, `relabel` -0.021 ± 0.253: nothing is shown with three
+    draws (docs/evidence/label-noise.csv).
 Avoid when: rows are few, or words say little about the label: of 500 rows of eda_cr, fewer than half of the doubtful
-    labels are wrong, and `relabel` makes more wrong labels than it corrects. Of unchanged data sets of 3,000 to 6,500
-    rows it doubts 0.2 to 7 %, among them hard rows with the right label: read the list first (`report`).
+    labels are wrong, and `relabel` makes more wrong labels than it corrects. Among the
+    doubtful labels are hard rows with the right label: read the list first (`report`).
 Composes: examples/judge: after duplicates are dropped, before variants are added; these have the label and the weight
     of their source. gradient/plan: the weights. With mixup a row has its own weight, not that of its partner.
 """

@@ -122,11 +122,11 @@ class Mixup(Trick):
         self.replays = drawn_layer if self.level == "hidden" else True
 
     def excludes(self) -> Mapping[str, str]:
-        """Exclude segments, which leave no layer that sees all tokens of a text."""
+        """Exclude tricks that change how tokens become one vector, unless these vectors are mixed."""
         if self.level == "sentence":
             return {}
-        why = f"texts that are read in segments can only be mixed after pooling (tricks.{self.name}.level=sentence)"
-        return {"model/reshape": why}
+        after = f"with tricks.{self.name}.level=sentence after it"
+        return {"model/reshape": f"one changes how a text is pooled, the other mixes before pooling ({after})"}
 
     def prepare(self, run: Run) -> None:
         """Refuse a model that has nothing to mix at this level."""

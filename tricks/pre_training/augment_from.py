@@ -4,7 +4,7 @@ The file has a column of ids and the columns of the texts. So a language model m
 there and back, before training and on another machine. A variant has the label of its row; if the file has labels too
 and one is another, it is refused. Variants of rows that were cut off as validation or test are left out, and so is each
 that repeats another one or a training row, or nearly duplicates a row of validation, test or `evaluate.extra`. An id
-that no row has is refused.
+that no row has is refused, and so is a file of which nothing can be added.
 
 Source: back translation: Sennrich, Haddow, Birch 2016, arXiv 1511.06709, for classification Xie et al. 2020, arXiv
     1904.12848; paraphrases of a language model: Dai et al. 2023, AugGPT, arXiv 2302.13007.
@@ -76,10 +76,16 @@ class AugmentFrom(Trick):
         unseen = leave_out_known(run, own, examples, self.threshold, f"tricks.{self.name}.threshold")
         numbers = count_repetitions(unseen["id"][:])
         added = unseen.select([row for row, number in enumerate(numbers) if number <= (self.most_per_row or number)])
+        if not (len(added) or run.splits.is_fold):
+            raise UserError(
+                f"{setting}={self.variants_file}: none of its {len(variants):,} variants can be added: each is of a "
+                "row that is not trained on, repeats a text of training, or is nearly in validation, test or "
+                "evaluate.extra; give variants of training rows."
+            )
         run.note(
             f"{self.name}: {len(added):,} of {len(variants):,} variants are added. {len(variants) - len(own):,} are of "
-            f"rows that are not trained on; {len(own) - len(unseen):,} repeat a text of training, or are nearly in "
-            "validation, test or evaluate.extra."
+            f"rows that are not trained on; {len(own) - len(unseen):,} repeat one another or a text of training, or "
+            "are nearly in validation, test or evaluate.extra."
         )
         ids = added["id"][:]
         # Everything but the texts and the id is that of the row.
@@ -106,8 +112,8 @@ class AugmentFrom(Trick):
                 else "numbers of the rows in data.train, from 0 (data.id=null)"
             )
             raise UserError(
-                f"{setting}: {len(unknown):,} of its ids are of no row: {list_names(unknown, most=3)}. Ids are {kind}; "
-                f"correct them, or name another column with tricks.{self.name}.id."
+                f"{setting}: {len(unknown):,} of its ids are of no training row: {list_names(unknown, most=3)}. Ids "
+                f"are {kind}; correct them, or name another column with tricks.{self.name}.id."
             )
 
     def _check_labels(self, run: Run, variants: Dataset, setting: str) -> None:

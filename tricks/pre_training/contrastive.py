@@ -97,8 +97,8 @@ class Contrastive(Trick):
         alone = [name for name, count in zip(run.classes, class_counts(run.train), strict=True) if count == 1]
         if alone and self.epochs:
             yield (
-                f"{len(alone)} classes have one training row (such as {alone[0]!r}), so no pair pulls them together; "
-                "label another row of each."
+                f"{len(alone)} of {len(run.classes)} classes have one training row each (such as {alone[0]!r}), so no "
+                "pair pulls their texts together; label another row of each."
             )
 
     def pretrain(self, run: Run, inner: Callable[[], None]) -> None:

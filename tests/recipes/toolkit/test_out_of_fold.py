@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -117,3 +118,26 @@ def test_more_folds_than_rows_of_a_class(labels: list[str], message: str) -> Non
 def test_texts_without_words() -> None:
     with pytest.raises(UserError, match="folds=3: the texts have no words to predict labels from; leave the trick out"):
         predict(rows(["?", "!", "-", "+", ".", ","], CLASSES * 3))
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "problem"),
+    [
+        (["no", "yes", "perhaps"], ["no", "yes"], "its labels are others"),
+        (CLASSES, ["no", "no"], "training rows such as id 1 (1 in all) have no or another label there"),
+    ],
+)
+def test_a_fusion_of_other_labels_is_refused(
+    classes: list[str], labels: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "out_of_fold.csv").touch()
+    numbers = np.zeros((2, len(classes)))
+    predictions = Predictions(["0", "1"], labels, numbers, numbers, classes, False)
+    run = SimpleNamespace(folder=tmp_path, load_predictions=lambda split: predictions)
+    monkeypatch.setattr(out_of_fold, "finished_run", lambda folder, setting: run)
+    monkeypatch.setattr(out_of_fold, "check_same_data", lambda *_: None)
+    data: Any = None
+    with pytest.raises(UserError) as caught:
+        out_of_fold.read_ensemble_folds("old", data, rows(["a", "b"], ["no", "yes"]), CLASSES, "fusion=old")
+    assert f"fusion=old: {problem}; use an ensemble" in caught.value.problems[0]

@@ -76,7 +76,7 @@ def test_texts_that_are_known_are_left_out(tmp_path: Path) -> None:
     texts = [training, validation, f"{validation}!", test, f"{test}!", "new text", "New Text"]
     rows, notes = augmented(write_rows(tmp_path, "v", "id,text", *(f"1,{text}" for text in texts)))
     assert [row["text"] for row in rows] == ["new text"]
-    assert "1 of 7 variants are added" in notes[0] and "6 repeat a text of training" in notes[0]
+    assert "1 of 7 variants are added" in notes[0] and "6 repeat one another or a text of training" in notes[0]
 
 
 def write_variants_of(folder: Path, names: Sequence[object]) -> Path:
@@ -92,16 +92,23 @@ def test_rows_that_were_cut_off_for_other_splits_get_no_variants(tmp_path: Path)
         assert f"{44 - len(rows)} are of rows that are not trained on" in notes[-1]
         assert ("test is not read" in notes[0]) == (is_read == "false")
     # With all rows known, an id of none is a mistake.
-    assert "1 of its ids are of no row: '44'" in refusal(write_variants_of(tmp_path, range(45)), *cut)
+    assert "1 of its ids are of no training row: '44'" in refusal(write_variants_of(tmp_path, range(45)), *cut)
 
 
 def test_ids_of_no_row_are_refused(tmp_path: Path) -> None:
     message = refusal(write_variants_of(tmp_path, [0, 44, "x7", "x8", "x9"]))
-    assert "4 of its ids are of no row: '44', 'x7', 'x8' and 1 more" in message
+    assert "4 of its ids are of no training row: '44', 'x7', 'x8' and 1 more" in message
     assert "numbers of the rows in data.train, from 0 (data.id=null); correct them, or name" in message
     assert "variants_file is not set" in refusal(None)
     unread = ["data.test=null", "evaluate.test=false"]
-    assert "2 of its ids are of no row" in refusal(write_variants_of(tmp_path, ["x7", "x8"]), *unread)
+    assert "2 of its ids are of no training row" in refusal(write_variants_of(tmp_path, ["x7", "x8"]), *unread)
+
+
+def test_a_file_of_which_nothing_can_be_added_is_refused(tmp_path: Path) -> None:
+    known = write_rows(tmp_path, "v", "id,text", *(f"1,{max(texts_of(split), key=len)}" for split in range(3)))
+    message = refusal(known)
+    assert f"variants_file={known}: none of its 3 variants can be added: each is" in message
+    assert "give variants of training rows" in message
 
 
 def test_labels_may_repeat_those_of_the_rows(tmp_path: Path) -> None:

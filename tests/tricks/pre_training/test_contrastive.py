@@ -154,5 +154,5 @@ def test_a_class_of_one_row_is_warned_of() -> None:
     rows = Encoded(Dataset.from_dict({"id": ["a", "b", "c"]}), {}, np.zeros(1), labels, 2, None)  # type: ignore[arg-type]
     run: Any = SimpleNamespace(train=rows, classes=["common", "rare"])
     (warning,) = trick().check(run)
-    assert "1 classes have one training row (such as 'rare')" in warning and "label another row" in warning
+    assert "1 of 2 classes have one training row each (such as 'rare')" in warning and "label another row" in warning
     assert list(trick(epochs=0.0).check(run)) == []
