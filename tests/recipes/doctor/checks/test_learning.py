@@ -31,6 +31,13 @@ def test_overfitting_is_skipped_after_too_few_updates(tmp_path: Path, monkeypatc
     assert in_child(skip_reason).startswith("0.05 s are ")
 
 
+def test_overfitting_is_not_tried_where_a_stage_is_all_of_training() -> None:
+    config = tiny_config("+tricks=[contrastive]", "train.learning_rate=0")
+    subject: Any = SimpleNamespace(config=config)
+    with pytest.raises(Skip, match="no update changes the model"):
+        learning.overfitting_one_batch(subject, CheckResult("", "", ""))
+
+
 def find_high_scores(metric: str, labels: str, predicted: str) -> list[str]:
     """The severities of the metric check, for validation rows with these labels and predictions, one letter each."""
     classes = sorted(set(labels))
