@@ -81,7 +81,7 @@ def claim(
                 yield
             finally:
                 if not has_results(folder):
-                    _forget(folder, before)
+                    _forget(folder, before, values["tricks"])
     finally:
         if renamed is not None and not folder.exists():
             renamed.rename(folder)
@@ -92,13 +92,19 @@ def has_results(folder: Path) -> bool:
     return any((folder / name).exists() for name in RESULTS)
 
 
-def _forget(folder: Path, before: Collection[str]) -> None:
-    """Remove what a start wrote that came to nothing, but no file that was there before."""
-    # Trackers and tricks write files of their own.
-    written = [path.name for path in folder.glob("*") if path.is_file()]
+def _forget(folder: Path, before: Collection[str], tricks: Collection[str]) -> None:
+    """Remove what a start wrote that came to nothing, but no file of others.
+
+    Args:
+        folder: the run folder.
+        before: the names that were in it before the start.
+        tricks: a file that a trick writes has its name.
+    """
+    written = {*START, *(path.name for name in tricks for path in folder.glob(f"{name}.*"))}
+    events = [path.name for path in folder.glob("events.out.tfevents.*")]
     # A start that was killed has left its files here; they begin with the config.
-    left = START if "config.yaml" in before else ()
-    for name in {*written} - ({*before} - {*left}):
+    left = written if "config.yaml" in before else set()
+    for name in {*written, *events} - ({*before} - left):
         with suppress(OSError):  # the error that came before is the one to report
             (folder / name).unlink(missing_ok=True)
     remove_empty(folder)

@@ -162,8 +162,9 @@ def test_starting_over_renames_each_old_folder(tmp_path: Path) -> None:
 
 
 def test_a_failed_start_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the model"), claim(tmp_path / "run", values(), {"data.train": "sha256:1"}):
-        for name in ("events.out.tfevents.1", "clean_labels.csv"):  # of a tracker and of a trick
+    own = values(tricks={"mixup": {"alpha": 0.4}})
+    with pytest.raises(ValueError, match="the model"), claim(tmp_path / "run", own, {"data.train": "sha256:1"}):
+        for name in ("events.out.tfevents.1", "mixup.csv"):  # of a tracker and of a trick
             (tmp_path / "run" / name).touch()
         raise ValueError("the model")
     assert list(tmp_path.iterdir()) == []
@@ -174,8 +175,9 @@ def test_a_failed_start_leaves_files_of_others(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "text.csv").touch()
     with pytest.raises(ValueError, match="the model"), claim(tmp_path / "run", values()):
+        (tmp_path / "run" / "notes.txt").touch()
         raise ValueError("the model")
-    assert list_names(tmp_path) == ["run", "text.csv"]
+    assert list_names(tmp_path) == ["notes.txt", "run", "text.csv"]
 
 
 def test_a_start_that_was_killed_claims_nothing(tmp_path: Path) -> None:
