@@ -272,6 +272,8 @@ class Trick:
     read the batch's ids, lengths or position, draw on the host, count, or branch on a tensor's values. In `gradient` it
     may: it leaves what it drew in `carried`, where a tensor may also require a gradient. A law verifies the claim.
     """
+    fits_head = False
+    """Whether it trains the model and fits its head before the first update, so that training may end there."""
     name = ""
     """The name under which it is selected, from `__post_init__` on; where it was made by hand, that of its class."""
 

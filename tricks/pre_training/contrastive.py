@@ -9,10 +9,11 @@ Source: SetFit, Tunstall et al. 2022, arXiv 2209.11055: the same loss, over pair
     pairs of a batch cost one pass a text. A fitted head before fine-tuning: Kumar et al. 2022, arXiv 2202.10054.
 Cost: `epochs` passes over the rows, at most `max_updates` updates, before the first update; `passes_per_update` in
     metrics.json counts them. The result is cached.
-Use when: there are few rows of each class, by `recipe=few_shot`, which trains nothing after the stage. In ten draws
-    it is above SetFit with 8 rows a class, +0.0325 ± 0.0202 on eda_cr, in 0.6 of its time. With 64 it is level on
-    eda_cr, and +0.0080 ± 0.0087 on eda_trec in a seventh of its time (docs/evidence/short_runs.md). Avoid when: rows
-    are many, and fine-tuning alone is as good. Training after the stage cost 1.6 points on eda_trec.
+Use when: there are few rows of each class, by `recipe=few_shot`, which trains nothing after the stage. Next to
+    SetFit, in ten draws of 8 rows a class, it is +0.0325 ± 0.0202 on eda_cr and level on sms_spam, in 0.6 of its time.
+    With 64 it is level on eda_cr, and +0.0080 ± 0.0087 on eda_trec in a seventh of its time
+    (docs/evidence/short_runs.md). Avoid when: rows are many, and fine-tuning alone is as good. Training after the stage
+    cost 0.0132 ± 0.0066 on eda_trec with 8 rows.
 Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs its mean: `recipes.load(folder)` and an
     ONNX export have it, a plain transformers pipeline does not, unless pooling=own.
 """
@@ -76,6 +77,10 @@ class Contrastive(Trick):
     control = "train_longer"
     neutral = {"epochs": 0.0, "pooling": "own"}
     replays = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.fits_head = self.epochs > 0 and self.head == "logistic"
 
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Let the head read the mean."""

@@ -3,26 +3,16 @@
 import math
 
 from recipes.compose.remedies import advised_learning_rates, default_setting, usual_learning_rate
-from recipes.compose.tricks import build
-from recipes.config import Config
 from recipes.doctor.findings import CheckResult
 from recipes.doctor.registry import check
+from recipes.doctor.stages import is_trained_before_updates
 from recipes.doctor.subject import Subject
 from recipes.ranges import advised_fields, outside_advice
-from recipes.seams import tricks_around
 
 FEW_UPDATES = 50
 SMALLEST_BATCH = 8
 # Of all updates.
 SHORTEST_PATIENCE = 0.1
-
-
-def is_trained_before_updates(config: Config) -> bool:
-    """Whether a stage on the classes trains the model before the first update, and no update changes it."""
-    if config.train.learning_rate:
-        return False
-    tricks = build(config.tricks)
-    return any(tricks[name].slots["pretrain"] == "classes" for name in tricks_around("pretrain", tricks))
 
 
 @check("config", cheap=True)

@@ -13,12 +13,14 @@ from recipes.compose.remedies import usual_learning_rate
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.health import judge
 from recipes.doctor.registry import check
+from recipes.doctor.stages import is_trained_before_updates
 from recipes.doctor.subject import Subject
 from recipes.metrics import answer_spread, intervals, is_better, measure
 from recipes.reports.error_parts import SURE
 from recipes.reports.health import BASELINES
 
 FEW_UPDATES = 300
+OTHER_STAGE = "other settings of the stage before the updates"
 """A run of fewer updates that learned nothing is advised to train for longer."""
 
 
@@ -63,6 +65,8 @@ def _undo_collapse(subject: Subject) -> str:
     config, updates = subject.config, len(subject.finished_run.updates)
     if not updates:
         return ""
+    if is_trained_before_updates(config):
+        return f"{OTHER_STAGE}, or trickbook doctor with the same overrides to find the cause"
     usual, rate = usual_learning_rate(config.model), config.train.learning_rate
     remedies = []
     if not usual / 2 <= rate <= 2 * usual:
@@ -169,7 +173,8 @@ def linear_baseline(subject: Subject, result: CheckResult) -> None:
         remedy = "more validation rows, or longer training"
     elif against["baseline"] == "linear":
         consequence = "the encoder is no better than counting words"
-        remedy = "more updates, another learning rate, or model=linear"
+        other = OTHER_STAGE if is_trained_before_updates(subject.config) else "more updates, another learning rate"
+        remedy = f"{other}, or model=linear"
     else:
         consequence = "the model is no better than one answer for all rows"
         remedy = "more training rows, or trickbook doctor with the same overrides, which checks the labels"
@@ -185,6 +190,8 @@ def loss_curve(subject: Subject, result: CheckResult) -> None:
     lines = run.updates
     if len(lines) < 10:
         raise Skip("there are fewer than ten updates")
+    if is_trained_before_updates(subject.config):
+        raise Skip("train.learning_rate=0: the loss of the updates cannot fall")
     result.add_inspected(len(lines), "updates")
     tenth = max(1, len(lines) // 10)
     losses = np.array([line["loss"] if line["loss"] is not None else np.nan for line in lines], dtype=float)

@@ -14,10 +14,10 @@ from recipes.compose.remedies import usual_learning_rate
 from recipes.data.batch import Batch
 from recipes.data.batching import by_length
 from recipes.doctor.alone import only_tricks, step_tricks, weaken
-from recipes.doctor.checks.config import is_trained_before_updates
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.memorize import MOST_UPDATES, SECONDS, Memorized, make_step, memorize, small_batch
 from recipes.doctor.registry import check
+from recipes.doctor.stages import is_trained_before_updates
 from recipes.doctor.subject import Subject
 from recipes.guards import Diverged
 from recipes.loop import TrainingRun
@@ -31,11 +31,16 @@ METRIC_ROWS, SHUFFLES = 256, 20
 """Validation rows that are predicted before training, and how often their labels are shuffled."""
 
 
+def _require_updates(subject: Subject) -> None:
+    """Skip a check of the updates where a stage before them is all of training."""
+    if is_trained_before_updates(subject.config):
+        raise Skip("train.learning_rate=0: no update changes the model, and stages are not tried")
+
+
 @check("learning")
 def overfitting_one_batch(subject: Subject, result: CheckResult) -> None:
     """The model can memorize one small batch with every label in it."""
-    if is_trained_before_updates(subject.config):
-        raise Skip("train.learning_rate=0: no update changes the model, and stages are not tried")
+    _require_updates(subject)
     batch = small_batch(subject)
     result.add_inspected(len(batch), "rows")
 
@@ -93,6 +98,7 @@ def _harmful_alone(run: TrainingRun, fails: Callable[[Mapping[str, Trick]], bool
 @check("learning")
 def learning_rate_range(subject: Subject, result: CheckResult) -> None:
     """The learning rate is below those at which the loss explodes (one update each from 1e-7 to 1)."""
+    _require_updates(subject)
     rates = np.geomspace(1e-7, 1.0, RATES)
     losses = _losses_by_rate(subject, rates, subject.run.tricks)
     result.add_inspected(len(losses), "rates")

@@ -54,14 +54,22 @@ def test_unusual_learning_rates_are_found(source: str, rate: float, severity: st
     assert found_severity == severity and message in found_message
 
 
-@pytest.mark.parametrize("tricks", ["contrastive", "mlm"])
-def test_only_a_stage_on_the_classes_replaces_the_updates(tricks: str) -> None:
-    overrides = [f"+tricks=[{tricks}]", "train.learning_rate=0", "train.max_updates=1"]
+@pytest.mark.parametrize(
+    ("overrides", "is_fault"),
+    [
+        (["+tricks=[contrastive]"], False),
+        (["+tricks=[contrastive]", "tricks.contrastive.epochs=0"], True),
+        (["+tricks=[contrastive]", "tricks.contrastive.head=new"], True),
+        (["+tricks=[mlm]"], True),
+    ],
+)
+def test_only_a_stage_that_fits_the_head_replaces_the_updates(overrides: list[str], is_fault: bool) -> None:
+    overrides = [*overrides, "train.learning_rate=0", "train.max_updates=1"]
     found = [
         *run_check(learning_rate, *overrides),
         *run_check(updates, *overrides, total_updates=1, updates_per_epoch=5, train=range(20)),
     ]
-    assert bool(found) == (tricks == "mlm")
+    assert bool(found) == is_fault
 
 
 @pytest.mark.parametrize(

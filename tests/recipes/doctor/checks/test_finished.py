@@ -18,6 +18,7 @@ from recipes.doctor.checks.finished import (
 )
 from recipes.doctor.findings import CheckResult, Finding, Skip
 from recipes.metrics import Predictions
+from recipes.testing import tiny_config
 
 
 def run_check(check: Any, subject_values: Mapping[str, Any] | None = None, **run: Any) -> list[Finding]:
@@ -87,7 +88,7 @@ def check_baseline(score: float, low: float, high: float, baseline: str = "linea
         "baselines": {"linear": {"accuracy": 0.8}, "majority": {"accuracy": 0.5}},
         "against": {"baseline": baseline, "difference": (low + high) / 2, "low": low, "high": high},
     }
-    config = SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy"))
+    config = SimpleNamespace(evaluate=SimpleNamespace(metric="accuracy"), train=SimpleNamespace(learning_rate=1e-4))
     run = {"metrics": {"validation": {"accuracy": score}}, "load_predictions": lambda split: scored("xy", "xy")}
     return run_check(linear_baseline, {"config": config, "comparison": comparison}, **run)
 
@@ -197,3 +198,15 @@ def test_a_best_evaluation_at_the_end_is_found(metric: str, scores: list[float],
     assert [(finding.name, finding.remedy) for finding in findings] == [("best_at_end", "train.epochs=6")] * is_found
     with pytest.raises(Skip, match="fewer than two evaluations"):
         run_check(training_length, {"config": config}, history=history[:2])
+
+
+def test_updates_are_not_judged_where_a_stage_is_all_of_training() -> None:
+    """The loss cannot fall, and neither more updates nor another rate can help."""
+    config = tiny_config("+tricks=[contrastive]", "train.learning_rate=0")
+    updates = [{"loss": 1.0, "cross_entropy": 1.0}] * 20
+    with pytest.raises(Skip, match="cannot fall"):
+        run_check(loss_curve, {"config": config}, updates=updates)
+    answers = scored("x" * 12, "xyz" * 4)
+    run = {"splits": ["validation"], "load_predictions": lambda split: answers, "updates": updates}
+    (finding,) = run_check(predictions, {"config": config}, **run)
+    assert finding.remedy.startswith("other settings of the stage before the updates, or")
