@@ -1,6 +1,6 @@
 """Compare arms of `docs/evidence/few-shot.yaml` with the package setfit on a few labelled rows a class.
 
-    python scripts/few_shot.py --data <folder of eda_cr> --rows 8 --draws 10 --systems setfit contrastive
+    python scripts/few_shot.py --data <folder of eda_cr> --rows 8 --draws 10 --systems setfit stage_only
 
 Draw d takes the same rows a class of the training file for every system. SetFit trains on them with its own `Trainer`:
 `setfit` with 20 pairs of each kind a row, as in its paper (arXiv 2209.11055), `setfit_default` with the pairs of its
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--model", default="minilm", choices=["minilm", "e5"])
     parser.add_argument("--rows", type=positive_integer, nargs="+", default=[8], help="of each class")
     parser.add_argument("--draws", type=positive_integer, default=10)
-    parser.add_argument("--systems", nargs="+", choices=systems, default=["setfit", "contrastive"])
+    parser.add_argument("--systems", nargs="+", choices=systems, default=["setfit", "stage_only"])
     parser.add_argument("--tune", action="store_true", help="score on validation rows, to choose settings")
     parser.add_argument("--threads", type=positive_integer, default=1)
     options = parser.parse_args()
