@@ -70,7 +70,7 @@ def test_the_name_is_set_before_post_init_and_is_not_a_setting() -> None:
             [f"+tricks=[class_weights,{NEW}]", f"tricks.{NEW}.scheme=balanced"],
             f"class_weights and {NEW} exclude",
         ),
-        ("mixup", [f"+tricks=[segments,{NEW}]"], f"(tricks.{NEW}.level=sentence)"),
+        ("mixup", [f"+tricks=[segments,{NEW}]"], f"(with tricks.{NEW}.level=sentence after it)"),
         ("eda", [f"+tricks=[{NEW}]", f"tricks.{NEW}.source=file"], f"set it with tricks.{NEW}.file=<path>"),
         (
             "swa",

@@ -319,7 +319,7 @@ def test_a_word_anywhere_is_learned_saved_and_predicted(tmp_path: Path, pooling:
 
 @pytest.mark.parametrize("recipe", ["manifold_mixup", "cutmix"])
 def test_mixing_parts_of_texts_is_refused(recipe: str) -> None:
-    message = r"mixup and segments .*can only be mixed after pooling .*keep one of them"
+    message = r"mixup and segments .*mixes before pooling .*keep one of them"
     with pytest.raises(recipes.UserError, match=message):
         recipes.finetune(["data=pydocs", "model=tiny", "+tricks=[segments]", f"recipe={recipe}"])
 
