@@ -100,11 +100,11 @@ def _forget(folder: Path, before: Collection[str], tricks: Collection[str]) -> N
         before: the names that were in it before the start.
         tricks: a file that a trick writes has its name.
     """
-    written = {*START, *(path.name for name in tricks for path in folder.glob(f"{name}.*"))}
+    files = {*START, *(path.name for name in tricks for path in folder.glob(f"{name}.*"))}
     events = [path.name for path in folder.glob("events.out.tfevents.*")]
     # A start that was killed has left its files here; they begin with the config.
-    left = written if "config.yaml" in before else set()
-    for name in {*written, *events} - ({*before} - left):
+    left = files if "config.yaml" in before else set()
+    for name in {*files, *events} - ({*before} - left):
         with suppress(OSError):  # the error that came before is the one to report
             (folder / name).unlink(missing_ok=True)
     remove_empty(folder)
