@@ -54,6 +54,15 @@ def test_every_arm_composes(few_shot: ModuleType) -> None:
         read(compose_again(["data=files", f"data.train={CONF}", *study.overrides, *overrides]))
 
 
+def test_the_recipe_is_the_arm_that_was_measured(few_shot: ModuleType) -> None:
+    study = few_shot.Study(**yaml.safe_load(few_shot.STUDY.read_text(encoding="utf-8")))
+    data = ["data=files", f"data.train={CONF}", "model=minilm"]
+    arm = read(compose_again([*data, *study.overrides, *study.arms["stage_only"]]))
+    recipe = read(compose_again([*data, "recipe=few_shot"]))
+    assert recipe.tricks == arm.tricks and recipe.train == arm.train
+    assert recipe.evaluate.weights == arm.evaluate.weights
+
+
 def test_a_finished_draw_is_not_repeated_and_the_table_pairs_draws(
     few_shot: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
