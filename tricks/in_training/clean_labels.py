@@ -18,8 +18,8 @@ Use when: labels come from a crowd, from rules or from users, and rows are thous
     `downweight` brought 0.053 ± 0.098 back, `drop` 0.050 ± 0.136, `relabel` -0.021 ± 0.253: nothing is shown with three
     draws (docs/evidence/label-noise.csv).
 Avoid when: rows are few, or words say little about the label: of 500 rows of eda_cr, fewer than half of the doubtful
-    labels are wrong, and `relabel` makes more wrong labels than it corrects. Some doubtful rows are hard and
-    have the right label: read the list first (`report`).
+    labels are wrong, and `relabel` makes more wrong labels than it corrects. Some doubtful rows are hard and have
+    the right label: read the list first (`report`).
 Composes: examples/judge: after duplicates are dropped, before variants are added; these have the label and the weight
     of their source. gradient/plan: the weights. With mixup a row has its own weight, not that of its partner.
 """

@@ -20,8 +20,9 @@ from recipes.reports.error_parts import SURE
 from recipes.reports.health import BASELINES
 
 FEW_UPDATES = 300
-OTHER_STAGE = "other settings of the stage before the updates"
 """A run of fewer updates that learned nothing is advised to train for longer."""
+OTHER_STAGE = "other settings of the stage before the updates"
+"""What to change where a stage is all of training."""
 
 
 @check("after", cheap=True)
