@@ -123,7 +123,7 @@ def test_a_recipe_brings_tricks_and_what_they_set(tmp_path: Path) -> None:
 def test_a_shipped_recipe_counts_as_given(theirs: Callable[..., str]) -> None:
     folder = theirs("longer", '{"train.epochs": 7}')
     assert compose_config(["model=tiny", "+tricks=[longer]"], folder)[0].train.epochs == 7
-    assert compose_config(["model=tiny", "+tricks=[longer]", "recipe=few_shot"], folder)[0].train.epochs == 3
+    assert compose_config(["model=tiny", "+tricks=[longer]", "recipe=few_shot"], folder)[0].train.epochs == 1
     # The epochs of a model are defaults.
     assert compose_config(["model=minilm", "+tricks=[longer]"], folder)[0].train.epochs == 7
 
