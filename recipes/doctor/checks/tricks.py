@@ -13,6 +13,7 @@ from recipes.data.batching import Batches
 from recipes.doctor.alone import only_tricks
 from recipes.doctor.findings import CheckResult, Skip
 from recipes.doctor.registry import check
+from recipes.doctor.stages import is_trained_before_updates
 from recipes.doctor.subject import Subject
 from recipes.loop import TrainingRun
 from recipes.runtime.memory import measure_saved_tensors
@@ -44,6 +45,8 @@ RARELY_HELPFUL: Mapping[tuple[str, str], tuple[str, str, str | None]] = {
         None,
     ),
 }
+IN_UPDATES = {"batches", "optimizer", "schedule", "loss", "objective", "gradient", "update", "weights"}
+"""The seams that change nothing where no update changes a weight."""
 UPDATES_TIMED = 4
 
 
@@ -54,7 +57,15 @@ def ineffective_tricks(subject: Subject, result: CheckResult) -> None:
     if not run.tricks:
         raise Skip("no trick is on")
     result.add_inspected(len(run.tricks), "tricks")
+    has_updates = not is_trained_before_updates(subject.config)
     for name, trick in run.tricks.items():
+        acting = {seam for seam, slot in trick.slots.items() if slot not in ("measure", "annotate")}
+        if not has_updates and acting <= IN_UPDATES:
+            result.warn(
+                f"{name} does nothing at train.learning_rate=0.",
+                "it acts in updates, and training is a stage before them",
+                f"leave out {name}",
+            )
         neutral = {} if isinstance(trick.neutral, str) else trick.neutral
         neutral = {field: value for field, value in neutral.items() if "." not in field}
         is_neutral = all(getattr(trick, field, None) == value for field, value in neutral.items())

@@ -732,6 +732,13 @@ TRICKS = [
         remedy=["tricks.fgm.epsilon=0.03"],
     ),
     Fault(
+        "an attack without updates",
+        "ineffective_tricks",
+        "fgm does nothing at train.learning_rate=0",
+        overrides=["+tricks=[contrastive,fgm]", "train.learning_rate=0"],
+        instead=["+tricks=[contrastive]", "train.learning_rate=0"],
+    ),
+    Fault(
         "steps longer than the ball",
         "ineffective_tricks",
         "tricks.pgd.alpha=0.3, the length of a step, is more than epsilon=0.03",
