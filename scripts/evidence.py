@@ -8,7 +8,8 @@ many training rows, stratified by class, the same rows for all arms. Intervals a
 of the differences paired by seed.
 
 An override of an arm may end in `=@<arm>`, for the run folder of another arm with the same data and seed, or in
-`=@other_rows`, for a file with the texts of up to 2,000 training rows that were not drawn.
+`=@other_rows`, for a file with the texts of up to 2,000 training rows that were not drawn, or in `=@variants`, for a
+file with the variants of the drawn rows, taken from the data set's `variants.csv` (`scripts/translate_back.py`).
 
 Each finished run is a line of a CSV file next to the study. A study that was stopped goes on with the runs that have no
 line. Of a finished run only scores and predictions stay; its weights are removed. The tables are made from the CSV
@@ -22,7 +23,7 @@ import io
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -47,6 +48,7 @@ from recipes.reports.tables import markdown_table
 DRAWN_ROWS = Path("runs/drawn")
 PREDICTIONS = Path("runs/evidence")
 OTHER_ROWS, MOST_OTHER_ROWS = "other_rows", 2000
+VARIANTS = "variants.csv"
 REFERENCE = re.compile(r"(?<==)@(\w+)$")
 BROKEN = HEADLINES[:2]
 """Headlines of a run that learned nothing: it diverged, or collapsed. The others compare models that did."""
@@ -74,7 +76,7 @@ class Study:
     def references(self, arm: str) -> list[str]:
         """The other arms whose run folders the overrides of an arm name."""
         names = {match[1] for line in self.arms[arm] if (match := REFERENCE.search(line))}
-        return sorted(names - {OTHER_ROWS})
+        return sorted(names & self.arms.keys())
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,27 @@ def draw_rows(folder: Path, rows: int, seed: int) -> Path:
         indices, others = train_test_split(range(len(labels)), train_size=rows, stratify=labels, random_state=seed)
         target.parent.mkdir(parents=True, exist_ok=True)
         examples.select(others[:MOST_OTHER_ROWS]).select_columns(["text"]).to_csv(other_rows_of(target))
-        examples.select(indices).select_columns(["text", "label"]).to_csv(target)
+        if (folder / VARIANTS).exists():
+            copy_variants(folder / VARIANTS, {str(examples["id"][index]) for index in indices}, variants_of(target))
+        examples.select(indices).select_columns(["id", "text", "label"]).to_csv(target)
     return target
+
+
+def copy_variants(source: Path, ids: Collection[str], target: Path) -> None:
+    """Copy the variants of some rows."""
+    with source.open(encoding="utf-8", newline="") as lines, target.open("w", encoding="utf-8", newline="") as copied:
+        header, *variants = csv.reader(lines)
+        csv.writer(copied, lineterminator="\n").writerows([header, *(each for each in variants if each[0] in ids)])
 
 
 def other_rows_of(sample: Path) -> Path:
     """The file with the texts of rows that were not drawn, next to that of the drawn rows."""
     return sample.with_suffix(".others.csv")
+
+
+def variants_of(sample: Path) -> Path:
+    """The file with the variants of the drawn rows, next to them."""
+    return sample.with_suffix(f".{VARIANTS}")
 
 
 def summarize_arms(results: Mapping[str, Mapping[int, Result]]) -> list[list[str]]:
@@ -272,7 +288,8 @@ def finish(study: Study, path: Path, arguments: argparse.Namespace) -> None:
                         continue
                     folders = {other: train_arm([*common, *study.arms[other]]) for other in study.references(arm)}
                     referred |= set(folders.values())
-                    overrides = [*common, *fill_in(study.arms[arm], {**folders, OTHER_ROWS: other_rows_of(train)})]
+                    paths = {**folders, OTHER_ROWS: other_rows_of(train), "variants": variants_of(train)}
+                    overrides = [*common, *fill_in(study.arms[arm], paths)]
                     target = PREDICTIONS / path.stem / "-".join(map(str, key))
                     append_result(path, Result(*key, *run(overrides, study.metric, target)))
                     print(*key, file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -95,6 +95,44 @@ def test_sampled_rows_are_stratified_and_the_same_for_a_seed(
     first = draw(0)
     assert Counter(label for _, label in first) == {"yes": 20, "no": 10}
     assert draw(0) == first != draw(1)
+
+
+def test_variants_of_the_drawn_rows_come_from_a_file_that_another_script_makes(
+    evidence: ModuleType,
+    script: Callable[[str], ModuleType],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def translate(texts: Sequence[str], pair: str) -> list[str]:
+        return [f"{text} {pair}" for text in texts]
+
+    script("translate_back").make(data, tmp_path / "translated", "eng", ["spa", "cat"], translate)
+    sample = evidence.draw_rows(tmp_path / "translated", 30, 0)
+    with sample.open(encoding="utf-8") as lines:
+        drawn = [(line["id"], line["text"]) for line in csv.DictReader(lines)]
+    with evidence.variants_of(sample).open(encoding="utf-8") as lines:
+        variants = [(line["id"], line["text"]) for line in csv.DictReader(lines)]
+    assert sorted(variants) == sorted(
+        (row, f"{text} eng-{other} {other}-eng") for row, text in drawn for other in ("spa", "cat")
+    )
+
+
+@pytest.mark.parametrize(("returned", "reason"), [(0, "returned 1 texts for 2"), (1, "no such mode")])
+def test_a_translation_that_fails_is_an_error(
+    script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, returned: int, reason: str
+) -> None:
+    translate_back = script("translate_back")
+    done = SimpleNamespace(returncode=returned, stdout="one .\n", stderr="no such mode" if returned else "")
+    monkeypatch.setattr(translate_back.subprocess, "run", lambda *arguments, **options: done)
+    monkeypatch.setattr(translate_back.shutil, "which", lambda name: name)
+    with pytest.raises(UserError, match=f"apertium eng-xyz: .*{reason}"):
+        translate_back.translate(["one", "two"], "eng-xyz")
+    monkeypatch.setattr(translate_back.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="apertium: no such program"):
+        translate_back.translate(["one", "two"], "eng-xyz")
 
 
 def test_a_missing_split_is_an_error(evidence: ModuleType, data: Path) -> None:
