@@ -23,6 +23,11 @@ def test_a_trick_has_the_name_it_is_selected_by() -> None:
     assert FOCAL["_target_"], "the values stay as they are"
 
 
+def test_tricks_are_in_the_order_of_their_names() -> None:
+    smoothing = {"_target_": "tricks.in_training.label_smoothing.LabelSmoothing", "amount": 0.1}
+    assert list(build({"smoothing": smoothing, "focal": FOCAL})) == ["focal", "smoothing"]
+
+
 def test_all_mistakes_are_reported_at_once() -> None:
     with trusting(["nowhere.Trick", "pathlib.Path"]):
         problems = problems_of(
