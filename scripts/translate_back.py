@@ -2,9 +2,9 @@
 
     python scripts/translate_back.py <folder of eda_trec> runs/translated/eda_trec
 
-The target gets the three files of the data set, and `variants.csv` with a variant of each training row through each
-language of `--through`. Apertium translates by rules, without a model or a network; a neural translator writes better.
-On Debian: `apt install apertium apertium-eng-spa apertium-eng-cat`.
+The target gets the three files of the data set with ids, and `variants.csv` with a variant of each training row through
+each language of `--through`. Apertium translates by rules, without a model or a network; a neural translator writes
+better. On Debian: `apt install apertium apertium-eng-spa apertium-eng-cat`.
 """
 
 import argparse
@@ -50,15 +50,16 @@ def translate(texts: Sequence[str], pair: str) -> list[str]:
 
 
 def make(folder: Path, target: Path, source: str, through: Sequence[str], translate: Translate) -> None:
-    """Copy the files of a data set, and write a variant of each training row for each language."""
-    files = files_of(folder)
-    paths = [f"data.{split}={file}" for split, file in files.items()]
-    train = read_splits(read(compose_config(["data=files", *paths])[0]).data, {}, False).train
+    """Write the splits of a data set with ids, and a variant of each training row for each language."""
+    paths = [f"data.{split}={file}" for split, file in files_of(folder).items()]
+    splits = read_splits(read(compose_config(["data=files", *paths])[0]).data, {}, True)
+    train = splits.train
+    assert splits.test is not None
     texts = [" ".join(text.split()) for text in train["text"]]
     translated = [translate(translate(texts, f"{source}-{other}"), f"{other}-{source}") for other in through]
     target.mkdir(parents=True, exist_ok=True)
-    for file in files.values():
-        shutil.copy(file, target)
+    for name, rows in (("train", train), ("validation", splits.validation), ("test", splits.test)):
+        rows.select_columns(["id", "text", "label"]).to_csv(target / f"{name}.csv")
     with (target / VARIANTS).open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(["id", "text"])
