@@ -1,6 +1,7 @@
 """Supervised contrastive: the loss by the paper's formula in loops, its gradient over the full update, and refusals."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,8 @@ def measure_against_one_pass(folder: Path, cost_of_pass: float, *overrides: str)
         settings = ["tricks.supervised_contrastive.temperature=0.2", "tricks.supervised_contrastive.weight=0.7"]
         run = tiny_run(tiny_config(TRICK, *settings, *overrides, longest=30), folder)
         batch = run.seams.batches(run.train, 0)[0]
+        weights = torch.linspace(0.25, 2.0, len(batch), dtype=torch.float64)
+        batch = replace(batch, weights=weights, total=float(weights.sum()))
         result = compute_gradients(run, batch)
         parts, value = run.parts_passed, float(run.seams.gradient(batch).composed)
         run.optimizer.zero_grad()
@@ -88,8 +91,10 @@ def measure_against_one_pass(folder: Path, cost_of_pass: float, *overrides: str)
         for i in range(len(batch)):
             others = [k for k in range(len(batch)) if k != i]
             same = [j for j in others if labels[j] == labels[i]]
-            terms.append(-torch.stack([(scores[i, j] / scores[i, others].sum()).log() for j in same]).mean())
-        loss = 0.3 * functional.cross_entropy(logits, labels) + 0.7 * torch.stack(terms).mean()
+            total = (weights[others] * scores[i, others]).sum()
+            terms.append(-(weights[same] * (scores[i, same] / total).log()).sum() / weights[same].sum())
+        losses = 0.3 * functional.cross_entropy(logits, labels, reduction="none") + 0.7 * torch.stack(terms)
+        loss = (weights * losses).sum() / weights.sum()
         loss.backward()
         named = run.bare_model.named_parameters()
         expected = {name: each.grad.numpy() for name, each in named if each.grad is not None}
