@@ -260,8 +260,8 @@ class Trick:
     """
     measurable: ClassVar[Mapping[str, Any]] = {}
     """Settings that `measure_settings` replaces at the first start of a run, each with the value that asks for it."""
-    passes: ClassVar[float] = 1.0
-    """Forward and backward passes of one update, with the values of the YAML file."""
+    passes = 1.0
+    """Forward and backward passes of one update. One that depends on the settings is set in `__post_init__`."""
 
     # Without an annotation these are no fields: no user sets them.
     replays = cast(bool | str, "its class does not say that its passes can be replayed")

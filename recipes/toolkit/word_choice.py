@@ -63,6 +63,7 @@ def choose_by_pairs(
     saliency: np.ndarray,
     partner: np.ndarray,
     lambdas: np.ndarray,
+    *,
     smoothness: float,
     prior: float,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -118,6 +119,7 @@ def choose_jointly(
     words: np.ndarray,
     saliency: np.ndarray,
     is_mixed: np.ndarray,
+    *,
     alpha: float,
     partners: int,
     smoothness: float,

@@ -120,6 +120,14 @@ class Mixup(Trick):
             raise ValueError(f"depths must be a list of numbers in [0, 1), got {self.depths}.")
         drawn_layer = "at level=hidden each batch is mixed before a layer of its own"
         self.replays = drawn_layer if self.level == "hidden" else True
+        self.passes = 1 + self._further_passes()
+
+    def _further_passes(self) -> float:
+        """Passes over the rows, or up to the drawn layer, next to that of the mixture."""
+        if self.level == "hidden":
+            texts = 1 if self.mask == "block" else 2
+            return texts * sum(self.depths) / len(self.depths)
+        return float(self.level == "sentence" or self.mask in BY_SALIENCY)
 
     def excludes(self) -> Mapping[str, str]:
         """Exclude tricks that change how tokens become one vector, unless these vectors are mixed."""
@@ -190,7 +198,8 @@ class Mixup(Trick):
         """Where each token comes from (`mixing.choose_tokens`), and the fraction of its words that a row keeps."""
         words, saliency = self._weigh_words(run, batch)
         if self.mask == "puzzle":
-            return word_choice.choose_by_pairs(words, saliency, partner, lambdas, self.smoothness, self.prior)
+            prices = {"smoothness": self.smoothness, "prior": self.prior}
+            return word_choice.choose_by_pairs(words, saliency, partner, lambdas, **prices)
         texts = [mixing.Text(np.flatnonzero(row), values) for row, values in zip(words, saliency, strict=True)]
         masks: dict[str, mixing.Mask] = {
             "span": mixing.span,
@@ -203,8 +212,8 @@ class Mixup(Trick):
     def _choose_texts(self, run: Run, draws: np.random.Generator, batch: Batch, is_mixed: np.ndarray) -> Batch:
         """Add to each row that is mixed the texts that its words come from."""
         words, saliency = self._weigh_words(run, batch)
-        settings = self.alpha, self.partners, self.smoothness, self.prior
-        texts = word_choice.choose_jointly(draws, words, saliency, is_mixed, *settings)
+        settings = {name: getattr(self, name) for name in ("alpha", "partners", "smoothness", "prior")}
+        texts = word_choice.choose_jointly(draws, words, saliency, is_mixed, **settings)
         return mixing.carry_texts(batch, words, texts)
 
     def _weigh_words(self, run: Run, batch: Batch) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.models.anatomy import pooled_vectors
+from recipes.toolkit import word_choice
 from recipes.toolkit.mixing import mix_inputs, mix_vectors
 from tricks.in_training.mixup import FROM_PARTNER, LAMBDA, LAYER, Mixup, plan
 
@@ -515,6 +516,37 @@ class TestPlanned:
             assert all(len(set(row)) == 6 for row in words.tolist())
         assert most == partners
         assert run.rows_passed == 10 * 6
+
+    @pytest.mark.parametrize(
+        ("mask", "function", "names"),
+        [
+            ("puzzle", "choose_by_pairs", ["smoothness", "prior"]),
+            ("co", "choose_jointly", ["alpha", "partners", "smoothness", "prior"]),
+        ],
+    )
+    def test_the_settings_and_the_drawn_rows_reach_the_choice(
+        self, mask: str, function: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[tuple[Any, Any]] = []
+        choose = getattr(word_choice, function)
+
+        def record(*arguments: Any, **settings: Any) -> Any:
+            calls.append((arguments, settings))
+            return choose(*arguments, **settings)
+
+        monkeypatch.setattr(word_choice, function, record)
+        run = run_of(Toy(), seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))
+        values = {"alpha": 0.6, "partners": 2, "smoothness": 0.7, "prior": 0.9}
+        self.output(run, mask=mask, fraction=0.5, **values)
+        ((arguments, settings),) = calls
+        assert settings == {name: values[name] for name in names}
+        is_mixed = arguments[3] < 1 if mask == "puzzle" else arguments[3]
+        assert is_mixed.tolist() == (np.array(self.drawn(0.6, 0.5)) < 1).tolist() and 0 < is_mixed.sum() < 20
+
+    def drawn(self, alpha: float, fraction: float) -> list[float]:
+        """The lambdas of the same batch where words are mixed in one proportion."""
+        lambdas: list[float] = self.output(alpha=alpha, fraction=fraction).carried[LAMBDA].tolist()
+        return lambdas
 
     def test_rows_that_are_not_drawn_are_not_mixed_by_any_mask(self) -> None:
         run = run_of(Toy(), seams=SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1)))

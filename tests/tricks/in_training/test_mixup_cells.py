@@ -1,6 +1,7 @@
 """The laws for every cell of level and mask, and that there are no others."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from recipes.compose.reading import read
 from recipes.compose.tricks import build
 from recipes.config import CONF
 from recipes.errors import UserError
-from recipes.testing import TrickLaws, compose_again, names
+from recipes.testing import TWO_UPDATES, TrickLaws, compose_again, in_child, names, tiny_run
 from tests.sampling import every, only
 
 CELLS: dict[str, dict[str, Any]] = {
@@ -48,6 +49,29 @@ def test_every_cell_is_under_the_laws(cell: str, law: str) -> None:
 def test_every_cell_meets_every_trick(cell: str) -> None:
     """Law 8 for all pairs; that of another trick tries it with the default cell alone."""
     laws_of(cell)._try_pairs([name for name in names() if name != "mixup"])
+
+
+def test_parts_of_one_row_take_words_of_three_partners() -> None:
+    """Law 4 where a row carries more than one text; the fast law has parts of three rows."""
+    laws_of("embedding-co")._compare_divided([1], *TWO_UPDATES)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_passes_of_an_update_are_those_that_the_trick_declares(cell: str, tmp_path: Path) -> None:
+    config = laws_of(cell).config("mixup")
+
+    def count_passes() -> tuple[float, float]:
+        run = tiny_run(config, tmp_path)
+        passes = []
+        for index in range(4):
+            batch, before = run.seams.batches(run.train, 0)[index], run.rows_passed
+            run.seams.gradient(batch)
+            passes.append((run.rows_passed - before) / len(batch))
+        return sum(passes) / 4, run.tricks["mixup"].passes
+
+    measured, declared = in_child(count_passes)
+    # A layer is drawn for each batch.
+    assert measured == pytest.approx(declared, abs=0.5 if cell.startswith("hidden") else 0)
 
 
 def test_every_cell_has_its_laws() -> None:
