@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recipes.toolkit import word_choice
 from recipes.toolkit.word_choice import (
     CAP,
     CROWDING,
@@ -157,7 +158,12 @@ class TestChooseJointly:
         return draws, words, draws.lognormal(0, 1, words.shape)
 
     @pytest.mark.parametrize("seed", range(5))
-    def test_the_last_row_has_the_best_of_all_choices_next_to_the_others(self, seed: int) -> None:
+    @pytest.mark.parametrize(("cap", "crowding"), [(CAP, CROWDING), (0.1, 2.0)], ids=["as it is", "at every text"])
+    def test_the_last_row_has_the_best_of_all_choices_next_to_the_others(
+        self, cap: float, crowding: float, seed: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(word_choice, "CAP", cap)
+        monkeypatch.setattr(word_choice, "CROWDING", crowding)
         _, words, saliency = self.batch(4, 5, seed)
         draws, again = np.random.default_rng(seed), np.random.default_rng(seed)
         texts = choose_jointly(draws, words, saliency, np.ones(4, dtype=bool), **self.SETTINGS)
@@ -174,7 +180,7 @@ class TestChooseJointly:
                 if not words[text, position]:
                     return -np.inf
                 sums += saliency[text, position] / saliency[text][words[text]].mean()
-                sums += 0.05 * np.log(probabilities[text]) - (CROWDING * crowd[text] if crowd[text] > CAP else 0)
+                sums += 0.05 * np.log(probabilities[text]) - (crowding * crowd[text] if crowd[text] > cap else 0)
             return sums
 
         best = max(map(total, product(range(4), repeat=len(positions))))
@@ -188,6 +194,27 @@ class TestChooseJointly:
         )
         counts = [len({*texts[row].tolist()} - {row}) for row in range(16)]
         assert max(counts) == partners
+
+    def test_the_partners_that_stay_are_those_of_the_most_words(self) -> None:
+        # Alone, the words would come from the texts 1, 3, 3 and 2.
+        gains = np.zeros((4, 4))
+        gains[[0, 3], 0] = 1.0
+        gains[[0, 1, 2, 3], [1, 3, 3, 2]] = 5.0
+        assert word_choice._best_texts(gains, 0, 3, 0.1).tolist() == [1, 3, 3, 2]
+        assert word_choice._best_texts(gains, 0, 1, 0.1).tolist() == [0, 3, 3, 0]
+
+    def test_each_row_chooses_three_times(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows: list[int] = []
+        choose = word_choice._best_texts
+
+        def count(gains: np.ndarray, row: int, partners: int, price: float) -> np.ndarray:
+            rows.append(row)
+            return choose(gains, row, partners, price)
+
+        monkeypatch.setattr(word_choice, "_best_texts", count)
+        draws, words, saliency = self.batch(5, 6)
+        choose_jointly(draws, words, saliency, np.arange(5) != 2, **self.SETTINGS)
+        assert rows == rows[:4] * 3 and sorted(rows[:4]) == [0, 1, 3, 4]
 
     def test_words_stay_at_their_positions(self) -> None:
         draws, words, saliency = self.batch(16, 20)
