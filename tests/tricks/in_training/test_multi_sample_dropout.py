@@ -9,7 +9,15 @@ import torch
 
 from recipes.models.anatomy import undropped_vectors
 from recipes.runtime.randomness import seed_forward
-from recipes.testing import compute_gradients, difference, float64, in_child, tiny_config, tiny_run
+from recipes.testing import (
+    compute_gradients,
+    difference,
+    float64,
+    in_child,
+    temporary_folder,
+    tiny_config,
+    tiny_run,
+)
 
 TRICK = "+tricks=[multi_sample_dropout]"
 
@@ -92,3 +100,18 @@ def test_a_model_without_dropout_gives_a_warning(tmp_path: Path) -> None:
         "tricks.multi_sample_dropout.rate=0.3."
     ]
     assert in_child(lambda: warn("tricks.multi_sample_dropout.rate=0.2")) == []
+
+
+@pytest.mark.parametrize("level", ["embedding", "sentence"])
+def test_without_dropout_the_samples_of_a_mixture_are_the_mixture(level: str) -> None:
+    """With pooled vectors mixed, the head reads the partners' vectors too, in the same pass."""
+
+    def first_loss(*overrides: str) -> float:
+        with float64(), temporary_folder() as folder:
+            settings = [f"tricks.mixup.level={level}", "model.dropout=0.0", *overrides]
+            run = tiny_run(tiny_config(*settings), folder)
+            return float(run.seams.gradient(run.seams.batches(run.train, 0)[0]).composed)
+
+    alone = in_child(lambda: first_loss("+tricks=[mixup]"))
+    samples = ["+tricks=[mixup,multi_sample_dropout]", "tricks.multi_sample_dropout.rate=0.0"]
+    assert in_child(lambda: first_loss(*samples)) == pytest.approx(alone, abs=1e-12)
