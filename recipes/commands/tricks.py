@@ -79,7 +79,7 @@ def table(root: str = "") -> str:
         wraps = ", ".join(f"`{seam}`" for seam in seams.SEAMS if seam in trick.slots)
         stage = seams.stage_of(trick.slots).replace("_", "-")
         lines.append(
-            f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {summary} | {wraps} | {trick.passes:g} | {source} |"
+            f"| [`{name}`]({root}{home_of(trick)}) | {stage} | {summary} | {wraps} | {trick.passes:.2g} | {source} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -106,7 +106,7 @@ def entries() -> Iterator[str]:
     for name, trick in tricks().items():
         slots = ", ".join(f"{seam}/{trick.slots[seam]}" for seam in seams.SEAMS if seam in trick.slots)
         sets = "".join(f"; sets `{path}={as_yaml(value)}`" for path, value in trick.sets.items())
-        yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:g}{sets}\n"
+        yield f"### [`{name}`](../{home_of(trick)})\n\n{slots}; passes: {trick.passes:.2g}{sets}\n"
         yield "| setting | value | holds | advised |\n|---|---|---|---|"
         for item in dataclasses.fields(trick):
             values = describe_field(item).replace(" |", ",")

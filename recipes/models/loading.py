@@ -155,7 +155,7 @@ def labels_of_head(settings: Model) -> list[str] | None:
 
 
 def load_masked_model(settings: Model, config: PretrainedConfig) -> tuple[PreTrainedModel, bool]:
-    """Load the model with the head that predicts hidden tokens.
+    """Load the model with its masked-language-model head.
 
     Args:
         settings: the config's `model`.

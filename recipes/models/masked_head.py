@@ -1,4 +1,4 @@
-"""Give an encoder the head of its pretraining, which predicts hidden tokens."""
+"""Give an encoder its masked-language-model head: that of its pretraining, which predicts masked tokens."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,7 +13,7 @@ from recipes.models.loading import load_masked_model, setting_of
 
 
 def require_masked_head(classifier: PreTrainedModel, settings: Model, setting: str) -> None:
-    """Check that an encoder can predict hidden tokens.
+    """Check that an encoder can predict masked tokens.
 
     Args:
         classifier: the model of the run.
@@ -26,13 +26,13 @@ def require_masked_head(classifier: PreTrainedModel, settings: Model, setting: s
     require_one_stack(classifier, setting)
     if type(classifier.config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise UserError(
-            f"{setting}: {type(classifier).__name__} ({setting_of(settings)}) has no masked head, one that predicts "
-            "hidden tokens; leave this trick out, or take an encoder that has one, such as model=bert."
+            f"{setting}: {type(classifier).__name__} ({setting_of(settings)}) has no masked-language-model "
+            "head; leave this trick out, or take an encoder that has one, such as model=bert."
         )
 
 
 def add_masked_head(classifier: PreTrainedModel, settings: Model) -> tuple[PreTrainedModel, bool]:
-    """Make a model that predicts hidden tokens with the encoder of a classifier, which is trained with it.
+    """Make a model that predicts masked tokens with the encoder of a classifier, which is trained with it.
 
     A new head is random, apart from the word vectors that it shares with the encoder: seed torch before the call.
 

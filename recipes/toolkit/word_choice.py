@@ -125,7 +125,7 @@ def choose_jointly(
     smoothness: float,
     prior: float,
 ) -> np.ndarray:
-    """Co-Mixup: each row takes words from any texts of the batch, at their positions, and avoids crowded texts.
+    """Co-Mixup: each row takes words from any texts of the batch, at their positions, and avoids texts that others use.
 
     A row's choice has the largest sum of saliency over its words, less `smoothness` for each change of source, plus
     `prior` times the log of the text's probability, which is drawn, less the price of texts that other mixtures use

@@ -2,7 +2,8 @@
 
 loss = (1 - w) l + w T^2 CE(softmax(z' / T), softmax(z / T)) per row, with logits z, the teacher's logits z', weight w
 and temperature T; with multiple labels per row, the mean of the classes' binary cross-entropies. T^2 keeps the size of
-the gradient. The teacher reads each training row once, added ones too, as this run cleans it. Its answers are cached.
+the gradient. The teacher reads each training row once, added ones too, as this run cleans it. Its probabilities are
+cached.
 
 Any finished run of the same classes can teach: a fused one, one of another model, or one of the same config. The latter
 is born-again distillation, and takes two commands: `python train.py hydra.run.dir=runs/first`, then
@@ -13,14 +14,14 @@ Source: Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network
 Cost: one pass, and one pass of the teacher over the rows before training, for a fused run one of each member. The
     teacher is in memory only then.
 Use when: a fused run is too expensive to predict with, and you can measure what one model keeps of its gain. It may
-    keep nothing: in four draws of 200 rows of eda_trec (50 updates, MiniLM) five folds gained 0.014 ± 0.010 in
-    accuracy. One model kept 0.001 ± 0.008, with 2,000 unlabelled texts (`pseudo_label`) -0.010 ± 0.025, with a teacher
-    of its own config -0.003 ± 0.009 (docs/evidence/distillation.md).
+    keep nothing: in four draws of 200 rows of eda_trec (50 updates, MiniLM) five folds gained 0.0140 ± 0.0101 in
+    accuracy. One model kept 0.0005 ± 0.0084, with 2,000 unlabelled texts (`pseudo_label`) -0.010 ± 0.025, with a
+    teacher of its own config -0.003 ± 0.009 (docs/evidence/distillation.md).
 Avoid when: there are only the rows that the teacher was trained on; or it was trained on rows that evaluate this run:
     scores are then too good, and the start warns where the settings show it.
 Composes: examples/annotate: after all tricks that add rows; loss/weighting (the labels' part) and objective/term (the
-    teacher's part). Mixing mixes the teacher's answers like the targets. Class weights, smoothing and other criteria
-    act on the labels' part only.
+    teacher's part). Mixing mixes the teacher's probabilities like the targets. Class weights, smoothing and other
+    criteria act on the labels' part only.
 """
 
 from collections.abc import Callable, Iterable

@@ -8,8 +8,8 @@ y = lambda * y_i + (1 - lambda) * y_j, with lambda ~ Beta(alpha, alpha). The inp
 - sentence, whole: the same on the pooled vectors, right before the head.
 - embedding, span | fourier | saliency: words of j replace some words of i; masks: `recipes/toolkit/mixing.py`.
 - embedding, puzzle | co: words are chosen by saliency and by their neighbors; masks: `recipes/toolkit/word_choice.py`.
-  puzzle chooses exactly which words of i give way, and moves salient words of j there. lambda is a prior. co takes
-  words from up to `partners` texts of the batch, at their positions, and avoids texts that other rows use much.
+  puzzle solves exactly which words of i are replaced, and moves salient words of j there. lambda is a prior. co takes
+  words from up to `partners` texts of the batch, at their positions, and avoids texts that other rows already use.
 - hidden, block: before the drawn layer, blocks of states of j replace those of i at the same positions.
 
 If tokens are replaced, length, segments and special tokens stay those of i. A text's weight in the target is the
@@ -28,7 +28,8 @@ Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, arXiv 1710.09412; on word and poo
     are those of the official code (snu-mllab/PuzzleMix and snu-mllab/Co-Mixup). puzzle is Puzzle Mix (Kim, Choo, Song
     2020, arXiv 2009.06962) with two labels, without its term for similar neighbors; only the partner's words move. co
     is Co-Mixup (Kim, Choo, Jeong, Song 2021, arXiv 2102.03065) without its compatibility of texts and its half labels.
-    It starts from no mixtures in place of random ones, and each row is the frame of one mixture.
+    It starts from no mixtures in place of random ones, and each row gives length and special tokens of one mixture. The
+    official code also adds the loss of the unmixed rows, and takes 20 rows at a time; both are left out.
 Cost: one pass, over rows as long as the longer of the two. level=sentence also runs the partners: two passes.
     level=hidden also runs rows and partners up to the drawn layer (block: only the partners). mask=saliency, puzzle or
     co: one more pass without gradients of the weights, over the full batch at once even if it is split later. CPU time

@@ -53,7 +53,7 @@ class MultiSampleDropout(Trick):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # The head's input before its dropout, and the rate, at each pass through the head in the pass that runs now.
+        # An entry for each call of the head in the pass that runs: its input before dropout, and the dropout rate.
         # It is on self because the loss gets logits and targets only.
         self._vectors: list[tuple[Tensor, float]] = []
 

@@ -7,8 +7,8 @@ each value of a weight and 1 for a bias, so that v does not depend on the scale 
 Source: Foret, Kleiner, Mobahi, Neyshabur 2021, Sharpness-Aware Minimization for Efficiently Improving Generalization,
     arXiv 2010.01412 (rho 0.05); for language models: Bahri, Mobahi, Tay 2022, arXiv 2110.08529 (rho 0.15); adaptive:
     Kwon, Kim, Park, Choi 2021, ASAM, arXiv 2102.11600 (rho 0.5, eta 0.01). Weights are all parameters whose name has
-    "weight", as in their code (SamsungLabs/ASAM at dc9b513). Both passes have the same dropout; both papers' code
-    leaves it open. Foret et al. take the direction on each device alone, here it is that of the full update.
+    "weight", as in their code (SamsungLabs/ASAM at dc9b513). Both passes have the same dropout, as in the
+    code of Foret et al. They take the direction on each device alone, here it is that of the full update.
 Cost: two passes, a copy of the weights and one of their gradients.
 Use when: the model overfits and the loss is sharp. Avoid when: time is short: a plain run of twice the updates is the
     baseline to beat. It is not shown to help here: with MiniLM on 500 rows of TREC and 300 updates the

@@ -1,6 +1,6 @@
 """MLM: before training, go on with masked-language training on the texts of the task.
 
-Each token, except special ones, is chosen with `probability`. Of the chosen ones 80 % are hidden, 10 % become a random
+Each token, except special ones, is chosen with `probability`. Of the chosen ones 80 % are masked, 10 % become a random
 token and 10 % stay; the loss is the cross-entropy of what they were. Texts are the training texts and those of `file`,
 cut to data.max_length, each text once. The head comes with the model's files. If they have none, as those of sentence
 encoders (minilm, e5, mpnet), a new one is trained, and the header says so.
@@ -12,7 +12,7 @@ Cost: `epochs` passes over the texts, at most `max_updates` updates, before the 
 Use when: texts differ from those of pretraining, and many have no label. Avoid when: the encoder was trained for
     sentence vectors (minilm, e5, mpnet), which a new head may spoil. It is not shown to help here: with MiniLM
     and 500 rows of TREC the accuracy moved by -0.0107 ± 0.0115, with 100 rows by -0.0113 ± 0.0398 (three seeds;
-    docs/evidence/short_runs.md).
+    docs/evidence/short_runs.md). An encoder with a masked-language-model head, and further texts, were not measured.
 Composes: pretrain/language, before `contrastive`.
 """
 
@@ -39,13 +39,13 @@ from recipes.runtime.randomness import generator, key
 from recipes.runtime.transfer import send
 from recipes.toolkit.pretraining import Stage, train_stage
 
-HIDDEN, RANDOM = 0.8, 0.1
-"""Fractions of the chosen tokens that are hidden, and that become another token."""
+MASKED, RANDOM = 0.8, 0.1
+"""Fractions of the chosen tokens that are masked, and that become another token."""
 
 
 @dataclass
 class Mlm(Trick):
-    """Train the encoder to predict hidden tokens."""
+    """Train the encoder to predict masked tokens."""
 
     file: str | None = allowed("")
     """More texts without labels."""
@@ -87,13 +87,13 @@ class Mlm(Trick):
         self.texts: Dataset | None = None
 
     def prepare(self, run: Run) -> None:
-        """Read the texts, and refuse a model that predicts no hidden tokens."""
+        """Read the texts, and refuse a model that cannot predict masked tokens."""
         if not self.epochs:
             return
         setting = f"tricks.{self.name}"
         if run.tokenizer.mask_token_id is None:
             raise UserError(
-                f"{setting}: the tokenizer has no token that hides another one; leave {self.name} out, or take an "
+                f"{setting}: the tokenizer has no mask token; leave {self.name} out, or take an "
                 "encoder that was pretrained with one, such as model=bert."
             )
         require_masked_head(cast(PreTrainedModel, run.bare_model), run.config.model, setting)
@@ -107,9 +107,7 @@ class Mlm(Trick):
         torch.manual_seed(key(run.config.seeds.init, self.name))
         model, is_new = add_masked_head(cast(PreTrainedModel, run.bare_model), run.config.model)
         if is_new:
-            run.say(
-                f"{self.name}: the model's files have no head that predicts hidden tokens, so a new one is trained."
-            )
+            run.say(f"{self.name}: the model's files have no masked-language-model head, so a new one is trained.")
         width = fixed_width(run.bare_model)
         cache_key = [self.name, run.max_length]
         rows = encode(self.texts, PredictionBase(run).encode, run.tokenizer, run.classes, cache_key, width)
@@ -128,10 +126,10 @@ class Mlm(Trick):
             epoch, index = divmod(update, per_epoch)
             inputs = rows.pad(plan(epoch)[index])
             random = generator(run.config.seed, self.name, epoch, index)
-            hidden, positions = hide_tokens(inputs["input_ids"], run.tokenizer, self.probability, random)
+            masked, positions = mask_tokens(inputs["input_ids"], run.tokenizer, self.probability, random)
             targets = send(inputs["input_ids"][positions], run.accelerator.device)
             moved = {name: send(values, run.accelerator.device) for name, values in inputs.items()}
-            moved["input_ids"] = send(hidden, run.accelerator.device)
+            moved["input_ids"] = send(masked, run.accelerator.device)
             logits = predict_tokens(model, moved, send(positions, run.accelerator.device))
             return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
 
@@ -163,19 +161,19 @@ class Mlm(Trick):
         return leave_out_evaluated(concatenate_datasets([rows, unlabelled]), run.splits, run.clean_rows)
 
 
-def hide_tokens(
+def mask_tokens(
     ids: Tensor, tokenizer: PreTrainedTokenizerBase, probability: float, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Choose tokens, and hide them.
+    """Choose tokens, and mask them.
 
     Args:
         ids: (row, token).
-        tokenizer: names the special tokens, which are never chosen, and the one that hides others.
+        tokenizer: names the special tokens, which are never chosen, and the mask token.
         probability: of each token to be chosen.
         random: of all draws.
 
     Returns:
-        The ids after hiding, and which tokens were chosen, both (row, token). At least one token is chosen.
+        The masked ids, and which tokens were chosen, both (row, token). At least one token is chosen.
     """
     original = ids.numpy()
     can_be_chosen = ~np.isin(original, tokenizer.all_special_ids)
@@ -185,5 +183,5 @@ def hide_tokens(
     positions = (draws < probability) & can_be_chosen | (draws == draws.min())
     kind = random.random(original.shape)
     others = random.integers(len(tokenizer), size=original.shape)
-    replaced = np.where(kind < HIDDEN, tokenizer.mask_token_id, np.where(kind < HIDDEN + RANDOM, others, original))
+    replaced = np.where(kind < MASKED, tokenizer.mask_token_id, np.where(kind < MASKED + RANDOM, others, original))
     return torch.from_numpy(np.where(positions, replaced, original)), torch.from_numpy(positions)

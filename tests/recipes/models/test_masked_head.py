@@ -1,4 +1,4 @@
-"""The head that predicts hidden tokens, in every family."""
+"""The masked-language-model head, in every family."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,9 @@ def test_a_new_head_shares_the_word_vectors_that_are_trained(family: str, folder
 
 def test_an_architecture_without_such_a_head_is_refused_with_the_remedy() -> None:
     for family in ("GPT2", "Llama"):
-        with pytest.raises(UserError, match=r"tricks.mlm: .* has no masked head.* leave this trick out, or take"):
+        with pytest.raises(
+            UserError, match=r"tricks.mlm: .* has no masked-language-model head; leave this trick out, or take"
+        ):
             require_masked_head(small_model(family), settings("somewhere"), "tricks.mlm")
     with pytest.raises(UserError, match="an encoder and a decoder"):
         require_masked_head(small_model("Bart"), settings("somewhere"), "tricks.mlm")

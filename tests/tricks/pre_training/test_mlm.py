@@ -16,7 +16,7 @@ from recipes.errors import UserError
 from recipes.models.masked_head import predict_tokens
 from recipes.runtime.randomness import generator
 from recipes.testing import in_child, make_text_file, temporary_folder, tiny_config, tiny_run
-from tricks.pre_training.mlm import Mlm, hide_tokens
+from tricks.pre_training.mlm import Mlm, mask_tokens
 
 TOKENIZER: Any = SimpleNamespace(all_special_ids=[0, 1, 2], mask_token_id=1)
 VOCABULARY = 1000
@@ -28,7 +28,7 @@ def hide(ids: torch.Tensor, probability: float = 0.15) -> tuple[torch.Tensor, to
             return VOCABULARY
 
     tokenizer: Any = Tokenizer(**vars(TOKENIZER))
-    return hide_tokens(ids, tokenizer, probability, generator(0, "test"))
+    return mask_tokens(ids, tokenizer, probability, generator(0, "test"))
 
 
 def test_fifteen_percent_are_chosen_and_most_of_them_hidden() -> None:
@@ -121,9 +121,7 @@ def test_a_tokenizer_without_a_token_that_hides_others_is_refused() -> None:
     run: Any = SimpleNamespace(tokenizer=SimpleNamespace(mask_token_id=None))
     values = {"file": None, "epochs": 1.0, "max_updates": None, "batch_size": 8, "learning_rate": 1e-4, "warmup": 0.1}
     trick = Mlm(**values, probability=0.15)  # type: ignore[arg-type]
-    with pytest.raises(
-        UserError, match=r"tricks.mlm: the tokenizer has no token that hides another one; leave mlm out"
-    ):
+    with pytest.raises(UserError, match=r"tricks.mlm: the tokenizer has no mask token; leave mlm out"):
         trick.prepare(run)
     Mlm(**{**values, "epochs": 0.0}, probability=0.15).prepare(run)  # type: ignore[arg-type]
 
@@ -145,7 +143,7 @@ def test_hidden_tokens_are_predicted_better_after_the_stage() -> None:
 
     lines, is_finite = in_child(train)
     assert is_finite
-    assert "no head that predicts hidden tokens, so a new one is trained" in lines[0]
+    assert "no masked-language-model head, so a new one is trained" in lines[0]
     losses = re.search(r"loss ([\d.]+) \(at first ([\d.]+)\)", lines[-1])
     assert losses and float(losses[1]) < 0.9 * float(losses[2])
 
