@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast
 from torch import Tensor, nn
@@ -48,17 +50,36 @@ class Stage:
     """Whose stage it is."""
     model: nn.Module
     """What is trained. A checkpoint holds all of it."""
-    loss: Callable[[int], Tensor]
-    """The mean loss of an update, counted from 0. Its rows and draws depend on this number alone."""
-    updates: int
-    rows: float
-    """Rows that pass through the model in all updates."""
+    plan: Callable[[int], Sequence[np.ndarray]]
+    """The rows of each update of an epoch, (update, row). All epochs have as many updates."""
+    loss: Callable[[np.ndarray, int, int], Tensor]
+    """The mean loss of some rows. Its draws depend on the epoch and the update in it alone, both counted from 0."""
+    epochs: float
+    max_updates: int | None
+    """The most updates; None: as many as the epochs have."""
     content: Sequence[object]
     """Everything that the loss depends on, except the settings of the trick and the weights at the start."""
     learning_rate: float
     """The highest one."""
     warmup: float
     """Fraction of the updates over which the learning rate rises; then it falls to 0."""
+
+    @cached_property
+    def per_epoch(self) -> int:
+        """Updates of an epoch."""
+        return len(self.plan(0))
+
+    @cached_property
+    def updates(self) -> int:
+        """Updates of the stage."""
+        updates = max(1, round(self.epochs * self.per_epoch))
+        return min(updates, self.max_updates or updates)
+
+    def count_rows(self) -> int:
+        """Count the rows that pass through the model in all updates."""
+        full, rest = divmod(self.updates, self.per_epoch)
+        plans = [*map(self.plan, range(full)), self.plan(full)[:rest] if rest else []]
+        return sum(len(rows) for plan in plans for rows in plan)
 
 
 def train_stage(run: Run, stage: Stage) -> None:
@@ -86,7 +107,7 @@ def train_stage(run: Run, stage: Stage) -> None:
                 message = f"Stopped after update {training.done} of {name}; the same command goes on."
                 raise Interrupted(received() or signal.SIGTERM, message)
     training.finish()
-    run.rows_passed += stage.rows
+    run.rows_passed += stage.count_rows()
 
 
 class StageTraining:
@@ -116,6 +137,7 @@ class StageTraining:
         self.scaler = torch.amp.GradScaler(device, enabled=run.accelerator.mixed_precision == "fp16")
         self.clip_norm = math.inf if train.clip_norm is None else train.clip_norm
         self.done, self.losses = 0, torch.zeros(stage.updates)
+        self.plan = lru_cache(maxsize=1)(stage.plan)
         self.started_at = self.saved_at = self.reported_at = time.perf_counter()
         self.key = identify(run, stage)
         self.checkpoint = run.folder / "checkpoints" / f"{self.name}.safetensors"
@@ -131,9 +153,10 @@ class StageTraining:
         """
         run, stage, device = self.run, self.stage, self.run.accelerator.device.type
         seed_device(draw_key(run.config.seeds.dropout, "dropout", self.name, self.done), device)
+        epoch, index = divmod(self.done, stage.per_epoch)
         try:
             with run.accelerator.autocast():
-                loss = stage.loss(self.done)
+                loss = stage.loss(self.plan(epoch)[index], epoch, index)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError as error:
             raise UserError(

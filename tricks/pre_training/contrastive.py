@@ -1,9 +1,9 @@
 """Contrastive: before training, pull texts of one class together and push those of different classes apart.
 
-Each text has a vector v, the input of the head. An update draws `batch_size` texts, in twos of one class, and takes all
-pairs among them: loss = (mean over pairs of one class of (1 - cos)^2 + mean over other pairs of cos^2) / 2. With more
-than one label, texts that share a label are of one class. Then the head is fitted by logistic regression to the vectors
-(C = 1, at mean length 1), and training starts from both. Of a pair of texts there is one vector.
+Each text has a vector v, the input of the head. An update draws `batch_size` texts, two by two of one class, and takes
+all pairs among them: loss = (mean over pairs of one class of (1 - cos)^2 + mean over other pairs of cos^2) / 2. With
+more than one label, texts that share a label are of one class. Then the head is fitted by logistic regression to the
+vectors (C = 1, at mean length 1), and training starts from both. Of a pair of texts there is one vector.
 
 Source: SetFit, Tunstall et al. 2022, arXiv 2209.11055: the same loss, over pairs that are drawn one by one. Here all
     pairs of a batch cost one pass a text. A fitted head before fine-tuning: Kumar et al. 2022, arXiv 2202.10054.
@@ -20,27 +20,21 @@ Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from recipes import ModelContext, Run, Trick, allowed
-from recipes.base import evaluating
-from recipes.data.batch import Batch
-from recipes.data.encoding import Encoded, class_counts
-from recipes.models.hidden_states import capture
+from recipes.data.encoding import class_counts
 from recipes.models.mean_pooling import read_mean
 from recipes.runtime.randomness import generator
+from recipes.toolkit.fitted_head import all_vectors, document_vectors, fit_head
 from recipes.toolkit.pretraining import Stage, train_stage
 from recipes.toolkit.requirements import require_pooled_head
-
-ROWS_AT_ONCE = 64
 
 
 @dataclass
@@ -112,29 +106,26 @@ class Contrastive(Trick):
         inner()
         if not self.epochs:
             return
-        rows, size = run.train, self.batch_size
-        per_epoch = max(1, round(len(rows) / size))
-        updates = max(1, round(self.epochs * per_epoch))
-        updates = min(updates, self.max_updates or updates)
+        rows = run.train
+        per_epoch = max(1, round(len(rows) / self.batch_size))
 
-        @lru_cache(maxsize=1)
         def plan(epoch: int) -> list[np.ndarray]:
-            return np.array_split(in_twos(rows.labels, generator(run.config.seeds.order, self.name, epoch)), per_epoch)
+            order = order_in_pairs(rows.labels, generator(run.config.seeds.order, self.name, epoch))
+            return np.array_split(order, per_epoch)
 
-        def loss(update: int) -> Tensor:
-            epoch, index = divmod(update, per_epoch)
-            batch = rows.collate(plan(epoch)[index], epoch, index).to(run.accelerator.device)
-            labels = torch.from_numpy(rows.labels[plan(epoch)[index]]).to(run.accelerator.device)
+        def loss(chosen: np.ndarray, epoch: int, index: int) -> Tensor:
+            batch = rows.collate(chosen, epoch, index).to(run.accelerator.device)
+            labels = torch.from_numpy(rows.labels[chosen]).to(run.accelerator.device)
             return contrast(document_vectors(run, batch), same_class(labels))
 
         content = [rows.labels.tolist(), rows.offsets.tolist(), *(each.tolist() for each in rows.columns.values())]
-        passed = sum(len(plan(update // per_epoch)[update % per_epoch]) for update in range(updates))
-        train_stage(run, Stage(self, run.bare_model, loss, updates, passed, content, self.learning_rate, self.warmup))
+        length = self.epochs, self.max_updates
+        train_stage(run, Stage(self, run.bare_model, plan, loss, *length, content, self.learning_rate, self.warmup))
         if self.head == "logistic":
             fit_head(run.head, all_vectors(run, rows), rows.labels)
 
 
-def in_twos(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def order_in_pairs(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Shuffle rows so that two of one class stand next to each other, where the class has an even number of rows.
 
     Args:
@@ -142,11 +133,11 @@ def in_twos(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
         random: of the draws.
     """
     classes = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
-    twos: list[np.ndarray] = []
+    pairs: list[np.ndarray] = []
     for number in range(classes.max() + 1):
         own = random.permutation(np.flatnonzero(classes == number))
-        twos += [own[start : start + 2] for start in range(0, len(own), 2)]
-    return np.concatenate([twos[index] for index in random.permutation(len(twos))])
+        pairs += [own[start : start + 2] for start in range(0, len(own), 2)]
+    return np.concatenate([pairs[index] for index in random.permutation(len(pairs))])
 
 
 def same_class(labels: Tensor) -> Tensor:
@@ -169,59 +160,3 @@ def contrast(vectors: Tensor, same: Tensor) -> Tensor:
     pull = ((1 - cosines) ** 2 * positive).sum() / positive.sum().clamp(min=1)
     push = (cosines**2 * negative).sum() / negative.sum().clamp(min=1)
     return (pull + push) / 2
-
-
-def document_vectors(run: Run, batch: Batch) -> Tensor:
-    """The vector of each document, (document, hidden): the input of the head, or its mean over the windows."""
-    vectors = capture(run.bare_model, run.head, batch.inputs)
-    if batch.documents is None:
-        return vectors
-    documents = batch.documents.to(vectors.device)
-    sums = vectors.new_zeros(batch.examples, vectors.shape[1]).index_add(0, documents, vectors)
-    return sums / documents.bincount()[:, None]
-
-
-def all_vectors(run: Run, rows: Encoded) -> np.ndarray:
-    """The vectors of all rows without dropout, (row, hidden)."""
-    order = np.argsort(rows.lengths, kind="stable")
-    parts = np.array_split(order, max(1, round(len(order) / ROWS_AT_ONCE)))
-    vectors = np.empty((len(order), run.head.in_features), dtype=np.float32)
-    with evaluating(run.bare_model):
-        for part in parts:
-            batch = rows.collate(part, 0, 0).to(run.accelerator.device)
-            vectors[part] = document_vectors(run, batch).float().cpu().numpy()
-    return vectors
-
-
-def fit_head(head: nn.Linear, vectors: np.ndarray, labels: np.ndarray) -> None:
-    """Fit the head by logistic regression, on vectors of mean length 1: its penalty depends on their scale.
-
-    Args:
-        head: (class, hidden).
-        vectors: (row, hidden).
-        labels: class number, (row), or 0 and 1, (row, class).
-    """
-    scale = np.linalg.norm(vectors, axis=1).mean()
-
-    def fit(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        model = LogisticRegression(max_iter=1000).fit(vectors / scale, targets)
-        return model.coef_ / scale, model.intercept_
-
-    if labels.ndim == 1:
-        weights, biases = fit(labels)
-        if len(weights) == 1:  # two classes: softmax of -z/2 and z/2 is the sigmoid of z
-            weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
-    else:
-        # A class that all rows have, or none, has nothing to fit but how frequent it is.
-        counts = labels.sum(0)
-        always = np.log((counts + 0.5) / (len(labels) - counts + 0.5))
-        zeros = np.zeros((1, head.in_features))
-        fits = [
-            fit(column) if 0 < count < len(column) else (zeros, np.array([odds]))
-            for column, count, odds in zip(labels.T, counts, always, strict=True)
-        ]
-        weights, biases = (np.concatenate(parts) for parts in zip(*fits, strict=True))
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weights))
-        if head.bias is not None:
-            head.bias.copy_(torch.from_numpy(biases))

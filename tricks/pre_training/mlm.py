@@ -18,7 +18,6 @@ Composes: pretrain/language, before `contrastive`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -111,20 +110,14 @@ class Mlm(Trick):
         width = fixed_width(run.bare_model)
         cache_key = [self.name, run.max_length]
         rows = encode(self.texts, PredictionBase(run).encode, run.tokenizer, run.classes, cache_key, width)
-        size, no_labels = self.batch_size, np.zeros(len(rows), dtype=np.int64)
+        no_labels = np.zeros(len(rows), dtype=np.int64)
 
-        @lru_cache(maxsize=1)
         def plan(epoch: int) -> list[np.ndarray]:
             random = generator(run.config.seeds.order, self.name, "order", epoch)
-            return group(rows.lengths, no_labels, size, 0.0, random)
+            return group(rows.lengths, no_labels, self.batch_size, 0.0, random)
 
-        per_epoch = len(plan(0))
-        updates = max(1, round(self.epochs * per_epoch))
-        updates = min(updates, self.max_updates or updates)
-
-        def loss(update: int) -> Tensor:
-            epoch, index = divmod(update, per_epoch)
-            inputs = rows.pad(plan(epoch)[index])
+        def loss(chosen: np.ndarray, epoch: int, index: int) -> Tensor:
+            inputs = rows.pad(chosen)
             random = generator(run.config.seed, self.name, epoch, index)
             masked, positions = mask_tokens(inputs["input_ids"], run.tokenizer, self.probability, random)
             targets = send(inputs["input_ids"][positions], run.accelerator.device)
@@ -134,8 +127,8 @@ class Mlm(Trick):
             return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
 
         content = [rows.offsets.tolist(), *(each.tolist() for each in rows.columns.values())]
-        passed = sum(len(plan(update // per_epoch)[update % per_epoch]) for update in range(updates))
-        train_stage(run, Stage(self, model, loss, updates, passed, content, self.learning_rate, self.warmup))
+        length = self.epochs, self.max_updates
+        train_stage(run, Stage(self, model, plan, loss, *length, content, self.learning_rate, self.warmup))
 
     def _read_texts(self, run: Run) -> Dataset:
         """The training texts and those of the file, cleaned, each once, and none that the run is evaluated on."""

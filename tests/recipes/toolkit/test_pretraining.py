@@ -288,20 +288,26 @@ def test_the_learning_rate_rises_and_falls_and_weights_decay_as_in_the_loop() ->
             weight = torch.nn.Linear(3, 2, bias=False)
             goal = torch.arange(6.0).view(2, 3)
             own = torch.nn.Parameter(weight.weight.detach().clone())
-            stage = pretraining.Stage(
-                run.tricks["mlm"], weight, lambda update: ((weight.weight - goal) ** 2).sum(), 4, 8.0, [], 0.1, 0.25
-            )
+
+            def plan(epoch: int) -> list[np.ndarray]:
+                return [np.array([2 * epoch, 1]), np.array([2 * epoch])]
+
+            def loss(rows: np.ndarray, epoch: int, index: int) -> torch.Tensor:
+                assert rows.tolist() == [2 * epoch, 1][: 2 - index]
+                return ((weight.weight - goal) ** 2).sum()
+
+            stage = pretraining.Stage(run.tricks["mlm"], weight, plan, loss, 3.0, 5, [], 0.1, 0.25)
             pretraining.train_stage(run, stage)
             optimizer = torch.optim.AdamW([own], lr=0.1, weight_decay=run.config.train.weight_decay)
-            for update in range(4):
+            for update in range(5):
                 ((own - goal) ** 2).sum().backward()
                 torch.nn.utils.clip_grad_norm_([own], 1.0)
-                progress = (update + 0.5) / 4
+                progress = (update + 0.5) / 5
                 factor = progress / 0.25 if progress < 0.25 else (1 - progress) / 0.75
                 optimizer.param_groups[0]["lr"] = 0.1 * factor
                 optimizer.step()
                 optimizer.zero_grad()
-            assert run.rows_passed == 8.0
+            assert run.rows_passed == 2 + 1 + 2 + 1 + 2
             return float((own - weight.weight).detach().abs().max())
 
     assert in_child(train) < 1e-6
