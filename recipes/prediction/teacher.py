@@ -34,7 +34,7 @@ SPLITTING = ("validation", "test", "group", "validation_fraction", "test_fractio
 
 
 class Teacher:
-    """A finished run that answers for rows. Its model is loaded only for rows whose answers are not cached.
+    """A finished run that predicts rows. Its model is loaded only for rows whose predictions are not cached.
 
     Args:
         folder: folder of the finished run, as the user wrote it.
@@ -56,7 +56,7 @@ class Teacher:
         self.classes = _read_classes(self.run, members)
 
     def require_task(self, classes: Sequence[str], multi_label: bool, in_pairs: bool) -> None:
-        """Check that the teacher answers what a run asks.
+        """Check that the teacher predicts what a run needs.
 
         Args:
             classes: the classes of the run, in any order.
@@ -97,7 +97,7 @@ class Teacher:
     def check(self, run: Run) -> Iterator[str]:
         """Warn if the teacher learned nothing, or may have been trained on rows that evaluate a run."""
         if (self.run.health or {}).get("headline") == "collapsed":
-            yield f"{self.setting}: it answers nearly all texts with one class; use a run that learned."
+            yield f"{self.setting}: it predicts one class for nearly all texts; use a run that learned."
         consequence = "it may have been trained on rows that evaluate this run, whose scores are then too good"
         if run.splits.is_fold:
             yield f"{self.setting}: this run is one fold of its data, so {consequence}; leave out the folds."

@@ -101,16 +101,7 @@ class CleanLabels(Trick):
         suggested, confidence = probabilities.argmax(1), probabilities[np.arange(len(labels)), labels]
         doubtful = sorted(np.flatnonzero(is_doubtful), key=lambda row: (confidence[row], row))
         if is_first():
-            with (
-                atomic_write(run.folder / f"{self.name}.csv") as draft,
-                draft.open("w", encoding="utf-8", newline="") as lines,
-            ):
-                writer = csv_writer(lines)
-                writer.writerow(["id", "label", "suggested", "p_label", "p_suggested", "action", "text"])
-                for row in doubtful:
-                    names = [run.classes[number] for number in (labels[row], suggested[row])]
-                    numbers = [f"{number:.6f}" for number in (confidence[row], probabilities[row].max())]
-                    writer.writerow([examples["id"][row], *names, *numbers, self.action, examples["text"][row]])
+            self._list_rows(run, examples, doubtful, labels, probabilities)
         if self.action == "drop":
             examples = examples.select(np.flatnonzero(~is_doubtful))
         elif self.action == "relabel":
@@ -119,6 +110,19 @@ class CleanLabels(Trick):
         elif self.action == "downweight":
             self.weight_by_id = {examples["id"][row]: float(confidence[row]) for row in doubtful}
         return inner(examples)
+
+    def _list_rows(
+        self, run: Run, examples: Dataset, rows: Iterable[np.integer], labels: np.ndarray, probabilities: np.ndarray
+    ) -> None:
+        """Write a file with rows, their labels and what the models suggest."""
+        path = run.folder / f"{self.name}.csv"
+        with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as lines:
+            writer = csv_writer(lines)
+            writer.writerow(["id", "label", "suggested", "p_label", "p_suggested", "action", "text"])
+            for row in rows:
+                names = [run.classes[number] for number in (labels[row], probabilities[row].argmax())]
+                numbers = [f"{number:.6f}" for number in (probabilities[row, labels[row]], probabilities[row].max())]
+                writer.writerow([examples["id"][row], *names, *numbers, self.action, examples["text"][row]])
 
     def _predict(self, run: Run, examples: Dataset) -> np.ndarray:
         """Probabilities of the rows, (row, class), by models that were not trained on them."""

@@ -60,13 +60,16 @@ class Distill(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn if the teacher learned nothing, or may have been trained on rows that evaluate this run."""
-        return Teacher(self.teacher, f"tricks.{self.name}.teacher").check(run) if self.weight else ()
+        return self._teacher().check(run) if self.weight else ()
+
+    def _teacher(self) -> Teacher:
+        return Teacher(self.teacher, f"tricks.{self.name}.teacher")
 
     def examples(self, run: Run, inner: Callable[[Dataset], Dataset], examples: Dataset) -> Dataset:
         """Add the teacher's probabilities at this temperature to each row."""
         if not self.weight:
             return inner(examples)
-        teacher = Teacher(self.teacher, f"tricks.{self.name}.teacher")
+        teacher = self._teacher()
         teacher.require_task(run.classes, run.multi_label, bool(run.config.data.text_pair))
         softened = soften(teacher.predict(examples, run.classes), self.temperature)
         return inner(with_distributions(examples, TEACHER, softened))
@@ -81,9 +84,9 @@ class Distill(Trick):
         if batch.teacher is None:
             return outcome
         kind = torch.promote_types(outcome.logits.dtype, torch.float32)
-        logits, answers = outcome.logits.to(kind) / self.temperature, batch.teacher.to(kind)
+        logits, soft_targets = outcome.logits.to(kind) / self.temperature, batch.teacher.to(kind)
         if run.multi_label:
-            distance = functional.binary_cross_entropy_with_logits(logits, answers, reduction="none").mean(-1)
+            distance = functional.binary_cross_entropy_with_logits(logits, soft_targets, reduction="none").mean(-1)
         else:
-            distance = functional.cross_entropy(logits, answers, reduction="none")
+            distance = functional.cross_entropy(logits, soft_targets, reduction="none")
         return replace(outcome, loss=outcome.loss + self.weight * self.temperature**2 * distance)

@@ -51,12 +51,13 @@ class Sam(Sharpen):
 
     def find_moves(self, run: Run) -> Mapping[nn.Parameter, Tensor]:
         """Move all weights along the gradient, by one norm over all of them."""
-        weights = {name: each for name, each in run.bare_model.named_parameters() if each.grad is not None}
-        scales = {name: self._scale(name, each) for name, each in weights.items()}
-        scaled = {name: scales[name] * each.grad for name, each in weights.items() if each.grad is not None}
+        weights = dict(run.bare_model.named_parameters())
+        gradients = {name: each.grad for name, each in weights.items() if each.grad is not None}
+        scales = {name: self._scale(name, weights[name]) for name in gradients}
+        scaled = {name: scales[name] * gradient for name, gradient in gradients.items()}
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(each) for each in scaled.values()]))
         step = self.rho / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-        return {each: step * scales[name] * scaled[name] for name, each in weights.items()}
+        return {weights[name]: step * scales[name] * each for name, each in scaled.items()}
 
     def _scale(self, name: str, weight: nn.Parameter) -> Tensor | float:
         return weight.detach().abs() + self.eta if self.adaptive and "weight" in name else 1.0

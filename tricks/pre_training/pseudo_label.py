@@ -1,6 +1,6 @@
-"""Pseudo label: train on unlabelled texts too, with the answers of a finished run as their targets.
+"""Pseudo label: train on unlabelled texts too, with the predictions of a finished run as their targets.
 
-A text counts as the class that the teacher answers. Of each class the `most_per_class` texts with the highest
+A text counts as the class that the teacher predicts. Of each class the `most_per_class` texts with the highest
 probability are added. `targets=soft` trains them on all probabilities of the teacher, `confident` on the class alone,
 and only where its probability is at least `confidence`. With multiple labels per row, the probability of an answer is
 that of its least sure class, and a text counts for each of its labels. Texts that repeat one another or a training row
@@ -10,7 +10,7 @@ are left out, and so is each that nearly duplicates a row of validation, test or
 Source: Lee 2013, Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks; a
     teacher first, then a student on both kinds of rows: noisy student, Xie et al. 2020, arXiv 1911.04252 (soft targets,
     equally many of each class).
-Cost: one pass over more rows, and one pass of the teacher over the texts before training; its answers are cached.
+Cost: one pass over more rows, and one pass of the teacher over the texts before training; its predictions are cached.
 Use when: there are many texts of the same kind and few labels, and training is long enough to read them. It did not do
     what its source claims in four draws of 200 rows and 2,000 texts of eda_trec (50 updates, MiniLM): accuracy changed
     by -0.038 ± 0.068 (docs/evidence/distillation.md).
@@ -38,14 +38,14 @@ from recipes.toolkit.leaks import leave_out_known, note_unread_test
 
 @dataclass
 class PseudoLabel(Trick):
-    """Add texts with the teacher's answers to the training rows."""
+    """Add texts with the teacher's predictions to the training rows."""
 
     unlabelled_file: str | None = allowed("")
     """The file of texts."""
     teacher: str | None = allowed("")
-    """Folder of the finished run that answers."""
+    """Folder of the finished run that predicts them."""
     targets: str = allowed("soft | confident")
-    """Whether texts have all of the teacher's probabilities, or its answers where it is sure."""
+    """Whether texts have all of the teacher's probabilities, or its predicted classes where it is sure."""
     confidence: float = allowed(
         "[0, 1]",
         advised="[0.5, 0.99]",
@@ -81,15 +81,15 @@ class PseudoLabel(Trick):
             return inner(examples)
         teacher, texts = self._teacher(), self._read(run, examples)
         teacher.require_task(run.classes, run.multi_label, bool(run.config.data.text_pair))
-        answers = teacher.predict(texts, run.classes)
+        predictions = teacher.predict(texts, run.classes)
         is_soft = self.targets == "soft"
-        indices = choose_rows(answers, 0.0 if is_soft else self.confidence, self.most_per_class)
+        indices = choose_rows(predictions, 0.0 if is_soft else self.confidence, self.most_per_class)
         if not indices:
             raise UserError(
                 f"tricks.{self.name}.confidence={self.confidence:g}: the teacher is not so sure of any of "
                 f"{len(texts):,} texts; lower it, or use tricks.{self.name}.targets=soft."
             )
-        names = answers.names()
+        names = predictions.names()
         columns = texts.select(indices).to_dict()
         columns["id"] = columns["source"] = [f"unlabelled:{number}" for number in columns["id"]]
         columns["label"] = [names[row] for row in indices]
@@ -98,7 +98,7 @@ class PseudoLabel(Trick):
         listed = ", ".join(f"{name} {counts[name]:,}" for name in run.classes)
         run.note(f"{self.name}: {len(added):,} of {len(texts):,} texts added with {self.targets} targets: {listed}.")
         if is_soft:
-            added = with_distributions(added, SOFT_TARGETS, answers.probabilities[indices])
+            added = with_distributions(added, SOFT_TARGETS, predictions.probabilities[indices])
         return inner(concatenate_datasets([examples, added]))
 
     def _read(self, run: Run, examples: Dataset) -> Dataset:
@@ -123,20 +123,20 @@ class PseudoLabel(Trick):
         return texts
 
 
-def choose_rows(answers: Predictions, confidence: float, most_per_class: int | None) -> list[int]:
+def choose_rows(predictions: Predictions, confidence: float, most_per_class: int | None) -> list[int]:
     """The rows of which the teacher is sure enough, the surest of each class, in the order of the data.
 
     Args:
-        answers: of the teacher.
+        predictions: of the teacher.
         confidence: the least probability of an answer.
         most_per_class: rows of each class; None: all.
     """
-    probabilities, decided = answers.probabilities, answers.decisions.astype(bool)
-    if answers.multi_label:
+    probabilities, decided = predictions.probabilities, predictions.decisions.astype(bool)
+    if predictions.multi_label:
         sureness = np.where(decided, probabilities, 1 - probabilities).min(1)
     else:
         sureness = probabilities[decided]
-    counts = np.zeros(len(answers.classes), dtype=int)
+    counts = np.zeros(len(predictions.classes), dtype=int)
     indices = []
     for row in np.argsort(-sureness, kind="stable"):
         has_room = most_per_class is None or (counts[decided[row]] < most_per_class).all()
