@@ -139,7 +139,7 @@ def refusals(tricks: Mapping[str, Wrapper]) -> list[str]:
     for name in sorted(tricks):
         for address, why in tricks[name].excludes().items():
             seam, _, slot = address.partition("/")
-            pairs = [sorted((name, other)) for other in _filling(seam, slot, tricks)]
+            pairs = [sorted((name, other)) for other in _filling(seam, slot, tricks) if other != name]
             sentences += [_refusal(pair, f"exclude each other: {why}") for pair in pairs]
     for pair in combinations(sorted(tricks), 2):
         one, other = (tricks[name].sets for name in pair)

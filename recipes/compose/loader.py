@@ -47,6 +47,8 @@ class Loader(ConfigLoaderImpl):
             UserError: a trick sets what no setting can be.
         """
         composed = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if any(override.startswith("recipe=") for override in overrides):
+            self._refuse_repeated_tricks(config_name, overrides)
         # The config of a sweep is that of no run: each run is composed with its own tricks.
         wanted = list(find_sets(composed.get("tricks"))) if run_mode == RunMode.RUN else []
         if wanted:
@@ -55,6 +57,19 @@ class Loader(ConfigLoaderImpl):
                 if not any(_has(each, path) for each in user_values):
                     _set(composed, name, path, value)
         return composed
+
+    def _refuse_repeated_tricks(self, config_name: str | None, overrides: list[str]) -> None:
+        """Refuse a trick of a recipe in `+tricks`: its file, loaded again, would undo the recipe's values."""
+        defaults = self.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults
+        tricks = [
+            path.removeprefix("tricks/") for each in defaults if (path := str(each.config_path)).startswith("tricks/")
+        ]
+        if repeated := sorted({name for name in tricks if tricks.count(name) > 1}):
+            (recipe,) = {override for override in overrides if override.startswith("recipe=")}
+            raise UserError(
+                f"+tricks=[{','.join(repeated)}] is in {recipe} already, and would have its default values again; "
+                "leave it out. To study it, leave out the recipe and give its values."
+            )
 
     def _load_user_values(self, config_name: str | None, overrides: list[str]) -> Iterator[Any]:
         """Load what the user gave, as trees of plain values: from files, and from overrides."""

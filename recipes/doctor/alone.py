@@ -37,7 +37,7 @@ def changed_settings(config: Config, trick: Trick) -> dict[str, str]:
     return {
         f"tricks.{trick.name}.{name}": value
         for name, value in defaults.items()
-        if value is not None and value != as_yaml(getattr(trick, name))
+        if value not in (None, "null") and value != as_yaml(getattr(trick, name))
     }
 
 

@@ -7,6 +7,8 @@ config, and the texts.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -122,14 +124,14 @@ class Teacher:
         """
         ids, in_pairs = list(rows["id"]), self.run.config["data"]["text_pair"]
         file = cache_folder() / CACHE / f"{self._identify(rows, classes)}.npz"
-        if not file.exists():
+        if (cached := _read_cached(file)) is None:
             pairs = list(rows["text_pair"]) if in_pairs else None
             predicted = predict_once(self.run.folder, list(rows["text"]), pairs, ids)
             order = [list(predicted.classes).index(name) for name in classes]
             with atomic_write(file) as draft, draft.open("wb") as contents:
                 np.savez(contents, predicted.probabilities[:, order], predicted.decisions[:, order])
-        with np.load(file) as cached:
-            probabilities, decisions = cached.values()
+            cached = predicted.probabilities[:, order], predicted.decisions[:, order]
+        probabilities, decisions = cached
         return Predictions(ids, [None] * len(ids), probabilities, decisions, classes, self.run.multi_label)
 
     def _identify(self, rows: Dataset, classes: Sequence[str]) -> str:
@@ -142,6 +144,16 @@ class Teacher:
         for text in (*rows["text"], *rows["text_pair"]):
             digest.update(f"{text!r}\0".encode())
         return digest.hexdigest()
+
+
+def _read_cached(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read probabilities and decisions; None where there is no file, or a damaged one."""
+    try:
+        with np.load(file) as cached:
+            probabilities, decisions = cached.values()
+    except (OSError, EOFError, ValueError, BadZipFile):
+        return None
+    return probabilities, decisions
 
 
 def _read_classes(run: RunFolder, members: ensemble.Ensemble | None) -> list[str]:

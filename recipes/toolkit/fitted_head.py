@@ -39,6 +39,8 @@ def all_vectors(run: Run, rows: Encoded) -> np.ndarray:
 def fit_head(head: nn.Linear, vectors: np.ndarray, labels: np.ndarray) -> None:
     """Fit the head by logistic regression, on vectors of mean length 1: its penalty depends on their scale.
 
+    A class that no row has, or all rows, has no weights: its bias says how frequent it is.
+
     Args:
         head: (class, hidden).
         vectors: (row, hidden).
@@ -50,15 +52,20 @@ def fit_head(head: nn.Linear, vectors: np.ndarray, labels: np.ndarray) -> None:
         model = LogisticRegression(max_iter=1000).fit(vectors / scale, targets)
         return model.coef_ / scale, model.intercept_
 
+    zeros = np.zeros((1, head.in_features))
     if labels.ndim == 1:
-        weights, biases = fit(labels)
-        if len(weights) == 1:  # two classes: softmax of -z/2 and z/2 is the sigmoid of z
-            weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
+        present = np.unique(labels)
+        weights, biases = zeros.repeat(head.out_features, 0), np.full(head.out_features, -np.log(2 * len(labels) + 1))
+        if len(present) == 1:
+            biases[present] = 0.0
+        else:
+            own_weights, own_biases = fit(labels)
+            if len(present) == 2:  # one row: softmax of -z/2 and z/2 is the sigmoid of z
+                own_weights, own_biases = (np.concatenate([-each, each]) / 2 for each in (own_weights, own_biases))
+            weights[present], biases[present] = own_weights, own_biases
     else:
-        # A class that all rows have, or none, has nothing to fit but how frequent it is.
         counts = labels.sum(0)
         always = np.log((counts + 0.5) / (len(labels) - counts + 0.5))
-        zeros = np.zeros((1, head.in_features))
         fits = [
             fit(column) if 0 < count < len(column) else (zeros, np.array([odds]))
             for column, count, odds in zip(labels.T, counts, always, strict=True)

@@ -167,6 +167,8 @@ def saliency(run: "Run", batch: Batch) -> np.ndarray:
     leaves: list[Tensor] = []
 
     def watch(vectors: Tensor) -> Tensor:
+        if leaves:  # GPT-2 also looks up the segments in the word embeddings
+            return vectors
         leaves.append(vectors.detach().requires_grad_())
         return leaves[0]
 

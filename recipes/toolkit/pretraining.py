@@ -35,7 +35,7 @@ from recipes.seams import tricks_around
 from recipes.state import LiveRun, flatten_optimizer, restore_optimizer
 from recipes.trick import Run, Trick
 
-FORMAT = 1
+FORMAT = 2
 """Part of the key of every result: raise it when the same stage gives other weights."""
 MOST_BYTES = 4 * 2**30
 """Of all results in the cache; the oldest ones are removed."""
@@ -142,6 +142,7 @@ class StageTraining:
         self.key = identify(run, stage)
         self.checkpoint = run.folder / "checkpoints" / f"{self.name}.safetensors"
         self.cached = cache_folder() / "pretraining" / f"{self.key}.safetensors"
+        self.is_cached = False
 
     # One update.
 
@@ -235,6 +236,7 @@ class StageTraining:
             if self.run.accelerator.num_processes > 1:
                 agrees = self.run.accelerator.reduce(agrees, reduction="mean")
             if agrees == 1:
+                self.is_cached = path == self.cached
                 self._load(tensors, counters)
                 return True
         return False
@@ -242,12 +244,13 @@ class StageTraining:
     def _load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
         self.stage.model.load_state_dict(inside(tensors, "model."))
         self.done, self.losses = counters["done"], tensors["losses"]
+        # A cached stage costs what it cost when it was trained, so that runs can be compared.
+        self.run.seconds += counters["seconds"]
         if "scaler" in counters:
             restore_optimizer(self.optimizer, inside(tensors, "optimizer."))
             self.scaler.load_state_dict(counters["scaler"])
             # The time of the earlier start counts too: of the loop, which adds up the time of all stages.
             self.started_at -= counters["seconds"]
-            self.run.seconds += counters["seconds"]
             self.run.say(f"{self.name}: going on after update {self.done:,} of {self.stage.updates:,}.")
         else:
             self.run.say(f"{self.name}: the weights after its {self.done:,} updates are in the cache, and are used.")
@@ -257,9 +260,9 @@ class StageTraining:
         if self.run.accelerator.num_processes > 1:
             for tensor in self.stage.model.state_dict().values():
                 tensor.copy_(broadcast(tensor))
-        if self.run.accelerator.is_main_process and not self.cached.exists():
+        if self.run.accelerator.is_main_process and not self.is_cached:
             with suppress(UserError, OSError):  # a cache that cannot be written costs time only
-                self._write(self.cached, {}, {})
+                self._write(self.cached, {}, {"seconds": time.perf_counter() - self.started_at})
                 _remove_oldest(self.cached.parent)
                 self.checkpoint.unlink(missing_ok=True)
 

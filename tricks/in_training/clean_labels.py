@@ -75,6 +75,11 @@ class CleanLabels(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn where too large a fraction of the rows is doubtful for these models to be trusted."""
+        if self.action == "downweight" and not run.config.train.learning_rate:
+            yield (
+                f"tricks.{self.name}.action=downweight acts in updates, and with train.learning_rate=0 they change "
+                f"nothing; tricks.{self.name}.action=drop."
+            )
         if self.doubtful > MANY:
             yield (
                 f"tricks.{self.name}: {self.doubtful:.0%} of the labels are doubtful, so the models that judge them "

@@ -18,8 +18,9 @@ Composes: objective/term, to see each pass; loss/sample, outside what changes ta
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from recipes import Batch, Outcome, Run, Trick, allowed
@@ -64,9 +65,16 @@ class MultiSampleDropout(Trick):
 
     def check(self, run: Run) -> Iterable[str]:
         """Warn if the model has no dropout and the trick brings none."""
-        has_dropout = any(isinstance(module, nn.Dropout) and module.p for module in run.bare_model.modules())
-        if self.samples > 1 and not self.rate and not has_dropout:
-            yield f"tricks.{self.name}: the model has no dropout, so all samples agree; tricks.{self.name}.rate=0.3."
+        if self.samples < 2 or self.rate:
+            return
+        batch = run.train.collate(np.arange(1), 0, 0).to(run.accelerator.device)
+        with undropped_vectors(run.bare_model, run.head) as vectors, torch.no_grad():
+            run.bare_model(**batch.inputs)
+        if not vectors[0][1]:
+            yield (
+                f"tricks.{self.name}: the model has no dropout in front of its head, so all samples agree; "
+                f"tricks.{self.name}.rate=0.3."
+            )
 
     def objective(self, run: Run, inner: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
         """Collect the input of the head before its dropout, for the loss inside."""

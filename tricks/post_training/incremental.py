@@ -183,7 +183,9 @@ class Incremental(Trick):
 def read_text_tricks(values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The tricks that change how the model reads a text, by name, each with its values."""
     tricks = build(values)
-    return {name: repr(tricks[name]) for seam in ("clean", "encode") for name in tricks_around(seam, tricks)}
+    names = [name for seam in ("clean", "encode") for name in tricks_around(seam, tricks)]
+    names += [name for name, trick in tricks.items() if trick.slots.get("model") == "reshape"]
+    return {name: repr(tricks[name]) for name in names}
 
 
 def draw_rows(rows: Dataset, fraction: float, seed: int) -> list[int]:

@@ -76,6 +76,14 @@ class Contrastive(Trick):
         super().__post_init__()
         self.fits_head = self.epochs > 0 and self.head == "logistic"
 
+    def excludes(self) -> Mapping[str, str]:
+        """Exclude tricks that make one vector of a text in another way."""
+        if self.pooling == "own":
+            return {}
+        return {
+            "model/reshape": f"both make one vector of a text (with tricks.{self.name}.pooling=own they go together)"
+        }
+
     def model(self, run: ModelContext, inner: Callable[[], nn.Module]) -> nn.Module:
         """Let the head read the mean."""
         model = cast(PreTrainedModel, inner())

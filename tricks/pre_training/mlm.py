@@ -36,6 +36,7 @@ from recipes.models.inputs import fixed_width
 from recipes.models.masked_head import add_masked_head, predict_tokens, require_masked_head
 from recipes.runtime.randomness import generator, key
 from recipes.runtime.transfer import send
+from recipes.toolkit.leaks import note_unread_test
 from recipes.toolkit.pretraining import Stage, train_stage
 
 MASKED, RANDOM = 0.8, 0.1
@@ -150,6 +151,7 @@ class Mlm(Trick):
                 f"{self.name}: {missing:,} of the {len(more):,} texts of {self.file} are left out: they repeat one "
                 "another, or are in validation or test, whose texts no training may read."
             )
+        note_unread_test(run, self.name)
         unlabelled = Dataset.from_dict({**remaining.to_dict(), "label": [None] * len(remaining)}, rows.features)
         return leave_out_evaluated(concatenate_datasets([rows, unlabelled]), run.splits, run.clean_rows)
 

@@ -136,7 +136,9 @@ def choose_rows(predictions: Predictions, confidence: float, most_per_class: int
         sureness = np.where(decided, probabilities, 1 - probabilities).min(1)
     else:
         sureness = probabilities[decided]
-    counts = np.zeros(len(predictions.classes), dtype=int)
+    # Texts without a label, where there may be none, are capped like a class of their own.
+    decided = np.concatenate([decided, ~decided.any(1, keepdims=True)], axis=1)
+    counts = np.zeros(decided.shape[1], dtype=int)
     indices = []
     for row in np.argsort(-sureness, kind="stable"):
         has_room = most_per_class is None or (counts[decided[row]] < most_per_class).all()

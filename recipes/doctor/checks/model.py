@@ -232,7 +232,7 @@ def loss_minimum(subject: Subject, result: CheckResult) -> None:
     run = subject.run
     result.add_inspected(len(run.classes), "classes")
     problem = _problem_of_loss(run, run.seams.loss)
-    if problem is None:
+    if problem is None or _has_no_part_of_labels(run):
         return
     message, consequence, remedy = problem
     harmful: list[Trick] = []
@@ -246,6 +246,13 @@ def loss_minimum(subject: Subject, result: CheckResult) -> None:
         message = f"with {names}, {message}"
         remedy = "; ".join(weaken(trick, subject.config) for trick in harmful)
     result.fail(message, consequence, remedy)
+
+
+def _has_no_part_of_labels(run: TrainingRun) -> bool:
+    """Whether a term that a trick adds is all of the objective, such as that of a teacher."""
+    targets = torch.eye(len(run.classes), device=run.accelerator.device, dtype=torch.get_default_dtype())
+    has_term = any(trick.slots.get("objective") == "term" for trick in run.tricks.values())
+    return has_term and not run.seams.loss(torch.zeros_like(targets), targets).any()
 
 
 def _problem_of_loss(run: TrainingRun, loss_of_rows: Callable[[Tensor, Tensor], Tensor]) -> tuple[str, str, str] | None:

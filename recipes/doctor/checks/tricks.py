@@ -69,7 +69,8 @@ def ineffective_tricks(subject: Subject, result: CheckResult) -> None:
         neutral = {} if isinstance(trick.neutral, str) else trick.neutral
         neutral = {field: value for field, value in neutral.items() if "." not in field}
         is_neutral = all(getattr(trick, field, None) == value for field, value in neutral.items())
-        if is_neutral and not isinstance(trick.neutral, str):
+        # What judges rows reports them also where it changes nothing.
+        if is_neutral and not isinstance(trick.neutral, str) and "judge" not in trick.slots.values():
             values = ", ".join(f"tricks.{name}.{field}={value}" for field, value in neutral.items())
             result.warn(f"{name} does nothing at {values}.", "it is on and has no effect", f"leave out {name}")
         for sentence in trick.check(run):

@@ -119,6 +119,14 @@ def test_a_recipe_brings_tricks_and_what_they_set(tmp_path: Path) -> None:
     assert clip_norm(["recipe=few_shot", CLIP]) is None  # a recipe that says nothing about it
 
 
+@pytest.mark.parametrize("selection", ["+tricks=[mixup]", "+tricks=[ema,mixup]"])
+def test_a_trick_of_a_recipe_is_refused_in_tricks(selection: str) -> None:
+    with pytest.raises(UserError, match=r"\+tricks=\[mixup\] is in recipe=puzzle_mix already, and would have its def"):
+        compose_config(["model=tiny", "recipe=puzzle_mix", selection])
+    composed = compose_config(["model=tiny", "recipe=puzzle_mix", "+tricks=[ema]", "tricks.mixup.alpha=0.3"])[0]
+    assert (composed.tricks.mixup["mask"], composed.tricks.mixup.alpha) == ("puzzle", 0.3)
+
+
 @pytest.mark.slow
 def test_a_shipped_recipe_counts_as_given(theirs: Callable[..., str]) -> None:
     folder = theirs("longer", '{"train.epochs": 7}')

@@ -77,6 +77,17 @@ def test_it_answers_in_the_order_of_the_classes_and_is_cached(cache: Path, monke
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"PK cut off"])
+def test_a_damaged_cache_is_made_again(content: bytes, cache: Path) -> None:
+    first = Teacher(str(finished_run()), SETTING).predict(ROWS, ["x", "y", "z"])
+    (file,) = cache.iterdir()
+    file.write_bytes(content)
+    again = Teacher(str(finished_run()), SETTING).predict(ROWS, ["x", "y", "z"])
+    assert (again.probabilities == first.probabilities).all()
+    with np.load(file) as cached:
+        assert len(cached.files) == 2
+
+
 def test_other_texts_other_classes_or_another_model_are_asked_again(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

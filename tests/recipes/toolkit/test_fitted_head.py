@@ -60,3 +60,16 @@ def test_the_windows_of_a_document_have_one_vector() -> None:
     assert document_vectors(run, batch).tolist() == [[2.0, 0.0], [6.0, 8.0], [10.0, 10.0]]
     windows = replace(batch, documents=torch.tensor([0, 0, 1]))
     assert document_vectors(run, windows).tolist() == [[4.0, 4.0], [10.0, 10.0]]
+
+
+@pytest.mark.parametrize("present", [[1], [0, 2], [0, 1, 3]])
+def test_a_class_without_a_row_is_improbable(present: list[int]) -> None:
+    random = np.random.default_rng(0)
+    labels = np.array(present).repeat(10)
+    vectors = (np.eye(4)[labels] + 0.1 * random.normal(size=(len(labels), 4))).astype(np.float32)
+    classifier = nn.Linear(4, 4)
+    fit_head(classifier, vectors, labels)
+    probabilities = classifier(torch.from_numpy(vectors)).softmax(-1).detach().numpy()
+    assert (probabilities.argmax(1) == labels).all()
+    absent = [number for number in range(4) if number not in present]
+    assert (probabilities[:, absent] < 0.1).all() and (probabilities[:, absent] > 0).all()

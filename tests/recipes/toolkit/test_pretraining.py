@@ -173,6 +173,27 @@ def test_the_same_stage_is_taken_from_the_cache_to_the_bit() -> None:
     in_child(train)
 
 
+def test_a_damaged_cache_is_made_again_and_a_cached_stage_costs_what_it_did() -> None:
+    def train() -> None:
+        with temporary_folder() as folder:
+            own_cache(folder / "cache")
+            one_stage = tiny_config("+tricks=[mlm]", "tricks.mlm.epochs=1")
+            weights, seconds = train_stage(folder, one_stage)
+            (file,) = (folder / "cache").rglob("*.safetensors")
+            file.write_bytes(b"cut")
+            again, _ = train_stage(folder, one_stage)
+            assert difference(weights, again) == 0 and file.stat().st_size > 1000
+            _, cached_seconds = train_stage(folder, one_stage)
+            assert seconds == 0 < cached_seconds
+
+    def train_stage(folder: Path, chosen: Config) -> tuple[dict[str, np.ndarray], float]:
+        run = tiny_run(chosen, folder)
+        run.seams.pretrain()
+        return copy_weights(run), run.seconds
+
+    in_child(train)
+
+
 OTHERS = (
     ("seed=1",),
     ("seeds.dropout=1",),

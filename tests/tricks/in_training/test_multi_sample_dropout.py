@@ -96,7 +96,7 @@ def test_a_model_without_dropout_gives_a_warning(tmp_path: Path) -> None:
         return list(run.tricks["multi_sample_dropout"].check(run))
 
     assert in_child(warn) == [
-        "tricks.multi_sample_dropout: the model has no dropout, so all samples agree; "
+        "tricks.multi_sample_dropout: the model has no dropout in front of its head, so all samples agree; "
         "tricks.multi_sample_dropout.rate=0.3."
     ]
     assert in_child(lambda: warn("tricks.multi_sample_dropout.rate=0.2")) == []
@@ -115,3 +115,13 @@ def test_without_dropout_the_samples_of_a_mixture_are_the_mixture(level: str) ->
     alone = in_child(lambda: first_loss("+tricks=[mixup]"))
     samples = ["+tricks=[mixup,multi_sample_dropout]", "tricks.multi_sample_dropout.rate=0.0"]
     assert in_child(lambda: first_loss(*samples)) == pytest.approx(alone, abs=1e-12)
+
+
+def test_a_mean_in_front_of_the_head_has_no_dropout(tmp_path: Path) -> None:
+    def warn(*overrides: str) -> int:
+        run = tiny_run(tiny_config("+tricks=[contrastive,multi_sample_dropout]", *overrides), tmp_path)
+        return len(list(run.tricks["multi_sample_dropout"].check(run)))
+
+    assert in_child(warn) == 1
+    assert in_child(lambda: warn("tricks.multi_sample_dropout.rate=0.2")) == 0
+    assert in_child(lambda: warn("tricks.contrastive.pooling=own")) == 0

@@ -9,7 +9,9 @@ import torch
 from datasets import Dataset
 from torch import nn
 
+from recipes.compose.tricks import build
 from recipes.data.encoding import Encoded
+from recipes.errors import UserError
 from recipes.runtime.randomness import generator
 from recipes.testing import in_child, temporary_folder, tiny_config, tiny_run
 from recipes.toolkit.fitted_head import document_vectors
@@ -106,3 +108,10 @@ def test_a_class_of_one_row_is_warned_of() -> None:
     (warning,) = trick().check(run)
     assert "1 of 2 classes have one training row each (such as 'rare')" in warning and "label another row" in warning
     assert list(trick(epochs=0.0).check(run)) == []
+
+
+def test_pieces_of_a_text_are_refused_next_to_the_mean_of_its_tokens() -> None:
+    message = "tricks contrastive and segments exclude each other: both make one vector of a text"
+    with pytest.raises(UserError, match=message):
+        build(tiny_config("+tricks=[contrastive,segments]").tricks)
+    build(tiny_config("+tricks=[contrastive,segments]", "tricks.contrastive.pooling=own").tricks)

@@ -93,6 +93,17 @@ def test_texts_of_validation_and_test_are_left_out_and_counted() -> None:
     assert "2 of the 4 texts" in line and "in validation or test" in line
 
 
+def test_a_test_split_that_is_not_read_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("one more text\n", encoding="utf-8")
+
+    def notes(*overrides: str) -> list[str]:
+        run = tiny_run(tiny_config("+tricks=[mlm]", f"tricks.mlm.file={tmp_path / 'more.txt'}", *overrides), tmp_path)
+        return [note for note in run.notes if "test is not read" in note]
+
+    assert len(in_child(lambda: notes("evaluate.test=false"))) == 1
+    assert in_child(notes) == []
+
+
 def test_the_file_is_trained_on() -> None:
     texts, _ = texts_of("more.jsonl", '{"text": "one more"}\n{"text": "another one"}\n')
     assert {"one more", "another one"} <= set(texts)

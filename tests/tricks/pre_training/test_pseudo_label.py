@@ -53,6 +53,9 @@ def test_with_more_than_one_label_a_row_is_as_sure_as_its_least_sure_class() -> 
     assert choose_rows(rows, 0.0, None) == [0, 1, 2]
     assert choose_rows(rows, 0.8, None) == [0, 2]
     assert choose_rows(rows, 0.0, 1) == [0, 2]
+    # Texts without a label are capped like those of a class.
+    none = answers([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.3, 0.1, 0.1]], multi_label=True)
+    assert choose_rows(none, 0.0, 2) == [0, 1]
 
 
 def texts_of(split: int) -> list[str]:

@@ -15,7 +15,8 @@ from torch.nn import functional
 from recipes.doctor.checks import model
 from recipes.doctor.checks.model import _class_losses, _row_losses, disk_space, loss_minimum, sizes, targets
 from recipes.doctor.findings import CheckResult, Finding
-from recipes.testing import tiny_config
+from recipes.doctor.subject import Subject
+from recipes.testing import finished_run, in_child, tiny_config
 from recipes.trick import Trick
 
 
@@ -193,3 +194,16 @@ def test_a_disk_that_will_fill(megabytes: int, fits: bool, monkeypatch: pytest.M
         assert finding.severity == "error" and finding.message.endswith("and 5 MB are free.")
         assert "runs/one: 6 MB are needed while the run trains (3 checkpoints of 1 MB), 5 MB when" in finding.message
         assert "checkpoint.keep=1, checkpoint.save_model=false, or another disk" in finding.remedy
+
+
+def test_a_loss_that_a_term_replaces_is_not_judged(tmp_path: Path) -> None:
+    """A teacher may be all of the objective; the loss of labels is then 0 for all logits."""
+
+    def messages(weight: float) -> list[str]:
+        overrides = ["+tricks=[distill]", f"tricks.distill.teacher={finished_run()}", f"tricks.distill.weight={weight}"]
+        subject = Subject(tiny_config(*overrides), tmp_path)
+        result = CheckResult("model", "loss_minimum", "")
+        loss_minimum(subject, result)
+        return [finding.message for finding in result.findings]
+
+    assert in_child(lambda: messages(1.0)) == in_child(lambda: messages(0.5)) == []
