@@ -21,7 +21,8 @@ Avoid when: rows are few, or words say little about the label: of 500 rows of ed
     labels are wrong, and `relabel` makes more wrong labels than it corrects. Some doubtful rows are hard and have
     the right label: read the list first (`report`).
 Composes: examples/judge: after duplicates are dropped, before variants are added; these have the label and the weight
-    of their source. gradient/plan: the weights. With mixup a row has its own weight, not that of its partner.
+    of their source. gradient/plan: the weights. With mixup a row has its own weight, not that of its partner. The
+    stages of contrastive and mlm, and a fitted head, read no weights; `drop` and `relabel` act there.
 """
 
 from collections.abc import Callable, Iterable
