@@ -9,11 +9,13 @@ Source: SetFit, Tunstall et al. 2022, arXiv 2209.11055: the same loss, over pair
     pairs of a batch cost one pass a text. A fitted head before fine-tuning: Kumar et al. 2022, arXiv 2202.10054.
 Cost: `epochs` passes over the rows, at most `max_updates` updates, before the first update; `passes_per_update` in
     metrics.json counts them. The result is cached.
-Use when: there are few rows of each class, by `recipe=few_shot`, which trains nothing after the stage. Next to
-    SetFit, in ten draws of 8 rows a class, it is +0.0325 ± 0.0202 on eda_cr and level on sms_spam, in 0.6 of its time.
-    With 64 it is level on eda_cr, and +0.0080 ± 0.0087 on eda_trec in a seventh of its time
-    (docs/evidence/short_runs.md). Avoid when: rows are many, and fine-tuning alone is as good. Training after the stage
-    cost 0.0132 ± 0.0066 on eda_trec with 8 rows.
+Use when: there are few rows of each class, by `recipe=few_shot`, which trains nothing after the stage. Against SetFit,
+    with 8 rows a class, accuracy is +0.0325 ± 0.0202 on eda_cr and -0.0003 ± 0.0187 on sms_spam, in 0.6 of its time;
+    with 64 rows +0.0004 ± 0.0090 on eda_cr, +0.0080 ± 0.0087 on eda_trec and +0.0038 ± 0.0019 on sms_spam, in half of
+    its time or less (eight or ten draws; docs/evidence/short_runs.md).
+Avoid when: rows are many, and fine-tuning alone is as good; or classes are ten and the model is e5: two draws of
+    thucnews_titles are 2 and 3 points below SetFit. Training after the stage cost 0.0132 ± 0.0066 on eda_trec with 8
+    rows.
 Composes: pretrain/classes, after `mlm`; model/reshape. The predicted run needs its mean: `recipes.load(folder)` and an
     ONNX export have it, a plain transformers pipeline does not, unless pooling=own.
 """
