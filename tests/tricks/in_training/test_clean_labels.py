@@ -144,6 +144,15 @@ class TestActions:
         (warning,) = cleaning.check(context(tmp_path))
         assert warning.startswith("tricks.clean_labels: 40% of the labels are doubtful, so the models that judge them")
 
+    def test_a_warning_where_no_update_would_read_the_weights(self, tmp_path: Path) -> None:
+        def warn(action: str, learning_rate: float) -> list[str]:
+            config = SimpleNamespace(train=SimpleNamespace(learning_rate=learning_rate))
+            return list(trick(action).check(context(tmp_path, config=config)))
+
+        (warning,) = warn("downweight", 0.0)
+        assert warning.endswith("; tricks.clean_labels.action=drop.")
+        assert warn("downweight", 1e-4) == warn("drop", 0.0) == []
+
     def test_without_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
         message = r"clean_labels needs the package cleanlab: pip install 'trickbook\[clean_labels\]', or leave it out"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recipes import UserError
 from recipes.data.batch import Batch, Loss, Outcome
 from recipes.models.anatomy import pooled_vectors
-from recipes.toolkit import word_choice
+from recipes.toolkit import mixing, word_choice
 from recipes.toolkit.mixing import mix_inputs, mix_vectors
 from tricks.in_training.mixup import FROM_PARTNER, LAMBDA, LAYER, Mixup, plan
 
@@ -358,6 +358,25 @@ class Saturating(Toy):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         return SimpleNamespace(logits=self.head((self.words(input_ids).tanh() * attention_mask[..., None]).sum(1)))
+
+
+class LookingUpTwice(Toy):
+    """Adds a vector of its word embeddings for the segments, as GPT-2 does."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
+        states = self.words(input_ids) + self.words(torch.ones_like(input_ids))
+        return SimpleNamespace(logits=self.head((states * attention_mask[..., None]).sum(1)))
+
+
+def test_saliency_is_that_of_the_words_where_segments_have_word_vectors_too() -> None:
+    loss = SimpleNamespace(loss=lambda logits, targets: (logits * targets).sum(-1))
+    model, twice = Weighing(), LookingUpTwice()
+    twice.head.load_state_dict(model.head.state_dict())
+    batch = replace(make_batch(), inputs={"input_ids": torch.tensor([[1, 2]]), "attention_mask": torch.ones(1, 2)})
+    batch = replace(batch, targets=torch.tensor([[1.0, 0.0, 0.0]]))
+    once = mixing.saliency(run_of(model, seams=loss), batch)
+    # In the first model the two words count twice and once.
+    assert mixing.saliency(run_of(twice, seams=loss), batch) == pytest.approx(once / np.array([[2.0, 1.0]]))
 
 
 class TestWords:

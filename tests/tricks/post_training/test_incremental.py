@@ -124,6 +124,13 @@ class TestLabels:
         assert result.extra == {}
         assert result.notes[-1] == "incremental: forgetting is not measured (evaluate.test=false)."
 
+    def test_another_pooling_is_noted(self) -> None:
+        result = self.trained_on(incremental(), splits("xyz"), "+tricks=[contrastive,incremental]")
+        (message,) = [note for note in result.notes if "texts" in note]
+        assert message.startswith(
+            "incremental: the old run read texts unchanged, this one reads them with Contrastive("
+        )
+
     def test_texts_that_were_read_otherwise(self) -> None:
         result = self.trained_on(
             incremental(), splits("xyz"), "+tricks=[incremental,truncate]", "tricks.truncate.head_fraction=0.5"
