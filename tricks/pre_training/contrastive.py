@@ -123,9 +123,9 @@ class Contrastive(Trick):
             order = order_in_pairs(rows.labels, generator(run.config.seeds.order, self.name, epoch))
             return np.array_split(order, per_epoch)
 
-        def loss(chosen: np.ndarray, epoch: int, index: int) -> Tensor:
-            batch = rows.collate(chosen, epoch, index).to(run.accelerator.device)
-            labels = torch.from_numpy(rows.labels[chosen]).to(run.accelerator.device)
+        def loss(indices: np.ndarray, epoch: int, index: int) -> Tensor:
+            batch = rows.collate(indices, epoch, index).to(run.accelerator.device)
+            labels = torch.from_numpy(rows.labels[indices]).to(run.accelerator.device)
             return contrast(document_vectors(run, batch), same_class(labels))
 
         content = [rows.labels.tolist(), rows.offsets.tolist(), *(each.tolist() for each in rows.columns.values())]

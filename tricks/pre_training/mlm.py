@@ -117,8 +117,8 @@ class Mlm(Trick):
             random = generator(run.config.seeds.order, self.name, "order", epoch)
             return group(rows.lengths, no_labels, self.batch_size, 0.0, random)
 
-        def loss(chosen: np.ndarray, epoch: int, index: int) -> Tensor:
-            inputs = rows.pad(chosen)
+        def loss(indices: np.ndarray, epoch: int, index: int) -> Tensor:
+            inputs = rows.pad(indices)
             random = generator(run.config.seed, self.name, epoch, index)
             masked, positions = mask_tokens(inputs["input_ids"], run.tokenizer, self.probability, random)
             targets = send(inputs["input_ids"][positions], run.accelerator.device)
