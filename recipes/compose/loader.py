@@ -47,7 +47,9 @@ class Loader(ConfigLoaderImpl):
             UserError: a trick sets what no setting can be.
         """
         composed = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-        if any(override.startswith("recipe=") for override in overrides):
+        if run_mode == RunMode.RUN and all(
+            any(override.startswith(start) for override in overrides) for start in ("recipe=", "+tricks=")
+        ):
             self._refuse_repeated_tricks(config_name, overrides)
         # The config of a sweep is that of no run: each run is composed with its own tricks.
         wanted = list(find_sets(composed.get("tricks"))) if run_mode == RunMode.RUN else []

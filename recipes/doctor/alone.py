@@ -37,7 +37,10 @@ def changed_settings(config: Config, trick: Trick) -> dict[str, str]:
     return {
         f"tricks.{trick.name}.{name}": value
         for name, value in defaults.items()
-        if value not in (None, "null") and value != as_yaml(getattr(trick, name))
+        if value is not None
+        and value != as_yaml(getattr(trick, name))
+        # A file or a folder that only the user has is no value to take back.
+        and not (value == "null" and isinstance(getattr(trick, name), str))
     }
 
 

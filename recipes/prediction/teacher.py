@@ -128,9 +128,9 @@ class Teacher:
             pairs = list(rows["text_pair"]) if in_pairs else None
             predicted = predict_once(self.run.folder, list(rows["text"]), pairs, ids)
             order = [list(predicted.classes).index(name) for name in classes]
-            with atomic_write(file) as draft, draft.open("wb") as contents:
-                np.savez(contents, predicted.probabilities[:, order], predicted.decisions[:, order])
             cached = predicted.probabilities[:, order], predicted.decisions[:, order]
+            with atomic_write(file) as draft, draft.open("wb") as contents:
+                np.savez(contents, *cached)
         probabilities, decisions = cached
         return Predictions(ids, [None] * len(ids), probabilities, decisions, classes, self.run.multi_label)
 

@@ -36,7 +36,7 @@ from recipes.state import LiveRun, flatten_optimizer, restore_optimizer
 from recipes.trick import Run, Trick
 
 FORMAT = 2
-"""Part of the key of every result: raise it when the same stage gives other weights."""
+"""Part of the key of every result: raise it when the same stage gives other weights, or other content."""
 MOST_BYTES = 4 * 2**30
 """Of all results in the cache; the oldest ones are removed."""
 SECONDS_BETWEEN_LINES = 30
